@@ -1,0 +1,30 @@
+"""Multilayer perceptrons, trained on whatever array library and device is there."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config as Config
+    from mlpgpu.model import Model as Model
+    from mlpgpu.workflow import train_and_test as train_and_test
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for, so that importing mlpgpu takes no time and no array library.
+_PUBLIC = {
+    "Config": "mlpgpu.config",
+    "InputError": "mlpgpu.errors",
+    "Model": "mlpgpu.model",
+    "train_and_test": "mlpgpu.workflow",
+}
+__all__ = ["Config", "InputError", "Model", "train_and_test"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mlpgpu' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,19 @@
+"""The console script ``mlpgpu``, which is also ``python -m mlpgpu``."""
+
+import sys
+
+from cyclopts import App
+
+from mlpgpu import __version__, train
+
+app = App(name="mlpgpu", help="Multilayer perceptrons on CPU and GPU.", help_format="plaintext", version=__version__)
+app.command(train.app, name="train")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(train.run_command(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""From the name of a device to a backend, imported when asked for."""
+
+import importlib
+import importlib.util
+
+from mlpgpu.backends.base import Backend
+from mlpgpu.errors import InputError
+
+__all__ = ["BACKENDS", "Backend", "select"]
+
+# A new backend is one module with `open_backend(device, dtype)`, and its name here.
+BACKENDS = ("numpy", "cupy", "torch", "jax")
+
+
+def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") -> tuple[Backend, str]:
+    """The backend for a device.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` (which is ``cuda:0``) or ``cuda:N``.
+    backend : str
+        ``auto``, or one of `BACKENDS`. With ``auto``, NumPy serves the CPU and CuPy serves CUDA.
+    dtype : str
+        Floating-point type that it must be able to do.
+
+    Returns
+    -------
+    backend : Backend
+    note : str
+        Why ``auto`` took what it took; empty where there was nothing to choose.
+
+    Raises
+    ------
+    InputError
+        Where what was asked for is not there: nothing falls back in silence.
+    """
+    if backend == "numpy" and device not in {"auto", "cpu"}:
+        raise InputError(f"backend 'numpy' has no device {device!r}; use --device cpu, or --backend cupy, torch or jax")
+    if backend == "cupy" and device == "cpu":
+        raise InputError("backend 'cupy' has no CPU; use --device cuda, or --backend numpy")
+    if backend != "auto":
+        return _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype), ""
+    if device != "auto":
+        return _open("numpy" if device == "cpu" else "cupy", device, dtype), ""
+    if importlib.util.find_spec("cupy") is None:
+        return _open("numpy", "cpu", dtype), "CuPy is not installed"
+    try:
+        return _open("cupy", "cuda", dtype), "a CUDA device works"
+    except InputError as error:
+        return _open("numpy", "cpu", dtype), str(error)
+
+
+def _open(name: str, device: str, dtype: str) -> Backend:
+    module = importlib.import_module(f"mlpgpu.backends.{name}")
+    backend: Backend = module.open_backend(device, dtype)
+    return backend

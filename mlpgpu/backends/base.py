@@ -1,0 +1,85 @@
+"""What a backend is: an array library on a device, and how it runs a step."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Array = Any
+Step = Callable[[Any, Any, Any], tuple[Any, Array]]
+
+
+class Backend(Protocol):
+    """The only thing that the trainer knows of a device.
+
+    Attributes
+    ----------
+    name : str
+        ``numpy``, ``cupy``, ``torch`` or ``jax``.
+    device : str
+        ``cpu``, or ``cuda:N``.
+    description : str
+        Both in words, with versions.
+    xp : namespace
+        Array API namespace whose arrays live on the device.
+    steps_per_call : int
+        How many steps a compiled loop wants to be handed at once. Between two calls a run can be
+        stopped and its progress shown.
+    """
+
+    name: str
+    device: str
+    description: str
+    xp: Any
+    steps_per_call: int
+
+    def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
+        """`array` of the host, on the device; without a copy where the device can read it as it is."""
+
+    def to_host(self, array: Array) -> "np.ndarray":
+        """`array` of the device as a NumPy array. This waits for the device."""
+
+    def compile_loop(self, step: Step) -> Step:
+        """A loop of `step`.
+
+        Parameters
+        ----------
+        step : callable
+            ``step(state, data, item) -> (state, loss)``, pure.
+
+        Returns
+        -------
+        callable
+            ``loop(state, data, items) -> (state, losses)``, where `items` is a tuple of arrays with
+            a leading axis of steps, and so has `losses`. The state that went in is not used again.
+        """
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A pure function of arrays, as fast as the backend can run it."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that new arrays can take on the device; None where it is the host's own memory."""
+
+
+class Eager:
+    """Running line by line: the reference that every faster way is tested against."""
+
+    xp: Any
+    steps_per_call = 1
+
+    def compile_loop(self, step: Step) -> Step:
+        """See `Backend.compile_loop`."""
+
+        def loop(state: Any, data: Any, items: tuple[Array, ...]) -> tuple[Any, Array]:
+            losses = []
+            for i in range(items[0].shape[0]):
+                state, loss = step(state, data, tuple(item[i, ...] for item in items))
+                losses.append(loss)
+            return state, self.xp.stack(losses)
+
+        return loop
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `Backend.compile`."""
+        return function

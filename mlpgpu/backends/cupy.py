@@ -1,0 +1,77 @@
+"""CuPy on a CUDA device."""
+
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.backends.base import Eager
+from mlpgpu.errors import InputError
+
+
+class CupyBackend(Eager):
+    """See `mlpgpu.backends.base.Backend`."""
+
+    name = "cupy"
+
+    def __init__(self, cupy: Any, xp: Any, ordinal: int) -> None:
+        self.cupy, self.xp, self.ordinal = cupy, xp, ordinal
+        self.device = f"cuda:{ordinal}"
+        name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
+        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}"
+
+    def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
+        """See `Backend.asarray`."""
+        return self.cupy.asarray(array, dtype=dtype)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """See `Backend.to_host`."""
+        return self.cupy.asnumpy(array)
+
+    def free_memory(self) -> int:
+        """See `Backend.free_memory`."""
+        free, _ = self.cupy.cuda.runtime.memGetInfo()
+        return int(free + self.cupy.get_default_memory_pool().free_bytes())
+
+
+def open_backend(device: str, dtype: str) -> CupyBackend:
+    """CuPy on `device`, made the current one of this thread.
+
+    Raises
+    ------
+    InputError
+        Where CuPy is missing, there is no driver that it can use, or no such device.
+    """
+    try:
+        import array_api_compat.cupy as xp
+        import cupy
+    except ImportError as error:
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({_line(error)})"
+        raise InputError(
+            f"device {device!r} needs CuPy, which {why}; "
+            "install it for your CUDA with pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', or use --device cpu"
+        ) from None
+    try:
+        found = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise InputError(
+            f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({_line(error)}); "
+            "install or update the NVIDIA driver, or use --device cpu"
+        ) from None
+    ordinal = int(device.partition(":")[2] or 0)
+    if ordinal >= found:
+        there = "none" if not found else "cuda:0" if found == 1 else f"cuda:0 to cuda:{found - 1}"
+        raise InputError(f"device {device!r} is not there; CUDA devices found: {there}")
+    try:
+        cupy.cuda.Device(ordinal).use()
+        cupy.arange(2, dtype=dtype).sum().item()
+    except Exception as error:
+        # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
+        raise InputError(
+            f"device {device!r} is there but does not work ({_line(error)}); "
+            "check it with nvidia-smi, reinstall CuPy for your CUDA, or use --device cpu"
+        ) from None
+    return CupyBackend(cupy, xp, ordinal)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,79 @@
+"""JAX: the step traced once, an epoch scanned."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.backends.base import Step
+from mlpgpu.errors import InputError
+
+
+class JaxBackend:
+    """See `mlpgpu.backends.base.Backend`."""
+
+    name = "jax"
+    # Long enough that the launch of a call does not count, short enough to stop within a moment.
+    steps_per_call = 64
+
+    def __init__(self, jax: Any, device: Any) -> None:
+        self.jax, self.xp, self._device = jax, jax.numpy, device
+        self.device = "cpu" if device.platform == "cpu" else f"cuda:{device.id}"
+        on = f"{device.device_kind}, " if device.platform != "cpu" else ""
+        self.description = f"{self.device}, {on}JAX {jax.__version__}"
+
+    def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
+        """See `Backend.asarray`."""
+        return self.jax.device_put(np.asarray(array, dtype=dtype), self._device)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """See `Backend.to_host`."""
+        return np.asarray(array)
+
+    def compile_loop(self, step: Step) -> Step:
+        """See `Backend.compile_loop`."""
+
+        def loop(state: Any, data: Any, items: tuple[Any, ...]) -> tuple[Any, Any]:
+            return self.jax.lax.scan(lambda state, item: step(state, data, item), state, items)
+
+        return self.jax.jit(loop)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `Backend.compile`."""
+        return self.jax.jit(function)
+
+    def free_memory(self) -> int | None:
+        """See `Backend.free_memory`."""
+        stats = self._device.memory_stats()
+        return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+
+
+def open_backend(device: str, dtype: str) -> JaxBackend:
+    """JAX on `device`; ``auto`` takes CUDA where JAX has it.
+
+    With `dtype` float64 this turns on ``jax_enable_x64`` for the whole process, which JAX has off.
+
+    Raises
+    ------
+    InputError
+        Where JAX is missing, or has no such device.
+    """
+    try:
+        import jax
+    except ModuleNotFoundError:
+        raise InputError("backend 'jax' needs JAX, which is not installed; pip install 'mlpgpu[jax]'") from None
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    try:
+        gpus = jax.devices("cuda")
+    except RuntimeError:
+        gpus = []
+    if device == "cpu" or (device == "auto" and not gpus):
+        return JaxBackend(jax, jax.devices("cpu")[0])
+    ordinal = int(device.partition(":")[2] or 0)
+    if ordinal >= len(gpus):
+        raise InputError(
+            f"device {device!r} is not there; JAX {jax.__version__} finds {len(gpus)} CUDA devices; "
+            "install jax[cuda13] and a driver, or use --device cpu"
+        )
+    return JaxBackend(jax, gpus[ordinal])

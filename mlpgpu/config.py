@@ -1,0 +1,282 @@
+"""Every setting of a run, once: its type, default, range and help."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpgpu.errors import InputError
+from mlpgpu.initial import INITIALS
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.maths.schedules import SCHEDULES
+from mlpgpu.setting import Setting, setting
+
+__all__ = ["Config", "read_file", "settings"]
+
+
+DATA, NETWORK, TRAINING, RUN = "Data", "Network", "Training", "Run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every setting of a run, checked.
+
+    ``None`` stands for a choice that is made when the data set or the optimizer is known; the help
+    text says which. `settings` lists help, ranges and choices of each.
+
+    Raises
+    ------
+    InputError
+        Where a value is not allowed, or two do not go together.
+    """
+
+    dataset: str | None = setting(
+        None,
+        "mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a .csv, .parquet or .npz file "
+        "[default: mnist, or digits where MNIST can be neither found nor downloaded]",
+        DATA,
+        str,
+    )
+    data_dir: str | None = setting(
+        None, "folder with the IDX files [default: $MLPGPU_DATA_DIR, then the cache folder, then a download]", DATA, str
+    )
+    target: str | None = setting(None, "column to predict, for a file", DATA, str)
+    task: str = setting(
+        "auto", "auto infers it from the target", DATA, str, choices=("auto", "classification", "regression")
+    )
+    scale: str = setting(
+        "auto",
+        "input scaling, fitted on the training rows; auto: 255 for images, minmax for digits, else standard",
+        DATA,
+        str,
+        choices=("auto", "none", "standard", "minmax", "255"),
+    )
+    impute: str = setting(
+        "none",
+        "what replaces missing values: none refuses them; else the column's mean or median, or its most frequent "
+        "category",
+        DATA,
+        str,
+        choices=("none", "mean", "median"),
+    )
+    validation_fraction: float = setting(
+        0.1, "part of the training rows held out to validate on after each epoch", DATA, float, within="[0, 1)"
+    )
+    test_fraction: float = setting(
+        0.2,
+        "part of the rows held out to test on, where a set has no test rows of its own",
+        DATA,
+        float,
+        within="(0, 1)",
+    )
+    samples: int = setting(70_000, "rows of the synthetic set", DATA, int, within="[10, inf)")
+    features: int = setting(784, "columns of the synthetic set", DATA, int, within="[1, inf)")
+    classes: int = setting(10, "classes of the synthetic set", DATA, int, within="[2, inf)")
+
+    hidden: tuple[int, ...] = setting(
+        (512,),
+        "units of each hidden layer: 512,256 or 512 256; none for a linear model",
+        NETWORK,
+        int,
+        within="[1, inf)",
+        many=True,
+    )
+    activation: tuple[str, ...] = setting(
+        ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=ACTIVATIONS, many=True
+    )
+    dropout: float = setting(0.3, "chance that a hidden unit is dropped in training", NETWORK, float, within="[0, 1)")
+    input_dropout: float = setting(0.1, "chance that an input is dropped in training", NETWORK, float, within="[0, 1)")
+    init: str | None = setting(
+        None,
+        "initial weights [default: he_uniform for the relu family, lecun_normal for selu, else glorot_uniform]",
+        NETWORK,
+        str,
+        choices=INITIALS,
+    )
+    init_std: float = setting(0.01, "standard deviation of --init normal", NETWORK, float, within="(0, inf)")
+    bias_init: float = setting(0.0, "initial value of every bias", NETWORK, float, within="(-inf, inf)")
+    loss: str | None = setting(
+        None,
+        "training loss [default: logistic for two classes, cross_entropy for more, squared_error for regression]",
+        NETWORK,
+        str,
+        choices=LOSSES,
+    )
+    label_smoothing: float = setting(
+        0.0, "part of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"
+    )
+
+    optimizer: str = setting("adam", "update rule", TRAINING, str, choices=OPTIMIZERS)
+    learning_rate: float | None = setting(
+        None, "largest learning rate of the schedule [default: the optimizer's own]", TRAINING, float, within="(0, inf)"
+    )
+    schedule: str = setting("one_cycle", "course of the learning rate", TRAINING, str, choices=SCHEDULES)
+    warmup: float = setting(0.0, "epochs of linear warm-up before the schedule", TRAINING, float, within="[0, inf)")
+    decay_rate: float = setting(
+        0.1,
+        "factor of the step schedule at each drop, of the exponential one over the run",
+        TRAINING,
+        float,
+        within="(0, 1]",
+    )
+    decay_epochs: float = setting(10.0, "epochs between drops of the step schedule", TRAINING, float, within="(0, inf)")
+    power_t: float = setting(0.5, "exponent of the invscaling schedule", TRAINING, float, within="[0, inf)")
+    momentum: float | None = setting(
+        None, "momentum of momentum and nesterov [default: 0.9]", TRAINING, float, within="[0, 1)"
+    )
+    beta_1: float | None = setting(None, "decay of the first moment [default: 0.9]", TRAINING, float, within="[0, 1)")
+    beta_2: float | None = setting(
+        None,
+        "decay of the second moment [default: the optimizer's own: adam 0.999, rmsprop and lion 0.99]",
+        TRAINING,
+        float,
+        within="[0, 1)",
+    )
+    epsilon: float | None = setting(
+        None, "added to a root before dividing by it [default: the optimizer's own]", TRAINING, float, within="(0, inf)"
+    )
+    weight_decay: float | None = setting(
+        None, "decoupled decay of the weights [default: 0.01 for adamw, else 0]", TRAINING, float, within="[0, inf)"
+    )
+    l2: float = setting(
+        0.0, "strength of the L2 penalty on the weights, as scikit-learn's alpha", TRAINING, float, within="[0, inf)"
+    )
+    clip_norm: float | None = setting(
+        None, "largest global norm of the gradient [default: no clipping]", TRAINING, float, within="(0, inf)"
+    )
+    epochs: int | None = setting(
+        None,
+        "passes over the training rows [default: 20, or as many as make 2,000 steps]",
+        TRAINING,
+        int,
+        within="[1, inf)",
+    )
+    batch_size: int | str = setting(128, "rows a step", TRAINING, int, within="[1, inf)", choices=("full",))
+    shuffle: bool = setting(True, "new order of the rows each epoch", TRAINING, bool)
+    early_stopping: bool = setting(
+        False, "stop when the validation loss stops falling, and bring back the best weights", TRAINING, bool
+    )
+    patience: int = setting(
+        10, "epochs without a better validation loss before an early stop", TRAINING, int, within="[1, inf)"
+    )
+
+    device: str = setting(
+        "auto", "auto, cpu, cuda or cuda:N; auto takes a CUDA device that works, else the CPU", RUN, str
+    )
+    backend: str = setting(
+        "auto",
+        "array library; auto: numpy on the CPU, cupy on CUDA",
+        RUN,
+        str,
+        choices=("auto", "numpy", "cupy", "torch", "jax"),
+    )
+    dtype: str = setting("float32", "floating-point type", RUN, str, choices=("float32", "float64"))
+    seed: int = setting(
+        0, "of the split, the initial weights, the order of the rows and dropout", RUN, int, within="[0, 4294967295]"
+    )
+    run_dir: str | None = setting(None, "folder to write [default: runs/<dataset>-<time>]", RUN, str)
+    log_every: int = setting(1, "epochs between progress lines", RUN, int, within="[1, inf)")
+    quiet: bool = setting(False, "print the result only", RUN, bool)
+    json: bool = setting(False, "print one JSON object as the last line in place of the result", RUN, bool)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            given, known = getattr(self, field.name), field.metadata["setting"]
+            if given is None and field.default is None:
+                continue
+            try:
+                object.__setattr__(self, field.name, known.parse(given))
+            except (ValueError, TypeError, OverflowError):
+                close = difflib.get_close_matches(str(given), known.choices, 1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                shown = ",".join(map(str, given)) if isinstance(given, tuple | list) else given
+                raise InputError(f"{field.name} is {shown!r}; allowed: {known.allowed()}{hint}") from None
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if len(self.activation) not in {1, len(self.hidden)}:
+            raise InputError(
+                f"activation names {len(self.activation)} functions for {len(self.hidden)} hidden layers; "
+                "give one, or one a layer"
+            )
+        forward_only = [name for name in self.activation if ACTIVATIONS[name].derivative is None]
+        if forward_only and self.hidden:
+            raise InputError(
+                f"activation {forward_only[0]!r} has a derivative of zero everywhere and cannot be trained; "
+                "choose another, such as logistic"
+            )
+        takes = OPTIMIZERS[self.optimizer].settings
+        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
+            if getattr(self, name) is not None and name not in takes:
+                having = ", ".join(o for o, rule in OPTIMIZERS.items() if name in rule.settings)
+                raise InputError(
+                    f"{name} is not a setting of the optimizer {self.optimizer!r}; leave it out, or choose {having}"
+                )
+        if self.early_stopping and self.validation_fraction == 0:
+            raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
+        if self.device not in {"auto", "cpu", "cuda"} and not (
+            self.device.startswith("cuda:") and self.device[5:].isdecimal()
+        ):
+            raise InputError(f"device is {self.device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings by name, those that are ``None`` left out; tuples as lists."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+def settings() -> dict[str, tuple[Setting, Any]]:
+    """Name -> (setting, default) of every field of `Config`, in order."""
+    return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(Config)}
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML or YAML file, by name.
+
+    Hyphens and underscores in names are the same.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read or names an unknown setting.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the config file {path}: {_reason(error)}") from None
+    content: Any
+    if path.suffix == ".toml":
+        import tomllib
+
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"config file {path} is not valid TOML: {error}") from None
+    elif path.suffix in {".yaml", ".yml"}:
+        import yaml
+
+        try:
+            content = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise InputError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    else:
+        raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: .toml, .yaml, .yml")
+    if not isinstance(content, Mapping):
+        raise InputError(f"config file {path} holds no settings; write lines such as: epochs = 10")
+    names = settings()
+    given = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for name in given:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {close[0]}?" if close else "; --help lists the settings"
+            raise InputError(f"config file {path} sets {name!r}, which is not a setting{hint}")
+    return given
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "it is not UTF-8 text"

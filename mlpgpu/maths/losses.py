@@ -1,0 +1,125 @@
+"""Losses, each with the link that makes a prediction of the logits and its gradient there.
+
+A new loss is one function ``(xp, z, t) -> (loss of each row, gradient at the logits)`` and one
+entry in `LOSSES`. Logits `z` have shape (..., n_rows, n_outputs). Targets `t` are floats of that
+shape, or integer labels of shape (..., n_rows).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mlpgpu.maths.activations import identity, logistic, softplus
+
+Array = Any
+
+
+class Loss(NamedTuple):
+    """A loss.
+
+    Attributes
+    ----------
+    rows : callable
+        ``rows(xp, z, t)`` -> loss of each row, shape (..., n_rows), and its gradient at `z`.
+    link : callable
+        ``link(xp, z)`` -> prediction: probabilities, or the expected target.
+    task : str
+        ``classification`` or ``regression``.
+    lowest : float
+        The smallest target that it allows.
+    """
+
+    rows: Callable[..., tuple[Array, Array]]
+    link: Callable[[Any, Array], Array]
+    task: str
+    lowest: float = float("-inf")
+
+
+def log_softmax(xp: Any, z: Array) -> Array:
+    """``z - log sum exp z`` over the outputs, stable for logits of any size."""
+    z = z - xp.max(z, axis=-1, keepdims=True)
+    return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True))
+
+
+def softmax(xp: Any, z: Array) -> Array:
+    """``exp z / sum exp z`` over the outputs."""
+    return xp.exp(log_softmax(xp, z))
+
+
+def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
+    """Targets as floats of the shape and type of the logits `z`.
+
+    Parameters
+    ----------
+    t : array
+        Integer labels of shape (..., n_rows), or floats of shape (..., n_rows, n_outputs), which are
+        probabilities already: one-hot, soft or multilabel.
+    z : array of shape (..., n_rows, n_outputs)
+        With one output, labels are 0 and 1 and stand for themselves.
+    smoothing : float
+        Part of each label that is spread evenly over the classes (Szegedy et al., 2016); one output
+        has two classes.
+    """
+    n_outputs = z.shape[-1]
+    if xp.isdtype(t.dtype, "integral"):
+        labels = xp.reshape(t, (*t.shape, 1))
+        if n_outputs > 1:
+            # A traced array has no device, and its constants need none.
+            labels = labels == xp.arange(n_outputs, dtype=t.dtype, device=getattr(t, "device", None))
+        t = xp.astype(labels, z.dtype)
+    if smoothing:
+        t = t * (1 - smoothing) + smoothing / max(n_outputs, 2)
+    return t
+
+
+def cross_entropy(xp: Any, z: Array, t: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
+    """``-sum t log softmax(z)``, with gradient ``softmax(z) sum t - t``."""
+    t = one_hot(xp, t, z, smoothing)
+    log_p = log_softmax(xp, z)
+    return -xp.sum(t * log_p, axis=-1), xp.exp(log_p) * xp.sum(t, axis=-1, keepdims=True) - t
+
+
+def logistic_loss(xp: Any, z: Array, t: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
+    """``sum log(1 + exp z) - t z``, binary or multilabel, with gradient ``logistic(z) - t``."""
+    t = one_hot(xp, t, z, smoothing)
+    return xp.sum(softplus(xp, z) - t * z, axis=-1), logistic(xp, z) - t
+
+
+def squared_error(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    """``sum (z - t)² / 2``, with gradient ``z - t``."""
+    error = z - t
+    return 0.5 * xp.sum(error * error, axis=-1), error
+
+
+def absolute_error(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    """``sum |z - t|``, with gradient ``sign(z - t)``."""
+    error = z - t
+    return xp.sum(xp.abs(error), axis=-1), xp.sign(error)
+
+
+def huber(xp: Any, z: Array, t: Array, delta: float = 1.0) -> tuple[Array, Array]:
+    """Squared error up to `delta`, absolute beyond (Huber, 1964); gradient ``z - t`` clipped to it."""
+    error = z - t
+    clipped = xp.minimum(xp.maximum(error, -delta), delta)
+    return xp.sum(clipped * (error - 0.5 * clipped), axis=-1), clipped
+
+
+def exponential(xp: Any, z: Array) -> Array:
+    """``exp z``."""
+    return xp.exp(z)
+
+
+def poisson(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    """Half the Poisson deviance, ``sum t log(t / μ) - t + μ`` with ``μ = exp z``; gradient ``μ - t``."""
+    mean = xp.exp(z)
+    log_t = xp.log(xp.where(t > 0, t, xp.ones_like(t)))
+    return xp.sum(t * (log_t - z) - t + mean, axis=-1), mean - t
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": Loss(cross_entropy, softmax, "classification"),
+    "logistic": Loss(logistic_loss, logistic, "classification"),
+    "squared_error": Loss(squared_error, identity, "regression"),
+    "absolute_error": Loss(absolute_error, identity, "regression"),
+    "huber": Loss(huber, identity, "regression"),
+    "poisson": Loss(poisson, exponential, "regression", lowest=0.0),
+}

@@ -1,0 +1,20 @@
+"""How good a prediction is, row by row, from the logits."""
+
+from typing import Any
+
+Array = Any
+
+
+def correct(xp: Any, z: Array, labels: Array) -> Array:
+    """``1`` for each row whose most probable class is its label, else ``0``; shape (..., n_rows).
+
+    One logit is that of class 1; several have a class each.
+    """
+    guess = z[..., 0] > 0 if z.shape[-1] == 1 else xp.argmax(z, axis=-1)
+    return xp.astype(xp.astype(guess, labels.dtype) == labels, z.dtype)
+
+
+def squared_residuals(xp: Any, prediction: Array, targets: Array) -> Array:
+    """``(prediction - target)²``, shape (..., n_rows, n_outputs)."""
+    error = prediction - targets
+    return error * error

@@ -1,0 +1,151 @@
+"""A trained network as one file that travels: safetensors, with all else as JSON in its metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+from mlpgpu.files import replacing
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.network import Network, predict
+from mlpgpu.maths.parameters import layout
+from mlpgpu.maths.scaling import scale
+
+FORMAT, VERSION = "mlpgpu model", 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and what it needs to predict.
+
+    Attributes
+    ----------
+    params : array of shape (n_parameters,)
+        Laid out as `mlpgpu.maths.parameters.layout` says.
+    shift, factor : array of shape () or (n_features,)
+        Inputs are scaled as ``(x - shift) * factor``, of the dtype of `params`.
+    sizes : tuple of int
+        Units of each layer, from the inputs to the outputs.
+    activations : tuple of str
+        Of the hidden layers.
+    loss : str
+        Its link makes the prediction of the outputs.
+    task : str
+        ``classification`` or ``regression``.
+    classes : tuple
+        Label of each class; empty for regression.
+    feature_names : tuple of str
+        May be empty.
+    target : str or None
+        Column that is predicted.
+    columns : list of dict or None
+        How the columns of a table become features.
+    config : dict
+        Settings of the run that made it.
+    """
+
+    params: np.ndarray
+    shift: np.ndarray
+    factor: np.ndarray
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    loss: str
+    task: str
+    classes: tuple[Any, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    target: str | None = None
+    columns: list[dict[str, Any]] | None = None
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def network(self) -> Network:
+        """The network apart from its parameters."""
+        return Network(self.sizes, tuple(ACTIVATIONS[name] for name in self.activations), LOSSES[self.loss])
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Probability of each class, or the expected target.
+
+        Parameters
+        ----------
+        x : array of shape (n_rows, n_features)
+            As it was before scaling.
+
+        Returns
+        -------
+        array of shape (n_rows, n_classes), or (n_rows, n_outputs) for regression
+        """
+        x = np.asarray(x)
+        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
+            raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]})")
+        outputs = predict(np, self.network, self.params, scale(np, x, self.shift, self.factor))
+        return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The most probable class, or the expected target.
+
+        Parameters
+        ----------
+        x : array of shape (n_rows, n_features)
+            As it was before scaling.
+
+        Returns
+        -------
+        array of shape (n_rows,), or (n_rows, n_outputs) for regression
+        """
+        outputs = self.predict_proba(x)
+        return np.asarray(self.classes)[outputs.argmax(axis=1)] if self.classes else outputs
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to `path`, whole or not at all."""
+        from safetensors.numpy import save
+
+        arrays = {"params": self.params, "shift": self.shift, "factor": self.factor}
+        rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "layout": [block._asdict() for block in layout(self.sizes)],
+            "link": LOSSES[self.loss].link.__name__,
+            **rest,
+        }
+        with replacing(Path(path)) as beside:
+            beside.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model that `save` has written.
+
+        Raises
+        ------
+        InputError
+            Where `path` holds no such model.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+                if metadata.pop("format", None) != FORMAT:
+                    raise InputError(
+                        f"{path} is a safetensors file but not a model of mlpgpu; give a model.safetensors"
+                    )
+                version = metadata.pop("version")
+                if version > VERSION:
+                    raise InputError(
+                        f"{path} has format version {version}; this mlpgpu reads up to {VERSION}: upgrade it"
+                    )
+                arrays = {name: file.get_tensor(name) for name in ("params", "shift", "factor")}
+        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            raise InputError(f"cannot read the model {path}: {' '.join(str(error).split())}") from None
+        names = {f.name for f in dataclasses.fields(cls)} - set(arrays)
+        values = {name: metadata[name] for name in names}
+        for name in ("sizes", "activations", "classes", "feature_names"):
+            values[name] = tuple(values[name])
+        return cls(**arrays, **values)

@@ -1,0 +1,154 @@
+"""From settings and the shape of the data to what is trained, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpgpu import initial
+from mlpgpu.errors import InputError
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.network import Network
+from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.maths.schedules import SCHEDULES, with_warmup
+from mlpgpu.maths.step import Recipe
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+
+# Where epochs are not given: this many, or as many as make this many steps on a small set.
+EPOCHS, STEPS = 20, 2000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, every choice made.
+
+    Attributes
+    ----------
+    activations : tuple of str
+        Name for each hidden layer.
+    loss : str
+        Name of the loss.
+    network : Network
+    recipe : Recipe
+    params : float64 array of shape (n_parameters,)
+        Initial parameters.
+    learning_rate : float
+    dropout : tuple of float
+        Rate for the inputs of each layer.
+    epochs, batch_size, steps_per_epoch : int
+    shuffle : bool
+    seed : int
+    dtype : str
+    """
+
+    activations: tuple[str, ...]
+    loss: str
+    network: Network
+    recipe: Recipe
+    params: np.ndarray
+    learning_rate: float
+    dropout: tuple[float, ...]
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int
+    shuffle: bool
+    seed: int
+    dtype: str
+
+
+def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, task: str) -> Plan:
+    """What `config` means for data of this shape.
+
+    Parameters
+    ----------
+    config : Config
+    n_rows, n_features : int
+        Of the training rows.
+    n_outputs : int
+        Classes, or columns of the target.
+    task : str
+        ``classification`` or ``regression``.
+
+    Raises
+    ------
+    InputError
+        Where the loss does not suit the task.
+    """
+    loss = config.loss or _default_loss(task, n_outputs)
+    if LOSSES[loss].task != task:
+        suits = ", ".join(name for name, known in LOSSES.items() if known.task == task)
+        raise InputError(f"loss {loss!r} is for {LOSSES[loss].task}, and the target makes this {task}; choose {suits}")
+    if loss == "logistic":
+        if n_outputs != 2:
+            raise InputError(f"loss 'logistic' is for two classes, and there are {n_outputs}; choose cross_entropy")
+        n_outputs = 1
+    known_loss = LOSSES[loss]
+    if config.label_smoothing:
+        if task == "regression":
+            raise InputError(
+                "label_smoothing is for classification, and the target makes this regression; leave it out"
+            )
+        known_loss = known_loss._replace(rows=partial(known_loss.rows, smoothing=config.label_smoothing))
+
+    sizes = (n_features, *config.hidden, n_outputs)
+    activations = (
+        config.activation if len(config.activation) == len(config.hidden) else config.activation * len(config.hidden)
+    )
+    inits = [config.init or ACTIVATIONS[name].init for name in activations]
+    inits.append(config.init or "glorot_uniform")
+
+    batch_size = n_rows if config.batch_size == "full" else min(int(config.batch_size), n_rows)
+    steps_per_epoch = -(-n_rows // batch_size)
+    epochs = config.epochs or max(EPOCHS, -(-STEPS // steps_per_epoch))
+    optimizer = OPTIMIZERS[config.optimizer]
+    own = {name: getattr(config, name) for name in optimizer.settings if getattr(config, name) is not None}
+    recipe = Recipe(
+        optimizer=optimizer,
+        schedule=with_warmup(
+            SCHEDULES[config.schedule],
+            total=epochs * steps_per_epoch,
+            warmup=config.warmup * steps_per_epoch,
+            **_schedule_settings(config, steps_per_epoch),
+        ),
+        settings=own,
+        weight_decay=optimizer.weight_decay if config.weight_decay is None else config.weight_decay,
+        l2=config.l2,
+        clip_norm=config.clip_norm,
+    )
+    return Plan(
+        activations=activations,
+        loss=loss,
+        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss),
+        recipe=recipe,
+        params=initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init),
+        learning_rate=config.learning_rate or optimizer.learning_rate,
+        dropout=(config.input_dropout, *[config.dropout] * len(config.hidden)),
+        epochs=epochs,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        shuffle=config.shuffle,
+        seed=config.seed,
+        dtype=config.dtype,
+    )
+
+
+def _default_loss(task: str, n_outputs: int) -> str:
+    if task == "regression":
+        return "squared_error"
+    return "logistic" if n_outputs == 2 else "cross_entropy"
+
+
+def _schedule_settings(config: Config, steps_per_epoch: int) -> dict[str, float]:
+    offered = {
+        "decay_rate": config.decay_rate,
+        "every": config.decay_epochs * steps_per_epoch,
+        "power_t": config.power_t,
+    }
+    takes = SCHEDULES[config.schedule].__kwdefaults__ or {}
+    return {name: value for name, value in offered.items() if name in takes}

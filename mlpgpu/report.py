@@ -1,0 +1,103 @@
+"""What a run tells on the terminal, before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from mlpgpu.maths.parameters import count
+
+if TYPE_CHECKING:
+    from mlpgpu.data.dataset import DataSet
+    from mlpgpu.plan import Plan
+    from mlpgpu.workflow import Outcome, Prepared
+
+# More classes than this make a table that nobody reads.
+MOST_CLASSES = 20
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left")
+    return table
+
+
+def network_table(plan: Plan) -> Table:
+    """Layer, output shape and parameters of each layer, and the total."""
+    sizes = plan.network.sizes
+    table = _table("Network", "layer", "output shape", "parameters")
+    table.add_row("input", f"({sizes[0]},)", "0")
+    names = [*(f"dense, {name}" for name in plan.activations), f"dense, {plan.network.loss.link.__name__}"]
+    for name, fan_in, fan_out in zip(names, sizes, sizes[1:], strict=False):
+        table.add_row(name, f"({fan_out},)", f"{fan_in * fan_out + fan_out:,}")
+    table.add_section()
+    table.add_row("total", "", f"{count(sizes):,}")
+    return table
+
+
+def data_lines(data: DataSet) -> list[str]:
+    """The rows, features and class counts of a data set."""
+    validation = 0 if data.x_validation is None else len(data.x_validation)
+    lines = [
+        f"Data      {data.name}: {len(data.x_train):,} training, {validation:,} validation and "
+        f"{len(data.x_test):,} test rows of {data.n_features:,} features, {data.x_train.dtype}, "
+        f"scaled: {data.scaling.kind}"
+    ]
+    if data.classes:
+        counts = np.bincount(data.y_train, minlength=len(data.classes))
+        shown = ", ".join(f"{name}: {n:,}" for name, n in list(zip(data.classes, counts, strict=True))[:MOST_CLASSES])
+        more = f", and {len(data.classes) - MOST_CLASSES} classes more" if len(data.classes) > MOST_CLASSES else ""
+        lines.append(f"Classes   {shown}{more} (training rows)")
+    else:
+        y = data.y_train
+        lines.append(f"Target    {data.target or 'y'}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}")
+    return lines + [f"Note      {note}" for note in data.notes]
+
+
+def device_line(prepared: Prepared) -> str:
+    """The device, and why it was taken."""
+    note = f" ({prepared.backend_note})" if prepared.backend_note else ""
+    return f"Device    {prepared.backend.description}, {prepared.plan.dtype}{note}"
+
+
+def training_line(prepared: Prepared) -> str:
+    """How it will be trained."""
+    plan, config = prepared.plan, prepared.config
+    return (
+        f"Training  {plan.epochs} epochs of {plan.steps_per_epoch:,} steps of {plan.batch_size:,} rows: "
+        f"loss {plan.loss}, {config.optimizer}, learning rate {plan.learning_rate:g}, {config.schedule} schedule"
+    )
+
+
+def result_lines(outcome: Outcome) -> list[str]:
+    """The test figures and the speed."""
+    metrics = outcome.metrics
+    if metrics["task"] == "classification":
+        figures = f"accuracy {metrics['test_accuracy']:.2%}, weighted F1 {metrics['test_f1_weighted']:.4f}"
+    else:
+        figures = f"RMSE {metrics['test_rmse']:.4g}, R² {metrics['test_r2']:.4f}"
+    lines = [f"Test      loss {metrics['test_loss']:.4f}, {figures} on {metrics['n_test']:,} rows"]
+    of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
+    if outcome.run.stopped:
+        lines.append(f"Stopped   {outcome.run.stopped} in epoch {metrics['epochs']}{of}")
+    lines.append(
+        f"Speed     {sum(metrics['epoch_seconds']):.1f} s in {metrics['epochs']} epochs, "
+        f"{metrics['samples_per_second']:,.0f} samples/s"
+    )
+    return lines
+
+
+def confusion_table(outcome: Outcome) -> Table | None:
+    """Test rows by true and predicted class, correct ones in bold; None for many classes or none."""
+    if outcome.confusion is None or len(outcome.confusion) > MOST_CLASSES:
+        return None
+    classes = [str(c) for c in outcome.model.classes]
+    table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *classes)
+    for i, (name, row) in enumerate(zip(classes, outcome.confusion, strict=True)):
+        cells = [f"[bold]{n}[/bold]" if i == j else str(n) if n else "·" for j, n in enumerate(row)]
+        table.add_row(name, *cells)
+    return table

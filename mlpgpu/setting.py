@@ -1,0 +1,104 @@
+"""What one setting may be, and how a value of it is read."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one setting besides its name and default.
+
+    Attributes
+    ----------
+    help : str
+        What it is, with units.
+    group : str
+        Heading under which ``--help`` lists it.
+    kind : type
+        ``int``, ``float``, ``str`` or ``bool``; of each item where `many`.
+    within : str
+        Interval of the allowed numbers, such as ``"[0, 1)"``; empty for no limit.
+    choices : tuple of str
+        The allowed words. For a number, words allowed in place of it.
+    many : bool
+        Whether the value is a tuple. The word ``none`` stands for the empty tuple.
+    """
+
+    help: str
+    group: str
+    kind: type
+    within: str = ""
+    choices: tuple[str, ...] = ()
+    many: bool = False
+
+    def allowed(self) -> str:
+        """What may be given, in words."""
+        kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+        number = " ".join(filter(None, [kind[self.kind], _in_words(self.within) if self.within else ""]))
+        words = ", ".join(self.choices)
+        allowed = words if self.choices and self.kind is str else " or ".join(filter(None, [number, words]))
+        return f"{allowed}; several with commas, or none" if self.many else allowed
+
+    def parse(self, given: Any) -> Any:
+        """The value of `given`: a word from the command line, or a value from a file or Python.
+
+        Raises
+        ------
+        ValueError
+            Where `given` is not allowed.
+        """
+        if not self.many:
+            return self._item(given)
+        items = [given] if isinstance(given, str | int | float) else list(given)
+        words = [w for item in items for w in (item.split(",") if isinstance(item, str) else [item])]
+        if words == ["none"]:
+            return ()
+        return tuple(self._item(word) for word in words)
+
+    def _item(self, given: Any) -> Any:
+        if given in self.choices and isinstance(given, str):
+            return given
+        if self.kind is bool:
+            if not isinstance(given, bool):
+                raise ValueError
+            return given
+        if self.kind is str:
+            if self.choices or not isinstance(given, str | Path):
+                raise ValueError
+            return str(given)
+        if isinstance(given, bool):
+            raise ValueError
+        number = float(given)
+        if self.kind is int:
+            if number != int(given):
+                raise ValueError
+            number = int(given)
+        if self.within and not _inside(number, self.within):
+            raise ValueError
+        return number
+
+
+def _inside(number: float, interval: str) -> bool:
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = number >= low if interval[0] == "[" else number > low
+    below = number <= high if interval[-1] == "]" else number < high
+    return above and below and math.isfinite(number)
+
+
+def _in_words(interval: str) -> str:
+    low, high = (end.strip() for end in interval[1:-1].split(","))
+    above = "" if low == "-inf" else f"from {low}" if interval[0] == "[" else f"above {low}"
+    if high == "inf":
+        return f"{above} up" if interval[0] == "[" else above
+    return f"{above} to {high}" if interval[-1] == "]" else f"{above} to below {high}"
+
+
+def setting(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:
+    """A dataclass field that carries its `Setting`."""
+    choices = tuple(limits.pop("choices", ()))
+    return dataclasses.field(
+        default=default, metadata={"setting": Setting(help, group, kind, choices=choices, **limits)}
+    )

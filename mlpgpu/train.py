@@ -1,0 +1,154 @@
+"""Train a multilayer perceptron: ``python -m mlpgpu.train``."""
+
+from __future__ import annotations
+
+import inspect
+import json as json_module
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from mlpgpu.config import Config, read_file, settings
+from mlpgpu.errors import InputError
+from mlpgpu.setting import Setting
+
+if TYPE_CHECKING:
+    pass
+
+BAD_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130
+
+
+def train(**given: Any) -> int:
+    """Train a multilayer perceptron, test it, and write a run folder.
+
+    Settings come from their defaults, then from --config, then from the flags.
+    """
+    from_file = read_file(given.pop("config")) if "config" in given else {}
+    config = Config(**{**from_file, **given})
+    return _run(config)
+
+
+def _flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
+    text, bracket, own_default = setting.help.partition(" [default")
+    if setting.within or setting.many or not all(choice in text for choice in setting.choices):
+        text += f" ({setting.allowed()})"
+    shown = default is not None and setting.kind is not bool
+    parameter = Parameter(
+        name=f"--{name.replace('_', '-')}",
+        help=text + bracket + own_default,
+        group=Group(setting.group, sort_key=["Data", "Network", "Training", "Run"].index(setting.group)),
+        show_default=(lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+        if shown
+        else False,
+        negative=None if default is True else "",
+        negative_iterable="",
+        metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
+        consume_multiple=setting.many,
+        allow_leading_hyphen=setting.kind in {int, float} and not setting.many,
+    )
+    # Values stay text until Config reads them: one place checks them all.
+    kind: Any = bool if setting.kind is bool else tuple[str, ...] if setting.many else str
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
+    )
+
+
+def _signature() -> inspect.Signature:
+    flags = [_flag(name, setting, default) for name, (setting, default) in settings().items()]
+    config = Parameter(help="TOML or YAML file with settings", group=Group("Run", sort_key=3))
+    flags.append(
+        inspect.Parameter(
+            "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, config]
+        )
+    )
+    return inspect.Signature(flags)
+
+
+train.__signature__ = _signature()  # type: ignore[attr-defined]
+
+app = App(name="mlpgpu train", help_format="plaintext", version_flags=[])
+app.default(train)
+
+
+def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
+    """Run a command; what a user did wrong becomes one line and an exit code.
+
+    Parameters
+    ----------
+    app : App
+    arguments : sequence of str or None
+        None for those of the process.
+
+    Returns
+    -------
+    int
+        0; 1 where the loss diverged; 2 for bad input; 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        _complain(" ".join(str(error).split()))
+    except InputError as error:
+        _complain(str(error))
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    return BAD_INPUT
+
+
+def _complain(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)  # noqa: T201
+
+
+def _run(config: Config) -> int:
+    from rich.console import Console
+
+    from mlpgpu import report, run_folder
+    from mlpgpu.callbacks import Callback, EpochLines, HistoryFile, ProgressBar
+    from mlpgpu.trainer import Diverged
+    from mlpgpu.workflow import prepare, train_and_test
+
+    # What is not a terminal has no width to keep to.
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=200)
+    say: Callable[..., None] = (lambda *_, **__: None) if config.quiet else console.print
+
+    prepared = prepare(config)
+    folder = run_folder.create(prepared)
+    for line in (*report.data_lines(prepared.data), report.device_line(prepared), report.training_line(prepared)):
+        say(line, markup=False)
+    say(report.network_table(prepared.plan))
+
+    callbacks: list[Callback] = [HistoryFile(folder / run_folder.HISTORY)]
+    if not config.quiet:
+        callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
+    try:
+        outcome = train_and_test(prepared, callbacks)
+    except Diverged as error:
+        _complain(f"{error}; its history is in {folder}")
+        return DIVERGED
+    missing = run_folder.write(folder, outcome)
+    if config.json:
+        print(json_module.dumps({**outcome.metrics, "run_dir": str(folder)}))  # noqa: T201
+    else:
+        table = report.confusion_table(outcome)
+        for line in report.result_lines(outcome):
+            console.print(line, markup=False)
+        if table is not None:
+            console.print(table)
+        for line in (*missing, f"Saved     {folder}"):
+            console.print(line, markup=False)
+    return INTERRUPTED if outcome.run.stopped == "interrupted" else 0
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.train``."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""One run from settings to figures: read the data, open the device, train, test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpgpu import backends
+from mlpgpu.backends import Backend
+from mlpgpu.callbacks import Callback, EarlyStopping
+from mlpgpu.config import Config
+from mlpgpu.data import load
+from mlpgpu.data.dataset import DataSet
+from mlpgpu.errors import InputError
+from mlpgpu.evaluation import Evaluation
+from mlpgpu.feed import Rows, Scaling, open_feed
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.model import Model
+from mlpgpu.plan import Plan, make_plan
+from mlpgpu.trainer import Run, fit
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Attributes
+    ----------
+    config : Config
+    data : DataSet
+    backend : Backend
+    backend_note : str
+        Why ``auto`` took this device.
+    plan : Plan
+    """
+
+    config: Config
+    data: DataSet
+    backend: Backend
+    backend_note: str
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run after its test.
+
+    Attributes
+    ----------
+    model : Model
+    run : Run
+        With its history.
+    metrics : dict
+        The figures of the run, JSON-able.
+    truth, predictions : array
+        Of the test rows: class numbers of shape (n_test,), or values of shape (n_test, n_outputs).
+    confusion : int array of shape (n_classes, n_classes), or None for regression
+        Test rows by true class (row) and predicted class (column).
+    """
+
+    model: Model
+    run: Run
+    metrics: dict[str, Any]
+    truth: np.ndarray
+    predictions: np.ndarray
+    confusion: np.ndarray | None
+
+
+def prepare(config: Config) -> Prepared:
+    """Read the data, open the device and make every choice.
+
+    Raises
+    ------
+    InputError
+        Where a file, a device or a setting cannot be used.
+    """
+    backend, note = backends.select(config.device, config.backend, config.dtype)
+    data = load(config)
+    n_outputs = len(data.classes) or data.y_train.shape[1]
+    plan = make_plan(config, n_rows=len(data.x_train), n_features=data.n_features, n_outputs=n_outputs, task=data.task)
+    lowest = LOSSES[plan.loss].lowest
+    targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None]
+    if min(y.min() for y in targets) < lowest:
+        raise InputError(
+            f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
+            f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
+        )
+    return Prepared(dataclasses.replace(config, dataset=config.dataset or data.name), data, backend, note, plan)
+
+
+def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = ()) -> Outcome:
+    """Train on the training rows, and measure on the test rows.
+
+    Parameters
+    ----------
+    prepared : Prepared or Config
+    callbacks : sequence of Callback
+        Beside the early stopping that the settings ask for.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    InputError
+        Where a file, a device or a setting cannot be used.
+    Diverged
+        Where the loss is no longer finite.
+    """
+    if isinstance(prepared, Config):
+        prepared = prepare(prepared)
+    config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
+    stopping = [EarlyStopping(config.patience)] if config.early_stopping else []
+    validation = None
+    if data.x_validation is not None and data.y_validation is not None:
+        validation = Rows(data.x_validation, data.y_validation)
+    params, run = fit(
+        backend,
+        plan,
+        Rows(data.x_train, data.y_train),
+        validation,
+        data.scaling.shift,
+        data.scaling.factor,
+        [*stopping, *callbacks],
+    )
+    model = Model(
+        params=params,
+        shift=data.scaling.shift.astype(plan.dtype),
+        factor=data.scaling.factor.astype(plan.dtype),
+        sizes=plan.network.sizes,
+        activations=plan.activations,
+        loss=plan.loss,
+        task=data.task,
+        classes=data.classes,
+        feature_names=data.feature_names,
+        target=data.target,
+        columns=data.columns,
+        config=config.to_dict(),
+    )
+    tested, predictions, confusion = _test(backend, plan, params, data)
+    metrics = {
+        "dataset": data.name,
+        "task": data.task,
+        "backend": backend.name,
+        "device": backend.device,
+        "dtype": plan.dtype,
+        "seed": plan.seed,
+        "n_train": len(data.x_train),
+        "n_validation": 0 if validation is None else len(validation),
+        "n_test": len(data.x_test),
+        "n_features": data.n_features,
+        "n_parameters": len(params),
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch or None,
+        "weights_of_epoch": run.best_epoch if run.restored else len(run.history),
+        "stopped": run.stopped or None,
+        "epoch_seconds": [record["seconds"] for record in run.history],
+        "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)
+        / sum(record["seconds"] for record in run.history),
+        **{key: value for key, value in run.history[-1].items() if key.startswith(("train_", "validation_"))},
+        **tested,
+    }
+    return Outcome(model, run, metrics, data.y_test, predictions, confusion)
+
+
+def _test(
+    backend: Backend, plan: Plan, params: np.ndarray, data: DataSet
+) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    from sklearn import metrics
+
+    evaluation = Evaluation(
+        backend, plan.network, Scaling(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
+    )
+    on_device = backend.asarray(params)
+    feed = open_feed(backend, Rows(data.x_test, data.y_test), plan.dtype)
+    measured = {f"test_{key}": value for key, value in evaluation.measure(on_device, feed, data.y_test).items()}
+    outputs = evaluation.predict(on_device, data.x_test)
+    if data.task == "regression":
+        measured["test_rmse"] = float(metrics.root_mean_squared_error(data.y_test, outputs))
+        return measured, outputs, None
+    guess = (outputs[:, 0] > 0.5).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    measured["test_f1_weighted"] = float(metrics.f1_score(data.y_test, guess, average="weighted", zero_division=0))
+    return measured, guess, metrics.confusion_matrix(data.y_test, guess, labels=range(len(data.classes)))

@@ -1,0 +1,64 @@
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpgpu import backends
+
+sys.path.insert(0, str(Path(__file__).parent))
+from strict import StrictBackend
+
+
+def _missing(name):
+    """Why a backend cannot be tested here; empty where it can."""
+    if importlib.util.find_spec(name) is None:
+        return f"{name} is not installed"
+    if name == "cupy":
+        try:
+            backends.select("cuda", "cupy")
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+MISSING = {name: reason for name in backends.BACKENDS if (reason := _missing(name))}
+REAL = [name for name in backends.BACKENDS if name not in MISSING]
+
+
+def pytest_report_header():
+    return [f"backends tested: {', '.join(REAL)}, and array-api-strict on two devices", *MISSING.values()]
+
+
+def _open(name):
+    if name.startswith("strict"):
+        return StrictBackend({"strict": "CPU_DEVICE", "strict-device1": "device1"}[name])
+    return backends.select("cuda" if name == "cupy" else "cpu", name, "float64")[0]
+
+
+@pytest.fixture(params=[*REAL, "strict", "strict-device1"])
+def backend(request):
+    """Each installed backend, and array-api-strict on two devices, in float64."""
+    return _open(request.param)
+
+
+@pytest.fixture(params=REAL)
+def real_backend(request):
+    """Each installed backend that a user can choose, in float64."""
+    return _open(request.param)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def data_dir():
+    """The folder with the real data sets."""
+    folder = os.environ.get("MLPGPU_DATA_DIR")
+    if not folder:
+        pytest.skip("MLPGPU_DATA_DIR is not set: no real MNIST to test with")
+    return folder

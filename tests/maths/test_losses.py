@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from mlpgpu.maths.losses import LOSSES, cross_entropy, huber, log_softmax, logistic_loss, one_hot
+
+
+def targets_for(name, rng, shape):
+    t = rng.normal(size=shape)
+    if name == "cross_entropy":
+        return special.softmax(t, axis=-1)
+    if name == "logistic":
+        return rng.uniform(size=shape)
+    return np.exp(t) if name == "poisson" else t
+
+
+def row_losses(backend, name, z, t):
+    rows, dz = LOSSES[name].rows(backend.xp, backend.asarray(z), backend.asarray(t))
+    return backend.to_host(rows), backend.to_host(dz)
+
+
+def expected_rows(name, z, t):
+    """Each loss by its textbook formula, or by SciPy's."""
+    if name == "cross_entropy":
+        return -(t * np.log(special.softmax(z, axis=-1))).sum(-1)
+    if name == "logistic":
+        p = special.expit(z)
+        return -(t * np.log(p) + (1 - t) * np.log(1 - p)).sum(-1)
+    if name == "squared_error":
+        return ((z - t) ** 2).sum(-1) / 2
+    if name == "absolute_error":
+        return np.abs(z - t).sum(-1)
+    if name == "huber":
+        return special.huber(1.0, z - t).sum(-1)
+    return special.kl_div(t, np.exp(z)).sum(-1)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_rows_are_the_formula_and_gradient_its_central_difference(backend, rng, name, lead):
+    shape = (*lead, 6, 4)
+    z, t = 2 * rng.normal(size=shape), targets_for(name, rng, shape)
+    rows, dz = row_losses(backend, name, z, t)
+    np.testing.assert_allclose(rows, expected_rows(name, z, t), rtol=1e-12, atol=1e-13)
+    step = 1e-5
+    for output in range(4):
+        bump = step * (np.arange(4) == output)
+        slope = (expected_rows(name, z + bump, t) - expected_rows(name, z - bump, t)) / (2 * step)
+        np.testing.assert_allclose(dz[..., output], slope, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "logistic", "poisson"])
+def test_link_inverts_the_gradient(backend, rng, name):
+    # For a canonical link the gradient at the logits is prediction minus target.
+    z, t = rng.normal(size=(5, 3)), targets_for(name, rng, (5, 3))
+    _, dz = row_losses(backend, name, z, t)
+    prediction = backend.to_host(LOSSES[name].link(backend.xp, backend.asarray(z)))
+    np.testing.assert_allclose(prediction - t, dz, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_integer_one_hot_and_soft_labels_are_one(backend, rng, lead):
+    labels = rng.integers(0, 4, size=(*lead, 7))
+    z = rng.normal(size=(*lead, 7, 4))
+    by_label = row_losses(backend, "cross_entropy", z, labels)
+    by_one_hot = row_losses(backend, "cross_entropy", z, np.eye(4)[labels])
+    np.testing.assert_array_equal(by_label[0], by_one_hot[0])
+    np.testing.assert_array_equal(by_label[1], by_one_hot[1])
+
+
+def test_labels_shared_by_many_models(backend, rng):
+    labels, z = rng.integers(0, 3, size=5), rng.normal(size=(2, 5, 3))
+    rows, _ = row_losses(backend, "cross_entropy", z, labels)
+    for model in range(2):
+        np.testing.assert_allclose(rows[model], row_losses(backend, "cross_entropy", z[model], labels)[0], rtol=1e-15)
+
+
+def test_binary_labels_stand_for_themselves(backend, rng):
+    labels, z = rng.integers(0, 2, size=9), rng.normal(size=(9, 1))
+    rows, _ = row_losses(backend, "logistic", z, labels)
+    np.testing.assert_allclose(rows, -stats.bernoulli.logpmf(labels, special.expit(z[:, 0])), rtol=1e-12)
+
+
+def test_label_smoothing_against_torch(rng):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    z, labels = rng.normal(size=(8, 5)), rng.integers(0, 5, size=8)
+    leaf = torch.tensor(z, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(leaf, torch.tensor(labels), label_smoothing=0.1, reduction="none")
+    loss.sum().backward()
+    rows, dz = cross_entropy(np, z, labels, smoothing=0.1)
+    np.testing.assert_allclose(rows, loss.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(dz, leaf.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_label_smoothing_of_one_output_spreads_over_two_classes():
+    t = one_hot(np, np.array([0, 1]), np.zeros((2, 1)), smoothing=0.2)
+    np.testing.assert_allclose(t, [[0.1], [0.9]])
+    z = np.array([[0.3], [-2.0]])
+    as_two = np.hstack([-z / 2, z / 2])
+    np.testing.assert_allclose(
+        logistic_loss(np, z, np.array([0, 1]), smoothing=0.2)[0],
+        cross_entropy(np, as_two, np.array([0, 1]), smoothing=0.2)[0],
+        rtol=1e-14,
+    )
+
+
+def test_stable_where_exp_overflows(backend):
+    z = np.array([[1e4, -1e4], [-1e5, 1e5]])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        rows, dz = row_losses(backend, "cross_entropy", z, np.array([1, 1]))
+        binary, slope = row_losses(backend, "logistic", z[:, :1], np.array([0, 0]))
+        log_p = backend.to_host(log_softmax(backend.xp, backend.asarray(z)))
+    np.testing.assert_array_equal(rows, [2e4, 0])
+    np.testing.assert_array_equal(dz, [[1, -1], [0, 0]])
+    np.testing.assert_array_equal(binary, [1e4, 0])
+    np.testing.assert_array_equal(slope, [[1], [0]])
+    np.testing.assert_array_equal(log_p, [[0, -2e4], [-2e5, 0]])
+
+
+def test_poisson_takes_a_count_of_zero(backend):
+    rows, dz = row_losses(backend, "poisson", np.array([[0.5]]), np.array([[0.0]]))
+    np.testing.assert_allclose(rows, np.exp(0.5))
+    np.testing.assert_allclose(dz, [[np.exp(0.5)]])
+
+
+def test_poisson_is_scikit_learns(rng):
+    metrics = pytest.importorskip("sklearn.metrics")
+    z, t = rng.normal(size=(50, 1)), rng.poisson(2.0, size=(50, 1)).astype(float)
+    ours = LOSSES["poisson"].rows(np, z, t)[0].mean()
+    assert ours == pytest.approx(metrics.mean_poisson_deviance(t[:, 0], np.exp(z[:, 0])) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("delta", [0.3, 1.0, 2.5])
+def test_huber_of_any_delta(rng, delta):
+    z, t = 3 * rng.normal(size=(20, 1)), rng.normal(size=(20, 1))
+    np.testing.assert_allclose(huber(np, z, t, delta)[0], special.huber(delta, z - t)[:, 0], rtol=1e-12)
