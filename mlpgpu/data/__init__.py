@@ -1,0 +1,186 @@
+"""Data on the host: a name or a file in, a checked and split data set out."""
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.data import columns as table_columns
+from mlpgpu.data import missing, mnist, npz, scaling, table
+from mlpgpu.data.builtin import BUILTIN
+from mlpgpu.data.dataset import DataSet
+from mlpgpu.data.mirrors import UnavailableError
+from mlpgpu.data.source import Source
+from mlpgpu.data.split import hold_out
+from mlpgpu.data.target import decide
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+
+__all__ = ["NAMES", "DataSet", "load", "read_features"]
+
+NAMES = (*mnist.MIRRORS, *BUILTIN)
+
+_FEWEST_ROWS = 5
+
+
+def load(config: "Config") -> DataSet:
+    """The data set that a config asks for, split, with its encoding and scaling fitted.
+
+    A set without test rows has ``test_fraction`` of its rows held out, and ``validation_fraction`` of
+    the training rows is held out after that. What is fitted, is fitted on the training rows left.
+
+    Parameters
+    ----------
+    config : Config
+        Its settings of the group Data, ``seed`` and ``quiet`` are read.
+
+    Raises
+    ------
+    InputError
+        Where there is no such set, or it cannot be used as asked.
+    """
+    rows = _rows(config)
+    task, y, y_test, classes, notes = _targets(rows, config)
+    train = np.arange(len(y))
+    test = validation = None
+    labels = y if task == "classification" else None
+    notes = [*rows.notes, *notes]
+    if rows.x_test is None:
+        train, test, note = hold_out(train, labels, config.test_fraction, config.seed, "test_fraction")
+        notes += [note] if note else []
+    if config.validation_fraction:
+        left = None if labels is None else labels[train]
+        train, validation, note = hold_out(train, left, config.validation_fraction, config.seed, "validation_fraction")
+        notes += [note] if note else []
+
+    x, x_test, columns, more = _features(rows, train, config)
+    notes += more
+    whole = len(train) == len(x)
+    x_train, y_train = (x, y) if whole else (x[train], y[train])
+    if test is not None:
+        x_test, y_test = x[test], y[test]
+    assert x_test is not None
+    assert y_test is not None
+    kind = rows.scale if config.scale == "auto" else config.scale
+    return DataSet(
+        name=rows.name,
+        task=task,
+        x_train=x_train,
+        y_train=y_train,
+        x_validation=None if validation is None else x[validation],
+        y_validation=None if validation is None else y[validation],
+        x_test=x_test,
+        y_test=y_test,
+        classes=classes,
+        feature_names=rows.feature_names or table_columns.feature_names(columns or []),
+        target=rows.target,
+        image_shape=rows.image_shape,
+        scaling=scaling.fit(kind, x_train),
+        columns=columns,
+        notes=tuple(notes),
+    )
+
+
+def read_features(path: str | Path, columns: list[dict[str, Any]] | None) -> np.ndarray:
+    """Features of the rows in a file, as a trained model takes them, not yet scaled.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .csv, .parquet or .npz file; it needs no target.
+    columns : list of dict or None
+        `DataSet.columns` of the set that the model was trained on.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        C-contiguous.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or does not have the columns.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() == ".npz":
+        x = npz.read_x(path)
+        if columns is not None and len(columns) != x.shape[1]:
+            raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
+        missing.refuse(x, (), "none" if columns is None else "fill")
+        return x if columns is None else missing.fill(x, columns)
+    if path.suffix.lower() not in table.FORMATS:
+        raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz; give such a file")
+    frame = table.read(path, columns)
+    if columns is None:
+        # A model trained on an array knows no names, so the columns stand for themselves, in order.
+        columns = [{"name": name, "kind": "number", "fill": None} for name in frame.columns]
+    return table_columns.encode(frame, columns)
+
+
+def _rows(config: "Config") -> Source:
+    name = config.dataset
+    if name is None:
+        try:
+            return mnist.load("mnist", config)
+        except UnavailableError as error:
+            note = f"using digits, small images that scikit-learn ships, because {error}"
+            return dataclasses.replace(BUILTIN["digits"](config), notes=(note,))
+    if name in mnist.MIRRORS:
+        return mnist.load(name, config)
+    if name in BUILTIN:
+        return BUILTIN[name](config)
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".npz":
+        return npz.load(path, config)
+    if path.suffix.lower() in table.FORMATS:
+        return table.load(path, config)
+    close = difflib.get_close_matches(name, NAMES, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a .csv, .parquet or .npz file{hint}")
+
+
+def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarray | None, tuple[Any, ...], list[str]]:
+    """Task, y, y of the set's own test rows, classes, and notes."""
+    if rows.task != "auto":
+        if config.task not in {"auto", rows.task}:
+            raise InputError(
+                f"task is {config.task!r}, but {rows.name} is a set for {rows.task}; allowed: auto, {rows.task}"
+            )
+        if rows.task == "regression":
+            return rows.task, rows.y.reshape(len(rows.y), -1).astype(np.float64), None, (), []
+        y_test = None if rows.y_test is None else rows.y_test.astype(np.int64)
+        return rows.task, rows.y.astype(np.int64), y_test, rows.classes, []
+    n_rows = len(rows.y)
+    if n_rows < _FEWEST_ROWS:
+        raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_FEWEST_ROWS}; give a set with more rows")
+    y = rows.y
+    if rows.y_test is not None:
+        if y.shape[1:] != rows.y_test.shape[1:] or (y.dtype.kind in "US") != (rows.y_test.dtype.kind in "US"):
+            raise InputError(
+                f"y_train has type {y.dtype} and shape {y.shape}, y_test {rows.y_test.dtype} and {rows.y_test.shape}; "
+                "allowed: the same kind; mend the file"
+            )
+        y = np.concatenate([y, rows.y_test])
+    where = f"{'array' if isinstance(rows.x, np.ndarray) else 'column'} {rows.target!r}"
+    target = decide(y, config.task, where, categorical=rows.categorical)
+    y_test = None if rows.y_test is None else target.y[n_rows:]
+    return target.task, target.y[:n_rows], y_test, target.classes, [target.note] if target.note else []
+
+
+def _features(
+    rows: Source, train: np.ndarray, config: "Config"
+) -> tuple[np.ndarray, np.ndarray | None, list[dict[str, Any]] | None, list[str]]:
+    """All x, x of the set's own test rows, the record of the encoding, and notes."""
+    x, x_test = rows.x, rows.x_test
+    if not isinstance(x, np.ndarray):
+        columns, notes = table_columns.fit(x.iloc[train], config.impute)
+        return table_columns.encode(x, columns), None, columns, notes
+    found = [missing.refuse(part, rows.feature_names, config.impute) for part in (x, x_test) if part is not None]
+    if not any(found):
+        return x, x_test, None, []
+    columns = missing.fit(x[train], rows.feature_names, config.impute)
+    return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, []

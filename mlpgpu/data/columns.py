@@ -1,0 +1,223 @@
+"""Columns of a table as features: how is learnt from the training rows, and kept as JSON.
+
+A record is one column: its ``name``; its ``kind``, which is ``number``, ``bool`` or ``category``;
+``fill``, which stands in for a missing value, or None where those are refused; and, for a category,
+its ``categories`` as text. A column of numbers or truth values becomes one feature, a column of
+categories one for each, which is 1 where the row has it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["encode", "feature_names", "fit"]
+
+Record = dict[str, Any]
+
+# More would be names or numbers of rows rather than categories, and each is a column of x.
+MOST_CATEGORIES = 1000
+_DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
+
+
+def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
+    """Learn from training rows how columns become features.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Training rows, without the target.
+    impute : str
+        ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values and
+        categories are filled with the most frequent one.
+
+    Returns
+    -------
+    records : list of dict
+        One a column, fit for JSON.
+    notes : list of str
+        One-line things to tell the user.
+
+    Raises
+    ------
+    InputError
+        Where a column holds neither numbers, truth values nor text, has too many categories, or
+        nothing to fill missing values with.
+    """
+    records, notes = [], []
+    for name in frame.columns:
+        column = frame[name]
+        record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
+        if record["kind"] == "category":
+            record["categories"] = _categories(column)
+            if share := _share_of_numbers(record["categories"]):
+                notes.append(
+                    f"column {name!r} is text, one feature for each of its {len(record['categories'])} values, "
+                    f"though {share:.0%} of them are numbers"
+                )
+        if impute != "none":
+            record["fill"] = _fill(column, record, impute)
+        records.append(record)
+    return records, notes
+
+
+def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
+    """Features of a table's rows.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A table with at least the recorded columns, in any order.
+    columns : list of dict
+        The records that `fit` made, or their copy out of JSON.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        C-contiguous, in the smallest common type of the columns. A category that was not among the
+        training rows is 0 in each of its column's features.
+
+    Raises
+    ------
+    InputError
+        Where a column is not there, holds something else, or has values that are missing or infinite.
+    """
+    if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
+        raise InputError(f"the table has no column {_listed(absent)}; it has {_listed(list(frame.columns))}")
+    _refuse_missing(frame, columns)
+    parts: dict[str, np.ndarray] = {}
+    for record in columns:
+        name: str = record["name"]
+        features = _one_hot if record["kind"] == "category" else _numbers
+        parts[name] = features(frame[name], record)
+    infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
+    if infinite:
+        raise InputError(f"infinite values in column {_listed(infinite)}; allowed: finite numbers; remove those rows")
+    x = np.empty((len(frame), len(feature_names(columns))), np.result_type(np.uint8, *parts.values()))
+    at = 0
+    for part in parts.values():
+        width = 1 if part.ndim == 1 else part.shape[1]
+        x[:, at : at + width] = part.reshape(len(frame), width)
+        at += width
+    return x
+
+
+def feature_names(columns: list[Record]) -> tuple[str, ...]:
+    """Name of each feature; ``column=category`` for a category."""
+    names: list[str] = []
+    for record in columns:
+        if record["kind"] == "category":
+            names += (f"{record['name']}={category}" for category in record["categories"])
+        else:
+            names.append(record["name"])
+    return tuple(names)
+
+
+def _kind(column: "pd.Series") -> str:
+    import pandas as pd
+
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "bool"
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        return "number"
+    inferred = pd.api.types.infer_dtype(column, skipna=True)
+    kinds = {"string": "category", "boolean": "bool", "empty": "number"}
+    if inferred not in kinds:
+        raise InputError(
+            f"column {column.name!r} holds values of type {inferred} ({dtype}); "
+            "allowed: numbers, truth values, text; convert or remove it"
+        )
+    return kinds[inferred]
+
+
+def _categories(column: "pd.Series") -> list[str]:
+    import pandas as pd
+
+    # The categories that a type declares may be absent from these rows, and would be constant features.
+    categories = sorted({str(value) for value in column.dropna().unique()})
+    if categories and pd.Series(categories).str.fullmatch(_DATE).all():
+        raise InputError(
+            f"column {column.name!r} holds dates, such as {categories[0]}; "
+            "allowed: numbers, truth values, text; convert it to numbers, or remove it"
+        )
+    if len(categories) > MOST_CATEGORIES:
+        raise InputError(
+            f"column {column.name!r} is text with {len(categories):,} distinct values; "
+            f"allowed: at most {MOST_CATEGORIES:,}; remove it, or group its values"
+        )
+    return categories
+
+
+def _share_of_numbers(categories: list[str]) -> float:
+    """Which part of some text is numbers, if most of it is but not all, else 0.
+
+    That is what a mark such as ``?`` for a missing number makes of a column.
+    """
+    import pandas as pd
+
+    numbers = int(pd.to_numeric(pd.Series(categories, dtype=object), errors="coerce").notna().sum())
+    return numbers / len(categories) if len(categories) / 2 < numbers < len(categories) else 0.0
+
+
+def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
+    present = column.dropna()
+    if present.empty:
+        raise InputError(
+            f"column {column.name!r} has no values in the training rows, so impute {impute!r} cannot fill it; remove it"
+        )
+    if record["kind"] == "category":
+        return str(present.map(str).mode()[0])
+    numbers = _numbers(present, record).astype(np.float64)
+    if record["kind"] == "bool":
+        return float(numbers.mean() > 0.5)
+    # Infinite values are refused when the column is encoded.
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(numbers) if impute == "mean" else np.median(numbers))
+
+
+def _refuse_missing(frame: "pd.DataFrame", columns: list[Record]) -> None:
+    names: list[str] = [record["name"] for record in columns if record["fill"] is None]
+    counts = {name: int(frame[name].isna().sum()) for name in names}
+    shown = [f"{name!r} ({count:,})" for name, count in counts.items() if count]
+    if shown:
+        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+        raise InputError(
+            f"missing values in column {', '.join(shown[:10])}{more}; "
+            "give impute mean or median for training, or remove those rows"
+        )
+
+
+def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
+    kind = _kind(column)
+    if kind == "category":
+        raise InputError(f"column {column.name!r} holds text; allowed: numbers, as in training; convert it")
+    if kind == "bool":
+        column = column.astype("boolean").astype("UInt8")
+    dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+    if not column.isna().any():
+        return column.to_numpy(dtype)
+    floating = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    filled = column.to_numpy(floating, na_value=np.nan)
+    return np.where(np.isnan(filled), floating.type(record["fill"]), filled)
+
+
+def _one_hot(column: "pd.Series", record: Record) -> np.ndarray:
+    import pandas as pd
+
+    # Without a fill nothing is missing: that was refused.
+    gaps = column.isna()
+    text = [record["fill"] if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
+    codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
+    return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)
+
+
+def _listed(names: list[Any], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(str(name)) for name in names[:most]) + more

@@ -1,0 +1,70 @@
+"""What every source of data becomes: arrays on the host, and what is known of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.data.scaling import Scaling
+
+__all__ = ["DataSet"]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, split, on the host and not yet scaled.
+
+    Attributes
+    ----------
+    name : str
+        Name of a set, or a file's name without its ending.
+    task : str
+        ``classification`` or ``regression``.
+    x_train, x_test : ndarray of shape (n_rows, n_features)
+        C-contiguous, in the type they were read in: ``uint8`` for images, else integers or floats.
+    y_train, y_test : ndarray
+        ``int64`` codes 0 to k - 1 of shape (n_rows,) for classification; ``float64`` of shape
+        (n_rows, n_outputs) for regression.
+    x_validation, y_validation : ndarray or None
+        As above; None where no rows are held out.
+    classes : tuple
+        What each code stands for, as Python str, int, bool or float; empty for regression.
+    feature_names : tuple of str
+        One a column of x; empty for images.
+    target : str or None
+        Column that is predicted, for a file.
+    image_shape : tuple of int or None
+        Height and width, where a row is an image.
+    scaling : Scaling
+        Fitted on the training rows. It is applied on the device, batch by batch.
+    columns : list of dict or None
+        How columns of a table became features, fit for JSON; `mlpgpu.data.columns.encode` repeats it.
+    notes : tuple of str
+        One-line things to tell the user.
+    """
+
+    name: str
+    task: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_validation: np.ndarray | None
+    y_validation: np.ndarray | None
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: tuple[Any, ...]
+    feature_names: tuple[str, ...]
+    target: str | None
+    image_shape: tuple[int, int] | None
+    scaling: Scaling
+    columns: list[dict[str, Any]] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_features(self) -> int:
+        """Columns of x."""
+        return self.x_train.shape[1]
+
+    @property
+    def n_targets(self) -> int:
+        """Classes of a classification, columns of y of a regression."""
+        return len(self.classes) if self.task == "classification" else self.y_train.shape[1]

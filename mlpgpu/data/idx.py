@@ -1,0 +1,120 @@
+"""The IDX format of MNIST: a magic number, big-endian dimensions, then the elements.
+
+Nothing is allocated on the word of a header: its promise is first held against the bytes there.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+__all__ = ["encode", "parse", "read", "unpack"]
+
+DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+# Deflate packs at most 258 bytes into 2 bits.
+_MOST_INFLATION = 1032
+_PIECE = 2**20
+
+
+def read(path: str | Path) -> np.ndarray:
+    """The array in an IDX file, gzipped or plain.
+
+    Returns
+    -------
+    ndarray
+        Writable, in the file's shape and type, native byte order.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or is not exactly one IDX array.
+    """
+    return parse(unpack(path), path)
+
+
+def unpack(path: str | Path) -> bytearray:
+    """The uncompressed bytes of an IDX file, exactly as many as its header promises.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or its header and its size disagree.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not zipped:
+                return _checked(file, size, path)
+            with gzip.open(file) as inflated:
+                return _checked(inflated, size * _MOST_INFLATION, path)  # type: ignore[arg-type]
+    except EOFError:
+        raise InputError(f"{path} is a truncated gzip file; get it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); get it again") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a readable IDX file") from None
+
+
+def parse(data: bytearray, path: str | Path) -> np.ndarray:
+    """The array in the bytes that `unpack` gave; it shares their memory where it can.
+
+    Parameters
+    ----------
+    data : bytearray
+        Header and elements.
+    path : str or Path
+        Where they are from, for messages.
+    """
+    dtype, shape = _header(data, path)
+    flat = np.frombuffer(data, dtype, offset=4 + 4 * len(shape))
+    return flat.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def encode(array: np.ndarray) -> bytearray:
+    """The IDX bytes of a ``uint8`` array."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape)
+    return bytearray(header + array.astype(np.uint8).tobytes())
+
+
+def _checked(file: BinaryIO, most: int, path: Path) -> bytearray:
+    data = bytearray(file.read(4))
+    if len(data) == 4:
+        data += file.read(4 * data[3])
+    dtype, shape = _header(data, path)
+    # Python's integers do not overflow, however large the dimensions are.
+    promised = len(data) + math.prod(shape) * dtype.itemsize
+    if promised <= most:
+        # One byte more than promised shows whether anything follows, and ends a gzip bomb.
+        while len(data) <= promised and (piece := file.read(min(_PIECE, promised + 1 - len(data)))):
+            data += piece
+    if len(data) > promised:
+        raise InputError(f"{path} has bytes after the {promised:,} that its IDX header promises; get it again")
+    if len(data) < promised:
+        raise InputError(f"{path} is truncated: its IDX header promises {promised:,} bytes; get it again")
+    return data
+
+
+def _header(data: bytearray, path: str | Path) -> tuple[np.dtype, tuple[int, ...]]:
+    if len(data) < 4 or data[0] or data[1] or data[2] not in DTYPES or not data[3]:
+        raise InputError(
+            f"{path} is not an IDX file: its first bytes are {data[:4].hex(' ') or 'missing'}; allowed: "
+            "00 00, a type 08 to 0e, a number of dimensions; give an IDX file such as train-images-idx3-ubyte"
+        )
+    if len(data) < 4 + 4 * data[3]:
+        raise InputError(f"{path} is truncated in its IDX header; get it again")
+    shape = struct.unpack_from(f">{data[3]}I", data, 4)
+    # NumPy has no arrays of more dimensions than this.
+    if 0 in shape or len(shape) > 64:
+        shown = "x".join(map(str, shape[:5])) + ("..." if len(shape) > 5 else "")
+        raise InputError(f"{path} promises an array of {shown}; allowed: 1 to 64 dimensions above 0; get it again")
+    return np.dtype(DTYPES[data[2]]), shape

@@ -1,0 +1,86 @@
+"""Missing and infinite values in plain arrays: refused, or filled from the training rows."""
+
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+__all__ = ["fill", "fit", "refuse"]
+
+
+def refuse(x: np.ndarray, names: tuple[str, ...], impute: str) -> bool:
+    """Refuse what cannot be trained on; otherwise say whether values are missing.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Numbers of any type.
+    names : tuple of str
+        Name of each column; empty for images.
+    impute : str
+        ``none`` refuses missing values.
+
+    Raises
+    ------
+    InputError
+        Where values are infinite, or missing and not to be filled.
+    """
+    # The ends show whether anything is wrong without an array as large as x.
+    if x.dtype.kind != "f" or (np.isfinite(x.min()) and np.isfinite(x.max())):
+        return False
+    for test, what, allowed in (
+        (np.isinf, "infinite", "finite numbers; remove those rows"),
+        (np.isnan, "missing", "none, unless impute is mean or median; give that, or remove those rows"),
+    ):
+        counts = test(x).sum(axis=0)
+        bad = np.flatnonzero(counts)
+        if bad.size and (what == "infinite" or impute == "none"):
+            shown = ", ".join(f"{names[i] if names else i} ({counts[i]:,})" for i in bad[:10])
+            more = f" and {bad.size - 10} more" if bad.size > 10 else ""
+            raise InputError(f"{what} values in feature {shown}{more}; allowed: {allowed}")
+    return True
+
+
+def fit(x_train: np.ndarray, names: tuple[str, ...], impute: str) -> list[dict[str, Any]]:
+    """Records, as `mlpgpu.data.columns` has them, of what fills each column.
+
+    Parameters
+    ----------
+    x_train : ndarray of shape (n_rows, n_features)
+        Training rows, missing values as NaN.
+    names : tuple of str
+        Name of each column; empty for images.
+    impute : str
+        ``mean`` or ``median``.
+
+    Raises
+    ------
+    InputError
+        Where a column has no values.
+    """
+    empty = np.flatnonzero(np.isnan(x_train).all(axis=0))
+    names = names or tuple(map(str, range(x_train.shape[1])))
+    if empty.size:
+        raise InputError(
+            f"feature {names[empty[0]]} has no values in the training rows, so impute {impute!r} cannot fill it; "
+            "remove it"
+        )
+    average: Any = {"mean": np.nanmean, "median": np.nanmedian}[impute]
+    values = np.asarray(average(x_train.astype(np.float64, copy=False), axis=0))
+    return [{"name": name, "kind": "number", "fill": float(v)} for name, v in zip(names, values, strict=True)]
+
+
+def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
+    """A copy of x without missing values, in its own type.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Missing values as NaN.
+    columns : list of dict
+        One record a column, from `fit`.
+    """
+    if x.dtype.kind != "f":
+        return x
+    return np.where(np.isnan(x), np.array([record["fill"] for record in columns], x.dtype), x)

@@ -1,0 +1,183 @@
+"""MNIST and Fashion-MNIST: looked for in folders, else downloaded, and checked either way."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.data import idx
+from mlpgpu.data.mirrors import UnavailableError, download, md5
+from mlpgpu.data.source import Source
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+
+__all__ = ["CHECKSUMS", "MIRRORS", "load"]
+
+FOLDER_VARIABLE = "MLPGPU_DATA_DIR"
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+TRAIN_ROWS = 60_000
+
+MIRRORS = {
+    "mnist": (
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+}
+
+OPENML_IDS = {"mnist": 554, "fashion-mnist": 40996}
+
+# Of the uncompressed bytes: the same whoever compressed them.
+CHECKSUMS = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+
+CLASSES: dict[str, tuple[Any, ...]] = {
+    "mnist": tuple(range(10)),
+    "fashion-mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+}
+
+
+def load(name: str, config: "Config") -> Source:
+    """Read ``mnist`` or ``fashion-mnist``, after downloading it where it is not here yet.
+
+    Folders are looked through in this order: ``config.data_dir``, ``$MLPGPU_DATA_DIR``, the user's
+    cache folder; a download goes into the last.
+
+    Returns
+    -------
+    Source
+        x of ``uint8``, (n_rows, 784), and test rows of its own.
+
+    Raises
+    ------
+    UnavailableError
+        Where the set can be neither found nor downloaded.
+    InputError
+        Where a folder holds only some of the files, or a damaged one.
+    """
+    notes: tuple[str, ...] = ()
+    contents = None
+    if config.data_dir is not None:
+        folder = Path(config.data_dir).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"data_dir is {str(folder)!r}, which is not a folder; give the folder with the IDX files")
+        contents = _from_folder(folder, name, f"data_dir {folder}", lenient=False)
+        if contents is None:
+            notes = (f"data_dir {folder} holds no files of {name}; looked elsewhere",)
+    if contents is None and os.environ.get(FOLDER_VARIABLE):
+        folder = Path(os.environ[FOLDER_VARIABLE]).expanduser()
+        contents = _from_folder(folder, name, f"{FOLDER_VARIABLE} {folder}", lenient=True)
+    if contents is None:
+        contents = _from_cache(name, progress=not config.quiet)
+    # Each content is dropped as soon as its array stands on the same memory.
+    x, y, x_test, y_test = (idx.parse(contents.pop(file), file) for file in FILES)
+    return Source(
+        name,
+        x.reshape(len(x), -1),
+        y.astype(np.int64),
+        x_test.reshape(len(x_test), -1),
+        y_test.astype(np.int64),
+        task="classification",
+        classes=CLASSES[name],
+        scale="255",
+        image_shape=(x.shape[1], x.shape[2]),
+        notes=notes,
+    )
+
+
+def _find(folder: Path, name: str, file: str) -> Path | None:
+    spellings = (file, file.replace("-idx", ".idx"))
+    places = (
+        place / (spelling + end) for place in (folder / name, folder) for spelling in spellings for end in (".gz", "")
+    )
+    return next((path for path in places if path.is_file()), None)
+
+
+def _from_folder(folder: Path, name: str, given: str, *, lenient: bool) -> dict[str, bytearray] | None:
+    """The four files of a user's folder, or None where it has none of them.
+
+    Lenient, the files of another set count as none: a folder for all sets may hold one set bare.
+    """
+    found = {file: path for file in FILES if (path := _find(folder, name, file))}
+    if not found:
+        return None
+    contents = {}
+    for file, path in found.items():
+        contents[file] = idx.unpack(path)
+        digest = md5(contents[file])
+        if digest != (expected := CHECKSUMS[name][file]):
+            other = next((other for other, sums in CHECKSUMS.items() if digest in sums.values()), None)
+            if lenient and other:
+                return None
+            belongs = f" (it belongs to {other})" if other else ""
+            raise InputError(
+                f"{path} is not the {file} of {name}: expected MD5 {expected} of its uncompressed bytes, "
+                f"found {digest}{belongs}; replace it"
+            )
+    if missing := [file for file in FILES if file not in found]:
+        raise InputError(
+            f"{given} holds {len(found)} of the four files of {name}, without {', '.join(missing)}; "
+            "add the missing, or give another folder"
+        )
+    return contents
+
+
+def _from_cache(name: str, *, progress: bool) -> dict[str, bytearray]:
+    from platformdirs import user_cache_dir
+
+    folder = Path(user_cache_dir("mlpgpu"), name)
+    contents = {}
+    for file in FILES:
+        # The cache is ours: what is damaged in it is got again without a word.
+        while (path := _find(folder, name, file)) is not None:
+            try:
+                data = idx.unpack(path)
+            except InputError:
+                data = bytearray()
+            if md5(data) == CHECKSUMS[name][file]:
+                contents[file] = data
+                break
+            try:
+                path.unlink()
+            except OSError as error:
+                raise InputError(f"{path} is damaged and cannot be removed ({error.strerror}); remove it") from None
+    wanted = {file: expected for file, expected in CHECKSUMS[name].items() if file not in contents}
+    if wanted:
+        try:
+            contents |= download(MIRRORS[name], wanted, folder, OPENML_IDS[name], TRAIN_ROWS, progress=progress)
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"{name} is not in a known folder, and {error}; put its four IDX files ({FILES[0]}.gz and so on) "
+                f"in a folder and give it as --data-dir or {FOLDER_VARIABLE}"
+            ) from None
+    return contents

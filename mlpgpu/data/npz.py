@@ -1,0 +1,137 @@
+"""NumPy's .npz files: arrays x and y, or x_train, y_train, x_test and y_test."""
+
+import difflib
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpgpu.data.source import Source
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+
+__all__ = ["load", "read_x"]
+
+
+def load(path: Path, config: "Config") -> Source:
+    """The arrays of an .npz file.
+
+    ``x`` or ``X`` goes with ``y``, or with the array that ``config.target`` names; ``x_train``,
+    ``y_train``, ``x_test`` and ``y_test`` bring test rows of their own. Rows of images, that is an x
+    of shape (n_rows, height, width), are flattened.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or its arrays do not go together.
+    """
+    names = _names(path)
+    if {"x_train", "y_train", "x_test", "y_test"} <= set(names) and config.target is None:
+        x_name, y_name = "x_train", "y_train"
+        arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
+    else:
+        x_name, y_name = _x_name(path, names), config.target or "y"
+        if y_name not in names:
+            close = difflib.get_close_matches(y_name, names, 1, 0.5)
+            hint = f"; did you mean {close[0]}?" if close else "; give one of them as target"
+            raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
+        arrays = _read(path, (x_name, y_name))
+    for x, y in zip(arrays[::2], arrays[1::2], strict=True):
+        if len(x) != len(y):
+            raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")
+    x, image_shape = _flat(arrays[0], f"array {x_name!r} of {path}")
+    x_test = _flat(arrays[2], f"array 'x_test' of {path}")[0] if len(arrays) > 2 else None
+    if x_test is not None and x_test.shape[1] != x.shape[1]:
+        raise InputError(
+            f"{path} has {x.shape[1]} features in x_train and {x_test.shape[1]} in x_test; "
+            "allowed: as many; mend the file"
+        )
+    return Source(
+        path.stem,
+        x,
+        arrays[1],
+        x_test,
+        arrays[3] if len(arrays) > 2 else None,
+        scale="255" if image_shape and x.dtype == np.uint8 else "standard",
+        feature_names=() if image_shape else tuple(f"x{i}" for i in range(x.shape[1])),
+        target=y_name,
+        image_shape=image_shape,
+    )
+
+
+def read_x(path: Path) -> np.ndarray:
+    """The array to predict for: ``x``, ``X`` or, without those, ``x_test``; rows flattened.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        In the file's type.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or has no such array.
+    """
+    name = _x_name(path, _names(path), "x_test")
+    return _flat(_read(path, (name,))[0], f"array {name!r} of {path}")[0]
+
+
+def _names(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise InputError(f"cannot read {path} as .npz: {error}; write it with numpy.savez") from None
+
+
+def _x_name(path: Path, names: list[str], *more: str) -> str:
+    for name in ("x", "X", *more):
+        if name in names:
+            return name
+    raise InputError(
+        f"{path} has the arrays {', '.join(names) or 'none'}; "
+        "allowed: x and y, or x_train, y_train, x_test and y_test; name them so"
+    )
+
+
+def _read(path: Path, names: Iterable[str]) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = [archive[name] for name in names]
+    # A damaged header may promise any size, and any way of packing or, which is a RuntimeError, locking.
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        reason = " ".join(str(error).split()) or "it is damaged"
+        raise InputError(f"cannot read {path} as .npz: {reason}; write it with numpy.savez") from None
+    for name, array in zip(names, arrays, strict=True):
+        if array.ndim == 0:
+            raise InputError(f"array {name!r} of {path} is a single value; allowed: one row for each sample; mend it")
+    return arrays
+
+
+def _flat(x: np.ndarray, where: str) -> tuple[np.ndarray, tuple[int, int] | None]:
+    if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8 or x.ndim < 2 or 0 in x.shape:
+        raise InputError(
+            f"{where} has type {x.dtype} and shape {x.shape}; "
+            "allowed: numbers of shape (rows, features) or (rows, height, width); convert it"
+        )
+    if x.dtype == bool:
+        x = x.view(np.uint8)
+    square = x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 1)
+    flat = np.ascontiguousarray(x.reshape(len(x), -1), dtype=x.dtype.newbyteorder("="))
+    return flat, (x.shape[1], x.shape[2]) if square else None

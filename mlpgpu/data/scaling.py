@@ -1,0 +1,91 @@
+"""Input scaling, fitted on the host, chunk by chunk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+__all__ = ["KINDS", "Scaling", "fit"]
+
+KINDS = ("none", "standard", "minmax", "255")
+
+# Elements converted to float64 at a time: 8 MiB, whatever the size of the data.
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Scaled x is ``(x - shift) * factor``.
+
+    Attributes
+    ----------
+    kind : str
+        ``none``, ``standard``, ``minmax`` or ``255``.
+    shift, factor : ndarray of float64
+        Of shape (n_features,), or () where all features share one.
+    """
+
+    kind: str
+    shift: np.ndarray
+    factor: np.ndarray
+
+
+def fit(kind: str, x_train: np.ndarray) -> Scaling:
+    """The scaling of a kind, fitted on training rows.
+
+    Parameters
+    ----------
+    kind : str
+        ``none``, ``standard`` (mean 0, variance 1), ``minmax`` (0 to 1) or ``255`` (divide by 255).
+    x_train : ndarray of shape (n_rows, n_features)
+        Numbers of any type. A column that is constant is shifted only, as in scikit-learn.
+
+    Raises
+    ------
+    InputError
+        Where a column's values are too far apart for float64.
+    """
+    if kind == "none":
+        return Scaling(kind, np.array(0.0), np.array(1.0))
+    if kind == "255":
+        return Scaling(kind, np.array(0.0), np.array(1 / 255))
+    # Overflow is found below, where the column can be named.
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift, spread = _standard(x_train) if kind == "standard" else _minmax(x_train)
+    wide = np.flatnonzero(~np.isfinite(spread))
+    if wide.size:
+        raise InputError(
+            f"scale is {kind!r}, but the values of feature {wide[0]} are too far apart for it; "
+            "allowed: a variance below 1e308; rescale that column, or give scale none"
+        )
+    return Scaling(kind, shift, 1 / spread)
+
+
+def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    n_rows = len(x)
+    mean = sum(chunk.sum(axis=0) for chunk in _chunks(x)) / n_rows
+    squares = errors = np.zeros(x.shape[1])
+    for chunk in _chunks(x):
+        chunk -= mean
+        errors = errors + chunk.sum(axis=0)
+        squares = squares + np.square(chunk, out=chunk).sum(axis=0)
+    # The second term is zero but for the rounding of the mean, which it takes back out.
+    variance = (squares - errors**2 / n_rows) / n_rows
+    # Below this, what is left of a constant column is rounding (Chan, Golub and LeVeque, 1983).
+    eps = np.finfo(np.float64).eps
+    constant = variance <= n_rows * eps * variance + (n_rows * mean * eps) ** 2
+    return mean, np.where(constant & np.isfinite(variance), 1.0, np.sqrt(variance))
+
+
+def _minmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    spread = high - low
+    return low, np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
+
+
+def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
+    n_rows = max(1, _CHUNK // x.shape[1])
+    for start in range(0, len(x), n_rows):
+        yield x[start : start + n_rows].astype(np.float64)

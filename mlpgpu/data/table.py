@@ -1,0 +1,152 @@
+"""Tables: CSV and Parquet files, with a column to predict."""
+
+import csv
+import difflib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.data.source import Source
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlpgpu.config import Config
+
+__all__ = ["FORMATS", "load", "read"]
+
+FORMATS = (".csv", ".parquet")
+
+
+def load(path: Path, config: "Config") -> Source:
+    """The rows of a table, its target apart.
+
+    Returns
+    -------
+    Source
+        x is a DataFrame; it is encoded after the split.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or has no usable target.
+    """
+    frame = read(path)
+    if len(frame.columns) < 2:
+        raise InputError(
+            f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
+            "separated by commas; write it so"
+        )
+    target = _target_name(frame, config.target, path)
+    column = frame.pop(target)
+    if n_missing := int(column.isna().sum()):
+        raise InputError(f"the target, column {target!r}, has {n_missing:,} missing values; remove those rows")
+    y, categorical = _labels(column)
+    return Source(path.stem, frame, y, target=target, categorical=categorical)
+
+
+def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFrame":
+    """A CSV or Parquet file as a DataFrame with text for column names.
+
+    Parameters
+    ----------
+    path : Path
+        CSV is read as UTF-8 with commas and a header.
+    columns : list of dict, optional
+        Records of a trained model, whose categories are then read as text even where this file has
+        only numbers for them.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read as a table with rows.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        frame = _read_csv(path, columns or []) if is_csv else _read_parquet(path)
+    except ImportError:
+        raise InputError(
+            f'reading {path} needs pandas and pyarrow, which are not installed; pip install "mlpgpu[tables]"'
+        ) from None
+    except InputError:
+        raise
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    # Each of pyarrow's many errors is one of Python's own too.
+    except (ValueError, OSError, NotImplementedError, LookupError, TypeError, csv.Error, Warning) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        kind = "CSV" if is_csv else "Parquet"
+        raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
+    frame.columns = frame.columns.map(str)
+    if frame.empty:
+        raise InputError(f"{path} has no rows; give a table with rows")
+    return frame
+
+
+def _read_csv(path: Path, columns: list[dict[str, Any]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    if not header:
+        raise InputError(f"{path} is empty; give a table with a header and rows")
+    if len(set(header)) < len(header):
+        raise InputError(_duplicates(path, header))
+    text = {record["name"]: str for record in columns if record["kind"] == "category"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        # Without low_memory=False a column's type depends on how the file falls into pieces.
+        return pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False, dtype=text)
+
+
+def _read_parquet(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+    from pyarrow import parquet
+
+    # Its own message on duplicates names none of the user's doing.
+    names = parquet.read_schema(path).names
+    if len(set(names)) < len(names):
+        raise InputError(_duplicates(path, names))
+    return pd.read_parquet(path, engine="pyarrow")
+
+
+def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
+    names = list(frame.columns)
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    if target is None:
+        raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
+    if target not in names:
+        close = difflib.get_close_matches(target, names, 1, 0.5)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
+    return target
+
+
+def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
+    """Target values without missing ones, and whether they are known to be labels."""
+    import pandas as pd
+
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    if categorical:
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+        return column.to_numpy(dtype), categorical
+    inferred = pd.api.types.infer_dtype(column)
+    if inferred not in {"string", "boolean"}:
+        raise InputError(
+            f"the target, column {column.name!r}, holds values of type {inferred} ({column.dtype}); "
+            "allowed: numbers, truth values, text; convert it, or choose another target"
+        )
+    return column.to_numpy(bool if inferred == "boolean" else object), categorical
+
+
+def _duplicates(path: Path, names: list[str]) -> str:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return f"{path} has more than one column {', '.join(map(repr, twice[:10]))}; give each column its own name"

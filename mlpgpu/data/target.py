@@ -1,0 +1,107 @@
+"""The target: whether it asks for classification or regression, and its codes or numbers."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+__all__ = ["Target", "decide"]
+
+# A target of whole numbers with at most so many distinct ones is taken for classes.
+MOST_CODES = 20
+
+
+class Target(NamedTuple):
+    """A target as training takes it.
+
+    Attributes
+    ----------
+    task : str
+        ``classification`` or ``regression``.
+    y : ndarray
+        ``int64`` codes of shape (n_rows,), or ``float64`` of shape (n_rows, n_outputs).
+    classes : tuple
+        Label of each code, sorted; empty for regression.
+    note : str or None
+        How the task was inferred, where it was.
+    """
+
+    task: str
+    y: np.ndarray
+    classes: tuple[Any, ...]
+    note: str | None
+
+
+def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -> Target:
+    """Decide on the task and encode the target for it.
+
+    Text, truth values and categories ask for classification, and so do whole numbers with at most 20
+    distinct values and fewer than half as many as there are rows. All else asks for regression.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        Numbers, truth values or text.
+    task : str
+        ``auto``, or the task that the user asks for.
+    where : str
+        What the target is called in messages, such as ``column 'species'``.
+    categorical : bool
+        Whether numbers in y are known to be labels.
+
+    Raises
+    ------
+    InputError
+        Where y cannot be predicted, or not by the task asked for.
+    """
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.dtype.kind == "S":
+        y = np.char.decode(y, "utf-8", "replace")
+    if y.ndim not in (1, 2) or y.dtype.kind not in "biufUO" or (y.ndim == 2 and y.dtype.kind not in "iuf"):
+        raise InputError(
+            f"the target, {where}, has type {y.dtype} and shape {y.shape}; allowed: one label or number a row, "
+            "or several numbers a row; choose another target"
+        )
+    if y.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(y)))):
+        raise InputError(f"the target, {where}, has {bad} missing or infinite values; remove those rows")
+    distinct, codes = np.unique(y, return_inverse=True)
+    if len(distinct) < 2:
+        raise InputError(
+            f"the target, {where}, has the one value {distinct[0]!s}; it needs at least two to learn from; "
+            "choose another target"
+        )
+    note = None
+    if task == "auto":
+        task, reason = _infer(y, len(distinct), where, categorical)
+        note = f"task: {task}, inferred from {reason}"
+    if task == "regression":
+        if y.dtype.kind not in "biuf":
+            raise InputError(f"task is 'regression', but the target, {where}, holds text; give task classification")
+        return Target(task, y.reshape(len(y), -1).astype(np.float64), (), note)
+    if y.ndim == 2:
+        raise InputError(
+            f"task is 'classification', but the target, {where}, has {y.shape[1]} columns; "
+            "give one label a row, or task regression"
+        )
+    if y.dtype.kind == "f" and len(distinct) > len(y) / 2:
+        raise InputError(
+            f"task is 'classification', but the target, {where}, has {len(distinct)} distinct numbers "
+            f"in {len(y)} rows; allowed: at most half as many as rows; give task regression, or choose another target"
+        )
+    return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
+
+
+def _infer(y: np.ndarray, n_distinct: int, where: str, categorical: bool) -> tuple[str, str]:
+    if y.ndim == 2:
+        return "regression", f"the {y.shape[1]} numbers a row of {where}"
+    if categorical:
+        return "classification", f"the categories of {where}"
+    if y.dtype.kind in "UO":
+        return "classification", f"the text in {where}"
+    if y.dtype.kind == "b":
+        return "classification", f"the truth values in {where}"
+    if y.dtype.kind in "iu" and n_distinct <= MOST_CODES and n_distinct < len(y) / 2:
+        return "classification", f"the {n_distinct} distinct whole numbers in {where}"
+    return "regression", f"the {n_distinct} distinct numbers in {where}"

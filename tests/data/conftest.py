@@ -1,0 +1,80 @@
+import gzip
+import hashlib
+import http.server
+import threading
+from types import SimpleNamespace
+
+import pytest
+from idx_sets import make_set
+
+from mlpgpu.data import mirrors, mnist, openml
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        status, body, length = self.server.content.get(self.path, (404, b"", 0))
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves what is put into it, counts what is asked."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.asked = {}, []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def put(self, path, body, status=200, length=None):
+        self.content[path] = (status, body, len(body) if length is None else length)
+
+    def put_all(self, files, folder="/"):
+        for file, data in files.items():
+            self.put(f"{folder}{file}.gz", gzip.compress(data))
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def dead(monkeypatch):
+    """The address of a server that is not there: a port that was free a moment ago."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server() as gone:
+        return gone.url
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path, dead):
+    """Small sets in the place of MNIST's: no folder, an empty cache, no server but what a test adds."""
+    arrays, files = make_set(1)
+    _, fashion = make_set(2)
+    sums = {
+        name: {file: hashlib.md5(data).hexdigest() for file, data in content.items()}
+        for name, content in {"mnist": files, "fashion-mnist": fashion}.items()
+    }
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(mnist, "CHECKSUMS", sums)
+    monkeypatch.setattr(mnist, "MIRRORS", {"mnist": (), "fashion-mnist": ()})
+    monkeypatch.setattr(mnist, "TRAIN_ROWS", 200)
+    monkeypatch.setattr(openml, "SERVER", dead)
+    monkeypatch.setattr(mirrors, "_FIRST_SECONDS", 3.0)
+    monkeypatch.setattr(mirrors, "_NEXT_SECONDS", 1.0)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _app: str(cache))
+    monkeypatch.delenv("MLPGPU_DATA_DIR", raising=False)
+    return SimpleNamespace(arrays=arrays, files=files, fashion=fashion, cache=cache, sums=sums)

@@ -1,0 +1,163 @@
+import datetime as dt
+import decimal
+import json
+
+import numpy as np
+import pytest
+
+from mlpgpu.data import columns
+from mlpgpu.errors import InputError
+
+pd = pytest.importorskip("pandas")
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "age": [30, 41, 22, 35],
+            "colour": ["red", "blue", "red", "green"],
+            "height": [1.5, 2.5, 0.5, 1.0],
+            "member": [True, False, True, True],
+            "grade": pd.Categorical([3, 1, 3, 1], categories=[1, 2, 3]),
+        }
+    )
+
+
+def test_encodes_as_pandas_dummies_do(frame):
+    records, notes = columns.fit(frame, "none")
+    x = columns.encode(frame, records)
+    expected = pd.get_dummies(frame.astype({"grade": str}), columns=["colour", "grade"], prefix_sep="=", dtype=float)
+    names = columns.feature_names(records)
+    assert set(names) == set(expected.columns)
+    assert names[:4] == ("age", "colour=blue", "colour=green", "colour=red")
+    np.testing.assert_array_equal(x, expected[list(names)].to_numpy(float))
+    assert x.dtype == np.float64
+    assert x.flags.c_contiguous
+    assert notes == []
+
+
+def test_records_survive_json_and_take_columns_in_any_order(frame):
+    records, _ = columns.fit(frame, "mean")
+    copy = json.loads(json.dumps(records))
+    assert copy == records
+    shuffled = frame[["grade", "member", "height", "colour", "age"]].assign(more="x")
+    np.testing.assert_array_equal(columns.encode(shuffled, copy), columns.encode(frame, records))
+
+
+def test_unseen_category_is_all_zeros(frame):
+    records, _ = columns.fit(frame, "none")
+    frame.loc[1, "colour"] = "violet"
+    x = columns.encode(frame, records)
+    assert x[1, 1:4].tolist() == [0, 0, 0]
+    assert x[0, 1:4].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "common"),
+    [
+        (["uint8", "uint8"], np.uint8),
+        (["bool", "bool"], np.uint8),
+        (["int64", "bool"], np.int64),
+        (["Int32", "boolean"], np.int32),
+        (["float32", "uint8"], np.float32),
+        (["Float64", "int8"], np.float64),
+    ],
+)
+def test_keeps_the_smallest_common_type(dtypes, common):
+    frame = pd.DataFrame({i: pd.Series([0, 1, 1], dtype=dtype) for i, dtype in enumerate(dtypes)})
+    frame.columns = ["a", "b"]
+    records, _ = columns.fit(frame, "none")
+    x = columns.encode(frame, records)
+    assert x.dtype == common
+    assert x.tolist() == [[0, 0], [1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize(("impute", "filled"), [("mean", 4.0), ("median", 2.0)])
+@pytest.mark.parametrize("number", ["float64", "Int64"])
+def test_fills_from_the_training_rows(impute, filled, number):
+    train = pd.DataFrame(
+        {
+            "n": pd.Series([1, 2, 9, None], dtype=number),
+            "b": [True, True, False, None],
+            "c": ["u", "v", "v", None],
+            "k": pd.Categorical(["p", "q", "p", None]),
+        }
+    )
+    records, _ = columns.fit(train, impute)
+    assert [record["fill"] for record in records] == [filled, 1.0, "v", "p"]
+    rows = pd.DataFrame({"n": [None, 7.0], "b": [None, False], "c": [None, "u"], "k": [None, "q"]})
+    assert columns.feature_names(records) == ("n", "b", "c=u", "c=v", "k=p", "k=q")
+    assert columns.encode(rows, records).tolist() == [[filled, 1, 0, 1, 1, 0], [7, 0, 1, 0, 0, 1]]
+
+
+def test_fills_a_column_that_is_missing_altogether():
+    records, _ = columns.fit(pd.DataFrame({"n": [1, 3], "c": ["u", "u"]}), "mean")
+    rows = pd.DataFrame({"n": [None, None], "c": [np.nan, np.nan]})
+    assert columns.encode(rows, records).tolist() == [[2, 1], [2, 1]]
+
+
+def test_missing_values_are_counted_by_column():
+    frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, 3], "c": ["x", None, "y"], "d": [None] * 3})
+    records, _ = columns.fit(frame, "none")
+    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\), 'd' \(3\); give impute mean or median"):
+        columns.encode(frame, records)
+    with pytest.raises(InputError, match="column 'd' has no values in the training rows"):
+        columns.fit(frame, "mean")
+    many = pd.DataFrame({f"c{i}": [None, 1.0] for i in range(12)})
+    with pytest.raises(InputError, match=r"'c9' \(1\) and 2 more;"):
+        columns.encode(many, columns.fit(many, "none")[0])
+
+
+@pytest.mark.parametrize("impute", ["none", "mean", "median"])
+def test_infinite_values_are_refused(impute):
+    frame = pd.DataFrame({"a": [1.0, 2, 3], "b": [1.0, np.inf, -np.inf]})
+    records, _ = columns.fit(frame, impute)
+    with pytest.raises(InputError, match="infinite values in column 'b'"):
+        columns.encode(frame, records)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (pd.to_datetime(["2020-01-01", "2021-01-01"]), "datetime64"),
+        (pd.to_timedelta([1, 2]), "timedelta64"),
+        ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], "of type date "),
+        ([decimal.Decimal(1), decimal.Decimal(2)], "decimal"),
+        ([b"a", b"b"], "bytes"),
+        ([[1], [2]], "mixed"),
+        ([1, "a"], "mixed-integer"),
+        ([1j, 2j], "complex"),
+        (["2020-01-01", "2021-12-31 10:00"], "holds dates, such as 2020-01-01"),
+        (["31/12/2021", "1/2/2020"], "holds dates"),
+    ],
+)
+def test_other_types_are_refused_by_name(values, says):
+    with pytest.raises(InputError, match=says) as caught:
+        columns.fit(pd.DataFrame({"a": [1, 2], "when": values}), "none")
+    assert "'when'" in str(caught.value)
+
+
+def test_text_of_many_values_is_refused():
+    frame = pd.DataFrame({"id": [f"name {i}" for i in range(1001)]})
+    with pytest.raises(InputError, match="column 'id' is text with 1,001 distinct values"):
+        columns.fit(frame, "none")
+    records, _ = columns.fit(frame[:1000], "none")
+    assert len(columns.feature_names(records)) == 1000
+
+
+def test_text_that_is_mostly_numbers_is_noted():
+    _, notes = columns.fit(pd.DataFrame({"power": ["130", "165", "?", "150"], "code": ["1", "2", "3", "4"]}), "none")
+    assert len(notes) == 1
+    assert "column 'power' is text, one feature for each of its 4 values, though 75% of them are numbers" in notes[0]
+
+
+def test_rows_to_predict_must_match():
+    records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
+    with pytest.raises(InputError, match="no column 'b'; it has 'a', 'c'"):
+        columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
+    with pytest.raises(InputError, match="column 'b' holds text"):
+        columns.encode(pd.DataFrame({"a": [1], "b": ["x"]}), records)
+    wide = pd.DataFrame([range(25)], columns=[f"c{i}" for i in range(25)])
+    with pytest.raises(InputError, match="'c19' and 5 more"):
+        columns.encode(wide, records)

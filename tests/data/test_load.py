@@ -1,0 +1,101 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from mlpgpu.config import Config
+from mlpgpu.data import load
+from mlpgpu.data.split import hold_out
+from mlpgpu.errors import InputError
+
+
+def test_splits_as_scikit_learn_does_and_fits_on_the_training_rows():
+    d = load(Config(dataset="iris", test_fraction=0.3, validation_fraction=0.2, seed=7))
+    x, y = load_iris(return_X_y=True)
+    x, x_test, y, y_test = train_test_split(x, y, test_size=0.3, stratify=y, random_state=7)
+    x, x_validation, y, y_validation = train_test_split(x, y, test_size=0.2, stratify=y, random_state=7)
+    for ours, theirs in [
+        (d.x_train, x),
+        (d.x_validation, x_validation),
+        (d.x_test, x_test),
+        (d.y_train, y),
+        (d.y_validation, y_validation),
+        (d.y_test, y_test),
+    ]:
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.flags.c_contiguous
+    np.testing.assert_allclose(d.scaling.shift, StandardScaler().fit(x).mean_, rtol=1e-12)
+
+
+def test_validation_may_be_left_out():
+    d = load(Config(dataset="iris", validation_fraction=0))
+    assert d.x_validation is None
+    assert d.y_validation is None
+    assert len(d.x_train) == 120
+
+
+@pytest.mark.parametrize("name", ["iris", "diabetes"])
+def test_no_row_is_in_two_parts(name):
+    d = load(Config(dataset=name))
+    parts = [d.x_train, d.x_validation, d.x_test]
+    assert sum(map(len, parts)) == {"iris": 150, "diabetes": 442}[name]
+    if name == "diabetes":
+        assert len(np.unique(np.concatenate(parts), axis=0)) == 442
+
+
+@pytest.mark.parametrize(
+    ("scale", "shape", "kind"),
+    [("auto", (4,), "standard"), ("none", (), "none"), ("minmax", (4,), "minmax"), ("255", (), "255")],
+)
+def test_scale_given_is_obeyed(scale, shape, kind):
+    scaling = load(Config(dataset="iris", scale=scale)).scaling
+    assert scaling.kind == kind
+    assert scaling.factor.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("mnits", "did you mean mnist?"), ("fashion", "fashion-mnist"), ("zzz", "file$"), ("a.txt", "allowed")],
+)
+def test_unknown_name_lists_the_known(name, hint):
+    with pytest.raises(InputError, match=hint) as caught:
+        load(Config(dataset=name))
+    assert "breast-cancer" in str(caught.value)
+
+
+def test_fraction_that_leaves_nothing_to_train_on():
+    with pytest.raises(InputError, match=r"test_fraction is 0.999, which leaves none of 150 rows"):
+        load(Config(dataset="iris", test_fraction=0.999))
+    with pytest.raises(InputError, match=r"validation_fraction is 0.999.*120 rows"):
+        load(Config(dataset="iris", validation_fraction=0.999))
+
+
+def test_too_few_rows_for_every_class_are_drawn_freely_with_a_note():
+    d = load(Config(dataset="iris", validation_fraction=0.001))
+    assert len(d.y_validation) == 1
+    assert any("validation_fraction" in note and "3 classes" in note for note in d.notes)
+
+
+def test_hold_out_keeps_shares_or_says_why_not():
+    labels = np.array([0] * 80 + [1] * 20)
+    rows = np.arange(100) + 1000
+    kept, held, note = hold_out(rows, labels, 0.1, 0, "test_fraction")
+    assert note is None
+    assert np.bincount(labels[held - 1000]).tolist() == [8, 2]
+    assert sorted([*kept, *held]) == rows.tolist()
+    labels[:1] = 2
+    _, held, note = hold_out(rows, labels, 0.1, 0, "test_fraction")
+    assert "single row" in note
+    assert len(held) == 10
+
+
+def test_importing_loads_nothing_heavy():
+    code = "import sys, mlpgpu.data; print([m for m in sys.modules if '.' not in m])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "numpy" in loaded
+    for module in ("pandas", "sklearn", "pooch", "rich", "requests", "pyarrow", "cupy", "torch", "jax"):
+        assert f"'{module}'" not in loaded

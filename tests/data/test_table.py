@@ -1,0 +1,272 @@
+import builtins
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+from mlpgpu.config import Config
+from mlpgpu.data import load, read_features, table
+from mlpgpu.errors import InputError
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture
+def iris():
+    bunch = load_iris(as_frame=True)
+    return bunch.frame.assign(species=bunch.target_names[bunch.target]).drop(columns="target")
+
+
+@pytest.fixture
+def mixed():
+    rng = np.random.default_rng(0)
+    n = 60
+    return pd.DataFrame(
+        {
+            "size": rng.normal(size=n).round(3),
+            "rooms": rng.integers(1, 6, n),
+            "town": rng.choice(["Ulm", "Bonn", "Köln, Süd", 'say "so"'], n),
+            "garden": rng.random(n) < 0.5,
+            "price": rng.normal(200, 20, n),
+        }
+    )
+
+
+def save(frame, path):
+    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_iris_from_a_file_is_iris(tmp_path, iris, end):
+    d = load(Config(dataset=save(iris, tmp_path / f"flowers{end}"), target="species"))
+    ours = load(Config(dataset="iris"))
+    np.testing.assert_allclose(d.x_train, ours.x_train)
+    np.testing.assert_array_equal(d.y_test, ours.y_test)
+    assert d.classes == ("setosa", "versicolor", "virginica")
+    assert d.name == "flowers"
+    assert d.target == "species"
+    assert d.feature_names == ours.feature_names
+    assert d.scaling.kind == "standard"
+    assert d.notes == ("task: classification, inferred from the text in column 'species'",)
+
+
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_model_file_repeats_the_encoding(tmp_path, mixed, end):
+    path = tmp_path / f"houses{end}"
+    d = load(Config(dataset=save(mixed, path), target="price"))
+    assert d.task == "regression"
+    assert d.feature_names[:2] == ("size", "rooms")
+    assert set(d.feature_names[2:6]) == {f"town={town}" for town in mixed["town"]}
+    records = json.loads(json.dumps(d.columns))
+    x = read_features(path, records)
+    dummies = pd.get_dummies(mixed.drop(columns="price"), prefix_sep="=", dtype=float)
+    np.testing.assert_allclose(x, dummies[list(d.feature_names)].to_numpy(float))
+    known = {row.tobytes() for row in x}
+    assert all(row.tobytes() in known for row in np.concatenate([d.x_train, d.x_validation, d.x_test]))
+    save(mixed.drop(columns="price")[::-1], path)
+    np.testing.assert_array_equal(read_features(str(path), records), x[::-1])
+
+
+def test_categories_come_from_the_training_rows_only(tmp_path):
+    frame = pd.DataFrame({"n": range(40), "c": [f"c{i:02}" for i in range(40)], "y": np.arange(40) / 7})
+    d = load(Config(dataset=save(frame, tmp_path / "a.csv"), target="y"))
+    in_training = [int(n) for n in d.x_train[:, 0]]
+    assert d.columns[1]["categories"] == [f"c{i:02}" for i in sorted(in_training)]
+    assert (d.x_train[:, 1:].sum(axis=1) == 1).all()
+    assert (d.x_test[:, 1:] == 0).all()
+
+
+@pytest.mark.parametrize("impute", ["mean", "median"])
+def test_missing_values_are_filled_from_the_training_rows(tmp_path, mixed, impute):
+    mixed["key"] = range(60)
+    mixed["garden"] = mixed["garden"].astype(object)
+    mixed.loc[::4, ["size", "town", "garden"]] = None
+    path = save(mixed, tmp_path / "a.csv")
+    d = load(Config(dataset=path, target="price", impute=impute))
+    training = mixed.iloc[d.x_train[:, -1].astype(int)]
+    fills = {record["name"]: record["fill"] for record in d.columns}
+    assert fills["size"] == pytest.approx(getattr(training["size"], impute)())
+    assert fills["town"] == training["town"].mode()[0]
+    assert fills["garden"] == training["garden"].astype(float).mode()[0]
+    gaps = d.x_test[d.x_test[:, -1] % 4 == 0]
+    assert len(gaps)
+    assert (gaps[:, 0] == fills["size"]).all()
+    with pytest.raises(InputError, match=r"'size' \(15\), 'town' \(15\), 'garden' \(15\)"):
+        load(Config(dataset=path, target="price"))
+
+
+def test_categories_that_look_like_numbers_later_stay_text(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("zip,y\n" + "00123,1.5\nA12,2.5\n" * 20)
+    d = load(Config(dataset=str(path), target="y", validation_fraction=0))
+    assert d.feature_names == ("zip=00123", "zip=A12")
+    path.write_text("zip\n00123\n00123\n")
+    assert read_features(path, d.columns).tolist() == [[1, 0], [1, 0]]
+
+
+def test_table_for_a_model_of_arrays_is_taken_in_order(tmp_path):
+    (tmp_path / "a.csv").write_text("p,q\n1,2.5\n3,4\n")
+    assert read_features(tmp_path / "a.csv", None).tolist() == [[1, 2.5], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "classes"),
+    [
+        (pd.Categorical(["b", "a"] * 20), "classification", ("a", "b")),
+        (pd.Series([1, 2] * 20, dtype="Int64"), "classification", (1, 2)),
+        (pd.Series([True, False] * 20, dtype="boolean"), "classification", (False, True)),
+        (pd.Series(np.arange(40) / 3, dtype="Float32"), "regression", ()),
+    ],
+)
+def test_targets_of_parquet(tmp_path, values, task, classes):
+    frame = pd.DataFrame({"a": np.arange(40.0), "y": values})
+    d = load(Config(dataset=save(frame, tmp_path / "a.parquet"), target="y"))
+    assert (d.task, d.classes) == (task, classes)
+
+
+def test_categories_of_numbers_are_classes(monkeypatch):
+    # Parquet need not give them back as categories, so the frame comes without a file.
+    frame = pd.DataFrame({"a": np.arange(40.0), "y": pd.Categorical(range(40))})
+    monkeypatch.setattr(table, "read", lambda path: frame)
+    d = load(Config(dataset="a.parquet", target="y"))
+    assert d.classes == tuple(range(40))
+    assert "the categories of column 'y'" in d.notes[0]
+
+
+def test_byte_order_mark_and_upper_case_ending(tmp_path):
+    path = tmp_path / "A.CSV"
+    path.write_bytes("\ufeffa,y\n".encode() + b"1,u\n2,v\n" * 10)
+    assert load(Config(dataset=str(path), target="y")).feature_names == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (None, "target is not given; .* columns size, rooms, town, garden, price"),
+        ("prices", "target is 'prices'.*allowed: size, rooms.*did you mean price?"),
+        ("qqq", "target is 'qqq'.*price$"),
+    ],
+)
+def test_target_must_be_a_column(tmp_path, mixed, target, says):
+    with pytest.raises(InputError, match=says):
+        load(Config(dataset=save(mixed, tmp_path / "a.csv"), target=target))
+
+
+def test_many_columns_are_not_all_listed(tmp_path):
+    (tmp_path / "a.csv").write_text(",".join(f"c{i}" for i in range(30)) + "\n" + ",".join("1" * 30) + "\n")
+    with pytest.raises(InputError, match="c19 and 10 more; give"):
+        load(Config(dataset=str(tmp_path / "a.csv")))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"a,y\n", "no rows"),
+        (b"a,y\n1,2\n2,3\n", "2 rows; allowed: at least 5"),
+        (b"a;y\n1;2\n", "separated by commas"),
+        (b"y\n1\n2\n", "separated by commas"),
+        (b"a,a,y\n1,2,3\n", "more than one column 'a'"),
+        (b"a,y\n1,2\n1,2,3\n", "cannot read .* as CSV: .*line 3"),
+        (b"a,y\n1,2,3\n1,2,3\n", "cannot read .* as CSV: "),
+        (b'a,y\n"1,2\n', "cannot read .* as CSV: "),
+        (b"a,y\n\xff\xfe,2\n", "not UTF-8"),
+        ("a,y\n1,2\n".encode("utf-16"), "not UTF-8"),
+        (b"a,y\n1,u\n" + b"2,\n" * 9, "the target, column 'y', has 9 missing values"),
+        (b"a,y\n" + b"1,u\n" * 9, "the one value u"),
+        (b"a,y\n" + b"1,2.5\n1,inf\n" * 9, "9 missing or infinite"),
+        (b"a,y\n" + b"inf,2.5\n1,3.5\n" * 9, "infinite values in column 'a'"),
+        (b"a,y\n" + b",2.5\n1,3.5\n" * 9, r"missing values in column 'a' \(9\)"),
+        (b"a,y\n" + b"2020-01-02,2.5\n2020-01-03,3.5\n" * 9, "column 'a' holds dates"),
+    ],
+)
+def test_bad_csv_is_one_line(tmp_path, content, says):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        load(Config(dataset=str(path), target="y"))
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_parquet_is_one_line(tmp_path, mixed):
+    path = tmp_path / "a.parquet"
+    save(mixed, path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    spoiled = [b"", b"PAR1", b"a,b\n1,2\n", whole[:100], whole[:-20], b"PAR1" + rng.bytes(400) + b"PAR1"]
+    for content in spoiled:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="cannot read .* as Parquet") as caught:
+            load(Config(dataset=str(path), target="price"))
+        assert "\n" not in str(caught.value)
+
+
+def test_parquet_with_a_name_twice(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    twice = pa.Table.from_arrays([pa.array([1, 2]), pa.array([3, 4])], names=["a", "a"])
+    parquet.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="more than one column 'a'"):
+        load(Config(dataset=str(tmp_path / "a.parquet"), target="a"))
+
+
+@pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01"] * 6), [[1]] * 6])
+def test_target_of_another_type(tmp_path, values):
+    path = save(pd.DataFrame({"a": range(6), "y": values}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="the target, column 'y', holds values of type"):
+        load(Config(dataset=path, target="y"))
+
+
+def test_path_must_be_a_file(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("absent.csv", "folder.csv", "absent.parquet", "absent.npz"):
+        with pytest.raises(InputError, match=f"{name} is not a file"):
+            load(Config(dataset=str(tmp_path / name), target="y"))
+    with pytest.raises(InputError, match=r"ends in '\.txt'; allowed"):
+        read_features(tmp_path / "a.txt", None)
+
+
+@pytest.mark.parametrize(("lacking", "end"), [("pandas", ".csv"), ("pyarrow", ".parquet")])
+def test_missing_library_says_what_to_install(tmp_path, mixed, monkeypatch, lacking, end):
+    path = save(mixed, tmp_path / f"a{end}")
+    real = builtins.__import__
+
+    def no_library(name, *args, **kwargs):
+        if name.split(".")[0] == lacking:
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_library)
+    with pytest.raises(InputError, match=r'pip install "mlpgpu\[tables\]"'):
+        load(Config(dataset=path, target="price"))
+
+
+def test_task_given_is_obeyed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "".join(f"{i},{i % 3}\n" for i in range(30)))
+    assert load(Config(dataset=str(path), target="y")).classes == (0, 1, 2)
+    d = load(Config(dataset=str(path), target="y", task="regression"))
+    assert d.y_train.shape == (len(d.x_train), 1)
+    assert d.notes == ()
+    path.write_text("a,y\n" + "".join(f"{i},k{i % 3}\n" for i in range(30)))
+    with pytest.raises(InputError, match="holds text"):
+        load(Config(dataset=str(path), target="y", task="regression"))
+
+
+def test_class_with_a_single_row_is_split_with_a_note(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "1,u\n2,v\n" * 20 + "3,w\n")
+    d = load(Config(dataset=str(path), target="y"))
+    assert d.classes == ("u", "v", "w")
+    assert any("single row" in note for note in d.notes)
+
+
+def test_reads_names_as_text(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({0: [1], 1: [2]}).to_parquet(path)
+    assert list(table.read(path).columns) == ["0", "1"]
