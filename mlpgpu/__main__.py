@@ -6,7 +6,13 @@ from cyclopts import App
 
 from mlpgpu import __version__, train
 
-app = App(name="mlpgpu", help="Multilayer perceptrons on CPU and GPU.", help_format="plaintext", version=__version__)
+app = App(
+    name="mlpgpu",
+    help="Multilayer perceptrons on CPU and GPU.",
+    help_format="plaintext",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
 app.command(train.app, name="train")
 
 

@@ -86,22 +86,32 @@ class HistoryFile(Callback):
         self.file.close()
 
 
+STREAMED = "Note      the data set does not fit on the device; batches are copied from the host as they come"
+
+
 class EpochLines(Callback):
     """Prints one line for every `every` epochs, and for the last one.
 
     Parameters
     ----------
-    every : int
+    every : int or None
+        None for every epoch, or for as many as make 100 lines in a long run.
     write : callable
         Takes a line.
     """
 
-    def __init__(self, every: int = 1, write: Callable[[str], Any] = print) -> None:
+    def __init__(self, every: int | None = None, write: Callable[[str], Any] = print) -> None:
         self.every, self.write = every, write
+
+    def on_begin(self, run: Run) -> None:
+        """Say how the rows reach the device, where that is not the usual way."""
+        if run.streamed:
+            self.write(STREAMED)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Print the line of this epoch where it is due."""
-        if run.epoch % self.every == 0 or run.epoch == run.plan.epochs or run.stopped:
+        every = self.every or -(-run.plan.epochs // 100)
+        if run.epoch % every == 0 or run.epoch == run.plan.epochs or run.stopped:
             self.write(f"epoch {run.epoch:>{len(str(run.plan.epochs))}}/{run.plan.epochs}  {describe(record)}")
 
 
@@ -142,6 +152,8 @@ class ProgressBar(Callback):
             auto_refresh=False,
             expand=True,
         )
+        if run.streamed:
+            self.progress.console.print(STREAMED)
         self.progress.start()
         plan = run.plan
         self.bar = self.progress.add_task(

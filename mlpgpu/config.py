@@ -42,15 +42,18 @@ class Config:
         str,
     )
     data_dir: str | None = setting(
-        None, "folder with the IDX files [default: $MLPGPU_DATA_DIR, then the cache folder, then a download]", DATA, str
+        None,
+        "folder with the IDX files of mnist or fashion-mnist [default: $MLPGPU_DATA_DIR, the cache folder, a download]",
+        DATA,
+        str,
     )
-    target: str | None = setting(None, "column to predict, for a file", DATA, str)
+    target: str | None = setting(None, "column to predict, or array of an .npz file, for a file", DATA, str)
     task: str = setting(
         "auto", "auto infers it from the target", DATA, str, choices=("auto", "classification", "regression")
     )
     scale: str = setting(
         "auto",
-        "input scaling, fitted on the training rows; auto: 255 for images, minmax for digits, else standard",
+        "input scaling, fitted on the training rows; auto: 255 for byte images, minmax for digits, else standard",
         DATA,
         str,
         choices=("auto", "none", "standard", "minmax", "255"),
@@ -179,7 +182,9 @@ class Config:
         0, "of the split, the initial weights, the order of the rows and dropout", RUN, int, within="[0, 4294967295]"
     )
     run_dir: str | None = setting(None, "folder to write [default: runs/<dataset>-<time>]", RUN, str)
-    log_every: int = setting(1, "epochs between progress lines", RUN, int, within="[1, inf)")
+    log_every: int | None = setting(
+        None, "epochs between progress lines [default: 1, or as many as make 100 lines]", RUN, int, within="[1, inf)"
+    )
     quiet: bool = setting(False, "print the result only", RUN, bool)
     json: bool = setting(False, "print one JSON object as the last line in place of the result", RUN, bool)
 

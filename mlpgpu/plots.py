@@ -137,7 +137,7 @@ def _finite(series: Series) -> list[float]:
 
 
 def _loss_words(loss: float) -> str:
-    return f"{loss:#.3g}".rstrip(".")
+    return f"{loss:,.0f}" if 1000 <= loss < 1e9 else f"{loss:#.3g}".rstrip(".")
 
 
 def _draw(axes: "Axes", series: Series, color: str, name: str, words: Any) -> list[tuple["Axes", int, float, str]]:

@@ -68,7 +68,7 @@ def _signature() -> inspect.Signature:
 
 train.__signature__ = _signature()  # type: ignore[attr-defined]
 
-app = App(name="mlpgpu train", help_format="plaintext", version_flags=[])
+app = App(name="mlpgpu train", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 app.default(train)
 
 

@@ -3,21 +3,17 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, finalised
-from mlpgpu.data.batches import order
-from mlpgpu.dropout import Dropout
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Rows, Scaling, Streamed, open_feed
 from mlpgpu.interrupt import interruptible
-from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.plan import Plan
+from mlpgpu.training import Training
 
-Array = Any
 Record = dict[str, float]
 # Training rows that the training score is taken of; all, where there are fewer.
 SCORED_ROWS = 10_000
@@ -117,68 +113,50 @@ def fit(
     Diverged
         Where the loss of a step is not finite.
     """
-    xp, network = backend.xp, plan.network
     scaling = Scaling(backend, shift, factor, plan.dtype)
-    feed = open_feed(backend, train, plan.dtype)
-    run = Run(plan, len(train), streamed=isinstance(feed, Streamed))
-    evaluation = Evaluation(backend, network, scaling)
+    training = Training(backend, plan, train, scaling)
+    evaluation = Evaluation(backend, plan.network, scaling)
     scored = train if len(train) <= SCORED_ROWS else _thinned(train)
     watched = [("train", open_feed(backend, scored, plan.dtype), scored)]
     if validation is not None:
         watched.append(("validation", open_feed(backend, validation, plan.dtype), validation))
-
-    params = backend.asarray(plan.params, plan.dtype)
-    dropout = Dropout(backend, params.dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
-
-    def step(state: State, data: tuple[Array, ...], item: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, weights = feed.batch(data, item)
-        return train_step(xp, network, plan.recipe, state, Batch(scaling(x), targets, weights), dropout(state.step))
-
-    loop = backend.compile_loop(step)
-    state = State(
-        params,
-        plan.recipe.optimizer.init(xp, params),
-        backend.asarray(np.zeros((), np.int32)),
-        backend.asarray(np.asarray(plan.learning_rate), plan.dtype),
-    )
+    run = Run(plan, len(train), streamed=isinstance(training.feed, Streamed))
     best_params = None
-    with interruptible() as interrupted, finalised(callbacks, run):
-        for run.epoch in range(1, plan.epochs + 1):
-            rows, present = order(len(train), plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=run.epoch)
-            started = time.perf_counter()
-            pick, losses = feed.items(rows, present), []
-            for start in range(0, plan.steps_per_epoch, backend.steps_per_call):
-                stop = min(start + backend.steps_per_call, plan.steps_per_epoch)
-                state, loss = loop(state, feed.data, pick(start, stop))
-                losses.append(loss)
-                for callback in callbacks:
-                    callback.on_steps(run, stop)
-                if interrupted():
-                    run.stop("interrupted")
-                    break
-            run.losses.append(backend.to_host(xp.concat(losses)))
-            seconds = time.perf_counter() - started
-            _check_finite(run)
 
-            counts = present[:stop].sum(axis=1)
-            record: Record = {"epoch": run.epoch, "train_loss": float(np.average(run.losses[-1], weights=counts))}
-            for name, part, host in watched:
-                measured = evaluation.measure(state.params, part, host.targets)
+    with interruptible() as interrupted, finalised(callbacks, run):
+
+        def after_steps(done: int) -> bool:
+            for callback in callbacks:
+                callback.on_steps(run, done)
+            return interrupted()
+
+        for run.epoch in range(1, plan.epochs + 1):
+            started = time.perf_counter()
+            losses, counts = training.epoch(run.epoch, after_steps)
+            seconds = time.perf_counter() - started
+            run.losses.append(losses)
+            _check_finite(run)
+            if interrupted():
+                run.stop("interrupted")
+
+            record: Record = {"epoch": run.epoch, "train_loss": float(np.average(losses, weights=counts))}
+            for name, feed, rows in watched:
+                measured = evaluation.measure(training.state.params, feed, rows.targets)
                 # The training loss is that of the steps themselves.
                 record |= {
                     f"{name}_{key}": value for key, value in measured.items() if (name, key) != ("train", "loss")
                 }
-            record["learning_rate"] = _rate_of_last_step(backend, plan, state)
+            record["learning_rate"] = training.learning_rate()
             record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
             run.history.append(record)
             if validation is not None and _is_best(run):
-                run.best_epoch, best_params = run.epoch, state.params
+                run.best_epoch, best_params = run.epoch, training.state.params
             for callback in callbacks:
                 callback.on_epoch_end(run, record)
             if run.stopped:
                 break
     run.restored = bool(run.stopped) and best_params is not None
-    return backend.to_host(best_params if run.restored else state.params), run
+    return backend.to_host(best_params if run.restored else training.state.params), run
 
 
 def _thinned(rows: Rows) -> Rows:
@@ -195,8 +173,3 @@ def _check_finite(run: Run) -> None:
 
 def _is_best(run: Run) -> bool:
     return not run.best_epoch or run.history[-1]["validation_loss"] < run.history[run.best_epoch - 1]["validation_loss"]
-
-
-def _rate_of_last_step(backend: Backend, plan: Plan, state: State) -> float:
-    done = np.asarray(backend.to_host(state.step) - 1, np.float64)
-    return float(backend.to_host(state.learning_rate) * plan.recipe.schedule(np, done))

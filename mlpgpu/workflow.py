@@ -80,8 +80,9 @@ def prepare(config: Config) -> Prepared:
     """
     backend, note = backends.select(config.device, config.backend, config.dtype)
     data = load(config)
-    n_outputs = len(data.classes) or data.y_train.shape[1]
-    plan = make_plan(config, n_rows=len(data.x_train), n_features=data.n_features, n_outputs=n_outputs, task=data.task)
+    plan = make_plan(
+        config, n_rows=len(data.x_train), n_features=data.n_features, n_outputs=data.n_targets, task=data.task
+    )
     lowest = LOSSES[plan.loss].lowest
     targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None]
     if min(y.min() for y in targets) < lowest:

@@ -1,0 +1,332 @@
+"""The command as a user meets it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import numpy as np
+import pytest
+
+from mlpgpu import Model, __main__, train
+from mlpgpu.config import settings
+from mlpgpu.data import mnist
+
+FILES = {"config.toml", "confusion.png", "curves.png", "history.csv", "metrics.json", "model.safetensors"}
+METRICS = {
+    "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",
+    "epoch_seconds", "train_loss", "test_loss",
+}  # fmt: skip
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        code = train.run_command(train.app, line.split())
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def metrics_in(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def history_in(folder):
+    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+
+
+def run_as_process(arguments, folder, **variables):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, env={**os.environ, **variables}
+    )
+
+
+def test_digits_by_default_settings(command, tmp_path):
+    from sklearn import metrics
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    code, out, err = command("--dataset digits --run-dir run")
+    assert (code, err) == (0, "")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    found = metrics_in(tmp_path / "run")
+    assert found.keys() >= METRICS | {"test_accuracy", "test_f1_weighted"}
+    assert found["test_accuracy"] >= 0.97
+
+    # The figures again, from the model file and scikit-learn alone.
+    x, y = load_digits(return_X_y=True)
+    _, x, _, y = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
+    model = Model.load(tmp_path / "run" / "model.safetensors")
+    assert metrics.accuracy_score(y, model.predict(x)) == pytest.approx(found["test_accuracy"], abs=1e-12)
+    assert metrics.f1_score(y, model.predict(x), average="weighted") == pytest.approx(found["test_f1_weighted"])
+    assert metrics.log_loss(y, model.predict_proba(x)) == pytest.approx(found["test_loss"], rel=1e-5)
+
+    rows = history_in(tmp_path / "run")
+    assert len(rows) == found["epochs"] == len(found["epoch_seconds"])
+    assert float(rows[-1]["train_loss"]) == found["train_loss"]
+    assert found["n_parameters"] == 64 * 512 + 512 + 512 * 10 + 10
+    for words in ("38,410", "Confusion matrix", f"accuracy {found['test_accuracy']:.2%}", "NumPy", "Saved     run"):
+        assert words in out
+
+
+def test_the_same_settings_give_the_same_weights(command, tmp_path):
+    command("--dataset iris --epochs 5 --seed 3 --hidden 20,10 --activation tanh relu --run-dir one")
+    settings_of_run = tomllib.loads((tmp_path / "one" / "config.toml").read_text())
+    assert settings_of_run["hidden"] == [20, 10]
+    code, *_ = command("--config one/config.toml --run-dir two")
+    assert code == 0
+    one, two = (Model.load(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    np.testing.assert_array_equal(one.params, two.params)
+    changed = metrics_in(tmp_path / "one").keys() - {"epoch_seconds", "samples_per_second"}
+    assert all(metrics_in(tmp_path / "one")[key] == metrics_in(tmp_path / "two")[key] for key in changed)
+
+
+def test_flags_go_before_the_file_and_the_file_before_defaults(command, tmp_path):
+    (tmp_path / "mine.yaml").write_text("dataset: iris\nepochs: 7\nbatch-size: full\nhidden: none\n")
+    command("--config mine.yaml --epochs 2 --run-dir run")
+    used = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (used["epochs"], used["batch_size"], used["hidden"]) == (2, "full", [])
+    assert used["optimizer"] == settings()["optimizer"][1]
+    assert metrics_in(tmp_path / "run")["n_parameters"] == 4 * 3 + 3
+
+
+def test_widths_with_spaces_or_commas(command, tmp_path):
+    for run, widths in (("a", "--hidden 6 5"), ("b", "--hidden 6,5")):
+        command(f"--dataset iris --epochs 1 {widths} --run-dir {run}")
+        assert Model.load(tmp_path / run / "model.safetensors").sizes == (4, 6, 5, 3)
+
+
+def test_summary_counts_as_keras_does(command):
+    _, out, _ = command("--dataset synthetic --samples 200 --hidden 100 --epochs 1")
+    assert "79,510" in out
+    assert "78,500" in out
+    assert "1,010" in out
+
+
+def test_json_is_the_last_line(command, tmp_path):
+    _, out, _ = command("--dataset iris --epochs 2 --json --run-dir run")
+    found = json.loads(out.splitlines()[-1])
+    assert found.pop("run_dir") == "run"
+    assert found == metrics_in(tmp_path / "run")
+    assert "epoch 2/2" in out
+    assert "Confusion" not in out
+
+
+def test_quiet_prints_the_result_only(command):
+    _, out, _ = command("--dataset iris --epochs 2 --quiet")
+    assert out.startswith("Test ")
+    _, out, _ = command("--dataset iris --epochs 2 --quiet --json")
+    assert len(out.splitlines()) == 1
+
+
+def test_log_every(command):
+    _, out, _ = command("--dataset iris --epochs 5 --log-every 2")
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["2/5", "4/5", "5/5"]
+
+
+def test_regression_from_a_table(command, tmp_path):
+    from sklearn.metrics import r2_score
+
+    rng = np.random.default_rng(0)
+    size, colour = rng.normal(size=200), rng.choice(["red", "green"], size=200)
+    price = 3 * size + np.where(colour == "red", 2.0, -1.0) + 0.1 * rng.normal(size=200)
+    with (tmp_path / "houses.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("size", "colour", "price"), *zip(size, colour, price, strict=True)])
+    code, out, _ = command("--dataset houses.csv --target price --dropout 0 --input-dropout 0 --run-dir run")
+    assert code == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {"confusion.png"} | {"predictions.png"}
+    found = metrics_in(tmp_path / "run")
+    assert found["task"] == "regression"
+    assert found["test_r2"] > 0.97
+    model = Model.load(tmp_path / "run" / "model.safetensors")
+    x = np.column_stack([size, colour == "green", colour == "red"]).astype(float)
+    assert model.feature_names == ("size", "colour=green", "colour=red")
+    assert r2_score(price, model.predict(x)[:, 0]) > 0.97
+    assert "regression" in out
+
+
+def test_early_stopping_brings_back_the_best(command, tmp_path):
+    _, out, _ = command("--dataset breast-cancer --epochs 200 --early-stopping --patience 3 --run-dir run")
+    found = metrics_in(tmp_path / "run")
+    rows = history_in(tmp_path / "run")
+    losses = [float(row["validation_loss"]) for row in rows]
+    assert found["stopped"] == "early stopping"
+    assert found["weights_of_epoch"] == int(np.argmin(losses)) + 1 == found["epochs"] - 3
+    assert f"weights of epoch {found['weights_of_epoch']}" in out
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    line = "--dataset digits --epochs 3 --dtype float64 --optimizer lion --run-dir"
+    command(f"{line} numpy")
+    command(f"{line} other --backend {backend} --device cpu")
+    ours, theirs = metrics_in(tmp_path / "numpy"), metrics_in(tmp_path / "other")
+    assert (ours["backend"], theirs["backend"]) == ("numpy", backend)
+    assert theirs["test_loss"] == pytest.approx(ours["test_loss"], rel=1e-10)
+    assert theirs["test_accuracy"] == ours["test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--dropout 1.5", "dropout is '1.5'; allowed: a number from 0 to below 1"),
+        ("--optimizer adma", "did you mean adam"),
+        ("--bach-size 3", "Did you mean --batch-size"),
+        ("--epochs 2.5", "epochs is '2.5'"),
+        ("--epochs nan", "epochs is 'nan'"),
+        ("--hidden 5,x", "hidden is '5,x'"),
+        ("--activation step", "cannot be trained"),
+        ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layers"),
+        ("--dataset nowhere.csv --target y", "nowhere.csv"),
+        ("--dataset mnits", "did you mean mnist"),
+        ("--dataset diabetes --loss cross_entropy", "choose squared_error"),
+        ("--dataset iris --loss logistic", "choose cross_entropy"),
+        ("--dataset diabetes --label-smoothing 0.1", "label_smoothing is for classification"),
+        ("--dataset iris --momentum 0.5", "choose momentum, nesterov"),
+        ("--config absent.toml", "cannot read the config file absent.toml"),
+        ("--device gpu", "allowed: auto, cpu, cuda, or cuda:N"),
+        ("--backend numpy --device cuda", "has no device 'cuda'"),
+        ("--dataset iris --run-dir taken", "holds a run already"),
+        ("--dataset iris --run-dir a-file/run", "cannot write the run folder"),
+        ("surplus", "surplus"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(command, tmp_path, line, words):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.toml").touch()
+    (tmp_path / "a-file").touch()
+    code, _, err = command(line)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_targets_that_a_loss_cannot_take(command, tmp_path):
+    rows = "x,y\n" + "".join(f"{i},{i - 20.5}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text(rows)
+    code, _, err = command("--dataset t.csv --target y --loss poisson")
+    assert code == 2
+    assert "takes targets from 0 up, and the smallest here is -20.5" in err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(command, tmp_path):
+    with np.errstate(all="ignore"):
+        code, _, err = command(
+            "--dataset diabetes --optimizer sgd --schedule constant --learning-rate 1e6 --epochs 50 --run-dir run"
+        )
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "epoch 1, step " in err
+    assert "lower learning rate" in err
+    assert (tmp_path / "run" / "config.toml").exists()
+
+
+def test_without_matplotlib_all_but_the_pictures(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
+    code, out, _ = command("--dataset iris --epochs 1 --run-dir run")
+    assert code == 0
+    assert "pip install 'mlpgpu[plots]'" in out
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {name for name in FILES if not name.endswith("png")}
+
+
+def test_many_classes_make_no_table(command):
+    _, out, _ = command("--dataset synthetic --samples 600 --features 30 --classes 25 --epochs 1")
+    assert "and 5 classes more" in out
+    assert "Confusion" not in out
+
+
+def test_no_network_and_no_mnist_falls_back_to_digits(command, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLPGPU_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(mnist, "MIRRORS", {"mnist": ("http://127.0.0.1:9/",)})
+    monkeypatch.setattr("mlpgpu.data.openml.SERVER", "http://127.0.0.1:9/")
+    code, out, _ = command("--epochs 1")
+    assert code == 0
+    note = next(line for line in out.splitlines() if line.startswith("Note"))
+    assert "using digits" in note
+    assert "--data-dir" in note
+    code, _, err = command("--dataset mnist --epochs 1")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_keeps_the_run(tmp_path):
+    line = "-m mlpgpu.train --dataset synthetic --samples 4000 --features 50 --epochs 5000 --run-dir run"
+    process = subprocess.Popen(
+        [sys.executable, *line.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    history = tmp_path / "run" / "history.csv"
+    while process.poll() is None and not (history.exists() and history.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    found = metrics_in(tmp_path / "run")
+    losses = [float(row["validation_loss"]) for row in history_in(tmp_path / "run")]
+    assert found["stopped"] == "interrupted"
+    assert found["weights_of_epoch"] == int(np.argmin(losses)) + 1
+    assert "interrupted in epoch" in out
+
+
+def test_ctrl_c_before_the_first_step(command, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlpgpu.workflow.prepare", interrupted)
+    assert command("--dataset iris") == (130, "", "error: interrupted\n")
+
+
+def test_runs_get_a_folder_each(command, tmp_path):
+    for _ in range(2):
+        command("--dataset iris --epochs 1 --quiet")
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert len(names) == 2
+    assert all(name.startswith("iris-20") for name in names)
+
+
+def test_the_installed_commands(tmp_path):
+    by_module = run_as_process(
+        ["-m", "mlpgpu.train", "--dataset", "iris", "--epochs", "1", "--json", "--quiet"], tmp_path
+    )
+    by_group = run_as_process(
+        ["-m", "mlpgpu", "train", "--dataset", "iris", "--epochs", "1", "--json", "--quiet"], tmp_path
+    )
+    assert by_module.returncode == by_group.returncode == 0
+    one, two = (json.loads(done.stdout) for done in (by_module, by_group))
+    assert one["test_loss"] == two["test_loss"]
+    assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __main__.__version__
+
+
+def test_help_names_every_setting_and_imports_no_array_library(tmp_path):
+    code = (
+        "import sys, mlpgpu.train as t\n"
+        "t.run_command(t.app, ['--help'])\n"
+        "print([m for m in ('numpy', 'cupy', 'torch', 'jax', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    done = run_as_process(["-c", code], tmp_path, COLUMNS="120")
+    assert done.stdout.rstrip().endswith("[]")
+    for name in settings():
+        assert f"--{name.replace('_', '-')}" in done.stdout
+    assert "--no-shuffle" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "accuracy"), [("--hidden 100 --epochs 10", 0.975), ("", 0.984)], ids=["100 units, 10 epochs", "defaults"]
+)
+def test_real_mnist(command, data_dir, tmp_path, line, accuracy):
+    code, *_ = command(f"--dataset mnist --quiet --run-dir run {line}")
+    assert code == 0
+    found = metrics_in(tmp_path / "run")
+    assert found["n_train"] + found["n_validation"] == 60_000
+    assert found["test_accuracy"] >= accuracy
