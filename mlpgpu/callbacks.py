@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,8 +34,8 @@ def finalised(callbacks: Sequence[Callback], run: Run) -> Iterator[None]:
     """Begin every callback, and end those that have begun, last first, whatever happens between."""
     with contextlib.ExitStack() as stack:
         for callback in callbacks:
-            stack.callback(callback.on_end, run)
             callback.on_begin(run)
+            stack.callback(callback.on_end, run)
         yield
 
 
@@ -54,7 +53,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Stop the run where its best epoch lies `patience` epochs back."""
-        if run.epoch - run.best_epoch >= self.patience:
+        if run.best_epoch and run.epoch - run.best_epoch >= self.patience:
             run.stop("early stopping")
 
 
@@ -130,10 +129,11 @@ class ProgressBar(Callback):
 
     Parameters
     ----------
-    file : text stream
+    file : text stream or None
+        None for the standard output.
     """
 
-    def __init__(self, file: TextIO = sys.stdout) -> None:
+    def __init__(self, file: TextIO | None = None) -> None:
         self.file = file
 
     def on_begin(self, run: Run) -> None:

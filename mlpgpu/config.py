@@ -81,7 +81,7 @@ class Config:
     classes: int = setting(10, "classes of the synthetic set", DATA, int, within="[2, inf)")
 
     hidden: tuple[int, ...] = setting(
-        (512,),
+        (256, 256),
         "units of each hidden layer: 512,256 or 512 256; none for a linear model",
         NETWORK,
         int,
@@ -91,7 +91,7 @@ class Config:
     activation: tuple[str, ...] = setting(
         ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=ACTIVATIONS, many=True
     )
-    dropout: float = setting(0.3, "chance that a hidden unit is dropped in training", NETWORK, float, within="[0, 1)")
+    dropout: float = setting(0.2, "chance that a hidden unit is dropped in training", NETWORK, float, within="[0, 1)")
     input_dropout: float = setting(0.1, "chance that an input is dropped in training", NETWORK, float, within="[0, 1)")
     init: str | None = setting(
         None,
@@ -153,7 +153,7 @@ class Config:
     )
     epochs: int | None = setting(
         None,
-        "passes over the training rows [default: 20, or as many as make 2,000 steps]",
+        "passes over the training rows [default: 20, or as many as make 1,000 steps]",
         TRAINING,
         int,
         within="[1, inf)",
@@ -267,19 +267,23 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
         try:
             content = yaml.safe_load(text) or {}
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise InputError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from None
     else:
         raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: .toml, .yaml, .yml")
     if not isinstance(content, Mapping):
         raise InputError(f"config file {path} holds no settings; write lines such as: epochs = 10")
     names = settings()
-    given = {str(key).replace("-", "_"): value for key, value in content.items()}
-    for name in given:
+    given: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f"; did you mean {close[0]}?" if close else "; --help lists the settings"
             raise InputError(f"config file {path} sets {name!r}, which is not a setting{hint}")
+        if name in given:
+            raise InputError(f"config file {path} sets {name} twice; keep one of them")
+        given[name] = value
     return given
 
 

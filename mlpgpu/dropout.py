@@ -52,7 +52,8 @@ class Dropout:
         import numpy as np
 
         self.xp, self.dtype = backend.xp, dtype
-        self.thresholds = [round(rate * LEVELS) for rate in rates]
+        # A rate next to 1 still leaves a chance, and something finite to scale by.
+        self.thresholds = [min(round(rate * LEVELS), LEVELS - 1) for rate in rates]
         keys = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2 * len(widths)).astype(np.int32)
         self.layers = []
         for layer, width in enumerate(widths):

@@ -42,7 +42,7 @@ class Evaluation:
         xp = self.backend.xp
         return self.network.loss.link(xp, forward(xp, self.network, params, self.scaling(x))[0])
 
-    def measure(self, params: Array, feed: Feed, targets: np.ndarray) -> dict[str, float]:
+    def measure(self, params: Array, feed: Feed) -> dict[str, float]:
         """Weighted mean loss, and accuracy or R² (the mean over the outputs, as scikit-learn has it).
 
         Parameters
@@ -50,14 +50,13 @@ class Evaluation:
         params : array of shape (n_parameters,)
             On the device.
         feed : Feed
-        targets : array
-            The same targets on the host.
 
         Returns
         -------
         dict
             ``loss``, and ``accuracy`` or ``r2``.
         """
+        targets, weights = feed.rows.targets, feed.rows.weights
         parts = [
             self._sums(params, *feed.chunk(start, min(start + CHUNK, len(targets))))
             for start in range(0, len(targets), CHUNK)
@@ -67,7 +66,8 @@ class Evaluation:
         )
         if self.score_name == "accuracy":
             return {"loss": float(loss / weight), "accuracy": float(score / weight)}
-        spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+        each = np.ones(len(targets)) if weights is None else weights
+        spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
         return {"loss": float(loss / weight), "r2": float(r2.mean())}

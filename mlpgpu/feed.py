@@ -60,9 +60,12 @@ class Feed(Protocol):
     ----------
     data : tuple of array
         What the compiled loop is handed beside the items of its steps.
+    rows : Rows
+        The same rows on the host.
     """
 
     data: tuple[Array, ...]
+    rows: Rows
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """What picks the batches of an epoch: ``picker(start, stop)`` -> the items of those steps."""
@@ -86,7 +89,7 @@ class Resident:
     """
 
     def __init__(self, backend: Backend, rows: Rows, dtype: str) -> None:
-        self.backend, self.dtype = backend, dtype
+        self.backend, self.dtype, self.rows = backend, dtype, rows
         weights = np.ones(len(rows)) if rows.weights is None else rows.weights
         self.data = (backend.asarray(rows.x), _targets(backend, rows.targets, dtype), backend.asarray(weights, dtype))
 

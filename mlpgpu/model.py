@@ -15,10 +15,11 @@ from mlpgpu.files import replacing
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, predict
-from mlpgpu.maths.parameters import layout
+from mlpgpu.maths.parameters import count, layout
 from mlpgpu.maths.scaling import scale
 
-FORMAT, VERSION = "mlpgpu model", 1
+# The entry of the metadata of a file that holds all but the arrays, and the version of what it says.
+KEY, VERSION = "mlpgpu", 1
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,14 @@ class Model:
         arrays = {"params": self.params, "shift": self.shift, "factor": self.factor}
         rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
         metadata = {
-            "format": FORMAT,
             "version": VERSION,
             "layout": [block._asdict() for block in layout(self.sizes)],
             "link": LOSSES[self.loss].link.__name__,
             **rest,
         }
         with replacing(Path(path)) as beside:
-            beside.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
+            # One entry, since safetensors puts several in an order of chance: the same model is the same bytes.
+            beside.write_bytes(save(arrays, {KEY: json.dumps(metadata)}))
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -131,21 +132,23 @@ class Model:
 
         try:
             with safe_open(path, "numpy") as file:
-                metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-                if metadata.pop("format", None) != FORMAT:
-                    raise InputError(
-                        f"{path} is a safetensors file but not a model of mlpgpu; give a model.safetensors"
-                    )
-                version = metadata.pop("version")
-                if version > VERSION:
-                    raise InputError(
-                        f"{path} has format version {version}; this mlpgpu reads up to {VERSION}: upgrade it"
-                    )
+                known = (file.metadata() or {}).get(KEY)
+                if known is None:
+                    raise InputError(f"{path} is not a model of mlpgpu; give the model.safetensors of a run")
                 arrays = {name: file.get_tensor(name) for name in ("params", "shift", "factor")}
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            metadata = json.loads(known)
+            if metadata["version"] > VERSION:
+                raise InputError(
+                    f"{path} has format version {metadata['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
+                )
+            values = {f.name: metadata[f.name] for f in dataclasses.fields(cls) if f.name not in arrays}
+            for name in ("sizes", "activations", "classes", "feature_names"):
+                values[name] = tuple(values[name])
+            model = cls(**arrays, **values)
+            if len(model.params) != count(model.network.sizes):
+                raise InputError(f"the model {path} is damaged: its parameters are not those of its layers")
+        except (OSError, SafetensorError) as error:
             raise InputError(f"cannot read the model {path}: {' '.join(str(error).split())}") from None
-        names = {f.name for f in dataclasses.fields(cls)} - set(arrays)
-        values = {name: metadata[name] for name in names}
-        for name in ("sizes", "activations", "classes", "feature_names"):
-            values[name] = tuple(values[name])
-        return cls(**arrays, **values)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise InputError(f"the model {path} is damaged: its metadata do not fit ({error!r})") from None
+        return model

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlpgpu.config import Config
 
 # Where epochs are not given: this many, or as many as make this many steps on a small set.
-EPOCHS, STEPS = 20, 2000
+EPOCHS, STEPS = 20, 1000
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from pathlib import Path
@@ -48,7 +49,9 @@ def create(prepared: Prepared) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / CONFIG) as beside:
-            beside.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
+            # The next run with these settings goes elsewhere.
+            repeatable = dataclasses.replace(config, run_dir=None)
+            beside.write_text(tomli_w.dumps(repeatable.to_dict()), encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"cannot write the run folder {folder}: {error.strerror}; choose another with --run-dir"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,15 @@ class Setting:
         """
         if not self.many:
             return self._item(given)
-        items = [given] if isinstance(given, str | int | float) else list(given)
+        items = [given] if isinstance(given, str | numbers.Real) else list(given)
         words = [w for item in items for w in (item.split(",") if isinstance(item, str) else [item])]
         if words == ["none"]:
             return ()
         return tuple(self._item(word) for word in words)
 
     def _item(self, given: Any) -> Any:
-        if given in self.choices and isinstance(given, str):
-            return given
+        if str(given) in self.choices and not isinstance(given, bool):
+            return str(given)
         if self.kind is bool:
             if not isinstance(given, bool):
                 raise ValueError

@@ -1,5 +1,6 @@
 """The epoch loop: no maths, no device names."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -117,9 +118,9 @@ def fit(
     training = Training(backend, plan, train, scaling)
     evaluation = Evaluation(backend, plan.network, scaling)
     scored = train if len(train) <= SCORED_ROWS else _thinned(train)
-    watched = [("train", open_feed(backend, scored, plan.dtype), scored)]
+    watched = {"train": open_feed(backend, scored, plan.dtype)}
     if validation is not None:
-        watched.append(("validation", open_feed(backend, validation, plan.dtype), validation))
+        watched["validation"] = open_feed(backend, validation, plan.dtype)
     run = Run(plan, len(train), streamed=isinstance(training.feed, Streamed))
     best_params = None
 
@@ -135,13 +136,12 @@ def fit(
             losses, counts = training.epoch(run.epoch, after_steps)
             seconds = time.perf_counter() - started
             run.losses.append(losses)
-            _check_finite(run)
-            if interrupted():
-                run.stop("interrupted")
 
             record: Record = {"epoch": run.epoch, "train_loss": float(np.average(losses, weights=counts))}
-            for name, feed, rows in watched:
-                measured = evaluation.measure(training.state.params, feed, rows.targets)
+            for name, feed in watched.items():
+                measured = evaluation.measure(training.state.params, feed)
+                if name == "train":
+                    _check_finite(run, measured["loss"])
                 # The training loss is that of the steps themselves.
                 record |= {
                     f"{name}_{key}": value for key, value in measured.items() if (name, key) != ("train", "loss")
@@ -153,6 +153,8 @@ def fit(
                 run.best_epoch, best_params = run.epoch, training.state.params
             for callback in callbacks:
                 callback.on_epoch_end(run, record)
+            if interrupted():
+                run.stop("interrupted")
             if run.stopped:
                 break
     run.restored = bool(run.stopped) and best_params is not None
@@ -165,11 +167,16 @@ def _thinned(rows: Rows) -> Rows:
     return Rows(rows.x[every], rows.targets[every], None if rows.weights is None else rows.weights[every])
 
 
-def _check_finite(run: Run) -> None:
-    bad = np.flatnonzero(~np.isfinite(run.losses[-1]))
+def _check_finite(run: Run, loss_after: float) -> None:
+    """Raise where a step of the epoch had, or the weights after it have, a loss that is not finite."""
+    losses = run.losses[-1]
+    bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
-        raise Diverged(run.epoch, int(bad[0]) + 1, float(run.losses[-1][bad[0]]))
+        raise Diverged(run.epoch, int(bad[0]) + 1, float(losses[bad[0]]))
+    if not math.isfinite(loss_after):
+        raise Diverged(run.epoch, len(losses), loss_after)
 
 
 def _is_best(run: Run) -> bool:
-    return not run.best_epoch or run.history[-1]["validation_loss"] < run.history[run.best_epoch - 1]["validation_loss"]
+    best = run.history[run.best_epoch - 1]["validation_loss"] if run.best_epoch else math.inf
+    return run.history[-1]["validation_loss"] < best

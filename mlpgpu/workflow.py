@@ -179,7 +179,7 @@ def _test(
     )
     on_device = backend.asarray(params)
     feed = open_feed(backend, Rows(data.x_test, data.y_test), plan.dtype)
-    measured = {f"test_{key}": value for key, value in evaluation.measure(on_device, feed, data.y_test).items()}
+    measured = {f"test_{key}": value for key, value in evaluation.measure(on_device, feed).items()}
     outputs = evaluation.predict(on_device, data.x_test)
     if data.task == "regression":
         measured["test_rmse"] = float(metrics.root_mean_squared_error(data.y_test, outputs))

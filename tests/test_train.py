@@ -72,8 +72,8 @@ def test_digits_by_default_settings(command, tmp_path):
     rows = history_in(tmp_path / "run")
     assert len(rows) == found["epochs"] == len(found["epoch_seconds"])
     assert float(rows[-1]["train_loss"]) == found["train_loss"]
-    assert found["n_parameters"] == 64 * 512 + 512 + 512 * 10 + 10
-    for words in ("38,410", "Confusion matrix", f"accuracy {found['test_accuracy']:.2%}", "NumPy", "Saved     run"):
+    assert found["n_parameters"] == 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+    for words in ("85,002", "Confusion matrix", f"accuracy {found['test_accuracy']:.2%}", "NumPy", "Saved     run"):
         assert words in out
 
 
@@ -81,6 +81,7 @@ def test_the_same_settings_give_the_same_weights(command, tmp_path):
     command("--dataset iris --epochs 5 --seed 3 --hidden 20,10 --activation tanh relu --run-dir one")
     settings_of_run = tomllib.loads((tmp_path / "one" / "config.toml").read_text())
     assert settings_of_run["hidden"] == [20, 10]
+    assert "run_dir" not in settings_of_run
     code, *_ = command("--config one/config.toml --run-dir two")
     assert code == 0
     one, two = (Model.load(tmp_path / name / "model.safetensors") for name in ("one", "two"))

@@ -8,7 +8,7 @@ from mlpgpu.errors import InputError
 
 __all__ = ["BACKENDS", "Backend", "select"]
 
-# A new backend is one module with `open_backend(device, dtype)`, and its name here.
+# A new backend is one module with `open_backend(device, dtype)` and the sentence NEEDS, and its name here.
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 
 
@@ -39,8 +39,11 @@ def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") 
         raise InputError(f"backend 'numpy' has no device {device!r}; use --device cpu, or --backend cupy, torch or jax")
     if backend == "cupy" and device == "cpu":
         raise InputError("backend 'cupy' has no CPU; use --device cuda, or --backend numpy")
+    if backend == "numpy":
+        return _open("numpy", "cpu", dtype), ""
     if backend != "auto":
-        return _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype), ""
+        opened = _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype)
+        return opened, "it finds no CUDA device" if (device, opened.device) == ("auto", "cpu") else ""
     if device != "auto":
         return _open("numpy" if device == "cpu" else "cupy", device, dtype), ""
     if importlib.util.find_spec("cupy") is None:
@@ -48,10 +51,16 @@ def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") 
     try:
         return _open("cupy", "cuda", dtype), "a CUDA device works"
     except InputError as error:
-        return _open("numpy", "cpu", dtype), str(error)
+        # What to do about it is of no use to who asked for nothing.
+        return _open("numpy", "cpu", dtype), str(error).partition(";")[0]
 
 
 def _open(name: str, device: str, dtype: str) -> Backend:
     module = importlib.import_module(f"mlpgpu.backends.{name}")
-    backend: Backend = module.open_backend(device, dtype)
+    try:
+        backend: Backend = module.open_backend(device, dtype)
+    except ImportError as error:
+        broken = f"cannot be imported ({' '.join(str(error).split())})"
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else broken
+        raise InputError(module.NEEDS.format(device=device, why=why)) from None
     return backend

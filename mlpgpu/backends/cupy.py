@@ -7,6 +7,11 @@ import numpy as np
 from mlpgpu.backends.base import Eager
 from mlpgpu.errors import InputError
 
+NEEDS = (
+    "device {device!r} needs CuPy, which {why}; "
+    "install it for your CUDA with pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', or use --device cpu"
+)
+
 
 class CupyBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
@@ -39,17 +44,11 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
     Raises
     ------
     InputError
-        Where CuPy is missing, there is no driver that it can use, or no such device.
+        Where there is no driver that it can use, or no such device.
     """
-    try:
-        import array_api_compat.cupy as xp
-        import cupy
-    except ImportError as error:
-        why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({_line(error)})"
-        raise InputError(
-            f"device {device!r} needs CuPy, which {why}; "
-            "install it for your CUDA with pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', or use --device cpu"
-        ) from None
+    import array_api_compat.cupy as xp
+    import cupy
+
     try:
         found = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

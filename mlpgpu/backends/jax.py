@@ -8,6 +8,8 @@ import numpy as np
 from mlpgpu.backends.base import Step
 from mlpgpu.errors import InputError
 
+NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
+
 
 class JaxBackend:
     """See `mlpgpu.backends.base.Backend`."""
@@ -56,12 +58,10 @@ def open_backend(device: str, dtype: str) -> JaxBackend:
     Raises
     ------
     InputError
-        Where JAX is missing, or has no such device.
+        Where JAX has no such device.
     """
-    try:
-        import jax
-    except ModuleNotFoundError:
-        raise InputError("backend 'jax' needs JAX, which is not installed; pip install 'mlpgpu[jax]'") from None
+    import jax
+
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     try:

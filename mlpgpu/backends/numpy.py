@@ -1,8 +1,13 @@
 """NumPy on the CPU."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from mlpgpu.backends.base import Eager
+from mlpgpu.backends.base import Eager, Step
+
+NEEDS = "NumPy {why}"
 
 
 class NumpyBackend(Eager):
@@ -21,8 +26,21 @@ class NumpyBackend(Eager):
         """See `Backend.to_host`."""
         return np.asarray(array)
 
+    def compile_loop(self, step: Step) -> Step:
+        """See `Backend.compile_loop`."""
+        return _quiet(super().compile_loop(step))
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `Backend.compile`."""
+        return _quiet(function)
+
     def free_memory(self) -> None:
         """See `Backend.free_memory`."""
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    # No other library warns, and the trainer tells of a loss that is not finite.
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
 
 
 def open_backend(device: str, dtype: str) -> NumpyBackend:

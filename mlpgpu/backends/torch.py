@@ -7,6 +7,8 @@ import numpy as np
 from mlpgpu.backends.base import Eager
 from mlpgpu.errors import InputError
 
+NEEDS = "backend 'torch' needs PyTorch, which {why}; pip install 'mlpgpu[torch]'"
+
 
 class TorchBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
@@ -40,13 +42,11 @@ def open_backend(device: str, dtype: str) -> TorchBackend:
     Raises
     ------
     InputError
-        Where PyTorch is missing, or has no such device.
+        Where PyTorch has no such device.
     """
-    try:
-        import array_api_compat.torch as xp
-        import torch
-    except ModuleNotFoundError:
-        raise InputError("backend 'torch' needs PyTorch, which is not installed; pip install 'mlpgpu[torch]'") from None
+    import array_api_compat.torch as xp
+    import torch
+
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         device = "cuda" if found else "cpu"

@@ -1,0 +1,226 @@
+"""Every way in which a device can be asked for and not be there, on stand-ins for the array libraries."""
+
+import fakes
+import pytest
+
+from mlpgpu import backends
+from mlpgpu.backends import select
+from mlpgpu.errors import InputError
+
+
+def refused(*asked):
+    with pytest.raises(InputError) as caught:
+        select(*asked)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+@pytest.fixture
+def put(monkeypatch):
+    return lambda name, module: fakes.put(monkeypatch, name, module)
+
+
+# --- nothing to choose ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [("cpu",), ("cpu", "auto"), ("cpu", "numpy"), ("auto", "numpy")])
+def test_numpy_needs_nothing_else(put, asked):
+    for name in ("cupy", "torch", "jax"):
+        put(name, None)
+    backend, note = select(*asked)
+    assert (backend.name, backend.device, note) == ("numpy", "cpu", "")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:3"])
+def test_numpy_has_no_cuda(put, device):
+    put("cupy", fakes.cupy())
+    said = refused(device, "numpy")
+    assert f"backend 'numpy' has no device {device!r}" in said
+    assert "--device cpu" in said
+    assert "cupy" in said
+
+
+def test_cupy_has_no_cpu(put):
+    put("cupy", fakes.cupy())
+    said = refused("cpu", "cupy")
+    assert "backend 'cupy' has no CPU" in said
+    assert "--device cuda" in said
+    assert "--backend numpy" in said
+
+
+# --- CuPy -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [("cuda",), ("cuda:1",), ("cuda", "cupy"), ("auto", "cupy")])
+def test_cupy_is_missing(put, asked):
+    put("cupy", None)
+    said = refused(*asked)
+    assert "needs CuPy, which is not installed" in said
+    assert "pip install 'mlpgpu[cuda13]'" in said
+    assert "--device cpu" in said
+    assert (asked[0] if asked[0] != "auto" else "cuda") in said
+
+
+def test_cupy_cannot_be_imported(monkeypatch, tmp_path):
+    fakes.put_broken(monkeypatch, tmp_path, "cupy", "raise ImportError('libcudart.so.13:\\n cannot open')")
+    assert "cannot be imported (libcudart.so.13: cannot open)" in refused("cuda")
+    backend, note = select()
+    assert backend.name == "numpy"
+    assert "libcudart.so.13: cannot open" in note
+
+
+def test_there_is_no_driver(put):
+    put("cupy", fakes.cupy(driver=False))
+    said = refused("cuda")
+    assert "CuPy 13.6.0 finds no CUDA driver" in said
+    assert "cudaErrorInsufficientDriver: CUDA driver version is insufficient" in said
+    assert "--device cpu" in said
+
+
+@pytest.mark.parametrize(
+    ("devices", "asked", "there"),
+    [(0, "cuda", "none"), (1, "cuda:1", "cuda:0"), (3, "cuda:3", "cuda:0 to cuda:2"), (3, "cuda:12", "cuda:0 to")],
+)
+def test_no_such_device(put, devices, asked, there):
+    put("cupy", fakes.cupy(devices=devices))
+    said = refused(asked)
+    assert f"device {asked!r} is not there" in said
+    assert f"found: {there}" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("CUDA_ERROR_INVALID_SOURCE:\n no kernel image"), "(CUDA_ERROR_INVALID_SOURCE: no kernel image)"),
+        (OSError("libnvrtc.so.13: cannot open"), "(libnvrtc.so.13: cannot open)"),
+        (MemoryError(), "(MemoryError)"),
+    ],
+)
+def test_a_device_is_there_and_broken(put, error, said):
+    put("cupy", fakes.cupy(broken=error))
+    message = refused("cuda:0")
+    assert f"device 'cuda:0' is there but does not work {said}" in message
+    assert "nvidia-smi" in message
+    assert "--device cpu" in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "ordinal"), [(("cuda",), 0), (("cuda:0", "cupy"), 0), (("cuda:2",), 2), (("auto", "cupy"), 0)]
+)
+def test_cupy_works(put, asked, ordinal):
+    fake = fakes.cupy(devices=3)
+    put("cupy", fake)
+    backend, note = select(*asked)
+    assert (backend.name, backend.device, note) == ("cupy", f"cuda:{ordinal}", "")
+    assert backend.description == f"cuda:{ordinal}, Fake {ordinal}, CuPy 13.6.0"
+    assert fake.used == [ordinal]
+
+
+# --- auto -----------------------------------------------------------------------------------------------------------
+
+
+def test_auto_takes_a_device_that_works(put):
+    put("cupy", fakes.cupy(devices=2))
+    backend, note = select()
+    assert (backend.name, backend.device) == ("cupy", "cuda:0")
+    assert note == "a CUDA device works"
+
+
+@pytest.mark.parametrize(
+    ("fake", "reason"),
+    [
+        (None, "CuPy is not installed"),
+        (fakes.cupy(driver=False), "finds no CUDA driver"),
+        (fakes.cupy(devices=0), "device 'cuda' is not there"),
+        (fakes.cupy(broken=RuntimeError("no kernel image")), "does not work (no kernel image)"),
+    ],
+)
+def test_auto_takes_the_cpu_and_says_why(put, fake, reason):
+    put("cupy", fake)
+    backend, note = select("auto", "auto")
+    assert (backend.name, backend.device) == ("numpy", "cpu")
+    assert reason in note
+    assert "\n" not in note
+
+
+def test_auto_hides_no_error_of_its_own(put):
+    fake = fakes.cupy()
+    fake.cuda.runtime.getDeviceCount = lambda: 1 / 0
+    put("cupy", fake)
+    with pytest.raises(ZeroDivisionError):
+        select()
+
+
+# --- PyTorch and JAX ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "label"), [("torch", "PyTorch"), ("jax", "JAX")])
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
+def test_a_library_is_missing(put, name, label, device):
+    put(name, None)
+    said = refused(device, name)
+    assert f"backend {name!r} needs {label}, which is not installed" in said
+    assert f"pip install 'mlpgpu[{name}]'" in said
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_library_cannot_be_imported(monkeypatch, tmp_path, name):
+    fakes.put_broken(monkeypatch, tmp_path, name, "raise ImportError('libbroken.so:\\n cannot open')")
+    assert "cannot be imported (libbroken.so: cannot open)" in refused("cpu", name)
+
+
+@pytest.mark.parametrize(("name", "label"), [("torch", "PyTorch 2.9.0"), ("jax", "JAX 0.9.0")])
+@pytest.mark.parametrize(("devices", "asked"), [(0, "cuda"), (0, "cuda:0"), (2, "cuda:2")])
+def test_a_library_has_no_such_device(put, name, label, devices, asked):
+    put(name, getattr(fakes, name)(devices=devices))
+    said = refused(asked, name)
+    assert f"device {asked!r} is not there; {label} finds {devices} CUDA devices" in said
+    assert "--device cpu" in said
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("devices", "asked", "got"),
+    [
+        (0, "auto", "cpu"),
+        (0, "cpu", "cpu"),
+        (2, "cpu", "cpu"),
+        (2, "auto", "cuda:0"),
+        (2, "cuda", "cuda:0"),
+        (2, "cuda:1", "cuda:1"),
+    ],
+)
+def test_a_library_takes_what_it_is_asked_for(put, name, devices, asked, got):
+    put(name, getattr(fakes, name)(devices=devices))
+    backend, note = select(asked, name)
+    assert (backend.name, backend.device) == (name, got)
+    assert note == ("it finds no CUDA device" if (asked, got) == ("auto", "cpu") else "")
+    on = f"Fake {got if name == 'torch' else got[-1]}, " if got != "cpu" else ""
+    label = {"torch": "PyTorch 2.9.0", "jax": "JAX 0.9.0"}[name]
+    assert backend.description == f"{got}, {on}{label}"
+
+
+def test_free_memory_of_the_libraries(put):
+    put("torch", fakes.torch(devices=2))
+    assert select("cuda:1", "torch")[0].free_memory() == 1001
+    assert select("cpu", "torch")[0].free_memory() is None
+    put("jax", fakes.jax(devices=1, stats={"bytes_limit": 700, "bytes_in_use": 200}))
+    assert select("cuda", "jax")[0].free_memory() == 500
+    put("jax", fakes.jax())
+    assert select("cpu", "jax")[0].free_memory() is None
+
+
+@pytest.mark.parametrize(("dtype", "updates"), [("float32", []), ("float64", [("jax_enable_x64", True)])])
+def test_jax_is_told_of_double_precision_only_where_it_is_asked_for(put, dtype, updates):
+    fake = fakes.jax()
+    put("jax", fake)
+    select("cpu", "jax", dtype)
+    assert fake.updates == updates
+
+
+def test_every_backend_is_a_module_with_an_entry(put):
+    for name in backends.BACKENDS:
+        if name != "numpy":
+            put(name, getattr(fakes, name)(devices=1))
+        assert select("auto", name)[0].name == name

@@ -1,0 +1,361 @@
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+import tomli_w
+
+from mlpgpu.config import Config, read_file, settings
+from mlpgpu.errors import InputError
+from mlpgpu.setting import Setting
+
+NUMBERS = {name: known for name, (known, _) in settings().items() if known.kind in {int, float}}
+WORDS = {name: known for name, (known, _) in settings().items() if known.kind is str and known.choices}
+# Settings that belong to some optimizers only.
+OWNERS = {"momentum": "momentum", "beta_1": "adam", "beta_2": "adam", "epsilon": "adam"}
+
+
+def configured(name, value):
+    return Config(**{"optimizer": OWNERS.get(name, "adam"), name: value})
+
+
+def message(**given):
+    with pytest.raises(InputError) as caught:
+        Config(**given)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def ends(interval):
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    return (low, interval[0] == "["), (high, interval[-1] == "]")
+
+
+def neighbours(known, end, outward):
+    """The closest values outside and inside of an end of an interval."""
+    if known.kind is int:
+        return end + outward, end - outward
+    return math.nextafter(end, outward * math.inf), math.nextafter(end, -outward * math.inf)
+
+
+def test_every_default_is_what_it_was_declared_to_be():
+    config = Config()
+    for name, (_, default) in settings().items():
+        assert getattr(config, name) == default
+        assert type(getattr(config, name)) is type(default)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, default) in settings().items() if default is not None])
+def test_every_default_is_within_its_own_range(name):
+    known, default = settings()[name]
+    assert known.parse(default) == default
+    if known.kind is not bool:
+        # As it is written on a command line.
+        text = ",".join(map(str, default)) if known.many else str(default)
+        assert known.parse(text) == default
+
+
+def test_every_setting_is_helped_and_grouped():
+    for name, (known, default) in settings().items():
+        assert known.help, name
+        assert "\n" not in known.help, name
+        assert known.group in {"Data", "Network", "Training", "Run"}, name
+        assert default is not None or "[default: " in known.help or name == "target", name
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_ends_of_every_range(name):
+    known = NUMBERS[name]
+    for (end, closed), outward in zip(ends(known.within), (-1, 1), strict=True):
+        if math.isinf(end):
+            continue
+        outside, inside = neighbours(known, end, outward)
+        allowed, refused = [inside], [outside]
+        (allowed if closed else refused).append(end)
+        for value in allowed:
+            value = known.kind(value)
+            got = configured(name, value)
+            assert getattr(got, name) == ((value,) if known.many else value)
+        for value in refused:
+            value = known.kind(value)
+            said = message(**{"optimizer": OWNERS.get(name, "adam"), name: [value] if known.many else value})
+            assert said.startswith(f"{name} is {str(value) if known.many else value!r}; allowed: ")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "many", "", True, [], {}, 1 + 2j])
+def test_no_number_is_one_of_these(name, value):
+    assert message(**{name: [value] if NUMBERS[name].many else value}).startswith(f"{name} is ")
+
+
+@pytest.mark.parametrize("name", [name for name, known in NUMBERS.items() if known.kind is int])
+def test_whole_numbers_are_whole(name):
+    known = NUMBERS[name]
+    assert f"{name} is " in message(**{name: 12.5})
+    assert f"{name} is " in message(**{name: "12.5"})
+    assert "allowed: a whole number" in message(**{name: "12.5"})
+    for given in (12, 12.0, "12", np.int64(12), np.float32(12)):
+        if known.many:
+            given = [given]
+        got = getattr(configured(name, given), name)
+        got = got[0] if known.many else got
+        assert got == 12
+        assert type(got) is int
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_word_of_every_choice_and_no_other(name):
+    known = WORDS[name]
+    for word in known.choices:
+        needs = {"hidden": ()} if word == "step" and name == "activation" else {}
+        if name == "activation":
+            assert Config(**{name: word, **needs}).activation == (word,)
+        else:
+            assert getattr(Config(**{name: word}), name) == word
+    said = message(**{name: "no-such-word"})
+    assert said.startswith(f"{name} is 'no-such-word'; allowed: ")
+    for word in known.choices:
+        assert word in said
+    assert "did you mean" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"activation": "rellu"}, "did you mean relu?"),
+        ({"optimizer": "adamm"}, "did you mean adam"),
+        ({"loss": "cross-entropy"}, "did you mean cross_entropy?"),
+        ({"batch_size": "ful"}, "did you mean full?"),
+        ({"dropout": 1.5}, "dropout is 1.5; allowed: a number from 0 to below 1"),
+        ({"dropout": "x"}, "dropout is 'x'; allowed: a number from 0 to below 1"),
+        ({"decay_rate": 0}, "decay_rate is 0; allowed: a number above 0 to 1"),
+        ({"learning_rate": 0}, "learning_rate is 0; allowed: a number above 0"),
+        ({"l2": -1}, "l2 is -1; allowed: a number from 0 up"),
+        ({"seed": -1}, "seed is -1; allowed: a whole number from 0 to 4294967295"),
+        ({"batch_size": 0}, "batch_size is 0; allowed: a whole number from 1 up or full"),
+        ({"hidden": "512,x"}, "hidden is '512,x'; allowed: a whole number from 1 up; several with commas, or none"),
+        ({"hidden": (512, 0)}, "hidden is '512,0'; allowed: "),
+        ({"shuffle": "yes"}, "shuffle is 'yes'; allowed: true or false"),
+        ({"shuffle": 1}, "shuffle is 1; allowed: true or false"),
+        ({"dataset": 5}, "dataset is 5; allowed: a text"),
+        ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda, or cuda:N such as cuda:0"),
+    ],
+)
+def test_a_message_says_what_was_given_and_what_is_allowed(given, said):
+    assert said in message(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("512,256", (512, 256)),
+        ("512", (512,)),
+        (512, (512,)),
+        ([512, 256], (512, 256)),
+        (("512", "256"), (512, 256)),
+        (["512,256", "128"], (512, 256, 128)),
+        ("none", ()),
+        (["none"], ()),
+        ([], ()),
+    ],
+)
+def test_hidden_layers_as_they_may_be_written(given, expected):
+    assert Config(hidden=given).hidden == expected
+
+
+def test_words_among_numbers():
+    assert Config(batch_size="full").batch_size == "full"
+    assert Config(batch_size="64").batch_size == 64
+    assert Config(scale="255").scale == "255"
+
+
+def test_a_word_that_reads_as_a_number_may_be_given_as_one():
+    # A file says scale = 255, and the message of a refusal would name 255 as allowed.
+    assert Config(scale=255).scale == "255"
+
+
+def test_paths_become_text(tmp_path):
+    assert Config(dataset=tmp_path / "rows.csv", run_dir=tmp_path).dataset == str(tmp_path / "rows.csv")
+    json.dumps(Config(data_dir=tmp_path).to_dict())
+
+
+def test_devices():
+    for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:17"):
+        assert Config(device=device).device == device
+    for device in ("", "CUDA", "cuda:", "cuda:-1", "cuda:a", "cuda:0:1", "cuda0", "cuda:²"):
+        assert f"device is {device!r}" in message(device=device)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"hidden": (8, 4), "activation": ("relu", "tanh", "relu")}, "3 functions for 2 hidden layers"),
+        ({"hidden": (8,), "activation": ()}, "0 functions for 1 hidden layers"),
+        ({"activation": "step"}, "'step' has a derivative of zero everywhere"),
+        ({"hidden": (8, 4), "activation": ("relu", "step")}, "'step' has a derivative of zero everywhere"),
+        ({"optimizer": "sgd", "momentum": 0.9}, "momentum is not a setting of the optimizer 'sgd'"),
+        ({"optimizer": "adam", "momentum": 0.9}, "leave it out, or choose momentum, nesterov"),
+        ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, lion"),
+        ({"optimizer": "lion", "epsilon": 1e-8}, "leave it out, or choose rmsprop, adagrad, adam, adamw"),
+        ({"early_stopping": True, "validation_fraction": 0}, "set validation_fraction above 0"),
+    ],
+)
+def test_contradictions(given, said):
+    assert said in message(**given)
+
+
+def test_settings_that_belong_together():
+    assert Config(hidden=(8, 4), activation=("relu", "tanh")).activation == ("relu", "tanh")
+    assert Config(hidden=(), activation=()).activation == ()
+    assert Config(optimizer="nesterov", momentum=0.5).momentum == 0.5
+    assert Config(optimizer="adamw", beta_1=0, beta_2=0.9, epsilon=1e-6).beta_1 == 0
+    assert Config(early_stopping=True, validation_fraction=0.2).early_stopping
+
+
+def test_a_config_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().epochs = 3
+    with pytest.raises(TypeError):
+        Config("mnist")
+
+
+def test_parse_tells_nothing_but_yes_or_no():
+    known = Setting("help", "Run", int, within="[1, 3]", choices=("all",), many=True)
+    assert known.parse("1,all,3") == (1, "all", 3)
+    for wrong in ("0", "4", "1,,2", "none,1", "every"):
+        with pytest.raises(ValueError, match=r"^$|float|int"):
+            known.parse(wrong)
+    assert known.allowed() == "a whole number from 1 to 3 or all; several with commas, or none"
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+FULL = {
+    "dataset": "digits",
+    "hidden": (16, 8),
+    "activation": ("tanh", "relu"),
+    "batch_size": "full",
+    "learning_rate": 1e-3,
+    "dropout": 0.0,
+    "shuffle": False,
+    "bias_init": -0.5,
+    "seed": 4294967295,
+    "early_stopping": True,
+    "optimizer": "nesterov",
+    "momentum": 0.8,
+    "loss": "huber",
+    "run_dir": 'C:\\runs "quoted" ü',
+}
+
+
+@pytest.mark.parametrize("given", [{}, {"hidden": (), "activation": "relu"}, FULL], ids=["defaults", "linear", "full"])
+def test_a_config_comes_back_from_the_file_that_it_was_written_to(tmp_path, given):
+    config = Config(**given)
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps(config.to_dict()), encoding="utf-8")
+    assert Config(**read_file(path)) == config
+    assert tomllib.loads(path.read_text(encoding="utf-8")) == config.to_dict()
+    assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_to_dict_leaves_out_what_is_not_chosen_yet():
+    named = Config().to_dict()
+    assert set(settings()) - set(named) == {name for name, (_, default) in settings().items() if default is None}
+
+
+TOML = """
+# a run
+hidden = [512, 256]
+batch-size = 64
+activation = "tanh"
+learning_rate = 1e-3
+shuffle = false
+"""
+YAML = """
+# a run
+hidden: [512, 256]
+batch-size: 64
+activation: tanh
+learning_rate: 1e-3
+shuffle: no
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", TOML), ("a.yaml", YAML), ("a.yml", YAML)])
+def test_files(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    expected = Config(hidden=(512, 256), batch_size=64, activation="tanh", learning_rate=0.001, shuffle=False)
+    assert Config(**read_file(path)) == expected
+    assert Config(**read_file(str(path))) == expected
+
+
+@pytest.mark.parametrize("name", ["empty.toml", "empty.yaml"])
+def test_an_empty_file_sets_nothing(tmp_path, name):
+    (tmp_path / name).write_text("# nothing\n")
+    assert read_file(tmp_path / name) == {}
+
+
+def test_yaml_words_and_nothing(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("hidden: none\nlearning_rate: null\nbatch_size: full\n")
+    assert Config(**read_file(path)) == Config(hidden=(), batch_size="full")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.toml", b"epoch = 3\n", "sets 'epoch', which is not a setting; did you mean epochs?"),
+        ("a.yaml", b"learningrate: 3\n", "sets 'learningrate', which is not a setting; did you mean learning_rate?"),
+        ("a.yaml", b"zzz: 3\n", "sets 'zzz', which is not a setting; --help lists the settings"),
+        ("a.yaml", b"1: 3\n", "sets '1', which is not a setting"),
+        ("a.toml", b"[training]\nepochs = 3\n", "sets 'training', which is not a setting"),
+        ("a.toml", b"epochs = \n", "is not valid TOML: "),
+        ("a.toml", b"epochs: 3\n", "is not valid TOML: "),
+        ("a.yaml", b"hidden: [1, 2\nepochs: 3\n", "is not valid YAML: "),
+        ("a.yaml", b"a: b: c\n", "is not valid YAML: "),
+        ("a.yaml", b"seed: !!python/object/apply:os.getpid []\n", "is not valid YAML: "),
+        ("a.yaml", b"run_dir: 2020-13-01\n", "is not valid YAML: "),
+        ("a.yaml", b"run_dir: \x07\n", "is not valid YAML: "),
+        ("a.yaml", b"- epochs\n- 3\n", "holds no settings; write lines such as: epochs = 10"),
+        ("a.yaml", b"epochs\n", "holds no settings"),
+        ("a.json", b"{}", "ends in '.json'; allowed: .toml, .yaml, .yml"),
+        ("config", b"", "ends in ''; allowed: .toml, .yaml, .yml"),
+        ("a.toml", b"\xff\xfe", "it is not UTF-8 text"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_file(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_and_a_folder(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the config file .*none\.toml: No such file or directory"):
+        read_file(tmp_path / "none.toml")
+    with pytest.raises(InputError, match="cannot read the config file "):
+        read_file(tmp_path)
+
+
+def test_a_setting_is_given_once(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("batch-size: 64\nbatch_size: 128\n")
+    with pytest.raises(InputError, match="batch_size"):
+        read_file(path)
+
+
+def test_settings_need_no_array_library():
+    code = (
+        "import sys, mlpgpu.config; mlpgpu.config.Config(hidden='8,4');"
+        "print([m for m in ('numpy','cupy','torch','jax','sklearn','pandas','matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

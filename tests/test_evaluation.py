@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+from scipy import special
+from sklearn import metrics
+
+from mlpgpu import evaluation
+from mlpgpu.evaluation import Evaluation
+from mlpgpu.feed import Resident, Rows, Scaling, Streamed
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.network import Network
+from mlpgpu.maths.parameters import count
+
+SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.7, 0.3, 1.4])
+
+
+def opened(backend, loss, n_outputs):
+    network = Network((3, 5, n_outputs), (ACTIVATIONS["tanh"],), LOSSES[loss])
+    return Evaluation(backend, network, Scaling(backend, SHIFT, FACTOR, "float64"))
+
+
+def measured(backend, loss, n_outputs, params, rows, feed=Resident):
+    evaluation = opened(backend, loss, n_outputs)
+    return evaluation.measure(backend.asarray(params), feed(backend, rows, "float64"))
+
+
+def logits(params, x, n_outputs):
+    w1, w2, b1, b2 = np.split(params, np.cumsum([15, 5 * n_outputs, 5]))
+    y = np.tanh((x - SHIFT) * FACTOR @ w1.reshape(3, 5) + b1)
+    return y @ w2.reshape(5, n_outputs) + b2
+
+
+def problem(rng, n_outputs, n=23):
+    return 2 * rng.normal(size=count((3, 5, n_outputs))), 3 * rng.normal(size=(n, 3))
+
+
+@pytest.fixture(params=[7, 23, 4096])
+def chunk(request, monkeypatch):
+    monkeypatch.setattr(evaluation, "CHUNK", request.param)
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_classes_as_scikit_learn_scores_them(backend, rng, feed, weighted):
+    params, x = problem(rng, 4)
+    labels = rng.integers(0, 4, size=len(x))
+    weights = rng.uniform(size=len(x)) * (np.arange(len(x)) != 5) if weighted else None
+    ours = measured(backend, "cross_entropy", 4, params, Rows(x, labels, weights), feed)
+    p = special.softmax(logits(params, x, 4), axis=1)
+    assert list(ours) == ["loss", "accuracy"]
+    assert ours["loss"] == pytest.approx(metrics.log_loss(labels, p, sample_weight=weights, labels=range(4)), rel=1e-12)
+    expected = metrics.accuracy_score(labels, p.argmax(1), sample_weight=weights)
+    assert ours["accuracy"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_two_classes_of_one_output(backend, rng, weighted):
+    params, x = problem(rng, 1)
+    labels = rng.integers(0, 2, size=len(x))
+    weights = rng.uniform(size=len(x)) if weighted else None
+    ours = measured(backend, "logistic", 1, params, Rows(x, labels, weights))
+    p = special.expit(logits(params, x, 1)[:, 0])
+    assert ours["loss"] == pytest.approx(metrics.log_loss(labels, p, sample_weight=weights), rel=1e-12)
+    expected = metrics.accuracy_score(labels, p > 0.5, sample_weight=weights)
+    assert ours["accuracy"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_values_as_scikit_learn_scores_them(backend, rng, n_outputs):
+    params, x = problem(rng, n_outputs)
+    targets = rng.normal(size=(len(x), n_outputs)) * 3 + 100
+    ours = measured(backend, "squared_error", n_outputs, params, Rows(x, targets), Streamed)
+    z = logits(params, x, n_outputs)
+    assert list(ours) == ["loss", "r2"]
+    assert ours["loss"] == pytest.approx(n_outputs / 2 * metrics.mean_squared_error(targets, z), rel=1e-12)
+    assert ours["r2"] == pytest.approx(metrics.r2_score(targets, z), rel=1e-12)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_values_with_weights(backend, rng, n_outputs):
+    params, x = problem(rng, n_outputs)
+    targets, weights = rng.normal(size=(len(x), n_outputs)), rng.uniform(size=len(x))
+    ours = measured(backend, "squared_error", n_outputs, params, Rows(x, targets, weights))
+    z = logits(params, x, n_outputs)
+    expected = n_outputs / 2 * metrics.mean_squared_error(targets, z, sample_weight=weights)
+    assert ours["loss"] == pytest.approx(expected, rel=1e-12)
+    assert ours["r2"] == pytest.approx(metrics.r2_score(targets, z, sample_weight=weights), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", [name for name, known in LOSSES.items() if known.task == "regression"])
+def test_r2_is_of_the_prediction_whatever_the_loss(backend, rng, loss):
+    params, x = problem(rng, 2)
+    params = params / 4
+    targets = rng.uniform(0, 3, size=(len(x), 2))
+    ours = measured(backend, loss, 2, params, Rows(x, targets))
+    z = logits(params, x, 2)
+    assert ours["r2"] == pytest.approx(metrics.r2_score(targets, np.exp(z) if loss == "poisson" else z), rel=1e-11)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_a_target_that_is_constant(backend, rng, bias):
+    """All zero weights predict the bias: exactly right, or wrong."""
+    _, x = problem(rng, 2)
+    params = np.zeros(count((3, 5, 2)))
+    params[-2:] = 2.0, 3.0 + bias
+    targets = np.tile([2.0, 3.0], (len(x), 1))
+    ours = measured(backend, "squared_error", 2, params, Rows(x, targets))
+    assert ours["r2"] == metrics.r2_score(targets, np.tile([2.0, 3.0 + bias], (len(x), 1)))
+
+
+def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
+    """In single precision the sums of the chunks are added up in double precision."""
+    monkeypatch.setattr(evaluation, "CHUNK", 10)
+    rng = np.random.default_rng(0)
+    x, targets = np.zeros((20_000, 3)), rng.normal(size=(20_000, 1)) + 1000
+    network = Network((3, 5, 1), (ACTIVATIONS["tanh"],), LOSSES["squared_error"])
+    scores = Evaluation(real_backend, network, Scaling(real_backend, SHIFT, FACTOR, "float32"))
+    params = real_backend.asarray(np.zeros(count((3, 5, 1))), "float32")
+    ours = scores.measure(params, Resident(real_backend, Rows(x, targets), "float32"))
+    assert ours["loss"] == pytest.approx(np.mean(targets**2) / 2, rel=3e-7)
+
+
+@pytest.mark.parametrize("chunk", [7, 4096], indirect=True)
+@pytest.mark.parametrize(
+    ("loss", "n_outputs", "link"),
+    [
+        ("cross_entropy", 4, lambda z: special.softmax(z, axis=1)),
+        ("logistic", 1, special.expit),
+        ("squared_error", 2, lambda z: z),
+        ("poisson", 2, np.exp),
+    ],
+)
+def test_predictions(backend, rng, chunk, loss, n_outputs, link):
+    params, x = problem(rng, n_outputs)
+    params = params / 2
+    ours = opened(backend, loss, n_outputs).predict(backend.asarray(params), x)
+    assert type(ours) is np.ndarray
+    np.testing.assert_allclose(ours, link(logits(params, x, n_outputs)), rtol=1e-12, atol=1e-14)
+
+
+def test_predictions_of_bytes_are_those_of_their_numbers(backend, rng):
+    params, _ = problem(rng, 2)
+    x = rng.integers(0, 256, size=(9, 3), dtype=np.uint8)
+    ours = opened(backend, "squared_error", 2).predict(backend.asarray(params), x)
+    np.testing.assert_allclose(ours, logits(params, x.astype(float), 2), rtol=1e-12)

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from strict import StrictBackend
+
+from mlpgpu.data.batches import order
+from mlpgpu.feed import Resident, Rows, Scaling, Streamed, open_feed
+
+SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.1, 3.0, 1 / 255])
+
+
+def rows_of(rng, kind, n=11):
+    x = rng.integers(0, 256, size=(n, 3), dtype=np.uint8) if kind == "bytes" else rng.normal(size=(n, 3))
+    targets = rng.integers(0, 4, size=n) if kind != "regression" else rng.normal(size=(n, 2))
+    return Rows(x, targets, rng.uniform(size=n) if kind == "weighted" else None)
+
+
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("kind", ["bytes", "floats", "weighted", "regression"])
+@pytest.mark.parametrize("per_call", [2, 10])
+def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per_call):
+    given = rows_of(rng, kind)
+    weights = np.ones(11) if given.weights is None else given.weights
+    numbers, present = order(11, 4, seed=1, epoch=1)
+    opened = feed(backend, given, "float64")
+    pick = opened.items(numbers, present)
+    seen = 0
+    for start in range(0, 3, per_call):
+        items = pick(start, min(start + per_call, 3))
+        for i in range(items[0].shape[0]):
+            batch = opened.batch(opened.data, tuple(item[i, ...] for item in items))
+            x, targets, w = (backend.to_host(part) for part in batch)
+            np.testing.assert_array_equal(x, given.x[numbers[seen]])
+            np.testing.assert_array_equal(targets, given.targets[numbers[seen]])
+            np.testing.assert_array_equal(w, weights[numbers[seen]] * present[seen])
+            assert x.dtype == given.x.dtype
+            assert targets.dtype == given.targets.dtype
+            assert w.dtype == np.float64
+            seen += 1
+    assert seen == 3
+    # The last batch has a row of padding, which counts nothing.
+    assert list(w == 0) == [False, False, False, True]
+
+
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("kind", ["bytes", "weighted", "regression"])
+def test_chunks_are_consecutive_rows(backend, rng, feed, kind):
+    given = rows_of(rng, kind)
+    opened = feed(backend, given, "float64")
+    for start, stop in [(0, 4), (4, 8), (8, 11), (0, 11)]:
+        x, targets, w = (backend.to_host(part) for part in opened.chunk(start, stop))
+        np.testing.assert_array_equal(x, given.x[start:stop])
+        np.testing.assert_array_equal(targets, given.targets[start:stop])
+        expected = np.ones(stop - start) if given.weights is None else given.weights[start:stop]
+        np.testing.assert_array_equal(w, expected)
+
+
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+def test_floats_are_of_the_runs_type_and_labels_and_inputs_of_their_own(backend, rng, feed):
+    for kind, kinds in [("weighted", ("float64", "int64")), ("regression", ("float64", "float32"))]:
+        opened = feed(backend, rows_of(rng, kind), "float32")
+        pick = opened.items(*order(11, 4))
+        item = tuple(part[0, ...] for part in pick(0, 1))
+        for batch in (opened.chunk(0, 4), opened.batch(opened.data, item)):
+            assert [backend.to_host(part).dtype for part in batch] == [*kinds, "float32"]
+
+
+def test_integer_weights_and_targets_of_a_column(backend):
+    given = Rows(np.eye(3), np.array([[1.0], [2.0], [3.0]]), np.array([1, 0, 2]))
+    for feed in (Resident, Streamed):
+        _, targets, weights = feed(backend, given, "float64").chunk(0, 3)
+        assert backend.to_host(targets).shape == (3, 1)
+        np.testing.assert_array_equal(backend.to_host(weights), [1.0, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("device", ["CPU_DEVICE", "device1"])
+def test_rows_stay_on_the_host_where_three_quarters_of_the_memory_do_not_hold_them(rng, device):
+    given = rows_of(rng, "weighted", 100)
+    n_bytes = 100 * 3 * 8 + 100 * 8 + 100 * 8
+    assert given.nbytes == n_bytes == 4000
+    assert rows_of(rng, "bytes", 100).nbytes == 100 * 3 + 100 * 8
+    for free, kind in [
+        (None, Resident),
+        (5334, Resident),
+        (5333, Streamed),
+        (0, Streamed),
+    ]:
+        opened = open_feed(StrictBackend(device, free=free), given, "float64")
+        assert type(opened) is kind
+        x, _, _ = opened.chunk(2, 5)
+        np.testing.assert_array_equal(np.asarray(x.to_device(StrictBackend.xp.Device("CPU_DEVICE"))), given.x[2:5])
+
+
+def test_streamed_holds_nothing_on_the_device(rng):
+    opened = Streamed(StrictBackend("device1", free=0), rows_of(rng, "floats"), "float64")
+    assert opened.data == ()
+
+
+@pytest.mark.parametrize(("shift", "factor"), [(SHIFT, FACTOR), (np.array(3.0), np.array(1 / 255))])
+def test_scaling(backend, rng, shift, factor):
+    scaling = Scaling(backend, shift, factor, "float64")
+    for x in (rng.normal(size=(5, 3)), rng.integers(0, 256, size=(5, 3), dtype=np.uint8)):
+        scaled = backend.to_host(scaling(backend.asarray(x)))
+        np.testing.assert_allclose(scaled, (x.astype(float) - shift) * factor, rtol=1e-15)
+
+
+def test_scaling_in_single_precision(backend):
+    x = np.array([[255, 0, 7]], np.uint8)
+    scaled = backend.to_host(Scaling(backend, np.array(0.0), np.array(1 / 255), "float32")(backend.asarray(x)))
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, x / np.float32(255), rtol=1e-6)

@@ -1,0 +1,71 @@
+import os
+import stat
+
+import pytest
+
+from mlpgpu.files import replacing
+
+
+def test_a_file_is_there_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with replacing(path) as beside:
+        assert beside.parent == tmp_path
+        assert beside != path
+        assert beside.suffix == ".json"
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def fail(path, error, written):
+    with replacing(path) as beside:
+        if written is not None:
+            beside.write_text(written)
+        raise error
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_after_an_error_the_old_file_stands(tmp_path, written):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        fail(path, KeyboardInterrupt(), "ne" if written else None)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_that_fails_is_not_there(tmp_path):
+    with pytest.raises(OSError, match="disk full"):
+        fail(tmp_path / "a", OSError("disk full"), "ne")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_without_an_ending(tmp_path):
+    with replacing(tmp_path / "LOCK") as beside:
+        beside.write_bytes(b"1")
+    assert (tmp_path / "LOCK").read_bytes() == b"1"
+
+
+def test_nothing_written_is_an_error_and_not_an_empty_file(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path, monkeypatch):
+    path, seen = tmp_path / "a", []
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", lambda file: seen.append((os.fstat(file).st_size, path.read_text())))
+    with replacing(path) as beside:
+        beside.write_text("12345")
+    assert seen == [(5, "old")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "a") as beside:
+        beside.write_text("x")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)

@@ -1,0 +1,301 @@
+import dataclasses
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from scipy import special
+
+from mlpgpu import backends
+from mlpgpu.config import Config
+from mlpgpu.errors import InputError
+from mlpgpu.evaluation import Evaluation
+from mlpgpu.feed import Scaling
+from mlpgpu.initial import draw
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.model import Model
+
+COLUMNS = [{"name": "colour", "kind": "category", "values": ["red", "grün"]}, {"name": "size", "kind": "number"}]
+
+
+def model_of(loss="cross_entropy", sizes=(5, 8, 7, 4), activations=("relu", "relu"), dtype="float64", **more):
+    rng = np.random.default_rng(4)
+    classes = () if LOSSES[loss].task == "regression" else tuple("abcd"[: max(sizes[-1], 2)])
+    given = {
+        "params": (draw(sizes, ["he_normal"] * (len(sizes) - 1), 1) + 0.1 * rng.normal(size=())).astype(dtype),
+        "shift": rng.normal(size=5).astype(dtype),
+        "factor": rng.uniform(0.5, 2, size=5).astype(dtype),
+        "sizes": sizes,
+        "activations": activations,
+        "loss": loss,
+        "task": LOSSES[loss].task,
+        "classes": classes,
+        "config": Config(hidden=sizes[1:-1], dataset="räder.csv").to_dict(),
+    }
+    return Model(**(given | more))
+
+
+MODELS = {
+    "classes": model_of(),
+    "single precision": model_of(dtype="float32"),
+    "two classes": model_of("logistic", sizes=(5, 8, 1), activations=("relu",)),
+    "values": model_of("squared_error", sizes=(5, 8, 2), activations=("tanh",)),
+    "counts": model_of("poisson", sizes=(5, 1), activations=()),
+    "linear": model_of("cross_entropy", sizes=(5, 3), activations=()),
+    "one scale": model_of(shift=np.array(0.0), factor=np.array(1 / 255)),
+    "a table": model_of(
+        feature_names=("colour=red", "colour=grün", "size", "x", "y"),
+        target="price",
+        columns=COLUMNS,
+        classes=(1, 2, 3, 4),
+    ),
+}
+
+
+def x_of(n=20):
+    return 2 * np.random.default_rng(9).normal(size=(n, 5))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_comes_back_from_its_file(tmp_path, name):
+    model, path = MODELS[name], tmp_path / "model.safetensors"
+    model.save(path)
+    again = Model.load(path)
+    for field in dataclasses.fields(Model):
+        ours, theirs = getattr(model, field.name), getattr(again, field.name)
+        if isinstance(ours, np.ndarray):
+            assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+            np.testing.assert_array_equal(theirs, ours)
+        else:
+            assert theirs == ours
+            assert type(theirs) is type(ours)
+    np.testing.assert_array_equal(again.predict_proba(x_of()), model.predict_proba(x_of()))
+    np.testing.assert_array_equal(again.predict(x_of()), model.predict(x_of()))
+    again.save(str(path))
+    np.testing.assert_array_equal(Model.load(str(path)).params, model.params)
+
+
+def test_a_model_is_the_same_bytes_each_time(tmp_path):
+    """So that two runs of one seed can be compared by the checksums of their files."""
+    written = set()
+    for n in range(5):
+        MODELS["classes"].save(tmp_path / f"{n}.safetensors")
+        written.add((tmp_path / f"{n}.safetensors").read_bytes())
+    assert len(written) == 1
+
+
+def forward(path, x):
+    """What docs promise: the file, NumPy and ten lines."""
+    with safe_open(path, "numpy") as file:
+        known = json.loads(file.metadata()["mlpgpu"])
+        params, shift, factor = (file.get_tensor(name) for name in ("params", "shift", "factor"))
+    part = {}
+    for block in known["layout"]:
+        size = int(np.prod(block["shape"]))
+        part[block["name"]] = params[block["start"] : block["start"] + size].reshape(block["shape"])
+    y, n_layers = (x - shift) * factor, len(known["sizes"]) - 1
+    for i, name in enumerate(known["activations"], 1):
+        y = {"relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}[name](y @ part[f"w{i}"] + part[f"b{i}"])
+    z = y @ part[f"w{n_layers}"] + part[f"b{n_layers}"]
+    softmax = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    link = {"softmax": softmax, "logistic": 1 / (1 + np.exp(-z)), "identity": z, "exponential": np.exp(z)}
+    return link[known["link"]]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_file_can_be_read_without_this_package(tmp_path, name):
+    model, path = MODELS[name], tmp_path / "model.safetensors"
+    model.save(path)
+    expected = forward(path, x_of())
+    if name == "two classes":
+        expected = np.hstack([1 - expected, expected])
+    np.testing.assert_allclose(
+        model.predict_proba(x_of()), expected, rtol=1e-4 if name == "single precision" else 1e-12
+    )
+
+
+@pytest.mark.parametrize("name", ["classes", "two classes", "values", "counts"])
+def test_predictions_are_those_of_the_device(backend, name):
+    model = MODELS[name]
+    evaluation = Evaluation(backend, model.network, Scaling(backend, model.shift, model.factor, "float64"))
+    outputs = evaluation.predict(backend.asarray(model.params), x_of())
+    ours = model.predict_proba(x_of())
+    np.testing.assert_allclose(ours[:, 1:] if name == "two classes" else ours, outputs, rtol=1e-12)
+
+
+def test_classes_are_what_is_predicted():
+    model = MODELS["classes"]
+    p = model.predict_proba(x_of())
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+    assert model.predict(x_of()).tolist() == ["abcd"[i] for i in p.argmax(axis=1)]
+    assert len(set(model.predict(x_of()))) > 1
+    two = MODELS["two classes"]
+    p = two.predict_proba(x_of())
+    assert p.shape == (20, 2)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert two.predict(x_of()).tolist() == ["b" if q > 0.5 else "a" for q in p[:, 1]]
+
+
+def test_values_are_predicted_as_they_are():
+    model = MODELS["values"]
+    assert model.predict(x_of()).shape == (20, 2)
+    np.testing.assert_array_equal(model.predict(x_of()), model.predict_proba(x_of()))
+
+
+@pytest.mark.parametrize("classes", [(1.5, 2.5, 3.5, 4.5), (True, False), (0, 1, 2, 3), ("a b", "ü", "", "\n")])
+def test_labels_keep_their_type(tmp_path, classes):
+    sizes = (5, 3, len(classes))
+    model = model_of(sizes=sizes, activations=("relu",), classes=classes)
+    model.save(tmp_path / "m.safetensors")
+    again = Model.load(tmp_path / "m.safetensors")
+    assert again.classes == classes
+    assert [type(label) for label in again.classes] == [type(label) for label in classes]
+    assert set(again.predict(x_of()).tolist()) <= set(classes)
+
+
+def test_bytes_and_lists_and_no_rows():
+    model = MODELS["classes"]
+    x = np.arange(10, dtype=np.uint8).reshape(2, 5)
+    np.testing.assert_array_equal(model.predict_proba(x), model.predict_proba(x.astype(float)))
+    np.testing.assert_array_equal(model.predict_proba(x.tolist()), model.predict_proba(x))
+    assert model.predict(np.empty((0, 5))).shape == (0,)
+    assert MODELS["single precision"].predict_proba(x_of()).dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (3, 6), (2, 3, 5), ()])
+def test_x_of_another_shape(shape):
+    with pytest.raises(InputError) as caught:
+        MODELS["classes"].predict(np.zeros(shape))
+    assert str(caught.value) == f"x has shape {shape}; the model takes (n_rows, 5)"
+
+
+# --- files that are not models --------------------------------------------------------------------------------------
+
+
+def refused(path):
+    with pytest.raises(InputError) as caught:
+        Model.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"format": '"onnx"', "version": "1"}, {"x": "{"}])
+def test_a_safetensors_file_of_someone_else(tmp_path, metadata):
+    path = tmp_path / "weights.safetensors"
+    save_file({"params": np.zeros(3)}, path, metadata)
+    assert "not a model of mlpgpu" in refused(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 100, -1])
+def test_a_file_that_was_cut_off(tmp_path, length):
+    path = tmp_path / "model.safetensors"
+    MODELS["classes"].save(path)
+    path.write_bytes(path.read_bytes()[:length])
+    assert "cannot read the model" in refused(path)
+
+
+@pytest.mark.parametrize("content", [b"hello, world, this is text", b"\x00" * 100, b"\xff" * 100])
+def test_a_file_of_something_else(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    assert "cannot read the model" in refused(path)
+
+
+def test_no_file_and_a_folder(tmp_path):
+    assert "No such file" in refused(tmp_path / "none.safetensors")
+    assert "cannot read the model" in refused(tmp_path)
+
+
+def changed(path, **metadata):
+    """A model's file with other metadata; None leaves a key out."""
+    with safe_open(path, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        whole = json.loads(file.metadata()["mlpgpu"]) | metadata
+    whole = {key: value for key, value in whole.items() if value is not None or key not in metadata}
+    save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
+
+
+def test_a_version_of_the_future(tmp_path):
+    path = tmp_path / "model.safetensors"
+    MODELS["classes"].save(path)
+    changed(path, version=2, sizes=None, layers=[1, 2])
+    said = refused(path)
+    assert "has format version 2; this mlpgpu reads up to 1: upgrade it" in said
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"version": None}, {"version": "two"}, {"sizes": None}, {"loss": "no-such-loss"}, {"sizes": [5, 8, 4]}]
+)
+def test_metadata_that_does_not_fit(tmp_path, metadata):
+    """Written by a program that meant well."""
+    path = tmp_path / "model.safetensors"
+    MODELS["classes"].save(path)
+    changed(path, **metadata)
+    refused(path)
+
+
+def test_tensors_that_are_missing(tmp_path):
+    path = tmp_path / "model.safetensors"
+    MODELS["classes"].save(path)
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    save_file({"params": MODELS["classes"].params}, path, metadata)
+    assert "cannot read the model" in refused(path)
+
+
+# --- the file itself ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_file_may_be_read_as_any_other(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        MODELS["classes"].save(tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == 0o666 & ~umask
+
+
+def test_the_old_model_stands_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    MODELS["classes"].save(path)
+    before = path.read_bytes()
+
+    def full(file):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        MODELS["values"].save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_trained_model_predicts_as_its_run_did(tmp_path):
+    """From training to the file and back, against logits by hand."""
+    from mlpgpu.data.scaling import fit as fit_scaling
+    from mlpgpu.feed import Rows
+    from mlpgpu.plan import make_plan
+    from mlpgpu.trainer import fit
+
+    x = x_of(60)
+    rows = Rows(x, (x[:, 0] + x[:, 1] ** 2 > 3).astype(int))
+    plan = make_plan(
+        Config(hidden=(6,), epochs=3, dtype="float64"), n_rows=60, n_features=5, n_outputs=2, task="classification"
+    )
+    scaling = fit_scaling("standard", x)
+    backend = backends.select("cpu", "numpy", "float64")[0]
+    params, _ = fit(backend, plan, rows, None, scaling.shift, scaling.factor)
+    Model(params, scaling.shift, scaling.factor, (5, 6, 1), ("relu",), "logistic", "classification", (0, 1)).save(
+        tmp_path / "m.safetensors"
+    )
+    w1, w2, b1, b2 = np.split(params, [30, 36, 42])
+    z = np.maximum((x - x.mean(0)) / x.std(0) @ w1.reshape(5, 6) + b1, 0) @ w2 + b2
+    np.testing.assert_allclose(
+        Model.load(tmp_path / "m.safetensors").predict_proba(x)[:, 1], special.expit(z), rtol=1e-9
+    )
