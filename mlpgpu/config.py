@@ -76,16 +76,16 @@ class Config:
         float,
         within="(0, 1)",
     )
-    samples: int = setting(70_000, "rows of the synthetic set", DATA, int, within="[10, inf)")
-    features: int = setting(784, "columns of the synthetic set", DATA, int, within="[1, inf)")
-    classes: int = setting(10, "classes of the synthetic set", DATA, int, within="[2, inf)")
+    samples: int = setting(70_000, "rows of the synthetic set", DATA, int, within="[10, 1e9]")
+    features: int = setting(784, "columns of the synthetic set", DATA, int, within="[1, 1e6]")
+    classes: int = setting(10, "classes of the synthetic set", DATA, int, within="[2, 1e6]")
 
     hidden: tuple[int, ...] = setting(
         (256, 256),
         "units of each hidden layer: 512,256 or 512 256; none for a linear model",
         NETWORK,
         int,
-        within="[1, inf)",
+        within="[1, 1e6]",
         many=True,
     )
     activation: tuple[str, ...] = setting(

@@ -84,7 +84,7 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 where the loss diverged; 2 for bad input; 130 after Ctrl-C.
+        0; 1 where the loss diverged; 2 for bad input or a full disk or memory; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -93,6 +93,10 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         _complain(" ".join(str(error).split()))
     except InputError as error:
         _complain(str(error))
+    except OSError as error:
+        _complain(f"{error.filename or 'a file'}: {error.strerror or error}; nothing more can be written or read there")
+    except MemoryError as error:
+        _complain(f"out of memory: {error}; lower --hidden, --batch-size or --samples")
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED

@@ -137,7 +137,7 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"l2": -1}, "l2 is -1; allowed: a number from 0 up"),
         ({"seed": -1}, "seed is -1; allowed: a whole number from 0 to 4294967295"),
         ({"batch_size": 0}, "batch_size is 0; allowed: a whole number from 1 up or full"),
-        ({"hidden": "512,x"}, "hidden is '512,x'; allowed: a whole number from 1 up; several with commas, or none"),
+        ({"hidden": "512,x"}, "hidden is '512,x'; allowed: a whole number from 1 to 1e6; several with commas, or none"),
         ({"hidden": (512, 0)}, "hidden is '512,0'; allowed: "),
         ({"shuffle": "yes"}, "shuffle is 'yes'; allowed: true or false"),
         ({"shuffle": 1}, "shuffle is 1; allowed: true or false"),

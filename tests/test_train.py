@@ -1,6 +1,7 @@
 """The command as a user meets it."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -198,6 +199,8 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--backend numpy --device cuda", "has no device 'cuda'"),
         ("--dataset iris --run-dir taken", "holds a run already"),
         ("--dataset iris --run-dir a-file/run", "cannot write the run folder"),
+        ("--hidden 1e9", "from 1 to 1e6"),
+        ("--dataset iris --hidden 1000000,1000000", "out of memory"),
         ("surplus", "surplus"),
     ],
 )
@@ -238,6 +241,18 @@ def test_without_matplotlib_all_but_the_pictures(command, tmp_path, monkeypatch)
     assert code == 0
     assert "pip install 'mlpgpu[plots]'" in out
     assert {path.name for path in (tmp_path / "run").iterdir()} == {name for name in FILES if not name.endswith("png")}
+
+
+def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
+    def full(model, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Model, "save", full)
+    code, _, err = command("--dataset iris --epochs 1 --run-dir run")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "model.safetensors: No space left on device" in err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "history.csv"}
 
 
 def test_many_classes_make_no_table(command):
