@@ -3,6 +3,7 @@ import hashlib
 import io
 import socket
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -120,7 +121,13 @@ def test_all_dead_says_what_was_tried_and_what_to_do(tiny, dead, mirrored):
 
 def test_network_that_swallows_everything_is_given_up_within_seconds(tiny, mirrored, monkeypatch):
     # Neither a refusal nor a connection: what a dropped packet or a name server that is gone looks like.
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(60))
+    over = threading.Event()
+
+    def swallow(*_, **__):
+        over.wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", swallow)
     mirrored("http://a.invalid/", "https://b.invalid/", "http://c.invalid/")
     monkeypatch.setattr(mirrors, "_FIRST_SECONDS", 0.4)
     monkeypatch.setattr(mirrors, "_NEXT_SECONDS", 0.1)
@@ -128,6 +135,7 @@ def test_network_that_swallows_everything_is_given_up_within_seconds(tiny, mirro
     with pytest.raises(UnavailableError, match=r"a\.invalid: no connection, b\.invalid: no connection, c\."):
         load(Config(dataset="mnist"))
     assert 0.6 < time.monotonic() - start < 3
+    over.set()
 
 
 def test_own_timeouts_add_up_to_less_than_fifteen_seconds():
