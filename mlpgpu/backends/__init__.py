@@ -8,7 +8,8 @@ from mlpgpu.errors import InputError
 
 __all__ = ["BACKENDS", "Backend", "select"]
 
-# A new backend is one module with `open_backend(device, dtype)` and the sentence NEEDS, and its name here.
+# A new backend is one module with `open_backend(device, dtype)` and NEEDS, what is said without its library; and its
+# name here.
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 
 

@@ -7,8 +7,6 @@ import numpy as np
 
 from mlpgpu.backends.base import Eager, Step
 
-NEEDS = "NumPy {why}"
-
 
 class NumpyBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
