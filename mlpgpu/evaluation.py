@@ -83,7 +83,7 @@ class Evaluation:
             Unscaled, on the host.
         """
         parts = [
-            self.backend.to_host(self._predict(params, self.backend.asarray(x[start : start + CHUNK])))
+            self.backend.to_host(self._predict(params, self.scaling.place(x[start : start + CHUNK])))
             for start in range(0, len(x), CHUNK)
         ]
         return np.concatenate(parts)

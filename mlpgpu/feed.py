@@ -12,6 +12,7 @@ from mlpgpu.maths.step import Batch
 Array = Any
 # Rows that are evaluated at once: enough to fill a device, few enough not to matter in memory.
 CHUNK = 4096
+SMALL_INTEGERS = (np.uint8, np.int8, np.int16)
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,38 @@ class Rows:
 
 
 class Scaling:
-    """Scaling of the inputs on a device; see `mlpgpu.maths.scaling.scale`."""
+    """Scaling of the inputs: small integers on the device, step by step; all else on the host, once.
+
+    So images stay bytes, while the numbers of a table are centred in float64, before they lose what a
+    column such as a time in seconds has behind its first seven digits.
+
+    Parameters
+    ----------
+    backend : Backend
+    shift, factor : float64 array of shape () or (n_features,)
+        Inputs become ``(x - shift) * factor``.
+    dtype : str
+        Floating-point type of the network.
+    """
 
     def __init__(self, backend: Backend, shift: np.ndarray, factor: np.ndarray, dtype: str) -> None:
-        self.xp = backend.xp
-        self.shift, self.factor = backend.asarray(shift, dtype), backend.asarray(factor, dtype)
+        self.backend, self.dtype = backend, dtype
+        self._host = shift, factor
+        self._device = backend.asarray(shift, dtype), backend.asarray(factor, dtype)
+
+    def place(self, x: np.ndarray) -> Array:
+        """`x` of the host on the device, as `__call__` takes it."""
+        if x.dtype in SMALL_INTEGERS:
+            return self.backend.asarray(x)
+        scaled = np.empty(x.shape, self.dtype)
+        for start in range(0, len(x), CHUNK):
+            scaled[start : start + CHUNK] = scale(np, x[start : start + CHUNK], *self._host)
+        return self.backend.asarray(scaled)
 
     def __call__(self, x: Array) -> Array:
-        """`x`, scaled."""
-        return scale(self.xp, x, self.shift, self.factor)
+        """`x` of the device, scaled; pure."""
+        xp = self.backend.xp
+        return scale(xp, x, *self._device) if xp.isdtype(x.dtype, "integral") else x
 
 
 class Feed(Protocol):
@@ -71,10 +95,10 @@ class Feed(Protocol):
         """What picks the batches of an epoch: ``picker(start, stop)`` -> the items of those steps."""
 
     def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
-        """The rows of one step, unscaled; pure, for it is compiled with the step."""
+        """The rows of one step, as `Scaling` takes them; pure, for it is compiled with the step."""
 
     def chunk(self, start: int, stop: int) -> Batch:
-        """Consecutive rows, unscaled."""
+        """Consecutive rows, as `Scaling` takes them."""
 
 
 class Resident:
@@ -84,14 +108,18 @@ class Resident:
     ----------
     backend : Backend
     rows : Rows
-    dtype : str
-        Floating-point type of weights and float targets.
+    scaling : Scaling
+        Its type is that of weights and float targets too.
     """
 
-    def __init__(self, backend: Backend, rows: Rows, dtype: str) -> None:
-        self.backend, self.dtype, self.rows = backend, dtype, rows
+    def __init__(self, backend: Backend, rows: Rows, scaling: Scaling) -> None:
+        self.backend, self.dtype, self.rows = backend, scaling.dtype, rows
         weights = np.ones(len(rows)) if rows.weights is None else rows.weights
-        self.data = (backend.asarray(rows.x), _targets(backend, rows.targets, dtype), backend.asarray(weights, dtype))
+        self.data = (
+            scaling.place(rows.x),
+            _targets(backend, rows.targets, self.dtype),
+            backend.asarray(weights, self.dtype),
+        )
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """See `Feed.items`."""
@@ -112,8 +140,8 @@ class Resident:
 class Streamed:
     """Rows stay on the host; those of a step are copied as it comes."""
 
-    def __init__(self, backend: Backend, rows: Rows, dtype: str) -> None:
-        self.backend, self.dtype, self.rows = backend, dtype, rows
+    def __init__(self, backend: Backend, rows: Rows, scaling: Scaling) -> None:
+        self.backend, self.scaling, self.dtype, self.rows = backend, scaling, scaling.dtype, rows
         self.weights = np.ones(len(rows)) if rows.weights is None else rows.weights
         self.data: tuple[Array, ...] = ()
 
@@ -131,20 +159,20 @@ class Streamed:
 
     def _copy(self, rows: Any, present: Any) -> tuple[Array, ...]:
         return (
-            self.backend.asarray(self.rows.x[rows]),
+            self.scaling.place(self.rows.x[rows]),
             _targets(self.backend, self.rows.targets[rows], self.dtype),
             self.backend.asarray(self.weights[rows] * present, self.dtype),
         )
 
 
-def open_feed(backend: Backend, rows: Rows, dtype: str) -> Feed:
+def open_feed(backend: Backend, rows: Rows, scaling: Scaling) -> Feed:
     """`Resident` where the rows fit into three quarters of the free memory of the device, else `Streamed`.
 
     The rest is for the parameters and for what a step makes.
     """
     free = backend.free_memory()
     fits = free is None or rows.nbytes <= 0.75 * free
-    return Resident(backend, rows, dtype) if fits else Streamed(backend, rows, dtype)
+    return Resident(backend, rows, scaling) if fits else Streamed(backend, rows, scaling)
 
 
 def _targets(backend: Backend, targets: np.ndarray, dtype: str) -> Array:

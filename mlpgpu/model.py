@@ -30,8 +30,8 @@ class Model:
     ----------
     params : array of shape (n_parameters,)
         Laid out as `mlpgpu.maths.parameters.layout` says.
-    shift, factor : array of shape () or (n_features,)
-        Inputs are scaled as ``(x - shift) * factor``, of the dtype of `params`.
+    shift, factor : float64 array of shape () or (n_features,)
+        Inputs are scaled as ``(x - shift) * factor``, and then cast to the dtype of `params`.
     sizes : tuple of int
         Units of each layer, from the inputs to the outputs.
     activations : tuple of str
@@ -85,7 +85,8 @@ class Model:
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]})")
-        outputs = predict(np, self.network, self.params, scale(np, x, self.shift, self.factor))
+        scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
+        outputs = predict(np, self.network, self.params, scaled)
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
 
     def predict(self, x: np.ndarray) -> np.ndarray:

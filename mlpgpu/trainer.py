@@ -118,9 +118,9 @@ def fit(
     training = Training(backend, plan, train, scaling)
     evaluation = Evaluation(backend, plan.network, scaling)
     scored = train if len(train) <= SCORED_ROWS else _thinned(train)
-    watched = {"train": open_feed(backend, scored, plan.dtype)}
+    watched = {"train": open_feed(backend, scored, scaling)}
     if validation is not None:
-        watched["validation"] = open_feed(backend, validation, plan.dtype)
+        watched["validation"] = open_feed(backend, validation, scaling)
     run = Run(plan, len(train), streamed=isinstance(training.feed, Streamed))
     best_params = None
 

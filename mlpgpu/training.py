@@ -36,7 +36,7 @@ class Training:
 
     def __init__(self, backend: Backend, plan: Plan, rows: Rows, scaling: Scaling) -> None:
         self.backend, self.plan, self.n_rows = backend, plan, len(rows)
-        self.feed = feed = open_feed(backend, rows, plan.dtype)
+        self.feed = feed = open_feed(backend, rows, scaling)
         xp, network = backend.xp, plan.network
         params = backend.asarray(plan.params, plan.dtype)
         self.state = State(

@@ -131,8 +131,8 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
     )
     model = Model(
         params=params,
-        shift=data.scaling.shift.astype(plan.dtype),
-        factor=data.scaling.factor.astype(plan.dtype),
+        shift=data.scaling.shift,
+        factor=data.scaling.factor,
         sizes=plan.network.sizes,
         activations=plan.activations,
         loss=plan.loss,
@@ -174,11 +174,10 @@ def _test(
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
     from sklearn import metrics
 
-    evaluation = Evaluation(
-        backend, plan.network, Scaling(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
-    )
+    scaling = Scaling(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
+    evaluation = Evaluation(backend, plan.network, scaling)
     on_device = backend.asarray(params)
-    feed = open_feed(backend, Rows(data.x_test, data.y_test), plan.dtype)
+    feed = open_feed(backend, Rows(data.x_test, data.y_test), scaling)
     measured = {f"test_{key}": value for key, value in evaluation.measure(on_device, feed).items()}
     outputs = evaluation.predict(on_device, data.x_test)
     if data.task == "regression":

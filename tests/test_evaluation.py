@@ -21,7 +21,7 @@ def opened(backend, loss, n_outputs):
 
 def measured(backend, loss, n_outputs, params, rows, feed=Resident):
     evaluation = opened(backend, loss, n_outputs)
-    return evaluation.measure(backend.asarray(params), feed(backend, rows, "float64"))
+    return evaluation.measure(backend.asarray(params), feed(backend, rows, evaluation.scaling))
 
 
 def logits(params, x, n_outputs):
@@ -118,7 +118,7 @@ def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
     network = Network((3, 5, 1), (ACTIVATIONS["tanh"],), LOSSES["squared_error"])
     scores = Evaluation(real_backend, network, Scaling(real_backend, SHIFT, FACTOR, "float32"))
     params = real_backend.asarray(np.zeros(count((3, 5, 1))), "float32")
-    ours = scores.measure(params, Resident(real_backend, Rows(x, targets), "float32"))
+    ours = scores.measure(params, Resident(real_backend, Rows(x, targets), scores.scaling))
     assert ours["loss"] == pytest.approx(np.mean(targets**2) / 2, rel=3e-7)
 
 

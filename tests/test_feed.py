@@ -8,6 +8,10 @@ from mlpgpu.feed import Resident, Rows, Scaling, Streamed, open_feed
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.1, 3.0, 1 / 255])
 
 
+def unscaled(backend, dtype="float64"):
+    return Scaling(backend, np.array(0.0), np.array(1.0), dtype)
+
+
 def rows_of(rng, kind, n=11):
     x = rng.integers(0, 256, size=(n, 3), dtype=np.uint8) if kind == "bytes" else rng.normal(size=(n, 3))
     targets = rng.integers(0, 4, size=n) if kind != "regression" else rng.normal(size=(n, 2))
@@ -21,7 +25,7 @@ def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per
     given = rows_of(rng, kind)
     weights = np.ones(11) if given.weights is None else given.weights
     numbers, present = order(11, 4, seed=1, epoch=1)
-    opened = feed(backend, given, "float64")
+    opened = feed(backend, given, unscaled(backend))
     pick = opened.items(numbers, present)
     seen = 0
     for start in range(0, 3, per_call):
@@ -45,7 +49,7 @@ def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per
 @pytest.mark.parametrize("kind", ["bytes", "weighted", "regression"])
 def test_chunks_are_consecutive_rows(backend, rng, feed, kind):
     given = rows_of(rng, kind)
-    opened = feed(backend, given, "float64")
+    opened = feed(backend, given, unscaled(backend))
     for start, stop in [(0, 4), (4, 8), (8, 11), (0, 11)]:
         x, targets, w = (backend.to_host(part) for part in opened.chunk(start, stop))
         np.testing.assert_array_equal(x, given.x[start:stop])
@@ -55,9 +59,13 @@ def test_chunks_are_consecutive_rows(backend, rng, feed, kind):
 
 
 @pytest.mark.parametrize("feed", [Resident, Streamed])
-def test_floats_are_of_the_runs_type_and_labels_and_inputs_of_their_own(backend, rng, feed):
-    for kind, kinds in [("weighted", ("float64", "int64")), ("regression", ("float64", "float32"))]:
-        opened = feed(backend, rows_of(rng, kind), "float32")
+def test_floats_are_of_the_runs_type_and_labels_and_bytes_of_their_own(backend, rng, feed):
+    for kind, kinds in [
+        ("bytes", ("uint8", "int64")),
+        ("weighted", ("float32", "int64")),
+        ("regression", ("float32", "float32")),
+    ]:
+        opened = feed(backend, rows_of(rng, kind), unscaled(backend, "float32"))
         pick = opened.items(*order(11, 4))
         item = tuple(part[0, ...] for part in pick(0, 1))
         for batch in (opened.chunk(0, 4), opened.batch(opened.data, item)):
@@ -67,7 +75,7 @@ def test_floats_are_of_the_runs_type_and_labels_and_inputs_of_their_own(backend,
 def test_integer_weights_and_targets_of_a_column(backend):
     given = Rows(np.eye(3), np.array([[1.0], [2.0], [3.0]]), np.array([1, 0, 2]))
     for feed in (Resident, Streamed):
-        _, targets, weights = feed(backend, given, "float64").chunk(0, 3)
+        _, targets, weights = feed(backend, given, unscaled(backend)).chunk(0, 3)
         assert backend.to_host(targets).shape == (3, 1)
         np.testing.assert_array_equal(backend.to_host(weights), [1.0, 0.0, 2.0])
 
@@ -84,27 +92,50 @@ def test_rows_stay_on_the_host_where_three_quarters_of_the_memory_do_not_hold_th
         (5333, Streamed),
         (0, Streamed),
     ]:
-        opened = open_feed(StrictBackend(device, free=free), given, "float64")
+        backend = StrictBackend(device, free=free)
+        opened = open_feed(backend, given, unscaled(backend))
         assert type(opened) is kind
         x, _, _ = opened.chunk(2, 5)
         np.testing.assert_array_equal(np.asarray(x.to_device(StrictBackend.xp.Device("CPU_DEVICE"))), given.x[2:5])
 
 
 def test_streamed_holds_nothing_on_the_device(rng):
-    opened = Streamed(StrictBackend("device1", free=0), rows_of(rng, "floats"), "float64")
+    backend = StrictBackend("device1", free=0)
+    opened = Streamed(backend, rows_of(rng, "floats"), unscaled(backend))
     assert opened.data == ()
 
 
 @pytest.mark.parametrize(("shift", "factor"), [(SHIFT, FACTOR), (np.array(3.0), np.array(1 / 255))])
-def test_scaling(backend, rng, shift, factor):
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "int16", "int32", "int64", "uint16", "float16", "float32", "float64"]
+)
+def test_scaling(backend, rng, shift, factor, dtype):
+    x = (50 * rng.normal(size=(5, 3))).astype(dtype)
     scaling = Scaling(backend, shift, factor, "float64")
-    for x in (rng.normal(size=(5, 3)), rng.integers(0, 256, size=(5, 3), dtype=np.uint8)):
-        scaled = backend.to_host(scaling(backend.asarray(x)))
-        np.testing.assert_allclose(scaled, (x.astype(float) - shift) * factor, rtol=1e-15)
+    scaled = backend.to_host(scaling(scaling.place(x)))
+    np.testing.assert_allclose(scaled, (x.astype(float) - shift) * factor, rtol=1e-14)
 
 
-def test_scaling_in_single_precision(backend):
+def test_bytes_stay_bytes_on_the_device(backend):
     x = np.array([[255, 0, 7]], np.uint8)
-    scaled = backend.to_host(Scaling(backend, np.array(0.0), np.array(1 / 255), "float32")(backend.asarray(x)))
+    scaling = Scaling(backend, np.array(0.0), np.array(1 / 255), "float32")
+    placed = scaling.place(x)
+    assert backend.to_host(placed).dtype == np.uint8
+    scaled = backend.to_host(scaling(placed))
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, x / np.float32(255), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_what_single_precision_cannot_hold_is_centred_before_it_is_rounded(backend, dtype):
+    # Seconds since 1970: float32 has one number for any two minutes.
+    x = np.array([[1_700_000_000], [1_700_000_010], [1_700_000_020]], dtype)
+    scaling = Scaling(backend, x.mean(axis=0), np.array([0.1]), "float32")
+    np.testing.assert_array_equal(backend.to_host(scaling(scaling.place(x))), [[-1.0], [0.0], [1.0]])
+
+
+def test_placing_many_rows_is_placing_each(backend, rng, monkeypatch):
+    monkeypatch.setattr("mlpgpu.feed.CHUNK", 4)
+    x = rng.normal(size=(11, 3))
+    scaling = Scaling(backend, SHIFT, FACTOR, "float64")
+    np.testing.assert_array_equal(backend.to_host(scaling.place(x)), (x - SHIFT) * FACTOR)

@@ -155,6 +155,18 @@ def test_regression_from_a_table(command, tmp_path):
     assert "regression" in out
 
 
+def test_a_column_that_single_precision_cannot_hold(command, tmp_path):
+    """A time in seconds since 1970 whose half minute decides the class, learnt in float32 and predicted from the file."""
+    seconds = 1_700_000_000 + np.tile(np.arange(100), 4)
+    late = seconds - 1_700_000_000 >= 30
+    with (tmp_path / "times.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("seconds", "late"), *zip(seconds, late, strict=True)])
+    command("--dataset times.csv --target late --dropout 0 --input-dropout 0 --run-dir run")
+    assert metrics_in(tmp_path / "run")["test_accuracy"] > 0.95
+    model = Model.load(tmp_path / "run" / "model.safetensors")
+    assert np.mean(model.predict(seconds[:, None]) == late) > 0.95
+
+
 def test_early_stopping_brings_back_the_best(command, tmp_path):
     _, out, _ = command("--dataset breast-cancer --epochs 200 --early-stopping --patience 3 --run-dir run")
     found = metrics_in(tmp_path / "run")
