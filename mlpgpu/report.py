@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from mlpgpu.maths.parameters import count
@@ -96,7 +97,7 @@ def confusion_table(outcome: Outcome) -> Table | None:
     """Test rows by true and predicted class, correct ones in bold; None for many classes or none."""
     if outcome.confusion is None or len(outcome.confusion) > MOST_CLASSES:
         return None
-    classes = [str(c) for c in outcome.model.classes]
+    classes = [escape(str(c)) for c in outcome.model.classes]
     table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *classes)
     for i, (name, row) in enumerate(zip(classes, outcome.confusion, strict=True)):
         cells = [f"[bold]{n}[/bold]" if i == j else str(n) if n else "·" for j, n in enumerate(row)]

@@ -156,7 +156,7 @@ def test_regression_from_a_table(command, tmp_path):
 
 
 def test_a_column_that_single_precision_cannot_hold(command, tmp_path):
-    """A time in seconds since 1970 whose half minute decides the class, learnt in float32 and predicted from the file."""
+    """A time in seconds whose half minute decides the class, learnt in float32 and predicted from the model file."""
     seconds = 1_700_000_000 + np.tile(np.arange(100), 4)
     late = seconds - 1_700_000_000 >= 30
     with (tmp_path / "times.csv").open("w", newline="") as file:
@@ -265,6 +265,16 @@ def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
     assert err.count("\n") == 1
     assert "model.safetensors: No space left on device" in err
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "history.csv"}
+
+
+def test_class_names_are_printed_as_they_are(command, tmp_path):
+    rows = "x,y\n" + "".join(f"{i % 2},{('[red]', '[/bold]')[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(rows)
+    code, out, err = command("--dataset t.csv --target y --epochs 2")
+    assert (code, err) == (0, "")
+    for name in ("[red]", "[/bold]"):
+        # Among the class counts, and down and across the confusion matrix.
+        assert out.count(name) == 3
 
 
 def test_many_classes_make_no_table(command):

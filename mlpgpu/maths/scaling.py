@@ -1,4 +1,4 @@
-"""Input scaling, as the first thing that the network does."""
+"""Input scaling."""
 
 from typing import Any
 
