@@ -85,7 +85,7 @@ def result_lines(outcome: Outcome) -> list[str]:
     lines = [f"Test      loss {metrics['test_loss']:.4f}, {figures} on {rows}"]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
-        lines.append(f"Stopped   {outcome.run.stopped} in epoch {metrics['epochs']}{of}")
+        lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
     lines.append(
         f"Speed     {sum(metrics['epoch_seconds']):.1f} s in {metrics['epochs']} epochs, "
         f"{metrics['samples_per_second']:,.0f} samples/s"

@@ -146,6 +146,9 @@ def _run(config: Config) -> int:
             console.print(table)
         for line in (*missing, f"Saved     {folder}"):
             console.print(line, markup=False)
+    if outcome.run.diverged:
+        _complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
+        return DIVERGED
     return INTERRUPTED if outcome.run.stopped == "interrupted" else 0
 
 

@@ -61,6 +61,8 @@ class Run:
         The epoch of the lowest validation loss; 0 before there is one.
     stopped : str
         Why the run ended before its last epoch, such as ``early stopping``; empty where it did not.
+    diverged : Diverged or None
+        Where the loss was no longer finite, in a run that had weights to bring back.
     restored : bool
         Whether the weights are those of `best_epoch`.
     """
@@ -73,6 +75,7 @@ class Run:
     losses: list[np.ndarray] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str = ""
+    diverged: Diverged | None = None
     restored: bool = False
 
     def stop(self, reason: str) -> None:
@@ -112,7 +115,7 @@ def fit(
     Raises
     ------
     Diverged
-        Where the loss of a step is not finite.
+        Where the loss is not finite and there are no best weights to bring back.
     """
     scaling = Scaling(backend, shift, factor, plan.dtype)
     training = Training(backend, plan, train, scaling)
@@ -137,15 +140,17 @@ def fit(
             seconds = time.perf_counter() - started
             run.losses.append(losses)
 
+            measured = {name: evaluation.measure(training.state.params, feed) for name, feed in watched.items()}
+            run.diverged = _not_finite(run.epoch, losses, measured["train"]["loss"])
+            if run.diverged:
+                if best_params is None:
+                    raise run.diverged
+                run.stop("diverged")
+                break
             record: Record = {"epoch": run.epoch, "train_loss": float(np.average(losses, weights=counts))}
-            for name, feed in watched.items():
-                measured = evaluation.measure(training.state.params, feed)
-                if name == "train":
-                    _check_finite(run, measured["loss"])
-                # The training loss is that of the steps themselves.
-                record |= {
-                    f"{name}_{key}": value for key, value in measured.items() if (name, key) != ("train", "loss")
-                }
+            # The training loss is that of the steps themselves.
+            del measured["train"]["loss"]
+            record |= {f"{name}_{key}": value for name, of in measured.items() for key, value in of.items()}
             record["learning_rate"] = training.learning_rate()
             record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
             run.history.append(record)
@@ -167,14 +172,12 @@ def _thinned(rows: Rows) -> Rows:
     return Rows(rows.x[every], rows.targets[every], None if rows.weights is None else rows.weights[every])
 
 
-def _check_finite(run: Run, loss_after: float) -> None:
-    """Raise where a step of the epoch had, or the weights after it have, a loss that is not finite."""
-    losses = run.losses[-1]
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size:
-        raise Diverged(run.epoch, int(bad[0]) + 1, float(losses[bad[0]]))
-    if not math.isfinite(loss_after):
-        raise Diverged(run.epoch, len(losses), loss_after)
+def _not_finite(epoch: int, losses: np.ndarray, loss_after: float) -> Diverged | None:
+    """Where a step of the epoch had, or the weights after it have, a loss that is not finite."""
+    for step, loss in enumerate([*losses, loss_after], 1):
+        if not math.isfinite(loss):
+            return Diverged(epoch, min(step, len(losses)), float(loss))
+    return None
 
 
 def _is_best(run: Run) -> bool:

@@ -111,7 +111,7 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
     InputError
         Where a file, a device or a setting cannot be used.
     Diverged
-        Where the loss is no longer finite.
+        Where the loss is not finite and there are no best weights to bring back.
     """
     if isinstance(prepared, Config):
         prepared = prepare(prepared)

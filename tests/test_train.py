@@ -247,6 +247,24 @@ def test_a_loss_that_is_not_finite_stops_the_run(command, tmp_path):
     assert (tmp_path / "run" / "config.toml").exists()
 
 
+def test_what_was_learned_before_it_diverged_is_kept(command, tmp_path):
+    # Plain descent on a line, a little faster than it stays stable: each step is worse than the one before.
+    code, out, err = command(
+        "--dataset diabetes --hidden none --input-dropout 0 --optimizer sgd --schedule constant --learning-rate 1 "
+        "--epochs 900 --run-dir run"
+    )
+    assert code == 1
+    assert err.count("\n") == 1
+    losses = [float(row["validation_loss"]) for row in history_in(tmp_path / "run")]
+    best = int(np.argmin(losses)) + 1
+    assert f"the weights of epoch {best} are in run" in err
+    assert f"in epoch {len(losses) + 1}, step " in err
+    found = metrics_in(tmp_path / "run")
+    assert (found["stopped"], found["weights_of_epoch"]) == ("diverged", best)
+    assert np.isfinite(Model.load(tmp_path / "run" / "model.safetensors").params).all()
+    assert f"diverged in epoch {len(losses) + 1}; weights of epoch {best}" in out
+
+
 def test_without_matplotlib_all_but_the_pictures(command, tmp_path, monkeypatch):
     monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
     code, out, _ = command("--dataset iris --epochs 1 --run-dir run")
