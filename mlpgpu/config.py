@@ -1,13 +1,13 @@
 """Every setting of a run, once: its type, default, range and help."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpgpu.errors import InputError
+from mlpgpu.backends import BACKENDS
+from mlpgpu.errors import InputError, did_you_mean, one_line
 from mlpgpu.initial import INITIALS
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -175,7 +175,7 @@ class Config:
         "array library; auto: numpy on the CPU, cupy on CUDA",
         RUN,
         str,
-        choices=("auto", "numpy", "cupy", "torch", "jax"),
+        choices=("auto", *BACKENDS),
     )
     dtype: str = setting("float32", "floating-point type", RUN, str, choices=("float32", "float64"))
     seed: int = setting(
@@ -196,8 +196,7 @@ class Config:
             try:
                 object.__setattr__(self, field.name, known.parse(given))
             except (ValueError, TypeError, OverflowError):
-                close = difflib.get_close_matches(str(given), known.choices, 1)
-                hint = f"; did you mean {close[0]}?" if close else ""
+                hint = did_you_mean(str(given), known.choices)
                 shown = ",".join(map(str, given)) if isinstance(given, tuple | list) else given
                 raise InputError(f"{field.name} is {shown!r}; allowed: {known.allowed()}{hint}") from None
         self._check_together()
@@ -268,7 +267,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         try:
             content = yaml.safe_load(text) or {}
         except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from None
+            raise InputError(f"config file {path} is not valid YAML: {one_line(error)}") from None
     else:
         raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: .toml, .yaml, .yml")
     if not isinstance(content, Mapping):
@@ -278,8 +277,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {close[0]}?" if close else "; --help lists the settings"
+            hint = did_you_mean(name, names) or "; --help lists the settings"
             raise InputError(f"config file {path} sets {name!r}, which is not a setting{hint}")
         if name in given:
             raise InputError(f"config file {path} sets {name} twice; keep one of them")

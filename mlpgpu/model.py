@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import replacing
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -149,7 +149,7 @@ class Model:
             if len(model.params) != count(model.network.sizes):
                 raise InputError(f"the model {path} is damaged: its parameters are not those of its layers")
         except (OSError, SafetensorError) as error:
-            raise InputError(f"cannot read the model {path}: {' '.join(str(error).split())}") from None
+            raise InputError(f"cannot read the model {path}: {one_line(error)}") from None
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({error!r})") from None
         return model

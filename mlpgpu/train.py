@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from mlpgpu.config import Config, read_file, settings
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     try:
         return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
-        _complain(" ".join(str(error).split()))
+        _complain(one_line(error))
     except InputError as error:
         _complain(str(error))
     except OSError as error:

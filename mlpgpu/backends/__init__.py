@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 
 from mlpgpu.backends.base import Backend
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 
 __all__ = ["BACKENDS", "Backend", "select"]
 
@@ -61,7 +61,7 @@ def _open(name: str, device: str, dtype: str) -> Backend:
     try:
         backend: Backend = module.open_backend(device, dtype)
     except ImportError as error:
-        broken = f"cannot be imported ({' '.join(str(error).split())})"
-        why = "is not installed" if isinstance(error, ModuleNotFoundError) else broken
+        missing = isinstance(error, ModuleNotFoundError)
+        why = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
         raise InputError(module.NEEDS.format(device=device, why=why)) from None
     return backend

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Eager
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -53,7 +53,7 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
         found = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise InputError(
-            f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({_line(error)}); "
+            f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({one_line(error)}); "
             "install or update the NVIDIA driver, or use --device cpu"
         ) from None
     ordinal = int(device.partition(":")[2] or 0)
@@ -66,11 +66,7 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
     except Exception as error:
         # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
         raise InputError(
-            f"device {device!r} is there but does not work ({_line(error)}); "
+            f"device {device!r} is there but does not work ({one_line(error) or type(error).__name__}); "
             "check it with nvidia-smi, reinstall CuPy for your CUDA, or use --device cpu"
         ) from None
     return CupyBackend(cupy, xp, ordinal)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

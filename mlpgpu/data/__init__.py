@@ -1,7 +1,6 @@
 """Data on the host: a name or a file in, a checked and split data set out."""
 
 import dataclasses
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
 from mlpgpu.data.target import decide
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -138,8 +137,7 @@ def _rows(config: "Config") -> Source:
         return npz.load(path, config)
     if path.suffix.lower() in table.FORMATS:
         return table.load(path, config)
-    close = difflib.get_close_matches(name, NAMES, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(name, NAMES)
     raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a .csv, .parquet or .npz file{hint}")
 
 

@@ -1,6 +1,5 @@
 """NumPy's .npz files: arrays x and y, or x_train, y_train, x_test and y_test."""
 
-import difflib
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu.data.source import Source
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -37,8 +36,7 @@ def load(path: Path, config: "Config") -> Source:
     else:
         x_name, y_name = _x_name(path, names), config.target or "y"
         if y_name not in names:
-            close = difflib.get_close_matches(y_name, names, 1, 0.5)
-            hint = f"; did you mean {close[0]}?" if close else "; give one of them as target"
+            hint = did_you_mean(y_name, names, 0.5) or "; give one of them as target"
             raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
         arrays = _read(path, (x_name, y_name))
     for x, y in zip(arrays[::2], arrays[1::2], strict=True):
@@ -116,7 +114,7 @@ def _read(path: Path, names: Iterable[str]) -> list[np.ndarray]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        reason = " ".join(str(error).split()) or "it is damaged"
+        reason = one_line(error) or "it is damaged"
         raise InputError(f"cannot read {path} as .npz: {reason}; write it with numpy.savez") from None
     for name, array in zip(names, arrays, strict=True):
         if array.ndim == 0:

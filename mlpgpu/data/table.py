@@ -1,7 +1,6 @@
 """Tables: CSV and Parquet files, with a column to predict."""
 
 import csv
-import difflib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.data.source import Source
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +78,7 @@ def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFra
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     # Each of pyarrow's many errors is one of Python's own too.
     except (ValueError, OSError, NotImplementedError, LookupError, TypeError, csv.Error, Warning) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or one_line(error)
         kind = "CSV" if is_csv else "Parquet"
         raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
     frame.columns = frame.columns.map(str)
@@ -122,8 +121,7 @@ def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
     if target is None:
         raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
     if target not in names:
-        close = difflib.get_close_matches(target, names, 1, 0.5)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(target, names, 0.5)
         raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
     return target
 
