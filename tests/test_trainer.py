@@ -228,12 +228,17 @@ def test_trains_as_scikit_learn_does(activation):
     np.testing.assert_allclose([record["train_loss"] for record in run.history], expected, rtol=1e-10)
 
 
-def test_trains_a_regression_as_scikit_learn_does():
+def descent(task, n_outputs, **given):
+    """Plain gradient descent with one hidden layer, the loss that of the task."""
     config = Config(
-        dtype="float64", hidden=(6,), activation="relu", batch_size=10, epochs=8, shuffle=False, l2=0.1, dropout=0,
-        input_dropout=0, schedule="constant", optimizer="sgd", learning_rate=0.05,
+        dtype="float64", hidden=(6,), batch_size=10, epochs=8, shuffle=False, l2=0.1, dropout=0, input_dropout=0,
+        schedule="constant", optimizer="sgd", **given,
     )  # fmt: skip
-    plan = make_plan(config, n_rows=50, n_features=5, n_outputs=1, task="regression")
+    return make_plan(config, n_rows=50, n_features=5, n_outputs=n_outputs, task=task)
+
+
+def test_trains_a_regression_as_scikit_learn_does():
+    plan = descent("regression", 1, activation="relu", learning_rate=0.05)
     rows = rows_of("squared_error", weighted=False)
     rows = Rows(rows.x, rows.targets[:, :1])
     _, run = train(plan, train=rows)
@@ -242,11 +247,7 @@ def test_trains_a_regression_as_scikit_learn_does():
 
 
 def test_trains_two_classes_as_scikit_learn_does():
-    config = Config(
-        dtype="float64", hidden=(6,), activation="tanh", batch_size=10, epochs=8, shuffle=False, l2=0.1, dropout=0,
-        input_dropout=0, schedule="constant", optimizer="sgd", learning_rate=0.2,
-    )  # fmt: skip
-    plan = make_plan(config, n_rows=50, n_features=5, n_outputs=2, task="classification")
+    plan = descent("classification", 2, activation="tanh", learning_rate=0.2)
     assert (plan.loss, plan.network.sizes) == ("logistic", (5, 6, 1))
     rows = rows_of("cross_entropy", weighted=False)
     rows = Rows(rows.x, rows.targets % 2)
