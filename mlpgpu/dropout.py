@@ -5,7 +5,8 @@ backend drops the same units, a resumed run goes on with the masks that it would
 makes its own without a random-number library. Each hash gives two draws of 16 bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 Array = Any
@@ -52,20 +53,18 @@ class Dropout:
         import numpy as np
 
         self.xp, self.dtype = backend.xp, dtype
-        # A rate next to 1 still leaves a chance, and something finite to scale by.
-        self.thresholds = [min(round(rate * LEVELS), LEVELS - 1) for rate in rates]
         keys = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2 * len(widths)).astype(np.int32)
-        self.layers = []
-        for layer, width in enumerate(widths):
+        self._masks: list[Callable[[Array], Array] | None] = []
+        for layer, (width, rate) in enumerate(zip(widths, rates, strict=True)):
+            # A rate next to 1 still leaves a chance, and something finite to scale by.
+            threshold = min(round(rate * LEVELS), LEVELS - 1)
+            if not threshold:
+                self._masks.append(None)
+                continue
             columns = -(-width // 2)
-            counters = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
-            self.layers.append(
-                (
-                    backend.asarray(counters),
-                    [backend.asarray(keys[i : i + 1]) for i in (2 * layer, 2 * layer + 1)],
-                    width,
-                )
-            )
+            counters = backend.asarray(np.arange(rows * columns, dtype=np.int32).reshape(rows, columns))
+            pair = [backend.asarray(keys[i : i + 1]) for i in (2 * layer, 2 * layer + 1)]
+            self._masks.append(partial(self._mask, counters, pair, width, threshold))
 
     def __call__(self, step: Array) -> list[Array | None]:
         """Masks of the step after `step` steps, an int32 array of shape ().
@@ -75,13 +74,9 @@ class Dropout:
         list of array of shape (rows, width), or None
             ``1 / (1 - rate)`` where a unit stays, 0 where it is dropped; None for a rate of 0.
         """
-        return [
-            self._mask(step, *layer, threshold) for layer, threshold in zip(self.layers, self.thresholds, strict=True)
-        ]
+        return [None if mask is None else mask(step) for mask in self._masks]
 
-    def _mask(self, step: Array, counters: Array, keys: list[Array], width: int, threshold: int) -> Array | None:
-        if not threshold:
-            return None
+    def _mask(self, counters: Array, keys: list[Array], width: int, threshold: int, step: Array) -> Array:
         xp = self.xp
         steps = xp.reshape(step, (1,))
         stride, start = (mix(mix(steps ^ key) + key) for key in keys)

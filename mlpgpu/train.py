@@ -6,7 +6,7 @@ import inspect
 import json as json_module
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -14,10 +14,9 @@ from mlpgpu.config import Config, read_file, settings
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.setting import Setting
 
-if TYPE_CHECKING:
-    pass
-
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130
+# Headings of --help, in the order in which the settings name them.
+GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known, _ in settings().values())}
 
 
 def train(**given: Any) -> int:
@@ -38,7 +37,7 @@ def _flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     parameter = Parameter(
         name=f"--{name.replace('_', '-')}",
         help=text + bracket + own_default,
-        group=Group(setting.group, sort_key=["Data", "Network", "Training", "Run"].index(setting.group)),
+        group=GROUPS[setting.group],
         show_default=(lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
         if shown
         else False,
@@ -57,7 +56,7 @@ def _flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
 
 def _signature() -> inspect.Signature:
     flags = [_flag(name, setting, default) for name, (setting, default) in settings().items()]
-    config = Parameter(help="TOML or YAML file with settings", group=Group("Run", sort_key=3))
+    config = Parameter(help="TOML or YAML file with settings", group=GROUPS["Run"])
     flags.append(
         inspect.Parameter(
             "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, config]

@@ -120,8 +120,8 @@ def fit(
     scaling = Scaling(backend, shift, factor, plan.dtype)
     training = Training(backend, plan, train, scaling)
     evaluation = Evaluation(backend, plan.network, scaling)
-    scored = train if len(train) <= SCORED_ROWS else _thinned(train)
-    watched = {"train": open_feed(backend, scored, scaling)}
+    few = len(train) <= SCORED_ROWS
+    watched = {"train": training.feed if few else open_feed(backend, _thinned(train), scaling)}
     if validation is not None:
         watched["validation"] = open_feed(backend, validation, scaling)
     run = Run(plan, len(train), streamed=isinstance(training.feed, Streamed))

@@ -35,7 +35,7 @@ class Training:
     """
 
     def __init__(self, backend: Backend, plan: Plan, rows: Rows, scaling: Scaling) -> None:
-        self.backend, self.plan, self.n_rows = backend, plan, len(rows)
+        self.backend, self.plan = backend, plan
         self.feed = feed = open_feed(backend, rows, scaling)
         xp, network = backend.xp, plan.network
         params = backend.asarray(plan.params, plan.dtype)
@@ -71,7 +71,8 @@ class Training:
             Rows of each of them.
         """
         plan, per_call = self.plan, self.backend.steps_per_call
-        rows, present = order(self.n_rows, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=number)
+        n_rows = len(self.feed.rows)
+        rows, present = order(n_rows, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=number)
         pick, losses, done = self.feed.items(rows, present), [], 0
         while done < len(rows):
             end = min(done + per_call, len(rows))

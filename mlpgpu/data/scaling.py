@@ -7,9 +7,7 @@ import numpy as np
 
 from mlpgpu.errors import InputError
 
-__all__ = ["KINDS", "Scaling", "fit"]
-
-KINDS = ("none", "standard", "minmax", "255")
+__all__ = ["Scaling", "fit"]
 
 # Elements converted to float64 at a time: 8 MiB, whatever the size of the data.
 _CHUNK = 2**20
