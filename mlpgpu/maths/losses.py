@@ -6,6 +6,7 @@ shape, or integer labels of shape (..., n_rows).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from mlpgpu.maths.activations import identity, logistic, softplus
@@ -26,12 +27,24 @@ class Loss(NamedTuple):
         ``classification`` or ``regression``.
     lowest : float
         The smallest target that it allows.
+    log_link : callable or None
+        ``log_link(xp, z)`` -> logarithm of the prediction, finite where its rounding to 0 is not.
     """
 
     rows: Callable[..., tuple[Array, Array]]
     link: Callable[[Any, Array], Array]
     task: str
     lowest: float = float("-inf")
+    log_link: Callable[[Any, Array], Array] | None = None
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Name -> default of each of its own settings, keyword-only arguments of `rows`."""
+        return dict(getattr(self.rows, "__kwdefaults__", None) or {})
+
+    def having(self, **settings: float) -> "Loss":
+        """The loss with some of its settings changed."""
+        return self._replace(rows=partial(self.rows, **settings)) if settings else self
 
 
 def log_softmax(xp: Any, z: Array) -> Array:
@@ -43,6 +56,11 @@ def log_softmax(xp: Any, z: Array) -> Array:
 def softmax(xp: Any, z: Array) -> Array:
     """``exp z / sum exp z`` over the outputs."""
     return xp.exp(log_softmax(xp, z))
+
+
+def log_logistic(xp: Any, z: Array) -> Array:
+    """``log logistic(z)``, stable for logits of any size."""
+    return -softplus(xp, -z)
 
 
 def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
@@ -71,16 +89,16 @@ def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
     return t
 
 
-def cross_entropy(xp: Any, z: Array, t: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
+def cross_entropy(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
     """``-sum t log softmax(z)``, with gradient ``softmax(z) sum t - t``."""
-    t = one_hot(xp, t, z, smoothing)
+    t = one_hot(xp, t, z, label_smoothing)
     log_p = log_softmax(xp, z)
     return -xp.sum(t * log_p, axis=-1), xp.exp(log_p) * xp.sum(t, axis=-1, keepdims=True) - t
 
 
-def logistic_loss(xp: Any, z: Array, t: Array, smoothing: float = 0.0) -> tuple[Array, Array]:
+def logistic_loss(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
     """``sum log(1 + exp z) - t z``, binary or multilabel, with gradient ``logistic(z) - t``."""
-    t = one_hot(xp, t, z, smoothing)
+    t = one_hot(xp, t, z, label_smoothing)
     return xp.sum(softplus(xp, z) - t * z, axis=-1), logistic(xp, z) - t
 
 
@@ -96,11 +114,20 @@ def absolute_error(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
     return xp.sum(xp.abs(error), axis=-1), xp.sign(error)
 
 
-def huber(xp: Any, z: Array, t: Array, delta: float = 1.0) -> tuple[Array, Array]:
-    """Squared error up to `delta`, absolute beyond (Huber, 1964); gradient ``z - t`` clipped to it."""
+def huber(xp: Any, z: Array, t: Array, *, huber_delta: float = 1.0) -> tuple[Array, Array]:
+    """Squared error up to `huber_delta`, absolute beyond (Huber, 1964); gradient ``z - t`` clipped to it."""
     error = z - t
-    clipped = xp.minimum(xp.maximum(error, -delta), delta)
+    clipped = xp.minimum(xp.maximum(error, -huber_delta), huber_delta)
     return xp.sum(clipped * (error - 0.5 * clipped), axis=-1), clipped
+
+
+def pinball(xp: Any, z: Array, t: Array, *, quantile: float = 0.5) -> tuple[Array, Array]:
+    """``sum max(q (t - z), (q - 1) (t - z))``, least at the `quantile` q of the target (Koenker and Bassett, 1978)."""
+    error = z - t
+    slope = xp.where(error > 0, xp.ones_like(error), xp.zeros_like(error)) - quantile
+    # On the target itself neither side pulls.
+    slope = xp.where(error == 0, xp.zeros_like(error), slope)
+    return xp.sum(slope * error, axis=-1), slope
 
 
 def exponential(xp: Any, z: Array) -> Array:
@@ -116,10 +143,11 @@ def poisson(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
 
 
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(cross_entropy, softmax, "classification"),
-    "logistic": Loss(logistic_loss, logistic, "classification"),
+    "cross_entropy": Loss(cross_entropy, softmax, "classification", log_link=log_softmax),
+    "logistic": Loss(logistic_loss, logistic, "classification", log_link=log_logistic),
     "squared_error": Loss(squared_error, identity, "regression"),
     "absolute_error": Loss(absolute_error, identity, "regression"),
     "huber": Loss(huber, identity, "regression"),
+    "quantile": Loss(pinball, identity, "regression"),
     "poisson": Loss(poisson, exponential, "regression", lowest=0.0),
 }

@@ -103,9 +103,28 @@ def forward(
     return x, backward
 
 
+def hidden(xp: Any, network: Network, params: Array, x: Array, layer: int) -> Array:
+    """Activations of one hidden layer, shape (..., n_rows, units).
+
+    Parameters
+    ----------
+    layer : int
+        Its index, from 0 for the one next to the inputs.
+    """
+    layers = parameters.split(xp, params, network.sizes)
+    for (w, b), activation in zip(layers[: layer + 1], network.activations, strict=False):
+        x, _ = dense(xp, activation, w, b, x, None)
+    return x
+
+
+def logits(xp: Any, network: Network, params: Array, x: Array) -> Array:
+    """What the link makes a prediction of, shape (..., n_rows, n_outputs)."""
+    return forward(xp, network, params, x)[0]
+
+
 def predict(xp: Any, network: Network, params: Array, x: Array) -> Array:
     """Probabilities or expected targets, shape (..., n_rows, n_outputs)."""
-    return network.loss.link(xp, forward(xp, network, params, x)[0])
+    return network.loss.link(xp, logits(xp, network, params, x))
 
 
 def loss_and_gradient(
@@ -130,7 +149,7 @@ def loss_and_gradient(
     targets : array
         As the loss takes them: see `mlpgpu.maths.losses`.
     weights : array of shape (..., n_rows)
-        Not negative, of positive sum; 0 for a padding row.
+        Not negative; 0 for a padding row. Where all are 0, so are the loss and its gradient.
 
     Returns
     -------
@@ -140,10 +159,11 @@ def loss_and_gradient(
     z, backward = forward(xp, network, params, x, masks)
     rows, dz = network.loss.rows(xp, z, targets)
     total = xp.sum(weights, axis=-1)
-    loss = xp.sum(weights * rows, axis=-1) / total
-    pairs = backward(dz * (weights / total[..., None])[..., None])
+    share = xp.where(total > 0, 1 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
+    loss = xp.sum(weights * rows, axis=-1) * share
+    pairs = backward(dz * (weights * share[..., None])[..., None])
     if l2:
-        strength = l2 / total
+        strength = l2 * share
         layers = parameters.split(xp, params, network.sizes)
         loss = loss + 0.5 * strength * sum(xp.sum(w * w, axis=(-2, -1)) for w, _ in layers)
         pairs = [(dw + strength[..., None, None] * w, db) for (dw, db), (w, _) in zip(pairs, layers, strict=True)]

@@ -114,6 +114,25 @@ def adam(
     return params - (rate / one_minus_power(xp, beta_1, t)) * mean / (root + epsilon), (mean, square)
 
 
+def adam_hat(
+    xp: Any,
+    params: Array,
+    grads: Array,
+    slots: Slots,
+    rate: Array,
+    t: Array,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> tuple[Array, Slots]:
+    """Adam in the order of its paper's section 2, whose ε̂ is not bias-corrected: scikit-learn's and Keras's."""
+    mean = beta_1 * slots[0] + (1 - beta_1) * grads
+    square = beta_2 * slots[1] + (1 - beta_2) * grads * grads
+    rate = rate * xp.sqrt(one_minus_power(xp, beta_2, t)) / one_minus_power(xp, beta_1, t)
+    return params - rate * mean / (xp.sqrt(square) + epsilon), (mean, square)
+
+
 def lion(
     xp: Any,
     params: Array,
@@ -139,5 +158,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adagrad": Optimizer(1, adagrad, 0.02),
     "adam": Optimizer(2, adam, 0.004),
     "adamw": Optimizer(2, adam, 0.004, weight_decay=0.01),
+    "adam_hat": Optimizer(2, adam_hat, 0.004),
     "lion": Optimizer(1, lion, 0.0005),
 }

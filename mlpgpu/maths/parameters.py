@@ -1,5 +1,6 @@
 """Where each weight and bias lies in the one flat parameter vector."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -36,6 +37,11 @@ def layout(sizes: Sequence[int]) -> tuple[Block, ...]:
         ``w1 .. wL`` of shape (fan_in, fan_out), then ``b1 .. bL`` of shape (fan_out,): the order in
         which scikit-learn packs them, so that what regularises weights only acts on one slice.
     """
+    return _layout(tuple(sizes))
+
+
+@functools.cache
+def _layout(sizes: tuple[int, ...]) -> tuple[Block, ...]:
     pairs = list(itertools.pairwise(sizes))
     named = [(f"w{i}", pair) for i, pair in enumerate(pairs, 1)] + [
         (f"b{i}", (out,)) for i, (_, out) in enumerate(pairs, 1)

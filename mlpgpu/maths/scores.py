@@ -8,8 +8,12 @@ Array = Any
 def correct(xp: Any, z: Array, labels: Array) -> Array:
     """``1`` for each row whose most probable class is its label, else ``0``; shape (..., n_rows).
 
-    One logit is that of class 1; several have a class each.
+    One logit is that of class 1; several have a class each. Labels of the shape of `z` are those of
+    several outputs, all of which must be right.
     """
+    if labels.ndim == z.ndim:
+        right = xp.all(xp.astype(z > 0, labels.dtype) == labels, axis=-1)
+        return xp.astype(right, z.dtype)
     guess = z[..., 0] > 0 if z.shape[-1] == 1 else xp.argmax(z, axis=-1)
     return xp.astype(xp.astype(guess, labels.dtype) == labels, z.dtype)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from mlpgpu.maths.losses import LOSSES, cross_entropy, huber, log_softmax, logistic_loss, one_hot
+from mlpgpu.maths.losses import LOSSES, cross_entropy, huber, log_softmax, logistic_loss, one_hot, pinball
 
 
 def targets_for(name, rng, shape):
@@ -32,6 +32,8 @@ def expected_rows(name, z, t):
         return np.abs(z - t).sum(-1)
     if name == "huber":
         return special.huber(1.0, z - t).sum(-1)
+    if name == "quantile":
+        return np.abs(z - t).sum(-1) / 2
     return special.kl_div(t, np.exp(z)).sum(-1)
 
 
@@ -87,7 +89,7 @@ def test_label_smoothing_against_torch(rng):
     leaf = torch.tensor(z, requires_grad=True)
     loss = torch.nn.functional.cross_entropy(leaf, torch.tensor(labels), label_smoothing=0.1, reduction="none")
     loss.sum().backward()
-    rows, dz = cross_entropy(np, z, labels, smoothing=0.1)
+    rows, dz = cross_entropy(np, z, labels, label_smoothing=0.1)
     np.testing.assert_allclose(rows, loss.detach().numpy(), rtol=1e-12)
     np.testing.assert_allclose(dz, leaf.grad.numpy(), rtol=1e-12, atol=1e-15)
 
@@ -98,8 +100,8 @@ def test_label_smoothing_of_one_output_spreads_over_two_classes():
     z = np.array([[0.3], [-2.0]])
     as_two = np.hstack([-z / 2, z / 2])
     np.testing.assert_allclose(
-        logistic_loss(np, z, np.array([0, 1]), smoothing=0.2)[0],
-        cross_entropy(np, as_two, np.array([0, 1]), smoothing=0.2)[0],
+        logistic_loss(np, z, np.array([0, 1]), label_smoothing=0.2)[0],
+        cross_entropy(np, as_two, np.array([0, 1]), label_smoothing=0.2)[0],
         rtol=1e-14,
     )
 
@@ -133,4 +135,86 @@ def test_poisson_is_scikit_learns(rng):
 @pytest.mark.parametrize("delta", [0.3, 1.0, 2.5])
 def test_huber_of_any_delta(rng, delta):
     z, t = 3 * rng.normal(size=(20, 1)), rng.normal(size=(20, 1))
-    np.testing.assert_allclose(huber(np, z, t, delta)[0], special.huber(delta, z - t)[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(huber(np, z, t, huber_delta=delta)[0], special.huber(delta, z - t)[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("quantile", [0.01, 0.25, 0.5, 0.9])
+def test_pinball_is_scikit_learns(backend, rng, quantile):
+    metrics = pytest.importorskip("sklearn.metrics")
+    z, t = rng.normal(size=(40, 3)), rng.normal(size=(40, 3))
+    rows, dz = LOSSES["quantile"].having(quantile=quantile).rows(backend.xp, backend.asarray(z), backend.asarray(t))
+
+    def theirs(z, **how):
+        return metrics.mean_pinball_loss(t.T, z.T, alpha=quantile, **how)
+
+    # One of their outputs is one of our rows, and each sum a mean over three.
+    np.testing.assert_allclose(backend.to_host(rows), 3 * theirs(z, multioutput="raw_values"), rtol=1e-13)
+    step = 1e-6
+    for output in range(3):
+        bump = step * (np.arange(3) == output)
+        up, down = (theirs(z + sign * bump, multioutput="raw_values") for sign in (1, -1))
+        np.testing.assert_allclose(backend.to_host(dz)[:, output], 3 * (up - down) / (2 * step), rtol=1e-7)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.75])
+def test_pinball_is_least_at_the_quantile(rng, quantile):
+    t = rng.normal(size=(41, 1))
+    at = np.quantile(t, quantile, method="inverted_cdf")
+    losses = [pinball(np, np.full_like(t, value), t, quantile=quantile)[0].sum() for value in np.sort(t[:, 0])]
+    assert np.sort(t[:, 0])[np.argmin(losses)] == at
+
+
+def test_pinball_does_not_pull_from_the_target_itself(backend):
+    rows, dz = row_losses(backend, "quantile", np.array([[2.0, 3.0]]), np.array([[2.0, 1.0]]))
+    np.testing.assert_array_equal(rows, [1.0])
+    np.testing.assert_array_equal(dz, [[0.0, 0.5]])
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_logarithms_of_probabilities_are_scipys(backend, rng, lead):
+    z = 5 * rng.normal(size=(*lead, 6, 4))
+    for name, expected in (("cross_entropy", special.log_softmax(z, axis=-1)), ("logistic", special.log_expit(z))):
+        ours = backend.to_host(LOSSES[name].log_link(backend.xp, backend.asarray(z)))
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-15)
+        probabilities = backend.to_host(LOSSES[name].link(backend.xp, backend.asarray(z)))
+        np.testing.assert_allclose(np.exp(ours), probabilities, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logarithms_of_probabilities_that_round_to_zero_are_finite(backend, dtype):
+    z = np.array([[1e4, -1e4], [-1e5, 1e5], [-750.0, 0.0]], dtype)
+    for name, theirs in (
+        ("cross_entropy", special.log_softmax(z.astype(float), axis=1)),
+        ("logistic", special.log_expit(z)),
+    ):
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            ours = LOSSES[name].log_link(backend.xp, backend.asarray(z))
+            p = LOSSES[name].link(backend.xp, backend.asarray(z))
+        assert (backend.to_host(p) == 0).any()
+        assert backend.to_host(ours).dtype == dtype
+        assert np.isfinite(backend.to_host(ours)).all()
+        np.testing.assert_allclose(backend.to_host(ours), theirs, rtol=1e-7)
+
+
+def test_only_probabilities_have_logarithms():
+    assert {name for name, loss in LOSSES.items() if loss.log_link} == {
+        name for name, loss in LOSSES.items() if loss.task == "classification"
+    }
+
+
+def test_own_settings_and_a_loss_that_has_others(rng):
+    assert {name: loss.settings for name, loss in LOSSES.items() if loss.settings} == {
+        "cross_entropy": {"label_smoothing": 0.0},
+        "logistic": {"label_smoothing": 0.0},
+        "huber": {"huber_delta": 1.0},
+        "quantile": {"quantile": 0.5},
+    }
+    z, t = 3 * rng.normal(size=(20, 1)), rng.normal(size=(20, 1))
+    changed = LOSSES["huber"].having(huber_delta=0.3)
+    np.testing.assert_allclose(changed.rows(np, z, t)[0], special.huber(0.3, z - t)[:, 0], rtol=1e-12)
+    # The last word counts, and the table stays as it is.
+    again = changed.having(huber_delta=2.0)
+    np.testing.assert_allclose(again.rows(np, z, t)[0], special.huber(2.0, z - t)[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(LOSSES["huber"].rows(np, z, t)[0], special.huber(1.0, z - t)[:, 0], rtol=1e-12)
+    assert (again.link, again.task) == (LOSSES["huber"].link, LOSSES["huber"].task)
+    assert LOSSES["poisson"].having() is LOSSES["poisson"]

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 from mlpgpu.maths import network as maths
 from mlpgpu.maths import parameters
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.maths.network import Network, loss_and_gradient
+from mlpgpu.maths.network import Network, hidden, logits, loss_and_gradient
 
 TRAINABLE = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
 SIZES = (4, 6, 5, 3)
@@ -87,7 +88,7 @@ def kinks_near(network, given, masks):
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_gradient_of_every_loss_and_activation(backend, loss, name):
     network = Network(SIZES, (ACTIVATIONS[name],) * 2, LOSSES[loss])
-    smooth = name not in {"relu", "leaky_relu", "elu", "selu"} and loss not in {"absolute_error", "huber"}
+    smooth = name not in {"relu", "leaky_relu", "elu", "selu"} and loss not in {"absolute_error", "huber", "quantile"}
     for seed in range(400):
         rng = np.random.default_rng(seed)
         given, masks = problem(rng, loss), masks_of(rng)
@@ -133,6 +134,86 @@ def test_a_weight_is_a_repeated_row_and_a_weight_of_zero_none(backend, rng):
     repeated |= {"params": given["params"], "weights": np.ones(counts.sum())}
     for ours, expected in zip(weighted, compute(backend, network, repeated, l2=0.2), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_logits_are_what_the_link_takes(backend, rng, lead):
+    network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES["cross_entropy"])
+    given = problem(rng, "cross_entropy", lead)
+    p, x = given["params"], given["x"]
+    arrays = backend.asarray(p), backend.asarray(x)
+    z = backend.to_host(logits(backend.xp, network, *arrays))
+    y = np.tanh(x @ p[..., :24].reshape(*lead, 4, 6) + p[..., None, 69:75])
+    y = np.tanh(y @ p[..., 24:54].reshape(*lead, 6, 5) + p[..., None, 75:80])
+    np.testing.assert_allclose(z, y @ p[..., 54:69].reshape(*lead, 5, 3) + p[..., None, 80:], rtol=1e-12, atol=1e-14)
+    prediction = backend.to_host(maths.predict(backend.xp, network, *arrays))
+    np.testing.assert_allclose(prediction, special.softmax(z, axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("lead", [(), (2, 3)])
+def test_weights_that_are_all_zero_give_no_loss_and_no_gradient(backend, rng, loss, lead):
+    network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES[loss])
+    given = problem(rng, loss, lead)
+    with np.errstate(divide="raise", invalid="raise"):
+        value, gradient = compute(backend, network, given | {"weights": np.zeros((*lead, 8))}, masks_of(rng), l2=0.3)
+    assert value.shape == lead
+    assert (value == 0).all()
+    assert gradient.shape == given["params"].shape
+    assert (gradient == 0).all()
+
+
+def test_weights_that_are_all_zero_are_those_of_one_model_alone(backend, rng):
+    network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES["squared_error"])
+    given = problem(rng, "squared_error", lead=(2,))
+    given["weights"][0] = 0
+    losses, gradients = compute(backend, network, given, l2=0.3)
+    assert losses[0] == 0
+    assert (gradients[0] == 0).all()
+    alone = compute(backend, network, {name: array[1] for name, array in given.items()}, l2=0.3)
+    np.testing.assert_allclose(losses[1], alone[0], rtol=1e-13)
+    np.testing.assert_allclose(gradients[1], alone[1], rtol=1e-11, atol=1e-14)
+
+
+def test_weights_count_by_their_ratio_alone(backend, rng):
+    """Without a penalty; down to weights whose sum is as small as a number can be without losing digits."""
+    network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES["cross_entropy"])
+    given = problem(rng, "cross_entropy")
+    expected = compute(backend, network, given)
+    for scale in (1e-290, 1e-3, 1e290):
+        ours = compute(backend, network, given | {"weights": scale * given["weights"]})
+        np.testing.assert_allclose(ours[0], expected[0], rtol=1e-13)
+        np.testing.assert_allclose(ours[1], expected[1], rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
+@pytest.mark.parametrize("lead", [(), (2, 3)])
+def test_hidden_layers_by_hand(backend, rng, name, lead):
+    values = {
+        "tanh": np.tanh,
+        "relu": lambda z: z * (z > 0),
+        "gelu": lambda z: z * special.expit(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)),
+    }
+    network = Network(SIZES, (ACTIVATIONS[name], ACTIVATIONS["logistic"]), LOSSES["cross_entropy"])
+    given = problem(rng, "cross_entropy", lead)
+    p, x = given["params"], given["x"]
+    w1, w2 = p[..., :24].reshape(*lead, 4, 6), p[..., 24:54].reshape(*lead, 6, 5)
+    b1, b2 = p[..., 69:75], p[..., 75:80]
+    first = values[name](x @ w1 + b1[..., None, :])
+    second = special.expit(first @ w2 + b2[..., None, :])
+    for layer, expected in enumerate((first, second)):
+        ours = backend.to_host(hidden(backend.xp, network, backend.asarray(p), backend.asarray(x), layer))
+        assert ours.shape == (*lead, 8, (6, 5)[layer])
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_hidden_layers_of_many_models_that_share_the_rows(backend, rng):
+    network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES["cross_entropy"])
+    params, x = rng.normal(size=(2, parameters.count(SIZES))), backend.asarray(rng.normal(size=(7, 4)))
+    many = backend.to_host(hidden(backend.xp, network, backend.asarray(params), x, 1))
+    for model in range(2):
+        alone = hidden(backend.xp, network, backend.asarray(params[model]), x, 1)
+        np.testing.assert_allclose(many[model], backend.to_host(alone), rtol=1e-13)
 
 
 def test_no_hidden_layer_is_logistic_regression(backend, rng):

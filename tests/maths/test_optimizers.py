@@ -1,4 +1,4 @@
-"""Every optimizer over ten steps, against PyTorch's, and against its closed form on every backend."""
+"""Every optimizer over ten steps, against PyTorch's or scikit-learn's, and against its closed form on every backend."""
 
 import numpy as np
 import pytest
@@ -50,6 +50,9 @@ def by_hand(name, p, gradients, rate=RATE):
             elif name in {"adam", "adamw"}:
                 m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
                 p[i] -= rate * (m / (1 - 0.9**t)) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
+            elif name == "adam_hat":
+                m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
+                p[i] -= rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(s) + 1e-8)
             else:
                 assert name == "lion"
                 p[i] -= rate * np.sign(0.9 * m + 0.1 * g)
@@ -66,7 +69,8 @@ def test_ten_steps_by_hand(backend, rng, name, lead):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "lion"])
+# PyTorch has neither Lion nor Adam with the epsilon of others.
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in {"lion", "adam_hat"}])
 def test_ten_steps_of_torch(real_backend, rng, name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     make = {
@@ -86,6 +90,34 @@ def test_ten_steps_of_torch(real_backend, rng, name):
         theirs.step()
     ours = run(real_backend, name, params, gradients)
     np.testing.assert_allclose(ours, p.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.1}])
+def test_ten_steps_of_scikit_learn(backend, rng, settings):
+    """A large epsilon, and gradients that are small beside it, tell its Adam from PyTorch's."""
+    optimizers = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    params, gradients = rng.normal(size=30), rng.normal(size=(STEPS, 30)) * 10.0 ** rng.uniform(-9, 0, size=30)
+    p = params.copy()
+    theirs = optimizers.AdamOptimizer([p], RATE, **settings)
+    for gradient in gradients:
+        theirs.update_params([p], [gradient])
+    np.testing.assert_allclose(run(backend, "adam_hat", params, gradients, **settings), p, rtol=1e-12, atol=1e-14)
+    adam = run(backend, "adam", params, gradients, **settings)
+    assert np.abs(adam - p).max() > 1e-3
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_ten_steps_of_scikit_learns_momentum(backend, rng, nesterov):
+    """Also with a momentum of 1, which it allows: nothing is ever forgotten."""
+    optimizers = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    params, gradients = rng.normal(size=30), rng.normal(size=(STEPS, 30))
+    for momentum in (0.5, 1.0):
+        p = params.copy()
+        theirs = optimizers.SGDOptimizer([p], RATE, momentum=momentum, nesterov=nesterov)
+        for gradient in gradients:
+            theirs.update_params([p], [gradient])
+        ours = run(backend, "nesterov" if nesterov else "momentum", params, gradients, momentum=momentum)
+        np.testing.assert_allclose(ours, p, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -144,6 +144,39 @@ def test_correct_counts_as_scikit_learn_does(backend, rng):
     assert binary.mean() == metrics.accuracy_score(labels % 2, z[:, 0] > 0)
 
 
+@pytest.mark.parametrize("kind", ["int64", "float64"])
+def test_several_outputs_are_right_together_as_scikit_learn_has_it(backend, rng, kind):
+    metrics = pytest.importorskip("sklearn.metrics")
+    z = rng.normal(size=(60, 3))
+    labels = (z + rng.normal(size=z.shape) > 0).astype(kind)
+    ours = backend.to_host(correct(backend.xp, backend.asarray(z), backend.asarray(labels)))
+    assert ours.shape == (60,)
+    assert ours.dtype == z.dtype
+    np.testing.assert_array_equal(ours, (labels == (z > 0)).all(axis=1))
+    assert ours.mean() == metrics.accuracy_score(labels.astype(int), (z > 0).astype(int))
+    assert 0 < ours.sum() < 60
+    # One output of two classes, its labels as a column.
+    column = backend.to_host(correct(backend.xp, backend.asarray(z[:, :1]), backend.asarray(labels[:, :1])))
+    np.testing.assert_array_equal(column, labels[:, 0] == (z[:, 0] > 0))
+
+
+def test_several_outputs_of_many_models(backend, rng):
+    z, labels = rng.normal(size=(2, 20, 3)), rng.integers(0, 2, size=(2, 20, 3)).astype(float)
+    ours = backend.to_host(correct(backend.xp, backend.asarray(z), backend.asarray(labels)))
+    np.testing.assert_array_equal(ours, ((z > 0) == labels).all(axis=-1))
+
+
+def test_a_batch_without_weight_moves_nothing(backend, rng):
+    """Plain descent with a penalty stays where it is; only the step is counted."""
+    recipe = Recipe(OPTIMIZERS["sgd"], with_warmup(SCHEDULES["constant"], 10), l2=0.5, clip_norm=1.0)
+    start = rng.normal(size=N)
+    data = [(x, labels, np.zeros_like(weights)) for x, labels, weights in batches(rng, 2)]
+    state, losses = run(backend, recipe, start, data)
+    np.testing.assert_array_equal(losses, [0.0, 0.0])
+    np.testing.assert_array_equal(backend.to_host(state.params), start)
+    assert int(backend.to_host(state.step)) == 2
+
+
 def test_squared_residuals(backend, rng):
     prediction, target = rng.normal(size=(2, 6, 2))
     ours = squared_residuals(backend.xp, backend.asarray(prediction), backend.asarray(target))
