@@ -110,7 +110,8 @@ def _run(config: Config) -> int:
     from rich.console import Console
 
     from mlpgpu import report, run_folder
-    from mlpgpu.callbacks import Callback, EpochLines, HistoryFile, ProgressBar
+    from mlpgpu.callbacks import Callback, CSVLogger
+    from mlpgpu.progress import EpochLines, ProgressBar
     from mlpgpu.trainer import Diverged
     from mlpgpu.workflow import prepare, train_and_test
 
@@ -126,7 +127,7 @@ def _run(config: Config) -> int:
         say(line, markup=False)
     say(report.network_table(prepared.plan))
 
-    callbacks: list[Callback] = [HistoryFile(folder / run_folder.HISTORY)]
+    callbacks: list[Callback] = [CSVLogger(folder / run_folder.HISTORY)]
     if not config.quiet:
         callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
     try:

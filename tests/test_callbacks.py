@@ -1,43 +1,36 @@
-import contextlib
+import copy
 import csv
-import io
-import re
+import math
+import pickle
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from played import play, record_of, run_of
 
-from mlpgpu import callbacks
-from mlpgpu.callbacks import Callback, EarlyStopping, EpochLines, HistoryFile, ProgressBar, describe, finalised
-from mlpgpu.trainer import Run
+from mlpgpu import Config, InputError, Model, callbacks, train_and_test
+from mlpgpu.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+    TimeLimit,
+    finalised,
+)
+from mlpgpu.trainer import Diverged
 
-
-def run_of(epochs=12, steps=4, rows=100):
-    return Run(SimpleNamespace(epochs=epochs, steps_per_epoch=steps), rows)
-
-
-def record_of(epoch, **more):
-    return {
-        "epoch": epoch,
-        "train_loss": 0.123456 / epoch,
-        "train_accuracy": 0.9,
-        "validation_loss": 0.25,
-        "validation_accuracy": 0.97531,
-        "learning_rate": 1e-3,
-        "seconds": 0.1 + 0.2,
-        "samples_per_second": 123456.7,
-        **more,
-    }
+NAN = math.nan
 
 
-def play(run, callback, records):
-    """A run of these records, as the trainer tells of it."""
-    with finalised([callback], run):
-        for run.epoch, record in enumerate(records, 1):
-            for done in range(1, run.plan.steps_per_epoch + 1):
-                callback.on_steps(run, done)
-            run.history.append(record)
-            callback.on_epoch_end(run, record)
-            yield run.epoch
+def iris(*callbacks, **given):
+    """A short real run: 108 training rows, 11 steps an epoch."""
+    defaults = {"dataset": "iris", "hidden": (8,), "epochs": 4, "batch_size": 10, "schedule": "constant"}
+    return train_and_test(Config(**(defaults | given)), callbacks)
 
 
 class Named(Callback):
@@ -102,29 +95,357 @@ def test_they_are_ended_where_another_does_not_end():
 def test_a_callback_does_nothing_of_itself():
     run = run_of()
     before = vars(run).copy()
-    list(play(run, Callback(), []))
+    list(play(run, [], Callback()))
     assert vars(run) == before
 
 
-@pytest.mark.parametrize(("losses", "patience", "stops"), [
+def test_all_are_told_in_order():
+    told = []
+    hooks = {
+        "on_begin": lambda run: told.append("begin"),
+        "on_epoch_begin": lambda run: told.append(f"epoch {run.epoch}"),
+        "on_steps": lambda run, done, losses: told.append(done),
+        "on_epoch_end": lambda run, record: told.append(record),
+        "on_end": lambda run: told.append("end"),
+    }
+    run = iris(LambdaCallback(**hooks), LambdaCallback(), epochs=2).run
+    steps = list(range(1, 12))
+    assert told == ["begin", "epoch 1", *steps, run.history[0], "epoch 2", *steps, run.history[1], "end"]
+
+
+# --- what is monitored ----------------------------------------------------------------------------------------------
+
+
+def stops_in(values, callback, monitor="validation_loss"):
+    """The epoch in which it stops a run of these values; None where it does not."""
+    run = run_of()
+    list(play(run, [record_of(epoch, **{monitor: value}) for epoch, value in enumerate(values, 1)], callback))
+    assert run.stopped in {"", "early stopping"}
+    return run.epoch if run.stopped else None
+
+
+@pytest.mark.parametrize(("values", "patience", "stops"), [
     ([5, 4, 3, 4, 5, 6], 2, 5),
     ([5, 4, 3, 4, 5, 6], 1, 4),
+    ([5, 4, 3, 4, 5, 6], 0, 4),
+    ([5, 4, 3, 3, 3, 2], 2, 5),
     ([5, 6, 4, 6, 6, 6], 3, 6),
     ([6, 5, 4, 3, 2, 1], 1, None),
+    ([NAN, NAN, NAN, 1, NAN, NAN], 2, 6),
+    ([2, NAN, NAN, 1], 2, 3),
 ])  # fmt: skip
-def test_early_stopping_waits_for_patience(losses, patience, stops):
-    run, stopping = run_of(), EarlyStopping(patience)
-    for run.epoch, loss in enumerate(losses, 1):
-        run.history.append(record_of(run.epoch, validation_loss=loss))
-        run.best_epoch = 1 + losses.index(min(losses[: run.epoch]))
-        stopping.on_epoch_end(run, run.history[-1])
-        if run.stopped:
-            break
+def test_early_stopping_waits_for_patience(values, patience, stops):
+    if not math.isnan(values[0]):
+        assert stops_in(values, EarlyStopping("validation_loss", patience=patience)) == stops
+
+    def set_best(run, record):
+        """As the trainer does, which knows no best epoch before there is a number."""
+        seen = [math.inf if math.isnan(value) else value for value in values[: run.epoch]]
+        run.best_epoch = 0 if min(seen) == math.inf else 1 + seen.index(min(seen))
+
+    run = run_of()
+    records = [record_of(epoch) for epoch in range(1, len(values) + 1)]
+    list(play(run, records, LambdaCallback(on_epoch_end=set_best), EarlyStopping(patience=patience)))
     assert (run.epoch if run.stopped else None) == stops
-    assert run.stopped in {"", "early stopping"}
 
 
-# --- history --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("monitor", "values", "given", "stops"), [
+    # By less than min_delta is not better, however often.
+    ("validation_loss", [5, 4.6, 4.3, 4.2, 4.1], {"patience": 2, "min_delta": 0.5}, 5),
+    ("validation_loss", [5, 4.6, 4.3, 3.7, 3.6], {"patience": 2, "min_delta": 0.5}, None),
+    ("validation_accuracy", [0.5, 0.6, 0.55, 0.6, 0.7], {"patience": 2}, 4),
+    ("validation_r2", [-1, 0, 0.5, 0.5], {"patience": 1}, 4),
+    ("validation_score", [1, 2, 3, 2], {"patience": 1}, 4),
+    ("validation_score", [1, 2, 3, 3.3, 3.6], {"patience": 1, "min_delta": 0.5}, 4),
+    ("loss", [1, 2, 3, 2, 1], {"patience": 2, "mode": "max"}, 5),
+    ("validation_accuracy", [3, 2, 1, 1, 1], {"patience": 2, "mode": "min"}, 5),
+    # Patience epochs to reach the baseline; after that, as ever.
+    ("validation_accuracy", [0.5, 0.6, 0.7, 0.9], {"patience": 2, "baseline": 0.8}, 2),
+    ("validation_accuracy", [0.5, 0.9, 0.85, 0.95, 0.9, 0.9], {"patience": 2, "baseline": 0.8}, 6),
+    ("loss", [5, 1, 2], {"patience": 2, "baseline": 3}, None),
+    # What is better in the warm-up is forgotten.
+    ("loss", [1, 2, 3, 9, 8, 9, 9, 9], {"patience": 2, "start_from_epoch": 3}, 7),
+    ("loss", [NAN, NAN, NAN], {"patience": 2}, 2),
+])  # fmt: skip
+def test_early_stopping_by_a_monitor(monitor, values, given, stops):
+    assert stops_in(values, EarlyStopping(monitor, **given), monitor) == stops
+
+
+def test_early_stopping_waits_anew_in_each_run():
+    stopping = EarlyStopping("loss", patience=2, baseline=3)
+    assert stops_in([2, 1, 1, 0.5], stopping, "loss") is None
+    assert stops_in([9, 8, 7, 6, 5, 4], stopping, "loss") == 2
+
+
+def test_early_stopping_by_the_runs_own_choice_may_start_later():
+    run = run_of()
+    run.best_epoch = 1
+    list(play(run, [record_of(epoch) for epoch in range(1, 9)], EarlyStopping(patience=2, start_from_epoch=3)))
+    assert run.epoch == 5
+
+
+def test_early_stopping_brings_back_the_best_weights():
+    by_default, by_name = EarlyStopping(patience=3), EarlyStopping("validation_loss", patience=3)
+    one, two = (iris(stopping, epochs=200, learning_rate=0.1) for stopping in (by_default, by_name))
+    for run in (one.run, two.run):
+        losses = [record["validation_loss"] for record in run.history]
+        assert run.stopped == "early stopping"
+        assert run.restored
+        assert run.best_epoch == 1 + losses.index(min(losses)) == len(losses) - 3
+    np.testing.assert_array_equal(one.model.params, two.model.params)
+
+
+def test_a_run_without_validation_rows_has_nothing_to_stop_early_by():
+    assert iris(EarlyStopping(patience=1), validation_fraction=0).run.stopped == ""
+
+
+def rates_of(values, callback, monitor="validation_loss", start=1.0):
+    """The learning rate after each epoch of a run of these values."""
+    run = run_of(learning_rate=start)
+    records = [record_of(epoch, **{monitor: value}) for epoch, value in enumerate(values, 1)]
+    return [run.learning_rate for _ in play(run, records, callback)]
+
+
+@pytest.mark.parametrize(("values", "given", "rates"), [
+    ([5, 5, 5, 5, 5], {"patience": 2}, [1, 1, 0.5, 0.5, 0.25]),
+    ([5, 5, 4, 4, 4], {"patience": 2}, [1, 1, 1, 1, 0.5]),
+    ([5, 5, 5], {"patience": 1}, [1, 0.5, 0.25]),
+    ([5, 5, 5], {"patience": 0}, [1, 0.5, 0.25]),
+    # The cooldown does not count; what is better in it does not end it, and what is worse later is.
+    ([5, 5, 5, 5, 5, 5, 5], {"patience": 1, "cooldown": 2}, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
+    ([5, 5, 5, 5, 5, 5, 5], {"patience": 0, "cooldown": 2}, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
+    ([5, 5, 4, 4, 4], {"patience": 1, "cooldown": 2}, [1, 0.5, 0.5, 0.5, 0.25]),
+    ([5, 5, 3, 3, 4, 2, 2], {"patience": 2, "cooldown": 1}, [1, 1, 1, 1, 0.5, 0.5, 0.5]),
+    ([5, 5, 5, 5], {"patience": 1, "min_learning_rate": 0.3}, [1, 0.5, 0.3, 0.3]),
+    ([5, 5, 5, 5], {"patience": 1, "min_learning_rate": 2}, [1, 1, 1, 1]),
+    ([5, 5, 5], {"patience": 1, "factor": 0.1}, [1, 0.1, 0.01]),
+    ([5, 4.99995, 4.999], {"patience": 1}, [1, 0.5, 0.5]),
+    ([5, 4.99995, 4.9999], {"patience": 1, "min_delta": 0}, [1, 1, 1]),
+    ([5, NAN, NAN, 4], {"patience": 2}, [1, 1, 0.5, 0.5]),
+])  # fmt: skip
+def test_the_learning_rate_is_lowered_on_a_plateau(values, given, rates):
+    assert rates_of(values, ReduceLROnPlateau(**({"factor": 0.5} | given))) == pytest.approx(rates, rel=1e-15)
+    # Of a score, more is better.
+    flipped = [1 - value for value in values]
+    callback = ReduceLROnPlateau("validation_accuracy", **({"factor": 0.5} | given))
+    assert rates_of(flipped, callback, "validation_accuracy") == pytest.approx(rates, rel=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plateau_is_that_of_pytorch(seed):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=60).cumsum() + 0.1 * np.arange(60)
+    mode, patience, cooldown = rng.choice(["min", "max"]), int(rng.integers(1, 5)), int(rng.integers(0, 4))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    # Its patience is the number of bad epochs that are let pass.
+    judge = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode, 0.5, patience - 1, 0.3, "abs", cooldown, min_lr=0.01, eps=0
+    )
+    expected = []
+    for value in values:
+        judge.step(value)
+        expected.append(optimizer.param_groups[0]["lr"])
+    callback = ReduceLROnPlateau(
+        factor=0.5, patience=patience, mode=mode, min_delta=0.3, cooldown=cooldown, min_learning_rate=0.01
+    )
+    assert rates_of(values, callback) == expected
+    assert len(set(expected)) > 3
+
+
+def test_a_plateau_lowers_the_rate_of_the_steps():
+    run = iris(ReduceLROnPlateau("epoch", factor=0.5, patience=2), learning_rate=0.1, epochs=6).run
+    assert [record["learning_rate"] for record in run.history] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.025])
+
+
+def test_checkpoints_are_the_weights_of_their_epochs(tmp_path):
+    kept = []
+    keep = LambdaCallback(on_epoch_end=lambda run, record: kept.append((record, run.params.copy())))
+    outcome = iris(ModelCheckpoint(tmp_path / "to" / "come" / "{epoch:03d}-{loss:.4f}.safetensors"), keep)
+    assert len(kept) == 4
+    assert {path.name for path in (tmp_path / "to" / "come").iterdir()} == {
+        f"{record['epoch']:03d}-{record['loss']:.4f}.safetensors" for record, _ in kept
+    }
+    for path, (_, params) in zip(sorted((tmp_path / "to" / "come").iterdir()), kept, strict=True):
+        np.testing.assert_array_equal(Model.load(path).params, params)
+    assert not np.array_equal(kept[0][1], kept[1][1])
+    model = Model.load(path)
+    rows = np.array([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+    np.testing.assert_array_equal(model.predict_proba(rows), outcome.model.predict_proba(rows))
+
+
+def saved_in(values, path, key="validation_loss", **given):
+    """The epochs in which a run of these values of a key is saved."""
+    saved = []
+    run = run_of()
+    run.model = lambda: SimpleNamespace(save=lambda path: saved.append(run.epoch))
+    records = [record_of(epoch, **{key: value}) for epoch, value in enumerate(values, 1)]
+    list(play(run, records, ModelCheckpoint(path, **given)))
+    return saved
+
+
+@pytest.mark.parametrize(("key", "values", "given", "epochs"), [
+    ("validation_loss", [3, 4, 2, 2, 1, 5], {}, [1, 2, 3, 4, 5, 6]),
+    ("validation_loss", [3, 4, 2, 2, 1, 5], {"save_every": 2}, [2, 4, 6]),
+    ("validation_loss", [3, 4, 2, 2, 1, 5], {"save_best_only": True}, [1, 3, 5]),
+    ("validation_loss", [3, 4, 2, 2, 1, 5], {"save_best_only": True, "mode": "max"}, [1, 2, 6]),
+    # 1 was not saved, so 3 is the best of the files.
+    ("validation_loss", [1, 4, 2, 3, 1, 5], {"save_best_only": True, "save_every": 2}, [2, 4]),
+    ("train_accuracy", [3, 4, 2, 2, 1, 5], {"save_best_only": True, "monitor": "train_accuracy"}, [1, 2, 6]),
+    ("validation_loss", [NAN, 4, NAN, 3], {"save_best_only": True}, [2, 4]),
+])  # fmt: skip
+def test_checkpoints_are_written_when_they_are_due(tmp_path, key, values, given, epochs):
+    assert saved_in(values, tmp_path / "model.safetensors", key, **given) == epochs
+
+
+@pytest.mark.parametrize("name", ["{val_loss}", "{}", "{0}", "{loss", "{loss:x}", "{loss.real.more}", "{loss[0]}"])
+def test_a_checkpoint_whose_name_cannot_be_filled_in(tmp_path, name):
+    with pytest.raises(InputError, match=r"cannot be filled in .*; allowed: the fields epoch, loss, .* \{epoch:03d\}"):
+        saved_in([1], tmp_path / name, save_every=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        EarlyStopping("validation_loss", start_from_epoch=3),
+        ModelCheckpoint("never.safetensors", save_best_only=True, save_every=3),
+        ReduceLROnPlateau(),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_what_is_monitored_must_be_there(callback):
+    epochs = []
+    with pytest.raises(InputError) as caught:
+        iris(LambdaCallback(on_epoch_begin=lambda run: epochs.append(run.epoch)), callback, validation_fraction=0)
+    assert str(caught.value) == (
+        f"{type(callback).__name__} monitors 'validation_loss', and this run has epoch, loss, train_accuracy, "
+        "learning_rate, seconds, samples_per_second; "
+        "name one of these, or give the run validation rows to be measured on"
+    )
+    assert epochs == [1]
+
+
+def test_a_checkpoint_of_every_epoch_needs_no_validation_rows(tmp_path):
+    iris(ModelCheckpoint(tmp_path / "{epoch}"), validation_fraction=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3", "4"}
+
+
+# --- learning rate --------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_sets_the_rate_of_each_epoch():
+    asked = []
+
+    def schedule(epoch, rate):
+        asked.append((epoch, rate))
+        return 0.1 if epoch == 1 else rate / 2
+
+    run = iris(LearningRateScheduler(schedule), learning_rate=0.3, optimizer="sgd").run
+    assert [epoch for epoch, _ in asked] == [1, 2, 3, 4]
+    assert [rate for _, rate in asked] == pytest.approx([0.3, 0.1, 0.05, 0.025])
+    assert [record["learning_rate"] for record in run.history] == pytest.approx([0.1, 0.05, 0.025, 0.0125])
+
+
+def test_a_schedule_acts_on_the_weights():
+    """From a rate too small to move anything, weights that are as they were."""
+    kept = []
+    keep = LambdaCallback(on_epoch_end=lambda run, record: kept.append(run.params.copy()))
+    iris(LearningRateScheduler(lambda epoch, rate: rate if epoch < 3 else 1e-30), keep, optimizer="sgd")
+    assert not np.array_equal(kept[0], kept[1])
+    np.testing.assert_array_equal(kept[1], kept[2])
+
+
+@pytest.mark.parametrize("rate", [None, "fast", 0, -0.1, NAN, math.inf, True, [0.1, 0.2]])
+def test_a_schedule_must_return_a_rate(rate):
+    with pytest.raises(InputError, match=r"schedule returns for epoch 1 is .*; allowed: a number above 0"):
+        iris(LearningRateScheduler(lambda epoch, _: rate))
+
+
+# --- ends -----------------------------------------------------------------------------------------------------------
+
+
+class Steps(Callback):
+    """Keeps the loss of every step, and why the run is stopped."""
+
+    def on_begin(self, run):
+        self.losses, self.stopped = [], None
+
+    def on_steps(self, run, done, losses):
+        self.losses += [(run.epoch, done, loss) for loss in losses()]
+
+    def on_end(self, run):
+        self.stopped = run.stopped
+
+
+FAR_TOO_FAST = {"optimizer": "sgd", "learning_rate": 1e30}
+
+
+def test_a_loss_that_is_not_finite_ends_the_epoch():
+    steps = Steps()
+    with pytest.raises(Diverged) as caught:
+        iris(TerminateOnNaN(), steps, **FAR_TOO_FAST)
+    assert (caught.value.epoch, caught.value.step) == steps.losses[-1][:2]
+    assert steps.losses[-1][1] < 11
+    assert not math.isfinite(steps.losses[-1][2])
+    assert all(math.isfinite(loss) for *_, loss in steps.losses[:-1])
+    assert steps.stopped == "loss is not finite"
+    with pytest.raises(Diverged):
+        iris(steps, **FAR_TOO_FAST)
+    assert len(steps.losses) == 11
+
+
+def test_a_run_that_diverges_later_has_its_best_weights_back():
+    steps = Steps()
+    schedule = LearningRateScheduler(lambda epoch, rate: 1e30 if epoch == 3 else rate)
+    outcome = iris(TerminateOnNaN(), schedule, steps, optimizer="sgd")
+    assert outcome.run.diverged.epoch == 3
+    assert outcome.run.restored
+    assert np.isfinite(outcome.model.params).all()
+    assert 22 < len(steps.losses) < 33
+
+
+@pytest.mark.parametrize("loss", [NAN, math.inf, -math.inf])
+def test_any_of_the_last_losses_ends_it(loss):
+    run = run_of()
+    TerminateOnNaN().on_steps(run, 3, lambda: np.array([1.0, loss, 1.0]))
+    assert run.stopped == "loss is not finite"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
+
+
+def advance(clock, seconds, *_):
+    clock.now += seconds
+
+
+def test_time_is_up_within_an_epoch(clock):
+    second, steps, limit = LambdaCallback(on_steps=partial(advance, clock, 1)), Steps(), TimeLimit(15)
+    for _ in range(2):
+        run = iris(second, limit, steps).run
+        assert run.stopped == "time limit"
+        assert [where for *where, _ in steps.losses][-1] == [2, 4]
+        assert [len(losses) for losses in run.losses] == [11, 4]
+        assert len(run.history) == 2
+
+
+def test_time_is_up_in_the_evaluation(clock):
+    run = iris(LambdaCallback(on_epoch_end=partial(advance, clock, 6)), TimeLimit(11.5)).run
+    assert (run.stopped, len(run.history)) == ("time limit", 2)
+    assert [len(losses) for losses in run.losses] == [11, 11]
+
+
+def test_time_is_not_up(clock):
+    run = iris(LambdaCallback(on_steps=partial(advance, clock, 1)), TimeLimit(44.5)).run
+    assert (run.stopped, len(run.history)) == ("", 4)
+
+
+# --- CSVLogger ------------------------------------------------------------------------------------------------------
 
 
 def read(path):
@@ -135,7 +456,7 @@ def read(path):
 def test_the_history_is_complete_after_each_epoch(tmp_path):
     path = tmp_path / "history.csv"
     records = [record_of(epoch) for epoch in range(1, 6)]
-    for epoch in play(run_of(), HistoryFile(path), records):
+    for epoch in play(run_of(), records, CSVLogger(path)):
         rows = read(path)
         assert [list(row) for row in rows] == [list(records[0])] * epoch
         # Numbers come back as they were, to the last digit.
@@ -147,189 +468,145 @@ def test_the_history_is_complete_after_each_epoch(tmp_path):
 def test_a_history_takes_the_place_of_an_old_one(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("old\n" * 1000)
-    list(play(run_of(), HistoryFile(path), [record_of(1)]))
-    assert len(read(path)) == 1
+    logger = CSVLogger(path)
+    for epochs in (3, 1):
+        records = [record_of(epoch) for epoch in range(1, epochs + 1)]
+        list(play(run_of(), records, logger))
+        assert [row["epoch"] for row in read(path)] == [str(record["epoch"]) for record in records]
 
 
 def test_a_history_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(FileNotFoundError):
-        list(play(run_of(), HistoryFile(tmp_path / "none" / "history.csv"), [record_of(1)]))
+        list(play(run_of(), [record_of(1)], CSVLogger(tmp_path / "none" / "history.csv")))
 
 
 def test_a_history_ends_with_the_last_epoch_before_an_error(tmp_path):
     path = tmp_path / "history.csv"
 
-    class Fails(HistoryFile):
-        def on_steps(self, run, done):
-            if run.epoch == 3:
-                raise OSError("device lost")
+    def fail(run):
+        if run.epoch == 3:
+            raise OSError("device lost")
 
+    logger = CSVLogger(path)
     with pytest.raises(OSError, match="device lost"):
-        list(play(run_of(), Fails(path), [record_of(1), record_of(2), record_of(3)]))
+        list(play(run_of(), [record_of(1), record_of(2), record_of(3)], logger, LambdaCallback(on_epoch_begin=fail)))
     assert [row["epoch"] for row in read(path)] == ["1", "2"]
+    copy.deepcopy(logger)
 
 
-# --- lines ----------------------------------------------------------------------------------------------------------
+def test_a_history_may_go_on(tmp_path):
+    path = tmp_path / "history.csv"
+    logger = CSVLogger(str(path), append=True)
+    for _ in range(2):
+        list(play(run_of(), [record_of(1), record_of(2)], logger))
+    assert [row["epoch"] for row in read(path)] == ["1", "2", "1", "2"]
+    path.write_text("")
+    list(play(run_of(), [record_of(1)], logger))
+    assert [row["epoch"] for row in read(path)] == ["1"]
 
 
-def lines_of(records, **given):
-    lines = []
-    run = run_of()
-    list(play(run, EpochLines(write=lines.append, **given), records))
-    return lines
+def test_a_history_of_other_columns_does_not_go_on(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("epoch,loss\n1,2.0\n")
+    with pytest.raises(
+        InputError, match=r"has the columns epoch, loss, and this run epoch, loss, train_accuracy, .*new"
+    ):
+        list(play(run_of(), [record_of(1)], CSVLogger(path, append=True)))
+    assert path.read_text() == "epoch,loss\n1,2.0\n"
 
 
-def test_a_line_tells_the_figures():
-    assert lines_of([record_of(1)]) == [
-        "epoch  1/12  loss 0.1235  train accuracy 90.00%  validation loss 0.2500  validation accuracy 97.53%  "
-        "123,457 samples/s"
-    ]
+def test_a_history_is_that_of_the_run(tmp_path):
+    run = iris(CSVLogger(tmp_path / "history.csv")).run
+    assert [{key: float(value) for key, value in row.items()} for row in read(tmp_path / "history.csv")] == run.history
 
 
-def test_a_line_of_a_regression():
-    record = {"epoch": 1, "train_loss": 2.0, "train_r2": 0.5, "validation_loss": 3.0, "validation_r2": -0.25}
-    assert describe(record | {"samples_per_second": 10.4}) == (
-        "loss 2.0000  validation loss 3.0000  train R² 0.5000  validation R² -0.2500  10 samples/s"
-    )
+# --- all ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_without_validation():
-    assert describe({"train_loss": 1, "train_accuracy": 1.0, "samples_per_second": 1e6}) == (
-        "loss 1.0000  train accuracy 100.00%  1,000,000 samples/s"
-    )
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: EarlyStopping(patience=-1), "patience is -1; allowed: a whole number from 0 up"),
+    (lambda: EarlyStopping(patience=1.5), "patience is 1.5; allowed: a whole number from 0 up"),
+    (lambda: EarlyStopping("loss", mode="most"), "mode is 'most'; allowed: auto, min, max"),
+    (lambda: EarlyStopping("loss", min_delta=-0.1), "min_delta is -0.1; allowed: a number from 0 up"),
+    (lambda: EarlyStopping("loss", baseline=NAN), "baseline is nan; allowed: a number"),
+    (lambda: EarlyStopping(start_from_epoch=-1), "start_from_epoch is -1; allowed: a whole number from 0 up"),
+    *(
+        (
+            partial(EarlyStopping, **given),
+            "mode is {mode!r}, min_delta is {min_delta} and baseline is {baseline} without a monitor to apply to; "
+            "give a monitor, such as 'validation_loss', or leave them out".format(
+                **{"mode": "auto", "min_delta": 0.0, "baseline": None} | given
+            ),
+        )
+        for given in ({"mode": "min"}, {"min_delta": 0.5}, {"baseline": 1.0})
+    ),
+    (lambda: ModelCheckpoint("m", mode="less"), "mode is 'less'; allowed: auto, min, max"),
+    (lambda: ModelCheckpoint("m", save_every=0), "save_every is 0; allowed: a whole number from 1 up"),
+    (lambda: ModelCheckpoint("m", save_best_only="loss"), "save_best_only is 'loss'; allowed: true or false"),
+    (lambda: ReduceLROnPlateau(factor=1), "factor is 1; allowed: a number above 0 to below 1"),
+    (lambda: ReduceLROnPlateau(factor=0), "factor is 0; allowed: a number above 0 to below 1"),
+    (lambda: ReduceLROnPlateau(patience=-1), "patience is -1; allowed: a whole number from 0 up"),
+    (lambda: ReduceLROnPlateau(cooldown=-1), "cooldown is -1; allowed: a whole number from 0 up"),
+    (lambda: ReduceLROnPlateau(mode=None), "mode is None; allowed: auto, min, max"),
+    (lambda: ReduceLROnPlateau(min_learning_rate=-1), "min_learning_rate is -1; allowed: a number from 0 up"),
+    (lambda: LearningRateScheduler(0.1), "schedule is 0.1; allowed: a function of the epoch and the learning rate"),
+    (lambda: CSVLogger("h.csv", append="a"), "append is 'a'; allowed: true or false"),
+    (lambda: TimeLimit(0), "seconds is 0; allowed: a number above 0"),
+    (lambda: TimeLimit(NAN), "seconds is nan; allowed: a number above 0"),
+    (lambda: TimeLimit(None), "seconds is None; allowed: a number above 0"),
+    (lambda: LambdaCallback(on_end=1), "on_end is 1; allowed: a function that takes what Callback.on_end takes"),
+])  # fmt: skip
+def test_arguments_that_are_not_allowed(make, message):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("every", "told"), [(1, range(1, 13)), (5, [5, 10, 12]), (12, [12]), (100, [12])])
-def test_lines_are_as_many_as_asked_for_and_the_last(every, told):
-    lines = lines_of([record_of(epoch) for epoch in range(1, 13)], every=every)
-    assert [int(re.match(r"epoch +(\d+)/12 ", line)[1]) for line in lines] == list(told)
+def halved(epoch, rate):
+    return rate / 2
 
 
-def test_the_epoch_that_a_run_stops_in_has_a_line():
-    lines, run = [], run_of()
-    for epoch in play(run, EpochLines(5, lines.append), [record_of(epoch) for epoch in range(1, 4)]):
-        if epoch == 2:
-            run.stop("early stopping")
-    assert [line[:11] for line in lines] == ["epoch  3/12"]
+def stop_in_second(run, record):
+    if run.epoch == 2:
+        run.stop("enough")
 
 
-def test_a_long_run_has_some_hundred_lines():
-    lines, run = [], run_of(epochs=1000, steps=1)
-    list(play(run, EpochLines(write=lines.append), [record_of(epoch) for epoch in range(1, 1001)]))
-    assert [int(line.split("/")[0].split()[1]) for line in lines] == list(range(10, 1001, 10))
+MAKE = {
+    "Callback": lambda folder: Callback(),
+    "EarlyStopping": lambda folder: EarlyStopping("learning_rate", patience=2, mode="max"),
+    "ModelCheckpoint": lambda folder: ModelCheckpoint(folder / "best", save_best_only=True),
+    "ReduceLROnPlateau": lambda folder: ReduceLROnPlateau("epoch", patience=2, cooldown=1),
+    "LearningRateScheduler": lambda folder: LearningRateScheduler(halved),
+    "CSVLogger": lambda folder: CSVLogger(folder / "history.csv"),
+    "TerminateOnNaN": lambda folder: TerminateOnNaN(),
+    "TimeLimit": lambda folder: TimeLimit(1e9),
+    "LambdaCallback": lambda folder: LambdaCallback(on_epoch_end=stop_in_second),
+}
 
 
-def test_it_is_said_where_rows_do_not_fit_on_the_device():
-    lines, run = [], run_of()
-    run.streamed = True
-    list(play(run, EpochLines(write=lines.append), [record_of(1)]))
-    assert len(lines) == 2
-    assert "does not fit on the device" in lines[0]
+def test_all_that_can_be_had_are_tested_here():
+    assert {*MAKE, "finalised"} == set(callbacks.__all__)
 
 
-def test_lines_go_to_standard_output(capsys):
-    list(play(run_of(), EpochLines(), [record_of(1)]))
-    assert capsys.readouterr().out.startswith("epoch  1/12  loss 0.1235  ")
-
-
-# --- bar ------------------------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that a test sets; between two readings it moves on by a microsecond."""
-    clock = SimpleNamespace(now=1000.0)
-
-    def read():
-        clock.now += 1e-6
-        return clock.now
-
-    clock.perf_counter = read
-    monkeypatch.setattr(callbacks, "time", clock)
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LINES"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    return clock
-
-
-def frames(terminal):
-    """What was drawn, line by line, without colours and moves of the cursor."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
-    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-
-
-def test_a_bar_shows_epoch_loss_accuracy_and_speed(clock):
-    terminal, run = Terminal(), run_of()
-    for epoch in play(run, ProgressBar(terminal), [record_of(1), record_of(2)]):
-        last = frames(terminal)[-1]
-        assert last.startswith(f"epoch {epoch}/12 ")
-        assert f"loss {0.123456 / epoch:.4f}" in last
-        assert "val accuracy 97.53%" in last
-    run = run_of()
-    bar = ProgressBar(terminal)
-    bar.on_begin(run)
-    run.epoch = 3
-    clock.now += 0.5
-    bar.on_steps(run, 2)
-    bar.on_end(run)
-    # Ten steps of 25 rows in half a second.
-    assert "500 samples/s" in frames(terminal)[-1]
-    assert frames(terminal)[-1].startswith("epoch 3/12 ")
-
-
-def test_a_bar_shows_the_r2_of_a_regression(clock):
-    terminal = Terminal()
-    list(play(run_of(), ProgressBar(terminal), [{"train_loss": 0.5, "validation_r2": 0.25}]))
-    assert "loss 0.5000  val R² 0.2500" in frames(terminal)[-1]
-
-
-@pytest.mark.parametrize("columns", ["80", "100"])
-def test_a_bar_is_one_line_of_the_terminal(clock, monkeypatch, columns):
-    monkeypatch.setenv("COLUMNS", columns)
-    terminal, run = Terminal(), run_of(epochs=100)
-    bar = ProgressBar(terminal)
-    bar.on_begin(run)
-    run.epoch = 99
-    bar.on_epoch_end(run, record_of(99))
-    clock.now += 0.5
-    run.epoch = 100
-    bar.on_steps(run, 4)
-    bar.on_end(run)
-    assert all(len(line) <= int(columns) for line in frames(terminal))
-    for part in ("epoch 100/100", "loss 0.0012", "val accuracy 97.53%", "20,000 samples/s"):
-        assert part in frames(terminal)[-1]
-
-
-def test_a_bar_is_not_drawn_for_every_step(clock):
-    terminal, run = Terminal(), run_of(steps=1000)
-    bar = ProgressBar(terminal)
-    bar.on_begin(run)
-    run.epoch = 1
-    drawn = []
-    for done in range(1, 1001):
-        clock.now += 0.001
-        before = len(terminal.getvalue())
-        bar.on_steps(run, done)
-        drawn.append(len(terminal.getvalue()) > before)
-    bar.on_end(run)
-    assert 1 <= sum(drawn) <= 10
-
-
-def test_a_bar_that_ends_gives_the_cursor_back(clock):
-    terminal = Terminal()
-    with pytest.raises(OSError, match="disk full"), finalised([ProgressBar(terminal)], run_of()):
-        raise OSError("disk full")
-    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
-
-
-def test_a_bar_goes_where_standard_output_goes(clock):
-    terminal = Terminal()
-    with contextlib.redirect_stdout(terminal):
-        list(play(run_of(), ProgressBar(), [record_of(1)]))
-    assert "loss 0.1235" in terminal.getvalue()
+@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize(
+    "copied",
+    [lambda one: one, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))],
+    ids=["same", "copy", "pickle"],
+)
+def test_one_that_was_used_starts_afresh(tmp_path, name, copied):
+    """A used one, and what it is after it travelled, does in a second run what it did in the first."""
+    callback = copied(MAKE[name](tmp_path))
+    runs, files = [], []
+    for _ in range(2):
+        outcome = iris(callback, learning_rate=0.1, epochs=6)
+        runs.append([outcome.run.stopped, [record["learning_rate"] for record in outcome.run.history]])
+        np.testing.assert_array_equal(
+            outcome.model.params, iris(MAKE[name](tmp_path), learning_rate=0.1, epochs=6).model.params
+        )
+        files.append(sorted(path.name for path in tmp_path.iterdir()))
+        for path in tmp_path.iterdir():
+            path.unlink()
+        callback = copied(callback)
+    assert runs[0] == runs[1]
+    assert files[0] == files[1]

@@ -1,89 +1,17 @@
-"""What happens beside the training: when is told by the trainer, what is told here."""
+"""What shows how far a run is: lines, or a bar."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mlpgpu.callbacks import Callback
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from mlpgpu.trainer import Record, Run
-
-
-class Callback:
-    """Does nothing; a base for those that do something. Whatever happens in a run, `on_end` is called."""
-
-    def on_begin(self, run: Run) -> None:
-        """Before the first epoch."""
-
-    def on_steps(self, run: Run, done: int) -> None:
-        """After some steps of the epoch, `done` of them so far."""
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        """After an epoch and its evaluation; `record` is also the last of ``run.history``."""
-
-    def on_end(self, run: Run) -> None:
-        """After the last epoch, or after an error."""
-
-
-@contextlib.contextmanager
-def finalised(callbacks: Sequence[Callback], run: Run) -> Iterator[None]:
-    """Begin every callback, and end those that have begun, last first, whatever happens between."""
-    with contextlib.ExitStack() as stack:
-        for callback in callbacks:
-            callback.on_begin(run)
-            stack.callback(callback.on_end, run)
-        yield
-
-
-class EarlyStopping(Callback):
-    """Stops when the validation loss has not fallen for `patience` epochs.
-
-    Parameters
-    ----------
-    patience : int
-        Epochs to wait for a lower validation loss.
-    """
-
-    def __init__(self, patience: int = 10) -> None:
-        self.patience = patience
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Stop the run where its best epoch lies `patience` epochs back."""
-        if run.best_epoch and run.epoch - run.best_epoch >= self.patience:
-            run.stop("early stopping")
-
-
-class HistoryFile(Callback):
-    """Writes a row an epoch to a CSV file, as soon as there is one.
-
-    Parameters
-    ----------
-    path : path
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_begin(self, run: Run) -> None:
-        """Open the file."""
-        self.file = self.path.open("w", newline="", encoding="utf-8")
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Write the row, so that what ends the program does not end the file."""
-        writer = csv.DictWriter(self.file, list(record))
-        if len(run.history) == 1:
-            writer.writeheader()
-        writer.writerow(record)
-        self.file.flush()
-
-    def on_end(self, run: Run) -> None:
-        """Close the file."""
-        self.file.close()
-
 
 STREAMED = "Note      the data set does not fit on the device; batches are copied from the host as they come"
 
@@ -116,7 +44,7 @@ class EpochLines(Callback):
 
 def describe(record: Record) -> str:
     """The figures of an epoch in words."""
-    parts = [f"loss {record['train_loss']:.4f}"]
+    parts = [f"loss {record['loss']:.4f}"]
     for key in ("train_accuracy", "validation_loss", "validation_accuracy", "train_r2", "validation_r2"):
         if key in record:
             value = f"{record[key]:.2%}" if key.endswith("accuracy") else f"{record[key]:.4f}"
@@ -161,7 +89,7 @@ class ProgressBar(Callback):
         )
         self.shown, self.began = 0.0, time.perf_counter()
 
-    def on_steps(self, run: Run, done: int) -> None:
+    def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
         """Move the bar, ten times a second at most: drawing it takes longer than a small step."""
         now = time.perf_counter()
         if now - self.shown < 0.1:
@@ -173,7 +101,7 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Show the figures of the epoch."""
-        figures = f"loss {record['train_loss']:.4f}"
+        figures = f"loss {record['loss']:.4f}"
         for key, text in (("validation_accuracy", "val accuracy {:.2%}"), ("validation_r2", "val R² {:.4f}")):
             if key in record:
                 figures += "  " + text.format(record[key])
@@ -182,5 +110,6 @@ class ProgressBar(Callback):
         )
 
     def on_end(self, run: Run) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it stands, and nothing here that cannot be copied."""
         self.progress.stop()
+        del self.progress

@@ -1,0 +1,190 @@
+"""What happens beside the training: when is told by the trainer, what is told here."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpgpu.callbacks.base import Callback, checked, finalised
+from mlpgpu.callbacks.monitored import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlpgpu.trainer import Record, Run
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+    "TimeLimit",
+    "finalised",
+]
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate of each epoch.
+
+    Parameters
+    ----------
+    schedule : callable
+        ``schedule(epoch, learning_rate)`` -> the learning rate of that epoch; epochs count from 1. The schedule of the
+        settings still multiplies it with its factor.
+
+    Raises
+    ------
+    InputError
+        Where `schedule` is not callable, or returns what is no number above 0.
+    """
+
+    def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        if not callable(schedule):
+            raise InputError(f"schedule is {schedule!r}; allowed: a function of the epoch and the learning rate")
+        self.schedule = schedule
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Set the learning rate."""
+        rate = self.schedule(run.epoch, run.learning_rate)
+        run.learning_rate = checked(f"what schedule returns for epoch {run.epoch}", rate, float, "(0, inf)")
+
+
+class CSVLogger(Callback):
+    """Writes a row an epoch to a CSV file, as soon as there is one.
+
+    Parameters
+    ----------
+    path : path
+        In a folder that is there.
+    append : bool
+        Whether to go on in a file that is there, in place of a new one.
+
+    Raises
+    ------
+    InputError
+        At the end of the first epoch, where the file to go on in has other columns.
+    """
+
+    def __init__(self, path: str | Path, *, append: bool = False) -> None:
+        self.path = Path(path)
+        self.append = checked("append", append, bool)
+
+    def on_begin(self, run: Run) -> None:
+        """Open the file."""
+        self._columns: list[str] = []
+        if self.append and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), [])
+        self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Write the row, so that what ends the program does not end the file."""
+        writer = csv.DictWriter(self._file, list(record))
+        if not self._columns:
+            writer.writeheader()
+            self._columns = list(record)
+        elif self._columns != list(record):
+            raise InputError(
+                f"{self.path} has the columns {', '.join(self._columns)}, and this run {', '.join(record)}; "
+                "append to a file of the same columns, or name a new one"
+            )
+        writer.writerow(record)
+        self._file.flush()
+
+    def on_end(self, run: Run) -> None:
+        """Close the file, and leave nothing here that cannot be copied."""
+        self._file.close()
+        del self._file
+
+
+class TerminateOnNaN(Callback):
+    """Stops a run within the epoch as soon as the loss of a step is not finite.
+
+    The trainer looks at the end of each epoch by itself, and goes on from here as it does then: with the best weights,
+    or else with an error. Every few steps wait for the device here.
+    """
+
+    def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
+        """Look at the losses of the last few steps."""
+        if not all(map(math.isfinite, losses())):
+            run.stop("loss is not finite")
+
+
+class TimeLimit(Callback):
+    """Stops a run after the steps in hand once its time is up.
+
+    Parameters
+    ----------
+    seconds : float
+        From the beginning of the run; above 0.
+
+    Raises
+    ------
+    InputError
+        Where `seconds` is not a number above 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = checked("seconds", seconds, float, "(0, inf)")
+
+    def on_begin(self, run: Run) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
+        """Look at the clock."""
+        self._look(run)
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Look at the clock again: the steps may only now be through on the device, and the evaluation took time."""
+        self._look(run)
+
+    def _look(self, run: Run) -> None:
+        if time.perf_counter() - self._began >= self.seconds:
+            run.stop("time limit")
+
+
+class LambdaCallback(Callback):
+    """Does what the functions given do.
+
+    Parameters
+    ----------
+    on_begin, on_epoch_begin, on_steps, on_epoch_end, on_end : callable or None
+        Take what those of `Callback` take.
+
+    Raises
+    ------
+    InputError
+        Where one is not callable.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_begin: Callable[[Run], Any] | None = None,
+        on_epoch_begin: Callable[[Run], Any] | None = None,
+        on_steps: Callable[[Run, int, Callable[[], np.ndarray]], Any] | None = None,
+        on_epoch_end: Callable[[Run, Record], Any] | None = None,
+        on_end: Callable[[Run], Any] | None = None,
+    ) -> None:
+        given = {
+            "on_begin": on_begin,
+            "on_epoch_begin": on_epoch_begin,
+            "on_steps": on_steps,
+            "on_epoch_end": on_epoch_end,
+            "on_end": on_end,
+        }
+        for name, hook in given.items():
+            if hook is not None:
+                if not callable(hook):
+                    raise InputError(f"{name} is {hook!r}; allowed: a function that takes what Callback.{name} takes")
+                setattr(self, name, hook)

@@ -1,0 +1,233 @@
+"""Callbacks that follow one figure of the record."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpgpu.callbacks.base import Callback, checked
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    from mlpgpu.trainer import Record, Run
+
+
+class Monitored(Callback):
+    """Follows one figure of the record; a base for those that do something where it gets better, or does not.
+
+    Parameters
+    ----------
+    monitor : str or None
+        Key of the record; None where nothing is followed.
+    mode : {"auto", "min", "max"}
+        Whether less or more of it is better; ``auto``: more, where its name ends in accuracy, r2 or score.
+    min_delta : float
+        By how much it must be better to count.
+
+    Raises
+    ------
+    InputError
+        Where `mode` or `min_delta` is not allowed, and at the end of the first epoch where its record lacks `monitor`.
+    """
+
+    def __init__(self, monitor: str | None, mode: str = "auto", min_delta: float = 0.0) -> None:
+        self.monitor = monitor
+        self.mode = checked("mode", mode, str, choices=("auto", "min", "max"))
+        self.min_delta = checked("min_delta", min_delta, float, "[0, inf)")
+        more = str(monitor).endswith(("accuracy", "r2", "score"))
+        self._sign = -1 if mode == "max" or (mode == "auto" and more) else 1
+
+    def on_begin(self, run: Run) -> None:
+        """Forget the best of an earlier run."""
+        self._best = self._sign * math.inf
+
+    def _value(self, record: Record) -> float:
+        if self.monitor not in record:
+            raise InputError(
+                f"{type(self).__name__} monitors {self.monitor!r}, and this run has {', '.join(record)}; "
+                "name one of these, or give the run validation rows to be measured on"
+            )
+        return record[self.monitor]
+
+    def _beats(self, value: float, reference: float) -> bool:
+        return self._sign * value + self.min_delta < self._sign * reference
+
+    def _improves(self, value: float) -> bool:
+        """Whether `value` is better than the best so far, which it then is; what is no number never is."""
+        improves = self._beats(value, self._best)
+        if improves:
+            self._best = value
+        return improves
+
+
+class EarlyStopping(Monitored):
+    """Stops a run that no longer gets better. The trainer then brings back its best weights.
+
+    Parameters
+    ----------
+    monitor : str or None
+        See `Monitored`; None for what the run chooses its best weights by, in its own direction and to the last digit.
+        A run that chooses none, having no validation rows, is then not stopped.
+    min_delta, mode
+        See `Monitored`; they need a `monitor`.
+    patience : int
+        Epochs without a better value after which to stop; 10, as the setting has it. 0 is as 1.
+    baseline : float or None
+        What a value must also be better than to count; it needs a `monitor`.
+    start_from_epoch : int
+        Epochs at the start that count neither way.
+
+    Raises
+    ------
+    InputError
+        See `Monitored`; also for any other argument that is not allowed.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        *,
+        min_delta: float = 0.0,
+        patience: int = 10,
+        mode: str = "auto",
+        baseline: float | None = None,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = checked("patience", patience, int, "[0, inf)")
+        self.baseline = None if baseline is None else checked("baseline", baseline, float, "(-inf, inf)")
+        self.start_from_epoch = checked("start_from_epoch", start_from_epoch, int, "[0, inf)")
+        if monitor is None and (self.mode, self.min_delta, self.baseline) != ("auto", 0, None):
+            raise InputError(
+                f"mode is {mode!r}, min_delta is {min_delta} and baseline is {baseline} without a monitor to apply to; "
+                "give a monitor, such as 'validation_loss', or leave them out"
+            )
+
+    def on_begin(self, run: Run) -> None:
+        """Begin to wait."""
+        super().on_begin(run)
+        self._since = 0
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Stop the run where the last better epoch lies `patience` epochs back."""
+        if self._is_better(run, record):
+            self._since = run.epoch
+        elif run.epoch - self._since >= self.patience:
+            run.stop("early stopping")
+
+    def _is_better(self, run: Run, record: Record) -> bool:
+        value = None if self.monitor is None else self._value(record)
+        if run.epoch <= self.start_from_epoch:
+            return True
+        if value is None:
+            return run.best_epoch in {0, run.epoch}
+        return self._improves(value) and (self.baseline is None or self._beats(value, self.baseline))
+
+
+class ModelCheckpoint(Monitored):
+    """Saves the model as it is after an epoch, to be read with `Model.load`.
+
+    Parameters
+    ----------
+    path : path
+        May have fields of the record, such as ``{epoch:03d}-{loss:.4f}.safetensors``. Folders are made where there
+        are none; a file is replaced whole.
+    monitor, mode
+        See `Monitored`; of use to `save_best_only`.
+    save_best_only : bool
+        Whether to save only where `monitor` is better than at every earlier save.
+    save_every : int
+        Epochs from one save to the next.
+
+    Raises
+    ------
+    InputError
+        See `Monitored`; also for a `save_every` below 1, and at the end of the first epoch for a field that its record
+        lacks.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        monitor: str = "validation_loss",
+        mode: str = "auto",
+        save_best_only: bool = False,
+        save_every: int = 1,
+    ) -> None:
+        super().__init__(monitor, mode)
+        self.path = Path(path)
+        self.save_best_only = checked("save_best_only", save_best_only, bool)
+        self.save_every = checked("save_every", save_every, int, "[1, inf)")
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Save where it is due; a wrong name is told after the first epoch all the same."""
+        path = self._filled_in(record)
+        value = self._value(record) if self.save_best_only else None
+        if run.epoch % self.save_every == 0 and (value is None or self._improves(value)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run.model().save(path)
+
+    def _filled_in(self, record: Record) -> Path:
+        try:
+            return Path(str(self.path).format(**record))
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"the path {str(self.path)!r} cannot be filled in ({error!r}); "
+                f"allowed: the fields {', '.join(record)}, written as {{epoch:03d}} or {{loss:.4f}}"
+            ) from None
+
+
+class ReduceLROnPlateau(Monitored):
+    """Lowers the learning rate of a run that no longer gets better. Defaults are those of Keras.
+
+    Parameters
+    ----------
+    monitor, mode, min_delta
+        See `Monitored`.
+    factor : float
+        What the learning rate is multiplied with; above 0 to below 1.
+    patience : int
+        Epochs without a better value after which to lower it. 0 is as 1.
+    cooldown : int
+        Epochs after that, which do not count; Keras counts the last of them.
+    min_learning_rate : float
+        What it is not lowered beyond.
+
+    Raises
+    ------
+    InputError
+        See `Monitored`; also for any other argument that is not allowed.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        *,
+        factor: float = 0.1,
+        patience: int = 10,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_learning_rate: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.factor = checked("factor", factor, float, "(0, 1)")
+        self.patience = checked("patience", patience, int, "[0, inf)")
+        self.cooldown = checked("cooldown", cooldown, int, "[0, inf)")
+        self.min_learning_rate = checked("min_learning_rate", min_learning_rate, float, "[0, inf)")
+
+    def on_begin(self, run: Run) -> None:
+        """Begin to wait."""
+        super().on_begin(run)
+        self._since = 0
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Lower the learning rate where the last better epoch lies `patience` epochs back."""
+        if self._improves(self._value(record)):
+            # In a cooldown it lies ahead.
+            self._since = max(self._since, run.epoch)
+        elif run.epoch - self._since >= max(self.patience, 1) and run.learning_rate > self.min_learning_rate:
+            run.learning_rate = max(run.learning_rate * self.factor, self.min_learning_rate)
+            self._since = run.epoch + self.cooldown

@@ -1,0 +1,198 @@
+import contextlib
+import copy
+import io
+import pickle
+import re
+from types import SimpleNamespace
+
+import pytest
+from played import play, record_of, run_of
+
+from mlpgpu import progress
+from mlpgpu.callbacks import LambdaCallback, finalised
+from mlpgpu.progress import EpochLines, ProgressBar, describe
+
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def lines_of(records, **given):
+    lines = []
+    run = run_of()
+    list(play(run, records, EpochLines(write=lines.append, **given)))
+    return lines
+
+
+def test_a_line_tells_the_figures():
+    assert lines_of([record_of(1)]) == [
+        "epoch  1/12  loss 0.1235  train accuracy 90.00%  validation loss 0.2500  validation accuracy 97.53%  "
+        "123,457 samples/s"
+    ]
+
+
+def test_a_line_of_a_regression():
+    record = {"epoch": 1, "loss": 2.0, "train_r2": 0.5, "validation_loss": 3.0, "validation_r2": -0.25}
+    assert describe(record | {"samples_per_second": 10.4}) == (
+        "loss 2.0000  validation loss 3.0000  train R² 0.5000  validation R² -0.2500  10 samples/s"
+    )
+
+
+def test_a_line_without_validation():
+    assert describe({"loss": 1, "train_accuracy": 1.0, "samples_per_second": 1e6}) == (
+        "loss 1.0000  train accuracy 100.00%  1,000,000 samples/s"
+    )
+
+
+@pytest.mark.parametrize(("every", "told"), [(1, range(1, 13)), (5, [5, 10, 12]), (12, [12]), (100, [12])])
+def test_lines_are_as_many_as_asked_for_and_the_last(every, told):
+    lines = lines_of([record_of(epoch) for epoch in range(1, 13)], every=every)
+    assert [int(re.match(r"epoch +(\d+)/12 ", line)[1]) for line in lines] == list(told)
+
+
+def test_the_epoch_that_a_run_stops_in_has_a_line():
+    lines = []
+    stops = LambdaCallback(on_epoch_end=lambda run, record: run.stop("enough") if run.epoch == 2 else None)
+    list(play(run_of(), [record_of(epoch) for epoch in range(1, 4)], stops, EpochLines(5, lines.append)))
+    assert [line[:11] for line in lines] == ["epoch  2/12"]
+
+
+def test_a_long_run_has_some_hundred_lines():
+    lines, run = [], run_of(epochs=1000, steps=1)
+    list(play(run, [record_of(epoch) for epoch in range(1, 1001)], EpochLines(write=lines.append)))
+    assert [int(line.split("/")[0].split()[1]) for line in lines] == list(range(10, 1001, 10))
+
+
+def test_it_is_said_where_rows_do_not_fit_on_the_device():
+    lines, run = [], run_of()
+    run.streamed = True
+    list(play(run, [record_of(1)], EpochLines(write=lines.append)))
+    assert len(lines) == 2
+    assert "does not fit on the device" in lines[0]
+
+
+def test_lines_go_to_standard_output(capsys):
+    list(play(run_of(), [record_of(1)], EpochLines()))
+    assert capsys.readouterr().out.startswith("epoch  1/12  loss 0.1235  ")
+
+
+# --- bar ------------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def no_losses():
+    raise AssertionError("the losses were fetched, which waits for the device")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets; between two readings it moves on by a microsecond."""
+    clock = SimpleNamespace(now=1000.0)
+
+    def read():
+        clock.now += 1e-6
+        return clock.now
+
+    clock.perf_counter = read
+    monkeypatch.setattr(progress, "time", clock)
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    return clock
+
+
+def frames(terminal):
+    """What was drawn, line by line, without colours and moves of the cursor."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def test_a_bar_shows_epoch_loss_accuracy_and_speed(clock):
+    terminal, run = Terminal(), run_of()
+    for epoch in play(run, [record_of(1), record_of(2)], ProgressBar(terminal)):
+        last = frames(terminal)[-1]
+        assert last.startswith(f"epoch {epoch}/12 ")
+        assert f"loss {0.123456 / epoch:.4f}" in last
+        assert "val accuracy 97.53%" in last
+    run = run_of()
+    bar = ProgressBar(terminal)
+    bar.on_begin(run)
+    run.epoch = 3
+    clock.now += 0.5
+    bar.on_steps(run, 2, no_losses)
+    bar.on_end(run)
+    # Ten steps of 25 rows in half a second.
+    assert "500 samples/s" in frames(terminal)[-1]
+    assert frames(terminal)[-1].startswith("epoch 3/12 ")
+
+
+def test_a_bar_shows_the_r2_of_a_regression(clock):
+    terminal = Terminal()
+    list(play(run_of(), [{"loss": 0.5, "validation_r2": 0.25}], ProgressBar(terminal)))
+    assert "loss 0.5000  val R² 0.2500" in frames(terminal)[-1]
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_a_bar_is_one_line_of_the_terminal(clock, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    terminal, run = Terminal(), run_of(epochs=100)
+    bar = ProgressBar(terminal)
+    bar.on_begin(run)
+    run.epoch = 99
+    bar.on_epoch_end(run, record_of(99))
+    clock.now += 0.5
+    run.epoch = 100
+    bar.on_steps(run, 4, no_losses)
+    bar.on_end(run)
+    assert all(len(line) <= int(columns) for line in frames(terminal))
+    for part in ("epoch 100/100", "loss 0.0012", "val accuracy 97.53%", "20,000 samples/s"):
+        assert part in frames(terminal)[-1]
+
+
+def test_a_bar_is_not_drawn_for_every_step(clock):
+    terminal, run = Terminal(), run_of(steps=1000)
+    bar = ProgressBar(terminal)
+    bar.on_begin(run)
+    run.epoch = 1
+    drawn = []
+    for done in range(1, 1001):
+        clock.now += 0.001
+        before = len(terminal.getvalue())
+        bar.on_steps(run, done, no_losses)
+        drawn.append(len(terminal.getvalue()) > before)
+    bar.on_end(run)
+    assert 1 <= sum(drawn) <= 10
+
+
+def test_a_bar_that_ends_gives_the_cursor_back(clock):
+    terminal = Terminal()
+    with pytest.raises(OSError, match="disk full"), finalised([ProgressBar(terminal)], run_of()):
+        raise OSError("disk full")
+    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
+
+
+def test_a_bar_goes_where_standard_output_goes(clock):
+    terminal = Terminal()
+    with contextlib.redirect_stdout(terminal):
+        list(play(run_of(), [record_of(1)], ProgressBar()))
+    assert "loss 0.1235" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("make", [ProgressBar, EpochLines])
+def test_they_can_be_copied_before_a_run_and_after_it(clock, make):
+    shown = make()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        for copied in (copy.deepcopy(shown), pickle.loads(pickle.dumps(shown))):
+            list(play(run_of(), [record_of(1)], copied))
+            list(play(run_of(), [record_of(1)], copy.deepcopy(copied), pickle.loads(pickle.dumps(copied))))
+    assert said.getvalue().count("loss 0.1235") >= 6
+
+
+def test_a_bar_can_be_copied_after_an_error(clock):
+    bar = ProgressBar(Terminal())
+    with pytest.raises(OSError, match="disk full"), finalised([bar], run_of()):
+        raise OSError("disk full")
+    copy.deepcopy(bar)
