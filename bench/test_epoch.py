@@ -9,7 +9,7 @@ import math
 import pytest
 
 from mlpgpu.config import Config
-from mlpgpu.feed import Scaling
+from mlpgpu.feed import Scaled
 from mlpgpu.plan import make_plan
 from mlpgpu.training import Training
 
@@ -21,7 +21,7 @@ def test_epoch(benchmark, backend, samples, machine, batch_size):
         hidden=(128,), dropout=0, input_dropout=0, batch_size=batch_size, learning_rate=0.001, schedule="constant"
     )
     plan = make_plan(config, n_rows=len(rows), n_features=784, n_outputs=10, task="classification")
-    training = Training(backend, plan, rows, Scaling(backend, data.scaling.shift, data.scaling.factor, plan.dtype))
+    training = Training(backend, plan, rows, Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype))
     epochs = iter(range(1, 100))
     losses, counts = benchmark.pedantic(lambda: training.epoch(next(epochs)), rounds=3, warmup_rounds=1)
 

@@ -109,6 +109,8 @@ class Config:
         str,
         choices=LOSSES,
     )
+    huber_delta: float = setting(1.0, "error from which the huber loss is linear", NETWORK, float, within="(0, inf)")
+    quantile: float = setting(0.5, "level of the quantile loss", NETWORK, float, within="(0, 1)")
     label_smoothing: float = setting(
         0.0, "part of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"
     )
@@ -129,7 +131,7 @@ class Config:
     decay_epochs: float = setting(10.0, "epochs between drops of the step schedule", TRAINING, float, within="(0, inf)")
     power_t: float = setting(0.5, "exponent of the invscaling schedule", TRAINING, float, within="[0, inf)")
     momentum: float | None = setting(
-        None, "momentum of momentum and nesterov [default: 0.9]", TRAINING, float, within="[0, 1)"
+        None, "momentum of momentum and nesterov [default: 0.9]", TRAINING, float, within="[0, 1]"
     )
     beta_1: float | None = setting(None, "decay of the first moment [default: 0.9]", TRAINING, float, within="[0, 1)")
     beta_2: float | None = setting(

@@ -1,11 +1,12 @@
 """Loss, score and predictions of a network on rows, computed on the device."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mlpgpu.backends import Backend
-from mlpgpu.feed import CHUNK, Feed, Scaling
+from mlpgpu.feed import Feed, Placement, chunks
 from mlpgpu.maths import scores
 from mlpgpu.maths.network import Network, forward
 
@@ -19,18 +20,19 @@ class Evaluation:
     ----------
     backend : Backend
     network : Network
-    scaling : Scaling
+    placement : Placement
+    score_name : str
+        What the score is called.
     """
 
-    def __init__(self, backend: Backend, network: Network, scaling: Scaling) -> None:
-        self.backend, self.network, self.scaling = backend, network, scaling
-        self.score_name = {"classification": "accuracy", "regression": "r2"}[network.loss.task]
+    def __init__(self, backend: Backend, network: Network, placement: Placement, score_name: str = "score") -> None:
+        self.backend, self.network, self.placement, self.score_name = backend, network, placement, score_name
         self._sums = backend.compile(self._compute_sums)
         self._predict = backend.compile(self._compute_predictions)
 
     def _compute_sums(self, params: Array, x: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
         xp, loss = self.backend.xp, self.network.loss
-        z, _ = forward(xp, self.network, params, self.scaling(x))
+        z, _ = forward(xp, self.network, params, self.placement(x))
         rows, _ = loss.rows(xp, z, targets)
         if loss.task == "classification":
             score = scores.correct(xp, z, targets) * weights
@@ -40,7 +42,7 @@ class Evaluation:
 
     def _compute_predictions(self, params: Array, x: Array) -> Array:
         xp = self.backend.xp
-        return self.network.loss.link(xp, forward(xp, self.network, params, self.scaling(x))[0])
+        return self.network.loss.link(xp, forward(xp, self.network, params, self.placement(x))[0])
 
     def measure(self, params: Array, feed: Feed) -> dict[str, float]:
         """Weighted mean loss, and accuracy or R² (the mean over the outputs, as scikit-learn has it).
@@ -54,36 +56,35 @@ class Evaluation:
         Returns
         -------
         dict
-            ``loss``, and ``accuracy`` or ``r2``.
+            ``loss``, and the score by its name.
         """
         targets, weights = feed.rows.targets, feed.rows.weights
-        parts = [
-            self._sums(params, *feed.chunk(start, min(start + CHUNK, len(targets))))
-            for start in range(0, len(targets), CHUNK)
-        ]
+        parts = [self._sums(params, *feed.chunk(start, stop)) for start, stop in chunks(*feed.rows.x.shape)]
         loss, weight, score = (
             sum(self.backend.to_host(part).astype(np.float64) for part in column) for column in zip(*parts, strict=True)
         )
-        if self.score_name == "accuracy":
-            return {"loss": float(loss / weight), "accuracy": float(score / weight)}
+        if self.network.loss.task == "classification":
+            return {"loss": float(loss / weight), self.score_name: float(score / weight)}
         each = np.ones(len(targets)) if weights is None else weights
         spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
-        return {"loss": float(loss / weight), "r2": float(r2.mean())}
+        return {"loss": float(loss / weight), self.score_name: float(r2.mean())}
 
-    def predict(self, params: Array, x: np.ndarray) -> np.ndarray:
-        """Probabilities or expected targets, shape (n_rows, n_outputs), on the host.
+    def predict(self, params: Array, x: Array) -> Array:
+        """Probabilities or expected targets, shape (n_rows, n_outputs), on the device.
 
         Parameters
         ----------
         params : array of shape (n_parameters,)
             On the device.
         x : array of shape (n_rows, n_features)
-            Unscaled, on the host.
+            As the placement takes it.
         """
-        parts = [
-            self.backend.to_host(self._predict(params, self.scaling.place(x[start : start + CHUNK])))
-            for start in range(0, len(x), CHUNK)
-        ]
-        return np.concatenate(parts)
+        return in_chunks(self.backend, lambda rows: self._predict(params, rows), self.placement, x)
+
+
+def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: Placement, x: Array) -> Array:
+    """``function(x)`` of placed rows, a chunk of them at a time, on the device."""
+    parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(*x.shape)]
+    return parts[0] if len(parts) == 1 else backend.xp.concat(parts)

@@ -1,5 +1,6 @@
 """How rows reach the device: all at once, or batch by batch where they do not fit."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,31 +11,43 @@ from mlpgpu.maths.scaling import scale
 from mlpgpu.maths.step import Batch
 
 Array = Any
-# Rows that are evaluated at once: enough to fill a device, few enough not to matter in memory.
-CHUNK = 4096
+# Rows that are evaluated at once: enough to fill a device, few enough not to matter in memory. A chunk of wide rows
+# has fewer, for what is sparse on the host is dense on the device.
+CHUNK, CHUNK_ELEMENTS = 4096, 2**24
 SMALL_INTEGERS = (np.uint8, np.int8, np.int16)
+
+
+def chunks(n_rows: int, n_features: int) -> Iterator[tuple[int, int]]:
+    """First row and one past the last of each chunk of rows that are evaluated at once."""
+    size = max(1, min(CHUNK, CHUNK_ELEMENTS // max(n_features, 1)))
+    return ((start, min(start + size, n_rows)) for start in range(0, n_rows, size))
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether `x` is a matrix or array of ``scipy.sparse``."""
+    return hasattr(x, "toarray")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows on the host.
+    """Rows, and what is known of them.
 
     Attributes
     ----------
     x : array of shape (n_rows, n_features)
-        Unscaled, of its own type.
+        Unscaled, of its own type; on the host, there also sparse by rows, or on the device.
     targets : array
         int64 of shape (n_rows,) for labels, or floats of shape (n_rows, n_outputs).
     weights : float array of shape (n_rows,) or None
         None for a weight of 1 each.
     """
 
-    x: np.ndarray
+    x: Any
     targets: np.ndarray
     weights: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.x)
+        return int(self.x.shape[0])
 
     @property
     def nbytes(self) -> int:
@@ -42,7 +55,47 @@ class Rows:
         return sum(a.nbytes for a in (self.x, self.targets, self.weights) if a is not None)
 
 
-class Scaling:
+class Placement(Protocol):
+    """What becomes of the inputs on their way to the network.
+
+    Attributes
+    ----------
+    dtype : str
+        Floating-point type of the network.
+    """
+
+    dtype: str
+
+    def place(self, x: Any) -> Array:
+        """`x` of `Rows` on the device, as `__call__` takes it."""
+
+    def __call__(self, x: Array) -> Array:
+        """`x` of the device, as the network takes it; pure."""
+
+
+class Unscaled:
+    """The inputs as they are.
+
+    Parameters
+    ----------
+    backend : Backend
+    dtype : str
+        Floating-point type of the network.
+    """
+
+    def __init__(self, backend: Backend, dtype: str) -> None:
+        self.backend, self.dtype = backend, dtype
+
+    def place(self, x: Any) -> Array:
+        """See `Placement.place`."""
+        return self.backend.asarray(x.toarray() if is_sparse(x) else x, self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        """See `Placement.__call__`."""
+        return x
+
+
+class Scaled:
     """Scaling of the inputs: small integers on the device, step by step; all else on the host, once.
 
     So images stay bytes, while the numbers of a table are centred in float64, before they lose what a
@@ -63,7 +116,7 @@ class Scaling:
         self._device = backend.asarray(shift, dtype), backend.asarray(factor, dtype)
 
     def place(self, x: np.ndarray) -> Array:
-        """`x` of the host on the device, as `__call__` takes it."""
+        """See `Placement.place`."""
         if x.dtype in SMALL_INTEGERS:
             return self.backend.asarray(x)
         scaled = np.empty(x.shape, self.dtype)
@@ -72,7 +125,7 @@ class Scaling:
         return self.backend.asarray(scaled)
 
     def __call__(self, x: Array) -> Array:
-        """`x` of the device, scaled; pure."""
+        """See `Placement.__call__`."""
         xp = self.backend.xp
         return scale(xp, x, *self._device) if xp.isdtype(x.dtype, "integral") else x
 
@@ -95,10 +148,10 @@ class Feed(Protocol):
         """What picks the batches of an epoch: ``picker(start, stop)`` -> the items of those steps."""
 
     def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
-        """The rows of one step, as `Scaling` takes them; pure, for it is compiled with the step."""
+        """The rows of one step, as `Placement` takes them; pure, for it is compiled with the step."""
 
     def chunk(self, start: int, stop: int) -> Batch:
-        """Consecutive rows, as `Scaling` takes them."""
+        """Consecutive rows, as `Placement` takes them."""
 
 
 class Resident:
@@ -108,15 +161,15 @@ class Resident:
     ----------
     backend : Backend
     rows : Rows
-    scaling : Scaling
+    placement : Placement
         Its type is that of weights and float targets too.
     """
 
-    def __init__(self, backend: Backend, rows: Rows, scaling: Scaling) -> None:
-        self.backend, self.dtype, self.rows = backend, scaling.dtype, rows
+    def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
+        self.backend, self.dtype, self.rows = backend, placement.dtype, rows
         weights = np.ones(len(rows)) if rows.weights is None else rows.weights
         self.data = (
-            scaling.place(rows.x),
+            placement.place(rows.x),
             _targets(backend, rows.targets, self.dtype),
             backend.asarray(weights, self.dtype),
         )
@@ -140,8 +193,8 @@ class Resident:
 class Streamed:
     """Rows stay on the host; those of a step are copied as it comes."""
 
-    def __init__(self, backend: Backend, rows: Rows, scaling: Scaling) -> None:
-        self.backend, self.scaling, self.dtype, self.rows = backend, scaling, scaling.dtype, rows
+    def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
+        self.backend, self.placement, self.dtype, self.rows = backend, placement, placement.dtype, rows
         self.weights = np.ones(len(rows)) if rows.weights is None else rows.weights
         self.data: tuple[Array, ...] = ()
 
@@ -158,21 +211,27 @@ class Streamed:
         return Batch(*self._copy(slice(start, stop), np.float64(1)))
 
     def _copy(self, rows: Any, present: Any) -> tuple[Array, ...]:
+        x = self.rows.x
+        # Sparse rows have two axes, and those of several steps three.
+        flat = is_sparse(x) and not isinstance(rows, slice)
         return (
-            self.scaling.place(self.rows.x[rows]),
+            self.placement.place(x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if flat else x[rows]),
             _targets(self.backend, self.rows.targets[rows], self.dtype),
             self.backend.asarray(self.weights[rows] * present, self.dtype),
         )
 
 
-def open_feed(backend: Backend, rows: Rows, scaling: Scaling) -> Feed:
+def open_feed(backend: Backend, rows: Rows, placement: Placement) -> Feed:
     """`Resident` where the rows fit into three quarters of the free memory of the device, else `Streamed`.
 
-    The rest is for the parameters and for what a step makes.
+    The rest is for the parameters and for what a step makes. What is on the device stays there, and sparse rows
+    become dense a batch at a time.
     """
+    if is_sparse(rows.x):
+        return Streamed(backend, rows, placement)
     free = backend.free_memory()
-    fits = free is None or rows.nbytes <= 0.75 * free
-    return Resident(backend, rows, scaling) if fits else Streamed(backend, rows, scaling)
+    fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= 0.75 * free
+    return Resident(backend, rows, placement) if fits else Streamed(backend, rows, placement)
 
 
 def _targets(backend: Backend, targets: np.ndarray, dtype: str) -> Array:

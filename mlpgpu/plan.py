@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu import initial
+from mlpgpu.data import batches
 from mlpgpu.errors import InputError
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -34,21 +36,26 @@ class Plan:
         Name for each hidden layer.
     loss : str
         Name of the loss.
+    score_name : str
+        What a score of the network is called in a record: ``accuracy``, ``r2``, or another word.
     network : Network
     recipe : Recipe
-    params : float64 array of shape (n_parameters,)
-        Initial parameters.
+    params : array of shape (n_parameters,)
+        Initial parameters, on the host in float64 or on the device.
     learning_rate : float
     dropout : tuple of float
         Rate for the inputs of each layer.
     epochs, batch_size, steps_per_epoch : int
-    shuffle : bool
+    order : callable
+        ``order(epoch)`` -> the order of the training rows, an int array of shape (n_rows,).
     seed : int
+        Of dropout.
     dtype : str
     """
 
     activations: tuple[str, ...]
     loss: str
+    score_name: str
     network: Network
     recipe: Recipe
     params: np.ndarray
@@ -57,7 +64,7 @@ class Plan:
     epochs: int
     batch_size: int
     steps_per_epoch: int
-    shuffle: bool
+    order: Callable[[int], np.ndarray]
     seed: int
     dtype: str
 
@@ -89,12 +96,10 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
             raise InputError(f"loss 'logistic' is for two classes, and there are {n_outputs}; choose cross_entropy")
         n_outputs = 1
     known_loss = LOSSES[loss]
-    if config.label_smoothing:
-        if task == "regression":
-            raise InputError(
-                "label_smoothing is for classification, and the target makes this regression; leave it out"
-            )
-        known_loss = known_loss._replace(rows=partial(known_loss.rows, smoothing=config.label_smoothing))
+    if config.label_smoothing and task == "regression":
+        raise InputError("label_smoothing is for classification, and the target makes this regression; leave it out")
+    own = {name: value for name in known_loss.settings if (value := getattr(config, name)) is not None}
+    known_loss = known_loss.having(**own)
 
     sizes = (n_features, *config.hidden, n_outputs)
     activations = (
@@ -106,9 +111,28 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     batch_size = n_rows if config.batch_size == "full" else min(int(config.batch_size), n_rows)
     steps_per_epoch = -(-n_rows // batch_size)
     epochs = config.epochs or max(EPOCHS, -(-STEPS // steps_per_epoch))
+    return Plan(
+        activations=activations,
+        loss=loss,
+        score_name="r2" if task == "regression" else "accuracy",
+        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss),
+        recipe=make_recipe(config, epochs=epochs, steps_per_epoch=steps_per_epoch),
+        params=initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init),
+        learning_rate=config.learning_rate or OPTIMIZERS[config.optimizer].learning_rate,
+        dropout=(config.input_dropout, *[config.dropout] * len(config.hidden)),
+        epochs=epochs,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        order=partial(_order, n_rows, config.shuffle, config.seed),
+        seed=config.seed,
+        dtype=config.dtype,
+    )
+
+
+def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
+    """How `config` updates the parameters, in a run of this length."""
     optimizer = OPTIMIZERS[config.optimizer]
-    own = {name: getattr(config, name) for name in optimizer.settings if getattr(config, name) is not None}
-    recipe = Recipe(
+    return Recipe(
         optimizer=optimizer,
         schedule=with_warmup(
             SCHEDULES[config.schedule],
@@ -116,26 +140,15 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
             warmup=config.warmup * steps_per_epoch,
             **_schedule_settings(config, steps_per_epoch),
         ),
-        settings=own,
+        settings={name: value for name in optimizer.settings if (value := getattr(config, name)) is not None},
         weight_decay=optimizer.weight_decay if config.weight_decay is None else config.weight_decay,
         l2=config.l2,
         clip_norm=config.clip_norm,
     )
-    return Plan(
-        activations=activations,
-        loss=loss,
-        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss),
-        recipe=recipe,
-        params=initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init),
-        learning_rate=config.learning_rate or optimizer.learning_rate,
-        dropout=(config.input_dropout, *[config.dropout] * len(config.hidden)),
-        epochs=epochs,
-        batch_size=batch_size,
-        steps_per_epoch=steps_per_epoch,
-        shuffle=config.shuffle,
-        seed=config.seed,
-        dtype=config.dtype,
-    )
+
+
+def _order(n_rows: int, shuffle: bool, seed: int, epoch: int) -> np.ndarray:
+    return batches.order(n_rows, shuffle=shuffle, seed=seed, epoch=epoch)
 
 
 def _default_loss(task: str, n_outputs: int) -> str:

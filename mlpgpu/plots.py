@@ -48,8 +48,9 @@ def curves(history: History, path: PathLike, *, title: str) -> None:
     Parameters
     ----------
     history : sequence of mapping
-        A record for each epoch: ``epoch``, ``train_loss``, and where known ``validation_loss``, and
-        ``train_accuracy`` and ``validation_accuracy`` (fractions) or ``train_r2`` and ``validation_r2``.
+        A record for each epoch: ``epoch``, ``loss``, and where known ``validation_loss``, and
+        ``train_accuracy`` and ``validation_accuracy`` (fractions), ``train_r2`` and ``validation_r2``, or
+        ``validation_score``: the ``history_`` of an estimator, too.
     path : path-like
         The PNG file to write.
     title : str
@@ -94,7 +95,8 @@ def curves_figure(history: History, title: str) -> "Figure":
     """Build the figure of `curves`: axes for the loss and, where there is one, for the score."""
     figure = _figure((8, 5), title)
     axes = figure.add_subplot()
-    losses, accuracies, r2s = _series(history, "loss"), _series(history, "accuracy", 100), _series(history, "r2")
+    losses, accuracies = _series(history, "loss"), _series(history, "accuracy", 100)
+    r2s, scores = _series(history, "r2"), _series(history, "score")
     labels = _draw(axes, losses, LOSS, "loss", _loss_words)
     _scale_loss(axes, _finite(losses))
     if accuracies:
@@ -108,6 +110,9 @@ def curves_figure(history: History, title: str) -> "Figure":
         floor = -1 if any(value > -1 for value in values) else -math.inf
         _scale_score(right, [max(value, floor) for value in values], floor=floor, top=1, least=0.05)
         right.set_ylabel("R²" if min(values, default=0) >= floor else "R² (below -1 not drawn)")
+    elif scores:
+        labels += _draw(right := axes.twinx(), scores, SCORE, "score", lambda score: f"{score:.3f}")
+        _scale_score(right, _finite(scores), floor=-math.inf, top=math.inf, least=0.01)
     epochs = [record["epoch"] for record in history] or [1]
     first, last = min(epochs), max(epochs)
     span = max(last - first, 1)
@@ -127,7 +132,9 @@ def _series(history: History, quantity: str, scale: float = 1) -> Series:
     found: Series = {}
     for part in STYLES:
         for record in history:
-            if (value := record.get(f"{part}_{quantity}")) is not None:
+            # The loss of the training rows is plainly the loss.
+            key = "loss" if (part, quantity) == ("train", "loss") else f"{part}_{quantity}"
+            if (value := record.get(key)) is not None:
                 found.setdefault(part, {})[record["epoch"]] = value * scale if math.isfinite(value) else math.nan
     return found
 

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends import Backend
-from mlpgpu.data.batches import order
+from mlpgpu.data.batches import batches
 from mlpgpu.dropout import Dropout
-from mlpgpu.feed import Rows, Scaling, open_feed
+from mlpgpu.feed import CHUNK_ELEMENTS, Placement, Rows, Streamed, open_feed
 from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.plan import Plan
 
 Array = Any
+# Told how many steps of the epoch are done, and where to fetch the losses of the last of them; True ends the epoch.
+AfterSteps = Callable[[int, Callable[[], np.ndarray]], bool]
 
 
 class Training:
@@ -24,7 +26,9 @@ class Training:
     plan : Plan
     rows : Rows
         To train on.
-    scaling : Scaling
+    placement : Placement
+    state : State or None
+        To go on from, on the device; None for the start that the plan gives.
 
     Attributes
     ----------
@@ -34,34 +38,36 @@ class Training:
         Of the training rows.
     """
 
-    def __init__(self, backend: Backend, plan: Plan, rows: Rows, scaling: Scaling) -> None:
+    def __init__(
+        self, backend: Backend, plan: Plan, rows: Rows, placement: Placement, state: State | None = None
+    ) -> None:
         self.backend, self.plan = backend, plan
-        self.feed = feed = open_feed(backend, rows, scaling)
+        self.feed = feed = open_feed(backend, rows, placement)
         xp, network = backend.xp, plan.network
-        params = backend.asarray(plan.params, plan.dtype)
-        self.state = State(
-            params,
-            plan.recipe.optimizer.init(xp, params),
-            backend.asarray(np.zeros((), np.int32)),
-            backend.asarray(np.asarray(plan.learning_rate), plan.dtype),
-        )
-        dropout = Dropout(backend, params.dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
+        if state is None:
+            params = backend.asarray(plan.params, plan.dtype)
+            slots = plan.recipe.optimizer.init(xp, params)
+            state = State(params, slots, backend.asarray(np.zeros((), np.int32)), self._rate(plan.learning_rate))
+        self.state, self._last_rate = state, state.learning_rate
+        dropout = Dropout(backend, state.params.dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
 
         def step(state: State, data: tuple[Array, ...], item: tuple[Array, ...]) -> tuple[State, Array]:
             x, targets, weights = feed.batch(data, item)
-            return train_step(xp, network, plan.recipe, state, Batch(scaling(x), targets, weights), dropout(state.step))
+            batch = Batch(placement(x), targets, weights)
+            return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
 
         self._loop = backend.compile_loop(step)
 
-    def epoch(self, number: int, stop: Callable[[int], bool] = lambda done: False) -> tuple[np.ndarray, np.ndarray]:
+    def epoch(self, number: int, after_steps: AfterSteps = lambda done, losses: False) -> tuple[np.ndarray, np.ndarray]:
         """Step through all rows once.
 
         Parameters
         ----------
         number : int
             Of the epoch, from 1; it makes the order of the rows.
-        stop : callable
-            Called with the number of steps done, every few steps; ends the epoch where it returns True.
+        after_steps : callable
+            ``after_steps(done, losses)``, called every few steps with the number of steps done and a function
+            that fetches the losses of the last few; ends the epoch where it returns True.
 
         Returns
         -------
@@ -70,20 +76,42 @@ class Training:
         counts : int array of shape (n_steps,)
             Rows of each of them.
         """
-        plan, per_call = self.plan, self.backend.steps_per_call
-        n_rows = len(self.feed.rows)
-        rows, present = order(n_rows, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=number)
+        plan, to_host = self.plan, self.backend.to_host
+        rows, present = batches(plan.order(number), plan.batch_size)
         pick, losses, done = self.feed.items(rows, present), [], 0
+        per_call = self.backend.steps_per_call
+        if isinstance(self.feed, Streamed):
+            # The rows of all steps of a call are on the device at once, and dense.
+            per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))
         while done < len(rows):
             end = min(done + per_call, len(rows))
+            # A callback may change it after these steps.
+            self._last_rate = self.state.learning_rate
             self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))
             losses.append(loss)
             done = end
-            if stop(done):
+            if after_steps(done, lambda: to_host(losses[-1])):
                 break
-        return self.backend.to_host(self.backend.xp.concat(losses)), present[:done].sum(axis=1)
+        return to_host(self.backend.xp.concat(losses)), present[:done].sum(axis=1)
+
+    @property
+    def base_rate(self) -> float:
+        """The learning rate that the schedule multiplies with its factor."""
+        return float(self.backend.to_host(self.state.learning_rate))
+
+    @base_rate.setter
+    def base_rate(self, rate: float) -> None:
+        self.state = self.state._replace(learning_rate=self._rate(rate))
 
     def learning_rate(self) -> float:
         """That of the last step."""
         done = np.asarray(self.backend.to_host(self.state.step) - 1, np.float64)
-        return float(self.backend.to_host(self.state.learning_rate) * self.plan.recipe.schedule(np, done))
+        return float(self.backend.to_host(self._last_rate) * self.plan.recipe.schedule(np, done))
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        xp = self.backend.xp
+        return bool(self.backend.to_host(xp.all(xp.isfinite(self.state.params))))
+
+    def _rate(self, rate: float) -> Array:
+        return self.backend.asarray(np.asarray(rate, np.float64), self.plan.dtype)

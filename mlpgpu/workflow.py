@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from mlpgpu.data import load
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Rows, Scaling, open_feed
+from mlpgpu.feed import Placement, Rows, Scaled, open_feed
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan
 from mlpgpu.trainer import Run, fit
+
+# Training rows that the training score is taken of; all, where there are fewer.
+SCORED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -116,20 +120,55 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
     if isinstance(prepared, Config):
         prepared = prepare(prepared)
     config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
-    stopping = [EarlyStopping(config.patience)] if config.early_stopping else []
-    validation = None
+    stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []
+    train = Rows(data.x_train, data.y_train)
+    watched = {"train": _thinned(train)}
     if data.x_validation is not None and data.y_validation is not None:
-        validation = Rows(data.x_validation, data.y_validation)
-    params, run = fit(
-        backend,
-        plan,
-        Rows(data.x_train, data.y_train),
-        validation,
-        data.scaling.shift,
-        data.scaling.factor,
-        [*stopping, *callbacks],
-    )
-    model = Model(
+        watched["validation"] = Rows(data.x_validation, data.y_validation)
+    placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
+    as_model = partial(_model, prepared)
+    state, run = fit(backend, plan, train, watched, placement, [*stopping, *callbacks], as_model=as_model)
+    # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
+    run.training = run.fetch = run.as_model = None
+    params = backend.to_host(state.params)
+    tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
+    metrics = {
+        "dataset": data.name,
+        "task": data.task,
+        "backend": backend.name,
+        "device": backend.device,
+        "dtype": plan.dtype,
+        "seed": plan.seed,
+        "n_train": len(data.x_train),
+        "n_validation": len(watched["validation"]) if "validation" in watched else 0,
+        "n_test": len(data.x_test),
+        "n_features": data.n_features,
+        "n_parameters": len(params),
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch or None,
+        "weights_of_epoch": run.best_epoch if run.restored else len(run.history),
+        "stopped": run.stopped or None,
+        "epoch_seconds": [record["seconds"] for record in run.history],
+        "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)
+        / sum(record["seconds"] for record in run.history),
+        "train_loss": run.history[-1]["loss"],
+        **{key: value for key, value in run.history[-1].items() if key.startswith(("train_", "validation_"))},
+        **tested,
+    }
+    return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)
+
+
+def _thinned(rows: Rows) -> Rows:
+    """Every n-th row, so that a sorted set is scored on all its classes; the same rows, where they are few."""
+    if len(rows) <= SCORED_ROWS:
+        return rows
+    every = slice(None, None, -(-len(rows) // SCORED_ROWS))
+    return Rows(rows.x[every], rows.targets[every])
+
+
+def _model(prepared: Prepared, params: np.ndarray) -> Model:
+    config, data, plan = prepared.config, prepared.data, prepared.plan
+    return Model(
         params=params,
         shift=data.scaling.shift,
         factor=data.scaling.factor,
@@ -143,43 +182,17 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
         columns=data.columns,
         config=config.to_dict(),
     )
-    tested, predictions, confusion = _test(backend, plan, params, data)
-    metrics = {
-        "dataset": data.name,
-        "task": data.task,
-        "backend": backend.name,
-        "device": backend.device,
-        "dtype": plan.dtype,
-        "seed": plan.seed,
-        "n_train": len(data.x_train),
-        "n_validation": 0 if validation is None else len(validation),
-        "n_test": len(data.x_test),
-        "n_features": data.n_features,
-        "n_parameters": len(params),
-        "epochs": len(run.history),
-        "best_epoch": run.best_epoch or None,
-        "weights_of_epoch": run.best_epoch if run.restored else len(run.history),
-        "stopped": run.stopped or None,
-        "epoch_seconds": [record["seconds"] for record in run.history],
-        "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)
-        / sum(record["seconds"] for record in run.history),
-        **{key: value for key, value in run.history[-1].items() if key.startswith(("train_", "validation_"))},
-        **tested,
-    }
-    return Outcome(model, run, metrics, data.y_test, predictions, confusion)
 
 
 def _test(
-    backend: Backend, plan: Plan, params: np.ndarray, data: DataSet
+    backend: Backend, plan: Plan, params: Any, data: DataSet, placement: Placement
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
     from sklearn import metrics
 
-    scaling = Scaling(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
-    evaluation = Evaluation(backend, plan.network, scaling)
-    on_device = backend.asarray(params)
-    feed = open_feed(backend, Rows(data.x_test, data.y_test), scaling)
-    measured = {f"test_{key}": value for key, value in evaluation.measure(on_device, feed).items()}
-    outputs = evaluation.predict(on_device, data.x_test)
+    evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
+    feed = open_feed(backend, Rows(data.x_test, data.y_test), placement)
+    measured = {f"test_{key}": value for key, value in evaluation.measure(params, feed).items()}
+    outputs = backend.to_host(evaluation.predict(params, data.x_test))
     if data.task == "regression":
         measured["test_rmse"] = float(metrics.root_mean_squared_error(data.y_test, outputs))
         return measured, outputs, None

@@ -5,54 +5,66 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlpgpu.data.batches import order
+from mlpgpu.data.batches import batches, order
 
 SHAPES = [(1, 1), (7, 7), (7, 3), (8, 4), (8, 1), (9, 4), (100, 33)]
 
 
-@pytest.mark.parametrize(("n_rows", "batch_size"), SHAPES)
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_each_row_is_present_once_and_padding_is_last(n_rows, batch_size, shuffle):
-    rows, present = order(n_rows, batch_size, shuffle=shuffle, seed=3, epoch=2)
-    assert rows.shape == present.shape == (math.ceil(n_rows / batch_size), batch_size)
+@pytest.mark.parametrize("n_rows", [1, 2, 100])
+def test_an_order_has_each_row_once(n_rows, shuffle):
+    rows = order(n_rows, shuffle=shuffle, seed=3, epoch=2)
+    assert rows.shape == (n_rows,)
     assert rows.dtype == np.int64
-    assert present.dtype == np.bool_
-    assert sorted(rows[present]) == list(range(n_rows))
-    assert list(present.ravel()) == [True] * n_rows + [False] * (present.size - n_rows)
-    # Padding is a row that exists, which a device can take without looking.
-    assert set(rows[~present]) <= {0}
-    assert present.any(axis=1).all()
+    assert sorted(rows) == list(range(n_rows))
 
 
-@pytest.mark.parametrize(("n_rows", "batch_size"), SHAPES)
-def test_unshuffled_is_in_order(n_rows, batch_size):
+def test_unshuffled_is_in_order():
     for seed, epoch in itertools.product(range(2), range(3)):
-        rows, present = order(n_rows, batch_size, shuffle=False, seed=seed, epoch=epoch)
-        assert list(rows[present]) == list(range(n_rows))
+        assert list(order(50, shuffle=False, seed=seed, epoch=epoch)) == list(range(50))
 
 
 def test_the_order_is_that_of_seed_and_epoch_alone():
-    def of(batch_size=8, seed=0, epoch=0):
-        rows, present = order(50, batch_size, seed=seed, epoch=epoch)
-        return tuple(rows[present])
+    def of(seed=0, epoch=0):
+        return tuple(order(50, seed=seed, epoch=epoch))
 
     np.random.seed(1)  # noqa: NPY002
     first = of(seed=4, epoch=7)
     np.random.seed(2)  # noqa: NPY002
     of(epoch=8)
     assert of(seed=4, epoch=7) == first
-    # The rows of an epoch do not depend on where its batches are cut.
-    assert of(batch_size=13, seed=4, epoch=7) == first
     orders = {of(seed=seed, epoch=epoch) for seed, epoch in itertools.product(range(10), range(10))}
     assert len(orders) == 100
 
 
 def test_the_largest_seed():
-    assert sorted(order(5, 5, seed=4294967295, epoch=10**6)[0].ravel()) == list(range(5))
+    assert sorted(order(5, seed=4294967295, epoch=10**6)) == list(range(5))
 
 
 def test_every_permutation_is_as_likely():
     counts = dict.fromkeys(itertools.permutations(range(4)), 0)
     for epoch in range(2400):
-        counts[tuple(order(4, 4, seed=0, epoch=epoch)[0].ravel())] += 1
+        counts[tuple(order(4, seed=0, epoch=epoch))] += 1
     assert stats.chisquare(list(counts.values())).pvalue > 0.01
+
+
+@pytest.mark.parametrize(("n_rows", "batch_size"), SHAPES)
+def test_batches_are_the_order_cut_up_and_padding_is_last(rng, n_rows, batch_size):
+    given = rng.permutation(n_rows)
+    rows, present = batches(given, batch_size)
+    assert rows.shape == present.shape == (math.ceil(n_rows / batch_size), batch_size)
+    assert rows.dtype == np.int64
+    assert present.dtype == np.bool_
+    for i in range(len(rows)):
+        assert list(rows[i][present[i]]) == list(given[i * batch_size : (i + 1) * batch_size])
+    assert list(present.ravel()) == [True] * n_rows + [False] * (present.size - n_rows)
+    # Padding is a row that exists, which a device can take without looking.
+    assert set(rows[~present]) <= {0}
+    assert present.any(axis=1).all()
+
+
+def test_an_order_may_leave_rows_out_and_repeat_others():
+    rows, present = batches(np.array([5, 5, 9, 5, 2], np.int32), 2)
+    assert rows.tolist() == [[5, 5], [9, 5], [2, 0]]
+    assert present.tolist() == [[True, True], [True, True], [True, False]]
+    assert rows.dtype == np.int64

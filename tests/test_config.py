@@ -134,6 +134,9 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"dropout": "x"}, "dropout is 'x'; allowed: a number from 0 to below 1"),
         ({"decay_rate": 0}, "decay_rate is 0; allowed: a number above 0 to 1"),
         ({"learning_rate": 0}, "learning_rate is 0; allowed: a number above 0"),
+        ({"huber_delta": 0}, "huber_delta is 0; allowed: a number above 0"),
+        ({"quantile": 1}, "quantile is 1; allowed: a number above 0 to below 1"),
+        ({"optimizer": "momentum", "momentum": 1.1}, "momentum is 1.1; allowed: a number from 0 to 1"),
         ({"l2": -1}, "l2 is -1; allowed: a number from 0 up"),
         ({"seed": -1}, "seed is -1; allowed: a whole number from 0 to 4294967295"),
         ({"batch_size": 0}, "batch_size is 0; allowed: a whole number from 1 up or full"),
@@ -199,8 +202,8 @@ def test_devices():
         ({"hidden": (8, 4), "activation": ("relu", "step")}, "'step' has a derivative of zero everywhere"),
         ({"optimizer": "sgd", "momentum": 0.9}, "momentum is not a setting of the optimizer 'sgd'"),
         ({"optimizer": "adam", "momentum": 0.9}, "leave it out, or choose momentum, nesterov"),
-        ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, lion"),
-        ({"optimizer": "lion", "epsilon": 1e-8}, "leave it out, or choose rmsprop, adagrad, adam, adamw"),
+        ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),
+        ({"optimizer": "lion", "epsilon": 1e-8}, "leave it out, or choose rmsprop, adagrad, adam, adamw, adam_hat"),
         ({"early_stopping": True, "validation_fraction": 0}, "set validation_fraction above 0"),
     ],
 )
@@ -212,6 +215,8 @@ def test_settings_that_belong_together():
     assert Config(hidden=(8, 4), activation=("relu", "tanh")).activation == ("relu", "tanh")
     assert Config(hidden=(), activation=()).activation == ()
     assert Config(optimizer="nesterov", momentum=0.5).momentum == 0.5
+    assert Config(optimizer="momentum", momentum=1).momentum == 1
+    assert Config(optimizer="adam_hat", beta_1=0.5, epsilon=1e-7).epsilon == 1e-7
     assert Config(optimizer="adamw", beta_1=0, beta_2=0.9, epsilon=1e-6).beta_1 == 0
     assert Config(early_stopping=True, validation_fraction=0.2).early_stopping
 

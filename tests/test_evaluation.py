@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import scipy.sparse
 from scipy import special
 from sklearn import metrics
 
-from mlpgpu import evaluation
-from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Resident, Rows, Scaling, Streamed
+from mlpgpu import feed as feeds
+from mlpgpu.evaluation import Evaluation, in_chunks
+from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
@@ -16,12 +17,13 @@ SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.7, 0.3, 1.4])
 
 def opened(backend, loss, n_outputs):
     network = Network((3, 5, n_outputs), (ACTIVATIONS["tanh"],), LOSSES[loss])
-    return Evaluation(backend, network, Scaling(backend, SHIFT, FACTOR, "float64"))
+    score = "accuracy" if LOSSES[loss].task == "classification" else "r2"
+    return Evaluation(backend, network, Scaled(backend, SHIFT, FACTOR, "float64"), score)
 
 
 def measured(backend, loss, n_outputs, params, rows, feed=Resident):
     evaluation = opened(backend, loss, n_outputs)
-    return evaluation.measure(backend.asarray(params), feed(backend, rows, evaluation.scaling))
+    return evaluation.measure(backend.asarray(params), feed(backend, rows, evaluation.placement))
 
 
 def logits(params, x, n_outputs):
@@ -36,7 +38,7 @@ def problem(rng, n_outputs, n=23):
 
 @pytest.fixture(params=[7, 23, 4096])
 def chunk(request, monkeypatch):
-    monkeypatch.setattr(evaluation, "CHUNK", request.param)
+    monkeypatch.setattr(feeds, "CHUNK", request.param)
 
 
 @pytest.mark.usefixtures("chunk")
@@ -112,13 +114,13 @@ def test_a_target_that_is_constant(backend, rng, bias):
 
 def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
     """In single precision the sums of the chunks are added up in double precision."""
-    monkeypatch.setattr(evaluation, "CHUNK", 10)
+    monkeypatch.setattr(feeds, "CHUNK", 10)
     rng = np.random.default_rng(0)
     x, targets = np.zeros((20_000, 3)), rng.normal(size=(20_000, 1)) + 1000
     network = Network((3, 5, 1), (ACTIVATIONS["tanh"],), LOSSES["squared_error"])
-    scores = Evaluation(real_backend, network, Scaling(real_backend, SHIFT, FACTOR, "float32"))
+    scores = Evaluation(real_backend, network, Scaled(real_backend, SHIFT, FACTOR, "float32"), "r2")
     params = real_backend.asarray(np.zeros(count((3, 5, 1))), "float32")
-    ours = scores.measure(params, Resident(real_backend, Rows(x, targets), scores.scaling))
+    ours = scores.measure(params, Resident(real_backend, Rows(x, targets), scores.placement))
     assert ours["loss"] == pytest.approx(np.mean(targets**2) / 2, rel=3e-7)
 
 
@@ -135,13 +137,112 @@ def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
 def test_predictions(backend, rng, chunk, loss, n_outputs, link):
     params, x = problem(rng, n_outputs)
     params = params / 2
-    ours = opened(backend, loss, n_outputs).predict(backend.asarray(params), x)
-    assert type(ours) is np.ndarray
-    np.testing.assert_allclose(ours, link(logits(params, x, n_outputs)), rtol=1e-12, atol=1e-14)
+    on_device = backend.asarray(params)
+    ours = opened(backend, loss, n_outputs).predict(on_device, x)
+    assert type(ours) is type(on_device)
+    np.testing.assert_allclose(backend.to_host(ours), link(logits(params, x, n_outputs)), rtol=1e-12, atol=1e-14)
 
 
 def test_predictions_of_bytes_are_those_of_their_numbers(backend, rng):
     params, _ = problem(rng, 2)
     x = rng.integers(0, 256, size=(9, 3), dtype=np.uint8)
-    ours = opened(backend, "squared_error", 2).predict(backend.asarray(params), x)
+    ours = backend.to_host(opened(backend, "squared_error", 2).predict(backend.asarray(params), x))
     np.testing.assert_allclose(ours, logits(params, x.astype(float), 2), rtol=1e-12)
+
+
+# --- rows as they are -----------------------------------------------------------------------------------------------
+
+
+def sparse_problem(rng, n_outputs, n=23):
+    params, x = problem(rng, n_outputs, n)
+    return params, x * (rng.random(x.shape) < 0.4)
+
+
+def unscaled(backend, loss, n_outputs, score_name="score"):
+    network = Network((3, 5, n_outputs), (ACTIVATIONS["tanh"],), LOSSES[loss])
+    return Evaluation(backend, network, Unscaled(backend, "float64"), score_name)
+
+
+def unscaled_logits(params, x, n_outputs):
+    return logits(params, x / FACTOR + SHIFT, n_outputs)
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csr_array, "device"])
+def test_rows_that_are_sparse_or_on_the_device(backend, rng, kind):
+    params, x = sparse_problem(rng, 4)
+    labels, weights = rng.integers(0, 4, size=len(x)), rng.uniform(size=len(x))
+    given = backend.asarray(x) if kind == "device" else kind(x)
+    evaluation = unscaled(backend, "cross_entropy", 4)
+    on_device = backend.asarray(params)
+    ours = evaluation.measure(on_device, open_feed(backend, Rows(given, labels, weights), evaluation.placement))
+    p = special.softmax(unscaled_logits(params, x, 4), axis=1)
+    assert ours["loss"] == pytest.approx(metrics.log_loss(labels, p, sample_weight=weights), rel=1e-12)
+    assert ours["score"] == pytest.approx(metrics.accuracy_score(labels, p.argmax(1), sample_weight=weights), rel=1e-12)
+    np.testing.assert_allclose(backend.to_host(evaluation.predict(on_device, given)), p, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_several_labels_a_row_as_scikit_learn_scores_them(backend, rng, weighted):
+    params, x = problem(rng, 3)
+    z = unscaled_logits(params, x, 3)
+    # So near the prediction that some rows are right in all of their labels.
+    labels = z + rng.normal(size=z.shape) > 0
+    weights = rng.uniform(size=len(x)) if weighted else None
+    evaluation = unscaled(backend, "logistic", 3, "accuracy")
+    rows = Rows(x, labels.astype(float), weights)
+    ours = evaluation.measure(backend.asarray(params), open_feed(backend, rows, evaluation.placement))
+    expected = metrics.accuracy_score(labels, z > 0, sample_weight=weights)
+    assert 0 < expected < 1
+    assert ours["accuracy"] == pytest.approx(expected, rel=1e-12)
+    of_each = [metrics.log_loss(labels[:, i], special.expit(z[:, i]), sample_weight=weights) for i in range(3)]
+    assert ours["loss"] == pytest.approx(sum(of_each), rel=1e-12)
+
+
+@pytest.mark.parametrize(("loss", "n_outputs"), [("cross_entropy", 4), ("squared_error", 2)])
+def test_a_score_is_called_as_it_was_asked_for(backend, rng, loss, n_outputs):
+    params, x = problem(rng, n_outputs)
+    targets = rng.integers(0, 4, size=len(x)) if loss == "cross_entropy" else rng.normal(size=(len(x), n_outputs))
+    found = []
+    for name in ("score", "skill"):
+        evaluation = unscaled(backend, loss, n_outputs, name)
+        ours = evaluation.measure(backend.asarray(params), Resident(backend, Rows(x, targets), evaluation.placement))
+        assert list(ours) == ["loss", name]
+        found.append(ours[name])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("chunk", [7, 23, 4096], indirect=True)
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csr_array, np.asarray, "device"])
+def test_a_function_of_rows_a_chunk_at_a_time(backend, rng, chunk, kind):
+    x = rng.normal(size=(23, 3))
+    sizes = []
+
+    def double(part):
+        sizes.append(part.shape[0])
+        return 2 * part
+
+    given = backend.asarray(x) if kind == "device" else kind(x)
+    ours = in_chunks(backend, double, Unscaled(backend, "float64"), given)
+    assert type(ours) is type(backend.asarray(x))
+    np.testing.assert_array_equal(backend.to_host(ours), 2 * x)
+    assert sum(sizes) == 23
+    assert max(sizes) <= feeds.CHUNK
+
+
+def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
+    """What is sparse on the host is dense on the device."""
+    monkeypatch.setattr(feeds, "CHUNK_ELEMENTS", 16)
+    params, x = sparse_problem(rng, 4)
+    labels = rng.integers(0, 4, size=len(x))
+    placement, sizes = Unscaled(backend, "float64"), []
+    place = placement.place
+    monkeypatch.setattr(placement, "place", lambda x: sizes.append(x.shape) or place(x))
+    network = Network((3, 5, 4), (ACTIVATIONS["tanh"],), LOSSES["cross_entropy"])
+    evaluation = Evaluation(backend, network, placement)
+    rows = Rows(scipy.sparse.csr_array(x), labels)
+    ours = evaluation.measure(backend.asarray(params), open_feed(backend, rows, placement))
+    assert sizes == [(5, 3)] * 4 + [(3, 3)]
+    expected = metrics.log_loss(labels, special.softmax(unscaled_logits(params, x, 4), axis=1))
+    assert ours["loss"] == pytest.approx(expected, rel=1e-12)

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
+import scipy.sparse
 from strict import StrictBackend
 
-from mlpgpu.data.batches import order
-from mlpgpu.feed import Resident, Rows, Scaling, Streamed, open_feed
+from mlpgpu.data.batches import batches, order
+from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, chunks, is_sparse, open_feed
 
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.1, 3.0, 1 / 255])
 
 
-def unscaled(backend, dtype="float64"):
-    return Scaling(backend, np.array(0.0), np.array(1.0), dtype)
+def as_they_are(backend, dtype="float64"):
+    return Scaled(backend, np.array(0.0), np.array(1.0), dtype)
 
 
 def rows_of(rng, kind, n=11):
@@ -24,8 +25,8 @@ def rows_of(rng, kind, n=11):
 def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per_call):
     given = rows_of(rng, kind)
     weights = np.ones(11) if given.weights is None else given.weights
-    numbers, present = order(11, 4, seed=1, epoch=1)
-    opened = feed(backend, given, unscaled(backend))
+    numbers, present = batches(order(11, seed=1, epoch=1), 4)
+    opened = feed(backend, given, as_they_are(backend))
     pick = opened.items(numbers, present)
     seen = 0
     for start in range(0, 3, per_call):
@@ -49,7 +50,7 @@ def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per
 @pytest.mark.parametrize("kind", ["bytes", "weighted", "regression"])
 def test_chunks_are_consecutive_rows(backend, rng, feed, kind):
     given = rows_of(rng, kind)
-    opened = feed(backend, given, unscaled(backend))
+    opened = feed(backend, given, as_they_are(backend))
     for start, stop in [(0, 4), (4, 8), (8, 11), (0, 11)]:
         x, targets, w = (backend.to_host(part) for part in opened.chunk(start, stop))
         np.testing.assert_array_equal(x, given.x[start:stop])
@@ -65,8 +66,8 @@ def test_floats_are_of_the_runs_type_and_labels_and_bytes_of_their_own(backend, 
         ("weighted", ("float32", "int64")),
         ("regression", ("float32", "float32")),
     ]:
-        opened = feed(backend, rows_of(rng, kind), unscaled(backend, "float32"))
-        pick = opened.items(*order(11, 4))
+        opened = feed(backend, rows_of(rng, kind), as_they_are(backend, "float32"))
+        pick = opened.items(*batches(order(11), 4))
         item = tuple(part[0, ...] for part in pick(0, 1))
         for batch in (opened.chunk(0, 4), opened.batch(opened.data, item)):
             assert [backend.to_host(part).dtype for part in batch] == [*kinds, "float32"]
@@ -75,7 +76,7 @@ def test_floats_are_of_the_runs_type_and_labels_and_bytes_of_their_own(backend, 
 def test_integer_weights_and_targets_of_a_column(backend):
     given = Rows(np.eye(3), np.array([[1.0], [2.0], [3.0]]), np.array([1, 0, 2]))
     for feed in (Resident, Streamed):
-        _, targets, weights = feed(backend, given, unscaled(backend)).chunk(0, 3)
+        _, targets, weights = feed(backend, given, as_they_are(backend)).chunk(0, 3)
         assert backend.to_host(targets).shape == (3, 1)
         np.testing.assert_array_equal(backend.to_host(weights), [1.0, 0.0, 2.0])
 
@@ -93,15 +94,77 @@ def test_rows_stay_on_the_host_where_three_quarters_of_the_memory_do_not_hold_th
         (0, Streamed),
     ]:
         backend = StrictBackend(device, free=free)
-        opened = open_feed(backend, given, unscaled(backend))
+        opened = open_feed(backend, given, as_they_are(backend))
         assert type(opened) is kind
         x, _, _ = opened.chunk(2, 5)
         np.testing.assert_array_equal(np.asarray(x.to_device(StrictBackend.xp.Device("CPU_DEVICE"))), given.x[2:5])
 
 
+def test_what_is_on_the_device_stays_there(rng):
+    """However little memory is left: it is no copy."""
+    backend = StrictBackend("device1", free=0)
+    given = rows_of(rng, "floats")
+    x = backend.asarray(given.x)
+    opened = open_feed(backend, Rows(x, given.targets), Unscaled(backend, "float64"))
+    assert type(opened) is Resident
+    assert opened.data[0] is x
+
+
+def test_rows_of_the_device_are_as_those_of_the_host(backend, rng):
+    given = rows_of(rng, "weighted")
+    there = Rows(backend.asarray(given.x), given.targets, given.weights)
+    assert len(there) == len(given) == 11
+    item = batches(order(11), 4)
+    feeds = [open_feed(backend, rows, Unscaled(backend, "float64")) for rows in (there, given)]
+    parts = [feed.batch(feed.data, tuple(part[1, ...] for part in feed.items(*item)(0, 3))) for feed in feeds]
+    parts += [feed.chunk(3, 9) for feed in feeds]
+    for ours, expected in (parts[:2], parts[2:]):
+        for one, other in zip(ours, expected, strict=True):
+            assert type(one) is type(other)
+            np.testing.assert_array_equal(backend.to_host(one), backend.to_host(other))
+
+
+SPARSE = [scipy.sparse.csr_matrix, scipy.sparse.csr_array]
+
+
+@pytest.mark.parametrize("sparse", SPARSE)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("per_call", [1, 2, 10])
+def test_sparse_rows_are_as_dense_ones(backend, rng, sparse, dtype, per_call):
+    x = rng.normal(size=(11, 3)) * (rng.random((11, 3)) < 0.4)
+    given = Rows(sparse(x), rng.integers(0, 4, size=11), rng.uniform(size=11))
+    assert len(given) == 11
+    numbers, present = batches(order(11, seed=1), 4)
+    opened = open_feed(backend, given, Unscaled(backend, dtype))
+    # Dense, they may not fit even where there is room for them as they are.
+    assert type(opened) is Streamed
+    pick = opened.items(numbers, present)
+    for start in range(0, 3, per_call):
+        items = pick(start, min(start + per_call, 3))
+        for i in range(items[0].shape[0]):
+            batch = opened.batch(opened.data, tuple(item[i, ...] for item in items))
+            found, targets, weights = (backend.to_host(part) for part in batch)
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, x[numbers[start + i]].astype(dtype))
+            np.testing.assert_array_equal(targets, given.targets[numbers[start + i]])
+            expected = given.weights[numbers[start + i]] * present[start + i]
+            np.testing.assert_array_equal(weights, expected.astype(dtype))
+    found, targets, weights = (backend.to_host(part) for part in opened.chunk(2, 7))
+    np.testing.assert_array_equal(found, x[2:7].astype(dtype))
+    np.testing.assert_array_equal(targets, given.targets[2:7])
+    np.testing.assert_array_equal(weights, given.weights[2:7].astype(dtype))
+
+
+def test_what_is_sparse(backend, rng):
+    x = rng.normal(size=(4, 3))
+    assert all(is_sparse(kind(x)) for kind in (*SPARSE, scipy.sparse.csc_array, scipy.sparse.coo_matrix))
+    assert not is_sparse(x)
+    assert not is_sparse(backend.asarray(x))
+
+
 def test_streamed_holds_nothing_on_the_device(rng):
     backend = StrictBackend("device1", free=0)
-    opened = Streamed(backend, rows_of(rng, "floats"), unscaled(backend))
+    opened = Streamed(backend, rows_of(rng, "floats"), as_they_are(backend))
     assert opened.data == ()
 
 
@@ -111,14 +174,14 @@ def test_streamed_holds_nothing_on_the_device(rng):
 )
 def test_scaling(backend, rng, shift, factor, dtype):
     x = (50 * rng.normal(size=(5, 3))).astype(dtype)
-    scaling = Scaling(backend, shift, factor, "float64")
+    scaling = Scaled(backend, shift, factor, "float64")
     scaled = backend.to_host(scaling(scaling.place(x)))
     np.testing.assert_allclose(scaled, (x.astype(float) - shift) * factor, rtol=1e-14)
 
 
 def test_bytes_stay_bytes_on_the_device(backend):
     x = np.array([[255, 0, 7]], np.uint8)
-    scaling = Scaling(backend, np.array(0.0), np.array(1 / 255), "float32")
+    scaling = Scaled(backend, np.array(0.0), np.array(1 / 255), "float32")
     placed = scaling.place(x)
     assert backend.to_host(placed).dtype == np.uint8
     scaled = backend.to_host(scaling(placed))
@@ -130,12 +193,50 @@ def test_bytes_stay_bytes_on_the_device(backend):
 def test_what_single_precision_cannot_hold_is_centred_before_it_is_rounded(backend, dtype):
     # Seconds since 1970: float32 has one number for any two minutes.
     x = np.array([[1_700_000_000], [1_700_000_010], [1_700_000_020]], dtype)
-    scaling = Scaling(backend, x.mean(axis=0), np.array([0.1]), "float32")
+    scaling = Scaled(backend, x.mean(axis=0), np.array([0.1]), "float32")
     np.testing.assert_array_equal(backend.to_host(scaling(scaling.place(x))), [[-1.0], [0.0], [1.0]])
 
 
 def test_placing_many_rows_is_placing_each(backend, rng, monkeypatch):
     monkeypatch.setattr("mlpgpu.feed.CHUNK", 4)
     x = rng.normal(size=(11, 3))
-    scaling = Scaling(backend, SHIFT, FACTOR, "float64")
+    scaling = Scaled(backend, SHIFT, FACTOR, "float64")
     np.testing.assert_array_equal(backend.to_host(scaling.place(x)), (x - SHIFT) * FACTOR)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_unscaled_is_of_the_runs_type_and_nothing_else(backend, rng, dtype):
+    placement = Unscaled(backend, dtype)
+    assert placement.dtype == dtype
+    for x in (rng.normal(size=(5, 3)), rng.integers(0, 256, size=(5, 3), dtype=np.uint8), np.arange(6).reshape(2, 3)):
+        for given in (x, backend.asarray(x), *(kind(x) for kind in SPARSE)):
+            placed = placement.place(given)
+            assert placement(placed) is placed
+            assert type(placed) is type(backend.asarray(x))
+            assert backend.to_host(placed).dtype == dtype
+            np.testing.assert_array_equal(backend.to_host(placed), x.astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_features", "size"),
+    [
+        (1, 1, 4096),
+        (4096, 10, 4096),
+        (4097, 10, 4096),
+        (20_000, 784, 4096),
+        # Two to the 24th numbers at once: 64 MiB of single precision.
+        (20_000, 4096, 4096),
+        (20_000, 4097, 4095),
+        (1000, 130_107, 128),
+        (5, 2**25, 1),
+        (5, 0, 4096),
+        (0, 7, 4096),
+    ],
+)
+def test_chunks_have_each_row_once_and_are_not_too_large(n_rows, n_features, size):
+    parts = list(chunks(n_rows, n_features))
+    assert [row for start, stop in parts for row in range(start, stop)] == list(range(n_rows))
+    lengths = [stop - start for start, stop in parts]
+    assert all(length == size for length in lengths[:-1])
+    assert all(0 < length <= size for length in lengths)
+    assert all(length == 1 or length * n_features <= 2**24 for length in lengths)

@@ -13,7 +13,7 @@ from mlpgpu import backends
 from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Scaling
+from mlpgpu.feed import Scaled
 from mlpgpu.initial import draw
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
@@ -44,6 +44,7 @@ MODELS = {
     "two classes": model_of("logistic", sizes=(5, 8, 1), activations=("relu",)),
     "values": model_of("squared_error", sizes=(5, 8, 2), activations=("tanh",)),
     "counts": model_of("poisson", sizes=(5, 1), activations=()),
+    "a quantile": model_of("quantile", sizes=(5, 8, 1), activations=("relu",)),
     "linear": model_of("cross_entropy", sizes=(5, 3), activations=()),
     "one scale": model_of(shift=np.array(0.0), factor=np.array(1 / 255)),
     "a table": model_of(
@@ -120,8 +121,8 @@ def test_the_file_can_be_read_without_this_package(tmp_path, name):
 @pytest.mark.parametrize("name", ["classes", "two classes", "values", "counts"])
 def test_predictions_are_those_of_the_device(backend, name):
     model = MODELS[name]
-    evaluation = Evaluation(backend, model.network, Scaling(backend, model.shift, model.factor, "float64"))
-    outputs = evaluation.predict(backend.asarray(model.params), x_of())
+    evaluation = Evaluation(backend, model.network, Scaled(backend, model.shift, model.factor, "float64"))
+    outputs = backend.to_host(evaluation.predict(backend.asarray(model.params), x_of()))
     ours = model.predict_proba(x_of())
     np.testing.assert_allclose(ours[:, 1:] if name == "two classes" else ours, outputs, rtol=1e-12)
 
@@ -290,7 +291,8 @@ def test_a_trained_model_predicts_as_its_run_did(tmp_path):
     )
     scaling = fit_scaling("standard", x)
     backend = backends.select("cpu", "numpy", "float64")[0]
-    params, _ = fit(backend, plan, rows, None, scaling.shift, scaling.factor)
+    state, _ = fit(backend, plan, rows, {}, Scaled(backend, scaling.shift, scaling.factor, "float64"))
+    params = backend.to_host(state.params)
     Model(params, scaling.shift, scaling.factor, (5, 6, 1), ("relu",), "logistic", "classification", (0, 1)).save(
         tmp_path / "m.safetensors"
     )

@@ -30,7 +30,7 @@ def records(epochs, **quantities):
 def mnist(epochs=20):
     return records(
         epochs,
-        train_loss=lambda e: 0.10 + 0.4 / e,
+        loss=lambda e: 0.10 + 0.4 / e,
         validation_loss=lambda e: 0.06 + 0.1 / e + 0.001 * e,
         train_accuracy=lambda e: 0.97 - 0.07 / e,
         validation_accuracy=lambda e: 0.983 - 0.03 / e,
@@ -65,7 +65,7 @@ def test_curves_show_the_history():
     loss, score = figure.axes
     drawn = lines(figure)
     for name, key, scale in [
-        ("train loss", "train_loss", 1),
+        ("train loss", "loss", 1),
         ("validation loss", "validation_loss", 1),
         ("train accuracy", "train_accuracy", 100),
         ("validation accuracy", "validation_accuracy", 100),
@@ -114,14 +114,14 @@ def test_lines_are_named_at_their_ends_with_the_last_value():
         pytest.param(mnist(1), id="one"),
         pytest.param(mnist(300), id="three hundred"),
         pytest.param(
-            records(9, **{f"{p}_{q}": 0.5 for p in ("train", "validation") for q in ("loss", "accuracy")}),
+            records(9, loss=0.5, validation_loss=0.5, train_accuracy=0.5, validation_accuracy=0.5),
             id="all ends meet",
         ),
         pytest.param(
-            records(9, **{f"{p}_{q}": 1.0 for p in ("train", "validation") for q in ("loss", "r2")}),
+            records(9, loss=1.0, validation_loss=1.0, train_r2=1.0, validation_r2=1.0),
             id="all ends meet at the top",
         ),
-        pytest.param(records(9, train_loss=math.nan, validation_loss=math.nan), id="never finite"),
+        pytest.param(records(9, loss=math.nan, validation_loss=math.nan), id="never finite"),
     ],
 )
 def test_names_do_not_overlap(history):
@@ -136,7 +136,7 @@ def test_names_do_not_overlap(history):
 
 
 def test_a_name_stands_at_the_height_of_its_line():
-    figure = plots.curves_figure(records(5, train_loss=lambda e: 1 / e, validation_loss=2.0), "")
+    figure = plots.curves_figure(records(5, loss=lambda e: 1 / e, validation_loss=2.0), "")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     for text, value in zip(axes.texts, (0.2, 2.0), strict=False):
@@ -146,7 +146,7 @@ def test_a_name_stands_at_the_height_of_its_line():
 
 @pytest.mark.parametrize(("ratio", "scale"), [(9, "linear"), (11, "log"), (1e5, "log")])
 def test_loss_is_on_a_log_scale_past_a_decade(ratio, scale):
-    figure = plots.curves_figure(records(2, train_loss=[ratio * 0.013, 0.013]), "")
+    figure = plots.curves_figure(records(2, loss=[ratio * 0.013, 0.013]), "")
     axes = figure.axes[0]
     assert axes.get_yscale() == scale
     assert ("log" in axes.get_ylabel()) == (scale == "log")
@@ -156,7 +156,7 @@ def test_loss_is_on_a_log_scale_past_a_decade(ratio, scale):
 
 
 def test_loss_with_zero_stays_linear():
-    assert plots.curves_figure(records(2, train_loss=[1.0, 0.0]), "").axes[0].get_yscale() == "linear"
+    assert plots.curves_figure(records(2, loss=[1.0, 0.0]), "").axes[0].get_yscale() == "linear"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_loss_with_zero_stays_linear():
     ],
 )
 def test_accuracy_is_zoomed_but_covers_the_curve_and_at_least_five_points(first, last, limits):
-    history = records(2, train_loss=[1.0, 0.5], train_accuracy=[first, last])
+    history = records(2, loss=[1.0, 0.5], train_accuracy=[first, last])
     low, high = plots.curves_figure(history, "").axes[1].get_ylim()
     margin = 0.02 * (limits[1] - limits[0])
     assert low <= 100 * first <= 100 * last <= high
@@ -188,7 +188,7 @@ def test_accuracy_ticks_are_in_per_cent():
 
 
 def test_very_negative_r2_is_cut_and_said_to_be():
-    history = records(3, train_loss=[9.0, 8.0, 7.0], train_r2=[-50.0, 0.2, 0.7], validation_r2=[-60.0, 0.1, 0.6])
+    history = records(3, loss=[9.0, 8.0, 7.0], train_r2=[-50.0, 0.2, 0.7], validation_r2=[-60.0, 0.1, 0.6])
     axes = plots.curves_figure(history, "").axes[1]
     assert "below -1 not drawn" in axes.get_ylabel()
     assert -1.1 < axes.get_ylim()[0] < -1
@@ -198,13 +198,13 @@ def test_very_negative_r2_is_cut_and_said_to_be():
 
 @pytest.mark.parametrize("r2", [[-0.5, 0.2], [-9.0, -3.0]])
 def test_r2_that_is_never_far_above_its_start_is_drawn_whole(r2):
-    axes = plots.curves_figure(records(2, train_loss=[9.0, 8.0], train_r2=r2), "").axes[1]
+    axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=r2), "").axes[1]
     assert axes.get_ylabel() == "R²"
     assert axes.get_ylim()[0] <= r2[0] < r2[1] <= axes.get_ylim()[1]
 
 
 def test_no_validation_no_mark():
-    figure = plots.curves_figure(records(4, train_loss=lambda e: 1 / e), "")
+    figure = plots.curves_figure(records(4, loss=lambda e: 1 / e), "")
     assert list(lines(figure)) == ["train loss"]
     assert texts(figure.axes[0]) == ["train 0.250"]
 
@@ -212,7 +212,7 @@ def test_no_validation_no_mark():
 @pytest.mark.parametrize(("best", "side"), [(2, "left"), (18, "right")])
 def test_best_epoch_is_that_of_the_lowest_finite_validation_loss(best, side):
     values = [math.nan, *(1.0 + abs(e - best) for e in range(2, 21))]
-    figure = plots.curves_figure(records(20, train_loss=1.0, validation_loss=values), "")
+    figure = plots.curves_figure(records(20, loss=1.0, validation_loss=values), "")
     mark = lines(figure)["best"]
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (best, 1.0)
     (text,) = [text for text in figure.axes[0].texts if "lowest" in text.get_text()]
@@ -229,7 +229,7 @@ def test_one_epoch_has_markers_and_no_best():
 
 
 def test_validation_now_and_then_is_still_a_line():
-    history = records(6, train_loss=lambda e: 1 / e)
+    history = records(6, loss=lambda e: 1 / e)
     for record in history[1::2]:
         record["validation_loss"] = 1.0
     history[0]["validation_loss"] = None
@@ -241,7 +241,7 @@ def test_validation_now_and_then_is_still_a_line():
 def test_losses_that_are_not_finite_are_said_not_drawn(tmp_path, bad, finite):
     history = records(
         6,
-        train_loss=lambda e: 1 / e if e <= finite else bad,
+        loss=lambda e: 1 / e if e <= finite else bad,
         validation_loss=lambda e: 2 / e,
         train_accuracy=lambda e: 0.5 if e <= finite else bad,
         validation_accuracy=0.5,
@@ -254,7 +254,7 @@ def test_losses_that_are_not_finite_are_said_not_drawn(tmp_path, bad, finite):
 
 
 def test_nothing_finite_has_no_made_up_scale(tmp_path):
-    history = records(2, train_loss=math.nan, train_r2=math.nan)
+    history = records(2, loss=math.nan, train_r2=math.nan)
     plots.curves(history, tmp_path / "curves.png", title="")
     assert list(plots.curves_figure(history, "").axes[0].get_yticks()) == []
 
@@ -515,7 +515,7 @@ def test_matplotlib_is_imported_only_to_draw_and_pyplot_never():
 import sys
 from mlpgpu import plots
 print(plots.available(), "matplotlib" in sys.modules)
-plots.curves_figure([{"epoch": 1, "train_loss": 1.0}], "")
+plots.curves_figure([{"epoch": 1, "loss": 1.0}], "")
 print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     assert run_python(code).split() == ["True", "False", "True", "False"]

@@ -76,7 +76,7 @@ def outcome(task):
     run = Run(SimpleNamespace(epochs=2), 10)
     score = "accuracy" if task == "classification" else "r2"
     run.history = [
-        {"epoch": n, "train_loss": 1 / n, f"train_{score}": 0.5, "validation_loss": 1.0, f"validation_{score}": 0.5}
+        {"epoch": n, "loss": 1 / n, f"train_{score}": 0.5, "validation_loss": 1.0, f"validation_{score}": 0.5}
         | {"learning_rate": 0.1, "seconds": 0.1, "samples_per_second": 100.0}
         for n in (1, 2)
     ]

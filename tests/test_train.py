@@ -72,7 +72,7 @@ def test_digits_by_default_settings(command, tmp_path):
 
     rows = history_in(tmp_path / "run")
     assert len(rows) == found["epochs"] == len(found["epoch_seconds"])
-    assert float(rows[-1]["train_loss"]) == found["train_loss"]
+    assert float(rows[-1]["loss"]) == found["train_loss"]
     assert found["n_parameters"] == 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
     for words in ("85,002", "Confusion matrix", f"accuracy {found['test_accuracy']:.2%}", "NumPy", "Saved     run"):
         assert words in out

@@ -7,20 +7,21 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 from scipy import special
 from sklearn import metrics
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from strict import StrictBackend
 
-from mlpgpu import backends, trainer
+from mlpgpu import backends
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.config import Config
-from mlpgpu.data.batches import order
+from mlpgpu.data.batches import batches, order
 from mlpgpu.dropout import Dropout
-from mlpgpu.feed import Rows
+from mlpgpu.feed import Rows, Scaled, Unscaled
 from mlpgpu.maths.parameters import split
 from mlpgpu.plan import make_plan
-from mlpgpu.trainer import Diverged, fit
+from mlpgpu.trainer import Best, Diverged, fit
 
 NUMPY = backends.select("cpu", "numpy", "float64")[0]
 SHIFT, FACTOR = np.linspace(-1, 1, 5), np.linspace(0.5, 2, 5)
@@ -55,9 +56,13 @@ def plan_of(loss="cross_entropy", n_rows=N_ROWS, **given):
     return make_plan(config, n_rows=n_rows, n_features=5, n_outputs=3, task=TASKS[loss])
 
 
-def train(plan, backend=NUMPY, train=None, validation=None, callbacks=()):
+def train(plan, backend=NUMPY, train=None, validation=None, callbacks=(), **more):
+    """Parameters on the host, and the run."""
     train = rows_of(plan.loss) if train is None else train
-    return fit(backend, plan, train, validation, SHIFT, FACTOR, callbacks)
+    watched = {"train": train} if validation is None else {"train": train, "validation": validation}
+    placement = Scaled(backend, SHIFT, FACTOR, plan.dtype)
+    state, run = fit(backend, plan, train, watched, placement, callbacks, **more)
+    return backend.to_host(state.params), run
 
 
 def logits(plan, params, x):
@@ -74,9 +79,7 @@ def by_hand(plan, rows, rates, masks=None):
     layers = [[w.copy(), b.copy()] for w, b in split(np, plan.params, plan.network.sizes)]
     losses = []
     for t, rate in enumerate(rates):
-        numbers, present = order(
-            len(rows), plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=t // plan.steps_per_epoch + 1
-        )
+        numbers, present = batches(plan.order(t // plan.steps_per_epoch + 1), plan.batch_size)
         here = present[t % plan.steps_per_epoch]
         picked = numbers[t % plan.steps_per_epoch][here]
         share = weights[picked] / weights[picked].sum()
@@ -118,6 +121,10 @@ def one_cycle(rate, total):
     ]
 
 
+def without_times(history):
+    return [{k: v for k, v in record.items() if k not in {"seconds", "samples_per_second"}} for record in history]
+
+
 class Watch(Callback):
     """Keeps what it was told."""
 
@@ -128,7 +135,10 @@ class Watch(Callback):
         self.run = run
         self.told.append("begin")
 
-    def on_steps(self, run, done):
+    def on_epoch_begin(self, run):
+        self.told.append(f"epoch {run.epoch} begins")
+
+    def on_steps(self, run, done, losses):
         self.told.append((run.epoch, done))
 
     def on_epoch_end(self, run, record):
@@ -225,7 +235,7 @@ def test_trains_as_scikit_learn_does(activation):
     rows = rows_of("cross_entropy", weighted=False)
     expected = scikit_learns(MLPClassifier, plan, rows, 8, activation=activation)
     _, run = train(plan, train=rows)
-    np.testing.assert_allclose([record["train_loss"] for record in run.history], expected, rtol=1e-10)
+    np.testing.assert_allclose([record["loss"] for record in run.history], expected, rtol=1e-10)
 
 
 def descent(task, n_outputs, **given):
@@ -243,7 +253,7 @@ def test_trains_a_regression_as_scikit_learn_does():
     rows = Rows(rows.x, rows.targets[:, :1])
     _, run = train(plan, train=rows)
     expected = scikit_learns(MLPRegressor, plan, rows, 8, activation="relu")
-    np.testing.assert_allclose([record["train_loss"] for record in run.history], expected, rtol=1e-10)
+    np.testing.assert_allclose([record["loss"] for record in run.history], expected, rtol=1e-10)
 
 
 def test_trains_two_classes_as_scikit_learn_does():
@@ -253,7 +263,7 @@ def test_trains_two_classes_as_scikit_learn_does():
     rows = Rows(rows.x, rows.targets % 2)
     _, run = train(plan, train=rows)
     expected = scikit_learns(MLPClassifier, plan, rows, 8, activation="tanh")
-    np.testing.assert_allclose([record["train_loss"] for record in run.history], expected, rtol=1e-10)
+    np.testing.assert_allclose([record["loss"] for record in run.history], expected, rtol=1e-10)
 
 
 def test_a_seed_is_a_run(real_backend):
@@ -264,22 +274,21 @@ def test_a_seed_is_a_run(real_backend):
     assert first.dtype == dtype
     assert first.tobytes() == again.tobytes()
     assert np.concatenate(run.losses).tobytes() == np.concatenate(rerun.losses).tobytes()
-    for one, other in zip(run.history, rerun.history, strict=True):
-        assert {k: v for k, v in one.items() if k not in {"seconds", "samples_per_second"}} == {
-            k: v for k, v in other.items() if k not in {"seconds", "samples_per_second"}
-        }
+    assert without_times(run.history) == without_times(rerun.history)
 
 
 def test_another_seed_is_another_run():
     """It changes the start, the order and the masks, each of them alone."""
-    plan = plan_of(dropout=0.3, input_dropout=0.1)
+    plan, other = (plan_of(dropout=0.3, input_dropout=0.1, seed=seed) for seed in (0, 1))
     first, _ = train(plan)
-    assert (train(plan_of(dropout=0.3, input_dropout=0.1, seed=1))[0] != first).all()
-    assert (train(dataclasses.replace(plan, seed=1))[0] != first).any()
-    undropped = plan_of(shuffle=False)
+    assert (train(other)[0] != first).all()
+    for name in ("params", "order", "seed"):
+        assert (train(dataclasses.replace(plan, **{name: getattr(other, name)}))[0] != first).any(), name
+    undropped = plan_of()
     np.testing.assert_array_equal(train(dataclasses.replace(undropped, seed=1))[0], train(undropped)[0])
-    masked = plan_of(shuffle=False, dropout=0.3)
-    assert (train(dataclasses.replace(masked, seed=1))[0] != train(masked)[0]).any()
+    unshuffled = plan_of(shuffle=False)
+    order = plan_of(shuffle=False, seed=1).order
+    np.testing.assert_array_equal(train(dataclasses.replace(unshuffled, order=order))[0], train(unshuffled)[0])
 
 
 def test_streamed_rows_are_the_same_rows(backend, monkeypatch):
@@ -302,9 +311,60 @@ def test_rows_that_fit_are_not_streamed():
 def test_bytes_train_as_the_numbers_that_they_are(backend):
     rows = rows_of("cross_entropy")
     x = np.random.default_rng(1).integers(0, 256, size=rows.x.shape, dtype=np.uint8)
-    args = (plan_of(), Rows(x, rows.targets), None, np.array(0.0), np.array(1 / 255))
-    as_floats = (plan_of(), Rows(x / 255, rows.targets), None, np.array(0.0), np.array(1.0))
-    np.testing.assert_allclose(fit(backend, *args)[0], fit(NUMPY, *as_floats)[0], rtol=1e-10, atol=1e-13)
+    bytes_, floats = Rows(x, rows.targets), Rows(x / 255, rows.targets)
+    zero = np.array(0.0)
+    ours, _ = fit(backend, plan_of(), bytes_, {}, Scaled(backend, zero, np.array(1 / 255), "float64"))
+    expected, _ = fit(NUMPY, plan_of(), floats, {}, Scaled(NUMPY, zero, np.array(1.0), "float64"))
+    np.testing.assert_allclose(backend.to_host(ours.params), expected.params, rtol=1e-10, atol=1e-13)
+
+
+UNSCALED = {kind.__name__: kind for kind in (scipy.sparse.csr_matrix, scipy.sparse.csr_array)}
+
+
+def train_unscaled(plan, backend, rows, validation):
+    watched = {"train": rows, "validation": validation}
+    state, run = fit(backend, plan, rows, watched, Unscaled(backend, plan.dtype))
+    return backend.to_host(state.params), run
+
+
+def thin(rows):
+    """With half of the numbers 0."""
+    x = rows.x * (np.random.default_rng(2).random(rows.x.shape) < 0.5)
+    return dataclasses.replace(rows, x=x)
+
+
+@pytest.mark.parametrize("kind", [*UNSCALED, "device"])
+@pytest.mark.parametrize("per_call", [None, 2, 3])
+def test_rows_that_are_sparse_or_on_the_device_train_as_any_others(backend, monkeypatch, kind, per_call):
+    if per_call:
+        monkeypatch.setattr(backend, "steps_per_call", per_call)
+    plan = plan_of(dropout=0.3, optimizer="adam", learning_rate=0.01)
+    rows, validation = thin(rows_of("cross_entropy")), thin(rows_of("cross_entropy", 21, seed=5))
+    expected, dense = train_unscaled(plan, NUMPY, rows, validation)
+    put = UNSCALED.get(kind, backend.asarray)
+    params, run = train_unscaled(
+        plan, backend, *(dataclasses.replace(part, x=put(part.x)) for part in (rows, validation))
+    )
+    assert run.streamed == (kind in UNSCALED)
+    np.testing.assert_allclose(params, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(run.losses), np.concatenate(dense.losses), rtol=1e-10)
+    for one, other in zip(without_times(run.history), without_times(dense.history), strict=True):
+        assert one == pytest.approx(other, rel=1e-9)
+
+
+@pytest.mark.parametrize(("elements", "steps"), [(2**24, 4), (2 * 16 * 5, 2), (16 * 5, 1), (1, 1)])
+def test_streamed_rows_come_in_calls_that_are_not_too_large(backend, monkeypatch, elements, steps):
+    """A loop that scans many steps at once takes the rows of all of them, and what was sparse is dense there."""
+    monkeypatch.setattr(backend, "steps_per_call", 4)
+    monkeypatch.setattr("mlpgpu.training.CHUNK_ELEMENTS", elements)
+    rows = rows_of("cross_entropy")
+    plan, watch = plan_of(), Watch()
+    sparse = dataclasses.replace(rows, x=scipy.sparse.csr_array((rows.x - SHIFT) * FACTOR))
+    placement = Unscaled(backend, "float64")
+    state, _ = fit(backend, plan, sparse, {}, placement, [watch])
+    assert [told for told in watch.told if told[0] == 1] == [(1, done) for done in range(steps, STEPS + 1, steps)]
+    expected, _ = train(plan, NUMPY, rows)
+    np.testing.assert_allclose(backend.to_host(state.params), expected, rtol=1e-10, atol=1e-13)
 
 
 def test_nothing_that_is_handed_in_is_changed(real_backend):
@@ -337,7 +397,7 @@ def test_a_record_of_classes():
     assert [list(record) for record in run.history] == 2 * [
         [
             "epoch",
-            "train_loss",
+            "loss",
             "train_accuracy",
             "validation_loss",
             "validation_accuracy",
@@ -357,7 +417,7 @@ def test_a_record_of_classes():
         metrics.accuracy_score(rows.targets, guess, sample_weight=rows.weights)
     )
     # Three batches of 16 rows and one of 2.
-    assert last["train_loss"] == pytest.approx(run.losses[-1] @ [16, 16, 16, 2] / 50, rel=1e-14)
+    assert last["loss"] == pytest.approx(run.losses[-1] @ [16, 16, 16, 2] / 50, rel=1e-14)
     assert last["learning_rate"] == 0.1
     assert last["seconds"] > 0
     assert last["samples_per_second"] * last["seconds"] == pytest.approx(50)
@@ -369,7 +429,7 @@ def test_a_record_of_values():
     plan, rows, validation = plan_of("squared_error"), rows_of("squared_error", weighted=False), None
     params, run = train(plan, train=rows, validation=validation)
     assert list(run.history[-1]) == [
-        "epoch", "train_loss", "train_r2", "learning_rate", "seconds", "samples_per_second",
+        "epoch", "loss", "train_r2", "learning_rate", "seconds", "samples_per_second",
     ]  # fmt: skip
     assert run.history[-1]["train_r2"] == pytest.approx(metrics.r2_score(rows.targets, logits(plan, params, rows.x)))
     assert run.best_epoch == 0
@@ -392,16 +452,6 @@ def test_the_learning_rate_on_record_is_that_of_the_last_step(given, rate):
     np.testing.assert_allclose([record["learning_rate"] for record in run.history], expected, rtol=1e-12)
 
 
-def test_many_rows_are_scored_in_part(monkeypatch):
-    """Every fifth of 50 rows, for at most 12; not the first ones, which may be of one class."""
-    monkeypatch.setattr(trainer, "SCORED_ROWS", 12)
-    plan, rows = plan_of(), rows_of("cross_entropy")
-    params, run = train(plan, train=rows)
-    guess = logits(plan, params, rows.x[::5]).argmax(1)
-    expected = metrics.accuracy_score(rows.targets[::5], guess, sample_weight=rows.weights[::5])
-    assert run.history[-1]["train_accuracy"] == pytest.approx(expected, rel=1e-12)
-
-
 def test_callbacks_are_told_in_order(real_backend):
     watch = Watch()
     train(plan_of(epochs=2), real_backend, callbacks=[watch])
@@ -409,12 +459,460 @@ def test_callbacks_are_told_in_order(real_backend):
     steps = [min(done, STEPS) for done in calls]
     assert watch.told == [
         "begin",
+        "epoch 1 begins",
         *((1, done) for done in steps),
         "epoch 1",
+        "epoch 2 begins",
         *((2, done) for done in steps),
         "epoch 2",
         "end",
     ]
+
+
+def test_only_what_is_watched_is_on_record():
+    plan, rows, validation = plan_of(epochs=1), rows_of("cross_entropy"), rows_of("cross_entropy", 21, 5)
+    placement = Scaled(NUMPY, SHIFT, FACTOR, "float64")
+    always = ["epoch", "loss", "learning_rate", "seconds", "samples_per_second"]
+    found = []
+    for watched in ({}, {"validation": validation}, {"train": validation}, {"spare": rows}):
+        state, run = fit(NUMPY, plan, rows, watched, placement)
+        found.append((state.params, run.history[0]))
+    assert [[key for key in record if key not in always] for _, record in found] == [
+        [],
+        ["validation_loss", "validation_accuracy"],
+        ["train_accuracy"],
+        ["spare_loss", "spare_accuracy"],
+    ]
+    for params, record in found:
+        assert set(always) <= set(record)
+        np.testing.assert_array_equal(params, found[0][0])
+    # Under the name of training rows are those that were given under it.
+    guess = logits(plan, found[2][0], validation.x).argmax(1)
+    expected = metrics.accuracy_score(validation.targets, guess, sample_weight=validation.weights)
+    assert found[2][1]["train_accuracy"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_score_has_the_name_that_the_plan_gives_it():
+    plan = dataclasses.replace(plan_of(epochs=1), score_name="skill")
+    _, run = train(plan, validation=rows_of("cross_entropy", 21, 5))
+    _, usual = train(plan_of(epochs=1), validation=rows_of("cross_entropy", 21, 5))
+    for part in ("train", "validation"):
+        assert run.history[0][f"{part}_skill"] == usual.history[0][f"{part}_accuracy"]
+        assert f"{part}_accuracy" not in run.history[0]
+
+
+@pytest.mark.parametrize("per_call", [None, 3])
+def test_callbacks_can_see_the_losses_of_the_last_steps(backend, monkeypatch, per_call):
+    if per_call:
+        monkeypatch.setattr(backend, "steps_per_call", per_call)
+
+    seen = []
+
+    class Look(Callback):
+        def on_steps(self, run, done, losses):
+            part = losses()
+            assert type(part) is np.ndarray
+            seen.append((run.epoch, done, part))
+
+    _, run = train(plan_of(epochs=2), backend, callbacks=[Look()])
+    for epoch in (1, 2):
+        parts = [part for of, _, part in seen if of == epoch]
+        np.testing.assert_array_equal(np.concatenate(parts), run.losses[epoch - 1])
+        assert list(np.cumsum([len(part) for part in parts])) == [done for of, done, _ in seen if of == epoch]
+
+
+# --- what a callback does to a run ----------------------------------------------------------------------------------
+
+
+class Call(Callback):
+    """Calls functions of the run where it is told of it."""
+
+    def __init__(self, **functions):
+        for name, function in functions.items():
+            setattr(self, name, lambda run, *args, function=function: function(run))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_learning_rate_for_each_epoch(backend, optimizer):
+    """Beside the schedule, which goes on multiplying: half of the rate is half of each step of plain descent."""
+    rates = {2: 0.05, 3: 0.4}
+    plan = plan_of(schedule="cosine", epochs=4, optimizer=optimizer)
+    seen = []
+
+    def change(run):
+        run.learning_rate = rates.get(run.epoch, run.learning_rate)
+        seen.append(run.learning_rate)
+
+    params, run = train(plan, backend, callbacks=[Call(on_epoch_begin=change)])
+    assert seen == [0.1, 0.05, 0.4, 0.4]
+    of_steps = np.repeat(seen, STEPS) * (0.5 + 0.5 * np.cos(np.pi * np.arange(4 * STEPS) / (4 * STEPS)))
+    np.testing.assert_allclose([record["learning_rate"] for record in run.history], of_steps[STEPS - 1 :: STEPS])
+    rows = rows_of("cross_entropy")
+    if optimizer == "sgd":
+        expected, losses = by_hand(plan, rows, of_steps)
+    else:
+        expected, losses = by_hand_adam(plan, rows, of_steps)
+    np.testing.assert_allclose(np.concatenate(run.losses), losses, rtol=1e-9)
+    np.testing.assert_allclose(params, expected, rtol=1e-8, atol=1e-11)
+
+
+def by_hand_adam(plan, rows, rates):
+    """Adam on gradients that plain descent of one step shows."""
+    params, mean, square, losses = plan.params.copy(), 0.0, 0.0, []
+    for t, rate in enumerate(rates):
+        # One step of rate 1, with the order and the place of this one.
+        epoch, place = t // plan.steps_per_epoch + 1, t % plan.steps_per_epoch
+        numbers, present = batches(plan.order(epoch), plan.batch_size)
+        picked = numbers[place][present[place]]
+        alone = dataclasses.replace(
+            plan, params=params, batch_size=len(picked), steps_per_epoch=1, order=lambda epoch, picked=picked: picked
+        )
+        moved, loss = by_hand(alone, rows, [1.0])
+        losses.append(loss[0])
+        gradient = params - moved
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        root = np.sqrt(square / (1 - 0.999 ** (t + 1)))
+        params = params - rate * mean / (1 - 0.9 ** (t + 1)) / (root + 1e-8)
+    return params, np.array(losses)
+
+
+def test_a_learning_rate_set_within_an_epoch_is_that_of_the_next_step(backend, monkeypatch):
+    """Also in a compiled loop; and what is on record is the rate that the last step had."""
+    monkeypatch.setattr(backend, "steps_per_call", 2)
+
+    class Change(Callback):
+        def on_steps(self, run, done, losses):
+            run.learning_rate = {(1, 2): 0.3, (1, 4): 0.02, (2, 2): 0.2}.get((run.epoch, done), run.learning_rate)
+
+    plan = plan_of(epochs=2)
+    params, run = train(plan, backend, callbacks=[Change()])
+    rates = [0.1, 0.1, 0.3, 0.3, 0.02, 0.02, 0.2, 0.2]
+    expected, losses = by_hand(plan, rows_of("cross_entropy"), rates)
+    np.testing.assert_allclose(np.concatenate(run.losses), losses, rtol=1e-10)
+    np.testing.assert_allclose(params, expected, rtol=1e-10, atol=1e-13)
+    assert [record["learning_rate"] for record in run.history] == [0.3, 0.2]
+
+
+def test_a_learning_rate_of_single_precision(real_backend):
+    """It stays of the type of the run, which a compiled loop insists on."""
+    seen = []
+
+    def halve(run):
+        run.learning_rate /= 2
+        seen.append(run.learning_rate)
+
+    params, run = train(plan_of(dtype="float32", epochs=3), real_backend, callbacks=[Call(on_epoch_end=halve)])
+    assert params.dtype == np.float32
+    np.testing.assert_allclose(seen, [0.05, 0.025, 0.0125], rtol=1e-7)
+    np.testing.assert_allclose([record["learning_rate"] for record in run.history], [0.1, 0.05, 0.025], rtol=1e-7)
+
+
+def test_callbacks_see_the_weights_as_they_are(real_backend):
+    """At the end of each epoch they are those that a run of so many epochs ends with; later ones do not change them."""
+    seen, models = [], []
+
+    def look(run):
+        seen.append(run.params)
+        models.append(run.model())
+
+    plan = plan_of(dropout=0.2, optimizer="adam")
+    look_on = Call(on_epoch_begin=look, on_epoch_end=look)
+    params, run = train(plan, real_backend, callbacks=[look_on], as_model=lambda params: ("model", params))
+    assert all(type(part) is np.ndarray for part in seen)
+    np.testing.assert_array_equal(seen[0], plan.params)
+    for epochs in (1, 2, 3):
+        expected, _ = train(plan_of(dropout=0.2, optimizer="adam", epochs=epochs), real_backend)
+        np.testing.assert_array_equal(seen[2 * epochs - 1], expected)
+    np.testing.assert_array_equal(seen[2], seen[1])
+    np.testing.assert_array_equal(run.params, params)
+    for (word, of_model), part in zip(models, seen, strict=True):
+        assert word == "model"
+        np.testing.assert_array_equal(of_model, part)
+
+
+def test_a_run_stopped_within_an_epoch_ends_after_the_steps_in_hand(backend):
+    plan, validation = plan_of(epochs=5), rows_of("cross_entropy", 21, 5)
+
+    class Enough(Callback):
+        def on_steps(self, run, done, losses):
+            if run.epoch == 3:
+                run.stop("enough")
+
+    watch = Watch()
+    params, run = train(plan, backend, validation=validation, callbacks=[Enough(), watch], best=Best("no such key"))
+    steps = min(backend.steps_per_call, STEPS)
+    assert (run.stopped, run.epoch, run.restored) == ("enough", 3, False)
+    assert [len(part) for part in run.losses] == [STEPS, STEPS, steps]
+    assert watch.told[-3:] == [(3, steps), "epoch 3", "end"]
+    expected, losses = by_hand(plan, rows_of("cross_entropy"), [0.1] * (2 * STEPS + steps))
+    np.testing.assert_allclose(params, expected, rtol=1e-10, atol=1e-13)
+    last = run.history[-1]
+    # The mean over the rows of the steps that were done.
+    n_rows = np.array([16, 16, 16, 2])[:steps]
+    assert last["loss"] == pytest.approx(losses[-steps:] @ n_rows / n_rows.sum(), rel=1e-10)
+    assert last["samples_per_second"] * last["seconds"] == pytest.approx(n_rows.sum())
+    assert last["validation_loss"] == pytest.approx(validation_loss(plan, params, validation), rel=1e-10)
+
+
+@pytest.mark.parametrize("when", ["on_epoch_begin", "on_epoch_end"])
+def test_a_run_stopped_between_two_steps(when):
+    """Before an epoch it still takes the first steps; after one, no more."""
+
+    def enough(run):
+        if run.epoch == 2:
+            run.stop("enough")
+
+    _, run = train(plan_of(epochs=5), callbacks=[Call(**{when: enough})])
+    assert (run.stopped, run.epoch) == ("enough", 2)
+    assert [len(part) for part in run.losses] == [STEPS, 1 if when == "on_epoch_begin" else STEPS]
+
+
+# --- going on -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam_hat"])
+def test_a_run_that_goes_on_is_one_that_never_ended(backend, optimizer):
+    """With dropout, a schedule over the whole run, and an order of rows that goes on."""
+    plan = plan_of(dropout=0.3, input_dropout=0.1, schedule="one_cycle", optimizer=optimizer, epochs=5)
+    rows, placement = rows_of("cross_entropy"), Scaled(backend, SHIFT, FACTOR, "float64")
+    whole, run = fit(backend, plan, rows, {"train": rows}, placement)
+    half, first = fit(backend, dataclasses.replace(plan, epochs=2), rows, {"train": rows}, placement)
+    before = [backend.to_host(array).copy() for array in (half.params, *half.slots, half.step, half.learning_rate)]
+    # Whatever start the plan gives is passed over.
+    rest = dataclasses.replace(plan, epochs=3, order=lambda epoch: plan.order(epoch + 2), params=0 * plan.params)
+    again, second = fit(backend, rest, rows, {"train": rows}, placement, state=half)
+    assert int(backend.to_host(again.step)) == 5 * STEPS
+    assert len(again.slots) == len(whole.slots) == len(half.slots)
+    for ours, expected in zip((again.params, *again.slots), (whole.params, *whole.slots), strict=True):
+        np.testing.assert_array_equal(backend.to_host(ours), backend.to_host(expected))
+    np.testing.assert_array_equal(np.concatenate(first.losses + second.losses), np.concatenate(run.losses))
+    for key in ("loss", "train_accuracy", "learning_rate"):
+        assert [record[key] for record in first.history + second.history] == [record[key] for record in run.history]
+    assert [record["epoch"] for record in second.history] == [1, 2, 3]
+    # The state that was handed in stands, to go on from once more.
+    for copy, array in zip(before, (half.params, *half.slots, half.step, half.learning_rate), strict=True):
+        np.testing.assert_array_equal(backend.to_host(array), copy)
+
+
+def test_a_changed_learning_rate_is_part_of_the_state(backend):
+    rows, placement = rows_of("cross_entropy"), Scaled(backend, SHIFT, FACTOR, "float64")
+
+    def change(run):
+        run.learning_rate = 0.3
+
+    plan = plan_of(epochs=1)
+    state, _ = fit(backend, plan, rows, {}, placement, [Call(on_epoch_end=change)])
+    state, run = fit(
+        backend, dataclasses.replace(plan, order=lambda epoch: plan.order(2)), rows, {}, placement, state=state
+    )
+    assert run.history[0]["learning_rate"] == 0.3
+    expected, _ = by_hand(plan, rows, [0.1] * STEPS + [0.3] * STEPS)
+    np.testing.assert_allclose(backend.to_host(state.params), expected, rtol=1e-10, atol=1e-13)
+
+
+def test_a_plan_may_start_from_weights_on_the_device(backend):
+    plan = plan_of()
+    there = dataclasses.replace(plan, params=backend.asarray(plan.params))
+    np.testing.assert_array_equal(train(there, backend)[0], train(plan, backend)[0])
+
+
+def test_an_order_of_any_rows(backend):
+    """Such as a sample drawn with replacement; and one of another length for each epoch."""
+    orders = {1: np.array([4, 4, 49, 0] * 8), 2: np.arange(49, 10, -1)}
+    plan = dataclasses.replace(plan_of(epochs=2), order=orders.__getitem__)
+    params, run = train(plan, backend)
+    assert [len(part) for part in run.losses] == [2, 3]
+    rows = rows_of("cross_entropy")
+    middle, losses = by_hand(dataclasses.replace(plan, steps_per_epoch=2), rows, [0.1] * 2)
+    rest = dataclasses.replace(plan, steps_per_epoch=3, params=middle, order=lambda epoch: orders[2])
+    expected, more = by_hand(rest, rows, [0.1] * 3)
+    np.testing.assert_allclose(np.concatenate(run.losses), np.concatenate([losses, more]), rtol=1e-10)
+    np.testing.assert_allclose(params, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_the_order_of_a_plan_is_that_of_its_settings():
+    plan = plan_of(seed=3)
+    for epoch in (1, 2, 7):
+        np.testing.assert_array_equal(plan.order(epoch), order(N_ROWS, seed=3, epoch=epoch))
+        np.testing.assert_array_equal(plan_of(seed=3, shuffle=False).order(epoch), np.arange(N_ROWS))
+
+
+# --- the best weights -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_better():
+    less, more = Best("loss"), Best("accuracy", greater=True)
+    assert less.improves({"loss": 2.0}, None)
+    assert less.improves({"loss": 1.0}, {"loss": 2.0})
+    assert more.improves({"accuracy": -5.0}, None)
+    assert more.improves({"accuracy": 0.5}, {"accuracy": 0.4})
+    assert not less.improves({"loss": 2.0}, {"loss": 2.0})
+    assert not less.improves({"loss": 3.0}, {"loss": 2.0})
+    assert not more.improves({"accuracy": 0.5}, {"accuracy": 0.5})
+    assert not more.improves({"accuracy": 0.3}, {"accuracy": 0.4})
+    for best in (less, more):
+        for before in (None, {best.monitor: 0.5}):
+            assert not best.improves({best.monitor: math.nan}, before)
+            assert not best.improves({"another": 1.0}, before)
+    # An infinite loss is no weight to keep, nor is an accuracy without bottom.
+    assert not less.improves({"loss": math.inf}, None)
+    assert not more.improves({"accuracy": -math.inf}, None)
+
+
+def test_what_is_better_than_the_start():
+    less, more = Best("loss", than=1.0), Best("accuracy", greater=True, than=0.5)
+    assert less.improves({"loss": 0.9}, None)
+    assert not less.improves({"loss": 1.0}, None)
+    # What came since counts, once there is something.
+    assert less.improves({"loss": 0.7}, {"loss": 0.8})
+    assert not less.improves({"loss": 0.9}, {"loss": 0.8})
+    assert more.improves({"accuracy": 0.6}, None)
+    assert not more.improves({"accuracy": 0.5}, None)
+    assert not more.improves({"accuracy": math.nan}, None)
+
+
+def test_the_best_weights_of_a_run_that_was_not_stopped(real_backend):
+    plan, rows, validation = overfitting(epochs=30)
+    params, run = train(plan, real_backend, rows, validation, best=Best(restore="always"))
+    losses = [record["validation_loss"] for record in run.history]
+    best = 1 + int(np.argmin(losses))
+    assert best < 30
+    assert (run.epoch, run.best_epoch, run.stopped, run.restored) == (30, best, "", True)
+    assert validation_loss(plan, params, validation) == pytest.approx(min(losses), rel=1e-12)
+    expected, _ = train(overfitting(epochs=best)[0], real_backend, rows, validation)
+    np.testing.assert_array_equal(params, expected)
+
+
+def test_all_but_the_weights_is_that_after_the_last_epoch(backend):
+    plan, rows, validation = overfitting(epochs=25, optimizer="momentum", learning_rate=0.3)
+    placement = Scaled(backend, SHIFT, FACTOR, "float64")
+    last, _ = fit(backend, plan, rows, {"validation": validation}, placement)
+    best, run = fit(backend, plan, rows, {"validation": validation}, placement, best=Best(restore="always"))
+    assert run.best_epoch < 25
+    assert (backend.to_host(best.params) != backend.to_host(last.params)).any()
+    for ours, expected in zip((*best.slots, best.step), (*last.slots, last.step), strict=True):
+        np.testing.assert_array_equal(backend.to_host(ours), backend.to_host(expected))
+
+
+def test_the_best_by_a_figure_of_which_more_is_better():
+    plan, rows, validation = overfitting(epochs=30)
+    by_score = Best("validation_accuracy", greater=True, restore="always")
+    params, run = train(plan, NUMPY, rows, validation, best=by_score)
+    scores = [record["validation_accuracy"] for record in run.history]
+    # The first of them, where some are as good.
+    assert run.best_epoch == 1 + int(np.argmax(scores))
+    assert scores[-1] < max(scores)
+    guess = logits(plan, params, validation.x).argmax(1)
+    assert metrics.accuracy_score(validation.targets, guess) == pytest.approx(max(scores), rel=1e-12)
+
+
+def test_the_best_by_the_training_loss_needs_no_validation_rows():
+    plan, rows, _ = overfitting(epochs=6, optimizer="sgd", learning_rate=3.0)
+    params, run = train(plan, NUMPY, rows, best=Best("loss", restore="always"))
+    losses = [record["loss"] for record in run.history]
+    assert run.best_epoch == 1 + int(np.argmin(losses)) < 6
+    np.testing.assert_array_equal(params, train(dataclasses.replace(plan, epochs=run.best_epoch), NUMPY, rows)[0])
+
+
+def test_without_what_is_monitored_there_is_no_best():
+    plan, rows, _ = overfitting(epochs=3)
+    params, run = train(plan, NUMPY, rows, best=Best(restore="always"))
+    assert (run.best_epoch, run.restored) == (0, False)
+    np.testing.assert_array_equal(params, train(plan, NUMPY, rows)[0])
+
+
+def test_a_score_of_ones_own(real_backend):
+    """In place of the accuracy; here how well chance is told from knowledge, by scikit-learn from the weights."""
+    plan, rows, validation = overfitting(epochs=30)
+    given = []
+
+    def skill(params):
+        given.append(params)
+        z = logits(plan, real_backend.to_host(params), validation.x)
+        return metrics.matthews_corrcoef(validation.targets, z.argmax(1))
+
+    best = Best("validation_skill", greater=True, restore="always")
+    plan = dataclasses.replace(plan, score_name="skill")
+    params, run = train(plan, real_backend, rows, validation, best=best, score=skill)
+    assert type(given[0]) is type(real_backend.asarray(plan.params))
+    scores = [record["validation_skill"] for record in run.history]
+    assert len(given) == len(scores) == 30
+    assert run.best_epoch == 1 + int(np.argmax(scores)) < 30
+    assert skill(real_backend.asarray(params)) == max(scores)
+    # The loss stays the network's own, and so does the score of the training rows.
+    assert (
+        run.history[-1]["validation_loss"]
+        == train(plan, real_backend, rows, validation)[1].history[-1]["validation_loss"]
+    )
+    guess = logits(plan, real_backend.to_host(given[29]), rows.x).argmax(1)
+    assert run.history[-1]["train_skill"] == pytest.approx(metrics.accuracy_score(rows.targets, guess), rel=1e-12)
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    plan, rows, validation = overfitting(epochs=4)
+    values = iter([math.nan, 0.1, math.nan, 0.05])
+    best = Best("validation_accuracy", greater=True, restore="always")
+    params, run = train(plan, NUMPY, rows, validation, best=best, score=lambda params: next(values))
+    assert (run.best_epoch, run.restored) == (2, True)
+    np.testing.assert_array_equal(params, train(overfitting(epochs=2)[0], NUMPY, rows)[0])
+    params, run = train(plan, NUMPY, rows, validation, best=best, score=lambda params: math.nan)
+    assert (run.best_epoch, run.restored) == (0, False)
+    np.testing.assert_array_equal(params, train(plan, NUMPY, rows)[0])
+
+
+def test_weights_that_were_never_better_than_the_start(backend):
+    """The start is brought back; and it is what a run that diverges at once is left with."""
+    plan, rows, validation = overfitting(epochs=3)
+    params, run = train(plan, backend, rows, validation, best=Best(restore="always", than=0.0))
+    assert (run.best_epoch, run.restored, len(run.history)) == (0, True, 3)
+    np.testing.assert_array_equal(params, plan.params)
+    params, run = train(plan, backend, rows, validation, best=Best(restore="always", than=1e9))
+    assert run.best_epoch > 0
+    assert (params != plan.params).any()
+    # With nothing to bring them back for, the last ones are left.
+    params, run = train(plan, backend, rows, validation, best=Best(than=0.0))
+    assert (run.best_epoch, run.restored) == (0, False)
+    np.testing.assert_array_equal(params, train(plan, backend, rows)[0])
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_a_run_that_diverges_at_once_is_left_with_the_start_it_had_to_beat(real_backend):
+    plan = plan_of("squared_error", batch_size="full", learning_rate=1e308, activation="relu")
+    params, run = train(plan, real_backend, validation=rows_of("squared_error", 20, 1), best=Best(than=1e9))
+    assert (run.stopped, run.best_epoch, run.restored, run.history) == ("diverged", 0, True, [])
+    np.testing.assert_array_equal(params, plan.params)
+
+
+def test_a_run_that_never_brings_back_its_best_weights(real_backend):
+    """However it ends; it still knows which they were."""
+    plan, rows, validation = overfitting()
+    best = Best(restore="never")
+    params, run = train(plan, real_backend, rows, validation, [EarlyStopping(patience=4)], best=best)
+    assert (run.stopped, run.restored, run.epoch) == ("early stopping", False, run.best_epoch + 4)
+    np.testing.assert_array_equal(params, train(overfitting(epochs=run.epoch)[0], real_backend, rows)[0])
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_a_run_that_diverges_and_never_brings_back_its_best_weights_is_an_error(real_backend):
+    plan = plan_of("squared_error", activation="relu", learning_rate=500, epochs=40)
+    with pytest.raises(Diverged) as caught:
+        train(plan, real_backend, validation=rows_of("squared_error", 20, 1), best=Best(restore="never"))
+    assert caught.value.epoch > 1
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_a_run_that_diverges_has_the_best_weights_it_had(backend):
+    plan = plan_of("squared_error", activation="relu", learning_rate=500, epochs=40)
+    rows, validation = rows_of("squared_error"), rows_of("squared_error", 20, 1)
+    with pytest.raises(Diverged) as caught:
+        train(plan, backend, rows)
+    params, run = train(plan, backend, rows, validation)
+    assert (run.stopped, run.restored) == ("diverged", True)
+    assert (run.diverged.epoch, run.diverged.step) == (caught.value.epoch, caught.value.step)
+    assert run.epoch == len(run.history) + 1 == caught.value.epoch
+    losses = [record["validation_loss"] for record in run.history]
+    assert run.best_epoch == 1 + int(np.nanargmin(losses))
+    np.testing.assert_array_equal(params, train(dataclasses.replace(plan, epochs=run.best_epoch), backend, rows)[0])
 
 
 # --- ends before the last epoch -------------------------------------------------------------------------------------
@@ -436,7 +934,7 @@ def test_early_stopping(real_backend):
     patience = 4
     plan, rows, validation = overfitting()
     watch = Watch()
-    params, run = train(plan, real_backend, rows, validation, [EarlyStopping(patience), watch])
+    params, run = train(plan, real_backend, rows, validation, [EarlyStopping(patience=patience), watch])
     losses = [record["validation_loss"] for record in run.history]
     best = 1 + int(np.argmin(losses))
     assert 1 < best < 40
@@ -452,7 +950,7 @@ def test_early_stopping(real_backend):
 
 def test_a_run_that_is_not_stopped_ends_with_its_last_weights():
     plan, rows, validation = overfitting(epochs=20)
-    params, run = train(plan, NUMPY, rows, validation, [EarlyStopping(50)])
+    params, run = train(plan, NUMPY, rows, validation, [EarlyStopping(patience=50)])
     assert (run.epoch, run.stopped, run.restored) == (20, "", False)
     assert run.best_epoch < 20
     assert validation_loss(plan, params, validation) == pytest.approx(run.history[-1]["validation_loss"], rel=1e-12)
@@ -460,13 +958,13 @@ def test_a_run_that_is_not_stopped_ends_with_its_last_weights():
 
 def test_a_loss_that_stays_as_it_is_has_not_fallen():
     plan, rows, validation = overfitting(optimizer="sgd", learning_rate=1e-300)
-    _, run = train(plan, NUMPY, rows, validation, [EarlyStopping(3)])
+    _, run = train(plan, NUMPY, rows, validation, [EarlyStopping(patience=3)])
     assert (run.best_epoch, run.epoch) == (1, 4)
 
 
 def test_early_stopping_without_validation_rows_does_not_stop():
     plan, rows, _ = overfitting(epochs=5)
-    _, run = train(plan, NUMPY, rows, None, [EarlyStopping(2)])
+    _, run = train(plan, NUMPY, rows, None, [EarlyStopping(patience=2)])
     assert (run.epoch, run.stopped) == (5, "")
 
 
@@ -496,7 +994,7 @@ def relu_descent(plan, rows):
     layers, losses = split(np, plan.params, plan.network.sizes), []
     with np.errstate(all="ignore"):
         for t in range(plan.epochs * STEPS):
-            numbers, present = order(len(rows), BATCH_SIZE, seed=plan.seed, epoch=t // STEPS + 1)
+            numbers, present = batches(plan.order(t // STEPS + 1), BATCH_SIZE)
             picked = numbers[t % STEPS][present[t % STEPS]]
             share = (rows.weights[picked] / rows.weights[picked].sum())[:, None]
             inputs = [(rows.x[picked] - SHIFT) * FACTOR]
@@ -540,7 +1038,7 @@ class Press(Callback):
     def __init__(self, epoch, times=1):
         self.epoch, self.times, self.done = epoch, times, None
 
-    def on_steps(self, run, done):
+    def on_steps(self, run, done, losses):
         self.handler = signal.getsignal(signal.SIGINT)
         if run.epoch == self.epoch and self.done is None:
             self.done = done
@@ -585,7 +1083,7 @@ def test_ctrl_c_without_validation_rows_leaves_the_weights_of_the_last_step(hand
     expected, losses = by_hand(plan, rows_of("cross_entropy"), [0.1] * (STEPS + 1))
     np.testing.assert_allclose(params, expected, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(np.concatenate(run.losses), losses, rtol=1e-10)
-    assert run.history[-1]["train_loss"] == pytest.approx(losses[-1])
+    assert run.history[-1]["loss"] == pytest.approx(losses[-1])
 
 
 def test_a_second_ctrl_c_is_at_once(handler):
@@ -615,7 +1113,7 @@ def test_ctrl_c_between_the_epochs_is_not_lost(handler, when):
 
 def test_the_handler_is_put_back_after_an_error(handler):
     class Fails(Callback):
-        def on_steps(self, run, done):
+        def on_steps(self, run, done, losses):
             raise OSError("disk full")
 
     watch = Watch()

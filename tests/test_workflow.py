@@ -1,13 +1,17 @@
 import io
+import pickle
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import special
+from sklearn import metrics
 
-from mlpgpu import Config, Model, train_and_test
+from mlpgpu import Config, Model, train_and_test, workflow
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.callbacks import EpochLines, ProgressBar
+from mlpgpu.callbacks import Callback
+from mlpgpu.progress import EpochLines, ProgressBar
 from mlpgpu.workflow import prepare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -64,3 +68,93 @@ def test_a_set_that_does_not_fit_is_streamed_and_the_user_told(monkeypatch, prog
     )
     assert "does not fit on the device" in said.getvalue()
     np.testing.assert_array_equal(streamed.model.params, resident.model.params)
+
+
+def test_many_rows_are_scored_in_part(monkeypatch):
+    """Every ninth of 108 rows, for at most 12; not the first ones, which may be of one class."""
+    prepared = prepare(Config(dataset="iris", hidden=(8,), epochs=2, seed=1))
+    x, y = prepared.data.x_train, prepared.data.y_train
+    assert len(x) == 108
+    for most, every in ((12, 9), (107, 2), (108, 1), (10_000, 1)):
+        monkeypatch.setattr(workflow, "SCORED_ROWS", most)
+        outcome = train_and_test(prepared)
+        expected = metrics.accuracy_score(y[::every], outcome.model.predict_proba(x[::every]).argmax(1))
+        assert outcome.metrics["train_accuracy"] == pytest.approx(expected, rel=1e-6), most
+
+
+def test_figures_of_the_last_epoch():
+    outcome = train_and_test(Config(dataset="iris", hidden=(8,), epochs=3))
+    last = outcome.run.history[-1]
+    assert outcome.metrics["train_loss"] == last["loss"]
+    for key in ("train_accuracy", "validation_loss", "validation_accuracy"):
+        assert outcome.metrics[key] == last[key]
+    assert "loss" not in outcome.metrics
+    assert outcome.metrics["n_validation"] == len(prepare(Config(dataset="iris")).data.x_validation) > 0
+
+
+def test_a_callback_is_handed_models_that_predict():
+    """At the end of an epoch, with what is on record of it; whatever the run does afterwards."""
+    prepared = prepare(Config(dataset="digits", hidden=(16,), epochs=3, dtype="float64"))
+    models = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, run, record):
+            models.append((run.model(), record))
+
+    outcome = train_and_test(prepared, [Keep()])
+    data = prepared.data
+    for model, record in models:
+        found = metrics.log_loss(data.y_validation, model.predict_proba(data.x_validation))
+        assert found == pytest.approx(record["validation_loss"], rel=1e-10)
+    np.testing.assert_array_equal(models[-1][0].params, outcome.model.params)
+    assert models[-1][0].classes == outcome.model.classes
+    assert models[-1][0].config == outcome.model.config
+
+
+DIABETES = {"dataset": "diabetes", "hidden": (8,), "epochs": 3, "dtype": "float64"}
+
+
+@pytest.mark.parametrize("quantile", [0.2, 0.5, 0.9])
+def test_the_level_of_the_quantile_loss(quantile):
+    outcome = train_and_test(Config(**DIABETES, loss="quantile", quantile=quantile))
+    expected = metrics.mean_pinball_loss(outcome.truth, outcome.predictions, alpha=quantile)
+    assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_quantile_has_its_part_of_the_rows_below_it():
+    prepared = prepare(
+        Config(
+            dataset="diabetes", hidden="none", input_dropout=0, epochs=600, learning_rate=5, batch_size="full",
+            loss="quantile", quantile=0.8, dtype="float64",
+        )
+    )  # fmt: skip
+    outcome = train_and_test(prepared)
+    below = prepared.data.y_train <= outcome.model.predict(prepared.data.x_train)
+    # A line of eleven coefficients can meet as many rows, of which each is on neither side.
+    assert abs(below.sum() - 0.8 * len(below)) <= 11
+
+
+@pytest.mark.parametrize("delta", [0.5, 1.0, 80.0])
+def test_where_the_huber_loss_turns(delta):
+    outcome = train_and_test(Config(**DIABETES, loss="huber", huber_delta=delta))
+    expected = special.huber(delta, outcome.truth - outcome.predictions).mean()
+    assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_smoothed_labels():
+    outcome = train_and_test(Config(dataset="iris", hidden=(8,), epochs=3, label_smoothing=0.3, dtype="float64"))
+    log_p = np.log(outcome.model.predict_proba(prepare(Config(dataset="iris")).data.x_test))
+    expected = -(0.7 * log_p[np.arange(30), outcome.truth] + 0.1 * log_p.sum(1)).mean()
+    assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-10)
+
+
+def test_an_outcome_can_be_sent_elsewhere_and_holds_no_rows():
+    prepared = prepare(Config(dataset="digits", hidden=(4,), epochs=2))
+    outcome = train_and_test(prepared)
+    sent = pickle.dumps(outcome)
+    assert len(sent) < prepared.data.x_train.nbytes
+    again = pickle.loads(sent)
+    assert again.metrics == outcome.metrics
+    assert again.run.history == outcome.run.history
+    x = prepared.data.x_test
+    np.testing.assert_array_equal(again.model.predict_proba(x), outcome.model.predict_proba(x))

@@ -2,14 +2,15 @@
 
 import importlib
 import importlib.util
+from typing import Any
 
 from mlpgpu.backends.base import Backend
 from mlpgpu.errors import InputError, one_line
 
-__all__ = ["BACKENDS", "Backend", "select"]
+__all__ = ["BACKENDS", "Backend", "beside", "select"]
 
-# A new backend is one module with `open_backend(device, dtype)` and NEEDS, what is said without its library; and its
-# name here.
+# A new backend is one module with `open_backend(device, dtype)`, `open_beside(array)` and NEEDS, what is said without
+# its library; and its name here.
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 
 
@@ -54,6 +55,22 @@ def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") 
     except InputError as error:
         # What to do about it is of no use to who asked for nothing.
         return _open("numpy", "cpu", dtype), str(error).partition(";")[0]
+
+
+def beside(array: Any) -> Backend:
+    """The backend of the library and the device that hold `array`, whichever that is.
+
+    Parameters
+    ----------
+    array : array
+        Of one of `BACKENDS`, or of any library that follows the array API standard.
+    """
+    import array_api_compat
+
+    own = (name for name in BACKENDS if getattr(array_api_compat, f"is_{name}_array")(array))
+    module = importlib.import_module(f"mlpgpu.backends.{next(own, 'standard')}")
+    backend: Backend = module.open_beside(array)
+    return backend
 
 
 def _open(name: str, device: str, dtype: str) -> Backend:

@@ -35,7 +35,7 @@ class Backend(Protocol):
     steps_per_call: int
 
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
-        """`array` of the host, on the device; without a copy where the device can read it as it is."""
+        """`array` of the host, or of the device already, on the device; a copy only where that needs one."""
 
     def to_host(self, array: Array) -> "np.ndarray":
         """`array` of the device as a NumPy array. This waits for the device."""

@@ -38,6 +38,15 @@ class CupyBackend(Eager):
         return int(free + self.cupy.get_default_memory_pool().free_bytes())
 
 
+def open_beside(array: Any) -> CupyBackend:
+    """CuPy on the device of `array`, made the current one of this thread."""
+    import array_api_compat.cupy as xp
+    import cupy
+
+    array.device.use()
+    return CupyBackend(cupy, xp, array.device.id)
+
+
 def open_backend(device: str, dtype: str) -> CupyBackend:
     """CuPy on `device`, made the current one of this thread.
 

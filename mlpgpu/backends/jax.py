@@ -26,6 +26,8 @@ class JaxBackend:
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
+        if isinstance(array, self.jax.Array):
+            return self.xp.asarray(array, dtype=dtype)
         return self.jax.device_put(np.asarray(array, dtype=dtype), self._device)
 
     def to_host(self, array: Any) -> np.ndarray:
@@ -48,6 +50,13 @@ class JaxBackend:
         """See `Backend.free_memory`."""
         stats = self._device.memory_stats()
         return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+
+
+def open_beside(array: Any) -> JaxBackend:
+    """JAX on the device of `array`; of several, on the first."""
+    import jax
+
+    return JaxBackend(jax, min(array.devices(), key=lambda device: device.id))
 
 
 def open_backend(device: str, dtype: str) -> JaxBackend:

@@ -13,7 +13,7 @@ class NumpyBackend(Eager):
 
     name = "numpy"
     device = "cpu"
-    xp = np
+    xp: Any = np
     description = f"cpu, NumPy {np.__version__}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> np.ndarray:
@@ -39,6 +39,11 @@ class NumpyBackend(Eager):
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     # No other library warns, and the trainer tells of a loss that is not finite.
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
+
+
+def open_beside(array: np.ndarray) -> NumpyBackend:
+    """NumPy."""
+    return NumpyBackend()
 
 
 def open_backend(device: str, dtype: str) -> NumpyBackend:

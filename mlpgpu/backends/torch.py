@@ -22,6 +22,8 @@ class TorchBackend(Eager):
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
+        if isinstance(array, self.torch.Tensor):
+            return array.to(self.device, getattr(self.torch, dtype or "", None))
         if not array.flags.writeable:
             # PyTorch has no read-only tensors and warns of sharing such memory.
             array = array.copy()
@@ -34,6 +36,18 @@ class TorchBackend(Eager):
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""
         return None if self.device == "cpu" else int(self.torch.cuda.mem_get_info(self.device)[0])
+
+
+def open_beside(array: Any) -> Any:
+    """PyTorch on the device of `array`."""
+    import array_api_compat.torch as xp
+    import torch
+
+    if array.device.type not in {"cpu", "cuda"}:
+        from mlpgpu.backends.standard import StandardBackend
+
+        return StandardBackend(array)
+    return TorchBackend(torch, xp, str(array.device))
 
 
 def open_backend(device: str, dtype: str) -> TorchBackend:

@@ -73,6 +73,29 @@ def test_arrays_of_no_dimension_and_of_no_rows(backend, dtype, writeable):
         np.testing.assert_array_equal(host, array)
 
 
+@pytest.mark.parametrize("given", DTYPES)
+def test_arrays_of_the_device_stay_there(backend, given):
+    on_device = backend.asarray(numbers(given))
+    again = backend.asarray(on_device)
+    assert type(again) is type(on_device)
+    assert again.device == on_device.device
+    assert backend.to_host(again).dtype == given
+    np.testing.assert_array_equal(backend.to_host(again), numbers(given))
+    for dtype in ("float32", "float64"):
+        cast = backend.asarray(on_device, dtype)
+        assert type(cast) is type(on_device)
+        assert cast.device == on_device.device
+        assert backend.to_host(cast).dtype == dtype
+        np.testing.assert_array_equal(backend.to_host(cast), numbers(given).astype(dtype))
+
+
+def test_an_array_of_the_device_of_no_dimension_and_of_no_rows(backend):
+    for array in (np.asarray(7.5), np.empty((0, 4))):
+        again = backend.to_host(backend.asarray(backend.asarray(array), "float32"))
+        assert (again.dtype, again.shape) == (np.float32, array.shape)
+        np.testing.assert_array_equal(again, array)
+
+
 def count_up(backend):
     """A step with a state of two parts, shared data and two items, whose result by hand is easy."""
     xp = backend.xp
@@ -171,6 +194,9 @@ def test_fake_cupy_arrays(fake_cupy):
         assert isinstance(on_device, fakes.DeviceArray)
         np.testing.assert_array_equal(there_and_back(fake_cupy, numbers(dtype)), numbers(dtype))
     assert fake_cupy.asarray(numbers("uint8"), "float32").dtype == np.float32
+    again = fake_cupy.asarray(fake_cupy.asarray(numbers("uint8")), "float32")
+    assert isinstance(again, fakes.DeviceArray)
+    assert again.dtype == np.float32
 
 
 def test_fake_cupy_memory_counts_what_its_pool_holds(fake_cupy):

@@ -1,0 +1,41 @@
+"""Any other array library that follows the standard, on the device of an array that it made."""
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from mlpgpu.backends.base import Eager
+
+
+class StandardBackend(Eager):
+    """See `mlpgpu.backends.base.Backend`.
+
+    Parameters
+    ----------
+    array : array
+        Its library and device are those of the backend.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.xp, self._device = array_api_compat.array_namespace(array), array_api_compat.device(array)
+        self.name, self.device = self.xp.__name__.rpartition(".")[2], str(self._device)
+        self.description = f"{self.device}, {self.name}"
+
+    def asarray(self, array: Any, dtype: str | None = None) -> Any:
+        """See `Backend.asarray`."""
+        if array_api_compat.is_array_api_obj(array) and array_api_compat.array_namespace(array) is self.xp:
+            return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
+        return self.xp.asarray(np.asarray(array, dtype=dtype), device=self._device)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """See `Backend.to_host`."""
+        return np.from_dlpack(array, device="cpu")
+
+    def free_memory(self) -> None:
+        """See `Backend.free_memory`."""
+
+
+def open_beside(array: Any) -> StandardBackend:
+    """The library and device of `array`."""
+    return StandardBackend(array)
