@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config as Config
+    from mlpgpu.estimators import MLPClassifier as MLPClassifier
+    from mlpgpu.estimators import MLPRegressor as MLPRegressor
     from mlpgpu.model import Model as Model
     from mlpgpu.workflow import train_and_test as train_and_test
 
@@ -14,10 +16,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Config": "mlpgpu.config",
     "InputError": "mlpgpu.errors",
+    "MLPClassifier": "mlpgpu.estimators",
+    "MLPRegressor": "mlpgpu.estimators",
     "Model": "mlpgpu.model",
     "train_and_test": "mlpgpu.workflow",
 }
-__all__ = ["Config", "InputError", "Model", "train_and_test"]
+__all__ = ["Config", "InputError", "MLPClassifier", "MLPRegressor", "Model", "train_and_test"]
 
 
 def __getattr__(name: str) -> Any:

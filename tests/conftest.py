@@ -1,6 +1,9 @@
 import importlib.util
 import os
 
+# scikit-learn's array API dispatch needs SciPy's, which SciPy reads once, when it is imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 import numpy as np
 import pytest
 from strict import StrictBackend

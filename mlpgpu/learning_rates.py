@@ -1,0 +1,205 @@
+"""The range test: a learning rate that rises from tiny to large, and where the loss falls fastest."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property, partial
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from mlpgpu import plots
+from mlpgpu.feed import Unscaled
+from mlpgpu.maths.schedules import exponential
+from mlpgpu.protocol.choices import by_lbfgs
+from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+# Those of fastai: how much of the smoothed loss stays in each step, and how many times its lowest it may be.
+SMOOTHING, DIVERGED = 0.98, 4
+
+LIMITS = {
+    "low": [Interval(Real, 0, None, closed="neither")],
+    "high": [Interval(Real, 0, None, closed="neither")],
+    "steps": [Interval(Integral, 10, None, closed="left")],
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RangeTest:
+    """Loss of each step of a run whose learning rate rises by the same factor from step to step.
+
+    Attributes
+    ----------
+    rates : float64 array of shape (n_steps,)
+        Learning rate of each step done; fewer than were asked for where the loss diverged.
+    losses : float64 array of shape (n_steps,)
+        Training loss of each of them.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+
+    @cached_property
+    def smoothed(self) -> np.ndarray:
+        """`losses` as an exponential moving average, its start corrected for bias; shape (n_steps,)."""
+        return _smooth(self.losses)
+
+    @cached_property
+    def suggested(self) -> float | None:
+        """The learning rate at which the smoothed loss falls most steeply over the logarithm of the rate.
+
+        The slope is that over a tenth of the steps, since from one step to the next it is mostly noise. Neither the
+        first tenth, where the average is one of few losses, nor what follows the lowest smoothed loss counts. None
+        where the smoothed loss falls by no more than the noise of `losses`.
+        """
+        span, lowest = max(len(self.rates) // 10, 1), int(np.argmin(self.smoothed))
+        losses, smoothed = self.losses[span : lowest + 1], self.smoothed[span : lowest + 1]
+        # The spread of differences is that of the noise alone, whatever the trend.
+        if len(smoothed) <= span or smoothed[0] - smoothed[-1] <= np.std(np.diff(losses)) / np.sqrt(2):
+            return None
+        steepest = int(np.argmin(smoothed[span:] - smoothed[:-span]))
+        return float(self.rates[span + steepest + span // 2])
+
+    def plot(self, path: plots.PathLike | None = None) -> Figure:
+        """Draw the loss by learning rate, with the suggested rate marked.
+
+        Parameters
+        ----------
+        path : path-like, default=None
+            PNG file to write.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is not installed.
+        """
+        if not plots.available():
+            raise ImportError("no picture without matplotlib: pip install 'mlpgpu[plots]'")
+        figure = _figure(self)
+        if path is not None:
+            plots._save(figure, path)
+        return figure
+
+    def __repr__(self) -> str:
+        suggested = "None" if self.suggested is None else f"{self.suggested:.2g}"
+        first, last = self.rates[[0, -1]]
+        return f"RangeTest(suggested={suggested}, {len(self.rates)} rates from {first:.2g} to {last:.2g})"
+
+
+def range_test(estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float, high: float, steps: int) -> RangeTest:
+    """Train an unfitted copy of `estimator` on all rows while its learning rate rises.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Left as it is.
+    x, y, sample_weight : array
+        As its ``fit`` takes them.
+    low, high : float
+        First and last learning rate, above 0.
+    steps : int
+        From one to the other, at least 10. The run ends early where the loss is not finite, or the smoothed one above
+        four times its lowest.
+
+    Returns
+    -------
+    RangeTest
+
+    Raises
+    ------
+    ValueError
+        Where a parameter is out of its range, the solver has no learning rate, or the first loss is not finite.
+    """
+    validate_parameter_constraints(LIMITS, {"low": low, "high": high, "steps": steps}, "find_learning_rate")
+    if low >= high:
+        raise ValueError(f"low={low:g} is not below high={high:g}; give a range such as low=1e-7, high=10.")
+    if by_lbfgs(estimator):
+        raise ValueError("solver='lbfgs' has no learning rate to find; choose 'adam' or 'sgd', or name an optimizer.")
+    # All rows are trained on.
+    probe = clone(estimator).set_params(early_stopping=False)
+    probe._validate_params()
+    fit = Fit(probe, x, y, sample_weight, Validation(), incremental=False)
+    plan = fit.prepare()
+    rise = partial(exponential, total=steps - 1, decay_rate=high / low)
+    plan = dataclasses.replace(plan, learning_rate=low, recipe=dataclasses.replace(plan.recipe, schedule=rise))
+    training = Training(fit.backend, plan, fit.rows(fit.x, fit.y, fit.weights), Unscaled(fit.backend, fit.dtype))
+    losses = curve = np.empty(0)
+
+    def after_steps(done: int, fetch: Callable[[], np.ndarray]) -> bool:
+        nonlocal losses, curve
+        losses = np.append(losses, fetch())
+        curve = _until_diverged(losses[:steps])
+        return not goes_on()
+
+    def goes_on() -> bool:
+        return len(curve) == len(losses) < steps
+
+    epoch = 0
+    while goes_on():
+        epoch += 1
+        training.epoch(epoch, after_steps)
+    if not len(curve):
+        raise ValueError(f"the loss is {losses[0]} before the first step; scale X and y, such as with StandardScaler.")
+    return RangeTest(np.geomspace(low, high, steps)[: len(curve)], curve)
+
+
+def _smooth(losses: np.ndarray) -> np.ndarray:
+    from scipy.signal import lfilter
+
+    return lfilter([1 - SMOOTHING], [1, -SMOOTHING], losses) / (1 - SMOOTHING ** np.arange(1, len(losses) + 1))
+
+
+def _until_diverged(losses: np.ndarray) -> np.ndarray:
+    """The finite losses up to and with the first that makes the smoothed one too large."""
+    losses = losses[: _first(~np.isfinite(losses))]
+    smoothed = _smooth(losses)
+    lowest = np.minimum.accumulate(smoothed)
+    # A loss of the user's own may be negative.
+    return losses[: _first(smoothed - lowest > (DIVERGED - 1) * np.abs(lowest)) + 1]
+
+
+def _first(true: np.ndarray) -> int:
+    """Index of the first true value; the length where there is none."""
+    return int(np.argmax(np.append(true, True)))
+
+
+def _figure(test: RangeTest) -> Figure:
+    rates, losses, smoothed, suggested = test.rates, test.losses, test.smoothed, test.suggested
+    found = "does not fall" if suggested is None else f"falls fastest at a learning rate of {suggested:.2g}"
+    figure = plots._figure((8, 5), f"Range test: the loss {found}")
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color=plots.LOSS, alpha=0.35, lw=1, label="each step")
+    axes.plot(rates, smoothed, color=plots.LOSS, lw=2, label="smoothed")
+    # What then rises above its start runs off the top: a loss that diverges would press all else flat.
+    low, high = losses.min(), losses[: np.argmin(smoothed) + 1].max()
+    room = 0.05 * (high - low) or 0.5
+    axes.set(xscale="log", ylim=(low - room, high + room))
+    axes.set_xlabel("learning rate (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    axes.set_ylabel("loss", fontsize=plots.TEXT, color=plots.LOSS)
+    axes.tick_params(axis="x", which="both", labelsize=plots.SMALL, colors=plots.INK)
+    axes.tick_params(axis="y", labelsize=plots.SMALL, labelcolor=plots.LOSS, color=plots.LOSS)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(plots.QUIET)
+    axes.legend(frameon=False, fontsize=plots.SMALL, loc="lower left", labelcolor=plots.INK)
+    if suggested is not None:
+        height = smoothed[np.searchsorted(rates, suggested)]
+        axes.axvline(suggested, color=plots.QUIET, lw=1, zorder=0)
+        axes.plot(suggested, height, "o", color=plots.LOSS, markersize=8, markerfacecolor="white", label="suggested")
+        place = axes.get_xaxis_transform()
+        text = f"suggested {suggested:.2g}"
+        axes.text(suggested, 1.015, text, transform=place, ha="center", fontsize=plots.SMALL, color=plots.INK)
+    return figure

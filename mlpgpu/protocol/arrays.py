@@ -1,0 +1,140 @@
+"""The arrays that users bring: checked as scikit-learn checks them, and where they live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from sklearn import get_config
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d, validate_data
+
+from mlpgpu import backends
+from mlpgpu.backends import Backend
+from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.feed import is_sparse
+
+Array = Any
+HOST: Backend = NumpyBackend()
+
+
+def home(array: Any) -> Backend:
+    """The backend where `array` lives: NumPy for whatever becomes a NumPy array.
+
+    That is everything on the host while scikit-learn's array API dispatch is off; an array of CuPy is at home on its
+    device always, since it does not become a NumPy array by itself.
+    """
+    foreign = array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array)
+    dispatched = get_config()["array_api_dispatch"] or array_api_compat.is_cupy_array(array)
+    return backends.beside(array) if foreign and dispatched and not is_sparse(array) else HOST
+
+
+def same_home(one: Backend, other: Backend) -> bool:
+    """Whether the arrays of both are of one library and on one device."""
+    return (one.name, one.device) == (other.name, other.device)
+
+
+def move(array: Array, source: Backend, target: Backend) -> Array:
+    """`array` of `source`, on `target`."""
+    return array if same_home(source, target) else target.asarray(source.to_host(array))
+
+
+def to_host(array: Any) -> Any:
+    """What scikit-learn takes on the host: an array of another library or device as a NumPy array, all else as it is.
+
+    None stays None.
+    """
+    at = home(array)
+    return array if at is HOST else at.to_host(array)
+
+
+def dtype_name(array: Array) -> str:
+    """Such as ``float32``, whatever the library."""
+    return str(array.dtype).rpartition(".")[2]
+
+
+def check_rows(estimator: Any, x: Any, y: Any = None, *, reset: bool, y_numeric: bool = False) -> tuple[Any, Any]:
+    """`x` and `y` as scikit-learn validates them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Learns ``n_features_in_`` and ``feature_names_in_`` with `reset`, and is held to them without.
+    x : array-like or sparse matrix of shape (n_rows, n_features)
+    y : array-like of shape (n_rows,) or (n_rows, n_outputs), or the string ``no_validation``
+        The string stands for rows without targets, as it does in scikit-learn.
+
+    Returns
+    -------
+    x : array of shape (n_rows, n_features)
+        float64 or float32, in its home; sparse ones by rows.
+    y : array
+        On the host.
+
+    Raises
+    ------
+    ValueError
+        With scikit-learn's own messages.
+    """
+    at = home(x)
+    alone = isinstance(y, str)
+    if at is HOST:
+        checked = validate_data(
+            estimator,
+            x,
+            y if alone else to_host(y),
+            accept_sparse=["csr", "csc"],
+            dtype=(np.float64, np.float32),
+            reset=reset,
+            **({} if alone else {"multi_output": True, "y_numeric": y_numeric}),
+        )
+        x, y = (checked, y) if alone else checked
+        return x.tocsr() if is_sparse(x) else x, y if alone else _as_1d(y)
+    if y is None:
+        validate_data(estimator, x, y, reset=reset, skip_check_array=True)
+    if get_config()["array_api_dispatch"]:
+        x = validate_data(estimator, x, dtype=_float_types(at), reset=reset)
+    else:
+        x = _check_on_device(at, x)
+        validate_data(estimator, x, reset=reset, skip_check_array=True)
+    if not alone:
+        y = check_array(to_host(y), ensure_2d=False, dtype="numeric" if y_numeric else None, input_name="y")
+        check_consistent_length(x, y)
+        y = _as_1d(y)
+    return x, y
+
+
+def _as_1d(y: Any) -> Any:
+    return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 and not is_sparse(y) else y
+
+
+def _float_types(at: Backend) -> Sequence[Any]:
+    # Not every device has float64, and JAX has it only where it is told so.
+    widest = at.asarray(np.zeros(1)).dtype
+    return [widest] if widest == at.xp.float32 else [at.xp.float64, at.xp.float32]
+
+
+def _check_on_device(at: Backend, x: Array) -> Array:
+    """What matters of scikit-learn's check of an array, without its dispatch, which needs a switch of SciPy's too."""
+    xp = at.xp
+    if x.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {x.ndim}D array instead. Reshape your data either using array.reshape(-1, 1) if "
+            "your data has a single feature or array.reshape(1, -1) if it contains a single sample."
+        )
+    if 0 in x.shape:
+        what = "sample" if x.shape[0] == 0 else "feature"
+        raise ValueError(f"Found array with 0 {what}(s) (shape={tuple(x.shape)}) while a minimum of 1 is required.")
+    if xp.isdtype(x.dtype, "complex floating"):
+        raise ValueError("Complex data not supported")
+    floats = _float_types(at)
+    x = x if x.dtype in floats else xp.astype(x, floats[0])
+    if not bool(at.to_host(xp.all(xp.isfinite(x)))):
+        raise ValueError("Input X contains NaN, infinity or a value too large for its dtype; impute or drop such rows.")
+    return x
+
+
+def take_rows(at: Backend, x: Array, rows: np.ndarray) -> Array:
+    """Some rows of `x`, by number."""
+    return x[rows] if at is HOST else at.xp.take(x, at.asarray(rows), axis=0)

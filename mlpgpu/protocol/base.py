@@ -1,0 +1,312 @@
+"""What both estimators share: parameters, fit, and the way of rows through the network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from numbers import Integral, Real
+from types import MethodType
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.metrics import get_scorer_names
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from mlpgpu import backends
+from mlpgpu.backends import Backend
+from mlpgpu.config import settings
+from mlpgpu.evaluation import in_chunks
+from mlpgpu.feed import Unscaled, is_sparse
+from mlpgpu.learning_rates import RangeTest, range_test
+from mlpgpu.maths import network as networks
+from mlpgpu.maths.losses import LOSSES, Loss
+from mlpgpu.maths.network import Network
+from mlpgpu.model import Model
+from mlpgpu.plan import Plan
+from mlpgpu.protocol import arrays, conversion
+from mlpgpu.protocol.arrays import Array
+from mlpgpu.protocol.choices import TRAINABLE, activations_of, by_lbfgs, compute_backend
+from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.held import fitted_sizes, params_of
+from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
+
+
+def limits(name: str) -> list[Any]:
+    """The range of a setting of the command, as scikit-learn states it."""
+    known, _ = settings()[name]
+    if known.choices:
+        return [StrOptions(set(known.choices))]
+    low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))
+    closed = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}[known.within[0] + known.within[-1]]
+    return [Interval(Integral if known.kind is int else Real, low, high, closed=closed)]
+
+
+class Available:
+    """A method that is there only while ``_check_<name>()`` of the estimator raises nothing."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method = method
+        update_wrapper(self, method)  # type: ignore[arg-type]
+
+    def __get__(self, estimator: Any, owner: type | None = None) -> Any:
+        if estimator is None:
+            return self.method
+        getattr(estimator, f"_check_{self.method.__name__}")()
+        return MethodType(self.method, estimator)
+
+
+class NotAvailable(AttributeError, ValueError):
+    """A method that the parameters of the estimator rule out."""
+
+
+class Perceptron(CallbackSupportMixin, BaseEstimator):
+    """A multilayer perceptron with scikit-learn's protocol; see `mlpgpu.MLPClassifier` for its parameters."""
+
+    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(TRAINABLE)), list, tuple],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, None],
+        "backend": [*limits("backend"), None],
+        "dtype": [*limits("dtype"), None],
+        "optimizer": [*limits("optimizer"), None],
+        "learning_rate_schedule": [*limits("schedule"), None],
+        **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "dropout", "input_dropout")},
+        **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "init", "bias_init")},
+        "init_std": limits("init_std"),
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+        "callbacks": [list, tuple, None],
+    }
+    _y_numeric = False
+    _stratifies = False
+
+    def _keep(self, given: Mapping[str, Any]) -> None:
+        """Set the parameters, as the constructor was given them."""
+        for name, value in given.items():
+            if name not in {"self", "__class__"}:
+                setattr(self, name, value)
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
+        """Fit the network to rows and their targets.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_rows, n_features)
+            With scikit-learn's array API dispatch on, an array of any library, on any device, where it then stays.
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+        sample_weight : array-like of shape (n_rows,), default=None
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Rows to validate on after each epoch, in place of a part of `X` where ``early_stopping=True``.
+
+        Returns
+        -------
+        self
+        """
+        Fit(self, X, y, sample_weight, Validation(X_val, y_val, sample_weight_val), incremental=False).run()
+        return self
+
+    def _check_partial_fit(self) -> None:
+        if by_lbfgs(self):
+            raise NotAvailable(
+                "partial_fit is only available for stochastic optimizers, and solver='lbfgs' is not one; choose 'adam' "
+                "or 'sgd'."
+            )
+        if self.early_stopping:
+            raise NotAvailable(
+                "partial_fit does not support early_stopping=True, for there is no end to stop before; set it to False."
+            )
+
+    @abstractmethod
+    def _learn(self, y: Any, incremental: bool) -> int:
+        """Learn what targets there are, or hold `y` to it; the outputs that a network for them has."""
+
+    @abstractmethod
+    def _encode(self, y: Any) -> np.ndarray:
+        """Targets as a loss takes them."""
+
+    @abstractmethod
+    def _choose_loss(self, n_outputs: int) -> tuple[str, Loss]:
+        """Name and function of the loss."""
+
+    def _class_weights(self, y: np.ndarray, incremental: bool) -> np.ndarray | None:
+        return None
+
+    def _keep_classes(self, at: Backend) -> None:
+        pass
+
+    def _outputs(self, X: Any, method: str, function: Callable[..., Array]) -> tuple[Array, Backend, Backend]:  # noqa: N803
+        """``function(xp, network, params, x)`` of checked rows, the backend it is on, and the home of the rows."""
+        check_is_fitted(self, "coefs_")
+        at, fitted_at = arrays.home(X), backends.beside(self.coefs_[0])
+        foreign = get_config()["array_api_dispatch"] or at is not arrays.HOST
+        if foreign and not arrays.same_home(at, fitted_at):
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device as "
+                f"those passed to fit(): these are of {at.description}, those were of {fitted_at.description}. Move "
+                "the rows, or the estimator with sklearn.utils._array_api.move_estimator_to."
+            )
+        x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
+        weights = arrays.dtype_name(self.coefs_[0])
+        dtype = weights if self.dtype else max(weights, arrays.dtype_name(x))
+        backend = compute_backend(self, at, dtype)
+        if not is_sparse(x):
+            x = x if arrays.same_home(at, backend) else at.to_host(x)
+        network, params = self._network(), backend.asarray(params_of(self, backend), dtype)
+        compiled = backend.compile(lambda params, rows: function(backend.xp, network, params, rows))
+        return in_chunks(backend, lambda rows: compiled(params, rows), Unscaled(backend, dtype), x), backend, at
+
+    def _network(self) -> Network:
+        sizes = fitted_sizes(self)
+        return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], self._choose_loss(sizes[-1])[1])
+
+    def hidden_activations(self, X: Any, layer: int = -1) -> Array:  # noqa: N803
+        """What the units of a hidden layer make of rows.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_rows, n_features)
+        layer : int, default=-1
+            Index of the hidden layer; the last by default.
+
+        Returns
+        -------
+        array of shape (n_rows, n_units)
+        """
+        check_is_fitted(self, "coefs_")
+        n_hidden = self.n_layers_ - 2
+        if not -n_hidden <= layer < n_hidden:
+            raise ValueError(
+                f"layer is {layer}, and there are {n_hidden} hidden layers; allowed: {-n_hidden} to {n_hidden - 1}."
+            )
+        found, backend, at = self._outputs(
+            X,
+            "hidden_activations",
+            lambda xp, network, params, x: networks.hidden(xp, network, params, x, layer % n_hidden),
+        )
+        return arrays.move(found, backend, at)
+
+    def find_learning_rate(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        low: float = 1e-7,
+        high: float = 10.0,
+        steps: int = 100,
+    ) -> RangeTest:
+        """Train a copy with a learning rate that rises from tiny to large, and see where the loss falls fastest.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array-like
+            As `fit` takes them.
+        low, high : float, default=1e-7, 10
+            First and last learning rate (Smith, 2017; the span is that of fastai).
+        steps : int, default=100
+            Steps from one to the other, at least 10. The more, the lower the suggestion: more is learned on the way.
+
+        Returns
+        -------
+        RangeTest
+            The curve, a suggested rate, and a plot.
+
+        Raises
+        ------
+        ValueError
+            Where `low`, `high` or `steps` is out of its range, the solver is L-BFGS, or the first loss is not finite.
+        """
+        return range_test(self, X, y, sample_weight, low=low, high=high, steps=steps)
+
+    def summary(self) -> str:
+        """The layers of the fitted network as a table: units, activation and parameters of each."""
+        check_is_fitted(self, "coefs_")
+        return conversion.summary(self)
+
+    def to_sklearn(self) -> Any:
+        """The same network as scikit-learn's own estimator, fitted."""
+        check_is_fitted(self, "coefs_")
+        return conversion.to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Any:
+        """The network of scikit-learn's own fitted estimator.
+
+        Parameters
+        ----------
+        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+        """
+        return conversion.from_sklearn(cls, estimator)
+
+    def _as_model(self, plan: Plan, params: np.ndarray) -> Model:
+        own = [name for name in (*plan.activations, plan.loss) if name not in {*TRAINABLE, *LOSSES}]
+        if own:
+            raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
+        classes = getattr(self, "_labels", None)
+        return Model(
+            params=params,
+            shift=np.array(0.0),
+            factor=np.array(1.0),
+            sizes=plan.network.sizes,
+            activations=plan.activations,
+            loss=plan.loss,
+            task=plan.network.loss.task,
+            classes=() if classes is None else tuple(classes.classes.tolist()),
+            feature_names=tuple(getattr(self, "feature_names_in_", ())),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that prediction needs, on the host: not what an optimizer keeps."""
+        state = dict(super().__getstate__())
+        state.pop("_continuation", None)
+        for name in ("coefs_", "intercepts_"):
+            if name in state:
+                state[name] = [_at_home(array) for array in state[name]]
+        if "classes_" in state:
+            state["classes_"] = _at_home(state["classes_"])
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
+
+def _at_home(array: Array) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else backends.beside(array).to_host(array)

@@ -1,0 +1,108 @@
+"""What the parameters of an estimator amount to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlpgpu import backends
+from mlpgpu.backends import Backend
+from mlpgpu.config import Config
+from mlpgpu.maths.activations import ACTIVATIONS, Activation
+from mlpgpu.maths.losses import Loss
+from mlpgpu.maths.optimizers import OPTIMIZERS
+
+TRAINABLE = tuple(name for name, known in ACTIVATIONS.items() if known.derivative)
+
+
+def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Activation, ...]]:
+    """Name and function of each hidden layer's activation.
+
+    Parameters
+    ----------
+    given : str, pair of callable, or list of them
+    n_hidden : int
+
+    Raises
+    ------
+    ValueError
+        Where a name is not known, or there is neither one nor as many as layers.
+    """
+    one = isinstance(given, str) or (isinstance(given, tuple) and all(map(callable, given[:2])))
+    each = [given] * n_hidden if one else list(given)
+    if len(each) != n_hidden:
+        raise ValueError(
+            f"activation names {len(each)} functions for {n_hidden} hidden layers; give one, or one for each layer."
+        )
+    names, functions = [], []
+    for choice in each:
+        if isinstance(choice, str) and choice in TRAINABLE:
+            names.append(choice)
+            functions.append(ACTIVATIONS[choice])
+        elif isinstance(choice, tuple) and len(choice) >= 2 and all(map(callable, choice[:2])):
+            names.append(getattr(choice[0], "__name__", "own"))
+            functions.append(Activation(*choice))
+        else:
+            raise ValueError(
+                f"activation is {choice!r}; allowed: {', '.join(TRAINABLE)}, or a pair of functions value(xp, z) and "
+                "derivative(xp, z, y)."
+            )
+    return tuple(names), tuple(functions)
+
+
+def own_loss(pair: Any, default: Loss) -> Loss:
+    """The loss of a user.
+
+    Parameters
+    ----------
+    pair : Loss, or pair of callable
+        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient at the logits `z`.
+    default : Loss
+        Its link and task are those of the pair.
+    """
+    if isinstance(pair, Loss):
+        return pair
+    if len(pair) != 2 or not all(map(callable, pair)):
+        raise ValueError(
+            "loss is a tuple, but not a pair of functions; allowed: a name, or (value(xp, z, t), gradient(xp, z, t)) "
+            "with the loss of each row and its gradient at the logits."
+        )
+    value, gradient = pair
+    return default._replace(rows=lambda xp, z, t: (value(xp, z, t), gradient(xp, z, t)))
+
+
+def hidden_sizes(given: Any) -> tuple[int, ...]:
+    """Units of each hidden layer."""
+    sizes = list(given) if hasattr(given, "__iter__") else [given]
+    if any(size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return tuple(int(size) for size in sizes)
+
+
+def compute_backend(estimator: Any, at: Backend, dtype: str) -> Backend:
+    """Where the estimator computes with arrays of `at`: there, unless it was told otherwise."""
+    if estimator.device is None and estimator.backend is None:
+        return at
+    # Checks the two words, as for the command.
+    config = Config(device=estimator.device or "auto", backend=estimator.backend or "auto")
+    return backends.select(config.device, config.backend, dtype)[0]
+
+
+def by_lbfgs(estimator: Any) -> bool:
+    """Whether the solver is L-BFGS; an optimizer by name takes its place."""
+    return bool(estimator.solver == "lbfgs" and estimator.optimizer is None)
+
+
+def config_of(estimator: Any) -> Config:
+    """The settings of the command that the parameters of the estimator amount to."""
+    by_solver = {"adam": "adam_hat", "sgd": "nesterov" if estimator.nesterovs_momentum else "momentum", "lbfgs": "sgd"}
+    optimizer = estimator.optimizer or by_solver[estimator.solver]
+    own = [name for name in ("momentum", "beta_1", "beta_2", "epsilon") if name in OPTIMIZERS[optimizer].settings]
+    return Config(
+        optimizer=optimizer,
+        schedule=estimator.learning_rate_schedule or "constant",
+        l2=estimator.alpha,
+        **{
+            name: getattr(estimator, name)
+            for name in [*own, "warmup", "decay_rate", "decay_epochs", "power_t", "weight_decay", "clip_norm"]
+        },
+    )

@@ -1,0 +1,117 @@
+"""Between our estimators and scikit-learn's own, and in words."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelBinarizer
+
+from mlpgpu import backends
+from mlpgpu.errors import InputError
+from mlpgpu.protocol.choices import activations_of
+from mlpgpu.protocol.labels import Labels
+
+# What both have, beside weights, biases and labels.
+FITTED = (
+    "n_features_in_",
+    "feature_names_in_",
+    "n_outputs_",
+    "n_layers_",
+    "out_activation_",
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+    "_no_improvement_count",
+)
+THEIR_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
+THEIR_LINKS = ("softmax", "logistic", "identity", "exp")
+
+
+def to_sklearn(ours: Any) -> Any:
+    """scikit-learn's estimator with the parameters and weights of a fitted one of ours.
+
+    Raises
+    ------
+    InputError
+        Where scikit-learn has no such network.
+    """
+    from sklearn import neural_network
+
+    names, _ = activations_of(ours.activation, len(ours.coefs_) - 1)
+    name = names[0] if names else "identity"
+    if len(set(names)) > 1 or name not in THEIR_ACTIVATIONS or ours.out_activation_ not in THEIR_LINKS:
+        raise InputError(
+            f"scikit-learn has one activation for all layers, of {', '.join(THEIR_ACTIVATIONS)}, and no output "
+            f"{ours.out_activation_!r} of its own making; this network has {', '.join(names)}. Save it as it is."
+        )
+    kind = getattr(neural_network, "MLPClassifier" if hasattr(ours, "_labels") else "MLPRegressor")
+    takes = inspect.signature(kind).parameters
+    theirs = kind(**{key: value for key, value in ours.get_params(deep=False).items() if key in takes})
+    theirs.set_params(activation=name)
+    if "loss" in takes and ours.loss not in {"squared_error", "poisson"}:
+        # It plays no part in a prediction, whose link is the same.
+        theirs.set_params(loss="squared_error")
+    for attribute in FITTED:
+        if hasattr(ours, attribute):
+            setattr(theirs, attribute, getattr(ours, attribute))
+    for attribute in ("coefs_", "intercepts_"):
+        arrays = getattr(ours, attribute)
+        setattr(theirs, attribute, [backends.beside(array).to_host(array).copy() for array in arrays])
+    if hasattr(ours, "_labels"):
+        labels = ours._labels
+        theirs._label_binarizer = binarizer = LabelBinarizer()
+        binarizer.fit(np.eye(len(labels.classes), dtype=int) if labels.multilabel else labels.classes)
+        theirs.classes_ = labels.classes
+    return theirs
+
+
+def from_sklearn(kind: type, theirs: Any) -> Any:
+    """Our estimator with the parameters and weights of a fitted one of scikit-learn.
+
+    Raises
+    ------
+    InputError
+        Where it is no such estimator, or not fitted.
+    """
+    wanted = kind.__name__
+    if type(theirs).__name__ != wanted or not hasattr(theirs, "coefs_"):
+        raise InputError(f"from_sklearn was given {theirs!r}; allowed: a fitted sklearn.neural_network.{wanted}.")
+    ours = kind(**theirs.get_params(deep=False))
+    for attribute in FITTED:
+        if hasattr(theirs, attribute):
+            setattr(ours, attribute, getattr(theirs, attribute))
+    ours.coefs_ = [w.copy() for w in theirs.coefs_]
+    ours.intercepts_ = [b.copy() for b in theirs.intercepts_]
+    ours.history_ = [{"epoch": i, "loss": loss} for i, loss in enumerate(getattr(theirs, "loss_curve_", []), 1)]
+    if hasattr(theirs, "classes_"):
+        binarizer = theirs._label_binarizer
+        multilabel = binarizer.y_type_.startswith("multilabel")
+        ours._labels = Labels(theirs.classes_, multilabel, multilabel and binarizer.sparse_input_)
+        ours.classes_ = theirs.classes_
+    return ours
+
+
+def summary(estimator: Any) -> str:
+    """The layers of a fitted estimator as a table."""
+    names, _ = activations_of(estimator.activation, len(estimator.coefs_) - 1)
+    rows = [("layer", "units", "activation", "parameters"), ("input", f"{estimator.n_features_in_:,}", "", "")]
+    total = 0
+    for number, (w, b, name) in enumerate(
+        zip(estimator.coefs_, estimator.intercepts_, (*names, estimator.out_activation_), strict=True), 1
+    ):
+        own = w.shape[0] * w.shape[1] + b.shape[0]
+        total += own
+        layer = "output" if number == len(estimator.coefs_) else f"hidden {number}"
+        rows.append((layer, f"{b.shape[0]:,}", name, f"{own:,}"))
+    rows.append(("total", "", "", f"{total:,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()
+        for row in rows
+    )

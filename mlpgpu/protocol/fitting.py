@@ -1,0 +1,405 @@
+"""From an estimator and its data to the trainer, and back."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn import config_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
+
+from mlpgpu import initial, lbfgs, trainer
+from mlpgpu.backends import BACKENDS
+from mlpgpu.callbacks import Callback
+from mlpgpu.feed import Rows, Unscaled, is_sparse
+from mlpgpu.maths.network import Network
+from mlpgpu.maths.parameters import count_weights, split
+from mlpgpu.plan import Plan, make_recipe
+from mlpgpu.protocol import arrays, parity
+from mlpgpu.protocol.arrays import Array
+from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend, config_of, hidden_sizes
+from mlpgpu.protocol.held import Continuation, fitted_sizes, params_of
+from mlpgpu.protocol.tasks import Tasks, has_callbacks
+from mlpgpu.trainer import Best, Diverged, Run
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+# Fitted attributes of one solver that another does not have.
+OF_A_RUN = (
+    "loss_curve_",
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "best_loss_",
+    "_no_improvement_count",
+    "_continuation",
+)
+
+
+class Validation(NamedTuple):
+    """What is given to ``fit`` to validate on."""
+
+    x: Any = None
+    y: Any = None
+    weights: Any = None
+
+
+class Fit:
+    """One call of ``fit`` or ``partial_fit``.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    x, y, sample_weight : array
+    validation : Validation
+    incremental : bool
+        Whether it goes on for one epoch.
+    """
+
+    def __init__(
+        self, estimator: Any, x: Any, y: Any, sample_weight: Any, validation: Validation, incremental: bool
+    ) -> None:
+        self.estimator, self.incremental = estimator, incremental
+        hidden = hidden_sizes(estimator.hidden_layer_sizes)
+        self.first = first = not hasattr(estimator, "coefs_") or not (estimator.warm_start or incremental)
+        self.at = arrays.home(x)
+        self.x, self.y = arrays.check_rows(estimator, x, y, reset=first, y_numeric=estimator._y_numeric)
+        n_outputs = estimator._learn(self.y, incremental)
+        self.targets = estimator._encode(self.y)
+        self.weights = self._check_weights(sample_weight, len(self.targets))
+        self.sizes = (int(self.x.shape[1]), *hidden, n_outputs)
+        if not first and self.sizes != fitted_sizes(estimator):
+            raise ValueError(
+                f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} and the data make layers of {self.sizes}; the "
+                f"fitted ones are {fitted_sizes(estimator)}; set warm_start=False, or fit a new estimator."
+            )
+        self.names, self.activations = activations_of(estimator.activation, len(hidden))
+        self.loss_name, self.loss = estimator._choose_loss(n_outputs)
+        self._check_targets(self.y)
+        self.dtype = estimator.dtype or arrays.dtype_name(self.x)
+        self.backend = compute_backend(estimator, self.at, self.dtype)
+        self.held_out = self._check_validation(validation)
+
+    def prepare(self) -> Plan:
+        """Make every choice, and every draw that comes before those of the epochs, in scikit-learn's order."""
+        estimator, backend = self.estimator, self.backend
+        before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
+        self.optimizer = config_of(estimator).optimizer
+        self.before = before if before is not None and before.suits(backend, self.optimizer, self.dtype) else None
+        self.random_state = self.before.random_state if self.before else check_random_state(estimator.random_state)
+        params = self._draw() if self.first else params_of(estimator, backend)
+        # Drawn where it is used only: without dropout the draws are those of scikit-learn.
+        drops = estimator.dropout > 0 or estimator.input_dropout > 0
+        seed = self.before.seed if self.before else self._seed() if drops else 0
+        if estimator.early_stopping and self.held_out is None and not by_lbfgs(estimator):
+            self._hold_out()
+        rows = np.arange(len(self.targets))
+        if self.before and len(self.before.order) == len(rows):
+            rows = self.before.order
+        self.order = parity.Order(self.random_state, rows)
+        return self._plan(params, seed)
+
+    def run(self) -> None:
+        """Train, and leave what was learned on the estimator."""
+        estimator, plan = self.estimator, self.prepare()
+        if self.first or not hasattr(estimator, "history_"):
+            self._begin_anew()
+        watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
+        arguments: dict[str, Any] = {"as_model": partial(estimator._as_model, plan)}
+        if self.held_out is not None and estimator.scoring is not None:
+            arguments["score"] = _scorer(self, plan)
+        train = self.rows(self.x, self.y, self.weights)
+        placement = Unscaled(self.backend, self.dtype)
+        solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
+        params, run = solve(plan, train, watched, placement, self._callbacks(plan), arguments)
+        if not np.isfinite(self.backend.to_host(params)).all():
+            raise ValueError(NON_FINITE)
+        estimator.n_iter_ = run.epoch
+        vars(estimator).update(self._pairs(params))
+        history = estimator.history_
+        history += [record | {"epoch": len(history) + number} for number, record in enumerate(run.history, 1)]
+        self._warn(run, plan)
+
+    def _by_lbfgs(
+        self,
+        plan: Plan,
+        train: Rows,
+        watched: dict[str, Rows],
+        placement: Unscaled,
+        callbacks: list[Callback],
+        more: Any,
+    ) -> tuple[Array, Run]:
+        estimator = self.estimator
+        params, run, estimator.loss_ = lbfgs.fit(
+            self.backend,
+            plan,
+            train,
+            watched,
+            placement,
+            callbacks,
+            tol=estimator.tol,
+            max_fun=estimator.max_fun,
+            verbose=bool(estimator.verbose),
+            **more,
+        )
+        return params, run
+
+    def _by_steps(
+        self,
+        plan: Plan,
+        train: Rows,
+        watched: dict[str, Rows],
+        placement: Unscaled,
+        callbacks: list[Callback],
+        more: Any,
+    ) -> tuple[Array, Run]:
+        rule = self._rule()
+        # The weights are the estimator's, which its user may have changed.
+        start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
+        callbacks = [rule, *callbacks]
+        try:
+            state, run = trainer.fit(
+                self.backend, plan, train, watched, placement, callbacks, state=start, best=self._best(rule), **more
+            )
+        except Diverged as error:
+            raise ValueError(
+                f"{NON_FINITE} It happened in epoch {error.epoch}, step {error.step}; try StandardScaler, "
+                "a smaller learning_rate_init, or clip_norm=1."
+            ) from None
+        self.estimator._continuation = Continuation(
+            self.backend, state, self.random_state, self.order.rows, plan.seed, self.optimizer, self.dtype
+        )
+        self._keep_curves(run, rule)
+        return state.params, run
+
+    @staticmethod
+    def _check_weights(weights: Any, n_rows: int) -> np.ndarray | None:
+        if weights is None:
+            return None
+        weights = _check_sample_weight(arrays.to_host(weights), np.empty((n_rows, 1)))
+        if not weights.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return np.asarray(weights)
+
+    def _check_targets(self, y: np.ndarray) -> None:
+        if self.loss.task == "regression" and y.min() < self.loss.lowest:
+            raise ValueError(
+                f"Some value(s) of y are out of the valid range of the loss {self.loss_name!r}: it takes targets from "
+                f"{self.loss.lowest:g} up, and the smallest is {y.min():g}. Choose another, such as 'squared_error'."
+            )
+
+    def _check_validation(self, given: Validation) -> Validation | None:
+        if given.x is None and given.y is None:
+            return None
+        if given.x is None or given.y is None:
+            missing = "X_val" if given.x is None else "y_val"
+            raise ValueError(f"X_val and y_val go together, and {missing} is not given.")
+        estimator, there = self.estimator, arrays.home(given.x)
+        x, y = arrays.check_rows(estimator, given.x, given.y, reset=False, y_numeric=estimator._y_numeric)
+        self._check_targets(y)
+        if estimator._encode(y).shape[1:] != self.targets.shape[1:]:
+            raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
+        x = x if is_sparse(x) else arrays.move(x, there, self.at)
+        return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
+
+    def _seed(self) -> int:
+        return int(self.random_state.randint(np.iinfo(np.int32).max))
+
+    def _draw(self) -> np.ndarray:
+        estimator, sizes = self.estimator, self.sizes
+        if estimator.init is None:
+            last = self.names[-1] if self.names else estimator.activation
+            params = parity.draw(self.random_state, sizes, [*self.names, last])
+        else:
+            inits = [estimator.init] * (len(sizes) - 1)
+            params = initial.draw(sizes, inits, self._seed(), std=estimator.init_std)
+        if estimator.bias_init is not None:
+            params[count_weights(sizes) :] = estimator.bias_init
+        return params
+
+    def _begin_anew(self) -> None:
+        estimator = self.estimator
+        for name in OF_A_RUN:
+            vars(estimator).pop(name, None)
+        estimator._keep_classes(self.at)
+        estimator.n_iter_ = estimator.t_ = 0
+        estimator.history_ = []
+        estimator.n_layers_, estimator.n_outputs_ = len(self.sizes), self.sizes[-1]
+        link = self.loss.link.__name__
+        estimator.out_activation_ = {"exponential": "exp"}.get(link, link)
+
+    def _hold_out(self) -> None:
+        """Part the rows into those to train on and those to validate on."""
+        estimator, of = self.estimator, arrays.take_rows
+        # scikit-learn stratifies two classes only.
+        binary = estimator._stratifies and self.sizes[-1] == 1
+        train, validation = parity.split(
+            self.random_state,
+            len(self.targets),
+            estimator.validation_fraction,
+            (self.targets > 0)[:, None] if binary else None,
+        )
+        weights = self.weights
+        self.held_out = Validation(
+            of(self.at, self.x, validation), self.y[validation], None if weights is None else weights[validation]
+        )
+        self.x, self.y, self.targets = of(self.at, self.x, train), self.y[train], self.targets[train]
+        self.weights = None if weights is None else weights[train]
+
+    def rows(self, x: Any, y: Any, weights: np.ndarray | None) -> Rows:
+        """Rows where the backend takes them, on its device where they are there, and weighted by class too."""
+        if not is_sparse(x) and not arrays.same_home(self.at, self.backend):
+            x = self.at.to_host(x)
+        by_class = self.estimator._class_weights(y, self.incremental)
+        if by_class is not None:
+            weights = by_class if weights is None else weights * by_class
+        return Rows(x, self.estimator._encode(y), weights)
+
+    def _plan(self, params: np.ndarray, seed: int) -> Plan:
+        estimator, n_rows = self.estimator, len(self.targets)
+        if estimator.batch_size != "auto" and estimator.batch_size > n_rows and not by_lbfgs(estimator):
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+            )
+        batch_size = min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n_rows)
+        steps_per_epoch = -(-n_rows // batch_size)
+        return Plan(
+            activations=self.names,
+            loss=self.loss_name,
+            score_name="score",
+            network=Network(self.sizes, self.activations, self.loss),
+            recipe=make_recipe(config_of(estimator), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
+            params=params,
+            learning_rate=estimator.learning_rate_init,
+            dropout=(estimator.input_dropout, *[estimator.dropout] * len(self.names)),
+            epochs=1 if self.incremental else estimator.max_iter,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            order=self.order.epoch if estimator.shuffle else lambda epoch: np.arange(n_rows),
+            seed=seed,
+            dtype=self.dtype,
+        )
+
+    def _callbacks(self, plan: Plan) -> list[Callback]:
+        estimator = self.estimator
+        own = list(estimator.callbacks or ())
+        for callback in own:
+            if not isinstance(callback, Callback):
+                raise ValueError(
+                    f"callbacks holds {callback!r}; allowed: instances of mlpgpu.callbacks.Callback. Those of "
+                    "scikit-learn are set with set_callbacks()."
+                )
+        if not has_callbacks(estimator):
+            return own
+        # The last iteration that L-BFGS begins is one that it never runs.
+        most = plan.epochs + by_lbfgs(estimator)
+        return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *own]
+
+    def _rule(self) -> parity.StoppingRule:
+        estimator = self.estimator
+        scored = estimator.early_stopping
+        best = getattr(estimator, "best_validation_score_" if scored else "best_loss_", None)
+        worst = -np.inf if scored else np.inf
+        return parity.StoppingRule(
+            tol=estimator.tol,
+            patience=estimator.n_iter_no_change,
+            monitor="validation_score" if scored else "loss",
+            learning_rate=estimator.learning_rate
+            if estimator.solver == "sgd" and estimator.optimizer is None
+            else "constant",
+            initial_rate=estimator.learning_rate_init,
+            power_t=estimator.power_t,
+            samples=estimator.t_,
+            best=worst if best is None else best,
+            count=getattr(estimator, "_no_improvement_count", 0),
+            verbose=bool(estimator.verbose),
+        )
+
+    def _best(self, rule: parity.StoppingRule) -> Best:
+        """Which weights the fit ends with: the last, but for early stopping."""
+        if not self.estimator.early_stopping:
+            return Best(restore="never")
+        than = rule.best if np.isfinite(rule.best) else None
+        return Best("validation_score", greater=True, restore="always", than=than)
+
+    def _keep_curves(self, run: Run, rule: parity.StoppingRule) -> None:
+        estimator, scored = self.estimator, self.estimator.early_stopping
+        estimator.t_, estimator._no_improvement_count = rule.samples, rule.count
+        losses = [record["loss"] for record in run.history]
+        scores = [record["validation_score"] for record in run.history if "validation_score" in record]
+        if run.diverged:
+            losses, scores = [*losses, float(run.losses[-1][-1])], [*scores, math.nan]
+        if not run.restored:
+            estimator.loss_ = losses[-1]
+        elif run.best_epoch:
+            estimator.loss_ = losses[run.best_epoch - 1]
+        estimator.loss_curve_ = [*getattr(estimator, "loss_curve_", []), *losses]
+        for name, curve in (
+            ("validation_scores_", scores),
+            ("validation_loss_curve_", [r["validation_loss"] for r in run.history if "validation_loss" in r]),
+        ):
+            whole = [*(getattr(estimator, name, None) or []), *curve]
+            setattr(estimator, name, whole if self.held_out is not None else None)
+        estimator.best_loss_ = None if scored else rule.best
+        estimator.best_validation_score_ = rule.best if scored else max(scores, default=None)
+
+    def _pairs(self, params: Array) -> dict[str, list[Array]]:
+        """The fitted weights and biases, where the rows are at home."""
+        backend = self.backend
+        layers = split(backend.xp, backend.asarray(params), self.sizes)
+        return {
+            "coefs_": [arrays.move(w, backend, self.at) for w, _ in layers],
+            "intercepts_": [arrays.move(b, backend, self.at) for _, b in layers],
+        }
+
+    def _warn(self, run: Run, plan: Plan) -> None:
+        if run.diverged:
+            warnings.warn(
+                f"Training diverged in epoch {run.diverged.epoch}, step {run.diverged.step}; the weights are the best "
+                "before. Scale the data, or lower learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+        elif run.stopped == "interrupted":
+            warnings.warn("Training interrupted by user.", stacklevel=6)
+        elif not run.stopped and not self.incremental and run.training is not None:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({plan.epochs}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+
+
+def _scorer(fit: Fit, plan: Plan) -> Callable[[Array], float]:
+    """The score of the validation rows by the scorer of the user, who knows host arrays alone."""
+    estimator, backend = fit.estimator, fit.backend
+    assert fit.held_out is not None
+    x, y, weights = fit.held_out
+    x = x if is_sparse(x) else fit.at.to_host(x)
+    probe = object.__new__(type(estimator))
+    vars(probe).update(vars(estimator))
+    # The rows are those of fit without their names.
+    vars(probe).pop("feature_names_in_", None)
+    if backend.name in BACKENDS:
+        probe.device, probe.backend = backend.device, backend.name
+    if hasattr(probe, "_labels"):
+        probe.classes_ = probe._labels.classes
+    scorer = check_scoring(estimator, estimator.scoring)
+    more = {} if weights is None else {"sample_weight": weights}
+
+    def score(params: Array) -> float:
+        layers = split(np, backend.to_host(params), plan.network.sizes)
+        probe.coefs_, probe.intercepts_ = [w for w, _ in layers], [b for _, b in layers]
+        with config_context(array_api_dispatch=False):
+            return float(scorer(probe, x, y, **more))
+
+    return score

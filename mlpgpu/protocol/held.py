@@ -1,0 +1,66 @@
+"""What a fitted estimator holds: its weights, and what ``partial_fit`` goes on from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpgpu import backends
+from mlpgpu.backends import Backend
+from mlpgpu.maths.parameters import join
+from mlpgpu.maths.step import State
+from mlpgpu.protocol import arrays
+from mlpgpu.protocol.arrays import Array
+
+
+@dataclass
+class Continuation:
+    """What ``partial_fit`` goes on from, beside the weights.
+
+    Attributes
+    ----------
+    backend : Backend
+    state : State
+        With what the optimizer keeps.
+    random_state : RandomState
+    order : array of shape (n_rows,)
+        Of the rows in the last epoch.
+    seed : int
+        Of dropout.
+    optimizer, dtype : str
+        What the state is of.
+    """
+
+    backend: Backend
+    state: State
+    random_state: np.random.RandomState
+    order: np.ndarray
+    seed: int
+    optimizer: str
+    dtype: str
+
+    def suits(self, backend: Backend, optimizer: str, dtype: str) -> bool:
+        """Whether such a fit can go on from it."""
+        return arrays.same_home(self.backend, backend) and (self.optimizer, self.dtype) == (optimizer, dtype)
+
+    def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Continuation:
+        """The same with its arrays elsewhere: how scikit-learn moves an estimator."""
+        step, params, rate = (converter(a) for a in (self.state.step, self.state.params, self.state.learning_rate))
+        state = State(params, tuple(converter(slot) for slot in self.state.slots), step, rate)
+        return dataclasses.replace(self, backend=backends.beside(params), state=state)
+
+
+def fitted_sizes(estimator: Any) -> tuple[int, ...]:
+    """Units of each layer of a fitted estimator, from the inputs to the outputs."""
+    shapes = [tuple(w.shape) for w in estimator.coefs_]
+    return (*(fan_in for fan_in, _ in shapes), shapes[-1][1])
+
+
+def params_of(estimator: Any, target: Backend) -> Array:
+    """Its weights and biases as one flat vector on `target`."""
+    at = backends.beside(estimator.coefs_[0])
+    return arrays.move(join(at.xp, list(zip(estimator.coefs_, estimator.intercepts_, strict=True))), at, target)

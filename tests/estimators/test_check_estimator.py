@@ -1,0 +1,150 @@
+"""scikit-learn's checks of what an estimator must do, and what ours share with its own beyond the numbers."""
+
+import dataclasses
+import inspect
+
+import check_grid
+import numpy as np
+import pytest
+from sklearn import neural_network
+from sklearn.utils import estimator_checks, get_tags
+from sklearn.utils._param_validation import (
+    InvalidParameterError,
+    StrOptions,
+    generate_invalid_param_val,
+    generate_valid_param,
+    make_constraint,
+    validate_parameter_constraints,
+)
+
+KINDS = check_grid.KINDS
+THEIRS = {"classifier": neural_network.MLPClassifier, "regressor": neural_network.MLPRegressor}
+# Those that take long are left to scripts/estimator_checks.py.
+CHECKED_HERE = [
+    "defaults",
+    "early_stopping=True, validation_fraction=0.5",
+    "batch_size=8",
+    'solver="lbfgs"',
+    "dropout=0.2",
+    'optimizer="adamw"',
+    'learning_rate_schedule="one_cycle", warmup=2',
+]
+
+
+@pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size:UserWarning")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", CHECKED_HERE)
+def test_scikit_learns_checks_pass(setting, kind):
+    estimator = KINDS[kind](**check_grid.GRID[setting])
+    results = check_grid.run_checks(estimator)
+    by_status = {
+        status: {result["check_name"] for result in results if result["status"] == status}
+        for status in ("passed", "failed", "xfail", "skipped")
+    }
+    assert {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"} == {}
+    # Neither more nor fewer, so that what is declared stays true.
+    assert by_status["xfail"] == set(check_grid.expected_failures(estimator))
+    # Libraries and devices that are not here, and a method that scikit-learn's MLPClassifier has not either.
+    assert by_status["skipped"] <= {
+        "check_array_api_input",
+        "check_array_api_mixed_inputs",
+        "check_classifiers_multilabel_output_format_decision_function",
+    }
+    assert "check_array_api_input" in by_status["passed"]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_param_validation,
+        estimator_checks.check_dataframe_column_names_consistency,
+        estimator_checks.check_n_features_in_after_fitting,
+        estimator_checks.check_all_zero_sample_weights_error,
+        estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_scikit_learns_common_tests_pass(check, kind, early_stopping):
+    """Those that its own estimators are put to; it lets its MLP off the names of columns where a part is held out."""
+    estimator = KINDS[kind](max_iter=5, n_iter_no_change=1, early_stopping=early_stopping)
+    check(type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tags_are_scikit_learns_but_for_other_arrays(kind):
+    ours, theirs = (get_tags(kinds[kind]()) for kinds in (KINDS, THEIRS))
+    assert ours.array_api_support
+    assert dataclasses.replace(ours, array_api_support=theirs.array_api_support) == theirs
+
+
+def parameters(function):
+    """Name, kind and default of each."""
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_constructor_begins_with_scikit_learns(kind):
+    ours, theirs = (parameters(kinds[kind]) for kinds in (KINDS, THEIRS))
+    assert ours[: len(theirs)] == theirs
+    assert {how for _, how, _ in ours[len(theirs) :]} == {KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_methods_take_what_scikit_learns_take(kind):
+    names = [name for name, _ in inspect.getmembers(THEIRS[kind], callable) if not name.startswith("_")]
+    assert {"fit", "partial_fit", "predict", "score", "set_params", "set_fit_request"} <= set(names)
+    for name in names:
+        ours, theirs = (parameters(getattr(kinds[kind], name)) for kinds in (KINDS, THEIRS))
+        positional = [parameter for parameter in theirs if parameter[1] != KEYWORD_ONLY]
+        assert ours[: len(positional)] == positional, name
+        assert {how for _, how, _ in ours[len(positional) :]} <= {KEYWORD_ONLY}, name
+        assert set(theirs) <= set(ours), name
+
+
+SHARED = [(kind, name) for kind in KINDS for name in THEIRS[kind]._parameter_constraints]
+
+
+def constraints(estimator, name):
+    return [make_constraint(constraint) for constraint in estimator._parameter_constraints[name]]
+
+
+def rules(found):
+    """What can be compared: a constraint names its options in no order."""
+    return {frozenset(one.options) if isinstance(one, StrOptions) else str(one) for one in found}
+
+
+def made_up(kind, name, generate):
+    """The values that scikit-learn generates for each of its constraints on a parameter."""
+    for constraint in constraints(THEIRS[kind], name):
+        try:
+            yield generate(constraint)
+        except NotImplementedError:
+            continue
+
+
+@pytest.mark.parametrize(("kind", "name"), SHARED)
+def test_shared_parameters_take_what_scikit_learns_take(kind, name):
+    ours, theirs = (constraints(kinds[kind], name) for kinds in (KINDS, THEIRS))
+    if name in {"activation", "loss"}:
+        # These take more names, and functions of the user.
+        assert theirs[0].options < ours[0].options
+    else:
+        assert rules(ours) == rules(theirs)
+    for value in made_up(kind, name, generate_valid_param):
+        validate_parameter_constraints(KINDS[kind]._parameter_constraints, {name: value}, "here")
+
+
+@pytest.mark.parametrize(("kind", "name"), SHARED)
+def test_shared_parameters_refuse_what_scikit_learns_refuse(kind, name):
+    for bad in [*made_up(kind, name, generate_invalid_param_val), object()]:
+        for kinds in (KINDS, THEIRS):
+            # Not before fit: a search may set one parameter after the other.
+            assert kinds[kind](**{name: bad}).get_params()[name] is bad
+            estimator = kinds[kind]().set_params(**{name: bad})
+            with pytest.raises(InvalidParameterError, match=f"^The '{name}' parameter of {kinds[kind].__name__} must"):
+                estimator.fit(np.eye(4), [0, 1, 0, 1])

@@ -1,0 +1,24 @@
+"""The code of the documentation runs, and prints what the documentation says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
+    scope = {}
+    for code, said in re.findall(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", text, re.DOTALL):
+        exec(code, scope)
+        out = capsys.readouterr().out
+        if said:
+            # Another BLAS rounds differently, and hundreds of steps later a few rows fall on the other side.
+            expected, found = ([float(x) for x in re.findall(r"\d\.\d+", words)] for words in (said, out))
+            assert found == pytest.approx(expected, abs=0.03)
+    assert (tmp_path / "rare-class.png").stat().st_size > 10_000
