@@ -38,9 +38,9 @@ def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") 
         Where what was asked for is not there: nothing falls back in silence.
     """
     if backend == "numpy" and device not in {"auto", "cpu"}:
-        raise InputError(f"backend 'numpy' has no device {device!r}; use --device cpu, or --backend cupy, torch or jax")
+        raise InputError(f"backend 'numpy' has no device {device!r}; use device cpu, or backend cupy, torch or jax")
     if backend == "cupy" and device == "cpu":
-        raise InputError("backend 'cupy' has no CPU; use --device cuda, or --backend numpy")
+        raise InputError("backend 'cupy' has no CPU; use device cuda, or backend numpy")
     if backend == "numpy":
         return _open("numpy", "cpu", dtype), ""
     if backend != "auto":

@@ -9,7 +9,7 @@ from mlpgpu.errors import InputError, one_line
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
-    "install it for your CUDA with pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', or use --device cpu"
+    "install it for your CUDA with pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', or use device cpu"
 )
 
 
@@ -63,7 +63,7 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise InputError(
             f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({one_line(error)}); "
-            "install or update the NVIDIA driver, or use --device cpu"
+            "install or update the NVIDIA driver, or use device cpu"
         ) from None
     ordinal = int(device.partition(":")[2] or 0)
     if ordinal >= found:
@@ -76,6 +76,6 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
         # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
         raise InputError(
             f"device {device!r} is there but does not work ({one_line(error) or type(error).__name__}); "
-            "check it with nvidia-smi, reinstall CuPy for your CUDA, or use --device cpu"
+            "check it with nvidia-smi, reinstall CuPy for your CUDA, or use device cpu"
         ) from None
     return CupyBackend(cupy, xp, ordinal)

@@ -83,6 +83,6 @@ def open_backend(device: str, dtype: str) -> JaxBackend:
     if ordinal >= len(gpus):
         raise InputError(
             f"device {device!r} is not there; JAX {jax.__version__} finds {len(gpus)} CUDA devices; "
-            "install jax[cuda13] and a driver, or use --device cpu"
+            "install jax[cuda13] and a driver, or use device cpu"
         )
     return JaxBackend(jax, gpus[ordinal])

@@ -69,7 +69,7 @@ def open_backend(device: str, dtype: str) -> TorchBackend:
         if ordinal >= found:
             raise InputError(
                 f"device {device!r} is not there; PyTorch {torch.__version__} finds {found} CUDA devices; "
-                "install a CUDA build of PyTorch and a driver, or use --device cpu"
+                "install a CUDA build of PyTorch and a driver, or use device cpu"
             )
         device = f"cuda:{ordinal}"
     return TorchBackend(torch, xp, device)
