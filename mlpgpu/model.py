@@ -90,7 +90,7 @@ class Model:
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The most probable class, or the expected target.
+        """The most probable class, each label of a probability above one half, or the expected target.
 
         Parameters
         ----------
@@ -99,10 +99,15 @@ class Model:
 
         Returns
         -------
-        array of shape (n_rows,), or (n_rows, n_outputs) for regression
+        array of shape (n_rows,), or (n_rows, n_outputs) for several labels or regression
         """
         outputs = self.predict_proba(x)
-        return np.asarray(self.classes)[outputs.argmax(axis=1)] if self.classes else outputs
+        if not self.classes:
+            return outputs
+        if self.loss == "logistic" and self.sizes[-1] > 1:
+            return (outputs > 0.5).astype(np.int64)
+        # Where there is one class only, it is the first of the two that the output stands for.
+        return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""

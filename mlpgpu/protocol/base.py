@@ -182,6 +182,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
         weights = arrays.dtype_name(self.coefs_[0])
+        # The wider of both, whose name is also the later one.
         dtype = weights if self.dtype else max(weights, arrays.dtype_name(x))
         backend = compute_backend(self, at, dtype)
         if not is_sparse(x):

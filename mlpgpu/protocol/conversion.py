@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -59,7 +60,7 @@ def to_sklearn(ours: Any) -> Any:
         theirs.set_params(loss="squared_error")
     for attribute in FITTED:
         if hasattr(ours, attribute):
-            setattr(theirs, attribute, getattr(ours, attribute))
+            setattr(theirs, attribute, copy.copy(getattr(ours, attribute)))
     for attribute in ("coefs_", "intercepts_"):
         arrays = getattr(ours, attribute)
         setattr(theirs, attribute, [backends.beside(array).to_host(array).copy() for array in arrays])
@@ -85,7 +86,7 @@ def from_sklearn(kind: type, theirs: Any) -> Any:
     ours = kind(**theirs.get_params(deep=False))
     for attribute in FITTED:
         if hasattr(theirs, attribute):
-            setattr(ours, attribute, getattr(theirs, attribute))
+            setattr(ours, attribute, copy.copy(getattr(theirs, attribute)))
     ours.coefs_ = [w.copy() for w in theirs.coefs_]
     ours.intercepts_ = [b.copy() for b in theirs.intercepts_]
     ours.history_ = [{"epoch": i, "loss": loss} for i, loss in enumerate(getattr(theirs, "loss_curve_", []), 1)]

@@ -112,14 +112,14 @@ class Fit:
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
             self._begin_anew()
-        watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
-        arguments: dict[str, Any] = {"as_model": partial(estimator._as_model, plan)}
-        if self.held_out is not None and estimator.scoring is not None:
-            arguments["score"] = _scorer(self, plan)
         train = self.rows(self.x, self.y, self.weights)
-        placement = Unscaled(self.backend, self.dtype)
+        watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
+        given = plan, train, watched, Unscaled(self.backend, self.dtype)
+        more: dict[str, Any] = {"as_model": partial(estimator._as_model, plan)}
+        if self.held_out is not None and estimator.scoring is not None:
+            more["score"] = _scorer(self, plan)
         solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
-        params, run = solve(plan, train, watched, placement, self._callbacks(plan), arguments)
+        params, run = solve(*given, self._callbacks(plan), **more)
         if not np.isfinite(self.backend.to_host(params)).all():
             raise ValueError(NON_FINITE)
         estimator.n_iter_ = run.epoch
@@ -128,47 +128,21 @@ class Fit:
         history += [record | {"epoch": len(history) + number} for number, record in enumerate(run.history, 1)]
         self._warn(run, plan)
 
-    def _by_lbfgs(
-        self,
-        plan: Plan,
-        train: Rows,
-        watched: dict[str, Rows],
-        placement: Unscaled,
-        callbacks: list[Callback],
-        more: Any,
-    ) -> tuple[Array, Run]:
+    def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
         estimator = self.estimator
-        params, run, estimator.loss_ = lbfgs.fit(
-            self.backend,
-            plan,
-            train,
-            watched,
-            placement,
-            callbacks,
-            tol=estimator.tol,
-            max_fun=estimator.max_fun,
-            verbose=bool(estimator.verbose),
-            **more,
-        )
+        more |= {"tol": estimator.tol, "max_fun": estimator.max_fun, "verbose": bool(estimator.verbose)}
+        params, run, estimator.loss_ = lbfgs.fit(self.backend, *given, **more)
         return params, run
 
     def _by_steps(
-        self,
-        plan: Plan,
-        train: Rows,
-        watched: dict[str, Rows],
-        placement: Unscaled,
-        callbacks: list[Callback],
-        more: Any,
+        self, plan: Plan, train: Rows, watched: Any, placement: Unscaled, callbacks: list[Callback], **more: Any
     ) -> tuple[Array, Run]:
         rule = self._rule()
         # The weights are the estimator's, which its user may have changed.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
-        callbacks = [rule, *callbacks]
+        more |= {"state": start, "best": self._best(rule)}
         try:
-            state, run = trainer.fit(
-                self.backend, plan, train, watched, placement, callbacks, state=start, best=self._best(rule), **more
-            )
+            state, run = trainer.fit(self.backend, plan, train, watched, placement, [rule, *callbacks], **more)
         except Diverged as error:
             raise ValueError(
                 f"{NON_FINITE} It happened in epoch {error.epoch}, step {error.step}; try StandardScaler, "
@@ -305,16 +279,14 @@ class Fit:
 
     def _rule(self) -> parity.StoppingRule:
         estimator = self.estimator
-        scored = estimator.early_stopping
+        scored, by_sgd = estimator.early_stopping, estimator.solver == "sgd" and estimator.optimizer is None
         best = getattr(estimator, "best_validation_score_" if scored else "best_loss_", None)
         worst = -np.inf if scored else np.inf
         return parity.StoppingRule(
             tol=estimator.tol,
             patience=estimator.n_iter_no_change,
             monitor="validation_score" if scored else "loss",
-            learning_rate=estimator.learning_rate
-            if estimator.solver == "sgd" and estimator.optimizer is None
-            else "constant",
+            learning_rate=estimator.learning_rate if by_sgd else "constant",
             initial_rate=estimator.learning_rate_init,
             power_t=estimator.power_t,
             samples=estimator.t_,

@@ -1,0 +1,449 @@
+"""What is added to scikit-learn's parameters, each against something independent of it."""
+
+import copy
+import pickle
+import signal
+
+import numpy as np
+import pytest
+import sklearn
+from scipy import special
+from sklearn import metrics
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler, scale
+from sklearn.utils import compute_sample_weight
+from sklearn.utils._param_validation import InvalidParameterError
+
+from mlpgpu import InputError, MLPClassifier, MLPRegressor, Model
+from mlpgpu.callbacks import (
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+)
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES, Loss
+from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.maths.parameters import layout
+from mlpgpu.maths.schedules import SCHEDULES, with_warmup
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, THREE = load_iris(return_X_y=True)
+X = scale(X)
+TWO = (THREE == 2).astype(int)
+X_REG, Y_REG = load_diabetes(return_X_y=True)
+X_REG, Y_REG = scale(X_REG), scale(Y_REG)
+QUICK = {"hidden_layer_sizes": (8, 5), "max_iter": 6, "random_state": 1, "batch_size": 50}
+
+
+def classifier(**given):
+    return MLPClassifier(**QUICK | given)
+
+
+def regressor(**given):
+    return MLPRegressor(**QUICK | given)
+
+
+def same_weights(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one.coefs_, other.coefs_, strict=True))
+
+
+@pytest.mark.parametrize("given", [{"dropout": 0.3}, {"input_dropout": 0.3}])
+def test_dropout_changes_the_training_and_not_the_prediction(given):
+    dropped, again, plain = (classifier(**kw).fit(X, THREE) for kw in (given, given, {}))
+    assert same_weights(dropped, again)
+    assert not same_weights(dropped, plain)
+    np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
+
+
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["binary", "multiclass"])
+def test_label_smoothing_is_in_the_first_loss(y):
+    fitted = classifier(label_smoothing=0.2, batch_size=150, alpha=0.0, max_iter=1, init="glorot_normal").fit(X, y)
+    n = len(np.unique(y))
+    start = classifier(batch_size=150, max_iter=1, learning_rate_init=1e-300, init="glorot_normal").fit(X, y)
+    targets = np.eye(n)[y] * 0.8 + 0.2 / n
+    expected = -(targets * np.log(start.predict_proba(X))).sum(axis=1).mean()
+    assert fitted.loss_curve_[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 1.0, 1: 5.0}])
+def test_class_weights_are_sample_weights(class_weight):
+    given = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    weighted = classifier(class_weight=class_weight).fit(X, TWO, given)
+    by_row = classifier().fit(X, TWO, given * compute_sample_weight(class_weight, TWO))
+    np.testing.assert_allclose(weighted.coefs_[0], by_row.coefs_[0], rtol=1e-12)
+
+
+def test_class_weights_in_partial_fit():
+    weights = {0: 1.0, 1: 5.0}
+    one = classifier(class_weight=weights).partial_fit(X, TWO, classes=[0, 1])
+    other = classifier().partial_fit(X, TWO, compute_sample_weight(weights, TWO), classes=[0, 1])
+    assert same_weights(one, other)
+    with pytest.raises(ValueError, match="'balanced' needs all rows"):
+        classifier(class_weight="balanced").partial_fit(X, TWO, classes=[0, 1])
+
+
+def test_an_activation_for_each_layer_and_functions_of_ones_own():
+    named = classifier(activation=["tanh", "gelu"]).fit(X, THREE)
+    own = classifier(activation=[ACTIVATIONS["tanh"], tuple(ACTIVATIONS["gelu"][:2])]).fit(X, THREE)
+    assert same_weights(named, own)
+    assert not same_weights(named, classifier(activation=["gelu", "tanh"]).fit(X, THREE))
+    one = classifier(activation=tuple(ACTIVATIONS["silu"][:2])).fit(X, THREE)
+    assert same_weights(one, classifier(activation="silu").fit(X, THREE))
+    assert clone(one).activation == one.activation
+
+
+@pytest.mark.parametrize(
+    ("activation", "said"),
+    [
+        (["relu"], "1 functions for 2 hidden layers"),
+        (["relu", "step"], "activation is 'step'; allowed: identity"),
+        (["relu", 3], "activation is 3; allowed"),
+    ],
+)
+def test_a_wrong_activation(activation, said):
+    with pytest.raises(ValueError, match=said):
+        classifier(activation=activation).fit(X, THREE)
+
+
+def half_square(xp, z, t):
+    return xp.sum((z - t) ** 2, axis=-1) / 2
+
+
+def difference(xp, z, t):
+    return z - t
+
+
+def test_a_loss_of_ones_own():
+    pair, named = regressor(loss=(half_square, difference)), regressor()
+    np.testing.assert_allclose(pair.fit(X_REG, Y_REG).predict(X_REG), named.fit(X_REG, Y_REG).predict(X_REG))
+    whole = regressor(loss=LOSSES["poisson"]).fit(X_REG, Y_REG**2)
+    assert same_weights(whole, regressor(loss="poisson").fit(X_REG, Y_REG**2))
+    assert (whole.predict(X_REG) > 0).all()
+    logistic = LOSSES["cross_entropy"]
+    own = classifier(loss=(lambda *a: logistic.rows(*a)[0], lambda *a: logistic.rows(*a)[1])).fit(X, THREE)
+    assert same_weights(own, classifier().fit(X, THREE))
+    assert np.isfinite(own.predict_log_proba(X)).all()
+    with pytest.raises(ValueError, match="not a pair of functions"):
+        regressor(loss=(half_square, 1)).fit(X_REG, Y_REG)
+
+
+def test_a_loss_of_ones_own_without_a_log_link():
+    cross_entropy = LOSSES["cross_entropy"]
+    own = classifier(loss=Loss(cross_entropy.rows, cross_entropy.link, "classification")).fit(X, THREE)
+    np.testing.assert_allclose(own.predict_log_proba(X), np.log(own.predict_proba(X)))
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_a_quantile_is_what_the_loss_aims_at(level):
+    rng = np.random.default_rng(3)
+    x = rng.uniform(size=(4000, 1))
+    y = 2 * x[:, 0] + rng.normal(size=4000)
+    fitted = MLPRegressor(
+        "quantile", (), quantile=level, alpha=0.0, max_iter=60, learning_rate_init=0.02, random_state=0, tol=0.0
+    ).fit(x, y)
+    # Three standard deviations of the share of 4,000 draws.
+    assert (y <= fitted.predict(x)).mean() == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / 4000) + 0.01)
+
+
+@pytest.mark.parametrize("loss", ["huber", "absolute_error"])
+def test_robust_losses_do_not_follow_an_outlier(loss):
+    x = np.zeros((101, 1))
+    y = np.append(np.zeros(100), 1e4)
+    rest = {"hidden_layer_sizes": (), "max_iter": 300, "learning_rate_init": 0.1, "random_state": 0, "alpha": 0.0}
+    assert abs(MLPRegressor(loss, huber_delta=0.5, **rest).fit(x, y).predict(x[:1])[0]) < 0.5
+    # The mean, which least squares is on its way to.
+    assert MLPRegressor(solver="lbfgs", **rest).fit(x, y).predict(x[:1])[0] == pytest.approx(y.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_lowers_the_loss(name):
+    rate = OPTIMIZERS[name].learning_rate
+    curve = classifier(optimizer=name, learning_rate_init=rate, max_iter=20).fit(X, THREE).loss_curve_
+    assert curve[-1] < 0.9 * curve[0]
+
+
+def test_the_optimizer_has_the_settings_of_the_constructor():
+    plain = classifier(optimizer="momentum", momentum=0.5, learning_rate_init=0.1).fit(X, THREE)
+    assert same_weights(plain, classifier(solver="sgd", nesterovs_momentum=False, momentum=0.5,
+                                          learning_rate_init=0.1).fit(X, THREE))  # fmt: skip
+    with pytest.raises(InvalidParameterError, match="'optimizer' parameter"):
+        classifier(optimizer="sgdd").fit(X, THREE)
+
+
+def test_an_optimizer_takes_the_place_of_lbfgs():
+    assert same_weights(classifier(solver="lbfgs", optimizer="adam_hat").fit(X, THREE), classifier().fit(X, THREE))
+    assert hasattr(classifier(solver="lbfgs", optimizer="adam"), "partial_fit")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_learning_rates_are_those_of_the_schedule(schedule):
+    settings = {"step": {"every": 2.0 * 3, "decay_rate": 0.3}, "exponential": {"decay_rate": 0.3}}.get(schedule, {})
+    fitted = classifier(
+        learning_rate_schedule=schedule, warmup=1.5, decay_rate=0.3, decay_epochs=2.0, learning_rate_init=0.01
+    ).fit(X, THREE)
+    factor = with_warmup(SCHEDULES[schedule], total=18, warmup=4.5, **settings)
+    expected = 0.01 * factor(np, np.arange(2, 18, 3, dtype=float))
+    np.testing.assert_allclose([record["learning_rate"] for record in fitted.history_], expected, rtol=1e-12)
+
+
+def test_weight_decay_and_clipping_keep_weights_small():
+    def size(**given):
+        return sum((w**2).sum() for w in classifier(solver="sgd", learning_rate_init=0.1, **given).fit(X, THREE).coefs_)
+
+    assert size(weight_decay=0.5) < 0.9 * size()
+    # A step is no longer than the rate times the norm, times what momentum adds up to.
+    start = classifier(max_iter=1, learning_rate_init=1e-300).fit(X, THREE)
+    clipped = classifier(optimizer="sgd", learning_rate_init=0.1, clip_norm=0.01).fit(X, THREE)
+    moved = np.sqrt(
+        sum(((a - b) ** 2).sum() for a, b in zip(clipped.coefs_, start.coefs_, strict=True))
+        + sum(((a - b) ** 2).sum() for a, b in zip(clipped.intercepts_, start.intercepts_, strict=True))
+    )
+    assert moved <= 18 * 0.1 * 0.01 * (1 + 1e-9)
+
+
+def test_initial_weights_and_biases():
+    still = {"max_iter": 1, "learning_rate_init": 1e-300, "hidden_layer_sizes": (400, 300)}
+    fitted = classifier(init="he_normal", bias_init=0.25, **still).fit(X, THREE)
+    assert fitted.coefs_[1].std() == pytest.approx(np.sqrt(2 / 400), rel=0.01)
+    assert all((b == 0.25).all() for b in fitted.intercepts_)
+    assert all((abs(b) < 1e-290).all() for b in classifier(init="zeros", **still).fit(X, THREE).intercepts_)
+    assert classifier(init="normal", init_std=3.0, **still).fit(X, THREE).coefs_[1].std() == pytest.approx(3, rel=0.01)
+    # Biases alone leave scikit-learn's draws of the weights as they are.
+    assert same_weights(classifier(bias_init=1.0, **still).fit(X, THREE), classifier(**still).fit(X, THREE))
+
+
+def test_validation_rows_of_ones_own():
+    weights = np.random.default_rng(1).uniform(0.5, 2, 50)
+    fitted = classifier().fit(X[::3], THREE[::3], X_val=X[1::3], y_val=THREE[1::3], sample_weight_val=weights)
+    p = fitted.predict_proba(X[1::3])
+    expected = metrics.log_loss(THREE[1::3], p, sample_weight=weights)
+    assert fitted.validation_loss_curve_[-1] == pytest.approx(expected, rel=1e-9)
+    accuracy = fitted.score(X[1::3], THREE[1::3], weights)
+    assert fitted.validation_scores_[-1] == pytest.approx(accuracy, rel=1e-12)
+    assert len(fitted.validation_loss_curve_) == len(fitted.loss_curve_) == 6
+    # They decide nothing without early stopping.
+    assert same_weights(fitted, classifier().fit(X[::3], THREE[::3]))
+
+    model = regressor().fit(X_REG, Y_REG, X_val=X_REG[:40], y_val=Y_REG[:40])
+    assert model.validation_loss_curve_[-1] == pytest.approx(
+        metrics.mean_squared_error(Y_REG[:40], model.predict(X_REG[:40])) / 2
+    )
+    assert model.validation_scores_[-1] == pytest.approx(model.score(X_REG[:40], Y_REG[:40]))
+
+
+def test_validation_rows_through_a_pipeline():
+    fit = {"early_stopping": True, "max_iter": 10}
+    with sklearn.config_context(enable_metadata_routing=True):
+        last = classifier(**fit).set_fit_request(X_val=True, y_val=True)
+        routed = Pipeline([("scaler", StandardScaler()), ("mlp", last)], transform_input=["X_val"])
+        routed.fit(5 * X + 3, THREE, X_val=5 * X[::2] + 3, y_val=THREE[::2])
+    scaler = StandardScaler().fit(5 * X + 3)
+    direct = classifier(**fit).fit(
+        scaler.transform(5 * X + 3), THREE, X_val=scaler.transform(5 * X[::2] + 3), y_val=THREE[::2]
+    )
+    assert routed[-1].validation_loss_curve_ == direct.validation_loss_curve_
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"X_val": X}, "y_val is not given"),
+        ({"y_val": THREE}, "X_val is not given"),
+        ({"X_val": X[:, :2], "y_val": THREE}, "X has 2 features"),
+        ({"X_val": X, "y_val": THREE + 1}, "classes not in"),
+        ({"X_val": X, "y_val": THREE[:9]}, "inconsistent numbers"),
+    ],
+)
+def test_wrong_validation_rows(given, said):
+    with pytest.raises(ValueError, match=said):
+        classifier().fit(X, THREE, **given)
+
+
+class Weights(LambdaCallback):
+    """Keeps the parameters of every epoch."""
+
+    def __init__(self):
+        self.kept = []
+        super().__init__(on_epoch_end=lambda run, record: self.kept.append(run.params))
+
+
+def scores_of(fitted, kept, scorer, x, y):
+    """What a scorer says of the parameters of each epoch, set by hand."""
+    probe, found = copy.copy(fitted), []
+    for params in kept:
+        parts = [params[b.start : b.stop].reshape(b.shape) for b in layout((x.shape[1], 8, 5, 1))]
+        probe.coefs_, probe.intercepts_ = parts[:3], parts[3:]
+        found.append(scorer(probe, x, y))
+    return found
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc", lambda estimator, x, y: -estimator.predict(x).sum()])
+def test_the_best_weights_are_those_of_the_scorer(scoring):
+    x, y = load_breast_cancer(return_X_y=True)
+    x = scale(x)
+    weights = Weights()
+    fitted = classifier(
+        early_stopping=True, scoring=scoring, max_iter=12, learning_rate_init=0.02, callbacks=[weights]
+    ).fit(x[::2], y[::2], X_val=x[1::2], y_val=y[1::2])
+    scorer = metrics.check_scoring(fitted, scoring)
+    found = scores_of(fitted, weights.kept, scorer, x[1::2], y[1::2])
+    np.testing.assert_allclose(fitted.validation_scores_, found, rtol=1e-9)
+    assert fitted.best_validation_score_ == max(fitted.validation_scores_)
+    assert scorer(fitted, x[1::2], y[1::2]) == pytest.approx(max(found))
+    assert fitted.loss_ == fitted.loss_curve_[int(np.argmax(found))]
+
+
+def test_callbacks_see_and_change_the_fit(tmp_path):
+    rates = [0.01, 0.02, 0.005, 0.01, 0.01, 0.01]
+    fitted = classifier(
+        callbacks=[
+            LearningRateScheduler(lambda epoch, rate: rates[epoch - 1]),
+            CSVLogger(tmp_path / "history.csv"),
+            ModelCheckpoint(tmp_path / "{epoch}.safetensors"),
+            EarlyStopping("validation_score", patience=50),
+        ]
+    ).fit(X, THREE, X_val=X, y_val=THREE)
+    assert [record["learning_rate"] for record in fitted.history_] == pytest.approx(rates)
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 7
+    model = Model.load(tmp_path / "6.safetensors")
+    np.testing.assert_allclose(model.predict_proba(X), fitted.predict_proba(X), rtol=1e-12)
+    np.testing.assert_array_equal(model.predict(X), fitted.predict(X))
+
+
+def test_a_callback_stops_the_fit_with_the_last_weights_and_without_a_warning():
+    with pytest.warns(ConvergenceWarning):
+        whole = classifier(max_iter=3).fit(X, THREE)
+    stopped = classifier(
+        max_iter=50, callbacks=[LambdaCallback(on_epoch_end=lambda run, record: run.epoch == 3 and run.stop("enough"))]
+    ).fit(X, THREE)
+    assert stopped.n_iter_ == 3
+    assert same_weights(whole, stopped)
+
+
+def test_callbacks_with_lbfgs(tmp_path):
+    fitted = classifier(solver="lbfgs", callbacks=[CSVLogger(tmp_path / "h.csv")]).fit(X, THREE, X_val=X, y_val=THREE)
+    assert [record["epoch"] for record in fitted.history_] == list(range(1, fitted.n_iter_ + 1))
+    assert fitted.history_[-1]["loss"] == pytest.approx(fitted.loss_)
+    assert fitted.history_[-1]["validation_score"] == pytest.approx(fitted.score(X, THREE))
+    assert not hasattr(fitted, "loss_curve_")
+    stopped = classifier(
+        solver="lbfgs", callbacks=[LambdaCallback(on_epoch_end=lambda run, record: run.stop("enough"))]
+    ).fit(X, THREE)
+    assert stopped.n_iter_ == 1
+    with pytest.raises(InputError, match="no learning rate"):
+        classifier(solver="lbfgs", callbacks=[LearningRateScheduler(lambda epoch, rate: rate)]).fit(X, THREE)
+
+
+def test_what_is_no_callback():
+    with pytest.raises(ValueError, match=r"callbacks holds 3; allowed: instances of mlpgpu.callbacks.Callback"):
+        classifier(callbacks=[3]).fit(X, THREE)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_ctrl_c_ends_the_fit_with_a_usable_model(solver):
+    press = LambdaCallback(on_epoch_end=lambda run, record: run.epoch == 2 and signal.raise_signal(signal.SIGINT))
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        fitted = classifier(solver=solver, callbacks=[press], max_iter=50).fit(X, THREE)
+    assert fitted.n_iter_ == 2
+    assert fitted.predict(X).shape == (150,)
+
+
+def test_ctrl_c_keeps_the_best_weights():
+    press = LambdaCallback(on_epoch_end=lambda run, record: run.epoch == 4 and signal.raise_signal(signal.SIGINT))
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        fitted = classifier(
+            callbacks=[press], max_iter=50, early_stopping=True, scoring=lambda e, x, y: -abs(e.coefs_[0]).sum()
+        ).fit(X, THREE)
+    assert -abs(fitted.coefs_[0]).sum() == pytest.approx(max(fitted.validation_scores_))
+
+
+def test_a_loss_that_is_no_number_says_where():
+    with pytest.raises(ValueError, match=r"non-finite parameter weights.*It happened in epoch 1, step \d; try"):
+        regressor(activation="identity", solver="sgd", learning_rate_init=1e200).fit(1e3 * X_REG, Y_REG)
+    with pytest.warns(ConvergenceWarning, match="Training diverged in epoch"):
+        # A step an epoch, so that there is a finite one.
+        fitted = regressor(
+            activation="identity",
+            solver="sgd",
+            learning_rate_init=3.0,
+            early_stopping=True,
+            max_iter=50,
+            batch_size=390,
+        ).fit(X_REG, Y_REG)
+    assert np.isfinite(fitted.predict(X_REG)).all()
+    assert np.isnan(fitted.validation_scores_[-1])
+
+
+def test_history_goes_on():
+    fitted = classifier(warm_start=True, max_iter=3).fit(X, THREE).fit(X, THREE)
+    assert [record["epoch"] for record in fitted.history_] == [1, 2, 3, 4, 5, 6]
+    assert [record["loss"] for record in fitted.history_] == fitted.loss_curve_
+    assert set(fitted.history_[0]) == {"epoch", "loss", "learning_rate", "seconds", "samples_per_second"}
+    grown = classifier()
+    for _ in range(3):
+        grown.partial_fit(X, THREE, classes=[0, 1, 2])
+    assert [record["epoch"] for record in grown.history_] == [1, 2, 3]
+
+
+def test_another_solver_starts_its_own_state():
+    grown = classifier().fit(X, THREE).set_params(solver="sgd")
+    fresh = pickle.loads(pickle.dumps(classifier().fit(X, THREE))).set_params(solver="sgd")
+    assert same_weights(grown.partial_fit(X, THREE), fresh.partial_fit(X, THREE))
+
+
+def test_hidden_activations_are_a_forward_pass_by_hand():
+    fitted = classifier(activation=["tanh", "logistic"]).fit(X, THREE)
+    first = np.tanh(X @ fitted.coefs_[0] + fitted.intercepts_[0])
+    second = special.expit(first @ fitted.coefs_[1] + fitted.intercepts_[1])
+    np.testing.assert_allclose(fitted.hidden_activations(X, 0), first, rtol=1e-12)
+    np.testing.assert_allclose(fitted.hidden_activations(X), second, rtol=1e-12)
+    with pytest.raises(ValueError, match="layer is 2, and there are 2 hidden layers; allowed: -2 to 1"):
+        fitted.hidden_activations(X, 2)
+
+
+def test_no_hidden_layer_is_a_linear_model():
+    linear = MLPClassifier((), solver="lbfgs", alpha=1.0, max_iter=2000, tol=1e-10, random_state=0).fit(X, THREE)
+    # scikit-learn's C is the inverse of the penalty that is not divided by the rows.
+    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=2000).fit(X, THREE)
+    # SciPy ends where the loss falls by less than 2e-9 of itself, of which the root is the error of what minimises it.
+    np.testing.assert_allclose(linear.predict_proba(X), theirs.predict_proba(X), atol=5e-5)
+
+
+def test_a_summary_adds_up():
+    lines = classifier(activation=["tanh", "gelu"]).fit(X, THREE).summary().splitlines()
+    counts = [int(line.split()[-1].replace(",", "")) for line in lines[2:]]
+    assert counts[-1] == sum(counts[:-1]) == 4 * 8 + 8 + 8 * 5 + 5 + 5 * 3 + 3
+    assert [line.split()[-2] for line in lines[2:5]] == ["tanh", "gelu", "softmax"]
+
+
+def test_sparse_labels_come_back_sparse():
+    from scipy.sparse import csr_matrix, issparse
+
+    labels = np.c_[TWO, THREE == 0]
+    sparse, dense = (classifier().fit(X, y) for y in (csr_matrix(labels), labels))
+    assert issparse(sparse.predict(X))
+    np.testing.assert_array_equal(sparse.predict(X).toarray(), dense.predict(X))
+
+
+def test_wide_sparse_rows_train_as_dense_ones():
+    from scipy.sparse import random as draw
+
+    x = draw(60, 3000, 0.01, format="csc", random_state=0)
+    y = np.arange(60) % 2
+    for solver in ("adam", "lbfgs"):
+        sparse, dense = (classifier(solver=solver).fit(rows, y) for rows in (x, x.toarray()))
+        np.testing.assert_allclose(sparse.predict_proba(x), dense.predict_proba(x.toarray()), rtol=1e-7)
+
+
+def test_html_and_parameters():
+    assert "MLPClassifier" in classifier()._repr_html_()
+    assert clone(classifier(dropout=0.3)).get_params()["dropout"] == 0.3
+    requests = classifier().get_metadata_routing()
+    assert set(requests.fit.requests) == {"sample_weight", "X_val", "y_val", "sample_weight_val"}
