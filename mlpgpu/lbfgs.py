@@ -78,13 +78,14 @@ def fit(
     feed = open_feed(backend, train, placement)
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
     feeds = {name: open_feed(backend, rows, placement) for name, rows in watched.items()}
-    latest: dict[str, Array] = {}
-    run = Run(plan, len(train), fetch=lambda: backend.to_host(latest["params"]), as_model=as_model)
-    objective = _objective(backend, plan, feed)
-    began = time.perf_counter()
 
     def on_device(x: np.ndarray) -> Array:
         return backend.asarray(x, plan.dtype)
+
+    latest = {"params": on_device(plan.params)}
+    run = Run(plan, len(train), fetch=lambda: backend.to_host(latest["params"]), as_model=as_model)
+    objective = _objective(backend, plan, feed)
+    began = time.perf_counter()
 
     with interruptible() as interrupted, finalised(callbacks, run):
 

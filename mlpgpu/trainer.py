@@ -256,9 +256,12 @@ def fit(
                 run.stop("interrupted")
             if run.stopped:
                 break
-    wanted = best.restore == "always" or (best.restore == "stopped" and bool(run.stopped))
-    run.restored = wanted and best_params is not None
-    return training.state._replace(params=best_params) if run.restored else training.state, run
+        wanted = best.restore == "always" or (best.restore == "stopped" and bool(run.stopped))
+        run.restored = wanted and best_params is not None
+        if run.restored:
+            # Within, so that the end that callbacks see has the weights that the run gives.
+            training.state = training.state._replace(params=best_params)
+    return training.state, run
 
 
 def _not_finite(epoch: int, losses: np.ndarray, training: Training) -> Diverged | None:

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import sys
 
 # scikit-learn's array API dispatch needs SciPy's, which SciPy reads once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -61,3 +62,11 @@ def data_dir():
     if not folder:
         pytest.skip("MLPGPU_DATA_DIR is not set: no real MNIST to test with")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_what_jax_compiled():
+    """Thousands of small programs would stay in memory until the end."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()

@@ -23,7 +23,8 @@ class TorchBackend(Eager):
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
         if isinstance(array, self.torch.Tensor):
-            return array.to(self.device, getattr(self.torch, dtype or "", None))
+            # No gradient of PyTorch's own is wanted, and what asks for one does not become a NumPy array.
+            return array.detach().to(self.device, getattr(self.torch, dtype or "", None))
         if not array.flags.writeable:
             # PyTorch has no read-only tensors and warns of sharing such memory.
             array = array.copy()
@@ -31,7 +32,7 @@ class TorchBackend(Eager):
 
     def to_host(self, array: Any) -> np.ndarray:
         """See `Backend.to_host`."""
-        return array.cpu().numpy()
+        return array.detach().cpu().numpy()
 
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""

@@ -99,7 +99,8 @@ def check_rows(estimator: Any, x: Any, y: Any = None, *, reset: bool, y_numeric:
         x = _check_on_device(at, x)
         validate_data(estimator, x, reset=reset, skip_check_array=True)
     if not alone:
-        y = check_array(to_host(y), ensure_2d=False, dtype="numeric" if y_numeric else None, input_name="y")
+        dtype = "numeric" if y_numeric else None
+        y = check_array(to_host(y), accept_sparse="csr", ensure_2d=False, dtype=dtype, input_name="y")
         check_consistent_length(x, y)
         y = _as_1d(y)
     return x, y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
@@ -210,6 +211,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self, "coefs_")
         n_hidden = self.n_layers_ - 2
+        if not n_hidden:
+            raise ValueError("there is no hidden layer in this network, a linear model; give it hidden_layer_sizes.")
         if not -n_hidden <= layer < n_hidden:
             raise ValueError(
                 f"layer is {layer}, and there are {n_hidden} hidden layers; allowed: {-n_hidden} to {n_hidden - 1}."
@@ -301,6 +304,18 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         if "classes_" in state:
             state["classes_"] = _at_home(state["classes_"])
         return state
+
+    def __copy__(self) -> Any:
+        """All of it where it is, which what is read from a file is not."""
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """See `__copy__`."""
+        copied = memo[id(self)] = object.__new__(type(self))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -39,7 +39,10 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
             names.append(choice)
             functions.append(ACTIVATIONS[choice])
         elif isinstance(choice, tuple) and len(choice) >= 2 and all(map(callable, choice[:2])):
-            names.append(getattr(choice[0], "__name__", "own"))
+            name = getattr(choice[0], "__name__", "own")
+            # Another function than the one that is known by this name is not to be taken for it.
+            taken = name in ACTIVATIONS and ACTIVATIONS[name].value is not choice[0]
+            names.append(f"own {name}" if taken else name)
             functions.append(Activation(*choice))
         else:
             raise ValueError(

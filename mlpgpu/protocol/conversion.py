@@ -48,8 +48,8 @@ def to_sklearn(ours: Any) -> Any:
     name = names[0] if names else "identity"
     if len(set(names)) > 1 or name not in THEIR_ACTIVATIONS or ours.out_activation_ not in THEIR_LINKS:
         raise InputError(
-            f"scikit-learn has one activation for all layers, of {', '.join(THEIR_ACTIVATIONS)}, and no output "
-            f"{ours.out_activation_!r} of its own making; this network has {', '.join(names)}. Save it as it is."
+            f"scikit-learn has one activation for all layers, of {', '.join(THEIR_ACTIVATIONS)}, and outputs of "
+            f"{', '.join(THEIR_LINKS)}; this network has {', '.join(names)} and {ours.out_activation_}. Save it as it is."
         )
     kind = getattr(neural_network, "MLPClassifier" if hasattr(ours, "_labels") else "MLPRegressor")
     takes = inspect.signature(kind).parameters

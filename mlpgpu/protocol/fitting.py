@@ -112,6 +112,7 @@ class Fit:
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
             self._begin_anew()
+        estimator._keep_classes(self.at)
         train = self.rows(self.x, self.y, self.weights)
         watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
@@ -171,11 +172,11 @@ class Fit:
             )
 
     def _check_validation(self, given: Validation) -> Validation | None:
-        if given.x is None and given.y is None:
+        if all(array is None for array in given):
             return None
         if given.x is None or given.y is None:
             missing = "X_val" if given.x is None else "y_val"
-            raise ValueError(f"X_val and y_val go together, and {missing} is not given.")
+            raise ValueError(f"rows to validate on are X_val and y_val together, and {missing} is not given.")
         estimator, there = self.estimator, arrays.home(given.x)
         x, y = arrays.check_rows(estimator, given.x, given.y, reset=False, y_numeric=estimator._y_numeric)
         self._check_targets(y)
@@ -203,7 +204,6 @@ class Fit:
         estimator = self.estimator
         for name in OF_A_RUN:
             vars(estimator).pop(name, None)
-        estimator._keep_classes(self.at)
         estimator.n_iter_ = estimator.t_ = 0
         estimator.history_ = []
         estimator.n_layers_, estimator.n_outputs_ = len(self.sizes), self.sizes[-1]
@@ -221,12 +221,13 @@ class Fit:
             estimator.validation_fraction,
             (self.targets > 0)[:, None] if binary else None,
         )
-        weights = self.weights
-        self.held_out = Validation(
-            of(self.at, self.x, validation), self.y[validation], None if weights is None else weights[validation]
-        )
+        weights = [
+            None if self.weights is None else self._check_weights(self.weights[rows], len(rows))
+            for rows in (train, validation)
+        ]
+        self.held_out = Validation(of(self.at, self.x, validation), self.y[validation], weights[1])
         self.x, self.y, self.targets = of(self.at, self.x, train), self.y[train], self.targets[train]
-        self.weights = None if weights is None else weights[train]
+        self.weights = weights[0]
 
     def rows(self, x: Any, y: Any, weights: np.ndarray | None) -> Rows:
         """Rows where the backend takes them, on its device where they are there, and weighted by class too."""

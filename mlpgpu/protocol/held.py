@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class Continuation:
     def suits(self, backend: Backend, optimizer: str, dtype: str) -> bool:
         """Whether such a fit can go on from it."""
         return arrays.same_home(self.backend, backend) and (self.optimizer, self.dtype) == (optimizer, dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
+        """All but the backend, which holds nothing that changes."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "backend"}
+        return dataclasses.replace(self, **copy.deepcopy(own, memo))
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Continuation:
         """The same with its arrays elsewhere: how scikit-learn moves an estimator."""

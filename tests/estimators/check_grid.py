@@ -39,7 +39,7 @@ def _with_backends():
 # What a row of the table is called -> parameters.
 GRID = {
     "defaults": {},
-    # The check of class weights asks that nearly all rows go to one class. Of the ten rows that a tenth is, a network
+    # The check of class weights asks that nearly all rows go to one class. Of the five rows that a tenth is, a network
     # that is hardly trained gets all of that class right, and nothing is better than that.
     "early_stopping=True, validation_fraction=0.5": {"early_stopping": True, "validation_fraction": 0.5},
     # Fewer than the rows of any check that more than one batch makes a difference to.
