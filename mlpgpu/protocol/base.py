@@ -307,13 +307,14 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
 
     def __copy__(self) -> Any:
         """All of it where it is, which what is read from a file is not."""
-        copied = object.__new__(type(self))
+        copied: Any = object.__new__(type(self))
         vars(copied).update(vars(self))
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """See `__copy__`."""
-        copied = memo[id(self)] = object.__new__(type(self))
+        copied: Any = object.__new__(type(self))
+        memo[id(self)] = copied
         vars(copied).update(copy.deepcopy(vars(self), memo))
         return copied
 

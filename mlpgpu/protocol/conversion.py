@@ -49,7 +49,7 @@ def to_sklearn(ours: Any) -> Any:
     if len(set(names)) > 1 or name not in THEIR_ACTIVATIONS or ours.out_activation_ not in THEIR_LINKS:
         raise InputError(
             f"scikit-learn has one activation for all layers, of {', '.join(THEIR_ACTIVATIONS)}, and outputs of "
-            f"{', '.join(THEIR_LINKS)}; this network has {', '.join(names)} and {ours.out_activation_}. Save it as it is."
+            f"{', '.join(THEIR_LINKS)}; this network has {', '.join([*names, ours.out_activation_])}. Save it as it is."
         )
     kind = getattr(neural_network, "MLPClassifier" if hasattr(ours, "_labels") else "MLPRegressor")
     takes = inspect.signature(kind).parameters

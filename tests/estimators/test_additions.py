@@ -1,6 +1,7 @@
 """What is added to scikit-learn's parameters, each against something independent of it."""
 
 import copy
+import io
 import pickle
 import signal
 
@@ -12,7 +13,7 @@ from sklearn import metrics
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils import compute_sample_weight
@@ -25,12 +26,16 @@ from mlpgpu.callbacks import (
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+    TimeLimit,
 )
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
+from mlpgpu.progress import ProgressBar
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -259,11 +264,20 @@ def test_validation_rows_through_a_pipeline():
         ({"X_val": X[:, :2], "y_val": THREE}, "X has 2 features"),
         ({"X_val": X, "y_val": THREE + 1}, "classes not in"),
         ({"X_val": X, "y_val": THREE[:9]}, "inconsistent numbers"),
+        ({"sample_weight_val": np.ones(150)}, "X_val is not given"),
+        ({"X_val": X, "y_val": THREE, "sample_weight_val": np.zeros(150)}, "at least one non-zero"),
     ],
 )
 def test_wrong_validation_rows(given, said):
     with pytest.raises(ValueError, match=said):
         classifier().fit(X, THREE, **given)
+
+
+def test_rows_held_out_that_weigh_nothing_are_refused():
+    weights = np.zeros(150)
+    weights[[0, 50, 100]] = 1
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        classifier(early_stopping=True).fit(X, THREE, weights)
 
 
 class Weights(LambdaCallback):
@@ -341,6 +355,58 @@ def test_callbacks_with_lbfgs(tmp_path):
         classifier(solver="lbfgs", callbacks=[LearningRateScheduler(lambda epoch, rate: rate)]).fit(X, THREE)
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_callback_sees_the_start_and_the_end(solver):
+    weights = classifier(solver=solver, max_iter=1, learning_rate_init=1e-300).fit(X, THREE).coefs_[0]
+    kept = []
+    look = LambdaCallback(on_begin=lambda run: kept.append(run.params), on_end=lambda run: kept.append(run.params))
+    fitted = classifier(solver=solver, callbacks=[look]).fit(X, THREE)
+    if solver == "adam":
+        np.testing.assert_array_equal(kept[0][: weights.size], weights.ravel())
+    np.testing.assert_array_equal(kept[1][: weights.size], fitted.coefs_[0].ravel())
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_all_that_watch_do_with_every_solver(tmp_path, solver):
+    shown = io.StringIO()
+    watching = [
+        EarlyStopping("loss"),
+        TimeLimit(1e9),
+        TerminateOnNaN(),
+        ProgressBar(shown),
+        ModelCheckpoint(tmp_path / "best", monitor="validation_loss", save_best_only=True),
+    ]
+    fitted = classifier(solver=solver, callbacks=watching).fit(X, THREE, X_val=X, y_val=THREE)
+    assert same_weights(fitted, classifier(solver=solver).fit(X, THREE))
+    assert f"epoch {fitted.n_iter_}" in shown.getvalue()
+    best = min(record["validation_loss"] for record in fitted.history_)
+    assert metrics.log_loss(THREE, Model.load(tmp_path / "best").predict_proba(X)) == pytest.approx(best)
+
+
+def test_a_plateau_lowers_the_learning_rate():
+    lower = ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=1e9)
+    fitted = classifier(callbacks=[lower], learning_rate_init=0.01).fit(X, THREE)
+    # The first epoch beats what there is before it.
+    assert [record["learning_rate"] for record in fitted.history_] == [0.01] * 3 + [0.005] * 2 + [0.0025]
+
+
+def test_a_clone_has_callbacks_of_its_own():
+    first = classifier(callbacks=[EarlyStopping("loss", patience=3)])
+    second = clone(first)
+    assert second.callbacks[0] is not first.callbacks[0]
+    assert vars(second.callbacks[0]) == vars(first.callbacks[0])
+    assert same_weights(first.fit(X, THREE), second.fit(X, THREE))
+
+
+def test_a_function_is_not_taken_for_the_one_of_its_name(tmp_path):
+    def tanh(xp, z):
+        return z / 2
+
+    own = tanh, lambda xp, z, y: xp.ones_like(z) / 2
+    with pytest.raises(ValueError, match="'own tanh' is your own; pickle the estimator"):
+        classifier(activation=own, callbacks=[ModelCheckpoint(tmp_path / "model")]).fit(X, THREE)
+
+
 def test_what_is_no_callback():
     with pytest.raises(ValueError, match=r"callbacks holds 3; allowed: instances of mlpgpu.callbacks.Callback"):
         classifier(callbacks=[3]).fit(X, THREE)
@@ -408,6 +474,18 @@ def test_hidden_activations_are_a_forward_pass_by_hand():
         fitted.hidden_activations(X, 2)
 
 
+def test_a_linear_model_has_no_hidden_activations():
+    with pytest.raises(ValueError, match="there is no hidden layer"):
+        regressor(hidden_layer_sizes=()).fit(X, THREE).hidden_activations(X)
+
+
+def test_no_hidden_layer_is_a_linear_regression():
+    linear = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", alpha=2.0, max_iter=2000, tol=1e-10, random_state=0)
+    theirs = Ridge(alpha=2.0).fit(X_REG, Y_REG)
+    # As for the classes below.
+    np.testing.assert_allclose(linear.fit(X_REG, Y_REG).predict(X_REG), theirs.predict(X_REG), atol=5e-4)
+
+
 def test_no_hidden_layer_is_a_linear_model():
     linear = MLPClassifier((), solver="lbfgs", alpha=1.0, max_iter=2000, tol=1e-10, random_state=0).fit(X, THREE)
     # scikit-learn's C is the inverse of the penalty that is not divided by the rows.
@@ -440,6 +518,34 @@ def test_wide_sparse_rows_train_as_dense_ones():
     for solver in ("adam", "lbfgs"):
         sparse, dense = (classifier(solver=solver).fit(rows, y) for rows in (x, x.toarray()))
         np.testing.assert_allclose(sparse.predict_proba(x), dense.predict_proba(x.toarray()), rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+@pytest.mark.parametrize("order", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("given", [{}, {"early_stopping": True, "scoring": "neg_log_loss"}, {"solver": "lbfgs"}])
+def test_sparse_rows_train_as_dense_ones(order, kind, given):
+    from scipy import sparse
+
+    x = getattr(sparse, f"{order}_{kind}")(X)
+    found, expected = (classifier(**given).fit(rows, THREE, X_val=rows, y_val=THREE) for rows in (x, X))
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(X), rtol=1e-9)
+    np.testing.assert_allclose(found.hidden_activations(x), expected.hidden_activations(X), rtol=1e-9, atol=1e-12)
+    assert found.history_[-1]["validation_loss"] == pytest.approx(expected.history_[-1]["validation_loss"])
+
+
+def test_names_of_features():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pandas.DataFrame(X, columns=list("abcd"))
+    fitted = classifier(early_stopping=True, scoring="roc_auc_ovr").fit(table, THREE, X_val=table, y_val=THREE)
+    assert fitted.feature_names_in_.tolist() == list("abcd")
+    assert fitted.score(table, THREE) == (fitted.predict(table) == THREE).mean()
+    for other in (table[list("bacd")], table.rename(columns={"a": "e"})):
+        with pytest.raises(ValueError, match="feature names should match"):
+            fitted.predict(other)
+        with pytest.raises(ValueError, match="feature names should match"):
+            classifier().fit(table, THREE, X_val=other, y_val=THREE)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        fitted.predict(X)
 
 
 def test_html_and_parameters():

@@ -8,6 +8,7 @@ import array_api_compat
 import numpy as np
 import pytest
 import sklearn
+from scipy.sparse import csr_matrix
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -388,14 +389,48 @@ def test_a_pickle_can_be_fitted_further(name):
     assert not np.array_equal(before, read.coefs_[0])
 
 
-def test_a_deep_copy_predicts_the_same(home):
-    found = fitted("three classes", home)
-    copied = copy.deepcopy(found)
-    # As scikit-learn reads a pickle, a copy may be at home on the host; what it predicts is the same.
-    x = home(X) if type(copied.coefs_[0]) is type(found.coefs_[0]) else X.astype(home.dtype)
-    np.testing.assert_allclose(
-        host(copied.predict_proba(x)), host(found.predict_proba(home(X))), rtol=home.rtol, atol=home.rtol
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("home", EAGER, indirect=True)
+def test_a_copy_stays_where_it_is_and_goes_on_alike(home, copied):
+    found = MLPClassifier(**SMALL).partial_fit(home(X), home(CLASSES), classes=[0, 1, 2])
+    other = copied(found)
+    home.assert_holds(other.coefs_[0])
+    home.assert_holds(other.classes_, arrays.dtype_name(found.classes_))
+    np.testing.assert_array_equal(host(other.predict_proba(home(X))), host(found.predict_proba(home(X))))
+    if copied is copy.deepcopy:
+        before = host(found.coefs_[0]).copy()
+        other.partial_fit(home(X), home(CLASSES))
+        np.testing.assert_array_equal(host(found.coefs_[0]), before)
+        found.partial_fit(home(X), home(CLASSES))
+        np.testing.assert_array_equal(host(other.coefs_[0]), host(found.coefs_[0]))
+
+
+# PyTorch tells scikit-learn, which copies the tensor, that the copy now asks for one too.
+@pytest.mark.filterwarnings("ignore:torch.asarray. unspecified requires_grad:UserWarning")
+def test_tensors_that_ask_for_a_gradient_get_none():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = torch.asarray(X, requires_grad=True)
+    found = MLPClassifier(**SMALL).fit(x, torch.asarray(CLASSES))
+    assert not found.coefs_[0].requires_grad
+    assert not found.predict_proba(x).requires_grad
+    np.testing.assert_array_equal(
+        host(found.coefs_[0]), host(MLPClassifier(**SMALL).fit(x.detach(), torch.asarray(CLASSES)).coefs_[0])
     )
+
+
+def test_all_of_an_estimator_follows_the_rows_of_the_last_fit():
+    torch = Home(*HOMES["torch-float64"])
+    found = MLPClassifier(**SMALL, warm_start=True).fit(torch(X), torch(CLASSES)).fit(X, CLASSES)
+    assert type(found.classes_) is type(found.coefs_[0]) is type(found.predict(X)) is np.ndarray
+
+
+@pytest.mark.parametrize("home", EAGER, indirect=True)
+def test_targets_may_be_lists_and_sparse(home):
+    listed = MLPRegressor(**SMALL).fit(home(X), TARGETS.tolist())
+    home.assert_holds(listed.predict(home(X)))
+    sparse = MLPClassifier(**SMALL).fit(home(X), csr_matrix(LABELS))
+    dense = MLPClassifier(**SMALL).fit(home(X), LABELS)
+    np.testing.assert_array_equal(sparse.predict(home(X)).toarray(), host(dense.predict(home(X))))
 
 
 # --- inside of scikit-learn -----------------------------------------------------------------------------------------

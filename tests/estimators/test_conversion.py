@@ -68,7 +68,16 @@ def test_the_copy_is_a_copy():
     np.testing.assert_array_equal(ours.predict_proba(X), before)
 
 
-@pytest.mark.parametrize("activation", ["gelu", ["relu", "tanh"]])
+def relu(xp, z):
+    return z / 2
+
+
+def half(xp, z, y):
+    return xp.ones_like(z) / 2
+
+
+# The last is another function than scikit-learn's of that name.
+@pytest.mark.parametrize("activation", ["gelu", ["relu", "tanh"], (relu, half)], ids=["gelu", "two", "own"])
 def test_what_scikit_learn_has_not(activation):
     ours = MLPClassifier(activation=activation, **QUICK).fit(X, THREE)
     with pytest.raises(InputError, match="scikit-learn has one activation for all layers"):

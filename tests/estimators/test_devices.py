@@ -1,12 +1,17 @@
 """Where the estimators compute, and CuPy without scikit-learn's dispatch, on arrays that stand in for CuPy's."""
 
+import copy
+import pickle
+import sys
+from types import ModuleType, SimpleNamespace
+
 import array_api_strict
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_iris
 
-from mlpgpu import InputError, MLPClassifier, MLPRegressor, backends
-from mlpgpu.backends.standard import StandardBackend
+from mlpgpu import InputError, MLPClassifier, MLPRegressor
 from mlpgpu.protocol import arrays
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -54,19 +59,58 @@ def test_a_device_that_is_not_there(given, said):
         MLPClassifier(**QUICK, **given).fit(X, Y)
 
 
+def test_no_cuda_without_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(InputError, match="'cuda' needs CuPy, which is not installed; .*pip install"):
+        MLPClassifier(**QUICK, device="cuda").fit(X, Y)
+
+
+@pytest.mark.parametrize("given", [{"backend": "numpy"}, {"device": "cpu"}, {"backend": "torch", "device": "cpu"}])
+@pytest.mark.parametrize("more", [{}, {"early_stopping": True, "scoring": "neg_log_loss"}, {"solver": "lbfgs"}])
+def test_arrays_of_torch_go_where_they_are_told_and_come_back(given, more):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    with sklearn.config_context(array_api_dispatch=True):
+        found = MLPClassifier(**QUICK | given | more).fit(torch.asarray(X), torch.asarray(Y))
+        arrays_of_it = [*found.coefs_, found.predict(torch.asarray(X)), found.predict_proba(torch.asarray(X))]
+    assert all(type(array) is torch.Tensor for array in arrays_of_it)
+    expected = MLPClassifier(**QUICK | more).fit(X, Y).predict_proba(X)
+    np.testing.assert_allclose(arrays_of_it[-1], expected, rtol=1e-9)
+
+
 DEVICE = array_api_strict.Device("device1")
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Strict arrays taken for CuPy's: like those they do not become NumPy arrays by themselves."""
+    """A CuPy of strict arrays: like its own they do not become NumPy arrays by themselves."""
+    strict = type(array_api_strict.zeros(1))
 
-    def is_ours(array):
-        return isinstance(array, type(array_api_strict.zeros(1)))
+    def asarray(array, dtype=None):
+        if isinstance(array, strict):
+            return array if dtype is None else array_api_strict.astype(array, getattr(array_api_strict, dtype))
+        return array_api_strict.asarray(np.asarray(array, dtype), device=DEVICE)
 
-    monkeypatch.setattr("array_api_compat.is_cupy_array", is_ours)
-    monkeypatch.setattr(backends, "beside", lambda array: StandardBackend(array) if is_ours(array) else arrays.HOST)
-    return lambda array: array_api_strict.asarray(array, device=DEVICE)
+    def asnumpy(array):
+        assert isinstance(array, strict)
+        return np.from_dlpack(array, device="cpu")
+
+    cupy = ModuleType("cupy")
+    cupy.__version__, cupy.asarray, cupy.asnumpy = "13.6.0", asarray, asnumpy
+    # What others ask of it is whether an array is one of these, and no other library is to take them for CuPy's.
+    cupy.ndarray = type("ndarray", (), {})
+    cupy.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(
+            getDeviceProperties=lambda ordinal: {"name": b"Fake"}, memGetInfo=lambda: (10**9, 10**9)
+        )
+    )
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", array_api_strict)
+    monkeypatch.setattr("array_api_compat.cupy", array_api_strict, raising=False)
+    monkeypatch.setattr("array_api_compat.is_cupy_array", lambda array: isinstance(array, strict))
+    monkeypatch.setattr(array_api_strict.Device, "use", lambda device: None, raising=False)
+    monkeypatch.setattr(array_api_strict.Device, "id", 0, raising=False)
+    return asarray
 
 
 @pytest.mark.parametrize("given", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
@@ -80,6 +124,17 @@ def test_cupy_needs_no_switch(stand_in, given):
     assert fitted.predict(stand_in(X)).dtype == array_api_strict.int64
     with pytest.raises(ValueError, match=r"MLPClassifier.predict\(\) must use the same namespace"):
         MLPClassifier(**QUICK).fit(X, Y).predict(stand_in(X))
+
+
+def test_cupy_goes_on_and_comes_home(stand_in):
+    there, here = MLPClassifier(**QUICK), MLPClassifier(**QUICK)
+    for _ in range(2):
+        there.partial_fit(stand_in(X), stand_in(Y), classes=stand_in(np.arange(3)))
+        here.partial_fit(X, Y, classes=np.arange(3))
+    assert copy.deepcopy(there).coefs_[0].device == there.classes_.device == DEVICE
+    read = pickle.loads(pickle.dumps(there))
+    assert type(read.coefs_[0]) is type(read.classes_) is np.ndarray
+    np.testing.assert_allclose(read.predict_proba(X), here.predict_proba(X), rtol=1e-9)
 
 
 def test_cupy_of_whole_numbers_and_float32(stand_in):

@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_iris
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -80,6 +81,40 @@ def test_the_scores_of_its_monitor_are_those_of_the_epochs():
     rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     by_hand = [classifier(max_iter=n).fit(X, Y).score(X, Y) for n in (1, 2, 3)]
     assert [row["accuracy"] for row in rows] == by_hand
+
+
+def test_the_end_of_the_fit_has_the_weights_that_are_kept():
+    def by_hand(fitted):
+        return -log_loss(Y, fitted.predict_proba(X))
+
+    monitor = callbacks.ScoringMonitor(scoring="neg_log_loss")
+    # As fast as this, the last weights are not the best.
+    fitted = classifier(max_iter=20, early_stopping=True, learning_rate_init=0.1).set_callbacks(monitor)
+    fitted.fit(X, Y, X_val=X[::4], y_val=Y[::4])
+    rows = {row["task_name"]: row["neg_log_loss"] for row in monitor.get_logs().data}
+    assert rows["fit"] == pytest.approx(by_hand(fitted))
+    assert rows["epoch"] != pytest.approx(by_hand(fitted))
+
+
+def test_the_estimators_of_an_epoch_are_where_the_rows_are():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = torch.asarray(X)
+
+    class Predictor(Recorder):
+        def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):  # noqa: N803
+            self.told.append(fitted_estimator.predict_proba(X))
+
+    recorder = Predictor()
+    with sklearn.config_context(array_api_dispatch=True):
+        fitted = classifier().set_callbacks(recorder).fit(x, torch.asarray(Y))
+        assert torch.equal(recorder.told[-2], fitted.predict_proba(x))
+
+
+def test_its_progress_bar_alone(capsys):
+    classifier().set_callbacks(callbacks.ProgressBar()).fit(X, Y)
+    said = capsys.readouterr().out
+    assert "MLPClassifier - fit" in said
+    assert "100%" in said
 
 
 def test_its_progress_bar_nests(capsys):
