@@ -111,7 +111,7 @@ def _run(config: Config) -> int:
 
     from mlpgpu import report, run_folder
     from mlpgpu.callbacks import Callback, CSVLogger
-    from mlpgpu.progress import EpochLines, ProgressBar
+    from mlpgpu.callbacks.progress import EpochLines, ProgressBar
     from mlpgpu.trainer import Diverged
     from mlpgpu.workflow import prepare, train_and_test
 

@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 from played import play, record_of, run_of
 
-from mlpgpu import progress
-from mlpgpu.callbacks import LambdaCallback, finalised
-from mlpgpu.progress import EpochLines, ProgressBar, describe
+from mlpgpu.callbacks import LambdaCallback, finalised, progress
+from mlpgpu.callbacks.progress import EpochLines, ProgressBar, describe
 
 # --- lines ----------------------------------------------------------------------------------------------------------
 

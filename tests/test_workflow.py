@@ -11,7 +11,7 @@ from sklearn import metrics
 from mlpgpu import Config, Model, train_and_test, workflow
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
-from mlpgpu.progress import EpochLines, ProgressBar
+from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.workflow import prepare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

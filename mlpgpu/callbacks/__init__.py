@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked, finalised
 from mlpgpu.callbacks.monitored import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from mlpgpu.callbacks.progress import ProgressBar
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "ProgressBar",
     "ReduceLROnPlateau",
     "TerminateOnNaN",
     "TimeLimit",

@@ -62,7 +62,9 @@ class Monitored(Callback):
 
 
 class EarlyStopping(Monitored):
-    """Stops a run that no longer gets better. The trainer then brings back its best weights.
+    """Stops a run that no longer gets better.
+
+    The command then brings back its best weights; an estimator does so with ``early_stopping=True`` alone.
 
     Parameters
     ----------

@@ -30,12 +30,12 @@ from mlpgpu.callbacks import (
     TerminateOnNaN,
     TimeLimit,
 )
+from mlpgpu.callbacks.progress import ProgressBar
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
-from mlpgpu.progress import ProgressBar
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

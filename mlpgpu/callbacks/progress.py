@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks.base import Callback
 
 if TYPE_CHECKING:
     import numpy as np
