@@ -1,6 +1,6 @@
 """Loss, score and predictions of a network on rows, computed on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from mlpgpu.backends import Backend
 from mlpgpu.feed import Feed, Placement, chunks
 from mlpgpu.maths import scores
-from mlpgpu.maths.network import Network, forward
+from mlpgpu.maths.network import Network, logits, predict
 
 Array = Any
 
@@ -32,7 +32,7 @@ class Evaluation:
 
     def _compute_sums(self, params: Array, x: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
         xp, loss = self.backend.xp, self.network.loss
-        z, _ = forward(xp, self.network, params, self.placement(x))
+        z = logits(xp, self.network, params, self.placement(x))
         rows, _ = loss.rows(xp, z, targets)
         if loss.task == "classification":
             score = scores.correct(xp, z, targets) * weights
@@ -41,8 +41,7 @@ class Evaluation:
         return xp.sum(rows * weights), xp.sum(weights), xp.sum(score, axis=0)
 
     def _compute_predictions(self, params: Array, x: Array) -> Array:
-        xp = self.backend.xp
-        return self.network.loss.link(xp, forward(xp, self.network, params, self.placement(x))[0])
+        return predict(self.backend.xp, self.network, params, self.placement(x))
 
     def measure(self, params: Array, feed: Feed) -> dict[str, float]:
         """Weighted mean loss, and accuracy or R² (the mean over the outputs, as scikit-learn has it).
@@ -70,6 +69,30 @@ class Evaluation:
         with np.errstate(divide="ignore", invalid="ignore"):
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
         return {"loss": float(loss / weight), self.score_name: float(r2.mean())}
+
+    def watch(
+        self, params: Array, feeds: Mapping[str, Feed], score: Callable[[Array], float] | None = None
+    ) -> dict[str, float]:
+        """What a record says of the rows that are watched.
+
+        Parameters
+        ----------
+        params : array of shape (n_parameters,)
+            On the device.
+        feeds : mapping of str to Feed
+            Such as ``validation``.
+        score : callable or None
+            ``score(params)`` of the validation rows, in place of the network's own.
+
+        Returns
+        -------
+        dict
+            Loss and score of each, such as ``validation_loss``.
+        """
+        record = {f"{name}_{key}": value for name in feeds for key, value in self.measure(params, feeds[name]).items()}
+        if score is not None and "validation" in feeds:
+            record[f"validation_{self.score_name}"] = score(params)
+        return record
 
     def predict(self, params: Array, x: Array) -> Array:
         """Probabilities or expected targets, shape (n_rows, n_outputs), on the device.

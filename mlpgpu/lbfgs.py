@@ -98,10 +98,7 @@ def fit(
             nonlocal began
             params = latest["params"] = on_device(intermediate_result.x)
             record: Record = {"epoch": run.epoch, "loss": float(intermediate_result.fun)}
-            for name, rows in feeds.items():
-                record |= {f"{name}_{key}": value for key, value in evaluation.measure(params, rows).items()}
-            if score is not None and "validation" in feeds:
-                record[f"validation_{plan.score_name}"] = score(params)
+            record |= evaluation.watch(params, feeds, score)
             began, seconds = time.perf_counter(), time.perf_counter() - began
             run.history.append(record | {"seconds": seconds, "samples_per_second": len(train) / seconds})
             if verbose:

@@ -238,13 +238,9 @@ def fit(
                 run.stop("diverged")
                 break
             record: Record = {"epoch": run.epoch, "loss": float(np.average(losses, weights=counts))}
-            for name, feed in feeds.items():
-                measured = evaluation.measure(training.state.params, feed)
-                record |= {f"{name}_{key}": value for key, value in measured.items()}
+            record |= evaluation.watch(training.state.params, feeds, score)
             # The loss of the training rows is that of the steps themselves.
             record.pop("train_loss", None)
-            if score is not None and "validation" in feeds:
-                record[f"validation_{plan.score_name}"] = score(training.state.params)
             record["learning_rate"] = training.learning_rate()
             record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
             run.history.append(record)
