@@ -214,7 +214,12 @@ def fit(
         fetch=lambda: backend.to_host(training.state.params),
         as_model=as_model,
     )
-    best_params = training.state.params if best.than is not None else None
+
+    def kept() -> Array:
+        # The next step may write over the parameters.
+        return backend.xp.asarray(training.state.params, copy=True)
+
+    best_params = kept() if best.than is not None else None
 
     with interruptible() as interrupted, finalised(callbacks, run):
 
@@ -245,7 +250,7 @@ def fit(
             record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
             run.history.append(record)
             if best.improves(record, run.history[run.best_epoch - 1] if run.best_epoch else None):
-                run.best_epoch, best_params = run.epoch, training.state.params
+                run.best_epoch, best_params = run.epoch, kept()
             for callback in callbacks:
                 callback.on_epoch_end(run, record)
             if interrupted():

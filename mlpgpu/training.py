@@ -56,7 +56,7 @@ class Training:
             batch = Batch(placement(x), targets, weights)
             return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
 
-        self._loop = backend.compile_loop(step)
+        self._loop = backend.compile_loop(step, plan.epochs * plan.steps_per_epoch)
 
     def epoch(self, number: int, after_steps: AfterSteps = lambda done, losses: False) -> tuple[np.ndarray, np.ndarray]:
         """Step through all rows once.
@@ -79,15 +79,16 @@ class Training:
         plan, to_host = self.plan, self.backend.to_host
         rows, present = batches(plan.order(number), plan.batch_size)
         pick, losses, done = self.feed.items(rows, present), [], 0
-        per_call = self.backend.steps_per_call
+        products = plan.batch_size * self.state.params.shape[-1]
+        per_call = max(1, min(self.backend.steps_per_call, self.backend.products_per_call // products))
         if isinstance(self.feed, Streamed):
             # The rows of all steps of a call are on the device at once, and dense.
             per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))
         while done < len(rows):
             end = min(done + per_call, len(rows))
+            self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))
             # A callback may change it after these steps.
             self._last_rate = self.state.learning_rate
-            self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))
             losses.append(loss)
             done = end
             if after_steps(done, lambda: to_host(losses[-1])):

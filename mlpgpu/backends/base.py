@@ -1,5 +1,6 @@
 """What a backend is: an array library on a device, and how it runs a step."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +27,9 @@ class Backend(Protocol):
     steps_per_call : int
         How many steps a compiled loop wants to be handed at once. Between two calls a run can be
         stopped and its progress shown.
+    products_per_call : float
+        Fewer steps are handed to it where so many have more multiplications than this, each parameter
+        with each row.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Backend(Protocol):
     description: str
     xp: Any
     steps_per_call: int
+    products_per_call: float
 
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
         """`array` of the host, or of the device already, on the device; a copy only where that needs one."""
@@ -40,19 +45,23 @@ class Backend(Protocol):
     def to_host(self, array: Array) -> "np.ndarray":
         """`array` of the device as a NumPy array. This waits for the device."""
 
-    def compile_loop(self, step: Step) -> Step:
+    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """A loop of `step`.
 
         Parameters
         ----------
         step : callable
             ``step(state, data, item) -> (state, loss)``, pure.
+        n_steps : int or None
+            How many steps it will do in all, over its calls: what is dear to prepare pays for many. None
+            where that is not known.
 
         Returns
         -------
         callable
             ``loop(state, data, items) -> (state, losses)``, where `items` is a tuple of arrays with
-            a leading axis of steps, and so has `losses`. The state that went in is not used again.
+            a leading axis of steps, and so has `losses`. A state that went in is given away: its arrays
+            may be written over, and what is to be kept of it is copied before.
         """
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,8 +76,9 @@ class Eager:
 
     xp: Any
     steps_per_call = 1
+    products_per_call = math.inf
 
-    def compile_loop(self, step: Step) -> Step:
+    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
 
         def loop(state: Any, data: Any, items: tuple[Array, ...]) -> tuple[Any, Array]:

@@ -1,5 +1,6 @@
 """JAX: the step traced once, an epoch scanned."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ class JaxBackend:
     name = "jax"
     # Long enough that the launch of a call does not count, short enough to stop within a moment.
     steps_per_call = 64
+    products_per_call = math.inf
 
     def __init__(self, jax: Any, device: Any) -> None:
         self.jax, self.xp, self._device = jax, jax.numpy, device
@@ -34,13 +36,13 @@ class JaxBackend:
         """See `Backend.to_host`."""
         return np.asarray(array)
 
-    def compile_loop(self, step: Step) -> Step:
+    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
 
         def loop(state: Any, data: Any, items: tuple[Any, ...]) -> tuple[Any, Any]:
             return self.jax.lax.scan(lambda state, item: step(state, data, item), state, items)
 
-        return self.jax.jit(loop)
+        return self.jax.jit(loop, donate_argnums=0)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """See `Backend.compile`."""

@@ -4,6 +4,9 @@ A new optimizer is one function and one entry in `OPTIMIZERS`. A rule takes ``(x
 slots, rate, t)``, with `slots` the arrays that it keeps between steps, `rate` the learning rate and
 `t` the number of this step from 1, both arrays that broadcast against `params`; its own settings are
 keyword-only. It returns the new ``(params, slots)``.
+
+A moving average ``m = β m + (1 - β) g`` is kept as ``m / (1 - β)``, so that its weight and the bias correction
+are numbers beside the learning rate and not passes over all parameters.
 """
 
 import math
@@ -83,8 +86,8 @@ def rmsprop(
     epsilon: float = 1e-8,
 ) -> tuple[Array, Slots]:
     """RMSProp (Hinton, 2012): the gradient over the root of its mean square."""
-    square = beta_2 * slots[0] + (1 - beta_2) * grads * grads
-    return params - rate * grads / (xp.sqrt(square) + epsilon), (square,)
+    square, unit = beta_2 * slots[0] + grads * grads, 1 / math.sqrt(1 - beta_2)
+    return params - rate * unit * grads / (xp.sqrt(square) + epsilon * unit), (square,)
 
 
 def adagrad(
@@ -108,10 +111,9 @@ def adam(
     epsilon: float = 1e-8,
 ) -> tuple[Array, Slots]:
     """Adam (Kingma and Ba, 2015, algorithm 1), with bias-corrected moments."""
-    mean = beta_1 * slots[0] + (1 - beta_1) * grads
-    square = beta_2 * slots[1] + (1 - beta_2) * grads * grads
-    root = xp.sqrt(square / one_minus_power(xp, beta_2, t))
-    return params - (rate / one_minus_power(xp, beta_1, t)) * mean / (root + epsilon), (mean, square)
+    unit = xp.sqrt(one_minus_power(xp, beta_2, t) / (1 - beta_2))
+    rate = rate * (1 - beta_1) / one_minus_power(xp, beta_1, t)
+    return _moments(xp, params, grads, slots, rate * unit, epsilon * unit, beta_1, beta_2)
 
 
 def adam_hat(
@@ -127,10 +129,16 @@ def adam_hat(
     epsilon: float = 1e-8,
 ) -> tuple[Array, Slots]:
     """Adam in the order of its paper's section 2, whose ε̂ is not bias-corrected: scikit-learn's and Keras's."""
-    mean = beta_1 * slots[0] + (1 - beta_1) * grads
-    square = beta_2 * slots[1] + (1 - beta_2) * grads * grads
-    rate = rate * xp.sqrt(one_minus_power(xp, beta_2, t)) / one_minus_power(xp, beta_1, t)
-    return params - rate * mean / (xp.sqrt(square) + epsilon), (mean, square)
+    unit = 1 / math.sqrt(1 - beta_2)
+    rate = rate * (1 - beta_1) * xp.sqrt(one_minus_power(xp, beta_2, t)) / one_minus_power(xp, beta_1, t)
+    return _moments(xp, params, grads, slots, rate * unit, epsilon * unit, beta_1, beta_2)
+
+
+def _moments(
+    xp: Any, params: Array, grads: Array, slots: Slots, rate: Array, epsilon: Array, beta_1: float, beta_2: float
+) -> tuple[Array, Slots]:
+    mean, square = beta_1 * slots[0] + grads, beta_2 * slots[1] + grads * grads
+    return params - rate * (mean / (xp.sqrt(square) + epsilon)), (mean, square)
 
 
 def lion(
@@ -145,8 +153,9 @@ def lion(
     beta_2: float = 0.99,
 ) -> tuple[Array, Slots]:
     """Lion (Chen et al., 2023, algorithm 2): the sign of an interpolated momentum."""
-    direction = xp.sign(beta_1 * slots[0] + (1 - beta_1) * grads)
-    return params - rate * direction, (beta_2 * slots[0] + (1 - beta_2) * grads,)
+    # The present gradient against the sum: both times a constant, which has no sign.
+    direction = xp.sign(beta_1 * (1 - beta_2) / (1 - beta_1) * slots[0] + grads)
+    return params - rate * direction, (beta_2 * slots[0] + grads,)
 
 
 # AdamW (Loshchilov and Hutter, 2019) is Adam with the decoupled weight decay that every step can do.

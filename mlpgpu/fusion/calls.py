@@ -1,0 +1,136 @@
+"""A schedule as calls of NumPy on arrays made beforehand, passes over much memory in blocks that stay in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.fusion.memory import Memory
+from mlpgpu.fusion.schedule import Group, Schedule
+from mlpgpu.fusion.trace import REDUCTIONS, Traced
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+# Elements of a block: few enough that the arrays of a pass fit into the second-level cache together, and enough that
+# the calls do not count.
+BLOCK = 16_384
+
+
+def calls_of(schedule: Schedule, memory: Memory) -> list[Call]:
+    """What to call, in order, and with what.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    memory : Memory
+        Of the same schedule.
+
+    Returns
+    -------
+    list of (callable, arguments)
+    """
+    calls: list[Call] = []
+    for group in schedule.groups:
+        first = group.nodes[0]
+        if group.domain is not None:
+            calls += _Pass(schedule, memory, group).calls()
+        elif first.operation == "matmul":
+            calls.append((np.matmul, (*(memory[parent] for parent in first.parents), memory[first])))
+        else:
+            calls += [(np.copyto, pair) for pair in memory.left_to_join(first)]
+    return calls + [(np.copyto, pair) for pair in memory.copies]
+
+
+class _Pass:
+    """The calls of one pass."""
+
+    def __init__(self, schedule: Schedule, memory: Memory, group: Group) -> None:
+        assert group.domain is not None
+        self.schedule, self.memory, self.nodes, self.domain = schedule, memory, group.nodes, group.domain
+        rows = group.domain[0] if group.domain else 1
+        per_row = int(np.prod(group.domain[1:]))
+        self.rows = min(rows, max(1, BLOCK // per_row))
+        self.blocks = [(start, min(start + self.rows, rows)) for start in range(0, rows, self.rows)] or [(0, 0)]
+        self.scratch = self._share_scratch()
+
+    def _share_scratch(self) -> dict[Traced, np.ndarray]:
+        """Memory of one block for each array that the pass alone needs; what is used up makes room for the next."""
+        shape = (self.rows, *self.domain[1:]) if self.domain else ()
+        last = {parent: node for node in self.nodes for parent in node.parents}
+        free: dict[int, list[np.ndarray]] = {}
+        blocks: dict[Traced, np.ndarray] = {}
+        for node in self.nodes:
+            used_up = [parent for parent in dict.fromkeys(node.parents) if parent in blocks and last[parent] is node]
+            give_back = [(parent.dtype.itemsize, blocks[parent]) for parent in used_up]
+            # A choice between arrays is written in two goes, and rows are not taken in place.
+            in_place = node.operation not in {"where", "take"}
+            for size, block in give_back if in_place else ():
+                free.setdefault(size, []).append(block)
+            if node not in self.schedule.stored:
+                size = node.dtype.itemsize
+                block = free[size].pop() if free.get(size) else np.empty(shape, f"V{size}")
+                blocks[node] = block.view(node.dtype) if self.domain else block.view(node.dtype).reshape(node.shape)
+            for size, block in () if in_place else give_back:
+                free.setdefault(size, []).append(block)
+        return blocks
+
+    def calls(self) -> Iterator[Call]:
+        """All blocks, one after the other."""
+        for start, stop in self.blocks:
+            for node in self.nodes:
+                yield from self._call(node, start, stop)
+
+    def _call(self, node: Traced, start: int, stop: int) -> Iterator[Call]:
+        if node.operation in REDUCTIONS:
+            yield from self._reduce(node, start, stop)
+            return
+        out = self._block(node, start, stop)
+        if node.operation == "take":
+            x, rows = node.parents
+            yield self.memory[x].take, (self.memory[rows][start:stop], 0, out, "clip")
+            return
+        given = [self._argument(node, argument, start, stop) for argument in node.arguments]
+        if node.operation == "astype":
+            yield np.copyto, (out, given[0], "unsafe")
+        elif node.operation == "where":
+            yield np.copyto, (out, given[2], "unsafe")
+            yield np.copyto, (out, given[1], "unsafe", given[0])
+        else:
+            function = getattr(np, node.operation)
+            if function in {np.maximum, np.minimum}:
+                # These two want their output by its name.
+                yield partial(function, out=out), tuple(given)
+            else:
+                yield function, (*given, out)
+
+    def _reduce(self, node: Traced, start: int, stop: int) -> Iterator[Call]:
+        axes, keepdims = node.settings
+        function, of = REDUCTIONS[node.operation], self._block(node.parents[0], start, stop)
+        if 0 not in axes:
+            out = self.memory[node][start:stop] if self.domain else self.memory[node]
+            yield function.reduce, (of, axes, node.dtype, out, keepdims)
+            return
+        out = self.memory[node]
+        if start == 0:
+            yield function.reduce, (of, axes, node.dtype, out, keepdims)
+        else:
+            part = self.scratch.setdefault(node, np.empty_like(out))
+            yield function.reduce, (of, axes, node.dtype, part, keepdims)
+            yield function, (out, part, out)
+
+    def _argument(self, node: Traced, argument: Any, start: int, stop: int) -> Any:
+        if isinstance(argument, Traced):
+            return self._block(argument, start, stop)
+        # Python's own number in the type that it takes beside the arrays, which need not be found at every call.
+        beside = np.result_type(*(parent.dtype for parent in node.parents[-2:]), argument)
+        return np.asarray(argument, beside)
+
+    def _block(self, node: Traced, start: int, stop: int) -> np.ndarray:
+        """The rows of a block, of what has as many rows as the pass."""
+        if node in self.scratch:
+            return self.scratch[node][: stop - start, ...] if self.domain else self.scratch[node]
+        whole = self.memory[node]
+        along = len(self.domain) == whole.ndim and whole.ndim > 0 and whole.shape[0] != 1
+        return whole[start:stop] if along else whole

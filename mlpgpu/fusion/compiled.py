@@ -1,0 +1,75 @@
+"""Source compiled by Numba, once on a machine: what is compiled stays on disk."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import platformdirs
+
+from mlpgpu import __version__
+from mlpgpu.files import replacing
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def has_numba() -> bool:
+    """Whether Numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def folder() -> Path:
+    """Where compiled functions are kept."""
+    return Path(platformdirs.user_cache_dir("mlpgpu")) / "compiled"
+
+
+@functools.cache
+def function_of(text: str) -> Callable[..., Any]:
+    """The function ``run`` of a source, compiled when it is first called with arguments of a type.
+
+    Parameters
+    ----------
+    text : str
+
+    Raises
+    ------
+    ImportError
+        Where Numba cannot be imported.
+    """
+    elementary = Path(__file__).with_name("elementary.py").read_bytes()
+    name = "loop_" + hashlib.sha256(text.encode() + elementary + __version__.encode()).hexdigest()[:24]
+    path = folder() / f"{name}.py"
+    try:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
+            log.info("compiling the training loop; it stays compiled in %s", path.parent)
+        return _load(name, path).run
+    except OSError:
+        # A folder that is not to be written to: compiled for this process alone.
+        with tempfile.TemporaryDirectory() as other:
+            path = Path(other) / f"{name}.py"
+            path.write_text(text.replace("cache=True", "cache=False"), encoding="utf-8")
+            log.info("compiling the training loop, for this process alone: %s cannot be written to", folder())
+            return _load(name, path).run
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Numba asks for the module of what it finds on disk.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

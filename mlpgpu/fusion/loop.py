@@ -1,0 +1,175 @@
+"""A step recorded at its first call, and run again and again on the same memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+from mlpgpu.fusion.calls import calls_of
+from mlpgpu.fusion.compiled import function_of, has_numba
+from mlpgpu.fusion.memory import Memory
+from mlpgpu.fusion.schedule import Schedule
+from mlpgpu.fusion.source import NotCompiled, Source
+from mlpgpu.fusion.trace import Recorder, leaves, rebuild
+
+log = logging.getLogger(__name__)
+
+# How a step may run, and the environment variable that says so where `auto` is not wanted.
+WAYS = ("auto", "eager", "numpy", "numba")
+VARIABLE = "MLPGPU_LOOP"
+# Fewer steps than these are over before what they do is recorded: some milliseconds, a few dozen eager steps.
+FEW_STEPS = 32
+# Calls of NumPy, at about a microsecond each, that are worth the start of Numba: some tenths of a second, and now and
+# then the seconds of a first compilation.
+MANY_CALLS = 1_000_000
+
+
+def wanted_way() -> str:
+    """The way that the environment asks for; ``auto`` where it does not.
+
+    Raises
+    ------
+    InputError
+        Where it names no way, or one that is not installed.
+    """
+    way = os.environ.get(VARIABLE, "auto")
+    if way not in WAYS:
+        raise InputError(f"{VARIABLE} is {way!r}; allowed: {', '.join(WAYS)}")
+    if way == "numba" and not has_numba():
+        raise InputError(f"{VARIABLE} is 'numba', which is not installed; pip install 'mlpgpu[fast]'")
+    return way
+
+
+class Run(Protocol):
+    """Steps on the memory of a recorded step, one for each row of `items`; their losses go into `losses`."""
+
+    def __call__(self, items: list[np.ndarray], losses: np.ndarray) -> None:
+        """Do them."""
+
+
+class Recorded:
+    """A step on arrays of one shape: what it does, and the memory that it does it in.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(state, data, item) -> (state, loss)``, pure.
+    state, data, items : tuple of array
+        As the loop is first called with. The data are read where they are.
+
+    Attributes
+    ----------
+    state, data, item : list of array
+    loss : array
+    schedule : Schedule
+    memory : Memory
+    """
+
+    def __init__(self, step: Callable[..., Any], state: Any, data: Any, items: Any) -> None:
+        recorder = Recorder()
+        self.data = list(leaves(data))
+        self.state = [np.empty_like(leaf) for leaf in leaves(state)]
+        self.item = [np.empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
+        arrays = [*self.state, *self.data, *self.item]
+        inputs = [recorder.input(array.shape, array.dtype) for array in arrays]
+        feed = iter(inputs)
+        new, loss = step(rebuild(state, feed), rebuild(data, feed), rebuild(items, feed))
+        results = [recorder.constant(leaf) for leaf in leaves(new)]
+        self.schedule = Schedule([*results, recorder.constant(loss)])
+        replaces = list(zip(inputs[: len(self.state)], results, strict=True))
+        self.memory = Memory(self.schedule, dict(zip(inputs, arrays, strict=True)), replaces)
+        self.loss = self.memory[self.schedule.results[-1]]
+
+    def suits(self, state: Any, data: Any, items: Any) -> bool:
+        """Whether it was made for these data, and for a state and items of these shapes and types."""
+        own, given = [*self.state, *self.item], [*leaves(state), *(leaf[0, ...] for leaf in leaves(items))]
+        return all(mine is leaf for mine, leaf in zip(self.data, leaves(data), strict=True)) and all(
+            mine.shape == leaf.shape and mine.dtype == leaf.dtype for mine, leaf in zip(own, given, strict=True)
+        )
+
+    def by_calls(self) -> tuple[Run, int]:
+        """Run by NumPy alone, and the number of its calls a step."""
+        calls, item, loss = calls_of(self.schedule, self.memory), self.item, self.loss
+
+        def run(items: list[np.ndarray], losses: np.ndarray) -> None:
+            copyto = np.copyto
+            for i in range(len(losses)):
+                for own, row in zip(item, items, strict=True):
+                    copyto(own, row[i])
+                for function, arguments in calls:
+                    function(*arguments)
+                losses[i] = loss
+
+        return run, len(calls)
+
+    def compiled(self) -> Run:
+        """Run by a function that Numba compiles."""
+        source = Source(self.schedule, self.memory, self.item, self.loss)
+        function = function_of(source.text)
+
+        def run(items: list[np.ndarray], losses: np.ndarray) -> None:
+            function(len(losses), source.numbers, source.whole_numbers, losses, *source.arrays, *items)
+
+        return run
+
+
+class Loop:
+    """A loop of a step, in the way that suits it.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(state, data, item) -> (state, loss)``.
+    eager : callable
+        The loop of `step` line by line.
+    n_steps : int or None
+        How many steps it will do in all; None for many.
+    """
+
+    def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None = None) -> None:
+        self.step, self.eager, self.n_steps = step, eager, n_steps
+        self.way = wanted_way()
+        if self.way == "auto" and n_steps is not None and n_steps < FEW_STEPS:
+            self.way = "eager"
+        self._recorded: Recorded | None = None
+        self._run: Run | None = None
+
+    def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Any]:
+        """As `Backend.compile_loop` has it; the state that comes back is written over by the next call."""
+        if self.way != "eager" and (self._recorded is None or not self._recorded.suits(state, data, items)):
+            self._record(state, data, items)
+        if self._recorded is None or self._run is None:
+            return self.eager(state, data, items)
+        for own, leaf in zip(self._recorded.state, leaves(state), strict=True):
+            if own is not leaf:
+                np.copyto(own, leaf)
+        rows = list(leaves(items))
+        losses = np.empty((len(rows[0]), *self._recorded.loss.shape), self._recorded.loss.dtype)
+        self._run(rows, losses)
+        return rebuild(state, iter(self._recorded.state)), losses
+
+    def _record(self, state: Any, data: Any, items: Any) -> None:
+        self._recorded = self._run = None
+        try:
+            recorded = Recorded(self.step, state, data, items)
+            self._run = self._choose(recorded)
+            self._recorded = recorded
+        except Exception as error:
+            # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
+            self.way = "eager"
+            log.info("the step runs line by line, for it cannot be recorded: %s", error)
+
+    def _choose(self, recorded: Recorded) -> Run:
+        run, n_calls = recorded.by_calls()
+        worth = self.n_steps is not None and has_numba() and self.n_steps * n_calls > MANY_CALLS
+        if self.way == "numba" or (self.way == "auto" and worth):
+            try:
+                return recorded.compiled()
+            except (NotCompiled, ImportError) as error:
+                log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
+        return run
