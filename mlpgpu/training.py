@@ -80,7 +80,7 @@ class Training:
         rows, present = batches(plan.order(number), plan.batch_size)
         pick, losses, done = self.feed.items(rows, present), [], 0
         products = plan.batch_size * self.state.params.shape[-1]
-        per_call = max(1, min(self.backend.steps_per_call, self.backend.products_per_call // products))
+        per_call = max(1, int(min(self.backend.steps_per_call, self.backend.products_per_call / products)))
         if isinstance(self.feed, Streamed):
             # The rows of all steps of a call are on the device at once, and dense.
             per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))

@@ -45,8 +45,8 @@ def function_of(text: str) -> Callable[..., Any]:
     ImportError
         Where Numba cannot be imported.
     """
-    elementary = Path(__file__).with_name("elementary.py").read_bytes()
-    name = "loop_" + hashlib.sha256(text.encode() + elementary + __version__.encode()).hexdigest()[:24]
+    used = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("elementary.py", "blas.py"))
+    name = "loop_" + hashlib.sha256(text.encode() + used + __version__.encode()).hexdigest()[:24]
     path = folder() / f"{name}.py"
     try:
         if not path.exists() or path.read_text(encoding="utf-8") != text:

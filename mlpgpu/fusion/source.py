@@ -17,6 +17,7 @@ import math
 import numba
 import numpy as np
 
+from mlpgpu.fusion.blas import gemm_float32_32, gemm_float32_64, gemm_float64_32, gemm_float64_64
 from mlpgpu.fusion.elementary import add, exp, expm1, log, log1p, tanh
 
 
@@ -147,11 +148,27 @@ class Source:
         if node.operation == "concatenate":
             pairs = self.memory.left_to_join(node)
             return [line for to, of in pairs for line in self._copy(self._name(to), self._name(of), to.ndim)]
-        a, b, out = (self.memory[matrix] for matrix in (*node.parents, node))
+        return [self._product(*(self.memory[matrix] for matrix in (*node.parents, node)))]
+
+    def _product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> str:
+        from mlpgpu.fusion.blas import PLAIN, TRANSPOSED, address_of
+
         contiguous = out.flags.c_contiguous and all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
         if not (contiguous and out.ndim == a.ndim == b.ndim == 2 and a.dtype == b.dtype and out.dtype.kind == "f"):
             raise NotCompiled("a product of other than contiguous matrices")
-        return [f"np.dot({self._name(a)}, {self._name(b)}, {self._name(out)})"]
+        address, width = address_of(out.dtype.name)
+        names = [self._name(array) for array in (a, b, out)]
+        if not address:
+            return f"np.dot({', '.join(names)})"
+        # A transposed matrix is handed over as that which lies in memory, with a word that says so.
+        plain = [array.flags.c_contiguous for array in (a, b)]
+        steps = [f"{name}.shape[{1 if c else 0}]" for name, c in zip(names, plain, strict=False)]
+        (x, y, z), modes = names, [PLAIN if c else TRANSPOSED for c in plain]
+        return (
+            f"gemm_{out.dtype.name}_{width}({self.number(address, np.dtype(np.int64))}, {modes[0]}, {modes[1]}, "
+            f"{x}.shape[0], {y}.shape[1], {x}.shape[1], {x}.ctypes.data, {steps[0]}, {y}.ctypes.data, {steps[1]}, "
+            f"{z}.ctypes.data, {z}.shape[1])"
+        )
 
     def number(self, value: Any, dtype: np.dtype) -> str:
         """The name of a number of the function, by its value and type."""
