@@ -162,7 +162,7 @@ class Loop:
         except Exception as error:
             # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
             self.way = "eager"
-            log.info("the step runs line by line, for it cannot be recorded: %s", error)
+            log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
     def _choose(self, recorded: Recorded) -> Run:
         run, n_calls = recorded.by_calls()

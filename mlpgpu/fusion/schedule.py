@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
 GIVEN = ("input", "constant", "fill")
+# These take long, and much less where many elements follow each other: in short rows, of fewer than so many columns,
+# they are done in a pass of their own, which has one long row.
+SLOW, NARROW = ("exp", "expm1", "log", "log1p", "tanh"), 64
 
 
 def base(node: Traced) -> Traced:
@@ -23,6 +26,11 @@ def domain_of(node: Traced) -> tuple[int, ...]:
     """The shape that an operation goes over; single numbers are all alike, however many axes they have."""
     over = node.arguments[0] if node.operation in REDUCTIONS else node
     return () if over.size == 1 else over.shape
+
+
+def alone(node: Traced) -> bool:
+    """Whether an operation has a pass of its own."""
+    return node.operation in SLOW and node.ndim == 2 and 1 < node.size and node.shape[-1] < NARROW
 
 
 def is_elementwise(node: Traced) -> bool:
@@ -96,6 +104,7 @@ class Schedule:
             group is not None
             and self.group_of[user] == self.group_of[node]
             and is_elementwise(node)
+            and not alone(node)
             and domain_of(node) == group.domain
             and any(parent is node for parent in user.parents)
         )
@@ -115,14 +124,15 @@ class Schedule:
         for parent in node.parents:
             made = self.group_of[parent]
             beside = is_elementwise(parent) and domain_of(parent) == domain and node.operation != "take"
+            beside = beside and not (alone(node) or alone(parent))
             earliest = max(earliest, made if beside else made + 1)
         # What comes after a product stays there: made before it, it would have to be kept. A sum or a number is small.
         small = node.operation in REDUCTIONS or not domain
         candidates = range(earliest, len(self.groups))
         if not small:
             candidates = range(len(self.groups) - 1, max(earliest, self._after_product) - 1, -1)
-        for index in candidates:
-            if self.groups[index].domain == domain:
+        for index in candidates if not alone(node) else ():
+            if self.groups[index].domain == domain and not alone(self.groups[index].nodes[0]):
                 self.groups[index].nodes.append(node)
                 return index
         self.groups.append(Group(domain, [node]))

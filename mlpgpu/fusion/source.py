@@ -105,6 +105,7 @@ class Source:
         self.schedule, self.memory = schedule, memory
         self.arrays: list[np.ndarray] = []
         self._names: dict[int, str] = {}
+        self._flat: dict[int, np.ndarray] = {}
         self._numbers: dict[tuple[float, str], str] = {}
         if loss.ndim:
             raise NotCompiled("losses of several models")
@@ -133,6 +134,10 @@ class Source:
             self._names[id(array)] = f"a{len(self.arrays)}"
             self.arrays.append(array)
         return self._names[id(array)]
+
+    def flattened(self, array: np.ndarray) -> np.ndarray:
+        """`array` as one row, the same object each time."""
+        return self._flat.setdefault(id(array), array.reshape(-1, copy=False))
 
     def _copy(self, to: str, of: str, n_axes: int, *first: str) -> list[str]:
         axes = [f"i{axis}" for axis in range(n_axes)]
@@ -192,7 +197,9 @@ class _Loops:
         assert group.domain is not None
         if len(group.domain) > 2:
             raise NotCompiled("arrays of more than two axes")
-        self.source, self.group, self.rank = source, group, len(group.domain)
+        self.source, self.group = source, group
+        self.flat = self._is_flat()
+        self.rank = 1 if self.flat else len(group.domain)
         self.before: list[str] = []
         self.row: list[str] = []
         self.loads: list[str] = []
@@ -207,6 +214,19 @@ class _Loops:
                 self._fold(node)
             else:
                 self._element(node)
+
+    def _is_flat(self) -> bool:
+        """Whether all arrays have the shape of the pass and lie in memory as it goes: then it is one long row."""
+        memory, domain = self.source.memory, self.group.domain
+        seen = {array for node in self.group.nodes for array in (*node.parents, node)} - self._inside()
+        # Of a fill only its number is read.
+        arrays = [memory[array] for array in seen if array.size > 1 and array.operation != "fill"]
+        plain = all(node.operation != "take" and node.operation not in REDUCTIONS for node in self.group.nodes)
+        return plain and len(domain or ()) == 2 and all(a.shape == domain and a.flags.c_contiguous for a in arrays)
+
+    def _array(self, node: Traced) -> np.ndarray:
+        array = self.source.memory[node]
+        return self.source.flattened(array) if self.flat and array.size > 1 else array
 
     def lines(self) -> list[str]:
         """All of it, in order."""
@@ -224,12 +244,12 @@ class _Loops:
             for array in (*node.parents, node):
                 known = array in self.source.schedule.stored or array.operation not in {"constant", "fill"}
                 if known and array not in self._inside() and domain_of(array) == self.group.domain:
-                    return f"{self.source._name(self.source.memory[array])}.shape[{axis}]"
+                    return f"{self.source._name(self._array(array))}.shape[{axis}]"
             if node.operation == "take":
-                x, rows = (self.source.memory[parent] for parent in node.parents)
+                x, rows = (self._array(parent) for parent in node.parents)
                 return f"{self.source._name(rows)}.shape[0]" if axis == 0 else f"{self.source._name(x)}.shape[1]"
             if node in self.source.schedule.stored and node.operation not in REDUCTIONS:
-                return f"{self.source._name(self.source.memory[node])}.shape[{axis}]"
+                return f"{self.source._name(self._array(node))}.shape[{axis}]"
         raise NotCompiled("a pass without an array of its shape")
 
     def _inside(self) -> set[Traced]:
@@ -246,7 +266,7 @@ class _Loops:
             assert argument.value is not None
             return self.source.number(argument.value.ravel()[0], argument.dtype)
         name = self._known[argument] = f"v{argument.number}"
-        array = self.source.memory[argument]
+        array = self._array(argument)
         places, lines = self._at(array.shape)
         lines.append(f"{name} = {self.source._name(array)}[{places}]")
         return name
@@ -262,7 +282,7 @@ class _Loops:
 
     def _element(self, node: Traced) -> None:
         if node.operation == "take":
-            x, rows = (self.source.memory[parent] for parent in node.parents)
+            x, rows = (self._array(parent) for parent in node.parents)
             taken = f"r{node.number}"
             self.row.append(f"{taken} = {self.source._name(rows)}[i]")
             expression = f"{self.source._name(x)}[{taken}{', j' if self.rank == 2 else ''}]"
@@ -278,7 +298,7 @@ class _Loops:
         typed = expression if node.dtype == bool else f"np.{node.dtype.name}({expression})"
         self.inner.append(f"{name} = {typed}")
         if node in self.source.schedule.stored:
-            array = self.source.memory[node]
+            array = self._array(node)
             loops = ("i", "j")[: self.rank]
             at = ", ".join(loops if loops else ("0",) * array.ndim) or "()"
             self.stores.append(f"{self.source._name(array)}[{at}] = {name}")
@@ -288,7 +308,7 @@ class _Loops:
         (start, step), value = FOLDS[node.operation], self._value(node.arguments[0], node)
         if node.dtype.kind not in "f" and "inf" in start:
             raise NotCompiled("an extreme of whole numbers")
-        array, kind = self.source.memory[node], f"np.{node.dtype.name}"
+        array, kind = self._array(node), f"np.{node.dtype.name}"
         out = self.source._name(array)
         value = f"{kind}({value})"
         if self.rank == 2 and axes == (0,):
