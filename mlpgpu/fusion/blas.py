@@ -21,6 +21,19 @@ NAMES = {"scipy_cblas_{}gemm64_": 64, "cblas_{}gemm64_": 64, "scipy_cblas_{}gemm
 
 
 @functools.cache
+def library() -> ctypes.CDLL:
+    """What gives the functions of the library that NumPy uses.
+
+    Raises
+    ------
+    OSError, AttributeError
+        Where it cannot be looked into.
+    """
+    # A look into a library is one into those that it uses, except on Windows.
+    return ctypes.CDLL(np._core._multiarray_umath.__file__)
+
+
+@functools.cache
 def address_of(dtype: str) -> tuple[int, int]:
     """Where the matrix product of NumPy's library is, and the width of its whole numbers.
 
@@ -35,12 +48,11 @@ def address_of(dtype: str) -> tuple[int, int]:
         0 and 0 where it is not found.
     """
     try:
-        # A look into a library is one into those that it uses, except on Windows.
-        library = ctypes.CDLL(np._core._multiarray_umath.__file__)
+        functions = library()
     except (AttributeError, OSError):
         return 0, 0
     for name, width in NAMES.items():
-        found = getattr(library, name.format({"float32": "s", "float64": "d"}[dtype]), None)
+        found = getattr(functions, name.format({"float32": "s", "float64": "d"}[dtype]), None)
         if found is not None:
             return ctypes.cast(found, ctypes.c_void_p).value or 0, width
     return 0, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from mlpgpu.errors import InputError
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
+from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.fusion.memory import Memory
 from mlpgpu.fusion.schedule import Schedule
-from mlpgpu.fusion.source import NotCompiled, Source
 from mlpgpu.fusion.trace import Recorder, leaves, rebuild
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ FEW_STEPS = 32
 # Calls of NumPy, at about a microsecond each, that are worth the start of Numba: some tenths of a second, and now and
 # then the seconds of a first compilation.
 MANY_CALLS = 1_000_000
+# Multiplications a step that keep a thread busy for some tens of microseconds.
+PRODUCTS_A_THREAD = 2**20
 
 
 def wanted_way() -> str:
@@ -108,12 +111,42 @@ class Recorded:
         return run, len(calls)
 
     def compiled(self) -> Run:
-        """Run by a function that Numba compiles."""
-        source = Source(self.schedule, self.memory, self.item, self.loss)
+        """Run by a function that Numba compiles, on as many threads as products have."""
+        from mlpgpu.fusion import meeting
+        from mlpgpu.fusion.source import Source
+
+        products = sum(
+            node.size * node.parents[0].shape[-1] for node in self.schedule.group_of if node.operation == "matmul"
+        )
+        n_threads = max(1, min(meeting.product_threads(), products // PRODUCTS_A_THREAD))
+        source = Source(self.schedule, self.memory, self.item, self.loss, n_threads)
         function = function_of(source.text)
+        arrays = [source.arrays, *(source.private.copies(source.arrays) for _ in range(n_threads - 1))]
+        # Where they meet; long, so that nothing else shares its line of the cache.
+        place = np.zeros(64, np.int64)
+        helpers = ThreadPoolExecutor(n_threads - 1, "mlpgpu") if n_threads > 1 else None
+
+        def part(thread: int, items: list[np.ndarray], losses: np.ndarray, n_steps: int) -> None:
+            fixed = source.numbers, source.whole_numbers, losses
+            function(n_steps, thread, n_threads, place[32:], meeting.give_way(), *fixed, *arrays[thread], *items)
 
         def run(items: list[np.ndarray], losses: np.ndarray) -> None:
-            function(len(losses), source.numbers, source.whole_numbers, losses, *source.arrays, *items)
+            if helpers is None:
+                part(0, items, losses, len(losses))
+                return
+            if not function.signatures:
+                # Compiled before the threads meet.
+                part(0, items, losses, 0)
+            place[:] = 0
+            for own in arrays[1:]:
+                for mine, official in zip(own, source.arrays, strict=True):
+                    if mine is not official:
+                        np.copyto(mine, official)
+            with meeting.products_by_one_thread():
+                others = [helpers.submit(part, i, items, losses, len(losses)) for i in range(1, n_threads)]
+                part(0, items, losses, len(losses))
+                for other in others:
+                    other.result()
 
         return run
 

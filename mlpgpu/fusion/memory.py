@@ -46,7 +46,7 @@ class Memory:
                 if node in schedule.stored and node not in self.arrays:
                     self._give(node, index)
             for node, last in self._last.items():
-                if last == index and node in self._blocks:
+                if last == index and node in self._blocks and node.size > 1:
                     self._free.append(self._blocks.pop(node))
         self.copies = [(self[old], self[new]) for old, new in replaces if self[old] is not self[new]]
 
@@ -86,7 +86,8 @@ class Memory:
         n_bytes = node.size * node.dtype.itemsize
         block = self._in_place(node, index)
         if block is None:
-            fitting = [i for i, free in enumerate(self._free) if free.nbytes == n_bytes]
+            # A single number has its memory to itself: there each thread may have its own.
+            fitting = [i for i, free in enumerate(self._free) if free.nbytes == n_bytes and node.size > 1]
             # The one that was freed last is the likeliest to be in the cache.
             block = self._free.pop(fitting[-1]) if fitting else np.empty(n_bytes, np.uint8)
         self._blocks[node] = block

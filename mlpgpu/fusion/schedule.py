@@ -30,7 +30,7 @@ def domain_of(node: Traced) -> tuple[int, ...]:
 
 def alone(node: Traced) -> bool:
     """Whether an operation has a pass of its own."""
-    return node.operation in SLOW and node.ndim == 2 and 1 < node.size and node.shape[-1] < NARROW
+    return node.operation in SLOW and node.ndim == 2 and node.size > 1 and node.shape[-1] < NARROW
 
 
 def is_elementwise(node: Traced) -> bool:

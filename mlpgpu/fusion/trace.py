@@ -25,8 +25,8 @@ class Traced(NDArrayOperatorsMixin):
     Attributes
     ----------
     operation : str
-        A NumPy ufunc's name, ``where``, ``astype``, ``take``, ``matmul``, ``concatenate``, one of `REDUCTIONS` or `VIEWS`,
-        ``input``, ``constant`` or ``fill``.
+        A NumPy ufunc's name, ``where``, ``astype``, ``take``, ``matmul``, ``concatenate``, one of `REDUCTIONS` or
+        `VIEWS`, ``input``, ``constant`` or ``fill``.
     arguments : tuple of Traced or number
     settings : tuple
         What else the operation needs, such as an axis.

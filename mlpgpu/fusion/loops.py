@@ -1,0 +1,259 @@
+"""The loops of one pass, as source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.fusion.schedule import Group, domain_of
+from mlpgpu.fusion.sharing import Access, whole
+from mlpgpu.fusion.trace import REDUCTIONS, Traced
+
+if TYPE_CHECKING:
+    from mlpgpu.fusion.source import Source
+
+INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "power": "**",
+    "bitwise_and": "&",
+    "bitwise_or": "|",
+    "bitwise_xor": "^",
+    "left_shift": "<<",
+    "right_shift": ">>",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+}
+# As NumPy does, an extreme of what is no number is no number.
+CALLS = {
+    "absolute": "abs({0})",
+    "negative": "-{0}",
+    "square": "{0} * {0}",
+    "reciprocal": "1 / {0}",
+    "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
+    "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",
+    "sign": "{0} if {0} != {0} else ({0} > 0) - ({0} < 0)",
+    "logical_not": "not {0}",
+    "where": "{1} if {0} else {2}",
+    "astype": "{0}",
+    "sqrt": "math.sqrt({0})",
+    "cos": "math.cos({0})",
+    "sin": "math.sin({0})",
+    "floor": "np.floor({0})",
+    **{name: name + "(np.float64({0}))" for name in ("exp", "expm1", "log", "log1p", "tanh")},
+}
+# Where each begins, and how another element comes in.
+FOLDS = {
+    "sum": ("0", "add({0}, {1})"),
+    "prod": ("1", "{0} * {1}"),
+    "max": ("-np.inf", CALLS["maximum"]),
+    "min": ("np.inf", CALLS["minimum"]),
+}
+
+
+class NotCompiled(TypeError):
+    """An operation that only NumPy does."""
+
+
+class Loops:
+    """The loops of one pass: what is done before them, in each row, in each element, and after.
+
+    Parameters
+    ----------
+    source : Source
+        What names arrays and numbers.
+    group : Group
+
+    Attributes
+    ----------
+    uses : list of Access
+    folds : list of (array, array, lines)
+        Where each thread leaves its part of a sum, the sum, and the lines that make it of the parts.
+    """
+
+    def __init__(self, source: Source, group: Group) -> None:
+        assert group.domain is not None
+        if len(group.domain) > 2:
+            raise NotCompiled("arrays of more than two axes")
+        self.source, self.group = source, group
+        self.flat = self._is_flat()
+        self.rank = 1 if self.flat else len(group.domain)
+        self.before: list[str] = []
+        self.row: list[str] = []
+        self.loads: list[str] = []
+        self.inner: list[str] = []
+        self.stores: list[str] = []
+        self.row_end: list[str] = []
+        self.after: list[str] = []
+        self.uses: list[Access] = []
+        self.folds: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
+        self._known: dict[Traced, str] = {}
+        for node in group.nodes:
+            if node.operation in REDUCTIONS:
+                self._fold(node)
+            else:
+                self._element(node)
+
+    def _is_flat(self) -> bool:
+        """Whether all arrays have the shape of the pass and lie in memory as it goes: then it is one long row."""
+        memory, domain = self.source.memory, self.group.domain
+        seen = {array for node in self.group.nodes for array in (*node.parents, node)} - self._inside()
+        # Of a fill only its number is read.
+        arrays = [memory[array] for array in seen if array.size > 1 and array.operation != "fill"]
+        plain = all(node.operation != "take" and node.operation not in REDUCTIONS for node in self.group.nodes)
+        return plain and len(domain or ()) == 2 and all(a.shape == domain and a.flags.c_contiguous for a in arrays)
+
+    def _array(self, node: Traced) -> np.ndarray:
+        array = self.source.memory[node]
+        return self.source.flattened(array) if self.flat and array.size > 1 else array
+
+    def lines(self) -> list[str]:
+        """All of it, in order."""
+        element = [*self.loads, *self.inner, *self.stores]
+        if self.rank == 0:
+            return [*self.before, *element, *self.after]
+        if self.rank == 2:
+            element = [f"for j in range({self._size(1)}):", *indent(element)]
+        each = f"for i in {share_range(self._size(0), self._size(1) if self.flat else '')}:"
+        return [*self.before, each, *indent([*self.row, *element, *self.row_end]), *self.after]
+
+    def _size(self, axis: int) -> str:
+        assert self.group.domain is not None
+        for node in self.group.nodes:
+            for array in (*node.parents, node):
+                known = array in self.source.schedule.stored or array.operation not in {"constant", "fill"}
+                if known and array not in self._inside() and domain_of(array) == self.group.domain:
+                    return f"{self.source.name(self.source.memory[array])}.shape[{axis}]"
+            if node.operation == "take":
+                x, rows = (self._array(parent) for parent in node.parents)
+                return f"{self.source.name(rows)}.shape[0]" if axis == 0 else f"{self.source.name(x)}.shape[1]"
+            if node in self.source.schedule.stored and node.operation not in REDUCTIONS:
+                return f"{self.source.name(self.source.memory[node])}.shape[{axis}]"
+        raise NotCompiled("a pass without an array of its shape")
+
+    def _inside(self) -> set[Traced]:
+        return {node for node in self.group.nodes if node not in self.source.schedule.stored}
+
+    def _value(self, argument: Any, node: Traced) -> str:
+        """What stands for an argument in the expression of an element."""
+        if not isinstance(argument, Traced):
+            beside = np.result_type(*(parent.dtype for parent in node.parents[-2:]), argument)
+            return self.source.number(argument, beside)
+        if argument in self._known:
+            return self._known[argument]
+        if argument.operation == "fill" or (argument.operation == "constant" and argument.size == 1):
+            assert argument.value is not None
+            return self.source.number(argument.value.ravel()[0], argument.dtype)
+        name = self._known[argument] = f"v{argument.number}"
+        array = self._array(argument)
+        places, lines = self._at(array.shape)
+        self._use(argument, "i" in places)
+        lines.append(f"{name} = {self.source.name(array)}[{places}]")
+        return name
+
+    def _at(self, shape: tuple[int, ...]) -> tuple[str, list[str]]:
+        """Where an array of a shape that broadcasts to the pass is read, and the lines in which it is."""
+        loops = ("i", "j")[: self.rank]
+        along = loops[self.rank - len(shape) :] if len(shape) <= self.rank else ("0",) * len(shape)
+        places = ["0" if n == 1 else loop for n, loop in zip(shape, along, strict=True)]
+        inner = loops[-1] if loops else ""
+        lines = self.loads if inner in places else self.row if "i" in places else self.before
+        return ", ".join(places) or "()", lines
+
+    def _use(self, node: Traced, in_parts: bool, write: bool = False) -> None:
+        self.uses.append(self.source.private.use(self.source.memory[node], write, in_parts))
+
+    def _element(self, node: Traced) -> None:
+        if node.operation == "take":
+            x, rows = (self._array(parent) for parent in node.parents)
+            self._use(node.parents[0], in_parts=False)
+            self._use(node.parents[1], in_parts=True)
+            taken = f"r{node.number}"
+            self.row.append(f"{taken} = {self.source.name(rows)}[i]")
+            expression = f"{self.source.name(x)}[{taken}{', j' if self.rank == 2 else ''}]"
+        else:
+            values = [self._value(argument, node) for argument in node.arguments]
+            if node.operation in INFIX:
+                expression = f"{values[0]} {INFIX[node.operation]} {values[1]}"
+            elif node.operation in CALLS:
+                expression = CALLS[node.operation].format(*values)
+            else:
+                raise NotCompiled(node.operation)
+        name = self._known[node] = f"v{node.number}"
+        typed = expression if node.dtype == bool else f"np.{node.dtype.name}({expression})"
+        self.inner.append(f"{name} = {typed}")
+        if node in self.source.schedule.stored:
+            array = self._array(node)
+            loops = ("i", "j")[: self.rank]
+            at = ", ".join(loops if loops else ("0",) * array.ndim) or "()"
+            self.stores.append(f"{self.source.name(array)}[{at}] = {name}")
+            self._use(node, bool(loops), write=True)
+
+    def _fold(self, node: Traced) -> None:
+        axes, keepdims = node.settings
+        (start, step), value = FOLDS[node.operation], self._value(node.arguments[0], node)
+        if node.dtype.kind not in "f" and "inf" in start:
+            raise NotCompiled("an extreme of whole numbers")
+        array, kind = self.source.memory[node], f"np.{node.dtype.name}"
+        out, value, name = self.source.name(array), f"{kind}({value})", f"s{node.number}"
+        if self.rank == 2 and axes == (1,):
+            self.row.append(f"{name} = {kind}({start})")
+            self.inner.append(f"{name} = {step.format(name, value)}")
+            self.row_end.append(f"{out}[i{', 0' if keepdims else ''}] = {name}")
+            self._use(node, in_parts=True, write=True)
+            return
+        if self.rank == 0:
+            self.inner.append(f"{out}[{', '.join(['0'] * array.ndim) or '()'}] = {value}")
+            self._use(node, in_parts=False, write=True)
+            return
+        # Each thread adds up its rows; the parts are put together when the sum is wanted.
+        parts = np.empty((self.source.n_threads, *array.shape), array.dtype)
+        part = self.source.name(parts)
+        self.folds.append((parts, array, self._together(parts, array, start, step)))
+        low, high, *_ = whole(parts)
+        self.uses.append(Access(low, high, True, ("own", low)))
+        if self.rank == 2 and axes == (0,):
+            at = f"{part}[thread, {'0, ' if keepdims else ''}j]"
+            self.before += [f"for j in range({part}.shape[{parts.ndim - 1}]):", f"    {at} = {start}"]
+            self.inner.append(f"{at} = {step.format(at, value)}")
+            return
+        self.before.append(f"{name} = {kind}({start})")
+        self.inner.append(f"{name} = {step.format(name, value)}")
+        self.after.append(f"{part}[{', '.join(['thread', *['0'] * array.ndim])}] = {name}")
+
+    def _together(self, parts: np.ndarray, array: np.ndarray, start: str, step: str) -> list[str]:
+        """The lines in which a sum is made of what each thread has of it."""
+        part, out, kind = self.source.name(parts), self.source.name(array), f"np.{array.dtype.name}"
+        along = "j" if array.size > 1 or array.shape[-1:] == (1,) else ""
+        places = ["0"] * (array.ndim - 1) + ["j"] if along else ["0"] * array.ndim
+        at, of_other = ", ".join(places), f"{part}[{', '.join(['other', *places])}]"
+        lines = [
+            f"together = {kind}({start})",
+            "for other in range(n_threads):",
+            f"    together = {step.format('together', of_other)}",
+            f"{out}[{at or '()'}] = together",
+        ]
+        return [f"for j in range({out}.shape[{array.ndim - 1}]):", *indent(lines)] if along else lines
+
+
+def share(size: str, columns: str = "") -> tuple[str, str]:
+    """First and one past the last of a thread's part of `size` rows, or of their elements, so many in a row."""
+    times = f" * {columns}" if columns else ""
+    return f"{size} * thread // n_threads{times}", f"{size} * (thread + 1) // n_threads{times}"
+
+
+def share_range(size: str, columns: str = "") -> str:
+    """A loop over that part, whose index is never negative: one that might be keeps a loop from being vectorised."""
+    return "range({})".format(", ".join(f"np.uint64({end})" for end in share(size, columns)))
+
+
+def indent(lines: list[str]) -> list[str]:
+    """`lines` of a block."""
+    return [f"    {line}" for line in lines]
