@@ -91,9 +91,13 @@ def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
 
 def cross_entropy(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
     """``-sum t log softmax(z)``, with gradient ``softmax(z) sum t - t``."""
-    t = one_hot(xp, t, z, label_smoothing)
+    p_t = one_hot(xp, t, z, label_smoothing)
     log_p = log_softmax(xp, z)
-    return -xp.sum(t * log_p, axis=-1), xp.exp(log_p) * xp.sum(t, axis=-1, keepdims=True) - t
+    p = xp.exp(log_p)
+    if not xp.isdtype(t.dtype, "integral"):
+        # Those of labels add up to 1.
+        p = p * xp.sum(p_t, axis=-1, keepdims=True)
+    return -xp.sum(p_t * log_p, axis=-1), p - p_t
 
 
 def logistic_loss(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
