@@ -61,7 +61,8 @@ class Backend(Protocol):
         callable
             ``loop(state, data, items) -> (state, losses)``, where `items` is a tuple of arrays with
             a leading axis of steps, and so has `losses`. A state that went in is given away: its arrays
-            may be written over, and what is to be kept of it is copied before.
+            may be written over, and what is to be kept of it is copied before. So may those of a state that
+            came back, at the next call.
         """
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ def library() -> ctypes.CDLL:
         Where it cannot be looked into.
     """
     # A look into a library is one into those that it uses, except on Windows.
-    return ctypes.CDLL(np._core._multiarray_umath.__file__)
+    return ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
 
 
 @functools.cache
@@ -60,17 +60,17 @@ def address_of(dtype: str) -> tuple[int, int]:
 
 def _product(real: ir.Type, width: int) -> object:
     @intrinsic
-    def gemm(typing, address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):  # type: ignore[no-untyped-def]
+    def gemm(typing, address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):
         """``c = a b`` of matrices by their addresses, with the elements from a row to the next."""
         signature = types.void(*[types.intp] * 12)
 
-        def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
+        def emit(context, builder, signature, given):
             address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c = given
             mode, whole, pointer = ir.IntType(32), ir.IntType(width), real.as_pointer()
             kinds = [mode] * 3 + [whole] * 3 + [real, pointer, whole, pointer, whole, real, pointer, whole]
             function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), kinds).as_pointer())
 
-            def narrow(number, kind):  # type: ignore[no-untyped-def]
+            def narrow(number, kind):
                 return number if number.type == kind else builder.trunc(number, kind)
 
             builder.call(

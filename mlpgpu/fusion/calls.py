@@ -88,7 +88,7 @@ class _Pass:
         out = self._block(node, start, stop)
         if node.operation == "take":
             x, rows = node.parents
-            yield self.memory[x].take, (self.memory[rows][start:stop], 0, out, "clip")
+            yield self.memory[x].take, (self.memory[rows][start:stop], 0, out, "wrap")
             return
         given = [self._argument(node, argument, start, stop) for argument in node.arguments]
         if node.operation == "astype":

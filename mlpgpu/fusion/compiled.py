@@ -49,10 +49,10 @@ def function_of(text: str) -> Callable[..., Any]:
     name = "loop_" + hashlib.sha256(text.encode() + used + __version__.encode()).hexdigest()[:24]
     path = folder() / f"{name}.py"
     try:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as unfinished:
-                unfinished.write_text(text, encoding="utf-8")
+                unfinished.write_bytes(text.encode())
             log.info("compiling the training loop; it stays compiled in %s", path.parent)
         return _load(name, path).run
     except OSError:

@@ -60,7 +60,9 @@ def expm1(x):
     q = x - t * (P1 + t * (P2 + t * (P3 + t * (P4 + t * P5))))
     small = x + x * q / (2.0 - q)
     large = exp(x) - 1.0
-    return small if abs(x) < 0.35 else large
+    y = small if abs(x) < 0.35 else large
+    # The sign of a zero.
+    return x if x == 0.0 else y
 
 
 @inline
@@ -90,7 +92,8 @@ def log1p(x):
     u = 1.0 + x
     # What was lost in the sum, made up for (Kahan); at infinity there is nothing to make up for.
     lost = (x - (u - 1.0)) / u
-    return log(u) + (lost if abs(x) < 1e300 else 0.0)
+    y = log(u) + (lost if abs(x) < 1e300 and u != 0.0 else 0.0)
+    return x if x == 0.0 else y
 
 
 @inline

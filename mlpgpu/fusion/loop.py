@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
 from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.fusion.memory import Memory
-from mlpgpu.fusion.schedule import Schedule
-from mlpgpu.fusion.trace import Recorder, leaves, rebuild
+from mlpgpu.fusion.schedule import GIVEN, Schedule, base
+from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,13 @@ class Recorded:
         inputs = [recorder.input(array.shape, array.dtype) for array in arrays]
         feed = iter(inputs)
         new, loss = step(rebuild(state, feed), rebuild(data, feed), rebuild(items, feed))
-        results = [recorder.constant(leaf) for leaf in leaves(new)]
-        self.schedule = Schedule([*results, recorder.constant(loss)])
-        replaces = list(zip(inputs[: len(self.state)], results, strict=True))
+        before = inputs[: len(self.state)]
+        results = [_result(recorder, leaf, old) for leaf, old in zip(leaves(new), before, strict=True)]
+        for leaf, old in zip(results, before, strict=True):
+            if (leaf.shape, leaf.dtype) != (old.shape, old.dtype):
+                raise TypeError(f"a state of {old.dtype} {old.shape} becomes one of {leaf.dtype} {leaf.shape}")
+        self.schedule = Schedule([*results, _result(recorder, loss)])
+        replaces = list(zip(before, results, strict=True))
         self.memory = Memory(self.schedule, dict(zip(inputs, arrays, strict=True)), replaces)
         self.loss = self.memory[self.schedule.results[-1]]
 
@@ -110,8 +114,14 @@ class Recorded:
 
         return run, len(calls)
 
-    def compiled(self) -> Run:
-        """Run by a function that Numba compiles, on as many threads as products have."""
+    def compiled(self, items: list[np.ndarray]) -> Run:
+        """Run by a function that Numba compiles for such items, on as many threads as products have.
+
+        Raises
+        ------
+        NotCompiled
+            Where that cannot be done.
+        """
         from mlpgpu.fusion import meeting
         from mlpgpu.fusion.source import Source
 
@@ -130,13 +140,17 @@ class Recorded:
             fixed = source.numbers, source.whole_numbers, losses
             function(n_steps, thread, n_threads, place[32:], meeting.give_way(), *fixed, *arrays[thread], *items)
 
+        try:
+            # Compiled before threads meet.
+            part(0, items, np.empty(0, self.loss.dtype), 0)
+        except Exception as error:
+            # Whatever Numba raises where it does not know a type, or cannot read what it kept.
+            raise NotCompiled(one_line(error)) from error
+
         def run(items: list[np.ndarray], losses: np.ndarray) -> None:
             if helpers is None:
                 part(0, items, losses, len(losses))
                 return
-            if not function.signatures:
-                # Compiled before the threads meet.
-                part(0, items, losses, 0)
             place[:] = 0
             for own in arrays[1:]:
                 for mine, official in zip(own, source.arrays, strict=True):
@@ -149,6 +163,13 @@ class Recorded:
                     other.result()
 
         return run
+
+
+def _result(recorder: Recorder, leaf: Any, old: Traced | None = None) -> Traced:
+    """What a step returns; a copy of it where it is given, for what is given may be written over before it is read."""
+    node = recorder.constant(leaf)
+    given = node is not old and base(node).operation in GIVEN
+    return recorder.record("astype", (node,), (node.dtype,), node.shape, node.dtype) if given else node
 
 
 class Loop:
@@ -178,31 +199,36 @@ class Loop:
             self._record(state, data, items)
         if self._recorded is None or self._run is None:
             return self.eager(state, data, items)
-        for own, leaf in zip(self._recorded.state, leaves(state), strict=True):
-            if own is not leaf:
-                np.copyto(own, leaf)
+        for own, leaf in self._moved(self._recorded.state, list(leaves(state))):
+            np.copyto(own, leaf)
         rows = list(leaves(items))
         losses = np.empty((len(rows[0]), *self._recorded.loss.shape), self._recorded.loss.dtype)
         self._run(rows, losses)
         return rebuild(state, iter(self._recorded.state)), losses
 
+    @staticmethod
+    def _moved(own: list[np.ndarray], given: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What is to be copied into the loop's own memory; one of its own arrays in another place first elsewhere."""
+        pairs = [(mine, leaf) for mine, leaf in zip(own, given, strict=True) if mine is not leaf]
+        return [(mine, leaf.copy() if any(leaf is other for other in own) else leaf) for mine, leaf in pairs]
+
     def _record(self, state: Any, data: Any, items: Any) -> None:
         self._recorded = self._run = None
         try:
             recorded = Recorded(self.step, state, data, items)
-            self._run = self._choose(recorded)
+            self._run = self._choose(recorded, list(leaves(items)))
             self._recorded = recorded
         except Exception as error:
             # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
             self.way = "eager"
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
-    def _choose(self, recorded: Recorded) -> Run:
+    def _choose(self, recorded: Recorded, items: list[np.ndarray]) -> Run:
         run, n_calls = recorded.by_calls()
         worth = self.n_steps is not None and has_numba() and self.n_steps * n_calls > MANY_CALLS
         if self.way == "numba" or (self.way == "auto" and worth):
             try:
-                return recorded.compiled()
+                return recorded.compiled(items)
             except (NotCompiled, ImportError) as error:
                 log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
         return run

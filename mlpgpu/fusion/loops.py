@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.fusion.schedule import Group, domain_of
+from mlpgpu.fusion.schedule import Group
 from mlpgpu.fusion.sharing import Access, whole
 from mlpgpu.fusion.trace import REDUCTIONS, Traced
 
@@ -35,6 +35,7 @@ INFIX = {
 CALLS = {
     "absolute": "abs({0})",
     "negative": "-{0}",
+    "positive": "{0}",
     "square": "{0} * {0}",
     "reciprocal": "1 / {0}",
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
@@ -129,7 +130,7 @@ class Loops:
         for node in self.group.nodes:
             for array in (*node.parents, node):
                 known = array in self.source.schedule.stored or array.operation not in {"constant", "fill"}
-                if known and array not in self._inside() and domain_of(array) == self.group.domain:
+                if known and array not in self._inside() and array.shape == self.group.domain:
                     return f"{self.source.name(self.source.memory[array])}.shape[{axis}]"
             if node.operation == "take":
                 x, rows = (self._array(parent) for parent in node.parents)
@@ -176,8 +177,12 @@ class Loops:
             self._use(node.parents[0], in_parts=False)
             self._use(node.parents[1], in_parts=True)
             taken = f"r{node.number}"
-            self.row.append(f"{taken} = {self.source.name(rows)}[i]")
-            expression = f"{self.source.name(x)}[{taken}{', j' if self.rank == 2 else ''}]"
+            if self.rank:
+                self.row.append(f"{taken} = {self.source.name(rows)}[i]")
+                expression = f"{self.source.name(x)}[{taken}{', j' if self.rank == 2 else ''}]"
+            else:
+                self.before.append(f"{taken} = {self.source.name(rows)}[0]")
+                expression = f"{self.source.name(x)}[{', '.join([taken] + ['0'] * (x.ndim - 1))}]"
         else:
             values = [self._value(argument, node) for argument in node.arguments]
             if node.operation in INFIX:
@@ -187,7 +192,7 @@ class Loops:
             else:
                 raise NotCompiled(node.operation)
         name = self._known[node] = f"v{node.number}"
-        typed = expression if node.dtype == bool else f"np.{node.dtype.name}({expression})"
+        typed = f"bool({expression})" if node.dtype == bool else f"np.{node.dtype.name}({expression})"
         self.inner.append(f"{name} = {typed}")
         if node in self.source.schedule.stored:
             array = self._array(node)
@@ -203,7 +208,7 @@ class Loops:
             raise NotCompiled("an extreme of whole numbers")
         array, kind = self.source.memory[node], f"np.{node.dtype.name}"
         out, value, name = self.source.name(array), f"{kind}({value})", f"s{node.number}"
-        if self.rank == 2 and axes == (1,):
+        if self.rank == 2 and axes == (1,) and array.size > 1:
             self.row.append(f"{name} = {kind}({start})")
             self.inner.append(f"{name} = {step.format(name, value)}")
             self.row_end.append(f"{out}[i{', 0' if keepdims else ''}] = {name}")

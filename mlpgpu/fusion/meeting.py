@@ -26,10 +26,10 @@ NAMES = (
 
 
 @intrinsic
-def _arrive(typing, address):  # type: ignore[no-untyped-def]
+def _arrive(typing, address):
     """One more thread is there."""
 
-    def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, given):
         place = builder.inttoptr(given[0], ir.IntType(64).as_pointer())
         builder.atomic_rmw("add", place, ir.IntType(64)(1), "seq_cst")
         return context.get_dummy_value()
@@ -38,10 +38,10 @@ def _arrive(typing, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _arrived(typing, address):  # type: ignore[no-untyped-def]
+def _arrived(typing, address):
     """How many have arrived so far."""
 
-    def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, given):
         place = builder.inttoptr(given[0], ir.IntType(64).as_pointer())
         return builder.load_atomic(place, "seq_cst", 8)
 
@@ -49,10 +49,10 @@ def _arrived(typing, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _call(typing, address):  # type: ignore[no-untyped-def]
+def _call(typing, address):
     """Call a C function that takes nothing and returns a whole number."""
 
-    def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, given):
         function = ir.FunctionType(ir.IntType(32), []).as_pointer()
         builder.call(builder.inttoptr(given[0], function), [])
         return context.get_dummy_value()
@@ -61,7 +61,7 @@ def _call(typing, address):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def wait(meeting, waits, n_threads, give_way):  # type: ignore[no-untyped-def]
+def wait(meeting, waits, n_threads, give_way):
     """Wait until all threads are here.
 
     Parameters

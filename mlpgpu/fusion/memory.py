@@ -59,7 +59,7 @@ class Memory:
     def _look(self, node: Traced) -> np.ndarray:
         if node.operation in {"constant", "fill"}:
             assert node.value is not None
-            return np.asarray(node.value)
+            return np.broadcast_to(node.value, node.shape)
         seen = self[node.arguments[0]]
         if node.operation == "reshape":
             # A copy would not follow what is written later.
@@ -67,7 +67,8 @@ class Memory:
         if node.operation == "matrix_transpose":
             return np.matrix_transpose(seen)
         assert node.operation == "getitem", node.operation
-        return seen[tuple(slice(*part) if isinstance(part, tuple) else part for part in node.settings)]
+        key = tuple(slice(*part) if isinstance(part, tuple) else part for part in node.settings)
+        return seen[key if Ellipsis in key else (*key, ...)]
 
     def _last_use(self, node: Traced) -> int:
         if any(base(result) is node for result in self.schedule.results):
@@ -142,10 +143,10 @@ class Memory:
             return False
         for user in schedule.users[old]:
             if schedule.group_of[user] == made:
-                through_a_view = not any(parent is old for parent in user.parents)
+                elsewhere = user.operation == "take" or any(p is not old and base(p) is old for p in user.parents)
                 # A choice between arrays is written in two goes.
                 late = schedule.position[user] > schedule.position[new] or (user is new and new.operation == "where")
-                if through_a_view or late:
+                if elsewhere or late:
                     return False
             elif schedule.group_of[user] > made:
                 return False

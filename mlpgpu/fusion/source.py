@@ -81,7 +81,8 @@ class Source:
             self._copy(to, of)
         self._put_together(list(self._sums))
         # Nobody begins the next step before all have done with this one.
-        last = ["if thread == 0:", f"    losses[step] = {self.name(loss)}[()]", WAIT]
+        self._add(["if thread == 0:", f"    losses[step] = {self.name(loss)}[()]"], [self.private.use(loss)])
+        last = [WAIT]
         vectors: dict[str, list[Any]] = {"numbers": [], "whole_numbers": []}
         begin = []
         for (value, kind), name in self._numbers.items():
@@ -163,13 +164,13 @@ class Source:
         # A transposed matrix is handed over as that which lies in memory, with a word that says so.
         plain_x, plain_y = (array.flags.c_contiguous for array in (a, b))
         use = self.private.use
-        uses = [use(a, in_parts=plain_x), use(b), use(out, write=True, in_parts=True)]
+        uses = [use(a, in_parts=plain_x and out not in self.private), use(b), use(out, write=True, in_parts=True)]
         if not address:
             self._add([f"np.dot({x}, {y}, {z})"], uses)
             return
         step_x, step_y, step_z = f"{x}.shape[{int(plain_x)}]", f"{y}.shape[{int(plain_y)}]", f"{z}.shape[1]"
         size = out.itemsize
-        first, past = share(f"{z}.shape[0]")
+        first, past = ("0", f"{z}.shape[0]") if out in self.private else share(f"{z}.shape[0]")
         arguments = [
             self.number(address, np.dtype(np.int64)),
             *(str(blas.PLAIN if plain else blas.TRANSPOSED) for plain in (plain_x, plain_y)),

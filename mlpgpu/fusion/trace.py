@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 # Of these an operation sees another shape of the same numbers.
@@ -69,7 +70,7 @@ class Traced(NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Traced:
         parts = key if isinstance(key, tuple) else (key,)
-        if not all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts):
+        if not all(part is None or part is Ellipsis or type(part) in {int, slice} for part in parts):
             raise TypeError("only slices are recorded")
         shape = np.broadcast_to(np.empty((), self.dtype), self.shape)[key].shape
         settings = tuple((part.start, part.stop, part.step) if isinstance(part, slice) else part for part in parts)
@@ -83,7 +84,8 @@ class Traced(NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
     def __array_ufunc__(self, function: np.ufunc, method: str, *given: Any, **more: Any) -> Any:
-        if method != "__call__" or more or function.nout > 1:
+        # What is called like one of NumPy's own is not always one of them.
+        if method != "__call__" or more or function.nout > 1 or getattr(np, function.__name__, None) is not function:
             return NotImplemented
         if function is np.matmul:
             return self.recorder.matmul(*given)
@@ -120,7 +122,7 @@ class Recorder:
     ) -> Traced:
         """An operation; the one recorded before where it is the same."""
         # Traced arrays compare by an operation; and 1, 1.0 and True are equal, but not the same to NumPy.
-        key = (operation, tuple((type(a), a.number if isinstance(a, Traced) else a) for a in arguments), settings)
+        key = (operation, tuple((type(a), a.number if isinstance(a, Traced) else repr(a)) for a in arguments), settings)
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Traced(self, operation, arguments, settings, tuple(shape), dtype)
@@ -138,6 +140,8 @@ class Recorder:
 
     def where(self, condition: Any, a: Any, b: Any) -> Traced:
         """One of two arrays, element by element."""
+        if condition.dtype != bool:
+            condition = condition != 0
         arguments = self._arguments((condition, a, b))
         return self.record("where", arguments, (), *_meet(np.where, arguments))
 
@@ -146,7 +150,7 @@ class Recorder:
         return x if x.dtype == dtype else self.record("astype", (x,), (np.dtype(dtype),), x.shape, dtype)
 
     def take(self, x: Any, indices: Any, *, axis: int) -> Traced:
-        """Rows."""
+        """Rows, by their numbers, from 0 up and all there: that is not looked at again."""
         x, indices = self.constant(x), self.constant(indices)
         if axis != 0 or indices.ndim != 1:
             raise TypeError("only rows are taken")
@@ -164,7 +168,7 @@ class Recorder:
     def concatenate(self, arrays: Sequence[Any], axis: int = 0) -> Traced:
         """Arrays side by side."""
         parts = tuple(self.constant(a) for a in arrays)
-        axis %= parts[0].ndim
+        axis = normalize_axis_index(axis, parts[0].ndim)
         shape = list(parts[0].shape)
         shape[axis] = sum(part.shape[axis] for part in parts)
         return self.record("concatenate", parts, (axis,), shape, np.result_type(*(part.dtype for part in parts)))
@@ -181,7 +185,10 @@ class Recorder:
 
     def full_like(self, x: Traced, fill_value: Any) -> Traced:
         """The same number throughout."""
-        return Traced(self, "fill", (), (), x.shape, x.dtype, np.asarray(fill_value, x.dtype))
+        value = np.asarray(fill_value, x.dtype)
+        if value.ndim:
+            raise TypeError("only one number is filled in")
+        return Traced(self, "fill", (), (), x.shape, x.dtype, value)
 
     def ones_like(self, x: Traced) -> Traced:
         """1 throughout."""
@@ -194,7 +201,7 @@ class Recorder:
     def reduce(self, name: str, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
         """A sum, product or extreme along axes."""
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-        axes = tuple(sorted(a % x.ndim for a in axes))
+        axes = tuple(sorted(normalize_axis_index(a, x.ndim) for a in axes))
         shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
         dtype = getattr(np, name)(np.ones(1, x.dtype)).dtype
         return self.record(name, (x,), (axes, keepdims), shape, dtype)

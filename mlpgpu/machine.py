@@ -1,0 +1,209 @@
+"""What the speed of a run depends on beside the code: processor, libraries, threads, variables, GPUs."""
+
+import csv
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mlpgpu import __version__
+
+__all__ = ["CUPY", "describe", "warnings"]
+
+CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
+CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cublas", "nvidia-cublas-cu12")
+ARRAYS = ("numpy", "scipy", "scikit-learn", "array-api-compat", "numba", *CUPY, "torch", "jax", "jaxlib")
+
+# The variables that begin so change how fast the same code runs; one that names a folder does not.
+CPU_VARIABLES = ("BLIS_", "GOTO_", "MKL_", "NPY_DISABLE_CPU_FEATURES", "OMP_", "OPENBLAS_", "VECLIB_")
+VARIABLES = (*CPU_VARIABLES, "CUDA_VISIBLE_DEVICES", "CUPY_", "MLPGPU_", "NUMBA_", "XLA_FLAGS")
+
+CPUINFO = Path("/proc/cpuinfo")
+
+# Where each BLAS looks for its number of threads: the first that is set counts.
+THREADS = {
+    "openblas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
+    "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
+    "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
+}
+# The core types of OpenBLAS whose kernels use AVX-512.
+AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
+
+
+def describe() -> dict[str, Any]:
+    """Describe this machine and what is installed on it, in what JSON can hold.
+
+    NumPy is imported, and no other array library. CUDA devices are asked of ``nvidia-smi``, or of CuPy
+    where that is imported already.
+
+    Returns
+    -------
+    dict
+        Always with the keys
+
+        - ``python``, ``platform``: version of Python, and operating system.
+        - ``cpu``: name of the processor.
+        - ``simd``: vector extensions that NumPy found on it.
+        - ``cores``: how many this process may use.
+        - ``memory_bytes``: of the machine; None where it is not known.
+        - ``versions``: of mlpgpu, and of the array and CUDA libraries that are installed.
+        - ``blas``: for each BLAS library in this process its ``internal_api``, ``version``,
+          ``architecture`` (OpenBLAS: the core type whose kernels it runs), ``num_threads`` and ``filepath``
+          (the name only); None where it does not tell.
+        - ``environment``: the variables that change the speed and are set.
+        - ``cuda``: for each device its ``name``, ``memory_bytes`` and ``driver``, None where not known.
+          Devices hidden by CUDA_VISIBLE_DEVICES may be among them.
+    """
+    import numpy as np
+
+    built: Any = np.show_config(mode="dicts")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "simd": [name for found in ("baseline", "found") for name in built["SIMD Extensions"].get(found, ())],
+        "cores": _cores(),
+        "memory_bytes": _memory_bytes(),
+        "versions": _versions(),
+        "blas": _blas(built["Build Dependencies"]["blas"]),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(VARIABLES) and not name.endswith("_DIR")
+        },
+        "cuda": _cuda(),
+    }
+
+
+def warnings(description: dict[str, Any]) -> list[str]:
+    """What makes a machine slower than it could be, and what to do about it.
+
+    Parameters
+    ----------
+    description : dict
+        From `describe`.
+
+    Returns
+    -------
+    list of str
+        One line each.
+    """
+    lines = (*_presets(description), *_few_threads(description), *_missing(description))
+    # NumPy and SciPy may each have brought the same BLAS.
+    return list(dict.fromkeys(lines))
+
+
+def _presets(description: dict[str, Any]) -> Iterator[str]:
+    variables = description["environment"]
+    if not any(pool["internal_api"] == "openblas" for pool in description["blas"]):
+        return
+    if core := variables.get("OPENBLAS_CORETYPE"):
+        avx512 = any(name.startswith(("AVX512", "X86_V4")) for name in description["simd"])
+        effect = (
+            "its kernels leave this processor's AVX-512 unused, and matrix products can take twice as long"
+            if avx512 and core.lower() not in AVX512_CORES
+            else "OpenBLAS obeys it, whatever the processor"
+        )
+        yield f"OPENBLAS_CORETYPE={core} is set: {effect}; unset it"
+    if size := variables.get("OPENBLAS_L2_SIZE"):
+        yield f"OPENBLAS_L2_SIZE={size} is set: OpenBLAS cuts its blocks for a cache of that size; unset it"
+
+
+def _few_threads(description: dict[str, Any]) -> Iterator[str]:
+    cores, variables = description["cores"], description["environment"]
+    for pool in description["blas"]:
+        api, threads = pool["internal_api"], pool["num_threads"]
+        name = next((name for name in THREADS.get(api, ()) if name in variables), None)
+        if name and threads and threads < cores:
+            yield f"{name}={variables[name]} is set: {api} uses {threads} of {cores} cores; unset it to use all"
+
+
+def _missing(description: dict[str, Any]) -> Iterator[str]:
+    versions, devices = description["versions"], description["cuda"]
+    cupy = any(name in versions for name in CUPY)
+    if "numba" not in versions:
+        yield "Numba is not installed: elementwise work on the CPU is not fused; pip install 'mlpgpu[fast]'"
+    if devices and not cupy:
+        yield (
+            f"{devices[0]['name']} is there, but CuPy is not installed; "
+            "pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', whichever the driver has"
+        )
+    if cupy and not devices:
+        yield "CuPy is installed, but no CUDA device is found; check the NVIDIA driver with nvidia-smi"
+
+
+def _cpu() -> str:
+    if sys.platform == "darwin" and (name := _output("sysctl", "-n", "machdep.cpu.brand_string")):
+        return name
+    with suppress(OSError), CPUINFO.open(encoding="utf-8") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    # Not os.process_cpu_count: PYTHON_CPU_COUNT changes it, and no BLAS asks that variable.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {"mlpgpu": __version__}
+    for name in (*ARRAYS, *CUDA):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _blas(built: dict[str, Any]) -> list[dict[str, Any]]:
+    from threadpoolctl import threadpool_info
+
+    keys = ("internal_api", "version", "architecture", "num_threads", "filepath")
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    # Some, such as Accelerate, cannot be asked: then what NumPy was built with is all that is known.
+    pools = pools or [{"internal_api": built.get("name"), "version": built.get("version"), "filepath": ""}]
+    return [{key: pool.get(key) for key in keys} | {"filepath": Path(pool["filepath"]).name or None} for pool in pools]
+
+
+def _cuda() -> list[dict[str, Any]]:
+    fields = "--query-gpu=name,memory.total,driver_version"
+    listed = _output("nvidia-smi", fields, "--format=csv,noheader,nounits").splitlines()
+    # Where there is no device it may say so in a sentence, and unified memory has no size of its own.
+    devices = [
+        {"name": row[0], "memory_bytes": int(row[1]) * 2**20 if row[1].isdecimal() else None, "driver": row[2]}
+        for row in csv.reader(listed, skipinitialspace=True)
+        if len(row) == 3
+    ]
+    if devices or (cupy := sys.modules.get("cupy")) is None:
+        return devices
+    runtime = cupy.cuda.runtime
+    try:
+        properties = [runtime.getDeviceProperties(ordinal) for ordinal in range(runtime.getDeviceCount())]
+    except runtime.CUDARuntimeError:
+        return []
+    return [
+        {"name": found["name"].decode(), "memory_bytes": found.get("totalGlobalMem"), "driver": None}
+        for found in properties
+    ]
+
+
+def _output(*command: str) -> str:
+    """What a command prints; nothing where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,110 @@
+"""Random programs: what a schedule does on its memory is what the program does line by line."""
+
+import ctypes
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from programs import programs
+from ways import BACKEND
+
+from mlpgpu.backends.base import Eager
+from mlpgpu.fusion import calls, compiled
+from mlpgpu.fusion.loop import Recorded
+
+SETTINGS = settings(
+    max_examples=400,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+def check(program, choose):
+    """That a way of running a program, chosen of what is recorded, agrees with running it line by line."""
+    step = program.step()
+    state, losses = Eager.compile_loop(BACKEND, step)(tuple(program.state), tuple(program.data), tuple(program.items))
+    try:
+        recorded = Recorded(step, tuple(program.state), tuple(program.data), tuple(program.items))
+        run = choose(recorded)
+    except ValueError as error:
+        if "creating a copy" not in str(error):
+            raise
+        # A view of what does not lie in a row.
+        assume(False)
+    for own, leaf in zip(recorded.state, program.state, strict=True):
+        np.copyto(own, leaf)
+    ours = np.empty_like(losses)
+    run(program.items, ours)
+    for one, other in zip([*recorded.state, ours], [*state, losses], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("block", [1, 6, 16_384])
+def test_by_calls(block, monkeypatch):
+    monkeypatch.setattr(calls, "BLOCK", block)
+
+    @SETTINGS
+    @given(programs())
+    def examples(program):
+        check(program, lambda recorded: recorded.by_calls()[0])
+
+    examples()
+
+
+def product(address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):
+    """BLAS's product of float64 matrices, in Python."""
+
+    def matrix(address, mode, rows, columns, step):
+        if mode == 112:
+            return matrix(address, 111, columns, rows, step).T
+        flat = np.ctypeslib.as_array((ctypes.c_double * (rows * step)).from_address(int(address)))
+        return flat.reshape(rows, step)[:, :columns]
+
+    matrix(c, 111, m, n, step_c)[...] = matrix(a, mode_a, m, k, step_a) @ matrix(b, mode_b, k, n, step_b)
+
+
+def interpreted(n_threads, order):
+    """The source that Numba would compile, run by Python: each thread as far as the next meeting, in an order."""
+
+    def choose(recorded):
+        from mlpgpu.fusion.source import WAIT, NotCompiled, Source
+
+        try:
+            source = Source(recorded.schedule, recorded.memory, recorded.item, recorded.loss, n_threads)
+        except NotCompiled:
+            assume(False)
+        names = {}
+        exec(re.sub(r"@numba\.njit\(.*\)\n", "", source.text).replace(WAIT, "yield"), names)
+        names |= {name: product for name in names if name.startswith("gemm")}
+        arrays = [source.private.copies(source.arrays) for _ in range(1, n_threads)]
+
+        def run(items, losses):
+            for own in arrays:
+                for mine, official in zip(own, source.arrays, strict=True):
+                    if mine is not official:
+                        np.copyto(mine, official)
+            fixed = source.numbers, source.whole_numbers, losses
+            threads = [
+                names["run"](len(losses), i, n_threads, None, 0, *fixed, *own, *items)
+                for i, own in enumerate([source.arrays, *arrays])
+            ]
+            while [None for thread in threads[::order] if next(thread, "done") != "done"]:
+                pass
+
+        return run
+
+    return choose
+
+
+@pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
+@pytest.mark.parametrize(("n_threads", "order"), [(1, 1), (2, 1), (2, -1), (3, 1), (3, -1)])
+def test_by_the_source(n_threads, order):
+    @SETTINGS
+    @given(programs(most_axes=2))
+    def examples(program):
+        check(program, interpreted(n_threads, order))
+
+    examples()
