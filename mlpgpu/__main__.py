@@ -4,7 +4,7 @@ import sys
 
 from cyclopts import App
 
-from mlpgpu import __version__, train
+from mlpgpu import __version__, bench, info, train
 
 app = App(
     name="mlpgpu",
@@ -14,6 +14,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(train.app, name="train")
+app.command(info.app, name="info")
+app.command(bench.app, name="bench")
 
 
 def main() -> None:

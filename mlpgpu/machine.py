@@ -127,7 +127,7 @@ def _missing(description: dict[str, Any]) -> Iterator[str]:
     versions, devices = description["versions"], description["cuda"]
     cupy = any(name in versions for name in CUPY)
     if "numba" not in versions:
-        yield "Numba is not installed: elementwise work on the CPU is not fused; pip install 'mlpgpu[fast]'"
+        yield "Numba is not installed: steps on the CPU are not compiled; pip install 'mlpgpu[fast]'"
     if devices and not cupy:
         yield (
             f"{devices[0]['name']} is there, but CuPy is not installed; "

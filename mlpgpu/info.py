@@ -1,0 +1,125 @@
+"""What mlpgpu finds on this machine, and what it would use: ``python -m mlpgpu.info``."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from mlpgpu.machine import describe, warnings
+from mlpgpu.train import run_command
+
+app = App(name="mlpgpu info", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+
+
+@app.default
+def info(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Show the device, libraries and data that mlpgpu would use, and what makes it slower than need be.
+
+    Parameters
+    ----------
+    json : bool
+        Print one JSON object instead of a table.
+    """
+    from mlpgpu import backends
+
+    # First, since it imports CuPy where that is installed, which then tells of its devices.
+    backend, note = backends.select()
+    found = describe()
+    found |= {
+        "selected": {
+            "backend": backend.name,
+            "device": backend.device,
+            "description": backend.description,
+            "reason": note,
+        },
+        "mnist": _mnist(),
+        "warnings": warnings(found),
+    }
+    if json:
+        print(json_module.dumps(found, indent=2))  # noqa: T201
+    else:
+        _show(found)
+    return 0
+
+
+def _mnist() -> dict[str, Any]:
+    """The folder of MNIST, and whether it is there already."""
+    from platformdirs import user_cache_dir
+
+    from mlpgpu.data import mnist
+
+    cache = Path(user_cache_dir("mlpgpu"), "mnist")
+    given = os.environ.get(mnist.FOLDER_VARIABLE)
+    for folder in (*([Path(given).expanduser()] if given else []), cache):
+        paths = [mnist._find(folder, "mnist", file) for file in mnist.FILES]
+        if paths[0] and all(paths):
+            return {"folder": str(paths[0].parent), "found": True}
+    return {"folder": str(cache), "found": False}
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        # What is not a terminal has no width to keep to.
+        console = Console(width=200)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in _rows(found):
+        table.add_row(label, Text(value, style="yellow" if label == "Warning" else ""))
+    console.print(table)
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    selected, versions, mnist = found["selected"], found["versions"], found["mnist"]
+    why = f" ({selected['reason']})" if selected["reason"] else ""
+    yield "Device", f"auto takes {selected['description']}{why}"
+    yield "Python", f"{found['python']}, {found['platform']}"
+    yield "Processor", _joined(found["cpu"], _count(found["cores"], "core"), _memory(found["memory_bytes"]))
+    yield "Libraries", _joined(*(f"{name} {version}" for name, version in versions.items()))
+    for pool in found["blas"]:
+        core = pool["architecture"] and f"kernels for {pool['architecture']}"
+        threads = pool["num_threads"] and _count(pool["num_threads"], "thread")
+        yield "BLAS", _joined(f"{pool['internal_api']} {pool['version']}", core, threads)
+    yield "Steps", "compiled by Numba in long runs" if "numba" in versions else "run by NumPy alone"
+    for device in found["cuda"]:
+        driver = device["driver"] and f"driver {device['driver']}"
+        yield "CUDA", _joined(device["name"], _memory(device["memory_bytes"]), driver)
+    if not found["cuda"]:
+        yield "CUDA", "no device found"
+    yield "MNIST", mnist["folder"] if mnist["found"] else f"not here yet; a download goes to {mnist['folder']}"
+    if found["environment"]:
+        yield "Variables", _joined(*(f"{name}={value}" for name, value in found["environment"].items()))
+    for line in found["warnings"]:
+        yield "Warning", line
+
+
+def _joined(*parts: str | None) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
+def _memory(n_bytes: int | None) -> str | None:
+    return None if n_bytes is None else f"{n_bytes / 2**30:.1f} GiB memory"
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.info``."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

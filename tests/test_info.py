@@ -1,0 +1,226 @@
+"""The command ``mlpgpu info`` as a user meets it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import platformdirs
+import pytest
+from backends import fakes
+
+from mlpgpu import __main__, backends, info, train
+from mlpgpu.data import mnist
+from mlpgpu.machine import describe, warnings
+
+MACHINE = {
+    "python": "3.13.1",
+    "platform": "Linux-6.1",
+    "cpu": "Swift [bold]CPU[/bold]",
+    "simd": ["AVX2"],
+    "cores": 1,
+    "memory_bytes": 16 * 2**30,
+    "versions": {"mlpgpu": "1.0", "numpy": "2.4.6"},
+    "blas": [
+        {"internal_api": "openblas", "version": "0.3", "architecture": "Zen", "num_threads": 1, "filepath": "a.so"},
+        {"internal_api": "mkl", "version": "2025", "architecture": None, "num_threads": 4, "filepath": "b.so"},
+        {"internal_api": "accelerate", "version": "1", "architecture": None, "num_threads": None, "filepath": None},
+    ],
+    "environment": {"OPENBLAS_CORETYPE": "Haswell"},
+    "cuda": [
+        {"name": "NVIDIA H100", "memory_bytes": 80 * 2**30, "driver": "550.54"},
+        {"name": "NVIDIA GB10", "memory_bytes": None, "driver": None},
+    ],
+}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache folder that is empty yet, and no other folder to look in."""
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
+    return tmp_path / "cache" / "mlpgpu" / "mnist"
+
+
+@pytest.fixture
+def command(capsys):
+    """``command("--json")`` -> what it prints, where it goes well."""
+
+    def run(*arguments):
+        assert train.run_command(info.app, arguments) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+
+    return run
+
+
+@pytest.fixture
+def cells(command, monkeypatch):
+    """The table of a machine that is `MACHINE` but for what is changed: ``cells(**changes)`` -> label -> values."""
+
+    def rows(**changes):
+        monkeypatch.setattr(info, "describe", lambda: {**MACHINE, **changes})
+        found = {}
+        for line in command().splitlines():
+            label, _, value = line.partition("  ")
+            found.setdefault(label, []).append(value.strip())
+        return found
+
+    return rows
+
+
+def put_idx_files(folder, files=mnist.FILES):
+    folder.mkdir(parents=True)
+    for file in files:
+        (folder / f"{file}.gz").touch()
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_the_description_with_what_was_chosen(command, cache):
+    found = json.loads(command("--json"))
+    backend, reason = backends.select()
+    assert found.pop("selected") == {
+        "backend": backend.name,
+        "device": backend.device,
+        "description": backend.description,
+        "reason": reason,
+    }
+    assert found.pop("mnist") == {"folder": str(cache), "found": False}
+    assert found.pop("warnings") == warnings(found)
+    assert found == describe()
+
+
+@pytest.mark.parametrize("arguments", [["-m", "mlpgpu", "info"], ["-m", "mlpgpu.info"]])
+def test_it_is_a_command_and_a_module(arguments):
+    command = [sys.executable, "-W", "error", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["versions"]["numpy"] == np.__version__
+
+
+def test_it_stands_in_the_list_of_commands(capsys):
+    assert train.run_command(__main__.app, ["--help"]) == 0
+    assert re.search(r"^. info +Show ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_mistake_is_one_line(capsys):
+    assert train.run_command(info.app, ["--jsno"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"error: .*--jsno.*\n", err)
+
+
+def test_help_loads_no_library():
+    code = (
+        "import sys; from mlpgpu import info, train; train.run_command(info.app, ['--help']);"
+        "print({'numpy', 'cupy', 'torch', 'jax', 'numba', 'matplotlib', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+# --- table ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table(cells, cache):
+    found = cells()
+    backend, reason = backends.select()
+    assert found == {
+        "Device": [f"auto takes {backend.description} ({reason})"],
+        "Python": ["3.13.1, Linux-6.1"],
+        "Processor": ["Swift [bold]CPU[/bold], 1 core, 16.0 GiB memory"],
+        "Libraries": ["mlpgpu 1.0, numpy 2.4.6"],
+        "BLAS": ["openblas 0.3, kernels for Zen, 1 thread", "mkl 2025, 4 threads", "accelerate 1"],
+        "Steps": ["run by NumPy alone"],
+        "CUDA": ["NVIDIA H100, 80.0 GiB memory, driver 550.54", "NVIDIA GB10"],
+        "MNIST": [f"not here yet; a download goes to {cache}"],
+        "Variables": ["OPENBLAS_CORETYPE=Haswell"],
+        "Warning": warnings(MACHINE),
+    }
+    assert len(found["Warning"]) == 3
+
+
+def test_a_machine_with_nothing_to_warn_of(cells):
+    found = cells(versions={"numba": "0.60"}, cuda=[], environment={}, cpu="Swift", cores=8, memory_bytes=None, blas=[])
+    assert found["Processor"] == ["Swift, 8 cores"]
+    assert found["Steps"] == ["compiled by Numba in long runs"]
+    assert found["CUDA"] == ["no device found"]
+    assert not {"Warning", "Variables", "BLAS"} & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("fake", "taken", "listed"),
+    [
+        (lambda: fakes.cupy(devices=2), r"cuda:0, Fake 0, CuPy 13\.6\.0 \(a CUDA device works\)", ["Fake 0", "Fake 1"]),
+        (lambda: fakes.cupy(driver=False), r"cpu, NumPy .*finds no CUDA driver.*", ["no device found"]),
+        (lambda: None, r"cpu, NumPy \S+ \(CuPy is not installed\)", ["no device found"]),
+    ],
+)
+def test_the_device_that_auto_takes(cells, monkeypatch, fake, taken, listed):
+    fakes.put(monkeypatch, "cupy", fake())
+    monkeypatch.setenv("PATH", "")
+    (device,) = cells(cuda=describe()["cuda"])["Device"]
+    assert re.fullmatch(f"auto takes {taken}", device)
+    assert cells(cuda=describe()["cuda"])["CUDA"] == listed
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_lines_keep_to_the_width_of_a_terminal(command, monkeypatch, columns):
+    monkeypatch.setattr(info, "describe", lambda: dict(MACHINE))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    out = command()
+    assert "\x1b[" in out
+    lines = re.sub(r"\x1b\[[\d;]*m", "", out).splitlines()
+    assert max(map(len, lines)) <= columns
+    # A long value goes on below itself, and nothing of it is lost.
+    start = lines[0].index("auto takes")
+    assert all(not line[:start].strip() for line in lines if line.startswith(" "))
+    values = "".join(line[start:] for line in lines).replace(" ", "")
+    assert all(line.replace(" ", "") in values for line in warnings(MACHINE))
+
+
+def test_what_is_piped_has_no_escapes_and_one_line_a_fact(command, monkeypatch):
+    monkeypatch.setattr(info, "describe", lambda: dict(MACHINE))
+    monkeypatch.setenv("COLUMNS", "40")
+    out = command()
+    assert "\x1b" not in out
+    assert not any(line.startswith(" ") for line in out.splitlines())
+
+
+# --- MNIST ----------------------------------------------------------------------------------------------------------
+
+
+def test_mnist_in_the_folder_of_the_variable_comes_first(command, cache, tmp_path, monkeypatch):
+    put_idx_files(cache)
+    put_idx_files(tmp_path / "data" / "mnist")
+    monkeypatch.setenv(mnist.FOLDER_VARIABLE, str(tmp_path / "data"))
+    assert json.loads(command("--json"))["mnist"] == {"folder": str(tmp_path / "data" / "mnist"), "found": True}
+
+
+def test_mnist_in_the_cache(command, cache, cells, tmp_path, monkeypatch):
+    monkeypatch.setenv(mnist.FOLDER_VARIABLE, str(tmp_path))
+    put_idx_files(cache)
+    assert json.loads(command("--json"))["mnist"] == {"folder": str(cache), "found": True}
+    assert cells()["MNIST"] == [str(cache)]
+
+
+def test_some_of_the_files_of_mnist_are_not_mnist(command, cache):
+    put_idx_files(cache, mnist.FILES[:3])
+    assert json.loads(command("--json"))["mnist"] == {"folder": str(cache), "found": False}
+
+
+def test_mnist_is_loaded_from_where_it_is_said_to_be(command, data_dir, monkeypatch):
+    from mlpgpu.config import Config
+
+    monkeypatch.setenv(mnist.FOLDER_VARIABLE, data_dir)
+    found = json.loads(command("--json"))["mnist"]
+    monkeypatch.delenv(mnist.FOLDER_VARIABLE)
+    assert found["found"]
+    assert os.path.commonpath([data_dir, found["folder"]]) == os.path.normpath(data_dir)
+    assert len(mnist.load("mnist", Config(data_dir=found["folder"])).x) == 60_000
