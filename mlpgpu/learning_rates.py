@@ -91,7 +91,7 @@ class RangeTest:
             raise ImportError("no picture without matplotlib: pip install 'mlpgpu[plots]'")
         figure = _figure(self)
         if path is not None:
-            plots._save(figure, path)
+            plots.save(figure, path)
         return figure
 
     def __repr__(self) -> str:
@@ -180,7 +180,7 @@ def _first(true: np.ndarray) -> int:
 def _figure(test: RangeTest) -> Figure:
     rates, losses, smoothed, suggested = test.rates, test.losses, test.smoothed, test.suggested
     found = "does not fall" if suggested is None else f"falls fastest at a learning rate of {suggested:.2g}"
-    figure = plots._figure((8, 5), f"Range test: the loss {found}")
+    figure = plots.new_figure((8, 5), f"Range test: the loss {found}")
     axes = figure.add_subplot()
     axes.plot(rates, losses, color=plots.LOSS, alpha=0.35, lw=1, label="each step")
     axes.plot(rates, smoothed, color=plots.LOSS, lw=2, label="smoothed")

@@ -1,7 +1,8 @@
 """Pictures of a run: learning curves, mistakes between classes, predicted against true values.
 
-Each public function builds a figure (``*_figure``) and saves it as a PNG, atomically. Matplotlib is an extra: it is
-imported where it is used, and its pyplot, which keeps global state, not at all.
+Each picture builds a figure (``*_figure``) and saves it as a PNG, atomically. Other pictures of the package take their
+colours and sizes from here, with `new_figure`, `apart` and `save`. Matplotlib is an extra: it is imported where it is
+used, and its pyplot, which keeps global state, not at all.
 """
 
 import math
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LOSS", "SCORE", "available", "confusion", "curves", "predictions"]
+__all__ = ["LOSS", "SCORE", "apart", "available", "confusion", "curves", "new_figure", "predictions", "save"]
 
 # Okabe and Ito's vermilion and blue, which every kind of colour vision tells apart. Vermilion is what should be
 # small (loss, mistakes), blue what should be large or right (accuracy, R², predictions).
@@ -56,7 +57,7 @@ def curves(history: History, path: PathLike, *, title: str) -> None:
     title : str
         What the picture shows, as a sentence.
     """
-    _save(curves_figure(history, title), path)
+    save(curves_figure(history, title), path)
 
 
 def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, title: str) -> None:
@@ -71,7 +72,7 @@ def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, t
     path, title
         As for `curves`.
     """
-    _save(confusion_figure(np.asarray(matrix), classes, title), path)
+    save(confusion_figure(np.asarray(matrix), classes, title), path)
 
 
 def predictions(
@@ -88,12 +89,12 @@ def predictions(
     target : str or sequence of str
         What is predicted, with its unit: a name for each output, or one name that is numbered.
     """
-    _save(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
+    save(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
 
 
 def curves_figure(history: History, title: str) -> "Figure":
     """Build the figure of `curves`: axes for the loss and, where there is one, for the score."""
-    figure = _figure((8, 5), title)
+    figure = new_figure((8, 5), title)
     axes = figure.add_subplot()
     losses, accuracies = _series(history, "loss"), _series(history, "accuracy", 100)
     r2s, scores = _series(history, "r2"), _series(history, "score")
@@ -201,7 +202,7 @@ def _name_lines(labels: Sequence[tuple["Axes", int, float, str]], x: float) -> N
     """Name each line at its end, names moved apart where ends lie close."""
     ends = [(a.transScale + a.transLimits).transform((epoch, value))[1] for a, epoch, value, _ in labels]
     ends = [float(np.clip(np.nan_to_num(end, nan=0.5), 0, 1)) for end in ends]
-    heights = _apart(ends, 0.06)
+    heights = apart(ends, 0.06)
     for (axes, epoch, _, text), end, height in zip(labels, ends, heights, strict=True):
         thread = {"arrowstyle": "-", "color": FAINT, "shrinkA": 0, "shrinkB": 2}
         across = axes.get_xaxis_transform()
@@ -211,8 +212,8 @@ def _name_lines(labels: Sequence[tuple["Axes", int, float, str]], x: float) -> N
         )  # fmt: skip
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights in [0, 1] until neighbours are `gap` apart, in the same order."""
+def apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights in [0, 1], moved until neighbours are `gap` apart, in the same order."""
     order = np.argsort(heights, kind="stable")
     moved = [heights[i] for i in order]
     for _ in range(100):
@@ -240,7 +241,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     """Build the figure of `confusion`; its first axes hold the matrix."""
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap, PowerNorm
 
-    figure, k, total, right = _figure((8, 8), title), len(matrix), int(matrix.sum()), int(np.trace(matrix))
+    figure, k, total, right = new_figure((8, 8), title), len(matrix), int(matrix.sum()), int(np.trace(matrix))
     axes = figure.add_subplot()
     share = f"{100 * right / total:.2f} %" if total else "undefined"
     axes.set_title(f"accuracy {share}\n{right:,} of {total:,} rows", loc="left", fontsize=TEXT, color=INK)
@@ -302,7 +303,7 @@ def predictions_figure(
     """Build the figure of `predictions`: axes for each of at most six outputs."""
     from matplotlib.ticker import EngFormatter, FuncFormatter
 
-    figure, rows, outputs = _figure((8, 5), title), len(true), 1 if true.ndim == 1 else true.shape[1]
+    figure, rows, outputs = new_figure((8, 5), title), len(true), 1 if true.ndim == 1 else true.shape[1]
     true, predicted = true.reshape(rows, outputs), predicted.reshape(rows, outputs)
     if isinstance(target, str):
         target = [target] if outputs == 1 else [f"{target} {i + 1}" for i in range(outputs)]
@@ -343,7 +344,8 @@ def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
     return f"RMSE {words}   R² {f'{1 - squares / spread:.3f}' if spread else 'undefined'}"
 
 
-def _figure(size: tuple[float, float], title: str) -> "Figure":
+def new_figure(size: tuple[float, float], title: str) -> "Figure":
+    """An empty figure of `size` in inches, with a title that is broken into lines where it is long."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
@@ -351,7 +353,7 @@ def _figure(size: tuple[float, float], title: str) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: PathLike) -> None:
+def save(figure: "Figure", path: PathLike) -> None:
     """Write the PNG beside its place, then move it there: a reader meets the old picture or the new one."""
     with replacing(Path(path)) as unfinished, warnings.catch_warnings():
         # A class named in a script that the font lacks is drawn as boxes; the run has not failed for that.

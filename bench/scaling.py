@@ -1,0 +1,230 @@
+"""How time and memory of an epoch grow with width, depth and rows, beside what its arithmetic cannot do without.
+
+``python bench/scaling.py`` changes one of the three at a time, around 784-256-256-10 on 70,000 rows, with batches of
+200 rows, Adam and float32 on the CPU. Each point is a process of its own, so that its peak memory is its own.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+# NumPy is not imported here: on Linux, the peak memory of a process starts from that of the one that starts it.
+
+BASE = {"width": 256, "depth": 2, "rows": 70_000}
+BATCH_SIZE, FEATURES, CLASSES = 200, 784, 10
+FULL = {
+    "width": (32, 64, 128, 256, 512, 1024, 2048, 4096),
+    "depth": (1, 2, 4, 8, 16),
+    "rows": (1_000, 3_000, 10_000, 30_000, 70_000, 300_000, 1_000_000),
+}
+QUICK = {"width": (32, 256, 1024), "depth": (1, 2, 16), "rows": (1_000, 70_000, 1_000_000)}
+NAMES = {"width": "units", "depth": "layers", "rows": "rows"}
+
+
+def measure(width, depth, rows, seconds, rounds):
+    """One point, in this process: its epoch, its matmul floor in turn with it, and its peak memory."""
+    import numpy as np
+    from floor import Floor
+
+    from mlpgpu import backends
+    from mlpgpu.config import Config
+    from mlpgpu.feed import Rows, Scaled
+    from mlpgpu.plan import make_plan
+    from mlpgpu.training import Training
+
+    rng = np.random.default_rng(0)
+    data = Rows(rng.integers(0, 256, (rows, FEATURES), np.uint8), rng.integers(0, CLASSES, rows))
+    config = Config(
+        hidden=(width,) * depth,
+        dropout=0,
+        input_dropout=0,
+        batch_size=BATCH_SIZE,
+        learning_rate=0.001,
+        schedule="constant",
+    )
+    plan = make_plan(config, n_rows=rows, n_features=FEATURES, n_outputs=CLASSES, task="classification")
+    backend, _ = backends.select("cpu")
+    training = Training(backend, plan, data, Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype))
+    numbers, ours, floors = itertools.count(1), [], []
+
+    def epoch():
+        return epoch_seconds(training, next(numbers), seconds)
+
+    # The first steps may compile.
+    _, steps = epoch()
+    for _ in range(rounds):
+        ours += until(seconds, lambda: epoch()[0])
+        if not floors:
+            # Before the floor has arrays of its own.
+            peak = peak_bytes()
+            floor = Floor(plan.network.sizes, BATCH_SIZE, steps * BATCH_SIZE)
+            floor.epoch()
+        floors += until(seconds, lambda: floor.epoch() * plan.steps_per_epoch / steps)  # noqa: B023
+    if not training.is_finite():
+        raise SystemExit("the weights are no longer finite, and a speed without them means nothing")
+    return {
+        "sizes": plan.network.sizes,
+        "seconds": statistics.median(ours),
+        "floor_seconds": statistics.median(floors),
+        "peak_bytes": peak,
+        # Rows and targets; weights, their gradient and Adam's two moments.
+        "floor_bytes": data.nbytes + 4 * plan.params.size * np.dtype(plan.dtype).itemsize,
+        "steps_timed": steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+    }
+
+
+def epoch_seconds(training, number, limit):
+    """Seconds of an epoch and steps done; what is not done within `limit` seconds takes as long as the steps did."""
+    began, marks = perf_counter(), []
+
+    def after_steps(done, losses):
+        marks.append((done, perf_counter()))
+        return len(marks) > 3 and marks[-1][1] - began >= limit
+
+    training.epoch(number, after_steps)
+    ended = perf_counter()
+    (first, after_first), (done, after_last) = marks[0], marks[-1]
+    left = training.plan.steps_per_epoch - done
+    # The order of the rows is made before the first step, and for all of them.
+    return ended - began + (left and left * (after_last - after_first) / (done - first)), done
+
+
+def until(seconds, timed):
+    """What `timed` gives, again and again until the time is up."""
+    began, taken = perf_counter(), [timed()]
+    while perf_counter() - began < seconds:
+        taken.append(timed())
+    return taken
+
+
+def peak_bytes():
+    """Most memory that this process has held at once."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def study(sweeps, seconds, rounds):
+    """Every point of the sweeps: ``{"width": 512, ..., "seconds": 1.2, ...}``, each once."""
+    wanted = [{**BASE, name: value} for name, values in sweeps.items() for value in values]
+    points = []
+    for asked in (dict(items) for items in dict.fromkeys(tuple(point.items()) for point in wanted)):
+        given = json.dumps({**asked, "seconds": seconds, "rounds": rounds})
+        done = subprocess.run(
+            [sys.executable, __file__, "--point", given], stdout=subprocess.PIPE, check=True, text=True
+        )
+        points.append({**asked, **json.loads(done.stdout)})
+        print(row(points[-1]), flush=True)
+    return points
+
+
+def swept(points, name):
+    """The points where nothing but `name` differs from the base, ascending."""
+    others = BASE.keys() - {name}
+    return sorted((p for p in points if all(p[o] == BASE[o] for o in others)), key=lambda point: point[name])
+
+
+HEAD = """\
+| width | layers | rows | epoch, s | matmul floor, s | ratio | peak memory, MB | rows and weights, MB | steps timed |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def row(point):
+    """A line of the table."""
+    whole = point["steps_timed"] == point["steps_per_epoch"]
+    cells = (
+        f"{point['width']:,}",
+        f"{point['depth']}",
+        f"{point['rows']:,}",
+        f"{point['seconds']:#.3g}",
+        f"{point['floor_seconds']:#.3g}",
+        f"{point['seconds'] / point['floor_seconds']:.2f}",
+        f"{point['peak_bytes'] / 1e6:,.0f}",
+        f"{point['floor_bytes'] / 1e6:,.0f}",
+        "all" if whole else f"{point['steps_timed']:,} of {point['steps_per_epoch']:,}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def finding(points):
+    """What the points say, as a sentence."""
+    ratios = [point["seconds"] / point["floor_seconds"] for point in points]
+    more = max(point["peak_bytes"] - point["floor_bytes"] for point in points)
+    return (
+        f"An epoch takes {min(ratios):.1f} to {max(ratios):.1f} times its matrix products alone, "
+        f"and at most {more / 1e6:,.0f} MB beside its rows and weights"
+    )
+
+
+def draw(points, path):
+    """Time on the left, memory on the right: as measured, and dashed what cannot be done without."""
+    from matplotlib.ticker import EngFormatter
+
+    from mlpgpu import plots
+
+    figure = plots.new_figure((12, 6), finding(points))
+    panels = figure.subplots(1, 2, sharex=True, subplot_kw={"xscale": "log", "yscale": "log"})
+    for axes, measured, floor, unit, quantity, without in (
+        (panels[0], "seconds", "floor_seconds", 1, "seconds an epoch", "matrix products alone"),
+        (panels[1], "peak_bytes", "floor_bytes", 1e6, "peak memory in MB", "rows, weights and moments alone"),
+    ):
+        for name, color in zip(FULL, (plots.SCORE, plots.LOSS, "#009e73"), strict=True):
+            line = swept(points, name)
+            x, y = [point[name] for point in line], [point[measured] / unit for point in line]
+            axes.plot(x, y, "-o", color=color, lw=2, ms=4)
+            axes.plot(x, [point[floor] / unit for point in line], "--", color=color, lw=1.3)
+            place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(NAMES[name], (x[-1], y[-1]), color=color, fontsize=plots.TEXT, **place)
+        axes.set_title(f"dashed: {without}", loc="left", fontsize=plots.SMALL, color=plots.QUIET)
+        axes.set_xlabel("layers, units or rows (log scale)", fontsize=plots.TEXT, color=plots.INK)
+        axes.set_ylabel(f"{quantity} (log scale)", fontsize=plots.TEXT, color=plots.INK)
+        axes.margins(y=0.08)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
+        axes.minorticks_off()
+        axes.grid(color=plots.FAINT, lw=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[:].set_visible(False)
+    note = f"784-256-256-10 on 70,000 rows, one of the three changed at a time; Adam, float32, batches of {BATCH_SIZE}"
+    figure.supxlabel(note, x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.save(figure, path)
+
+
+def main():
+    """Measure, and write ``scaling.json``, ``scaling.md`` and ``scaling.png``."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    parser.add_argument("--quick", action="store_true", help="a few points, under a minute")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.point:
+        print(json.dumps(measure(**json.loads(given.point))))
+        return
+    print(HEAD)
+    points = study(QUICK, 0.5, 1) if given.quick else study(FULL, 2, 3)
+
+    from mlpgpu.machine import describe
+
+    machine = describe()
+    given.out.mkdir(parents=True, exist_ok=True)
+    figures = {"finding": finding(points), "batch_size": BATCH_SIZE, "points": points, "machine": machine}
+    (given.out / "scaling.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    where = f"{machine['cpu']}, {machine['cores']} cores, NumPy {machine['versions']['numpy']}"
+    said = (
+        f"{finding(points)}: {where}, float32, Adam, batches of {BATCH_SIZE}. "
+        "Where not all steps of an epoch were timed, the others are taken to be as long."
+    )
+    (given.out / "scaling.md").write_text("\n".join([said, "", HEAD, *map(row, points), ""]), encoding="utf-8")
+    draw(points, given.out / "scaling.png")
+    print(f"\n{said}\nSaved in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

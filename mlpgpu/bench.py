@@ -1,0 +1,175 @@
+"""Compare devices by batch size: ``python -m mlpgpu.bench``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from mlpgpu import train
+from mlpgpu.errors import InputError
+from mlpgpu.files import replacing
+from mlpgpu.throughput.study import Study, flags
+
+if TYPE_CHECKING:
+    from mlpgpu.data.dataset import DataSet
+    from mlpgpu.throughput.contenders import Contender
+    from mlpgpu.throughput.measure import Point
+
+FIGURES, PICTURE = "throughput.json", "throughput.png"
+
+
+def bench(**given: Any) -> int:
+    """Measure how fast each device trains, by batch size, and where a GPU overtakes the CPU.
+
+    Prints a table, and writes a picture and a JSON file. Ctrl-C ends it with what was measured so far.
+    """
+    return _run(Study(**given))
+
+
+bench.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [train._flag(name, setting, default) for name, (setting, default) in flags().items()]
+)
+
+app = App(name="mlpgpu bench", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app.default(bench)
+
+
+def _run(study: Study) -> int:
+    from rich.console import Console
+
+    from mlpgpu.throughput.contenders import find
+    from mlpgpu.throughput.crossing import findings
+    from mlpgpu.throughput.measure import measure, plan_of, read
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    say: Callable[..., None] = (lambda *_: None) if study.quiet else console.print
+
+    contenders, notes = find(study)
+    data = read(study)
+    folder = _create(study.out)
+    sizes = plan_of(study, data).network.sizes
+    subject = f"{data.name}, {'-'.join(map(str, sizes))}, {study.optimizer}, {study.dtype}"
+    say(f"Data      {data.name}: {len(data.x_train):,} rows of {data.n_features:,} features, {data.x_train.dtype}")
+    say(f"Training  {subject}: median of {study.repeats} runs of {study.seconds:g} s")
+    for contender in contenders:
+        say(f"Device    {contender.description}")
+    for note in (*data.notes, *notes):
+        say(f"Note      {note}")
+
+    table = _Table(contenders)
+    points: list[Point] = []
+    interrupted = False
+    say(table.heading())
+    try:
+        for point in measure(study, data, contenders):
+            points.append(point)
+            say(table.row(point))
+    except KeyboardInterrupt:
+        if not points:
+            raise
+        interrupted = True
+
+    found = findings(points, contenders)
+    figures = {
+        "findings": found,
+        "interrupted": interrupted,
+        "sizes": sizes,
+        **_figures(study, data, contenders, points),
+    }
+    with replacing(folder / FIGURES) as beside:
+        beside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    missing = _draw(folder / PICTURE, points, contenders, f"{subject}: {'; '.join(found[:2])}")
+    if study.json:
+        print(json.dumps({**figures, "out": str(folder)}))  # noqa: T201
+    else:
+        for line in (*(f"Finding   {sentence}" for sentence in found), *missing, f"Saved     {folder}"):
+            console.print(line)
+    return train.INTERRUPTED if interrupted else 0
+
+
+class _Table:
+    """A table that is printed row by row, as it is measured."""
+
+    def __init__(self, contenders: Sequence[Contender]) -> None:
+        self.labels = [who.label for who in contenders]
+        cpu = next((who.label for who in contenders if who.device == "cpu"), None)
+        self.pairs = [(who.label, cpu) for who in contenders if cpu and who.device != "cpu"]
+        self.heads = ["batch", *(f"{label}, samples/s" for label in self.labels)]
+        self.heads += [f"{gpu} / {cpu}" for gpu, cpu in self.pairs]
+
+    def heading(self) -> str:
+        return self._line(self.heads)
+
+    def row(self, point: Point) -> str:
+        rates = [f"{point.median(label):,.0f}" for label in self.labels]
+        ratios = [f"{point.median(gpu) / point.median(cpu):.2f}" for gpu, cpu in self.pairs]
+        return self._line([f"{point.batch_size:,}", *rates, *ratios])
+
+    def _line(self, cells: Sequence[str]) -> str:
+        return "   ".join(cell.rjust(max(len(head), 6)) for cell, head in zip(cells, self.heads, strict=True))
+
+
+def _create(out: str | None) -> Path:
+    now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
+    folder = Path("runs") / f"bench-{now}" if out is None else Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write the folder {folder}: {error.strerror}; choose another with --out") from None
+    return folder
+
+
+def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], points: Sequence[Point]) -> dict[str, Any]:
+    from mlpgpu.machine import describe
+    from mlpgpu.throughput.crossing import crossings
+
+    return {
+        "dataset": data.name,
+        "rows": len(data.x_train),
+        "optimizer": study.optimizer,
+        "dtype": study.dtype,
+        "seed": study.seed,
+        "seconds": study.seconds,
+        "repeats": study.repeats,
+        "devices": {who.label: who.description for who in contenders},
+        "crossings": [
+            {"gpu": found.gpu, "cpu": found.cpu, "batch_size": found.batch_size}
+            for found in crossings(points, contenders)
+        ],
+        "points": [
+            {
+                "batch_size": point.batch_size,
+                "samples_per_second": {label: point.median(label) for label in point.rates},
+                "measurements": point.rates,
+            }
+            for point in points
+        ],
+        "machine": describe(),
+    }
+
+
+def _draw(path: Path, points: Sequence[Point], contenders: Sequence[Contender], title: str) -> list[str]:
+    """The picture; or, in words, what to install for it."""
+    from mlpgpu import plots
+    from mlpgpu.throughput.picture import draw
+
+    if not plots.available():
+        return ["no picture without matplotlib: pip install 'mlpgpu[plots]'"]
+    draw(points, contenders, path, title=title)
+    return []
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.bench``."""
+    sys.exit(train.run_command(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Training on several devices in turn, against the clock."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from mlpgpu.data import load
+from mlpgpu.data.dataset import DataSet
+from mlpgpu.data.mirrors import UnavailableError
+from mlpgpu.errors import InputError
+from mlpgpu.feed import Rows, Scaled
+from mlpgpu.plan import Plan, make_plan
+from mlpgpu.throughput.contenders import Contender
+from mlpgpu.throughput.study import Study
+from mlpgpu.training import Training
+
+__all__ = ["Point", "measure", "plan_of", "read"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured with one batch size.
+
+    Attributes
+    ----------
+    batch_size : int
+    rates : dict of str to list of float
+        Label of a contender -> samples a second, in the order of measuring.
+    """
+
+    batch_size: int
+    rates: dict[str, list[float]]
+
+    def median(self, label: str) -> float:
+        """Samples a second of a contender."""
+        return float(np.median(self.rates[label]))
+
+
+def read(study: Study) -> DataSet:
+    """The data set of a study: where none is named MNIST, or the synthetic one with a note where MNIST is not there.
+
+    Raises
+    ------
+    InputError
+        Where there is no such set, or it cannot be used as asked.
+    """
+    if study.dataset is not None:
+        return load(study)
+    try:
+        return load(dataclasses.replace(study, dataset="mnist"))
+    except UnavailableError as error:
+        data = load(dataclasses.replace(study, dataset="synthetic"))
+        return dataclasses.replace(data, notes=(f"using the synthetic set, because {error}", *data.notes))
+
+
+def plan_of(study: Study, data: DataSet) -> Plan:
+    """What is trained, with the batch size of `study` as a `Config`."""
+    return make_plan(
+        study, n_rows=len(data.x_train), n_features=data.n_features, n_outputs=data.n_targets, task=data.task
+    )
+
+
+def measure(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Iterator[Point]:
+    """Train with each batch size on all devices, in turn, after a warm-up.
+
+    Parameters
+    ----------
+    study : Study
+    data : DataSet
+        Its training rows are trained on; batch sizes above their number are left out.
+    contenders : sequence of Contender
+
+    Yields
+    ------
+    Point
+        By batch size, ascending.
+
+    Raises
+    ------
+    InputError
+        Where no batch size is left, or the weights are no longer finite.
+    """
+    n_rows = len(data.x_train)
+    batch_sizes = sorted({size for size in study.batch_sizes if size <= n_rows})
+    if not batch_sizes:
+        raise InputError(
+            f"batch_sizes starts at {min(study.batch_sizes):,}, and {data.name} has {n_rows:,} training rows; "
+            "give some up to that"
+        )
+    for batch_size in batch_sizes:
+        # All that a batch size takes on the devices is free again before the next.
+        yield _point(dataclasses.replace(study, batch_size=batch_size), data, contenders)
+
+
+def _point(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Point:
+    epochs = itertools.count(1)
+    trainings = [_warm(study, data, contender, epochs) for contender in contenders]
+    rates: dict[str, list[float]] = {contender.label: [] for contender in contenders}
+    # In turn, so that whatever else the machine does meets all of them.
+    for _ in range(study.repeats):
+        for contender, training in zip(contenders, trainings, strict=True):
+            contender.open()
+            rates[contender.label].append(_rate(training, study.seconds, epochs))
+    for contender, training in zip(contenders, trainings, strict=True):
+        contender.open()
+        if not training.is_finite():
+            raise InputError(
+                f"the weights on {contender.label} are no longer finite with batch size {study.batch_size}, and a "
+                "speed without them means nothing; lower --learning-rate, or choose another --optimizer"
+            )
+    return Point(int(study.batch_size), rates)
+
+
+def _warm(study: Study, data: DataSet, contender: Contender, epochs: Iterator[int]) -> Training:
+    """A training past its first steps, which may compile, and past as many more as one measurement takes."""
+    backend, rows = contender.open(), Rows(data.x_train, data.y_train)
+    plan = plan_of(study, data)
+    training = Training(backend, plan, rows, Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype))
+    for seconds in (0, study.seconds):
+        _rate(training, seconds, epochs)
+    return training
+
+
+def _rate(training: Training, seconds: float, epochs: Iterator[int]) -> float:
+    """Samples a second of whole epochs until the time is up, or of a part of one where it is longer than that."""
+    began, samples = perf_counter(), 0
+
+    def is_up(done: int, losses: object) -> bool:
+        return not samples and perf_counter() - began >= seconds
+
+    while True:
+        # An epoch ends with its losses on the host, and so waits for the device.
+        _, counts = training.epoch(next(epochs), is_up)
+        samples += int(counts.sum())
+        passed = perf_counter() - began
+        if passed >= seconds:
+            return samples / passed

@@ -1,0 +1,106 @@
+"""The picture of a study: samples a second against batch size, a line a device."""
+
+import itertools
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpgpu import plots
+from mlpgpu.throughput.contenders import Contender
+from mlpgpu.throughput.crossing import crossings, rounded
+from mlpgpu.throughput.measure import Point
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw", "throughput_figure"]
+
+# Of Okabe and Ito. The CPU comes first.
+COLORS = (plots.SCORE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", plots.QUIET)
+MOST_TICKS = 7
+
+
+def draw(points: Sequence[Point], contenders: Sequence[Contender], path: plots.PathLike, *, title: str) -> None:
+    """Draw the samples a second by batch size: the median, and from the lowest to the highest measurement.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        At least one, by batch size, ascending.
+    contenders : sequence of Contender
+    path : path-like
+        The PNG file to write.
+    title : str
+        What the picture shows, as a sentence.
+    """
+    plots.save(throughput_figure(points, contenders, title), path)
+
+
+def throughput_figure(points: Sequence[Point], contenders: Sequence[Contender], title: str) -> "Figure":
+    """Build the figure of `draw`."""
+    figure = plots.new_figure((8, 5), title)
+    axes = figure.add_subplot(xscale="log", yscale="log")
+    sizes, ends = [point.batch_size for point in points], []
+    for who, color in zip(contenders, itertools.cycle(COLORS), strict=False):
+        rates = np.asarray([point.rates[who.label] for point in points])
+        medians = np.median(rates, axis=1)
+        axes.fill_between(sizes, rates.min(axis=1), rates.max(axis=1), color=color, alpha=0.15, lw=0)
+        axes.plot(sizes, medians, "-o", color=color, lw=2, ms=4, label=who.label)
+        ends.append((float(medians[-1]), who.label, color))
+    _scale(axes, sizes, max(len(who.label) for who in contenders))
+    _name_lines(axes, sizes[-1], ends)
+    found = crossings(points, contenders)
+    _mark(axes, points, [(each.batch_size, each.cpu) for each in found if each.batch_size and not each.everywhere])
+    notes = [*(who.description for who in contenders), "medians, between lowest and highest"]
+    figure.supxlabel(textwrap.fill("; ".join(notes), 96), x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    return figure
+
+
+def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    span = max(sizes[-1] / sizes[0], 2)
+    # Right of the largest batch there is room for names of that length.
+    axes.set_xlim(sizes[0] / span**0.02, sizes[-1] * span ** (0.05 + 0.018 * longest))
+    axes.set_xticks(sizes[:: -(-len(sizes) // MOST_TICKS)])
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 2.0, 5.0)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("batch size in rows (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    axes.set_ylabel("samples a second (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
+    axes.grid(axis="y", color=plots.FAINT, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(plots.QUIET)
+
+
+def _name_lines(axes: "Axes", size: int, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Name each line right of its end, which is at `size`; names moved apart where ends lie close."""
+    inside = axes.transScale + axes.transLimits
+    places = [inside.transform((size, rate)) for rate, _, _ in ends]
+    heights = plots.apart([float(height) for _, height in places], 0.06)
+    thread = {"arrowstyle": "-", "color": plots.FAINT, "shrinkA": 0, "shrinkB": 3}
+    for (rate, label, color), (x, _), height in zip(ends, places, heights, strict=True):
+        axes.annotate(
+            label, (size, rate), (x + 0.03, height), textcoords=axes.transAxes, va="center", color=color,
+            fontsize=plots.SMALL, arrowprops=thread,
+        )  # fmt: skip
+
+
+def _mark(axes: "Axes", points: Sequence[Point], found: Sequence[tuple[float, str]]) -> None:
+    """Mark at which batch sizes lines cross that of a CPU; words moved apart where they lie close."""
+    sizes, inside = [point.batch_size for point in points], axes.transScale + axes.transLimits
+    across = plots.apart([float(inside.transform((size, 1))[0]) for size, _ in found], 0.14)
+    for (size, cpu), x in zip(found, across, strict=True):
+        rates = np.log([point.median(cpu) for point in points])
+        rate = float(np.exp(np.interp(np.log(size), np.log(sizes), rates)))
+        axes.axvline(size, color=plots.QUIET, lw=1, zorder=0)
+        axes.plot(size, rate, "o", color=plots.INK, ms=8, mfc="white", label="crossing")
+        text, place = f"batch ~{rounded(size)}", axes.transAxes
+        axes.text(x, 1.015, text, transform=place, ha="center", fontsize=plots.SMALL, color=plots.INK)

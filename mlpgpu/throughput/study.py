@@ -1,0 +1,98 @@
+"""What a study of throughput is told: a run's settings, of which batch size and device are several."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from mlpgpu.backends import BACKENDS
+from mlpgpu.config import DATA, RUN, TRAINING, Config
+from mlpgpu.setting import Setting, setting
+
+__all__ = ["Study", "flags"]
+
+# The settings of a run that change its speed; then those of a study alone.
+SHARED = (
+    "dataset", "data_dir", "target", "samples", "features", "classes", "hidden", "activation", "dropout",
+    "input_dropout", "optimizer", "learning_rate", "dtype", "seed", "quiet", "json",
+)  # fmt: skip
+OWN = ("batch_sizes", "seconds", "repeats", "devices", "backends", "out")
+
+
+class Several(Setting):
+    """A setting of one value or more."""
+
+    def allowed(self) -> str:
+        """See `Setting.allowed`."""
+        return super().allowed().removesuffix(", or none")
+
+    def parse(self, given: Any) -> Any:
+        """See `Setting.parse`."""
+        if not (values := super().parse(given)):
+            raise ValueError
+        return values
+
+
+def _several(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"setting": Several(help, group, kind, many=True, **limits)})
+
+
+def _shared(name: str, default: Any) -> Any:
+    """The field of this name in `Config`, with another default."""
+    return dataclasses.field(default=default, metadata=Config.__dataclass_fields__[name].metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Config):
+    """Every setting of a study, checked; it takes the place of a `Config` for each batch size.
+
+    Raises
+    ------
+    InputError
+        Where a value is not allowed, or two do not go together.
+    """
+
+    dataset: str | None = setting(
+        None,
+        "mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a .csv, .parquet or .npz file "
+        "[default: mnist, or synthetic where MNIST can be neither found nor downloaded]",
+        DATA,
+        str,
+    )
+    validation_fraction: float = _shared("validation_fraction", 0.0)
+    hidden: tuple[int, ...] = _shared("hidden", (128,))
+    dropout: float = _shared("dropout", 0.0)
+    input_dropout: float = _shared("input_dropout", 0.0)
+    schedule: str = _shared("schedule", "constant")
+
+    batch_sizes: tuple[int, ...] = _several(
+        tuple(2**power for power in range(4, 15)), "rows a step", TRAINING, int, within="[1, inf)"
+    )
+    seconds: float = setting(
+        0.5,
+        "seconds of each measurement: whole epochs, or as much of one as can be done",
+        RUN,
+        float,
+        within="(0, 3600]",
+    )
+    repeats: int = setting(5, "measurements, of which the median counts", RUN, int, within="[1, 1000]")
+    devices: tuple[str, ...] | None = _several(None, "cpu, cuda:0 and so on [default: all there are]", RUN, str)
+    backends: tuple[str, ...] | None = _several(
+        None,
+        "array libraries, each on every device that it has; GPUs are compared with the first on the CPU "
+        "[default: numpy on the CPU, cupy on CUDA]",
+        RUN,
+        str,
+        choices=BACKENDS,
+    )
+    out: str | None = setting(None, "folder to write [default: runs/bench-<time>]", RUN, str)
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        for device in self.devices or ():
+            Config(device=device)
+
+
+def flags() -> dict[str, tuple[Setting, Any]]:
+    """Name -> (setting, default) of what the command asks for, in order."""
+    fields = Study.__dataclass_fields__
+    return {name: (fields[name].metadata["setting"], fields[name].default) for name in (*SHARED, *OWN)}
