@@ -1,0 +1,17 @@
+"""Seconds of loading: 70,000 images from their files, checked and split, or as many rows drawn where MNIST is not."""
+
+import numpy as np
+
+from mlpgpu.config import Config
+from mlpgpu.data import load
+
+
+def test_loading(benchmark, samples):
+    whole, rows = samples
+    benchmark.group = f"loading, {whole.name}"
+    data = benchmark.pedantic(load, args=(Config(dataset=whole.name),), rounds=5, warmup_rounds=1)
+
+    benchmark.extra_info.update(data=data.name, samples=len(rows))
+    labels = np.concatenate([data.y_train, data.y_validation, data.y_test])
+    np.testing.assert_array_equal(np.bincount(labels), np.bincount(rows.targets))
+    assert len(data.x_train) + len(data.x_validation) + len(data.x_test) == len(rows)
