@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json as json_module
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -106,6 +108,21 @@ def _complain(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)  # noqa: T201
 
 
+@contextlib.contextmanager
+def _telling(say: Callable[..., None]) -> Iterator[None]:
+    """Within it, what the package logs is said: what takes a while, such as compiling, and what is not as wanted."""
+    handler, logger = logging.Handler(), logging.getLogger("mlpgpu")
+    handler.emit = lambda record: say(f"Note      {record.getMessage()}", markup=False)  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 def _run(config: Config) -> int:
     from rich.console import Console
 
@@ -131,7 +148,8 @@ def _run(config: Config) -> int:
     if not config.quiet:
         callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
     try:
-        outcome = train_and_test(prepared, callbacks)
+        with _telling(say):
+            outcome = train_and_test(prepared, callbacks)
     except Diverged as error:
         _complain(f"{error}; its history is in {folder}")
         return DIVERGED
