@@ -34,7 +34,7 @@ def bench(**given: Any) -> int:
 
 
 bench.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [train._flag(name, setting, default) for name, (setting, default) in flags().items()]
+    [train.flag(name, setting, default) for name, (setting, default) in flags().items()]
 )
 
 app = App(name="mlpgpu bench", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)

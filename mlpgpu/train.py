@@ -31,7 +31,8 @@ def train(**given: Any) -> int:
     return _run(config)
 
 
-def _flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
+def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
+    """A setting as a flag of a command, its value still text."""
     text, bracket, own_default = setting.help.partition(" [default")
     if setting.within or setting.many or not all(choice in text for choice in setting.choices):
         text += f" ({setting.allowed()})"
@@ -57,7 +58,7 @@ def _flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
 
 
 def _signature() -> inspect.Signature:
-    flags = [_flag(name, setting, default) for name, (setting, default) in settings().items()]
+    flags = [flag(name, setting, default) for name, (setting, default) in settings().items()]
     config = Parameter(help="TOML or YAML file with settings", group=GROUPS["Run"])
     flags.append(
         inspect.Parameter(

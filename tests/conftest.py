@@ -1,9 +1,21 @@
 import importlib.util
 import os
 import sys
+import tempfile
 
 # scikit-learn's array API dispatch needs SciPy's, which SciPy reads once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# Of several processes, each has a core, and threads of it would wait for those of the others.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+# A program that JAX compiled for one test is read by the next that needs it. Each process has a folder of its own:
+# JAX may read what another process has not written to the end.
+COMPILED = tempfile.TemporaryDirectory(prefix="mlpgpu-jax-", ignore_cleanup_errors=True)
+os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 import numpy as np
 import pytest
@@ -26,6 +38,10 @@ def _missing(name):
 
 MISSING = {name: reason for name in backends.BACKENDS if (reason := _missing(name))}
 REAL = [name for name in backends.BACKENDS if name not in MISSING]
+
+
+def pytest_unconfigure():
+    COMPILED.cleanup()
 
 
 def pytest_report_header():
