@@ -25,9 +25,9 @@ WAYS = ("auto", "eager", "numpy", "numba")
 VARIABLE = "MLPGPU_LOOP"
 # Fewer steps than these are over before what they do is recorded: some milliseconds, a few dozen eager steps.
 FEW_STEPS = 32
-# Calls of NumPy, at about a microsecond each, that are worth the start of Numba: some tenths of a second, and now and
-# then the seconds of a first compilation.
-MANY_CALLS = 1_000_000
+# Microseconds of NumPy's calls that are worth the start of Numba: some tenths of a second, and now and then the seconds
+# of a first compilation. A call takes about one, and another for so many elements.
+MANY_CALLS, ELEMENTS_A_CALL = 1_000_000, 4_000
 # Multiplications a step that keep a thread busy for some tens of microseconds.
 PRODUCTS_A_THREAD = 2**20
 
@@ -100,8 +100,9 @@ class Recorded:
         )
 
     def by_calls(self) -> tuple[Run, int]:
-        """Run by NumPy alone, and the number of its calls a step."""
+        """Run by NumPy alone, and about how many microseconds its calls take a step, products left out."""
         calls, item, loss = calls_of(self.schedule, self.memory), self.item, self.loss
+        elements = sum(node.size for group in self.schedule.groups if group.domain is not None for node in group.nodes)
 
         def run(items: list[np.ndarray], losses: np.ndarray) -> None:
             copyto = np.copyto
@@ -112,7 +113,7 @@ class Recorded:
                     function(*arguments)
                 losses[i] = loss
 
-        return run, len(calls)
+        return run, len(calls) + elements // ELEMENTS_A_CALL
 
     def compiled(self, items: list[np.ndarray]) -> Run:
         """Run by a function that Numba compiles for such items, on as many threads as products have.
@@ -224,8 +225,8 @@ class Loop:
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
     def _choose(self, recorded: Recorded, items: list[np.ndarray]) -> Run:
-        run, n_calls = recorded.by_calls()
-        worth = self.n_steps is not None and has_numba() and self.n_steps * n_calls > MANY_CALLS
+        run, cost = recorded.by_calls()
+        worth = self.n_steps is not None and has_numba() and self.n_steps * cost > MANY_CALLS
         if self.way == "numba" or (self.way == "auto" and worth):
             try:
                 return recorded.compiled(items)

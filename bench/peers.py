@@ -1,0 +1,158 @@
+"""mlpgpu beside scikit-learn, PyTorch, JAX and Keras on this CPU, and beside the matrix products alone.
+
+``python bench/peers.py`` has them train the same network from the same weights on the same rows in the same order,
+with Adam in float32, in turn, each in a process of its own; and MLPClassifier.fit of scikit-learn and of mlpgpu. It
+prints medians, spreads and ratios, and writes ``peers-CPU.json`` and ``peers-CPU.png``.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from peers import figures
+from peers.contestants import CONTESTANTS
+from peers.picture import draw
+from peers.problem import Problem
+from peers.rounds import Rounds
+
+from mlpgpu import machine, plots
+from mlpgpu.config import Config
+from mlpgpu.data import load
+from mlpgpu.errors import InputError
+
+BATCH_SIZES, HIDDEN = (32, 200, 1024, 8192), (128,)
+WIDE, WIDE_BATCH_SIZE = (1024, 1024), 200
+
+
+def problems(folder, given):
+    """All that is trained, in the order in which it is."""
+    rounds, fit_epochs = given.rounds, 2 if given.quick else 5
+    yield from (Problem(folder, (784, *HIDDEN, 10), size, rounds, fit_epochs) for size in given.batch_sizes)
+    if given.wide:
+        # Each epoch takes as long as many of the others.
+        yield Problem(folder, (784, *WIDE, 10), WIDE_BATCH_SIZE, min(rounds, 3), fit_epochs=2)
+
+
+def save_images(folder):
+    """Write all 70,000 images of MNIST and their labels, to be read by each process."""
+    data = load(Config(dataset="mnist", validation_fraction=0))
+    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test]))
+    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test]))
+
+
+def play(names, given):
+    """[(problem, results), ...], and how far at most the loss of one that counts is off."""
+    played, farthest = [], 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        save_images(folder)
+        with Rounds(names) as rounds:
+            for problem in problems(folder, given):
+                began = time.perf_counter()
+                results = rounds.play(problem)
+                farthest = max(farthest, figures.judge(results))
+                played.append((problem, results))
+                print(f"{problem.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return played, farthest
+
+
+def record(played, farthest, description):
+    """All that was measured, in what JSON can hold."""
+    # The only contestant that is nothing to mlpgpu itself.
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        description["versions"]["keras"] = metadata.version("keras")
+    return {
+        "finding": figures.finding(played),
+        "machine": description,
+        "tolerance": figures.TOLERANCE,
+        "farthest_loss": farthest,
+        "problems": [
+            {
+                "name": problem.name,
+                "sizes": problem.sizes,
+                "batch_size": problem.batch_size,
+                "fit_epochs": problem.fit_epochs,
+                "contestants": {name: dataclasses.asdict(result) for name, result in results.items()},
+            }
+            for problem, results in played
+        ],
+    }
+
+
+def where(description):
+    """The machine in a line."""
+    blas = ", ".join(sorted({f"{pool['internal_api']} {pool['architecture'] or ''}" for pool in description["blas"]}))
+    versions = description["versions"]
+    return (
+        f"{description['cpu']}, {description['cores']} cores, NumPy {versions['numpy']} ({blas.strip()}), "
+        "float32, Adam, 70,000 rows"
+    )
+
+
+def busy():
+    """What makes the figures worthless: BLAS threads that wait for each other while others have the cores."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
+    return [f"other programs are running (load {load:.1f}); wait until they end"] if load > 0.5 else []
+
+
+def numbers(text):
+    """``32,200`` as a tuple."""
+    return tuple(int(number) for number in text.split(","))
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each that are timed [default: 5]")
+    parser.add_argument("--batch-sizes", type=numbers, default=BATCH_SIZES, help="[default: 32,200,1024,8192]")
+    parser.add_argument("--no-wide", dest="wide", action="store_false", help="without 784-1024-1024-10")
+    parser.add_argument("--only", default=",".join(CONTESTANTS), help="[default: %(default)s]")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    parser.add_argument("--quick", action="store_true", help="one network, batch 200, two rounds")
+    given = parser.parse_args()
+    if given.quick:
+        given.rounds, given.batch_sizes, given.wide = 2, (200,), False
+    names = list(dict.fromkeys(given.only.split(",")))
+    if unknown := [name for name in names if name not in CONTESTANTS]:
+        parser.error(f"--only has {unknown[0]!r}; allowed: {', '.join(CONTESTANTS)}")
+    if given.rounds < 1 or min(given.batch_sizes) < 1:
+        parser.error("--rounds and --batch-sizes take whole numbers from 1")
+    return names, given
+
+
+def main():
+    """Measure, print, and write."""
+    names, given = read_arguments()
+    description = machine.describe()
+    for warning in [*machine.warnings(description), *busy()]:
+        print(f"warning: {warning}", file=sys.stderr)
+    try:
+        played, farthest = play(names, given)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted")
+    print(f"{figures.finding(played)}.\n\n{where(description)}\n")
+    print("\n".join(figures.tables(played)))
+    print(f"\nThe losses of those counted lie within {farthest:.2%} of the median of the peers'.")
+    given.out.mkdir(parents=True, exist_ok=True)
+    slug = re.sub("[^a-z0-9]+", "-", description["cpu"].lower()).strip("-")
+    found, picture = (given.out / f"peers-{slug}{ending}" for ending in (".json", ".png"))
+    found.write_text(json.dumps(record(played, farthest, description), indent=1) + "\n", encoding="utf-8")
+    print(f"\nSaved {found}")
+    if plots.available():
+        draw(played, where(description), picture)
+        print(f"Saved {picture}")
+    else:
+        print("no picture without matplotlib: pip install 'mlpgpu[plots]'")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What the times say: who counts, medians, ratios, a sentence."""
+
+import statistics
+
+from peers.contestants import CONTESTANTS
+
+# The turn whose loss is compared, counted from the warm-up, or the last where there are fewer. Rounding grows from step
+# to step: until then it moves the loss by half a percent at most, and some turns later by more than a mistake would.
+COMPARED, TOLERANCE = 2, 0.02
+
+
+def judge(results):
+    """Give a reason to each whose loss is off from the median of the peers' in its lane.
+
+    Returns
+    -------
+    float
+        The largest distance of those that count, as a share.
+    """
+    farthest = 0.0
+    for lane in ("epoch", "fit"):
+        losses = {
+            name: result.losses[: COMPARED + 1][-1]
+            for name, result in results.items()
+            if CONTESTANTS[name].lane == lane and not result.reason
+        }
+        peers = [loss for name, loss in losses.items() if not CONTESTANTS[name].own]
+        for name, loss in losses.items():
+            expected = statistics.median(peers or losses.values())
+            off = abs(loss / expected - 1)
+            if off <= TOLERANCE:
+                farthest = max(farthest, off)
+            else:
+                results[name].reason = f"its loss came to {loss:.4g}, where {expected:.4g} was to be expected"
+    return farthest
+
+
+def ratio(results, one, other):
+    """Median over the rounds of the seconds of one over those of the other; None where either does not count."""
+    if not (counts(results, one) and counts(results, other)):
+        return None
+    pairs = zip(results[one].seconds, results[other].seconds, strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def counts(results, name):
+    """Whether it has times that count."""
+    return name in results and not results[name].reason
+
+
+def tables(played):
+    """Markdown lines: seconds, ratios, and who is not counted; `played` is a list of (problem, results)."""
+    names = [name for name in CONTESTANTS if any(counts(results, name) for _, results in played)]
+    yield from _table(
+        "seconds an epoch, median (least to most)",
+        [problem.name for problem, _ in played],
+        [(CONTESTANTS[name].label, [_seconds(results, name) for _, results in played]) for name in names],
+    )
+    pairs = [
+        (one, other)
+        for one in names
+        for other in names
+        if CONTESTANTS[one].own and not CONTESTANTS[other].own
+        # The floor is that of an epoch: a fit has more to do.
+        if CONTESTANTS[other].lane in {CONTESTANTS[one].lane, "floor" if CONTESTANTS[one].lane == "epoch" else ""}
+    ]
+    if pairs:
+        yield ""
+        yield from _table(
+            "ratio, median of the rounds",
+            [problem.name for problem, _ in played],
+            [
+                (
+                    f"{CONTESTANTS[one].label} / {CONTESTANTS[other].label}",
+                    ["" if (value := ratio(results, one, other)) is None else f"{value:.2f}" for _, results in played],
+                )
+                for one, other in pairs
+            ],
+        )
+    missing = {
+        f"- not counted, {problem.name}: {CONTESTANTS[name].label}: {result.reason}": None
+        for problem, results in played
+        for name, result in results.items()
+        if result.reason
+    }
+    yield from ["", *missing] if missing else []
+
+
+def fastest_peer(results):
+    """Name of the fastest that counts, is not mlpgpu and goes epoch by epoch; None where there is none."""
+    medians = {
+        name: statistics.median(result.seconds)
+        for name, result in results.items()
+        if counts(results, name) and CONTESTANTS[name].lane == "epoch" and not CONTESTANTS[name].own
+    }
+    return min(medians, key=medians.get, default=None)
+
+
+def finding(played):
+    """The sentence that the times make."""
+    own = next((n for n in CONTESTANTS if CONTESTANTS[n].own and any(counts(r, n) for _, r in played)), None)
+    if own is None:
+        return "Seconds of a training epoch"
+    rivals = [fastest_peer(results) for _, results in played]
+    over = [(ratio(results, own, rival), rival) for (_, results), rival in zip(played, rivals, strict=True) if rival]
+    over = [(value, rival) for value, rival in over if value is not None]
+    if not over:
+        floors = [value for _, results in played if (value := ratio(results, own, "floor")) is not None]
+        beside = f": an epoch takes {_span(floors)} times its matrix products alone" if floors else ""
+        return f"{CONTESTANTS[own].label}{beside}"
+    won = sum(value < 1 for value, _ in over)
+    who = " or ".join(dict.fromkeys(CONTESTANTS[rival].label for _, rival in over))
+    return (
+        f"{CONTESTANTS[own].label} is fastest in {won} of {len(over)} cases: "
+        f"an epoch takes {_span([value for value, _ in over])} times that of the fastest peer ({who})"
+    )
+
+
+def _span(values):
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _seconds(results, name):
+    if not counts(results, name):
+        return ""
+    seconds = results[name].seconds
+    return f"{statistics.median(seconds):#.3g} ({min(seconds):#.3g} to {max(seconds):#.3g})"
+
+
+def _table(corner, heads, rows):
+    for line in (corner, heads), ("---", ["---"] * len(heads)), *rows:
+        first, cells = line
+        yield f"| {' | '.join([first, *cells])} |"

@@ -1,0 +1,49 @@
+"""mlpgpu, epoch by epoch; and the floor below it."""
+
+import dataclasses
+
+import numpy as np
+from floor import Floor
+
+from mlpgpu import backends
+from mlpgpu.config import Config
+from mlpgpu.feed import Rows, Scaled
+from mlpgpu.maths import parameters
+from mlpgpu.plan import make_plan
+from mlpgpu.training import Training
+
+
+class MatmulFloor:
+    """The products of an epoch, and nothing else."""
+
+    def __init__(self, problem):
+        self.floor = Floor(problem.sizes, problem.batch_size, len(problem.labels))
+
+    def turn(self, number):
+        self.floor.epoch()
+
+
+class Epochs:
+    """As the command trains, without what it does between epochs."""
+
+    def __init__(self, problem):
+        n_features, *hidden, n_outputs = problem.sizes
+        config = Config(
+            hidden=tuple(hidden),
+            dropout=0,
+            input_dropout=0,
+            batch_size=problem.batch_size,
+            learning_rate=0.001,
+            schedule="constant",
+        )
+        rows = Rows(problem.rows, problem.labels)
+        plan = make_plan(config, n_rows=len(rows), n_features=n_features, n_outputs=n_outputs, task="classification")
+        plan = dataclasses.replace(plan, params=parameters.join(np, problem.weights), order=problem.order)
+        backend, _ = backends.select("cpu")
+        self.setting = backend.description
+        scaled = Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype)
+        self.training = Training(backend, plan, rows, scaled)
+
+    def turn(self, number):
+        losses, counts = self.training.epoch(number)
+        return float(np.average(losses, weights=counts))

@@ -1,0 +1,68 @@
+"""What every contestant trains: the same rows, start and order, derived alike in each process."""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network to train on images that are bytes in ``rows.npy``, with ``labels.npy`` beside it.
+
+    Attributes
+    ----------
+    folder : str
+        With the two files.
+    sizes : sequence of int
+        Units of each layer, inputs first.
+    batch_size : int
+    rounds : int
+        Turns that are timed.
+    fit_epochs : int
+        Epochs of each turn of an estimator, which fits from the start each time.
+    """
+
+    folder: str
+    sizes: tuple[int, ...]
+    batch_size: int
+    rounds: int
+    fit_epochs: int
+
+    @property
+    def network(self) -> str:
+        return "-".join(map(str, self.sizes))
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}, batch {self.batch_size:,}"
+
+    @cached_property
+    def rows(self):
+        """Images as bytes."""
+        return np.load(Path(self.folder, "rows.npy"))
+
+    @cached_property
+    def labels(self):
+        return np.load(Path(self.folder, "labels.npy"))
+
+    @cached_property
+    def x(self):
+        """Images as float32 in [0, 1]."""
+        return self.rows.astype(np.float32) / np.float32(255)
+
+    @property
+    def weights(self):
+        """The start: (w, b) of each layer, w of shape (fan_in, fan_out), uniform as Glorot and Bengio have it."""
+        rng = np.random.default_rng(0)
+        bounds = [((6 / sum(pair)) ** 0.5, pair) for pair in itertools.pairwise(self.sizes)]
+        return [
+            (rng.uniform(-bound, bound, pair).astype(np.float32), np.zeros(pair[1], np.float32))
+            for bound, pair in bounds
+        ]
+
+    def order(self, number):
+        """The order of the rows in epoch `number`."""
+        return np.random.default_rng([0, number]).permutation(len(self.labels))

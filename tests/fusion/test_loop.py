@@ -1,0 +1,142 @@
+"""Which way a loop takes."""
+
+import numpy as np
+import pytest
+from ways import BACKEND, MANY, assert_same, loop_by, run, told
+
+from mlpgpu.errors import InputError
+from mlpgpu.fusion import loop
+from mlpgpu.fusion.loop import FEW_STEPS, VARIABLE, Loop, wanted_way
+
+A = np.random.default_rng(6).normal(size=(5, 4))
+ITEMS = (np.arange(3.0),)
+
+
+def descend(state, data, item):
+    return (state[0] - 0.1 * np.tanh(state[0] * item[0]),), np.sum(state[0])
+
+
+def eager(state, data, items):
+    """Something that no step does, to be known by."""
+    return "line by line", None
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """``chosen(n_steps, has_numba)`` -> the way that ``auto`` takes, nothing being compiled."""
+
+    def choose(n_steps, has_numba=True):
+        monkeypatch.setattr(loop, "has_numba", lambda: has_numba)
+        monkeypatch.setattr(loop.Recorded, "compiled", lambda self, items: lambda items, losses: losses.fill(123))
+        state, losses = Loop(descend, eager, n_steps)((A.copy(),), (), ITEMS)
+        return state if isinstance(state, str) else "numba" if (losses == 123).all() else "numpy"
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return choose
+
+
+@pytest.mark.parametrize("way", ["", "NUMPY", "fast", "numpy "])
+def test_a_way_that_there_is_not(way, monkeypatch):
+    monkeypatch.setenv(VARIABLE, way)
+    with pytest.raises(InputError, match=f"^{VARIABLE} is '{way}'; allowed: auto, eager, numpy, numba$"):
+        BACKEND.compile_loop(descend, MANY)
+
+
+def test_numba_where_it_is_not_installed(monkeypatch):
+    monkeypatch.setattr(loop, "has_numba", lambda: False)
+    monkeypatch.setenv(VARIABLE, "numba")
+    with pytest.raises(InputError, match=r"numba.* not installed; pip install 'mlpgpu\[fast\]'$"):
+        BACKEND.compile_loop(descend, MANY)
+    for way in ("auto", "eager", "numpy"):
+        monkeypatch.setenv(VARIABLE, way)
+        assert wanted_way() == way
+
+
+def test_auto_does_few_steps_line_by_line(chosen):
+    assert chosen(FEW_STEPS - 1) == "line by line"
+    assert chosen(FEW_STEPS) == "numpy"
+
+
+def test_auto_compiles_where_there_are_many_calls(chosen, monkeypatch):
+    _, n_calls = loop.Recorded(descend, (A,), (), ITEMS).by_calls()
+    monkeypatch.setattr(loop, "MANY_CALLS", 100 * n_calls)
+    assert chosen(100) == "numpy"
+    assert chosen(101) == "numba"
+    assert chosen(101, has_numba=False) == "numpy"
+    # Nobody knows how many steps there will be.
+    assert chosen(None) == "numpy"
+
+
+def test_a_way_that_is_asked_for_is_taken_for_few_steps_too(chosen, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "numba")
+    assert chosen(1) == "numba"
+    monkeypatch.setenv(VARIABLE, "numpy")
+    monkeypatch.setattr(loop, "MANY_CALLS", 0)
+    assert chosen(1) == chosen(10_000) == "numpy"
+    monkeypatch.setenv(VARIABLE, "eager")
+    assert chosen(10_000) == "line by line"
+
+
+def branches(state, data, item):
+    return (state[0] * (0.5 if np.sum(state[0]) > 0 else 2.0),), np.sum(state[0])
+
+
+def sorts(state, data, item):
+    return (np.sort(0.5 * state[0], axis=0),), np.sum(state[0])
+
+
+def asks_for_values(state, data, item):
+    return (0.5 * state[0],), np.asarray(float(np.sum(state[0])))
+
+
+def writes_in_place(state, data, item):
+    new = 0.5 * state[0]
+    new[0] = 1.0
+    return (new,), np.sum(new)
+
+
+@pytest.mark.parametrize("step", [branches, sorts, asks_for_values, writes_in_place])
+def test_what_cannot_be_recorded_runs_line_by_line(way, step, caplog):
+    caplog.set_level("INFO")
+    expected = run("eager", step, (A,))
+    assert not told(caplog)
+    own = loop_by(way, step)
+    state, losses = own((A,), (), ITEMS)
+    assert_same((state, losses), expected)
+    # It says so once, however often the loop is called.
+    again, _ = own(state, (), ITEMS)
+    assert_same((again, losses), (run("eager", step, state)[0], losses))
+    (line,) = told(caplog)
+    assert line.startswith("the step runs line by line, for it cannot be recorded: ")
+    assert "\n" not in line
+
+
+def test_an_activation_of_the_users_own_that_calls_numpy(way, caplog):
+    """As the way line by line has it, and recorded."""
+    caplog.set_level("INFO")
+    calls = []
+
+    def bent(z):
+        calls.append(z)
+        return np.where(z > 0, np.sqrt(np.maximum(z, 0) + 1) - 1, np.tanh(z)) + np.sin(z) / 10
+
+    def step(state, data, item):
+        y = bent(np.matmul(data[0], state[0]))
+        return (state[0] - 0.1 * np.matmul(np.matrix_transpose(data[0]), y),), np.sum(y * y)
+
+    data = (np.random.default_rng(7).normal(size=(6, 5)),)
+    ours = run(way, step, (A,), data)
+    assert len(calls) == 1
+    assert_same(ours, run("eager", step, (A,), data), rtol=1e-12)
+    assert not told(caplog)
+
+
+def test_other_shapes_are_recorded_anew(way):
+    def step(state, data, item):
+        return (0.5 * state[0] + np.sum(item[0]),), np.sum(state[0])
+
+    own = loop_by(way, step)
+    for shape, rows in (((5, 4), 2), ((5, 4), 3), ((2, 4), 3), ((5, 4), 2)):
+        state, items = (np.ones(shape),), (np.ones((3, rows)),)
+        result, losses = own(state, (), items)
+        assert_same((result, losses), run("eager", step, state, (), items), rtol=1e-14)

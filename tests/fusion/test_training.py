@@ -1,0 +1,271 @@
+"""Training in each way is training line by line."""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+from ways import BACKEND, loop_by, told
+
+from mlpgpu.callbacks import Callback, EarlyStopping
+from mlpgpu.config import Config
+from mlpgpu.dropout import Dropout
+from mlpgpu.feed import Rows, Scaled, Unscaled
+from mlpgpu.fusion import compiled
+from mlpgpu.fusion.loop import VARIABLE
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.maths.step import Batch, State, train_step
+from mlpgpu.plan import make_plan
+from mlpgpu.trainer import Best, fit
+from mlpgpu.training import Training
+
+TRAINED = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
+ALL_AT_ONCE = {
+    "dropout": 0.3,
+    "input_dropout": 0.2,
+    "clip_norm": 0.5,
+    "l2": 0.01,
+    "weight_decay": 0.1,
+    "schedule": "one_cycle",
+    "warmup": 1.0,
+}
+# 26 rows in batches of 7: the last batch has 2 rows of padding.
+N_ROWS = 26
+
+
+def rows_of(loss, n_features=5, n_outputs=3, dtype="float64", weighted=True):
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(N_ROWS, n_features))
+    if dtype == "uint8":
+        x = rng.integers(0, 256, size=x.shape, dtype=np.uint8)
+    if LOSSES[loss].task == "classification":
+        targets = rng.integers(0, 2 if loss == "logistic" else n_outputs, size=N_ROWS)
+    elif loss == "poisson":
+        targets = rng.poisson(2.0, size=(N_ROWS, n_outputs)).astype(float)
+    else:
+        targets = rng.normal(size=(N_ROWS, n_outputs))
+    return Rows(x, targets, rng.uniform(0, 2, size=N_ROWS) * (rng.random(N_ROWS) > 0.3) if weighted else None)
+
+
+def plan_of(rows, loss, **given):
+    defaults = {
+        "dtype": "float64",
+        "hidden": (6, 4),
+        "activation": "tanh",
+        "batch_size": 7,
+        "epochs": 3,
+        "dropout": 0.0,
+    }
+    outputs = 2 if loss == "logistic" else rows.targets.shape[1] if rows.targets.ndim == 2 else 3
+    shape = {"n_rows": len(rows), "n_features": rows.x.shape[1], "n_outputs": outputs}
+    return make_plan(Config(loss=loss, **(defaults | given)), **shape, task=LOSSES[loss].task)
+
+
+def trained(way, plan, rows, monkeypatch):
+    """Parameters, slots and losses after all epochs of `plan`."""
+    monkeypatch.setenv(VARIABLE, way)
+    placement = Unscaled(BACKEND, plan.dtype)
+    if rows.x.dtype == np.uint8:
+        placement = Scaled(BACKEND, np.full(rows.x.shape[1], 127.5), np.full(rows.x.shape[1], 1 / 64), plan.dtype)
+    training = Training(BACKEND, plan, rows, placement)
+    losses = [training.epoch(number)[0] for number in range(1, plan.epochs + 1)]
+    assert int(training.state.step) == plan.epochs * plan.steps_per_epoch
+    return [np.array(array) for array in (training.state.params, *training.state.slots, np.concatenate(losses))]
+
+
+def assert_close(ours, expected, tolerance=1e-12):
+    """Beside the largest number of each array."""
+    for one, other in zip(ours, expected, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert np.isfinite(other).all()
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max(initial=0))
+
+
+def check(plan, rows, monkeypatch, caplog, tolerance=1e-12):
+    caplog.set_level("INFO")
+    expected = trained("eager", plan, rows, monkeypatch)
+    assert not np.array_equal(expected[0], plan.params.astype(plan.dtype))
+    assert_close(trained("numpy", plan, rows, monkeypatch), expected, tolerance)
+    assert not told(caplog)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", TRAINED)
+def test_by_numpy(activation, loss, optimizer, monkeypatch, caplog):
+    rows = rows_of(loss)
+    check(plan_of(rows, loss, activation=activation, optimizer=optimizer), rows, monkeypatch, caplog)
+
+
+# Settings, and the rows that they are for.
+SETTINGS = {
+    "L2": ({"l2": 0.1}, {}),
+    "weight decay": ({"weight_decay": 0.2}, {}),
+    "clipping": ({"clip_norm": 0.05}, {}),
+    "dropout": ({"dropout": 0.4, "input_dropout": 0.2}, {}),
+    "one cycle after a warm-up": ({"schedule": "one_cycle", "warmup": 1.0}, {}),
+    "a power": ({"schedule": "invscaling", "warmup": 0.5}, {}),
+    "drops": ({"schedule": "step", "decay_epochs": 1.0}, {}),
+    "a cosine": ({"schedule": "cosine"}, {}),
+    "all at once": (ALL_AT_ONCE, {}),
+    "all at once on images": (ALL_AT_ONCE, {"dtype": "uint8"}),
+    "images": ({}, {"dtype": "uint8"}),
+    "no weights of rows": ({}, {"weighted": False}),
+    "full batches": ({"batch_size": 13}, {"weighted": False}),
+    "all rows": ({"batch_size": "full", "epochs": 12}, {}),
+    "one row": ({"batch_size": 1, "epochs": 1}, {}),
+    "one row with all at once": (ALL_AT_ONCE | {"batch_size": 1, "epochs": 1, "warmup": 0.5}, {}),
+    "one output": ({}, {"n_outputs": 1}),
+    "one feature": ({}, {"n_features": 1}),
+    "one of each": (ALL_AT_ONCE | {"hidden": (1,), "batch_size": 1, "epochs": 1}, {"n_outputs": 1, "n_features": 1}),
+    "no hidden layer": ({"hidden": ()}, {}),
+    "label smoothing": ({"label_smoothing": 0.1}, {}),
+}
+
+
+@pytest.mark.parametrize("block", [64, None])
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "logistic"])
+@pytest.mark.parametrize("case", SETTINGS)
+def test_settings_by_numpy(case, loss, block, monkeypatch, caplog):
+    given, shape = SETTINGS[case]
+    smoothed = "label_smoothing" in given and LOSSES[loss].task == "regression"
+    if smoothed or (loss == "cross_entropy" and shape.get("n_outputs") == 1):
+        pytest.skip("not for this loss")
+    if block:
+        monkeypatch.setattr("mlpgpu.fusion.calls.BLOCK", block)
+    rows = rows_of(loss, **shape)
+    check(plan_of(rows, loss, **given), rows, monkeypatch, caplog)
+
+
+@pytest.mark.parametrize("block", [64, None])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_float32_by_numpy(optimizer, block, monkeypatch, caplog):
+    """To a few hundred roundings of float32, which the signs and roots of an optimizer enlarge."""
+    if block:
+        monkeypatch.setattr("mlpgpu.fusion.calls.BLOCK", block)
+    rows = rows_of("cross_entropy")
+    plan = plan_of(rows, "cross_entropy", dtype="float32", optimizer=optimizer, **ALL_AT_ONCE)
+    check(plan, rows, monkeypatch, caplog, 3e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_whose_rows_have_no_weight(way, loss, monkeypatch):
+    if way != "numpy":
+        pytest.skip("the compiled sources below have rows of no weight")
+    rows = rows_of(loss)
+    rows = Rows(rows.x, rows.targets, np.zeros(N_ROWS))
+    plan = plan_of(rows, loss, optimizer="sgd")
+    ours, expected = (trained(by, plan, rows, monkeypatch) for by in (way, "eager"))
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(ours[0], plan.params)
+
+
+# Each loop trains some networks at once, so that few and short sources have everything in them.
+def _networks():
+    """Activations, loss and optimizer of each network, the last of them deep."""
+    losses, optimizers = list(LOSSES), list(OPTIMIZERS)
+    n = max(len(losses), len(optimizers))
+    activations = [*((name,) for name in TRAINED[: n - 1]), tuple(TRAINED[n - 1 :])]
+    return [(activations[i], losses[i % len(losses)], optimizers[i % len(optimizers)]) for i in range(n)]
+
+
+TOGETHER = [_networks()[i::3] for i in range(3)]
+# What they do beside; the deep one has dropout.
+BESIDE = [{"clip_norm": 0.5, "l2": 0.01}, {"weight_decay": 0.1}, {}]
+
+
+def together(way, networks, given, steps=12, dtype="float64"):
+    """The state and losses of several networks in one loop."""
+    rng, plans, data, states, dropouts = np.random.default_rng(5), [], [], [], []
+    for activations, loss, optimizer in networks:
+        rows = rows_of(loss)
+        settings = {"hidden": (6, 4)[: len(activations)], "activation": activations, "optimizer": optimizer}
+        settings |= {"schedule": "constant", "dropout": 0.3 if len(activations) > 1 else 0.0}
+        plan = plan_of(rows, loss, dtype=dtype, **settings, **given)
+        params = plan.params.astype(dtype)
+        slots = plan.recipe.optimizer.init(np, params)
+        states.append(State(params, slots, np.zeros((), np.int32), np.asarray(plan.learning_rate, dtype)))
+        dropouts.append(Dropout(BACKEND, np.dtype(dtype), 7, plan.network.sizes[:-1], plan.dropout, plan.seed))
+        targets = rows.targets if rows.targets.dtype.kind == "i" else rows.targets.astype(dtype)
+        data.append((rows.x.astype(dtype), targets, rows.weights.astype(dtype)))
+        plans.append(plan)
+
+    def step(state, data, item):
+        news, total = [], 0.0
+        for plan, dropout, own, parts in zip(plans, dropouts, state, data, strict=True):
+            batch = Batch(*(np.take(part, item[0], axis=0) for part in parts))
+            new, loss = train_step(np, plan.network, plan.recipe, own, batch, dropout(own.step))
+            news.append(new)
+            total = total + loss
+        return tuple(news), total
+
+    rows = np.array([rng.permutation(N_ROWS)[:7] for _ in range(steps)])
+    state, losses = loop_by(way, step)(tuple(states), tuple(data), (rows,))
+    return [np.array(leaf) for own in state for leaf in (own.params, *own.slots)] + [losses]
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request, monkeypatch):
+    """How many threads a compiled loop has, whatever its size."""
+    if not compiled.has_numba():
+        pytest.skip("numba is not installed: nothing is compiled")
+    from mlpgpu.fusion import loop, meeting
+
+    pools, pool = [], loop.ThreadPoolExecutor
+    monkeypatch.setattr(loop, "PRODUCTS_A_THREAD", 1)
+    monkeypatch.setattr(meeting, "product_threads", lambda: request.param)
+    monkeypatch.setattr(loop, "ThreadPoolExecutor", lambda n, *more: pools.append(n) or pool(n, *more))
+    # What the loop sets the threads of products to afterwards is set back.
+    with threadpool_limits(request.param, "blas"):
+        yield request.param
+    assert set(pools) == ({request.param - 1} if request.param > 1 else set())
+
+
+def test_the_compiled_sources_have_everything_in_them():
+    networks = [network for some in TOGETHER for network in some]
+    assert {name for activations, _, _ in networks for name in activations} >= set(TRAINED)
+    assert {loss for _, loss, _ in networks} == set(LOSSES)
+    assert {optimizer for _, _, optimizer in networks} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("number", range(len(TOGETHER)))
+def test_compiled(number, threads, caplog):
+    caplog.set_level("INFO")
+    given = BESIDE[number]
+    ours = together("numba", TOGETHER[number], given)
+    assert_close(ours, together("eager", TOGETHER[number], given))
+    for one, other in zip(together("numba", TOGETHER[number], given), ours, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not told(caplog)
+
+
+class Keeps(Callback):
+    """The parameters of every epoch."""
+
+    def __init__(self):
+        self.kept = []
+
+    def on_epoch_end(self, run, record):
+        self.kept.append(run.params)
+
+
+@pytest.mark.parametrize("restore", ["stopped", "always"])
+def test_the_best_weights_are_those_of_their_epoch(way, restore, monkeypatch):
+    monkeypatch.setenv(VARIABLE, way)
+    rows = rows_of("cross_entropy", weighted=False)
+    plan = plan_of(rows, "cross_entropy", epochs=30, optimizer="adam", learning_rate=0.05, schedule="constant")
+    validation = Rows(rows.x[::-1], rows.targets, None)
+    keeps = Keeps()
+    callbacks = [keeps, EarlyStopping(patience=3)] if restore == "stopped" else [keeps]
+    watched = {"train": rows, "validation": validation}
+    state, run = fit(BACKEND, plan, rows, watched, Unscaled(BACKEND, plan.dtype), callbacks, best=Best(restore=restore))
+    best = int(np.argmin([record["validation_loss"] for record in run.history]))
+    assert run.restored
+    assert run.best_epoch == best + 1 < len(keeps.kept)
+    np.testing.assert_array_equal(state.params, keeps.kept[best])
+    assert not np.array_equal(state.params, keeps.kept[-1])
+    monkeypatch.setenv(VARIABLE, "eager")
+    keeps_eager = Keeps()
+    fit(BACKEND, plan, rows, watched, Unscaled(BACKEND, plan.dtype), [keeps_eager])
+    assert_close([keeps.kept[best]], [keeps_eager.kept[best]], 1e-10)
