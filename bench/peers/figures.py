@@ -5,8 +5,10 @@ import statistics
 from peers.contestants import CONTESTANTS
 
 # The turn whose loss is compared, counted from the warm-up, or the last where there are fewer. Rounding grows from step
-# to step: until then it moves the loss by half a percent at most, and some turns later by more than a mistake would.
-COMPARED, TOLERANCE = 2, 0.02
+# to step: so far it moves the loss by about one percent at most, and some turns later by more than a mistake would.
+COMPARED, TOLERANCE = 5, 0.03
+# Lane -> the lanes whose times it is set beside. The floor is that of an epoch: a fit has more to do.
+BESIDE = {"epoch": ("floor", "epoch"), "fit": ("fit",)}
 
 
 def judge(results):
@@ -18,7 +20,7 @@ def judge(results):
         The largest distance of those that count, as a share.
     """
     farthest = 0.0
-    for lane in ("epoch", "fit"):
+    for lane in BESIDE:
         losses = {
             name: result.losses[: COMPARED + 1][-1]
             for name, result in results.items()
@@ -61,8 +63,7 @@ def tables(played):
         for one in names
         for other in names
         if CONTESTANTS[one].own and not CONTESTANTS[other].own
-        # The floor is that of an epoch: a fit has more to do.
-        if CONTESTANTS[other].lane in {CONTESTANTS[one].lane, "floor" if CONTESTANTS[one].lane == "epoch" else ""}
+        if CONTESTANTS[other].lane in BESIDE[CONTESTANTS[one].lane]
     ]
     if pairs:
         yield ""
@@ -77,13 +78,8 @@ def tables(played):
                 for one, other in pairs
             ],
         )
-    missing = {
-        f"- not counted, {problem.name}: {CONTESTANTS[name].label}: {result.reason}": None
-        for problem, results in played
-        for name, result in results.items()
-        if result.reason
-    }
-    yield from ["", *missing] if missing else []
+    yield ""
+    yield from _not_counted(played)
 
 
 def fastest_peer(results):
@@ -98,7 +94,8 @@ def fastest_peer(results):
 
 def finding(played):
     """The sentence that the times make."""
-    own = next((n for n in CONTESTANTS if CONTESTANTS[n].own and any(counts(r, n) for _, r in played)), None)
+    ours = (name for name, known in CONTESTANTS.items() if known.own and known.lane == "epoch")
+    own = next((name for name in ours if any(counts(results, name) for _, results in played)), None)
     if own is None:
         return "Seconds of a training epoch"
     rivals = [fastest_peer(results) for _, results in played]
@@ -114,6 +111,17 @@ def finding(played):
         f"{CONTESTANTS[own].label} is fastest in {won} of {len(over)} cases: "
         f"an epoch takes {_span([value for value, _ in over])} times that of the fastest peer ({who})"
     )
+
+
+def _not_counted(played):
+    where = {}
+    for problem, results in played:
+        for name, result in results.items():
+            if result.reason:
+                where.setdefault(f"{CONTESTANTS[name].label}: {result.reason}", []).append(problem.name)
+    for who, names in where.items():
+        places = "" if len(names) == len(played) else " at " + " and ".join(names)
+        yield f"- not counted{places}: {who}"
 
 
 def _span(values):

@@ -31,6 +31,8 @@ CHECKED_HERE = [
 ]
 
 
+# It takes long, and twice as long where lines are counted, all of which other tests reach.
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size:UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("setting", CHECKED_HERE)
