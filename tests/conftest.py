@@ -1,3 +1,4 @@
+# ruff: noqa: E402 (what is set here is read when the libraries are imported)
 import importlib.util
 import os
 import sys
