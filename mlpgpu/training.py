@@ -48,6 +48,10 @@ class Training:
             params = backend.asarray(plan.params, plan.dtype)
             slots = plan.recipe.optimizer.init(xp, params)
             state = State(params, slots, backend.asarray(np.zeros((), np.int32)), self._rate(plan.learning_rate))
+        else:
+            # The loop takes what it is handed for its own, and the caller may go on from it again.
+            kept = [xp.asarray(array, copy=True) for array in (*state.slots, state.params, state.step)]
+            state = State(kept[-2], tuple(kept[:-2]), kept[-1], xp.asarray(state.learning_rate, copy=True))
         self.state, self._last_rate = state, state.learning_rate
         dropout = Dropout(backend, state.params.dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
 

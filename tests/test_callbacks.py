@@ -10,6 +10,7 @@ import pytest
 from played import play, record_of, run_of
 
 from mlpgpu import Config, InputError, Model, callbacks, train_and_test
+from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import (
     Callback,
     CSVLogger,
@@ -23,6 +24,13 @@ from mlpgpu.callbacks import (
     finalised,
 )
 from mlpgpu.trainer import Diverged
+
+
+@pytest.fixture(autouse=True)
+def _step_by_step(monkeypatch):
+    """Told of each step, also by the backend that does many between two words."""
+    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+
 
 NAN = math.nan
 
