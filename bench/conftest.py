@@ -5,7 +5,6 @@ Run them with ``pytest bench``. ``--benchmark-autosave`` keeps the figures under
 """
 
 import functools
-import importlib.util
 import warnings
 
 import numpy as np
@@ -23,21 +22,11 @@ from mlpgpu.feed import Rows
 from mlpgpu.fusion.compiled import has_numba
 from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.maths.scaling import scale
+from mlpgpu.throughput.contenders import find
+from mlpgpu.throughput.study import Study
 
-
-def _devices():
-    """CPU, and every CUDA device that CuPy finds."""
-    found = ["cpu"]
-    while importlib.util.find_spec("cupy"):
-        try:
-            backends.select(f"cuda:{len(found) - 1}")
-        except InputError:
-            break
-        found.append(f"cuda:{len(found) - 1}")
-    return found
-
-
-DEVICES = _devices()
+# CPU, and every CUDA device that CuPy finds.
+DEVICES = [contender.device for contender in find(Study())[0]]
 # On the CPU, each way that a step can take there.
 WAYS = [("cpu", "numpy"), *([("cpu", "numba")] if has_numba() else []), *((device, "auto") for device in DEVICES[1:])]
 CLASSIFIERS = {"scikit-learn": neural_network.MLPClassifier} | {
@@ -47,10 +36,7 @@ CLASSIFIERS = {"scikit-learn": neural_network.MLPClassifier} | {
 
 @functools.cache
 def _describe():
-    found = machine.describe()
-    # They come in no order, and two runs are compared.
-    found["blas"].sort(key=lambda blas: blas["filepath"] or "")
-    return found
+    return machine.describe()
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):

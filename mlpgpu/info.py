@@ -57,7 +57,7 @@ def _mnist() -> dict[str, Any]:
     cache = Path(user_cache_dir("mlpgpu"), "mnist")
     given = os.environ.get(mnist.FOLDER_VARIABLE)
     for folder in (*([Path(given).expanduser()] if given else []), cache):
-        paths = [mnist._find(folder, "mnist", file) for file in mnist.FILES]
+        paths = [mnist.find(folder, "mnist", file) for file in mnist.FILES]
         if paths[0] and all(paths):
             return {"folder": str(paths[0].parent), "found": True}
     return {"folder": str(cache), "found": False}

@@ -175,7 +175,9 @@ def _blas(built: dict[str, Any]) -> list[dict[str, Any]]:
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     # Some, such as Accelerate, cannot be asked: then what NumPy was built with is all that is known.
     pools = pools or [{"internal_api": built.get("name"), "version": built.get("version"), "filepath": ""}]
-    return [{key: pool.get(key) for key in keys} | {"filepath": Path(pool["filepath"]).name or None} for pool in pools]
+    found = [{key: pool.get(key) for key in keys} | {"filepath": Path(pool["filepath"]).name or None} for pool in pools]
+    # They come in no order, and two descriptions are compared.
+    return sorted(found, key=lambda pool: pool["filepath"] or "")
 
 
 def _cuda() -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A network in training on a device: its state, and one epoch of steps."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ class Training:
             state = State(params, slots, backend.asarray(np.zeros((), np.int32)), self._rate(plan.learning_rate))
         else:
             # The loop takes what it is handed for its own, and the caller may go on from it again.
-            kept = [xp.asarray(array, copy=True) for array in (*state.slots, state.params, state.step)]
-            state = State(kept[-2], tuple(kept[:-2]), kept[-1], xp.asarray(state.learning_rate, copy=True))
+            own = partial(xp.asarray, copy=True)
+            state = State(own(state.params), tuple(map(own, state.slots)), own(state.step), own(state.learning_rate))
         self.state, self._last_rate = state, state.learning_rate
         dropout = Dropout(backend, state.params.dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
 

@@ -23,6 +23,7 @@ import pytest
 from strict import StrictBackend
 
 from mlpgpu import backends
+from mlpgpu.backends.numpy import NumpyBackend
 
 
 def _missing(name):
@@ -65,6 +66,12 @@ def backend(request):
 def real_backend(request):
     """Each installed backend that a user can choose, in float64."""
     return _open(request.param)
+
+
+@pytest.fixture
+def step_by_step(monkeypatch):
+    """Told of each step, also by the backend that does many between two words."""
+    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
 
 
 @pytest.fixture

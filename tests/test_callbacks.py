@@ -10,7 +10,6 @@ import pytest
 from played import play, record_of, run_of
 
 from mlpgpu import Config, InputError, Model, callbacks, train_and_test
-from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import (
     Callback,
     CSVLogger,
@@ -25,12 +24,7 @@ from mlpgpu.callbacks import (
 )
 from mlpgpu.trainer import Diverged
 
-
-@pytest.fixture(autouse=True)
-def _step_by_step(monkeypatch):
-    """Told of each step, also by the backend that does many between two words."""
-    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
-
+pytestmark = pytest.mark.usefixtures("step_by_step")
 
 NAN = math.nan
 

@@ -14,7 +14,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from strict import StrictBackend
 
 from mlpgpu import backends
-from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.config import Config
 from mlpgpu.data.batches import batches, order
@@ -663,9 +662,8 @@ def test_a_run_stopped_within_an_epoch_ends_after_the_steps_in_hand(backend):
 
 
 @pytest.mark.parametrize("when", ["on_epoch_begin", "on_epoch_end"])
-def test_a_run_stopped_between_two_steps(when, monkeypatch):
+def test_a_run_stopped_between_two_steps(when, step_by_step):
     """Before an epoch it still takes the first steps; after one, no more."""
-    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
 
     def enough(run):
         if run.epoch == 2:
@@ -1085,8 +1083,7 @@ def test_ctrl_c_ends_the_run_after_the_step_in_hand(real_backend, handler):
     assert watch.told[-3:] == [(6, press.done), "epoch 6", "end"]
 
 
-def test_ctrl_c_without_validation_rows_leaves_the_weights_of_the_last_step(handler, monkeypatch):
-    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+def test_ctrl_c_without_validation_rows_leaves_the_weights_of_the_last_step(handler, step_by_step):
     plan = plan_of(epochs=5)
     params, run = train(plan, callbacks=[Press(2)])
     assert (run.stopped, run.restored, run.best_epoch) == ("interrupted", False, 0)
@@ -1096,8 +1093,7 @@ def test_ctrl_c_without_validation_rows_leaves_the_weights_of_the_last_step(hand
     assert run.history[-1]["loss"] == pytest.approx(losses[-1])
 
 
-def test_a_second_ctrl_c_is_at_once(handler, monkeypatch):
-    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+def test_a_second_ctrl_c_is_at_once(handler, step_by_step):
     watch = Watch()
     with pytest.raises(KeyboardInterrupt):
         train(plan_of(), callbacks=[watch, Press(2, times=2)])

@@ -115,7 +115,8 @@ def load(name: str, config: "Config") -> Source:
     )
 
 
-def _find(folder: Path, name: str, file: str) -> Path | None:
+def find(folder: Path, name: str, file: str) -> Path | None:
+    """Where a file of a set is, in its own folder or bare, compressed or not; None where it is not."""
     spellings = (file, file.replace("-idx", ".idx"))
     places = (
         place / (spelling + end) for place in (folder / name, folder) for spelling in spellings for end in (".gz", "")
@@ -128,7 +129,7 @@ def _from_folder(folder: Path, name: str, given: str, *, lenient: bool) -> dict[
 
     Lenient, the files of another set count as none: a folder for all sets may hold one set bare.
     """
-    found = {file: path for file in FILES if (path := _find(folder, name, file))}
+    found = {file: path for file in FILES if (path := find(folder, name, file))}
     if not found:
         return None
     contents = {}
@@ -159,7 +160,7 @@ def _from_cache(name: str, *, progress: bool) -> dict[str, bytearray]:
     contents = {}
     for file in FILES:
         # The cache is ours: what is damaged in it is got again without a word.
-        while (path := _find(folder, name, file)) is not None:
+        while (path := find(folder, name, file)) is not None:
             try:
                 data = idx.unpack(path)
             except InputError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpgpu.fusion.memory import Memory
 from mlpgpu.fusion.schedule import NARROW, Group, Schedule
-from mlpgpu.fusion.trace import REDUCTIONS, Traced
+from mlpgpu.fusion.trace import REDUCTIONS, Traced, number_in
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 # Elements of a block: few enough that the arrays of a pass stay in the cache, and enough that the calls do not count.
@@ -121,9 +121,8 @@ class _Pass:
     def _argument(self, node: Traced, argument: Any, start: int, stop: int) -> Any:
         if isinstance(argument, Traced):
             return self._block(argument, start, stop)
-        # Python's own number in the type that it takes beside the arrays, which need not be found at every call.
-        beside = np.result_type(*(parent.dtype for parent in node.parents[-2:]), argument)
-        return np.asarray(argument, beside)
+        # Its type need not be found at every call.
+        return number_in(node, argument)
 
     def _block(self, node: Traced, start: int, stop: int) -> np.ndarray:
         """The rows of a block, of what has as many rows as the pass."""

@@ -183,7 +183,7 @@ class Loop:
     eager : callable
         The loop of `step` line by line.
     n_steps : int or None
-        How many steps it will do in all; None for many.
+        How many steps it will do in all; None where that is not known.
     """
 
     def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None = None) -> None:
@@ -225,11 +225,16 @@ class Loop:
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
     def _choose(self, recorded: Recorded, items: list[np.ndarray]) -> Run:
+        if self.way == "numba":
+            return self._compiled(recorded, items) or recorded.by_calls()[0]
         run, cost = recorded.by_calls()
         worth = self.n_steps is not None and has_numba() and self.n_steps * cost > MANY_CALLS
-        if self.way == "numba" or (self.way == "auto" and worth):
-            try:
-                return recorded.compiled(items)
-            except (NotCompiled, ImportError) as error:
-                log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
-        return run
+        return (self._compiled(recorded, items) if self.way == "auto" and worth else None) or run
+
+    @staticmethod
+    def _compiled(recorded: Recorded, items: list[np.ndarray]) -> Run | None:
+        try:
+            return recorded.compiled(items)
+        except (NotCompiled, ImportError) as error:
+            log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
+            return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpgpu.fusion.schedule import Group
 from mlpgpu.fusion.sharing import Access, whole
-from mlpgpu.fusion.trace import REDUCTIONS, Traced
+from mlpgpu.fusion.trace import REDUCTIONS, Traced, number_in
 
 if TYPE_CHECKING:
     from mlpgpu.fusion.source import Source
@@ -129,14 +129,12 @@ class Loops:
         assert self.group.domain is not None
         for node in self.group.nodes:
             for array in (*node.parents, node):
-                known = array in self.source.schedule.stored or array.operation not in {"constant", "fill"}
-                if known and array not in self._inside() and array.shape == self.group.domain:
+                lies = array.operation not in {"constant", "fill"} and array not in self._inside()
+                if lies and array.shape == self.group.domain:
                     return f"{self.source.name(self.source.memory[array])}.shape[{axis}]"
             if node.operation == "take":
                 x, rows = (self._array(parent) for parent in node.parents)
                 return f"{self.source.name(rows)}.shape[0]" if axis == 0 else f"{self.source.name(x)}.shape[1]"
-            if node in self.source.schedule.stored and node.operation not in REDUCTIONS:
-                return f"{self.source.name(self.source.memory[node])}.shape[{axis}]"
         raise NotCompiled("a pass without an array of its shape")
 
     def _inside(self) -> set[Traced]:
@@ -145,13 +143,12 @@ class Loops:
     def _value(self, argument: Any, node: Traced) -> str:
         """What stands for an argument in the expression of an element."""
         if not isinstance(argument, Traced):
-            beside = np.result_type(*(parent.dtype for parent in node.parents[-2:]), argument)
-            return self.source.number(argument, beside)
+            return self.source.number(number_in(node, argument))
         if argument in self._known:
             return self._known[argument]
         if argument.operation == "fill" or (argument.operation == "constant" and argument.size == 1):
             assert argument.value is not None
-            return self.source.number(argument.value.ravel()[0], argument.dtype)
+            return self.source.number(argument.value.reshape(()))
         name = self._known[argument] = f"v{argument.number}"
         array = self._array(argument)
         places, lines = self._at(array.shape)
@@ -223,7 +220,7 @@ class Loops:
         part = self.source.name(parts)
         self.folds.append((parts, array, self._together(parts, array, start, step)))
         low, high, *_ = whole(parts)
-        self.uses.append(Access(low, high, True, ("own", low)))
+        self.uses.append(Access(low, high, True, ("slot", low)))
         if self.rank == 2 and axes == (0,):
             at = f"{part}[thread, {'0, ' if keepdims else ''}j]"
             self.before += [f"for j in range({part}.shape[{parts.ndim - 1}]):", f"    {at} = {start}"]

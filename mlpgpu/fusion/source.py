@@ -67,7 +67,7 @@ class Source:
         self.arrays: list[np.ndarray] = []
         self._names: dict[int, str] = {}
         self._flat: dict[int, np.ndarray] = {}
-        self._numbers: dict[tuple[Any, str], str] = {}
+        self._numbers: dict[tuple[str, str], tuple[str, Any]] = {}
         self._steps: list[str] = []
         self._uses: list[Access] = []
         self._sums: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
@@ -80,12 +80,10 @@ class Source:
         for to, of in memory.copies:
             self._copy(to, of)
         self._put_together(list(self._sums))
-        # Nobody begins the next step before all have done with this one.
         self._add(["if thread == 0:", f"    losses[step] = {self.name(loss)}[()]"], [self.private.use(loss)])
-        last = [WAIT]
         vectors: dict[str, list[Any]] = {"numbers": [], "whole_numbers": []}
         begin = []
-        for (value, kind), name in self._numbers.items():
+        for (_, kind), (name, value) in self._numbers.items():
             vector = "whole_numbers" if isinstance(value, int) else "numbers"
             begin.append(f"{name} = np.{kind}({vector}[{len(vectors[vector])}])")
             vectors[vector].append(value)
@@ -93,7 +91,8 @@ class Source:
         self.whole_numbers = np.array(vectors["whole_numbers"], np.int64)
         given = ["n_steps", "thread", "n_threads", "meeting", "give_way", "numbers", "whole_numbers", "losses"]
         given += [f"a{i}" for i in range(len(self.arrays))] + [f"item{i}" for i in range(len(item))]
-        step = ["for step in range(n_steps):", *indent([*self._steps, *last])]
+        # Nobody begins the next step before all have done with this one.
+        step = ["for step in range(n_steps):", *indent([*self._steps, WAIT])]
         self.text = HEAD + "\n".join([f"def run({', '.join(given)}):", *indent([*begin, "waits = 0", *step])]) + "\n"
 
     def name(self, array: np.ndarray) -> str:
@@ -129,18 +128,17 @@ class Source:
 
     def _copy(self, to: np.ndarray, of: np.ndarray | str) -> None:
         """`of`, or its row of this step where that is an item, into `to`."""
-        item = isinstance(of, str)
-        axes = [f"i{axis}" for axis in range(to.ndim)]
-        places = [*(["step"] if item else []), *axes]
-        lines = [f"{self.name(to)}[{', '.join(axes) or '()'}] = "]
-        lines[0] += f"{of if isinstance(of, str) else self.name(of)}[{', '.join(places) or '()'}]"
+        axes, uses = [f"i{axis}" for axis in range(to.ndim)], [self.private.use(to, write=True, in_parts=to.size > 1)]
+        if isinstance(of, str):
+            source = f"{of}[{', '.join(['step', *axes])}]"
+        else:
+            source = f"{self.name(of)}[{', '.join(axes) or '()'}]"
+            uses.append(self.private.use(of, in_parts=of.size > 1))
+        lines = [f"{self.name(to)}[{', '.join(axes) or '()'}] = {source}"]
         for axis in reversed(range(to.ndim)):
             size = f"{self.name(to)}.shape[{axis}]"
             part = share_range(size) if axis == 0 and to.size > 1 else f"range({size})"
             lines = [f"for i{axis} in {part}:", *indent(lines)]
-        uses = [self.private.use(to, write=True, in_parts=to.size > 1)]
-        if not isinstance(of, str):
-            uses.append(self.private.use(of, in_parts=of.size > 1))
         self._add(lines, uses)
 
     def _group(self, group: Group) -> None:
@@ -166,13 +164,14 @@ class Source:
         use = self.private.use
         uses = [use(a, in_parts=plain_x and out not in self.private), use(b), use(out, write=True, in_parts=True)]
         if not address:
-            self._add([f"np.dot({x}, {y}, {z})"], uses)
+            # Every thread does all of it.
+            self._add([f"np.dot({x}, {y}, {z})"], [use(a), use(b), use(out, write=True)])
             return
         step_x, step_y, step_z = f"{x}.shape[{int(plain_x)}]", f"{y}.shape[{int(plain_y)}]", f"{z}.shape[1]"
         size = out.itemsize
         first, past = ("0", f"{z}.shape[0]") if out in self.private else share(f"{z}.shape[0]")
         arguments = [
-            self.number(address, np.dtype(np.int64)),
+            self.number(np.asarray(address, np.int64)),
             *(str(blas.PLAIN if plain else blas.TRANSPOSED) for plain in (plain_x, plain_y)),
             f"{past} - first",
             step_z,
@@ -186,16 +185,13 @@ class Source:
         ]
         self._add([f"first = {first}", f"gemm_{out.dtype.name}_{width}({', '.join(arguments)})"], uses)
 
-    def number(self, value: Any, dtype: np.dtype) -> str:
+    def number(self, value: np.ndarray) -> str:
         """The name of a number of the function, by its value and type."""
-        python = np.asarray(value, dtype).item()
+        python = value.item()
         if isinstance(python, bool):
             return str(python)
         if not isinstance(python, int | float):
-            raise NotCompiled(f"numbers of type {dtype}")
-        if isinstance(python, int):
-            key: tuple[Any, str] = (python, dtype.name)
-        else:
-            # As text, for what is no number is not equal to itself.
-            key = (float(repr(python)), dtype.name)
-        return self._numbers.setdefault(key, f"c{len(self._numbers)}")
+            raise NotCompiled(f"numbers of type {value.dtype}")
+        # As text: what is no number is not equal to itself, and -0.0 is to 0.0.
+        key = (repr(python), value.dtype.name)
+        return self._numbers.setdefault(key, (f"c{len(self._numbers)}", python))[0]

@@ -249,6 +249,11 @@ def _is(argument: Any, number: int, beside: Traced) -> bool:
     return known and fits
 
 
+def number_in(node: Traced, number: Any) -> np.ndarray:
+    """Python's own number among the arguments of `node`, in the type that it takes beside the arrays there."""
+    return np.asarray(number, np.result_type(*(parent.dtype for parent in node.parents[-2:]), number))
+
+
 def leaves(tree: Any) -> Iterator[Any]:
     """The arrays of nested tuples, in order."""
     if isinstance(tree, tuple):

@@ -94,6 +94,11 @@ def train_step(
         Before the update, with the L2 penalty.
     """
     loss, grads = loss_and_gradient(xp, network, state.params, *batch, masks, recipe.l2)
+    return update(xp, network, recipe, state, grads), loss
+
+
+def update(xp: Any, network: Network, recipe: Recipe, state: State, grads: Array) -> State:
+    """What `recipe` makes of a state, given the gradient of the loss, shape (..., n_parameters)."""
     if recipe.clip_norm is not None:
         grads = clip_by_norm(xp, grads, recipe.clip_norm)
     done = xp.astype(state.step, grads.dtype)
@@ -104,4 +109,4 @@ def train_step(
     params, slots = recipe.optimizer.update(
         xp, params, grads, state.slots, rate, (done + 1)[..., None], **recipe.settings
     )
-    return State(params, slots, state.step + 1, state.learning_rate), loss
+    return State(params, slots, state.step + 1, state.learning_rate)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
-from mlpgpu.config import DATA, RUN, TRAINING, Config
+from mlpgpu.config import RUN, TRAINING, Config
 from mlpgpu.setting import Setting, setting
 
 __all__ = ["Study", "flags"]
@@ -36,9 +36,12 @@ def _several(default: Any, help: str, group: str, kind: type, **limits: Any) -> 
     return dataclasses.field(default=default, metadata={"setting": Several(help, group, kind, many=True, **limits)})
 
 
-def _shared(name: str, default: Any) -> Any:
+def _shared(name: str, default: Any, in_words: str = "") -> Any:
     """The field of this name in `Config`, with another default."""
-    return dataclasses.field(default=default, metadata=Config.__dataclass_fields__[name].metadata)
+    known = Config.__dataclass_fields__[name].metadata["setting"]
+    if in_words:
+        known = dataclasses.replace(known, help=f"{known.help.partition(' [default')[0]} [default: {in_words}]")
+    return dataclasses.field(default=default, metadata={"setting": known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +54,8 @@ class Study(Config):
         Where a value is not allowed, or two do not go together.
     """
 
-    dataset: str | None = setting(
-        None,
-        "mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a .csv, .parquet or .npz file "
-        "[default: mnist, or synthetic where MNIST can be neither found nor downloaded]",
-        DATA,
-        str,
+    dataset: str | None = _shared(
+        "dataset", None, "mnist, or synthetic where MNIST can be neither found nor downloaded"
     )
     validation_fraction: float = _shared("validation_fraction", 0.0)
     hidden: tuple[int, ...] = _shared("hidden", (128,))

@@ -9,7 +9,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight, shuffle
 
 from mlpgpu import MLPClassifier, MLPRegressor, learning_rates, plots
-from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.learning_rates import RangeTest
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -19,11 +18,7 @@ from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 from mlpgpu.maths.step import Batch, Recipe, State, train_step
 from mlpgpu.protocol import parity
 
-
-@pytest.fixture(autouse=True)
-def _step_by_step(monkeypatch):
-    """Told of each step, also by the backend that does many between two words."""
-    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+pytestmark = pytest.mark.usefixtures("step_by_step")
 
 
 @pytest.fixture(scope="module")

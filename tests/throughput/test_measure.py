@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from clocked import Machine
 
-from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.errors import InputError
 from mlpgpu.throughput import measure as module
@@ -12,11 +11,7 @@ from mlpgpu.throughput.contenders import find
 from mlpgpu.throughput.measure import measure, read
 from mlpgpu.throughput.study import Study
 
-
-@pytest.fixture(autouse=True)
-def _step_by_step(monkeypatch):
-    """Told of each step, also by the backend that does many between two words."""
-    monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+pytestmark = pytest.mark.usefixtures("step_by_step")
 
 
 @pytest.fixture
