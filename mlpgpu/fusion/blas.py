@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -56,6 +57,23 @@ def address_of(dtype: str) -> tuple[int, int]:
         if found is not None:
             return ctypes.cast(found, ctypes.c_void_p).value or 0, width
     return 0, 0
+
+
+@numba.njit
+def tile(rows, columns, thread, n_threads):
+    """A thread's part of a product: some of its longer side, for which the least has to be packed.
+
+    BLAS packs what a part reads of both matrices before it multiplies. A part with half of the rows reads half of the
+    left matrix and all of the right one, whose size goes with the columns.
+
+    Returns
+    -------
+    top, bottom, left, right : int
+        First row and one past the last, and the same of columns.
+    """
+    if rows < columns:
+        return 0, rows, columns * thread // n_threads, columns * (thread + 1) // n_threads
+    return rows * thread // n_threads, rows * (thread + 1) // n_threads, 0, columns
 
 
 def _product(real: ir.Type, width: int) -> object:

@@ -45,7 +45,8 @@ def function_of(text: str) -> Callable[..., Any]:
     ImportError
         Where Numba cannot be imported.
     """
-    used = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("elementary.py", "blas.py", "meeting.py"))
+    names = "ahead.py", "blas.py", "elementary.py", "meeting.py"
+    used = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
     name = "loop_" + hashlib.sha256(text.encode() + used + __version__.encode()).hexdigest()[:24]
     path = folder() / f"{name}.py"
     try:

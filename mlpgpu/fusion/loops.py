@@ -175,6 +175,8 @@ class Loops:
             self._use(node.parents[1], in_parts=True)
             taken = f"r{node.number}"
             if self.rank:
+                if self.rank == 2:
+                    self.row.append(f"ask({self.source.name(x)}, {self.source.name(rows)}, i)")
                 self.row.append(f"{taken} = {self.source.name(rows)}[i]")
                 expression = f"{self.source.name(x)}[{taken}{', j' if self.rank == 2 else ''}]"
             else:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.fusion import blas
-from mlpgpu.fusion.loops import Loops, NotCompiled, indent, share, share_range
+from mlpgpu.fusion.loops import Loops, NotCompiled, indent, share_range
 from mlpgpu.fusion.memory import Memory
 from mlpgpu.fusion.schedule import Group, Schedule
 from mlpgpu.fusion.sharing import Access, Private, conflict, overlap, whole
@@ -18,7 +18,8 @@ import math
 import numba
 import numpy as np
 
-from mlpgpu.fusion.blas import gemm_float32_32, gemm_float32_64, gemm_float64_32, gemm_float64_64
+from mlpgpu.fusion.ahead import ask
+from mlpgpu.fusion.blas import gemm_float32_32, gemm_float32_64, gemm_float64_32, gemm_float64_64, tile
 from mlpgpu.fusion.elementary import add, exp, expm1, log, log1p, tanh
 from mlpgpu.fusion.meeting import wait
 
@@ -161,29 +162,33 @@ class Source:
         x, y, z = (self.name(array) for array in (a, b, out))
         # A transposed matrix is handed over as that which lies in memory, with a word that says so.
         plain_x, plain_y = (array.flags.c_contiguous for array in (a, b))
-        use = self.private.use
-        uses = [use(a, in_parts=plain_x and out not in self.private), use(b), use(out, write=True, in_parts=True)]
-        if not address:
+        uses = [self.private.use(array) for array in (a, b)]
+        if not address or out in self.private:
             # Every thread does all of it.
-            self._add([f"np.dot({x}, {y}, {z})"], [use(a), use(b), use(out, write=True)])
+            uses.append(self.private.use(out, write=True))
+        else:
+            low, high, *_ = whole(out)
+            uses.append(Access(low, high, True, ("tile", low)))
+        if not address:
+            self._add([f"np.dot({x}, {y}, {z})"], uses)
             return
         step_x, step_y, step_z = f"{x}.shape[{int(plain_x)}]", f"{y}.shape[{int(plain_y)}]", f"{z}.shape[1]"
-        size = out.itemsize
-        first, past = ("0", f"{z}.shape[0]") if out in self.private else share(f"{z}.shape[0]")
+        size, whose = out.itemsize, "0, 1" if out in self.private else "thread, n_threads"
         arguments = [
             self.number(np.asarray(address, np.int64)),
             *(str(blas.PLAIN if plain else blas.TRANSPOSED) for plain in (plain_x, plain_y)),
-            f"{past} - first",
-            step_z,
+            "bottom - top",
+            "right - left",
             f"{x}.shape[1]",
-            f"{x}.ctypes.data + first * {size}{f' * {step_x}' if plain_x else ''}",
+            f"{x}.ctypes.data + {size} * top{f' * {step_x}' if plain_x else ''}",
             step_x,
-            f"{y}.ctypes.data",
+            f"{y}.ctypes.data + {size} * left{'' if plain_y else f' * {step_y}'}",
             step_y,
-            f"{z}.ctypes.data + first * {size} * {step_z}",
+            f"{z}.ctypes.data + {size} * (top * {step_z} + left)",
             step_z,
         ]
-        self._add([f"first = {first}", f"gemm_{out.dtype.name}_{width}({', '.join(arguments)})"], uses)
+        part = f"top, bottom, left, right = tile({z}.shape[0], {z}.shape[1], {whose})"
+        self._add([part, f"gemm_{out.dtype.name}_{width}({', '.join(arguments)})"], uses)
 
     def number(self, value: np.ndarray) -> str:
         """The name of a number of the function, by its value and type."""
