@@ -15,9 +15,9 @@ class NumpyBackend(Eager):
     device = "cpu"
     xp: Any = np
     description = f"cpu, NumPy {np.__version__}"
-    # A few hundredths of a second on two cores.
-    steps_per_call = 64
-    products_per_call = 2.0**28
+    # Some hundredths of a second on two cores.
+    steps_per_call = 256
+    products_per_call = 2.0**31
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> np.ndarray:
         """See `Backend.asarray`."""

@@ -57,6 +57,8 @@ FOLDS = {
     "max": ("-np.inf", CALLS["maximum"]),
     "min": ("np.inf", CALLS["minimum"]),
 }
+# Bytes between what two threads add up: cores that write into one line of the cache hinder each other.
+APART = 64
 
 
 class NotCompiled(TypeError):
@@ -113,7 +115,7 @@ class Loops:
 
     def _array(self, node: Traced) -> np.ndarray:
         array = self.source.memory[node]
-        return self.source.flattened(array) if self.flat and array.size > 1 else array
+        return array.reshape(-1, copy=False) if self.flat and array.size > 1 else array
 
     def lines(self) -> list[str]:
         """All of it, in order."""
@@ -218,7 +220,8 @@ class Loops:
             self._use(node, in_parts=False, write=True)
             return
         # Each thread adds up its rows; the parts are put together when the sum is wanted.
-        parts = np.empty((self.source.n_threads, *array.shape), array.dtype)
+        shape = array.shape if array.size == 1 else (*array.shape[:-1], array.shape[-1] + APART // array.itemsize)
+        parts = np.empty((self.source.n_threads, *shape), array.dtype)
         part = self.source.name(parts)
         self.folds.append((parts, array, self._together(parts, array, start, step)))
         low, high, *_ = whole(parts)

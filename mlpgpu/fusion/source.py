@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from mlpgpu.fusion import blas
 from mlpgpu.fusion.loops import Loops, NotCompiled, indent, share_range
@@ -66,8 +67,7 @@ class Source:
         self.schedule, self.memory, self.n_threads = schedule, memory, n_threads
         self.private = Private([array for array in memory.arrays.values() if array.size > 1])
         self.arrays: list[np.ndarray] = []
-        self._names: dict[int, str] = {}
-        self._flat: dict[int, np.ndarray] = {}
+        self._names: dict[tuple[object, ...], str] = {}
         self._numbers: dict[tuple[str, str], tuple[str, Any]] = {}
         self._steps: list[str] = []
         self._uses: list[Access] = []
@@ -97,15 +97,16 @@ class Source:
         self.text = HEAD + "\n".join([f"def run({', '.join(given)}):", *indent([*begin, "waits = 0", *step])]) + "\n"
 
     def name(self, array: np.ndarray) -> str:
-        """What an array is called."""
-        if id(array) not in self._names:
-            self._names[id(array)] = f"a{len(self.arrays)}"
-            self.arrays.append(array)
-        return self._names[id(array)]
+        """What an array is called.
 
-    def flattened(self, array: np.ndarray) -> np.ndarray:
-        """`array` as one row, the same object each time."""
-        return self._flat.setdefault(id(array), array.reshape(-1, copy=False))
+        The same memory has one name: of two, the compiler must fear that a write into one changes what is still to be
+        read of the other, and takes the elements of a pass one by one.
+        """
+        key = byte_bounds(array)[0], array.shape, array.strides, array.dtype
+        if key not in self._names:
+            self._names[key] = f"a{len(self.arrays)}"
+            self.arrays.append(array)
+        return self._names[key]
 
     def _add(self, lines: list[str], uses: list[Access]) -> None:
         """Lines that use memory, after the sums that they need and, where they must, after all threads have met."""
