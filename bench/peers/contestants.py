@@ -2,8 +2,8 @@
 
 Such a class is made with a `Problem` and has
 
-- ``turn(number)`` -> mean loss of the epoch (or None where nothing is trained), once all its work is done; turn 0
-  warms up;
+- ``turn(number)`` -> mean loss of epoch `number` (or None where nothing is trained), once all its work is done; of an
+  estimator, of a whole fit;
 - ``epochs``, how many a turn does, where it is more than one;
 - ``setting``, where it chose something for itself, in words.
 

@@ -4,9 +4,9 @@ import statistics
 
 from peers.contestants import CONTESTANTS
 
-# The turn whose loss is compared, counted from the warm-up, or the last where there are fewer. Rounding grows from step
-# to step: so far it moves the loss by about one percent at most, and some turns later by more than a mistake would.
-COMPARED, TOLERANCE = 5, 0.03
+# The turn whose loss is compared, counted from the warm-up, or the last where there are fewer: the fifth epoch. Rounding
+# grows from step to step: so far it moves the loss by about one percent at most, and later by more than a mistake would.
+COMPARED, TOLERANCE = 2, 0.03
 # Lane -> the lanes whose times it is set beside. The floor is that of an epoch: a fit has more to do.
 BESIDE = {"epoch": ("floor", "epoch"), "fit": ("fit",)}
 
