@@ -32,7 +32,7 @@ from mlpgpu.errors import InputError
 BATCH_SIZES, HIDDEN = (32, 200, 1024, 8192), (128,)
 WIDE, WIDE_BATCH_SIZE = (1024, 1024), 200
 # A short fit, as fits go; scikit-learn's own limit is 200.
-FIT_EPOCHS = 20
+FIT_EPOCHS = 30
 
 
 def problems(folder, given):

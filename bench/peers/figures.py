@@ -4,9 +4,10 @@ import statistics
 
 from peers.contestants import CONTESTANTS
 
-# The turn whose loss is compared, counted from the warm-up, or the last where there are fewer: the fifth epoch. Rounding
-# grows from step to step: so far it moves the loss by about one percent at most, and later by more than a mistake would.
-COMPARED, TOLERANCE = 2, 0.03
+# The turn whose loss is compared, counted from the warm-up, by lane: the third epoch, and the warm-up of a fit, which is
+# one epoch. Rounding grows from step to step: so far it moves the loss by about one percent at most, and ten epochs later
+# by more than a mistake would.
+COMPARED, TOLERANCE = {"floor": 0, "epoch": 1, "fit": 0}, 0.03
 # Lane -> the lanes whose times it is set beside. The floor is that of an epoch: a fit has more to do.
 BESIDE = {"epoch": ("floor", "epoch"), "fit": ("fit",)}
 
@@ -22,7 +23,7 @@ def judge(results):
     farthest = 0.0
     for lane in BESIDE:
         losses = {
-            name: result.losses[: COMPARED + 1][-1]
+            name: result.losses[: COMPARED[lane] + 1][-1]
             for name, result in results.items()
             if CONTESTANTS[name].lane == lane and not result.reason
         }
