@@ -117,6 +117,7 @@ def read_arguments():
     parser.add_argument("--no-wide", dest="wide", action="store_false", help="without 784-1024-1024-10")
     parser.add_argument("--only", default=",".join(CONTESTANTS), help="[default: %(default)s]")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    parser.add_argument("--name", default="peers", help="beginning of the names of the files [default: %(default)s]")
     parser.add_argument("--quick", action="store_true", help="one network, batch 200, two rounds")
     given = parser.parse_args()
     if given.quick:
@@ -146,7 +147,7 @@ def main():
     print(f"\nThe losses of those counted lie within {farthest:.2%} of the median of the peers'.")
     given.out.mkdir(parents=True, exist_ok=True)
     slug = re.sub("[^a-z0-9]+", "-", description["cpu"].lower()).strip("-")
-    found, picture = (given.out / f"peers-{slug}{ending}" for ending in (".json", ".png"))
+    found, picture = (given.out / f"{given.name}-{slug}{ending}" for ending in (".json", ".png"))
     found.write_text(json.dumps(record(played, farthest, description), indent=1) + "\n", encoding="utf-8")
     print(f"\nSaved {found}")
     if plots.available():

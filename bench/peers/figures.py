@@ -4,9 +4,9 @@ import statistics
 
 from peers.contestants import CONTESTANTS
 
-# The turn whose loss is compared, counted from the warm-up, by lane: the third epoch, and the warm-up of a fit, which is
-# one epoch. Rounding grows from step to step: so far it moves the loss by about one percent at most, and ten epochs later
-# by more than a mistake would.
+# The turn whose loss is compared, counted from the warm-up, by lane: the third epoch, and the warm-up of a fit, which
+# is one epoch. Rounding grows from step to step: so far it moves the loss by about one percent at most, and ten epochs
+# later by more than a mistake would.
 COMPARED, TOLERANCE = {"floor": 0, "epoch": 1, "fit": 0}, 0.03
 # Lane -> the lanes whose times it is set beside. The floor is that of an epoch: a fit has more to do.
 BESIDE = {"epoch": ("floor", "epoch"), "fit": ("fit",)}

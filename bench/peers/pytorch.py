@@ -92,21 +92,19 @@ def mean_loss(params, x, labels):
     return functional.cross_entropy(functional.linear(x, *last), labels)
 
 
-def best_threads(make, batches, tries=3):
+def best_threads(make, batches, tries=5):
     """Let PyTorch use as many threads as make steps like these fastest, which for small ones may be fewer than all."""
-    most = torch.get_num_threads()
-    some, seconds = batches[: max(2, 4096 // len(batches[0]))], {}
-    for threads in sorted({2**power for power in range(most.bit_length())} | {most}):
-        torch.set_num_threads(threads)
-        steps = make()
-        times = []
-        for _ in range(tries + 1):
+    most, some, steps = torch.get_num_threads(), batches[: max(2, 4096 // len(batches[0]))], make()
+    seconds = {threads: [] for threads in sorted({2**power for power in range(most.bit_length())} | {most})}
+    # In turn, so that what else the machine does in the meantime is the same for all; the first try warms up.
+    for _ in range(tries + 1):
+        for threads, times in seconds.items():
+            torch.set_num_threads(threads)
             began = time.perf_counter()
             for picked in some:
                 steps(picked)
             times.append(time.perf_counter() - began)
-        seconds[threads] = min(times[1:])
-    torch.set_num_threads(min(seconds, key=seconds.get))
+    torch.set_num_threads(min(seconds, key=lambda threads: min(seconds[threads][1:])))
 
 
 def _linear(w, b):
