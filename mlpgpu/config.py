@@ -162,6 +162,7 @@ class Config:
     )
     batch_size: int | str = setting(128, "rows a step", TRAINING, int, within="[1, inf)", choices=("full",))
     shuffle: bool = setting(True, "new order of the rows each epoch", TRAINING, bool)
+    replacement: bool = setting(False, "draw each row of an epoch from all of them, some again", TRAINING, bool)
     early_stopping: bool = setting(
         False, "stop when the validation loss stops falling, and bring back the best weights", TRAINING, bool
     )
@@ -222,6 +223,8 @@ class Config:
                 raise InputError(
                     f"{name} is not a setting of the optimizer {self.optimizer!r}; leave it out, or choose {having}"
                 )
+        if self.replacement and not self.shuffle:
+            raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
         if self.device not in {"auto", "cpu", "cuda"} and not (

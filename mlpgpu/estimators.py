@@ -93,13 +93,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Largest Euclidean norm of the gradient.
     dropout, input_dropout : float, default=0
         Chance that a hidden unit, or an input, is dropped in a step.
-    init : str or None, default=None
+    init : str, list of (array, array) or None, default=None
         ``glorot_uniform``, ``glorot_normal``, ``he_uniform``, ``he_normal``, ``lecun_normal``, ``normal`` or ``zeros``
-        weights with biases of 0; None for scikit-learn's draws.
+        weights with biases of 0; None for scikit-learn's draws. Or weights (fan_in, fan_out) and biases (fan_out,) of
+        the lowest layers, such as ``list(zip(other.coefs_, other.intercepts_))[:-1]``, above which they are drawn.
     init_std : float, default=0.01
         Of ``normal``.
     bias_init : float or None, default=None
         Initial value of every bias.
+    freeze : int, default=0
+        Lowest layers whose weights and biases stay as they are, at most as many as there are hidden layers.
+    replacement : bool, default=False
+        Whether each row of an epoch is drawn from all of them, so that some come more than once.
     loss : "log_loss", pair of callable, or Loss, default="log_loss"
         ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z`, or a `mlpgpu.maths.losses.Loss`.
     label_smoothing : float, default=0
@@ -175,9 +180,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         clip_norm: float | None = None,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
-        init: str | None = None,
+        init: Any = None,
         init_std: float = 0.01,
         bias_init: float | None = None,
+        freeze: int = 0,
+        replacement: bool = False,
         loss: Any = "log_loss",
         label_smoothing: float = 0.0,
         class_weight: Any = None,
@@ -407,9 +414,11 @@ class MLPRegressor(RegressorMixin, Perceptron):
         clip_norm: float | None = None,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
-        init: str | None = None,
+        init: Any = None,
         init_std: float = 0.01,
         bias_init: float | None = None,
+        freeze: int = 0,
+        replacement: bool = False,
         quantile: float = 0.5,
         huber_delta: float = 1.0,
         scoring: Any = None,

@@ -123,7 +123,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        order=partial(_order, n_rows, config.shuffle, config.seed),
+        order=partial(_order, n_rows, config.shuffle, config.replacement, config.seed),
         seed=config.seed,
         dtype=config.dtype,
     )
@@ -147,8 +147,8 @@ def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
     )
 
 
-def _order(n_rows: int, shuffle: bool, seed: int, epoch: int) -> np.ndarray:
-    return batches.order(n_rows, shuffle=shuffle, seed=seed, epoch=epoch)
+def _order(n_rows: int, shuffle: bool, replacement: bool, seed: int, epoch: int) -> np.ndarray:
+    return batches.order(n_rows, shuffle=shuffle, replacement=replacement, seed=seed, epoch=epoch)
 
 
 def _default_loss(task: str, n_outputs: int) -> str:

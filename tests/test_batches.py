@@ -19,6 +19,17 @@ def test_an_order_has_each_row_once(n_rows, shuffle):
     assert sorted(rows) == list(range(n_rows))
 
 
+def test_with_replacement_each_row_is_as_likely_as_any_other():
+    drawn = np.concatenate([order(50, replacement=True, seed=3, epoch=epoch) for epoch in range(400)])
+    assert drawn.dtype == np.int64
+    counts = np.bincount(drawn, minlength=50)
+    assert len(counts) == 50
+    assert stats.chisquare(counts).pvalue > 0.001
+    # A row is left out of an epoch with a chance of 1/e, nearly.
+    missing = [50 - len(set(order(50, replacement=True, seed=4, epoch=epoch))) for epoch in range(400)]
+    assert np.mean(missing) == pytest.approx(50 * (1 - 1 / 50) ** 50, abs=0.6)
+
+
 def test_unshuffled_is_in_order():
     for seed, epoch in itertools.product(range(2), range(3)):
         assert list(order(50, shuffle=False, seed=seed, epoch=epoch)) == list(range(50))

@@ -144,6 +144,7 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"hidden": (512, 0)}, "hidden is '512,0'; allowed: "),
         ({"shuffle": "yes"}, "shuffle is 'yes'; allowed: true or false"),
         ({"shuffle": 1}, "shuffle is 1; allowed: true or false"),
+        ({"shuffle": False, "replacement": True}, "replacement draws rows at random, which shuffle = false rules out"),
         ({"dataset": 5}, "dataset is 5; allowed: a text"),
         ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda, or cuda:N such as cuda:0"),
     ],

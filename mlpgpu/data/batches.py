@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def order(n_rows: int, *, shuffle: bool = True, seed: int = 0, epoch: int = 0) -> np.ndarray:
+def order(n_rows: int, *, shuffle: bool = True, replacement: bool = False, seed: int = 0, epoch: int = 0) -> np.ndarray:
     """The order of rows in an epoch: a function of `seed` and `epoch` alone, so a run can go on at any epoch.
 
     Parameters
@@ -11,13 +11,18 @@ def order(n_rows: int, *, shuffle: bool = True, seed: int = 0, epoch: int = 0) -
     n_rows : int
     shuffle : bool
         Whether each epoch has an order of its own, else that of the rows.
+    replacement : bool
+        Whether each row of an epoch is drawn from all of them, so that some come more than once and others not at all.
     seed, epoch : int
 
     Returns
     -------
     int64 array of shape (n_rows,)
     """
-    return np.random.default_rng([seed, epoch]).permutation(n_rows) if shuffle else np.arange(n_rows)
+    rng = np.random.default_rng([seed, epoch])
+    if replacement:
+        return rng.integers(n_rows, size=n_rows)
+    return rng.permutation(n_rows) if shuffle else np.arange(n_rows)
 
 
 def batches(order: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,15 @@ class Network:
         One for each hidden layer.
     loss : Loss
         Its link is the activation of the outputs.
+    frozen : int
+        Lowest layers that stay as they are: their gradient is zero, without a penalty, and the way back ends above
+        them.
     """
 
     sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
     loss: Loss
+    frozen: int = 0
 
 
 def dense(
@@ -95,10 +99,10 @@ def forward(
     def backward(dz: Array) -> list[Pair]:
         pairs = []
         gradient = lambda: dz  # noqa: E731
-        for back in reversed(ways_back):
+        for back in reversed(ways_back[network.frozen :]):
             pair, gradient = back(gradient())
             pairs.append(pair)
-        return pairs[::-1]
+        return [(xp.zeros_like(w), xp.zeros_like(b)) for w, b in layers[: network.frozen]] + pairs[::-1]
 
     return x, backward
 
@@ -164,7 +168,8 @@ def loss_and_gradient(
     pairs = backward(dz * (weights * share[..., None])[..., None])
     if l2:
         strength = l2 * share
-        layers = parameters.split(xp, params, network.sizes)
-        loss = loss + 0.5 * strength * sum(xp.sum(w * w, axis=(-2, -1)) for w, _ in layers)
-        pairs = [(dw + strength[..., None, None] * w, db) for (dw, db), (w, _) in zip(pairs, layers, strict=True)]
+        n, layers = network.frozen, parameters.split(xp, params, network.sizes)
+        loss = loss + 0.5 * strength * sum(xp.sum(w * w, axis=(-2, -1)) for w, _ in layers[n:])
+        trained = zip(pairs[n:], layers[n:], strict=True)
+        pairs = pairs[:n] + [(dw + strength[..., None, None] * w, db) for (dw, db), (w, _) in trained]
     return loss, parameters.join(xp, pairs)

@@ -72,9 +72,11 @@ def clip_by_norm(xp: Any, grads: Array, clip_norm: float) -> Array:
 
 
 def decay(xp: Any, network: Network, params: Array, factor: Array) -> Array:
-    """`params` with the weights multiplied by `factor`, the biases as they are."""
+    """`params` with the weights that are trained multiplied by `factor`, the biases as they are."""
+    begin = parameters.count_weights(network.sizes[: network.frozen + 1])
     end = parameters.count_weights(network.sizes)
-    return xp.concat([params[..., :end] * factor, params[..., end:]], axis=-1)
+    held = [params[..., :begin]] if begin else []
+    return xp.concat([*held, params[..., begin:end] * factor, params[..., end:]], axis=-1)
 
 
 def train_step(

@@ -97,8 +97,11 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         "optimizer": [*limits("optimizer"), None],
         "learning_rate_schedule": [*limits("schedule"), None],
         **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "dropout", "input_dropout")},
-        **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "init", "bias_init")},
+        **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "bias_init")},
+        "init": [*limits("init"), list, tuple, None],
         "init_std": limits("init_std"),
+        "freeze": [Interval(Integral, 0, None, closed="left")],
+        "replacement": ["boolean"],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
         "callbacks": [list, tuple, None],
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
@@ -10,6 +13,7 @@ from mlpgpu.config import Config
 from mlpgpu.maths.activations import ACTIVATIONS, Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.protocol import arrays
 
 TRAINABLE = tuple(name for name, known in ACTIVATIONS.items() if known.derivative)
 
@@ -71,6 +75,37 @@ def own_loss(pair: Any, default: Loss) -> Loss:
         )
     value, gradient = pair
     return default._replace(rows=lambda xp, z, t: (value(xp, z, t), gradient(xp, z, t)))
+
+
+def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of the lowest layers, on the host.
+
+    Parameters
+    ----------
+    given : sequence of (array, array)
+    shapes : sequence of (int, int)
+        Of the weights of each layer of the network.
+
+    Raises
+    ------
+    ValueError
+        Where there are more layers than in the network, or one has another shape.
+    """
+    if not 0 < len(given) <= len(shapes) or not all(len(pair) == 2 for pair in given):
+        raise ValueError(
+            f"init has {len(given)} items; allowed: a name, or a pair of weights and biases for each of the lowest "
+            f"layers, of which this network has {len(shapes)}."
+        )
+    pairs = []
+    for number, (pair, shape) in enumerate(zip(given, shapes, strict=False), 1):
+        w, b = (np.asarray(arrays.to_host(array), np.float64) for array in pair)
+        if (w.shape, b.shape) != (shape, shape[1:]):
+            raise ValueError(
+                f"init gives layer {number} weights of shape {w.shape} and biases of shape {b.shape}, and this network "
+                f"has {shape} and {shape[1:]} there; give hidden_layer_sizes and X of the same widths, or fewer layers."
+            )
+        pairs.append((w, b))
+    return pairs
 
 
 def hidden_sizes(given: Any) -> tuple[int, ...]:

@@ -20,11 +20,18 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.callbacks import Callback
 from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.network import Network
-from mlpgpu.maths.parameters import count_weights, split
+from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
 from mlpgpu.protocol import arrays, parity
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend, config_of, hidden_sizes
+from mlpgpu.protocol.choices import (
+    activations_of,
+    by_lbfgs,
+    checked_pairs,
+    compute_backend,
+    config_of,
+    hidden_sizes,
+)
 from mlpgpu.protocol.held import Continuation, fitted_sizes, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Best, Diverged, Run
@@ -81,6 +88,15 @@ class Fit:
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} and the data make layers of {self.sizes}; the "
                 f"fitted ones are {fitted_sizes(estimator)}; set warm_start=False, or fit a new estimator."
             )
+        if estimator.freeze > len(hidden):
+            raise ValueError(
+                f"freeze is {estimator.freeze}; allowed: 0 to {len(hidden)}, the number of hidden layers, for the last "
+                "layer is always trained."
+            )
+        if estimator.replacement and not estimator.shuffle:
+            raise ValueError(
+                "replacement=True draws rows at random, which shuffle=False rules out; leave out one of them."
+            )
         self.names, self.activations = activations_of(estimator.activation, len(hidden))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.y)
@@ -92,8 +108,8 @@ class Fit:
         """Make every choice, and every draw that comes before those of the epochs, in scikit-learn's order."""
         estimator, backend = self.estimator, self.backend
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
-        self.optimizer = config_of(estimator).optimizer
-        self.before = before if before is not None and before.suits(backend, self.optimizer, self.dtype) else None
+        self.kind = config_of(estimator).optimizer, self.dtype, estimator.freeze
+        self.before = before if before is not None and before.suits(backend, self.kind) else None
         self.random_state = self.before.random_state if self.before else check_random_state(estimator.random_state)
         params = self._draw() if self.first else params_of(estimator, backend)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
@@ -104,7 +120,7 @@ class Fit:
         rows = np.arange(len(self.targets))
         if self.before and len(self.before.order) == len(rows):
             rows = self.before.order
-        self.order = parity.Order(self.random_state, rows)
+        self.order = parity.Order(self.random_state, rows, estimator.replacement)
         return self._plan(params, seed)
 
     def run(self) -> None:
@@ -150,7 +166,7 @@ class Fit:
                 "a smaller learning_rate_init, or clip_norm=1."
             ) from None
         self.estimator._continuation = Continuation(
-            self.backend, state, self.random_state, self.order.rows, plan.seed, self.optimizer, self.dtype
+            self.backend, state, self.random_state, self.order.rows, plan.seed, self.kind
         )
         self._keep_curves(run, rule)
         return state.params, run
@@ -190,14 +206,19 @@ class Fit:
 
     def _draw(self) -> np.ndarray:
         estimator, sizes = self.estimator, self.sizes
-        if estimator.init is None:
-            last = self.names[-1] if self.names else estimator.activation
-            params = parity.draw(self.random_state, sizes, [*self.names, last])
-        else:
+        named = isinstance(estimator.init, str)
+        if named:
             inits = [estimator.init] * (len(sizes) - 1)
             params = initial.draw(sizes, inits, self._seed(), std=estimator.init_std)
+        else:
+            last = self.names[-1] if self.names else estimator.activation
+            params = parity.draw(self.random_state, sizes, [*self.names, last])
         if estimator.bias_init is not None:
             params[count_weights(sizes) :] = estimator.bias_init
+        if not named and estimator.init is not None:
+            layers = split(np, params, sizes)
+            given = checked_pairs(estimator.init, [w.shape for w, _ in layers])
+            params = join(np, [*given, *layers[len(given) :]])
         return params
 
     def _begin_anew(self) -> None:
@@ -250,7 +271,7 @@ class Fit:
             activations=self.names,
             loss=self.loss_name,
             score_name="score",
-            network=Network(self.sizes, self.activations, self.loss),
+            network=Network(self.sizes, self.activations, self.loss, estimator.freeze),
             recipe=make_recipe(config_of(estimator), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
             params=params,
             learning_rate=estimator.learning_rate_init,

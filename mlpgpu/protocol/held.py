@@ -32,8 +32,8 @@ class Continuation:
         Of the rows in the last epoch.
     seed : int
         Of dropout.
-    optimizer, dtype : str
-        What the state is of.
+    kind : tuple
+        What the state is of: optimizer, dtype, number of frozen layers.
     """
 
     backend: Backend
@@ -41,12 +41,11 @@ class Continuation:
     random_state: np.random.RandomState
     order: np.ndarray
     seed: int
-    optimizer: str
-    dtype: str
+    kind: tuple[str, str, int]
 
-    def suits(self, backend: Backend, optimizer: str, dtype: str) -> bool:
-        """Whether such a fit can go on from it."""
-        return arrays.same_home(self.backend, backend) and (self.optimizer, self.dtype) == (optimizer, dtype)
+    def suits(self, backend: Backend, kind: tuple[str, str, int]) -> bool:
+        """Whether a fit of this kind can go on from it."""
+        return arrays.same_home(self.backend, backend) and self.kind == kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
         """All but the backend, which holds nothing that changes."""

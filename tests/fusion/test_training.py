@@ -1,5 +1,7 @@
 """Training in each way is training line by line."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -11,6 +13,7 @@ from mlpgpu.dropout import Dropout
 from mlpgpu.feed import Rows, Scaled, Unscaled
 from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
+from mlpgpu.maths import parameters
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
@@ -135,6 +138,17 @@ def test_settings_by_numpy(case, loss, block, monkeypatch, caplog):
         monkeypatch.setattr("mlpgpu.fusion.calls.BLOCK", block)
     rows = rows_of(loss, **shape)
     check(plan_of(rows, loss, **given), rows, monkeypatch, caplog)
+
+
+@pytest.mark.parametrize("given", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_frozen_layers(way, frozen, given, monkeypatch):
+    rows = rows_of("cross_entropy")
+    plan = plan_of(rows, "cross_entropy", **given)
+    plan = dataclasses.replace(plan, network=dataclasses.replace(plan.network, frozen=frozen))
+    expected = trained("eager", plan, rows, monkeypatch)
+    assert np.count_nonzero(expected[0] == plan.params) == parameters.count(plan.network.sizes[: frozen + 1])
+    assert_close(trained(way, plan, rows, monkeypatch), expected)
 
 
 @pytest.mark.parametrize("block", [64, None])

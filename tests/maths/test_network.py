@@ -107,6 +107,23 @@ def test_gradient_of_every_loss_and_activation(backend, loss, name):
     assert relative_error(gradient, expected) < 1e-7
 
 
+@pytest.mark.parametrize("frozen", [1, 2])
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_frozen_layers_have_no_gradient_and_the_others_keep_theirs(backend, rng, frozen, l2):
+    network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES["cross_entropy"], frozen)
+    given, masks = problem(rng, "cross_entropy"), masks_of(rng)
+    loss, gradient = compute(backend, network, given, masks, l2)
+    expected = numerical_gradient(network, given, masks, l2)
+    blocks = parameters.layout(SIZES)
+    for held in (*blocks[:frozen], *blocks[3 : 3 + frozen]):
+        assert not gradient[held.start : held.stop].any()
+        expected[held.start : held.stop] = 0
+    assert relative_error(gradient, expected) < 1e-7
+    penalty = sum((given["params"][block.start : block.stop] ** 2).sum() for block in blocks[frozen:3])
+    plain, _ = compute(backend, network, given, masks)
+    assert loss - plain == pytest.approx(l2 / 2 * penalty / given["weights"].sum(), abs=1e-14)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_leading_axes_are_many_models_at_once(backend, rng, loss):
     network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES[loss])

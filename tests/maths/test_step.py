@@ -28,11 +28,11 @@ def batches(rng, steps=6, rows=7):
     return [(rng.normal(size=(rows, 4)), rng.integers(0, 3, size=rows), np.ones(rows)) for _ in range(steps)]
 
 
-def run(backend, recipe, params, data, rate=0.1):
+def run(backend, recipe, params, data, rate=0.1, network=NETWORK):
     state, losses = begin(backend, params, recipe, rate), []
     for arrays in data:
         batch = Batch(*(backend.asarray(array) for array in arrays))
-        state, loss = train_step(backend.xp, NETWORK, recipe, state, batch)
+        state, loss = train_step(backend.xp, network, recipe, state, batch)
         losses.append(backend.to_host(loss))
     return state, np.array(losses)
 
@@ -91,6 +91,23 @@ def test_clipping_is_of_each_model_alone(backend, rng):
     ours = backend.to_host(clip_by_norm(backend.xp, backend.asarray(gradients), 2.0))
     np.testing.assert_array_equal(ours[0], gradients[0])
     assert np.linalg.norm(ours[1]) == pytest.approx(2.0, rel=1e-14)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_frozen_layers_stay_and_the_norm_is_that_of_the_others(backend, rng, name):
+    recipe = Recipe(OPTIMIZERS[name], with_warmup(SCHEDULES["constant"], 6), weight_decay=0.3, l2=0.1, clip_norm=0.01)
+    start, data = rng.normal(size=N), batches(rng)
+    frozen = Network(NETWORK.sizes, NETWORK.activations, NETWORK.loss, frozen=1)
+    state, _ = run(backend, recipe, start, data, network=frozen)
+    (w, b), (w2, b2) = parameters.split(np, start, NETWORK.sizes)
+    ends = parameters.split(np, backend.to_host(state.params), NETWORK.sizes)
+    np.testing.assert_array_equal(ends[0][0], w)
+    np.testing.assert_array_equal(ends[0][1], b)
+    # What is left is the last layer alone, on what the first makes of the rows.
+    alone = Network((5, 3), (), NETWORK.loss)
+    above = [(np.tanh(x @ w + b), *others) for x, *others in data]
+    expected, _ = run(backend, recipe, parameters.join(np, [(w2, b2)]), above, network=alone)
+    np.testing.assert_allclose(parameters.join(np, ends[1:]), backend.to_host(expected.params), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
