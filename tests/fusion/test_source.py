@@ -1,0 +1,53 @@
+"""What the text of a compiled loop is made of."""
+
+import numpy as np
+import pytest
+from numpy.lib.array_utils import byte_bounds
+
+from mlpgpu.fusion import compiled
+from mlpgpu.fusion.loop import Recorded
+
+if not compiled.has_numba():
+    pytest.skip("numba is not installed: nothing is compiled", allow_module_level=True)
+
+from mlpgpu.fusion.blas import tile
+from mlpgpu.fusion.source import Source
+
+
+def source_of(step, state, n_threads=2):
+    recorded = Recorded(step, state, (), (np.arange(3.0),))
+    return Source(recorded.schedule, recorded.memory, recorded.item, recorded.loss, n_threads)
+
+
+def test_the_same_memory_has_one_name():
+    """By two, the compiler fears that a pass writes over what it still reads, and does its elements one by one."""
+
+    def step(state, data, item):
+        w, x = state
+        h = np.matmul(x, w)
+        return (w + item[0], x), np.sum(np.matmul(np.exp(np.maximum(h, 0.0)), w))
+
+    source = source_of(step, (np.ones((6, 6)), np.ones((8, 6))))
+    places = [(*byte_bounds(array), array.shape, array.strides) for array in source.arrays if array.size > 1]
+    assert len(places) == len(set(places))
+
+
+def test_what_threads_add_up_lies_apart():
+    def step(state, data, item):
+        (x,) = state
+        return (x + np.sum(x, axis=0, keepdims=True),), np.sum(x)
+
+    source = source_of(step, (np.ones((8, 3)),))
+    (parts,) = (array for array in source.arrays if array.ndim == 3)
+    assert parts.strides[0] >= 3 * parts.itemsize + 64
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (32, 128), (200, 128), (5, 5)])
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
+def test_the_parts_of_a_product_are_of_its_longer_side_and_together_all_of_it(shape, n_threads):
+    times = np.zeros(shape, int)
+    for thread in range(n_threads):
+        top, bottom, left, right = tile(*shape, thread, n_threads)
+        times[top:bottom, left:right] += 1
+        assert (bottom - top, right - left)[int(shape[0] >= shape[1])] == min(shape)
+    np.testing.assert_array_equal(times, 1)
