@@ -14,12 +14,14 @@ from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import replacing
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.maths.network import Network, predict
+from mlpgpu.maths.network import Network, logits
 from mlpgpu.maths.parameters import count, layout
 from mlpgpu.maths.scaling import scale
 
 # The entry of the metadata of a file that holds all but the arrays, and the version of what it says.
 KEY, VERSION = "mlpgpu", 1
+# What it is called in a run folder.
+FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,40 @@ class Model:
         -------
         array of shape (n_rows, n_classes), or (n_rows, n_outputs) for regression
         """
+        return self.link(self.logits(x))
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """What the link makes a prediction of.
+
+        Parameters
+        ----------
+        x : array of shape (n_rows, n_features)
+            As it was before scaling.
+
+        Returns
+        -------
+        array of shape (n_rows, n_outputs)
+            Of two classes, one output.
+        """
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]})")
         scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
-        outputs = predict(np, self.network, self.params, scaled)
+        return logits(np, self.network, self.params, scaled)
+
+    def link(self, z: np.ndarray) -> np.ndarray:
+        """What `predict_proba` gives for rows with the logits `z`."""
+        outputs = self.network.loss.link(np, z)
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """What `predict` gives for rows for which `predict_proba` gives `outputs`."""
+        if not self.classes:
+            return outputs
+        if self.loss == "logistic" and self.sizes[-1] > 1:
+            return (outputs > 0.5).astype(np.int64)
+        # Where there is one class only, it is the first of the two that the output stands for.
+        return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The most probable class, each label of a probability above one half, or the expected target.
@@ -101,13 +131,7 @@ class Model:
         -------
         array of shape (n_rows,), or (n_rows, n_outputs) for several labels or regression
         """
-        outputs = self.predict_proba(x)
-        if not self.classes:
-            return outputs
-        if self.loss == "logistic" and self.sizes[-1] > 1:
-            return (outputs > 0.5).astype(np.int64)
-        # Where there is one class only, it is the first of the two that the output stands for.
-        return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
+        return self.decide(self.predict_proba(x))
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""
@@ -129,6 +153,11 @@ class Model:
     def load(cls, path: str | Path) -> Model:
         """Read a model that `save` has written.
 
+        Parameters
+        ----------
+        path : path
+            The file, or the run folder that it is in.
+
         Raises
         ------
         InputError
@@ -136,6 +165,8 @@ class Model:
         """
         from safetensors import SafetensorError, safe_open
 
+        path = Path(path).expanduser()
+        path = path / FILE if path.is_dir() else path
         try:
             with safe_open(path, "numpy") as file:
                 known = (file.metadata() or {}).get(KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from mlpgpu.maths.parameters import count
 
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
-    from mlpgpu.plan import Plan
+    from mlpgpu.maths.network import Network
     from mlpgpu.workflow import Outcome, Prepared
 
 # More classes than this make a table that nobody reads.
@@ -27,12 +28,12 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
-def network_table(plan: Plan) -> Table:
+def network_table(network: Network, activations: Sequence[str]) -> Table:
     """Layer, output shape and parameters of each layer, and the total."""
-    sizes = plan.network.sizes
+    sizes = network.sizes
     table = _table("Network", "layer", "output shape", "parameters")
     table.add_row("input", f"({sizes[0]},)", "0")
-    names = [*(f"dense, {name}" for name in plan.activations), f"dense, {plan.network.loss.link.__name__}"]
+    names = [*(f"dense, {name}" for name in activations), f"dense, {network.loss.link.__name__}"]
     for name, fan_in, fan_out in zip(names, sizes, sizes[1:], strict=False):
         table.add_row(name, f"({fan_out},)", f"{fan_in * fan_out + fan_out:,}")
     table.add_section()
@@ -77,12 +78,8 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """The test figures and the speed."""
     metrics = outcome.metrics
-    if metrics["task"] == "classification":
-        figures = f"accuracy {metrics['test_accuracy']:.2%}, weighted F1 {metrics['test_f1_weighted']:.4f}"
-    else:
-        figures = f"RMSE {metrics['test_rmse']:.4g}, R² {metrics['test_r2']:.4f}"
-    rows = f"{metrics['n_test']:,} rows of {metrics['dataset']}"
-    lines = [f"Test      loss {metrics['test_loss']:.4f}, {figures} on {rows}"]
+    tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
+    lines = [figures_line(metrics["dataset"], metrics["n_test"], tested)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -93,13 +90,22 @@ def result_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def confusion_table(outcome: Outcome) -> Table | None:
+def figures_line(name: str, n_rows: int, figures: Mapping[str, float]) -> str:
+    """The figures of rows that a network was not trained on."""
+    if "accuracy" in figures:
+        shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
+    else:
+        shown = f"RMSE {figures['rmse']:.4g}, R² {figures['r2']:.4f}"
+    return f"Test      loss {figures['loss']:.4f}, {shown} on {n_rows:,} rows of {name}"
+
+
+def confusion_table(confusion: np.ndarray | None, classes: Sequence[object]) -> Table | None:
     """Test rows by true and predicted class, correct ones in bold; None for many classes or none."""
-    if outcome.confusion is None or len(outcome.confusion) > MOST_CLASSES:
+    if confusion is None or len(confusion) > MOST_CLASSES:
         return None
-    classes = [escape(str(c)) for c in outcome.model.classes]
-    table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *classes)
-    for i, (name, row) in enumerate(zip(classes, outcome.confusion, strict=True)):
+    names = [escape(str(c)) for c in classes]
+    table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names)
+    for i, (name, row) in enumerate(zip(names, confusion, strict=True)):
         cells = [f"[bold]{n}[/bold]" if i == j else str(n) if n else "·" for j, n in enumerate(row)]
         table.add_row(name, *cells)
     return table

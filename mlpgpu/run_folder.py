@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from mlpgpu.errors import InputError
 from mlpgpu.files import replacing
+from mlpgpu.model import FILE
 
 if TYPE_CHECKING:
     from mlpgpu.workflow import Outcome, Prepared
 
-CONFIG, HISTORY, MODEL, METRICS = "config.toml", "history.csv", "model.safetensors", "metrics.json"
+CONFIG, HISTORY, METRICS = "config.toml", "history.csv", "metrics.json"
 
 
 def create(prepared: Prepared) -> Path:
@@ -72,7 +73,7 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
     list of str
         What could not be made, and what to install for it.
     """
-    outcome.model.save(folder / MODEL)
+    outcome.model.save(folder / FILE)
     with replacing(folder / METRICS) as beside:
         beside.write_text(json.dumps(outcome.metrics, indent=1) + "\n", encoding="utf-8")
     return _draw(folder, outcome)

@@ -143,7 +143,7 @@ def _run(config: Config) -> int:
     folder = run_folder.create(prepared)
     for line in (*report.data_lines(prepared.data), report.device_line(prepared), report.training_line(prepared)):
         say(line, markup=False)
-    say(report.network_table(prepared.plan))
+    say(report.network_table(prepared.plan.network, prepared.plan.activations))
 
     callbacks: list[Callback] = [CSVLogger(folder / run_folder.HISTORY)]
     if not config.quiet:
@@ -158,7 +158,7 @@ def _run(config: Config) -> int:
     if config.json:
         print(json_module.dumps({**outcome.metrics, "run_dir": str(folder)}))  # noqa: T201
     else:
-        table = report.confusion_table(outcome)
+        table = report.confusion_table(outcome.confusion, outcome.model.classes)
         for line in report.result_lines(outcome):
             console.print(line, markup=False)
         if table is not None:

@@ -11,6 +11,7 @@ from mlpgpu.data import missing, mnist, npz, scaling, table
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mirrors import UnavailableError
+from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
 from mlpgpu.data.target import decide
@@ -82,42 +83,6 @@ def load(config: "Config") -> DataSet:
         columns=columns,
         notes=tuple(notes),
     )
-
-
-def read_features(path: str | Path, columns: list[dict[str, Any]] | None) -> np.ndarray:
-    """Features of the rows in a file, as a trained model takes them, not yet scaled.
-
-    Parameters
-    ----------
-    path : str or Path
-        A .csv, .parquet or .npz file; it needs no target.
-    columns : list of dict or None
-        `DataSet.columns` of the set that the model was trained on.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_features)
-        C-contiguous.
-
-    Raises
-    ------
-    InputError
-        Where the file cannot be read, or does not have the columns.
-    """
-    path = Path(path).expanduser()
-    if path.suffix.lower() == ".npz":
-        x = npz.read_x(path)
-        if columns is not None and len(columns) != x.shape[1]:
-            raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
-        missing.refuse(x, (), "none" if columns is None else "fill")
-        return x if columns is None else missing.fill(x, columns)
-    if path.suffix.lower() not in table.FORMATS:
-        raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz; give such a file")
-    frame = table.read(path, columns)
-    if columns is None:
-        # A model trained on an array knows no names, so the columns stand for themselves, in order.
-        columns = [{"name": name, "kind": "number", "fill": None} for name in frame.columns]
-    return table_columns.encode(frame, columns)
 
 
 def _rows(config: "Config") -> Source:

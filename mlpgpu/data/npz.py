@@ -14,7 +14,7 @@ from mlpgpu.errors import InputError, did_you_mean, one_line
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["load", "read_x"]
+__all__ = ["load", "read_x", "read_xy"]
 
 
 def load(path: Path, config: "Config") -> Source:
@@ -77,6 +77,38 @@ def read_x(path: Path) -> np.ndarray:
     """
     name = _x_name(path, _names(path), "x_test")
     return _flat(_read(path, (name,))[0], f"array {name!r} of {path}")[0]
+
+
+def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to measure a model on: ``x_test`` and ``y_test`` where the file has them, else ``x`` or ``X`` and a target.
+
+    Parameters
+    ----------
+    path : Path
+    target : str or None
+        Name of the array to be predicted; None for ``y``.
+
+    Returns
+    -------
+    x : ndarray of shape (n_rows, n_features)
+    y : ndarray
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, lacks one of them, or has more rows of one than of the other.
+    """
+    names = _names(path)
+    tested = {"x_test", "y_test"} <= set(names) and target in {None, "y", "y_train", "y_test"}
+    x_name, y_name = ("x_test", "y_test") if tested else (_x_name(path, names), target or "y")
+    if y_name not in names:
+        raise InputError(
+            f"{path} has no array {y_name!r} to compare with; it has {', '.join(names)}; give its --target"
+        )
+    x, y = _read(path, (x_name, y_name))
+    if len(x) != len(y):
+        raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")
+    return _flat(x, f"array {x_name!r} of {path}")[0], y
 
 
 def _names(path: Path) -> list[str]:

@@ -1,7 +1,9 @@
 """Tables: CSV and Parquet files, with a column to predict."""
 
+import contextlib
 import csv
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["FORMATS", "load", "read"]
+__all__ = ["FORMATS", "labels", "load", "read", "read_chunks"]
 
 FORMATS = (".csv", ".parquet")
 
@@ -43,12 +45,20 @@ def load(path: Path, config: "Config") -> Source:
     column = frame.pop(target)
     if n_missing := int(column.isna().sum()):
         raise InputError(f"the target, column {target!r}, has {n_missing:,} missing values; remove those rows")
-    y, categorical = _labels(column)
+    y, categorical = labels(column)
     return Source(path.stem, frame, y, target=target, categorical=categorical)
 
 
 def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFrame":
-    """A CSV or Parquet file as a DataFrame with text for column names.
+    """A CSV or Parquet file as a DataFrame; see `read_chunks`."""
+    (frame,) = read_chunks(path, columns)
+    return frame
+
+
+def read_chunks(
+    path: Path, columns: list[dict[str, Any]] | None = None, rows: int | None = None
+) -> Iterator["pd.DataFrame"]:
+    """A CSV or Parquet file, some rows at a time, as DataFrames with text for column names.
 
     Parameters
     ----------
@@ -57,6 +67,8 @@ def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFra
     columns : list of dict, optional
         Records of a trained model, whose categories are then read as text even where this file has
         only numbers for them.
+    rows : int, optional
+        The most that a DataFrame has; all are in one without it.
 
     Raises
     ------
@@ -66,8 +78,13 @@ def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFra
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
     is_csv = path.suffix.lower() == ".csv"
+    empty = True
     try:
-        frame = _read_csv(path, columns or []) if is_csv else _read_parquet(path)
+        for frame in _read_csv(path, columns or [], rows) if is_csv else _read_parquet(path, rows):
+            frame.columns = frame.columns.map(str)
+            if not frame.empty:
+                empty = False
+                yield frame
     except ImportError:
         raise InputError(
             f'reading {path} needs pandas and pyarrow, which are not installed; pip install "mlpgpu[tables]"'
@@ -81,13 +98,11 @@ def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFra
         reason = getattr(error, "strerror", None) or one_line(error)
         kind = "CSV" if is_csv else "Parquet"
         raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
-    frame.columns = frame.columns.map(str)
-    if frame.empty:
+    if empty:
         raise InputError(f"{path} has no rows; give a table with rows")
-    return frame
 
 
-def _read_csv(path: Path, columns: list[dict[str, Any]]) -> "pd.DataFrame":
+def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
@@ -98,13 +113,33 @@ def _read_csv(path: Path, columns: list[dict[str, Any]]) -> "pd.DataFrame":
     if len(set(header)) < len(header):
         raise InputError(_duplicates(path, header))
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
+    # Without low_memory=False a column's type depends on how the file falls into pieces.
+    given: dict[str, Any] = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text}
+    if rows is None:
+        with _warnings_as_errors():
+            frame = pd.read_csv(path, **given)
+        yield frame
+        return
+    with pd.read_csv(path, chunksize=rows, **given) as reader:
+        while True:
+            with _warnings_as_errors():
+                frame = next(reader, None)
+            if frame is None:
+                return
+            yield frame
+
+
+@contextlib.contextmanager
+def _warnings_as_errors() -> Iterator[None]:
+    """Within it, what pandas finds odd in a file is an error."""
+    import pandas as pd
+
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        # Without low_memory=False a column's type depends on how the file falls into pieces.
-        return pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False, dtype=text)
+        yield
 
 
-def _read_parquet(path: Path) -> "pd.DataFrame":
+def _read_parquet(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
     import pandas as pd
     from pyarrow import parquet
 
@@ -112,7 +147,12 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     names = parquet.read_schema(path).names
     if len(set(names)) < len(names):
         raise InputError(_duplicates(path, names))
-    return pd.read_parquet(path, engine="pyarrow")
+    if rows is None:
+        yield pd.read_parquet(path, engine="pyarrow")
+        return
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            yield batch.to_pandas()
 
 
 def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
@@ -126,7 +166,7 @@ def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
     return target
 
 
-def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
+def labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
     """Target values without missing ones, and whether they are known to be labels."""
     import pandas as pd
 

@@ -1,0 +1,120 @@
+"""The rows of a file as a trained model takes them, not yet scaled: some at a time, so that any number can come."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.data import columns as table_columns
+from mlpgpu.data import missing, npz, table
+from mlpgpu.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["features", "features_and_targets", "read_features"]
+
+# Few enough that a chunk of wide rows fits anywhere, many enough that a chunk itself costs nothing.
+ROWS = 16_384
+Records = list[dict[str, Any]]
+
+
+def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
+    """Features of all rows in a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .csv, .parquet or .npz file; it needs no target.
+    columns : list of dict or None
+        `DataSet.columns` of the set that the model was trained on.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        C-contiguous.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or does not have the columns.
+    """
+    (x,) = features(path, columns, None)
+    return x
+
+
+def features(path: str | Path, columns: Records | None, rows: int | None = ROWS) -> Iterator[np.ndarray]:
+    """As `read_features`, at most `rows` of them at a time."""
+    path = _known(path)
+    if path.suffix.lower() == ".npz":
+        x = _filled(path, npz.read_x(path), columns)
+        yield from (x[part] for part in _parts(len(x), rows))
+    else:
+        yield from (_encoded(frame, columns) for frame in table.read_chunks(path, columns, rows))
+
+
+def features_and_targets(
+    path: str | Path, columns: Records | None, target: str | None, rows: int | None = ROWS
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features and targets of the rows in a file, some at a time.
+
+    Parameters
+    ----------
+    path, columns
+        As for `read_features`.
+    target : str or None
+        Column of a table; array of an .npz file, where None is ``y``.
+    rows : int or None
+        The most at a time; None for all.
+
+    Yields
+    ------
+    x : ndarray of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        As they are in the file.
+
+    Raises
+    ------
+    InputError
+        As `read_features`, and where the targets are not there or some are missing.
+    """
+    path = _known(path)
+    if path.suffix.lower() == ".npz":
+        x, y = npz.read_xy(path, target)
+        x = _filled(path, x, columns)
+        yield from ((x[part], y[part]) for part in _parts(len(x), rows))
+        return
+    for frame in table.read_chunks(path, columns, rows):
+        if target is None or target not in frame.columns:
+            hint = did_you_mean(str(target), frame.columns, 0.5) or "; give its --target"
+            raise InputError(f"{path} has no column {target!r} to compare with{hint}")
+        column = frame.pop(target)
+        if n_missing := int(column.isna().sum()):
+            raise InputError(f"the target, column {target!r}, has {n_missing:,} missing values; remove those rows")
+        yield _encoded(frame, columns), table.labels(column)[0]
+
+
+def _known(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in {".npz", *table.FORMATS}:
+        raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz; give such a file")
+    return path
+
+
+def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
+    if columns is not None and len(columns) != x.shape[1]:
+        raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
+    missing.refuse(x, (), "none" if columns is None else "fill")
+    return x if columns is None else missing.fill(x, columns)
+
+
+def _encoded(frame: "pd.DataFrame", columns: Records | None) -> np.ndarray:
+    if columns is None:
+        # A model trained on an array knows no names, so the columns stand for themselves, in order.
+        columns = [{"name": name, "kind": "number", "fill": None} for name in frame.columns]
+    return table_columns.encode(frame, columns)
+
+
+def _parts(n_rows: int, rows: int | None) -> Iterator[slice]:
+    return (slice(start, start + (rows or n_rows)) for start in range(0, n_rows, rows or n_rows))

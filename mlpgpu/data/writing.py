@@ -1,0 +1,89 @@
+"""Predictions written to a file, or to standard output as CSV, as they come."""
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+from mlpgpu.files import replacing
+
+__all__ = ["FORMATS", "check", "write"]
+
+FORMATS = (".csv", ".parquet", ".npy")
+
+
+def check(path: Path) -> None:
+    """Refuse what `write` could not write.
+
+    Raises
+    ------
+    InputError
+        Where the ending is not known, or the folder is not there.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"out is {path}, which ends in {path.suffix!r}; allowed: {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
+
+
+def write(path: Path | None, names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:
+    """Write rows whole or not at all; to standard output as they come.
+
+    Parameters
+    ----------
+    path : Path or None
+        A .csv, .parquet or .npy file; None for standard output.
+    names : sequence of str
+        Of the columns.
+    chunks : iterable of array of shape (n_rows,) or (n_rows, n_columns)
+
+    Raises
+    ------
+    InputError
+        Where pyarrow is needed and not installed.
+    """
+    if path is None:
+        _write_csv(sys.stdout, names, chunks)
+        return
+    with replacing(path) as unfinished:
+        if path.suffix.lower() == ".csv":
+            with unfinished.open("w", newline="", encoding="utf-8") as file:
+                _write_csv(file, names, chunks)
+        elif path.suffix.lower() == ".npy":
+            np.save(unfinished, np.concatenate(list(chunks)), allow_pickle=False)
+        else:
+            _write_parquet(unfinished, names, chunks)
+
+
+def _write_csv(file: IO[str], names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    for number, chunk in enumerate(chunks):
+        if not number:
+            # Not before there is something to write: what is wrong with the rows shows when they are read.
+            writer.writerow(names)
+        # The shortest text that reads as the same number, in the number's own precision.
+        writer.writerows([[str(value) for value in row] for row in chunk.reshape(len(chunk), -1)])
+
+
+def _write_parquet(path: Path, names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            "writing .parquet needs pyarrow, which is not installed; pip install 'mlpgpu[tables]', or write .csv"
+        ) from None
+    writer = None
+    try:
+        for chunk in chunks:
+            columns = chunk.reshape(len(chunk), -1).T
+            table = pa.table({name: pa.array(column) for name, column in zip(names, columns, strict=True)})
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer:
+            writer.close()

@@ -1,0 +1,166 @@
+"""How good a model is on the rows of a file: ``python -m mlpgpu.evaluate``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from mlpgpu.errors import InputError
+from mlpgpu.train import run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlpgpu.maths.losses import Loss
+    from mlpgpu.model import Model
+
+app = App(name="mlpgpu evaluate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+
+
+@app.default
+def evaluate(
+    model: str, data: str, *, target: str | None = None, json: Annotated[bool, Parameter(negative="")] = False
+) -> int:
+    """Measure a model on rows whose targets are known.
+
+    Parameters
+    ----------
+    model : str
+        A model.safetensors file, or the run folder that holds it.
+    data : str
+        A .csv, .parquet or .npz file with features and target; or mnist or fashion-mnist, for their test rows.
+    target : str
+        Column or array to compare with [default: that which the model was trained on].
+    json : bool
+        Print one JSON object.
+    """
+    import numpy as np
+
+    from mlpgpu.model import Model
+    from mlpgpu.predict import counted
+
+    loaded = Model.load(model)
+    rows = counted(_rows(loaded, data, target), lambda pair: len(pair[1]))
+    parts = [(loaded.logits(x), y) for x, y in rows]
+    z = np.concatenate([logits for logits, _ in parts])
+    figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
+    if json:
+        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
+    else:
+        _show(loaded, data, len(z), figures, confusion)
+    return 0
+
+
+def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float], np.ndarray | None]:
+    """Figures of rows with these logits and targets.
+
+    Parameters
+    ----------
+    model : Model
+    z : array of shape (n_rows, n_outputs)
+    y : array of shape (n_rows,) or (n_rows, n_outputs)
+        Labels, or numbers.
+
+    Returns
+    -------
+    figures : dict
+        ``loss``, ``accuracy`` and ``f1_weighted``; or ``loss``, ``rmse`` and ``r2``.
+    confusion : int array of shape (n_classes, n_classes), or None for regression
+        Rows by true class (row) and predicted class (column).
+
+    Raises
+    ------
+    InputError
+        Where the targets are none that the model knows.
+    """
+    import numpy as np
+    from sklearn import metrics
+
+    loss, z = _loss(model), z.astype(np.float64)
+    if not model.classes:
+        t, predicted = _numbers(model, y), model.link(z)
+        return {
+            "loss": float(np.mean(loss.rows(np, z, t)[0])),
+            "rmse": float(metrics.root_mean_squared_error(t, predicted)),
+            "r2": float(metrics.r2_score(t, predicted)) if len(t) > 1 else float("nan"),
+        }, None
+    codes = _codes(model, y)
+    guess = _codes(model, model.decide(model.link(z)))
+    return {
+        "loss": float(np.mean(loss.rows(np, z, codes)[0])),
+        "accuracy": float(np.mean(guess == codes)),
+        "f1_weighted": float(metrics.f1_score(codes, guess, average="weighted", zero_division=0)),
+    }, metrics.confusion_matrix(codes, guess, labels=range(len(model.classes)))
+
+
+def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from mlpgpu.config import Config
+    from mlpgpu.data import load, mnist
+    from mlpgpu.data.reading import features_and_targets
+
+    if data not in mnist.MIRRORS:
+        return features_and_targets(data, model.columns, target or model.target)
+    images = load(Config(dataset=data, validation_fraction=0, quiet=True))
+    return iter([(images.x_test, images.y_test)])
+
+
+def _loss(model: Model) -> Loss:
+    """The loss with the settings that the model was trained with."""
+    known = model.network.loss
+    return known.having(**{name: model.config[name] for name in known.settings if name in model.config})
+
+
+def _codes(model: Model, y: np.ndarray) -> np.ndarray:
+    """The number of each label among the classes, which a file may have as text."""
+    import numpy as np
+
+    known = {label: code for code, label in enumerate(model.classes)}
+    as_text = {str(label): code for label, code in known.items()}
+    codes = [known.get(label, as_text.get(str(label), -1)) for label in y.reshape(len(y), -1)[:, 0].tolist()]
+    if y.size != len(y):
+        raise InputError(
+            f"the targets have shape {y.shape}; the model tells classes apart: give one label for each row"
+        )
+    if -1 in codes:
+        row = codes.index(-1)
+        shown = ", ".join(map(str, model.classes[:20])) + (", ..." if len(model.classes) > 20 else "")
+        raise InputError(
+            f"row {row + 1:,} has the label {y[row]!r}, which is no class of the model; its classes are {shown}"
+        )
+    return np.array(codes)
+
+
+def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    expected = model.sizes[-1]
+    if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
+        raise InputError(
+            f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} numbers for each row"
+        )
+    return y.reshape(len(y), -1).astype(np.float64)
+
+
+def _show(model: Model, data: str, n_rows: int, figures: dict[str, float], confusion: np.ndarray | None) -> None:
+    from rich.console import Console
+
+    from mlpgpu import report
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(report.figures_line(data, n_rows, figures), markup=False)
+    table = report.confusion_table(confusion, model.classes)
+    if table is not None:
+        console.print(table)
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.evaluate``."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

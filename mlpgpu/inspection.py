@@ -1,0 +1,111 @@
+"""What a model is, and what it was trained on: ``python -m mlpgpu.inspection``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from mlpgpu.train import run_command
+
+if TYPE_CHECKING:
+    from mlpgpu.model import Model
+
+app = App(name="mlpgpu inspect", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+# More names than these tell no more.
+MOST_NAMES = 10
+
+
+@app.default
+def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Show what a model is, what it was trained on, with which settings and results.
+
+    Parameters
+    ----------
+    model : str
+        A model.safetensors file, or the run folder that holds it.
+    json : bool
+        Print one JSON object.
+    """
+    from rich.console import Console
+
+    from mlpgpu import report
+    from mlpgpu.model import Model
+
+    loaded, metrics = Model.load(model), _metrics(Path(model).expanduser())
+    if json:
+        print(json_module.dumps({**_facts(loaded), "config": loaded.config, "metrics": metrics}, indent=2))  # noqa: T201
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    for line in _lines(loaded, metrics):
+        console.print(line, markup=False)
+    console.print(report.network_table(loaded.network, loaded.activations))
+    return 0
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "task": model.task,
+        "target": model.target,
+        "classes": list(model.classes),
+        "feature_names": list(model.feature_names),
+        "sizes": list(model.sizes),
+        "activations": list(model.activations),
+        "loss": model.loss,
+        "dtype": str(model.params.dtype),
+        "n_parameters": len(model.params),
+    }
+
+
+def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
+    from mlpgpu import report
+
+    what = f"one of {len(model.classes)} classes ({_named(model.classes)})" if model.classes else "numbers"
+    target = f"{model.target}, " if model.target else ""
+    yield f"Predicts  {target}{what}"
+    names = f": {_named(model.feature_names)}" if model.feature_names else ""
+    yield f"Takes     {model.sizes[0]:,} features{names}"
+    filled = sum(column.get("fill") is not None for column in model.columns or ())
+    scaled = "the same for all features" if model.shift.ndim == 0 else "each feature by its own"
+    yield f"Prepares  scaling, {scaled}" + (f"; missing values of {filled} columns filled" if filled else "")
+    yield f"Loss      {model.loss}, {model.params.dtype}"
+    shown = {name: value for name, value in model.config.items() if name not in {"data_dir", "hidden", "quiet", "json"}}
+    yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
+    if metrics is not None:
+        tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
+        yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
+        yield report.figures_line(metrics["dataset"], metrics["n_test"], tested)
+
+
+def _metrics(path: Path) -> dict[str, Any] | None:
+    """The figures of the run, where they lie beside the model."""
+    from mlpgpu.run_folder import METRICS
+
+    beside = (path if path.is_dir() else path.parent) / METRICS
+    try:
+        found = json_module.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "test_loss" in found else None
+
+
+def _named(names: tuple[Any, ...]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(map(str, names[:MOST_NAMES])) + more
+
+
+def _value(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.inspection``."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

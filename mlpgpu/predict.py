@@ -1,0 +1,84 @@
+"""What a model makes of the rows in a file: ``python -m mlpgpu.predict``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import App, Parameter
+
+from mlpgpu.errors import InputError
+from mlpgpu.train import run_command
+
+if TYPE_CHECKING:
+    from mlpgpu.model import Model
+
+Chunk = TypeVar("Chunk", bound=Any)
+
+app = App(name="mlpgpu predict", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+
+
+@app.default
+def predict(
+    model: str, data: str, *, proba: Annotated[bool, Parameter(negative="")] = False, out: str | None = None
+) -> int:
+    """Predict for each row of a file, as many as there are.
+
+    Parameters
+    ----------
+    model : str
+        A model.safetensors file, or the run folder that holds it.
+    data : str
+        A .csv, .parquet or .npz file with the features that the model was trained on; it needs no target.
+    proba : bool
+        Write the probability of each class instead of the class.
+    out : str
+        A .csv, .parquet or .npy file [default: standard output, as CSV].
+    """
+    from mlpgpu.data import writing
+    from mlpgpu.data.reading import features
+    from mlpgpu.model import Model
+
+    loaded = Model.load(model)
+    if proba and not loaded.classes:
+        raise InputError(f"the model {model} predicts a number, which has no probabilities; leave out --proba")
+    path = None if out is None else Path(out).expanduser()
+    if path is not None:
+        writing.check(path)
+    function = loaded.predict_proba if proba else loaded.predict
+    names = [*map(str, loaded.classes)] if proba else prediction_names(loaded)
+    try:
+        writing.write(path, names, (function(x) for x in counted(features(data, loaded.columns))))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the lines has had enough of them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def prediction_names(model: Model) -> list[str]:
+    """What the columns of a prediction are called."""
+    name, n = model.target or "prediction", 1 if model.classes else model.sizes[-1]
+    return [name] if n == 1 else [f"{name}{i}" for i in range(n)]
+
+
+def counted(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iterator[Chunk]:
+    """`chunks`, their rows counted on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" rows", unit_scale=True, disable=None, file=sys.stderr, leave=False) as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(size(chunk))
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.predict``."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

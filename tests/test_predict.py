@@ -1,0 +1,230 @@
+"""The commands that use a model: predict, evaluate, inspect."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from mlpgpu import Config, Model, __main__, train, train_and_test
+from mlpgpu.data import mnist, reading
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+
+SETTINGS = {"hidden": (8,), "epochs": 5, "dropout": 0, "input_dropout": 0, "quiet": True}
+
+
+def table_of(n=90, seed=0):
+    """Rooms, a town, an age with gaps; a price in numbers and a class in words."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"rooms": rng.integers(1, 7, n), "town": rng.choice(["A", "B", "C"], n)})
+    frame["age"] = np.where(rng.random(n) < 0.1, np.nan, rng.uniform(0, 50, n))
+    frame["price"] = frame["rooms"] * 30.0 + rng.normal(size=n)
+    frame["size"] = np.where(frame["rooms"] > 3, "large", "small")
+    return frame
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder: ``command("predict", ...)`` -> exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    # More than one chunk.
+    monkeypatch.setattr(reading.features, "__defaults__", (40,))
+    monkeypatch.setattr(reading.features_and_targets, "__defaults__", (40,))
+
+    def run(*arguments):
+        code = train.run_command(__main__.app, [str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A regression and a classification of the same table, ``rows.csv``, in files of those names."""
+    frame = table_of()
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for target, other in (("price", "size"), ("size", "price")):
+        frame.drop(columns=other).to_csv(tmp_path / f"{target}.csv", index=False)
+        config = Config(dataset=tmp_path / f"{target}.csv", target=target, impute="median", **SETTINGS)
+        train_and_test(config).model.save(tmp_path / f"{target}.safetensors")
+    return tmp_path
+
+
+def read(text):
+    names, *rows = csv.reader(io.StringIO(text))
+    return names, rows
+
+
+def test_predictions_are_those_of_the_model(command, models):
+    for target in ("price", "size"):
+        model = Model.load(models / f"{target}.safetensors")
+        expected = model.predict(reading.read_features(models / "rows.csv", model.columns))
+        code, out, err = command("predict", f"{target}.safetensors", "rows.csv")
+        assert (code, err) == (0, "")
+        names, rows = read(out)
+        assert names == [target]
+        assert [row[0] for row in rows] == [str(value) for value in expected.reshape(len(expected), -1)[:, 0]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
+def test_probabilities_in_each_format(command, models, ending):
+    model = Model.load(models / "size.safetensors")
+    expected = model.predict_proba(reading.read_features(models / "rows.csv", model.columns))
+    code, out, err = command("predict", "size.safetensors", "rows.csv", "--proba", "--out", f"p.{ending}")
+    assert (code, out, err) == (0, "", "")
+    found = {
+        "csv": lambda path: pd.read_csv(path, dtype=np.float32),
+        "parquet": pd.read_parquet,
+        "npy": lambda path: pd.DataFrame(np.load(path), columns=list(model.classes)),
+    }[ending](models / f"p.{ending}")
+    assert list(found.columns) == ["large", "small"]
+    np.testing.assert_array_equal(found.to_numpy(np.float32), expected)
+
+
+def test_nothing_is_left_of_what_could_not_be_written_whole(command, models):
+    frame = table_of()
+    frame["age"] = frame["age"].astype(object)
+    frame.loc[70, "age"] = "old"
+    frame.to_csv(models / "bad.csv", index=False)
+    code, _, err = command("predict", "price.safetensors", "bad.csv", "--out", "p.csv")
+    assert code == 2
+    assert err == "error: column 'age' holds text; allowed: numbers, as in training; convert it\n"
+    assert not list(models.glob("p.csv")) + list(models.glob(".*"))
+
+
+def test_measured_as_scikit_learn_does(command, models):
+    frame = pd.read_csv(models / "rows.csv")
+    for target in ("price", "size"):
+        model = Model.load(models / f"{target}.safetensors")
+        x = reading.read_features(models / "rows.csv", model.columns)
+        truth, predicted = frame[target].to_numpy(), model.predict(x).reshape(-1)
+        code, out, err = command("evaluate", f"{target}.safetensors", "rows.csv", "--json")
+        assert (code, err) == (0, "")
+        found = json.loads(out)
+        assert found["n_rows"] == 90
+        if target == "size":
+            assert found["accuracy"] == metrics.accuracy_score(truth, predicted)
+            assert found["f1_weighted"] == pytest.approx(metrics.f1_score(truth, predicted, average="weighted"))
+            assert found["loss"] == pytest.approx(metrics.log_loss(truth, model.predict_proba(x)), rel=1e-5)
+        else:
+            assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, predicted), rel=1e-6)
+            assert found["r2"] == pytest.approx(metrics.r2_score(truth, predicted), rel=1e-5)
+            assert found["loss"] == pytest.approx(found["rmse"] ** 2 / 2, rel=1e-6)
+        code, out, _ = command("evaluate", f"{target}.safetensors", "rows.csv")
+        assert code == 0
+        assert "on 90 rows of rows.csv" in out
+        assert ("Confusion matrix" in out) == (target == "size")
+
+
+def test_the_figures_of_a_run_come_out_again(command, tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 256, (60, 4, 4), dtype=np.uint8), rng.integers(3, 6, 60)
+    np.savez(tmp_path / "images.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    code, *_ = command(
+        "train", "--dataset", "images.npz", "--run-dir", "run", "--epochs", "3", "--label-smoothing", "0.1", "--quiet"
+    )
+    assert code == 0
+    tested = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    code, out, err = command("evaluate", "run", "images.npz", "--json")
+    assert (code, err) == (0, "")
+    for name in ("loss", "accuracy", "f1_weighted"):
+        assert json.loads(out)[name] == pytest.approx(tested[f"test_{name}"], rel=1e-6)
+    code, out, _ = command("predict", "run", "images.npz")
+    assert code == 0
+    assert set(read(out)[1][0]) <= {"3", "4", "5"}
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_the_test_rows_of_mnist(command, tmp_path):
+    outcome = train_and_test(Config(dataset="mnist", **SETTINGS | {"epochs": 1}))
+    outcome.model.save(tmp_path / "m.safetensors")
+    code, out, err = command("evaluate", "m.safetensors", "mnist", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["accuracy"] == outcome.metrics["test_accuracy"]
+    assert "mnist" in mnist.MIRRORS
+
+
+def test_labels_that_a_file_has_as_text(tmp_path, command):
+    frame = table_of().drop(columns=["price", "town", "age"])
+    frame["size"] = (frame["size"] == "large").astype(int)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    _, plain, _ = command("evaluate", "m.safetensors", "a.csv", "--json")
+    frame["other"] = frame["size"].map({0: "0", 1: "1"}).astype("category")
+    frame.to_parquet(tmp_path / "b.parquet")
+    code, out, err = command("evaluate", "m.safetensors", "b.parquet", "--target", "other", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["loss"] == json.loads(plain)["loss"]
+
+
+def test_what_a_model_is(command, models):
+    code, out, err = command("inspect", "price.safetensors")
+    assert (code, err) == (0, "")
+    for words in ("Predicts  price, numbers", "Takes     5 features: rooms, town=A", "dense, relu"):
+        assert words in out
+    assert "missing values of 3 columns filled" in out
+    assert "Trained" not in out
+    code, out, _ = command("inspect", "size.safetensors", "--json")
+    found = json.loads(out)
+    assert (code, found["classes"], found["metrics"]) == (0, ["large", "small"], None)
+    assert found["n_parameters"] == 5 * 8 + 8 + 8 + 1
+    assert found["config"]["target"] == "size"
+
+
+def test_what_a_run_gave(command, models):
+    given = ("--dataset", "size.csv", "--target", "size", "--impute", "mean", "--epochs", "3", "--quiet")
+    assert command("train", *given, "--run-dir", "run")[0] == 0
+    code, out, _ = command("inspect", "run")
+    assert code == 0
+    n_train = json.loads((models / "run" / "metrics.json").read_text())["n_train"]
+    assert f"Trained   {n_train} rows, 3 epochs, on " in out
+    assert "Test      loss " in out
+    (models / "run" / "metrics.json").write_text("{")
+    code, out, err = command("inspect", "run/model.safetensors")
+    assert (code, err) == (0, "")
+    assert "Trained" not in out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("predict nothing.safetensors rows.csv", "cannot read the model nothing.safetensors"),
+        ("predict price.safetensors nothing.csv", "nothing.csv is not a file"),
+        ("predict price.safetensors rows.txt", "rows.txt ends in '.txt'; allowed: .csv, .parquet, .npz"),
+        ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
+        ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
+        ("predict price.safetensors rows.csv --out no/p.csv", "there is no folder no; make it first"),
+        ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
+        ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean price?"),
+        ("evaluate price.safetensors rows.csv --target size", "the model predicts 1 numbers for each row"),
+        ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
+        ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),
+        ("evaluate size.safetensors empty.csv", "empty.csv has no rows"),
+        ("evaluate price.safetensors only_x.npz", "has no array 'price' to compare with; it has x; give its --target"),
+        ("inspect .", "cannot read the model model.safetensors"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(command, models, line, said):
+    frame = table_of()
+    frame.loc[50, "size"] = None
+    frame["other"] = "huge"
+    frame.to_csv(models / "gaps.csv", index=False)
+    frame[:0].to_csv(models / "empty.csv", index=False)
+    np.savez(models / "only_x.npz", x=np.ones((3, 3)))
+    code, out, err = command(*line.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_whoever_has_read_enough_may_stop(models):
+    table_of(50_000).to_csv(models / "many.csv", index=False)
+    reader = f"{sys.executable} -m mlpgpu predict price.safetensors many.csv | head -1"
+    done = subprocess.run(reader, shell=True, cwd=models, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("price\n", "")
