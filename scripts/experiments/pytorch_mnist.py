@@ -1,0 +1,393 @@
+"""MNIST after a blog post on PyTorch: its nine steps with mlpgpu, and the same network in both, step by step.
+
+The post (2021, after a book on PyTorch) trains a multilayer perceptron by plain SGD and reaches about 90 %. Here the
+same order of work stands as one function; the loss of every step is held against PyTorch's, from the same weights and
+over the same rows; and other settings are tried for as many epochs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mlpgpu import MLPClassifier, plots
+from mlpgpu.callbacks import Callback
+from scripts.experiments.images import images
+from scripts.experiments.report import Report
+from scripts.experiments.running import Experiment, Given, Progress, main, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mlpgpu.trainer import Run
+
+# From the post: its accuracy after ten epochs, its batches, and how often it prints.
+PUBLISHED, EPOCHS, BATCH, EVERY = 0.90, 10, 32, 200
+# The post gives neither its layers nor its learning rate in the figures taken from it.
+HIDDEN, RATE = (256,), 0.001
+# The largest difference from PyTorch that is allowed in float64.
+ALLOWED = 1e-9
+# Steps of which a curve shows the mean.
+AVERAGED = 50
+
+# None of these was chosen by the test images.
+SGD = {"optimizer": "sgd", "learning_rate_init": RATE, "batch_size": BATCH}
+ADAM = {"optimizer": "adam", "learning_rate_init": 0.001, "batch_size": 128}
+CYCLE = ADAM | {"learning_rate_init": 0.003, "learning_rate_schedule": "one_cycle", "dropout": 0.2}
+BETTER = {"SGD, rate 0.1": SGD | {"learning_rate_init": 0.1}, "Adam": ADAM, "Adam, one cycle, dropout": CYCLE}
+
+MLPGPU, TORCH, FLOAT32 = plots.SCORE, "#e69f00", "#56b4e9"
+COLORS = plots.INK, "#009e73", "#cc79a7", plots.LOSS
+
+
+class Digits(NamedTuple):
+    """Pixels as rows, and their labels."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+class Lines(Callback):
+    """Prints the epoch, the samples seen and the loss of the last batch, every so many batches."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.printed = every, []
+
+    def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
+        """Print a line for each batch among the last few whose turn it is."""
+        last = losses()
+        for step, loss in enumerate(last, done - len(last) + 1):
+            if step % self.every == 0:
+                seen = step * run.plan.batch_size
+                share = percent(seen / run.n_rows, 0)
+                self.printed.append(f"epoch {run.epoch:2}  {seen:6,} of {run.n_rows:,} ({share:>5})  loss {loss:.4f}")
+                tqdm.write(self.printed[-1], file=sys.stderr)
+
+
+def load(quick: bool) -> Digits:
+    """All images, a byte for each pixel, or some of them."""
+    x, y, x_test, y_test = images("mnist")
+    return Digits(x[:6_400], y[:6_400], x_test[:1_000], y_test[:1_000]) if quick else Digits(x, y, x_test, y_test)
+
+
+def nine_steps(given: Given) -> tuple[Digits, Figure, Lines, MLPClassifier, float]:
+    """From the choice of a device to the accuracy on images that the network has not seen."""
+    # 1. Choose the device: "cpu", "cuda", or "auto" for the fastest there is.
+    device = given.device
+
+    # 2. Load the images: 28 x 28 pixels in a row, and the digit that they show.
+    digits = load(given.quick)
+
+    # 3. Look at the data.
+    picture = look(digits)
+
+    # 4. Scale the pixels from 0..255 to 0..1.
+    digits = digits._replace(x=np.float32(digits.x) / 255, x_test=np.float32(digits.x_test) / 255)
+
+    # 5. Define the network: a hidden layer of rectifiers. Its output layer has a unit for each label that it meets.
+    network = MLPClassifier(hidden_layer_sizes=HIDDEN, activation="relu", device=device, random_state=0)
+
+    # 6. Choose the optimizer; the loss of a classifier is the cross-entropy.
+    network.set_params(optimizer="sgd", learning_rate_init=RATE, batch_size=BATCH, alpha=0)
+
+    # 7. Train, with a line of progress every 200 batches.
+    lines = Lines(every=EVERY)
+    network.set_params(max_iter=epochs_of(given), callbacks=[lines])
+
+    # 8. Evaluate on the test images after each epoch.
+    network.fit(digits.x, digits.y, X_val=digits.x_test, y_val=digits.y_test)
+
+    # 9. Measure the accuracy in the end.
+    accuracy = network.score(digits.x_test, digits.y_test)
+    return digits, picture, lines, network, accuracy
+
+
+def epochs_of(given: Given) -> int:
+    """The ten of the post, or two."""
+    return 2 if given.quick else EPOCHS
+
+
+def look(digits: Digits) -> Figure:
+    """The first three images of each digit, and how many there are."""
+    counts = np.bincount(digits.y, minlength=10)
+    most, least = counts.argmax(), counts.argmin()
+    figure = plots.new_figure(
+        (8, 3.4),
+        f"Of {len(digits.y):,} training images, {counts[most]:,} show a {most} and {counts[least]:,} a {least}: "
+        "the most and the least frequent digit",
+    )
+    grid = figure.subplots(3, 10)
+    for digit, column in enumerate(grid.T):
+        column[0].set_title(str(digit), fontsize=plots.TEXT, color=plots.INK)
+        for axes, place in zip(column, np.flatnonzero(digits.y == digit), strict=False):
+            axes.imshow(digits.x[place].reshape(28, 28), cmap="gray_r")
+        column[-1].set_xlabel(f"{counts[digit]:,}", fontsize=plots.SMALL, color=plots.QUIET)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(plots.FAINT)
+    return figure
+
+
+def run(given: Given, report: Report, progress: Progress) -> None:
+    """The nine steps, PyTorch beside them, and better settings."""
+    seconds = EXPERIMENT.expected(given)
+    report.text(
+        "A blog post of 2021, after a book on PyTorch, trains a multilayer perceptron on MNIST: plain SGD, batches of "
+        f"{BATCH}, {EPOCHS} epochs, and about {percent(PUBLISHED, 0)} in the end. Its layers and its learning rate are "
+        f"not among the figures taken from it; here they are {_layers()} and {RATE}.",
+    )
+    for _ in progress.over(["nine steps"], 0.1 * seconds):
+        digits, network = train(given, report)
+    if find_spec("torch") is None:
+        report.text("PyTorch is not installed, so the comparison with it was left out.")
+    else:
+        compare(given, digits, report, progress, 0.6 * seconds)
+    better(given, digits, network, report, progress, 0.3 * seconds)
+
+
+def train(given: Given, report: Report) -> tuple[Digits, MLPClassifier]:
+    """Take the nine steps, and say what was seen on the way."""
+    digits, picture, lines, network, accuracy = nine_steps(given)
+    n_steps = len(digits.y) // BATCH
+    distance = 100 * (accuracy - PUBLISHED)
+    report.heading("The nine steps")
+    report.code(inspect.getsource(nine_steps), "python")
+    report.text("What the third step shows; below each column stands how many training images show its digit:")
+    report.picture(picture, "images", "Three images of each digit")
+    report.text(f"An epoch has {n_steps:,} updates. This is what is printed in the first, each loss that of one batch:")
+    report.code("\n".join(lines.printed[: n_steps // EVERY]))
+    report.text("The test images after each epoch, all of them at once, so that each counts alike:")
+    report.table(
+        ["epoch", "mean test loss", "test accuracy"],
+        [[r["epoch"], f"{r['validation_loss']:.4f}", percent(r["validation_score"])] for r in network.history_],
+    )
+    report.text(
+        f"The accuracy in the end is {percent(accuracy)}, {abs(distance):.2f} points "
+        f"{'above' if distance >= 0 else 'below'} the published {percent(PUBLISHED, 0)}.",
+    )
+    return digits, network
+
+
+class Trained(NamedTuple):
+    """The loss of every step of a fit, and what its network then says of the test images."""
+
+    losses: np.ndarray
+    predicted: np.ndarray
+
+
+class Losses(Callback):
+    """Keeps the loss of every step."""
+
+    def on_end(self, run: Run) -> None:
+        """Take them from the run."""
+        self.of_steps = np.concatenate(run.losses)
+
+
+def with_torch(digits: Digits, epochs: int, dtype: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], Trained]:
+    """The network in PyTorch, with its own initial values, on the CPU: these values, and what it came to."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    sizes = [digits.x.shape[1], *HIDDEN, 10]
+    layers = [nn.Linear(*pair, dtype=torch.float64).to(getattr(torch, dtype)) for pair in pairwise(sizes)]
+    # PyTorch keeps the weights of a unit in a row, mlpgpu in a column.
+    start = [(each.weight.detach().numpy().T.copy(), each.bias.detach().numpy().copy()) for each in layers]
+    hidden = [part for layer in layers[:-1] for part in (layer, nn.ReLU())]
+    network = nn.Sequential(*hidden, layers[-1])
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+    x, y, x_test = (
+        torch.from_numpy(array) for array in (digits.x.astype(dtype), digits.y, digits.x_test.astype(dtype))
+    )
+    losses = []
+    for _ in range(epochs):
+        for rows, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(network(rows), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return start, Trained(np.array(losses), network(x_test).argmax(dim=1).numpy())
+
+
+def with_mlpgpu(
+    digits: Digits, epochs: int, dtype: str, start: Sequence[tuple[np.ndarray, np.ndarray]], device: str
+) -> Trained:
+    """The network from this start, over the rows as they come."""
+    kept = Losses()
+    settings = {"init": list(start), "shuffle": False, "alpha": 0, "max_iter": epochs, "dtype": dtype}
+    network = MLPClassifier(HIDDEN, **SGD, **settings, random_state=0, callbacks=[kept], device=device)
+    network.fit(digits.x, digits.y)
+    return Trained(kept.of_steps, network.predict(digits.x_test))
+
+
+def compare(given: Given, digits: Digits, report: Report, progress: Progress, seconds: float) -> None:
+    """Both libraries from the same weights, over the same rows, in both types."""
+    fits, epochs = {}, epochs_of(given)
+    for dtype in progress.over(["float64", "float32"], seconds, lambda dtype: f"PyTorch, {dtype}"):
+        start, theirs = with_torch(digits, epochs, dtype)
+        fits[dtype] = with_mlpgpu(digits, epochs, dtype, start, given.device), theirs
+    apart = {dtype: np.abs(ours.losses - theirs.losses) for dtype, (ours, theirs) in fits.items()}
+    largest = apart["float64"].max()
+    met = largest < ALLOWED
+    report.heading("The same network in PyTorch")
+    report.text(
+        "PyTorch draws the initial values in its own way, and mlpgpu begins with a copy of them (`init`). Both take "
+        f"the rows as they come, without shuffling, for {epochs} epochs: {len(apart['float64']):,} steps. The loss of "
+        "a step is that of its batch before the update.",
+    )
+    title = f"Over {len(apart['float64']):,} steps the losses differ by at most {largest:.1e} in float64"
+    report.picture(
+        _compared(title, *fits["float64"], apart), "losses", "Loss of every step in both, and its difference"
+    )
+    report.table(
+        ["type", "last loss, mlpgpu", "last loss, PyTorch", "largest difference", "at step", "test images told apart"],
+        [
+            [
+                dtype,
+                f"{ours.losses[-1]:.9f}",
+                f"{theirs.losses[-1]:.9f}",
+                f"{apart[dtype].max():.1e}",
+                f"{apart[dtype].argmax() + 1:,}",
+                f"{np.sum(ours.predicted != theirs.predicted)} of {len(digits.y_test):,}",
+            ]
+            for dtype, (ours, theirs) in fits.items()
+        ],
+    )
+    report.text(
+        f"In float64 the largest difference is {largest:.1e}, {'inside' if met else 'outside'} the allowed "
+        f"{ALLOWED:.0e}. Test images told apart are those to which the two networks give different digits in the end. "
+        f"In float64 both name {percent(np.mean(fits['float64'][0].predicted == digits.y_test))} and "
+        f"{percent(np.mean(fits['float64'][1].predicted == digits.y_test))} of them rightly.",
+    )
+
+
+def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np.ndarray]) -> Figure:
+    """Both curves over each other, and below them how far they are apart."""
+    figure = plots.new_figure((8, 6.4), title)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 1))
+    steps = np.arange(1, len(ours.losses) + 1)
+    for name, fit, color, width, style in (("mlpgpu", ours, MLPGPU, 4, "-"), ("PyTorch", theirs, TORCH, 1.5, "--")):
+        top.plot(steps, fit.losses, color=color, lw=0.6, alpha=0.3)
+        means = fit.losses.reshape(-1, AVERAGED).mean(axis=1)
+        top.plot(steps[AVERAGED // 2 :: AVERAGED], means, color=color, lw=width, ls=style, label=f"{name}, float64")
+    top.legend(frameon=False, fontsize=plots.SMALL, labelcolor=plots.INK)
+    for (dtype, difference), color in zip(apart.items(), (plots.INK, FLOAT32), strict=True):
+        # A difference of nothing has no place on a logarithmic axis.
+        bottom.plot(steps, np.where(difference > 0, difference, np.nan), ".", color=color, markersize=1, alpha=0.35)
+        largest = np.maximum.accumulate(difference)
+        bottom.plot(steps, np.where(largest > 0, largest, np.nan), color=color, lw=1.8)
+        bottom.text(1.01, difference.max(), dtype, transform=bottom.get_yaxis_transform(), va="center", color=color)
+    bottom.axhline(ALLOWED, color=plots.QUIET, lw=1, ls="--")
+    bottom.text(
+        1.01, ALLOWED, "allowed in\nfloat64", transform=bottom.get_yaxis_transform(), va="center", color=plots.QUIET
+    )
+    bottom.set_yscale("log")
+    _dress(top, "", f"loss (bold: mean of {AVERAGED} steps)")
+    _dress(bottom, "step", "absolute difference\n(log scale; line: largest so far)")
+    bottom.xaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+def better(
+    given: Given, digits: Digits, faithful: MLPClassifier, report: Report, progress: Progress, seconds: float
+) -> None:
+    """Other settings of the same layers, for as many epochs."""
+    epochs, seeds = epochs_of(given), range(given.seeds or (1 if given.quick else 2))
+    fits: dict[str, list[MLPClassifier]] = {name: [] for name in BETTER}
+    for name, seed in progress.over(list(product(BETTER, seeds)), seconds, lambda job: f"{job[0]}, {job[1]}"):
+        settings = BETTER[name] | {"alpha": 0, "max_iter": epochs, "random_state": seed}
+        network = MLPClassifier(HIDDEN, **settings, device=given.device)
+        fits[name].append(network.fit(digits.x, digits.y, X_val=digits.x_test, y_val=digits.y_test))
+    curves = {"as in the post": [_scores(faithful)]} | {name: list(map(_scores, each)) for name, each in fits.items()}
+    ends = {name: np.array(scores)[:, -1] for name, scores in curves.items()}
+    best, ahead = max(ends, key=lambda name: ends[name].mean()), sum(end.min() > PUBLISHED for end in ends.values())
+    report.heading(f"Better in {epochs} epochs")
+    report.text(
+        "The same layers for as many epochs with other settings; fits of each, which differ in their seed: "
+        f"{len(seeds)}. None was chosen by the test images, and the weights are those after the last epoch. The first "
+        "row is the fit of the nine steps.",
+    )
+    highest = ends[best].mean()
+    title = f"{best}: {percent(highest)} after {epochs} epochs, {percent(PUBLISHED, 0)} published"
+    report.picture(_accuracies(title, curves), "better", "Test accuracy by epoch for each of the settings")
+    every = {"as in the post": SGD} | BETTER
+    report.table(
+        ["settings", "batch", "rate", "dropout", "after the first epoch", "in the end: mean (range)"],
+        [
+            [
+                name,
+                every[name]["batch_size"],
+                every[name]["learning_rate_init"],
+                percent(every[name].get("dropout", 0), 0),
+                percent(np.mean([scores[0] for scores in curves[name]])),
+                percent(end.mean()) + (f" ({100 * end.min():.2f} to {100 * end.max():.2f})" if len(end) > 1 else ""),
+            ]
+            for name, end in ends.items()
+        ],
+    )
+    report.text(
+        f"Of these {len(ends)} settings, {ahead} end above the published {percent(PUBLISHED, 0)} with every seed. "
+        f"{best} is highest: {percent(1 - highest)} of the test images are mistaken, beside the published "
+        f"{percent(1 - PUBLISHED, 0)}.",
+    )
+
+
+def _scores(network: MLPClassifier) -> list[float]:
+    return [record["validation_score"] for record in network.history_]
+
+
+def _accuracies(title: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Test accuracy by epoch: a line for the mean of the seeds, named at its end."""
+    figure = plots.new_figure((8, 5), title)
+    axes = figure.add_subplot()
+    means = {name: 100 * np.mean(scores, axis=0) for name, scores in curves.items()}
+    epochs = range(1, len(next(iter(means.values()))) + 1)
+    for color, mean in zip(COLORS, means.values(), strict=True):
+        axes.plot(epochs, mean, "o-", color=color, lw=2, markersize=4)
+    axes.axhline(100 * PUBLISHED, color=plots.QUIET, lw=1, ls="--")
+    low, high = axes.get_ylim()
+    names = dict(zip(means, COLORS, strict=True)) | {"published": plots.QUIET}
+    ends = [*(mean[-1] for mean in means.values()), 100 * PUBLISHED]
+    heights = plots.apart([(end - low) / (high - low) for end in ends], 0.055)
+    for (name, color), height in zip(names.items(), heights, strict=True):
+        axes.text(1.01, height, name, transform=axes.transAxes, va="center", fontsize=plots.SMALL, color=color)
+    axes.set_xticks(list(epochs))
+    _dress(axes, "epoch", "test accuracy (%)")
+    axes.grid(axis="y", color=plots.FAINT)
+    return figure
+
+
+def _dress(axes: Axes, across: str, up: str) -> None:
+    axes.set_xlabel(across, fontsize=plots.TEXT, color=plots.INK)
+    axes.set_ylabel(up, fontsize=plots.TEXT, color=plots.INK)
+    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(plots.QUIET)
+
+
+def _layers() -> str:
+    return "-".join(map(str, [784, *HIDDEN, 10]))
+
+
+EXPERIMENT = Experiment(
+    "pytorch_mnist",
+    "MNIST in nine steps, and the same network in PyTorch",
+    run,
+    seconds=270,
+    quick_seconds=15,
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT, description=__doc__, command="scripts.experiments.pytorch_mnist")

@@ -1,0 +1,70 @@
+"""A report in Markdown, with its pictures beside it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpgpu import machine, plots
+from mlpgpu.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Report:
+    """Text, tables and pictures in order, written together at the end.
+
+    Parameters
+    ----------
+    title : str
+    name : str
+        Of the file, and the beginning of the names of its pictures.
+    folder : path
+        Is made where it is not there.
+    """
+
+    def __init__(self, title: str, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self._parts = [f"# {title}"]
+
+    def text(self, *paragraphs: str) -> None:
+        """Paragraphs, as Markdown."""
+        self._parts += paragraphs
+
+    def heading(self, words: str) -> None:
+        """Begin a section."""
+        self._parts.append(f"## {words}")
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table, its first column left and the others right."""
+        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+        self._parts.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+
+    def picture(self, figure: Figure, name: str, alt: str) -> None:
+        """A picture; `alt` says what is seen in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.name}-{name}.png"
+        plots.save(figure, path)
+        self._parts.append(f"![{alt}]({path.name})")
+
+    def code(self, text: str, language: str = "") -> None:
+        """Text as it is."""
+        self._parts.append(f"```{language}\n{text.rstrip()}\n```")
+
+    def write(self, command: str, seconds: float) -> Path:
+        """Write it, with the command that made it, how long that took and on what; the path of the file."""
+        known = machine.describe()
+        versions = ", ".join(f"{name} {known['versions'][name]}" for name in ("mlpgpu", "numpy", "scikit-learn"))
+        cuda = "".join(f", {device['name']}" for device in known["cuda"])
+        made = (
+            f"Made by `{command}` in {seconds:,.0f} s on {known['cpu']}, {known['cores']} cores{cuda}; "
+            f"Python {platform.python_version()}, {versions}."
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.name}.md"
+        with replacing(path) as unfinished:
+            unfinished.write_text("\n\n".join([*self._parts, made]) + "\n", encoding="utf-8")
+        return path
