@@ -78,23 +78,20 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
         Where the targets are none that the model knows.
     """
     import numpy as np
-    from sklearn import metrics
+
+    from mlpgpu.evaluation import compare
 
     loss, z = _loss(model), z.astype(np.float64)
-    if not model.classes:
-        t, predicted = _numbers(model, y), model.link(z)
-        return {
-            "loss": float(np.mean(loss.rows(np, z, t)[0])),
-            "rmse": float(metrics.root_mean_squared_error(t, predicted)),
-            "r2": float(metrics.r2_score(t, predicted)) if len(t) > 1 else float("nan"),
-        }, None
-    codes = _codes(model, y)
-    guess = _codes(model, model.decide(model.link(z)))
-    return {
-        "loss": float(np.mean(loss.rows(np, z, codes)[0])),
-        "accuracy": float(np.mean(guess == codes)),
-        "f1_weighted": float(metrics.f1_score(codes, guess, average="weighted", zero_division=0)),
-    }, metrics.confusion_matrix(codes, guess, labels=range(len(model.classes)))
+    truth = _codes(model, y) if model.classes else _numbers(model, y)
+    compared, predictions, confusion = compare(truth, loss.link(np, z), len(model.classes))
+    score = {"accuracy": float(np.mean(predictions == truth))} if model.classes else {"r2": _r2(truth, predictions)}
+    return {"loss": float(np.mean(loss.rows(np, z, truth)[0])), **score, **compared}, confusion
+
+
+def _r2(truth: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(truth, predictions)) if len(truth) > 1 else float("nan")
 
 
 def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -118,13 +115,17 @@ def _codes(model: Model, y: np.ndarray) -> np.ndarray:
     """The number of each label among the classes, which a file may have as text."""
     import numpy as np
 
-    known = {label: code for code, label in enumerate(model.classes)}
-    as_text = {str(label): code for label, code in known.items()}
-    codes = [known.get(label, as_text.get(str(label), -1)) for label in y.reshape(len(y), -1)[:, 0].tolist()]
+    if model.loss == "logistic" and model.sizes[-1] > 1:
+        raise InputError(
+            "the model gives each row several labels, and what is measured here is one; use its predictions"
+        )
     if y.size != len(y):
         raise InputError(
             f"the targets have shape {y.shape}; the model tells classes apart: give one label for each row"
         )
+    known = {label: code for code, label in enumerate(model.classes)}
+    as_text = {str(label): code for label, code in known.items()}
+    codes = [known.get(label, as_text.get(str(label), -1)) for label in y.reshape(len(y), -1)[:, 0].tolist()]
     if -1 in codes:
         row = codes.index(-1)
         shown = ", ".join(map(str, model.classes[:20])) + (", ..." if len(model.classes) > 20 else "")
@@ -146,11 +147,9 @@ def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
 
 
 def _show(model: Model, data: str, n_rows: int, figures: dict[str, float], confusion: np.ndarray | None) -> None:
-    from rich.console import Console
-
     from mlpgpu import report
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = report.console()
     console.print(report.figures_line(data, n_rows, figures), markup=False)
     table = report.confusion_table(confusion, model.classes)
     if table is not None:

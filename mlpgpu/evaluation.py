@@ -1,4 +1,4 @@
-"""Loss, score and predictions of a network on rows, computed on the device."""
+"""Loss, score and predictions of a network on rows, computed on the device, and their comparison with what is true."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -111,3 +111,37 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
     """``function(x)`` of placed rows, a chunk of them at a time, on the device."""
     parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(*x.shape)]
     return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
+
+
+def compare(
+    truth: np.ndarray, outputs: np.ndarray, n_classes: int
+) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    """Predictions beside what is true, on the host.
+
+    Parameters
+    ----------
+    truth : array
+        Numbers of classes, of shape (n_rows,), or values of shape (n_rows, n_outputs).
+    outputs : array of shape (n_rows, n_outputs)
+        Probabilities, one column for two classes; or expected values.
+    n_classes : int
+        0 for regression.
+
+    Returns
+    -------
+    figures : dict
+        ``f1_weighted``, or ``rmse``.
+    predictions : array
+        As `truth`.
+    confusion : int array of shape (n_classes, n_classes), or None for regression
+        Rows by true class (row) and predicted class (column).
+    """
+    from sklearn import metrics
+
+    if not n_classes:
+        return {"rmse": float(metrics.root_mean_squared_error(truth, outputs))}, outputs, None
+    # Where there is one class only, it is the first of the two that the output stands for.
+    second = (outputs[:, 0] > 0.5) & (n_classes > 1)
+    guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    f1 = float(metrics.f1_score(truth, guess, average="weighted", zero_division=0))
+    return {"f1_weighted": f1}, guess, metrics.confusion_matrix(truth, guess, labels=range(n_classes))

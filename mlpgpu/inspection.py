@@ -31,8 +31,6 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
     json : bool
         Print one JSON object.
     """
-    from rich.console import Console
-
     from mlpgpu import report
     from mlpgpu.model import Model
 
@@ -40,7 +38,7 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
     if json:
         print(json_module.dumps({**_facts(loaded), "config": loaded.config, "metrics": metrics}, indent=2))  # noqa: T201
         return 0
-    console = Console(highlight=False, soft_wrap=True)
+    console = report.console()
     for line in _lines(loaded, metrics):
         console.print(line, markup=False)
     console.print(report.network_table(loaded.network, loaded.activations))
@@ -76,9 +74,8 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     shown = {name: value for name, value in model.config.items() if name not in {"data_dir", "hidden", "quiet", "json"}}
     yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
     if metrics is not None:
-        tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
         yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
-        yield report.figures_line(metrics["dataset"], metrics["n_test"], tested)
+        yield report.test_line(metrics)
 
 
 def _metrics(path: Path) -> dict[str, Any] | None:

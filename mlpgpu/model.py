@@ -84,7 +84,8 @@ class Model:
         -------
         array of shape (n_rows, n_classes), or (n_rows, n_outputs) for regression
         """
-        return self.link(self.logits(x))
+        outputs = self.network.loss.link(np, self.logits(x))
+        return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """What the link makes a prediction of.
@@ -105,20 +106,6 @@ class Model:
         scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
         return logits(np, self.network, self.params, scaled)
 
-    def link(self, z: np.ndarray) -> np.ndarray:
-        """What `predict_proba` gives for rows with the logits `z`."""
-        outputs = self.network.loss.link(np, z)
-        return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
-
-    def decide(self, outputs: np.ndarray) -> np.ndarray:
-        """What `predict` gives for rows for which `predict_proba` gives `outputs`."""
-        if not self.classes:
-            return outputs
-        if self.loss == "logistic" and self.sizes[-1] > 1:
-            return (outputs > 0.5).astype(np.int64)
-        # Where there is one class only, it is the first of the two that the output stands for.
-        return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
-
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The most probable class, each label of a probability above one half, or the expected target.
 
@@ -131,7 +118,13 @@ class Model:
         -------
         array of shape (n_rows,), or (n_rows, n_outputs) for several labels or regression
         """
-        return self.decide(self.predict_proba(x))
+        outputs = self.predict_proba(x)
+        if not self.classes:
+            return outputs
+        if self.loss == "logistic" and self.sizes[-1] > 1:
+            return (outputs > 0.5).astype(np.int64)
+        # Where there is one class only, it is the first of the two that the output stands for.
+        return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""

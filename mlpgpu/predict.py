@@ -38,8 +38,7 @@ def predict(
     out : str
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
-    from mlpgpu.data import writing
-    from mlpgpu.data.reading import features
+    from mlpgpu.data import reading, writing
     from mlpgpu.model import Model
 
     loaded = Model.load(model)
@@ -49,9 +48,9 @@ def predict(
     if path is not None:
         writing.check(path)
     function = loaded.predict_proba if proba else loaded.predict
-    names = [*map(str, loaded.classes)] if proba else prediction_names(loaded)
+    names = [*map(str, loaded.classes)] if proba else _names(loaded)
     try:
-        writing.write(path, names, (function(x) for x in counted(features(data, loaded.columns))))
+        writing.write(path, names, (function(x) for x in counted(reading.features(data, loaded.columns, reading.ROWS))))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads the lines has had enough of them.
@@ -59,7 +58,7 @@ def predict(
     return 0
 
 
-def prediction_names(model: Model) -> list[str]:
+def _names(model: Model) -> list[str]:
     """What the columns of a prediction are called."""
     name, n = model.target or "prediction", 1 if model.classes else model.sizes[-1]
     return [name] if n == 1 else [f"{name}{i}" for i in range(n)]

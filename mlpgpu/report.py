@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 # More classes than this make a table that nobody reads.
 MOST_CLASSES = 20
+
+
+def console() -> Console:
+    """What to print on; what is not a terminal has no width to keep to."""
+    own = Console(highlight=False, soft_wrap=True)
+    return own if own.is_terminal else Console(highlight=False, soft_wrap=True, width=200)
 
 
 def _table(title: str, *headings: str) -> Table:
@@ -78,8 +85,7 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """The test figures and the speed."""
     metrics = outcome.metrics
-    tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
-    lines = [figures_line(metrics["dataset"], metrics["n_test"], tested)]
+    lines = [test_line(metrics)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -88,6 +94,12 @@ def result_lines(outcome: Outcome) -> list[str]:
         f"{metrics['samples_per_second']:,.0f} samples/s"
     )
     return lines
+
+
+def test_line(metrics: Mapping[str, Any]) -> str:
+    """The test figures of a run, of its metrics."""
+    tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
+    return figures_line(metrics["dataset"], metrics["n_test"], tested)
 
 
 def figures_line(name: str, n_rows: int, figures: Mapping[str, float]) -> str:

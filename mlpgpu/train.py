@@ -125,18 +125,13 @@ def _telling(say: Callable[..., None]) -> Iterator[None]:
 
 
 def _run(config: Config) -> int:
-    from rich.console import Console
-
     from mlpgpu import report, run_folder
     from mlpgpu.callbacks import Callback, CSVLogger
     from mlpgpu.callbacks.progress import EpochLines, ProgressBar
     from mlpgpu.trainer import Diverged
     from mlpgpu.workflow import prepare, train_and_test
 
-    # What is not a terminal has no width to keep to.
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console = Console(highlight=False, soft_wrap=True, width=200)
+    console = report.console()
     say: Callable[..., None] = (lambda *_, **__: None) if config.quiet else console.print
 
     prepared = prepare(config)

@@ -17,7 +17,7 @@ from mlpgpu.config import Config
 from mlpgpu.data import load
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation
+from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, open_feed
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
@@ -187,15 +187,8 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
 def _test(
     backend: Backend, plan: Plan, params: Any, data: DataSet, placement: Placement
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
-    from sklearn import metrics
-
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
-    feed = open_feed(backend, Rows(data.x_test, data.y_test), placement)
-    measured = {f"test_{key}": value for key, value in evaluation.measure(params, feed).items()}
+    figures = evaluation.measure(params, open_feed(backend, Rows(data.x_test, data.y_test), placement))
     outputs = backend.to_host(evaluation.predict(params, data.x_test))
-    if data.task == "regression":
-        measured["test_rmse"] = float(metrics.root_mean_squared_error(data.y_test, outputs))
-        return measured, outputs, None
-    guess = (outputs[:, 0] > 0.5).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    measured["test_f1_weighted"] = float(metrics.f1_score(data.y_test, guess, average="weighted", zero_division=0))
-    return measured, guess, metrics.confusion_matrix(data.y_test, guess, labels=range(len(data.classes)))
+    compared, predictions, confusion = compare(data.y_test, outputs, len(data.classes))
+    return {f"test_{name}": value for name, value in (figures | compared).items()}, predictions, confusion

@@ -33,8 +33,7 @@ def command(tmp_path, monkeypatch, capsys):
     """Runs a command in an empty folder: ``command("predict", ...)`` -> exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     # More than one chunk.
-    monkeypatch.setattr(reading.features, "__defaults__", (40,))
-    monkeypatch.setattr(reading.features_and_targets, "__defaults__", (40,))
+    monkeypatch.setattr(reading, "ROWS", 40)
 
     def run(*arguments):
         code = train.run_command(__main__.app, [str(argument) for argument in arguments])

@@ -40,8 +40,7 @@ def load(path: Path, config: "Config") -> Source:
             raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
         arrays = _read(path, (x_name, y_name))
     for x, y in zip(arrays[::2], arrays[1::2], strict=True):
-        if len(x) != len(y):
-            raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")
+        _match(path, x, y)
     x, image_shape = _flat(arrays[0], f"array {x_name!r} of {path}")
     x_test = _flat(arrays[2], f"array 'x_test' of {path}")[0] if len(arrays) > 2 else None
     if x_test is not None and x_test.shape[1] != x.shape[1]:
@@ -106,8 +105,7 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
             f"{path} has no array {y_name!r} to compare with; it has {', '.join(names)}; give its --target"
         )
     x, y = _read(path, (x_name, y_name))
-    if len(x) != len(y):
-        raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")
+    _match(path, x, y)
     return _flat(x, f"array {x_name!r} of {path}")[0], y
 
 
@@ -152,6 +150,11 @@ def _read(path: Path, names: Iterable[str]) -> list[np.ndarray]:
         if array.ndim == 0:
             raise InputError(f"array {name!r} of {path} is a single value; allowed: one row for each sample; mend it")
     return arrays
+
+
+def _match(path: Path, x: np.ndarray, y: np.ndarray) -> None:
+    if len(x) != len(y):
+        raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")
 
 
 def _flat(x: np.ndarray, where: str) -> tuple[np.ndarray, tuple[int, int] | None]:

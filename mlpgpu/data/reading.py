@@ -40,12 +40,12 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
     InputError
         Where the file cannot be read, or does not have the columns.
     """
-    (x,) = features(path, columns, None)
+    (x,) = features(path, columns, rows=None)
     return x
 
 
-def features(path: str | Path, columns: Records | None, rows: int | None = ROWS) -> Iterator[np.ndarray]:
-    """As `read_features`, at most `rows` of them at a time."""
+def features(path: str | Path, columns: Records | None, rows: int | None) -> Iterator[np.ndarray]:
+    """As `read_features`, at most `rows` of them at a time; None for all."""
     path = _known(path)
     if path.suffix.lower() == ".npz":
         x = _filled(path, npz.read_x(path), columns)
@@ -55,9 +55,9 @@ def features(path: str | Path, columns: Records | None, rows: int | None = ROWS)
 
 
 def features_and_targets(
-    path: str | Path, columns: Records | None, target: str | None, rows: int | None = ROWS
+    path: str | Path, columns: Records | None, target: str | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features and targets of the rows in a file, some at a time.
+    """Features and targets of the rows in a file, at most `ROWS` at a time.
 
     Parameters
     ----------
@@ -65,8 +65,6 @@ def features_and_targets(
         As for `read_features`.
     target : str or None
         Column of a table; array of an .npz file, where None is ``y``.
-    rows : int or None
-        The most at a time; None for all.
 
     Yields
     ------
@@ -83,16 +81,14 @@ def features_and_targets(
     if path.suffix.lower() == ".npz":
         x, y = npz.read_xy(path, target)
         x = _filled(path, x, columns)
-        yield from ((x[part], y[part]) for part in _parts(len(x), rows))
+        yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
         return
-    for frame in table.read_chunks(path, columns, rows):
+    for frame in table.read_chunks(path, columns, ROWS):
         if target is None or target not in frame.columns:
             hint = did_you_mean(str(target), frame.columns, 0.5) or "; give its --target"
             raise InputError(f"{path} has no column {target!r} to compare with{hint}")
-        column = frame.pop(target)
-        if n_missing := int(column.isna().sum()):
-            raise InputError(f"the target, column {target!r}, has {n_missing:,} missing values; remove those rows")
-        yield _encoded(frame, columns), table.labels(column)[0]
+        y, _ = table.labels(frame.pop(target))
+        yield _encoded(frame, columns), y
 
 
 def _known(path: str | Path) -> Path:

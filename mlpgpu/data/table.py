@@ -43,8 +43,6 @@ def load(path: Path, config: "Config") -> Source:
         )
     target = _target_name(frame, config.target, path)
     column = frame.pop(target)
-    if n_missing := int(column.isna().sum()):
-        raise InputError(f"the target, column {target!r}, has {n_missing:,} missing values; remove those rows")
     y, categorical = labels(column)
     return Source(path.stem, frame, y, target=target, categorical=categorical)
 
@@ -167,8 +165,17 @@ def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
 
 
 def labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
-    """Target values without missing ones, and whether they are known to be labels."""
+    """The values of a target, and whether they are known to be labels.
+
+    Raises
+    ------
+    InputError
+        Where some are missing, or are neither numbers, truth values nor text.
+    """
     import pandas as pd
+
+    if n_missing := int(column.isna().sum()):
+        raise InputError(f"the target, column {column.name!r}, has {n_missing:,} missing values; remove those rows")
 
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
     if categorical:

@@ -14,6 +14,7 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits, loss_and_gradient
 from mlpgpu.maths.parameters import join, split
+from scripts.experiments.drawing import dress
 from scripts.experiments.gradients import central_differences, relative_error
 from scripts.experiments.report import Report
 from scripts.experiments.running import Progress
@@ -98,9 +99,7 @@ def draw_curves(
     for (name, curve), color in zip(curves.items(), colors, strict=True):
         axes.plot(x, curve, color=color, lw=1.8, label=name)
     axes.locator_params(axis="x", nbins=4, integer=True)
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["bottom", "left"]].set_color(plots.QUIET)
+    dress(axes, "left", "bottom")
 
 
 def descents_figure(data: DataSet, network: Network, found: Mapping[str, Descent]) -> Figure:
@@ -120,9 +119,8 @@ def descents_figure(data: DataSet, network: Network, found: Mapping[str, Descent
     left.set(xlim=(0, 1.45 * len(losses)), xticks=np.linspace(0, len(losses), 5))
     left.set_xlabel("epoch", fontsize=plots.TEXT, color=plots.INK)
     left.set_ylabel("training loss (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    left.tick_params(which="both", labelsize=plots.SMALL, colors=plots.INK)
-    left.spines[["top", "right"]].set_visible(False)
-    left.spines[["bottom", "left"]].set_color(plots.QUIET)
+    dress(left, "left", "bottom")
+    left.tick_params(which="minor", labelsize=plots.SMALL, colors=plots.INK)
     x = np.linspace(data.x_train.min(), data.x_train.max(), 241)[:, None]
     draw_curves(right, data, x, {name: logits(np, network, params, x) for name, (_, params) in found.items()}, COLORS)
     right.set_xlabel("x", fontsize=plots.TEXT, color=plots.INK)

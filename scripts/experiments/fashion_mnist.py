@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import Callback
 from mlpgpu.maths import network as networks
+from scripts.experiments.drawing import dress
 from scripts.experiments.images import CLOTHES, images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
@@ -353,9 +354,7 @@ def _lines(title: str, across: str, places: Sequence[int], lines: Mapping[str, S
     axes.minorticks_off()
     axes.set_xlabel(f"{across} (log scale)", fontsize=plots.TEXT, color=plots.INK)
     axes.set_ylabel("test accuracy (%)", fontsize=plots.TEXT, color=plots.INK)
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(plots.QUIET)
+    dress(axes, "bottom")
     axes.grid(axis="y", color=plots.FAINT)
     return figure
 

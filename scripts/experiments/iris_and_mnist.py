@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import LambdaCallback
 from mlpgpu.maths.losses import log_softmax, one_hot, softmax
+from scripts.experiments.drawing import dress
 from scripts.experiments.images import images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main
@@ -460,7 +461,7 @@ def draw_losses(axes: Axes, losses: np.ndarray) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    dress(axes)
+    dress(axes, "left", "bottom")
 
 
 def distributions(means: dict[Table, np.ndarray]) -> Figure:
@@ -479,15 +480,8 @@ def distributions(means: dict[Table, np.ndarray]) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("mean accuracy of five folds", fontsize=plots.TEXT, color=plots.INK)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=plots.SMALL, labelcolor=plots.INK)
-    dress(axes)
+    dress(axes, "left", "bottom")
     return figure
-
-
-def dress(axes: Axes) -> None:
-    """Quiet axes."""
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
-    axes.spines[["right", "top"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(plots.QUIET)
 
 
 EXPERIMENT = Experiment(

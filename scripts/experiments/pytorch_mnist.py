@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import Callback
+from scripts.experiments.drawing import dress
 from scripts.experiments.images import images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
@@ -294,8 +295,8 @@ def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np
         1.01, ALLOWED, "allowed in\nfloat64", transform=bottom.get_yaxis_transform(), va="center", color=plots.QUIET
     )
     bottom.set_yscale("log")
-    _dress(top, "", f"loss (pale: each step;\nbold: mean of {AVERAGED})")
-    _dress(bottom, "step", f"absolute difference, largest\nof {AVERAGED} steps (log scale)")
+    _label(top, "", f"loss (pale: each step;\nbold: mean of {AVERAGED})")
+    _label(bottom, "step", f"absolute difference, largest\nof {AVERAGED} steps (log scale)")
     bottom.xaxis.set_major_formatter("{x:,.0f}")
     return figure
 
@@ -364,17 +365,15 @@ def _accuracies(title: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> 
     for (name, color), height in zip(names.items(), heights, strict=True):
         axes.text(1.01, height, name, transform=axes.transAxes, va="center", fontsize=plots.SMALL, color=color)
     axes.set_xticks(list(epochs))
-    _dress(axes, "epoch", "test accuracy (%)")
+    _label(axes, "epoch", "test accuracy (%)")
     axes.grid(axis="y", color=plots.FAINT)
     return figure
 
 
-def _dress(axes: Axes, across: str, up: str) -> None:
+def _label(axes: Axes, across: str, up: str) -> None:
     axes.set_xlabel(across, fontsize=plots.TEXT, color=plots.INK)
     axes.set_ylabel(up, fontsize=plots.TEXT, color=plots.INK)
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(plots.QUIET)
+    dress(axes, "bottom")
 
 
 def _layers() -> str:
