@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.errors import InputError, one_line
-from mlpgpu.files import replacing
+from mlpgpu import sealed
+from mlpgpu.errors import InputError
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
 from mlpgpu.maths.parameters import count, layout
 from mlpgpu.maths.scaling import scale
 
-# The entry of the metadata of a file that holds all but the arrays, and the version of what it says.
-KEY, VERSION = "mlpgpu", 1
+# Of what a file says.
+VERSION = 1
+ARRAYS = ("params", "shift", "factor")
 # What it is called in a run folder.
 FILE = "model.safetensors"
 
@@ -128,23 +128,23 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""
-        from safetensors.numpy import save
+        sealed.write(Path(path), *self.parts())
 
-        arrays = {"params": self.params, "shift": self.shift, "factor": self.factor}
-        rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
-        metadata = {
+    def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """All of it as what fits JSON, and arrays."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ARRAYS}
+        content = {
             "version": VERSION,
             "layout": [block._asdict() for block in layout(self.sizes)],
             "link": LOSSES[self.loss].link.__name__,
             **rest,
         }
-        with replacing(Path(path)) as beside:
-            # One entry, since safetensors puts several in an order of chance: the same model is the same bytes.
-            beside.write_bytes(save(arrays, {KEY: json.dumps(metadata)}))
+        return content, arrays
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
-        """Read a model that `save` has written.
+        """Read a model that `save` has written, or that of a checkpoint.
 
         Parameters
         ----------
@@ -156,29 +156,27 @@ class Model:
         InputError
             Where `path` holds no such model.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = Path(path).expanduser()
         path = path / FILE if path.is_dir() else path
+        return cls.of(*sealed.read(path, "model", VERSION), path)
+
+    @classmethod
+    def of(cls, content: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> Model:
+        """The model of its `parts`, read from `path`.
+
+        Raises
+        ------
+        InputError
+            Where they are not those of a model.
+        """
         try:
-            with safe_open(path, "numpy") as file:
-                known = (file.metadata() or {}).get(KEY)
-                if known is None:
-                    raise InputError(f"{path} is not a model of mlpgpu; give the model.safetensors of a run")
-                arrays = {name: file.get_tensor(name) for name in ("params", "shift", "factor")}
-            metadata = json.loads(known)
-            if metadata["version"] > VERSION:
-                raise InputError(
-                    f"{path} has format version {metadata['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
-                )
-            values = {f.name: metadata[f.name] for f in dataclasses.fields(cls) if f.name not in arrays}
+            values: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+            values |= {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
             for name in ("sizes", "activations", "classes", "feature_names"):
                 values[name] = tuple(values[name])
-            model = cls(**arrays, **values)
+            model = cls(**values)
             if len(model.params) != count(model.network.sizes):
                 raise InputError(f"the model {path} is damaged: its parameters are not those of its layers")
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"cannot read the model {path}: {one_line(error)}") from None
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({error!r})") from None
         return model

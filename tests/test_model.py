@@ -216,6 +216,8 @@ def changed(path, **metadata):
     with safe_open(path, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         whole = json.loads(file.metadata()["mlpgpu"]) | metadata
+    # By someone who knows of no digest.
+    del whole["digest"]
     whole = {key: value for key, value in whole.items() if value is not None or key not in metadata}
     save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
 
@@ -245,7 +247,30 @@ def test_tensors_that_are_missing(tmp_path):
     with safe_open(path, "numpy") as file:
         metadata = file.metadata()
     save_file({"params": MODELS["classes"].params}, path, metadata)
-    assert "cannot read the model" in refused(path)
+    assert "not those that were written" in refused(path)
+    changed(path)
+    assert "KeyError('shift')" in refused(path)
+
+
+def test_every_bit_is_sealed(tmp_path):
+    """A flipped one is told of, or else is of no consequence, as in the padding of the header."""
+    path = tmp_path / "model.safetensors"
+    model = model_of(sizes=(5, 3), activations=())
+    model.save(path)
+    whole, found = path.read_bytes(), 0
+    for bit in range(0, 8 * len(whole), 7):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        try:
+            again = Model.load(path)
+        except InputError as error:
+            assert str(path) in str(error)
+            found += 1
+        else:
+            np.testing.assert_array_equal(again.params, model.params)
+            assert (again.sizes, again.classes, again.config) == (model.sizes, model.classes, model.config)
+    assert found > 0.95 * 8 * len(whole) / 7
 
 
 # --- the file itself ------------------------------------------------------------------------------------------------

@@ -1,0 +1,92 @@
+"""Arrays and what is known of them in one file: safetensors, the rest as JSON in its metadata, sealed by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError, one_line
+from mlpgpu.files import replacing
+
+__all__ = ["read", "write"]
+
+# The entry of the metadata that holds all but the arrays. One entry, since safetensors puts several in an order of
+# chance: the same content is the same bytes.
+KEY = "mlpgpu"
+
+
+def write(path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    content : mapping
+        Fit for JSON; numbers of NumPy become Python's.
+    arrays : mapping of str to array
+    """
+    from safetensors.numpy import save
+
+    # Its keys are what they will be when it is read again.
+    plain = json.loads(json.dumps(content, default=lambda value: value.item()))
+    sealed = json.dumps({"digest": _digest(plain, arrays), **plain})
+    with replacing(path) as beside:
+        beside.write_bytes(save(dict(arrays), {KEY: sealed}))
+
+
+def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The content and the arrays of a file that `write` has written.
+
+    Files of before there was a digest have none to hold them to.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the file is to be called in messages, such as ``model``.
+    newest : int
+        The newest ``version`` of the content that is known.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file, it is newer than that, or it is not as it was written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            known = (file.metadata() or {}).get(KEY)
+            if known is None:
+                raise InputError(f"{path} is not a {what} of mlpgpu; give a file that a run of it has written")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = json.loads(known)
+        version = content["version"]
+        if version > newest:
+            raise InputError(f"{path} has format version {version}; this mlpgpu reads up to {newest}: upgrade it")
+        digest = content.pop("digest", None)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read the {what} {path}: {one_line(error)}") from None
+    except InputError:
+        raise
+    # Types that NumPy does not have, depths that Python does not follow, numbers of too many digits.
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise InputError(f"the {what} {path} is damaged: its metadata do not fit ({error!r})") from None
+    if digest is not None and digest != _digest(content, arrays):
+        raise InputError(f"the {what} {path} is damaged: its bytes are not those that were written")
+    return content, arrays
+
+
+def _digest(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        # Arrays without axes have no buffer of bytes.
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
