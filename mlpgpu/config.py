@@ -13,7 +13,7 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
-from mlpgpu.setting import Setting, setting
+from mlpgpu.setting import Interval, Setting, setting
 
 __all__ = ["Config", "read_file", "settings"]
 
@@ -170,6 +170,15 @@ class Config:
         10, "epochs without a better validation loss before an early stop", TRAINING, int, within="[1, inf)"
     )
 
+    on_divergence: str = setting(
+        "rollback",
+        "where the loss is no longer finite, or 100 times that of the start: rollback brings back the weights of "
+        "before the epoch and goes on with a tenth of the learning rate, three times at most; stop ends the run",
+        TRAINING,
+        str,
+        choices=("rollback", "stop"),
+    )
+
     device: str = setting(
         "auto", "auto, cpu, cuda or cuda:N; auto takes a CUDA device that works, else the CPU", RUN, str
     )
@@ -185,6 +194,13 @@ class Config:
         0, "of the split, the initial weights, the order of the rows and dropout", RUN, int, within="[0, 4294967295]"
     )
     run_dir: str | None = setting(None, "folder to write [default: runs/<dataset>-<time>]", RUN, str)
+    checkpoint_every: str = setting(
+        "60s",
+        "how often to write what --resume goes on from: every N epochs, or every Ns seconds, also within an epoch; or "
+        "none, but for Ctrl-C and SIGTERM",
+        RUN,
+        str,
+    )
     log_every: int | None = setting(
         None, "epochs between progress lines [default: 1, or as many as make 100 lines]", RUN, int, within="[1, inf)"
     )
@@ -227,6 +243,7 @@ class Config:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
+        Interval.parse(self.checkpoint_every, "checkpoint_every")
         if self.device not in {"auto", "cpu", "cuda"} and not (
             self.device.startswith("cuda:") and self.device[5:].isdecimal()
         ):
@@ -236,6 +253,34 @@ class Config:
         """Settings by name, those that are ``None`` left out; tuples as lists."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+# What may be otherwise where a run is taken up: where things are, and what is shown and written. The device changes no
+# more than the last digits.
+UNBOUND = ("data_dir", "device", "backend", "run_dir", "checkpoint_every", "log_every", "quiet", "json")
+
+
+def check_same(config: Config, saved: Mapping[str, Any]) -> None:
+    """Refuse settings that are not those of the run that is to be taken up.
+
+    Parameters
+    ----------
+    config : Config
+    saved : mapping
+        Of `Config.to_dict`.
+
+    Raises
+    ------
+    InputError
+        It names what differs.
+    """
+    ours, theirs = config.to_dict(), Config(**saved).to_dict()
+    for name in settings():
+        if name not in UNBOUND and ours.get(name) != theirs.get(name):
+            raise InputError(
+                f"{name} is {ours.get(name)}, and the run to be taken up has {theirs.get(name)}; leave it out, or "
+                f"begin a new run; allowed to differ: {', '.join(UNBOUND)}"
+            )
 
 
 def settings() -> dict[str, tuple[Setting, Any]]:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """A path beside `path` to write to, put in its place on leaving; after an error the old file stands.
 
     Parameters
     ----------
     path : path
+    previous : path or None
+        Where the old file is moved to, in the same folder; None where it is not kept.
 
     Yields
     ------
@@ -24,6 +26,20 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         beside.replace(path)
+        _sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk know the names in a folder as well; Windows does so by itself and opens no folders."""
+    if os.name != "posix":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

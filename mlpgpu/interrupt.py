@@ -1,4 +1,4 @@
-"""Ctrl-C as a polite request."""
+"""Ctrl-C, and SIGTERM, as a polite request."""
 
 import contextlib
 import signal
@@ -8,28 +8,28 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it the first Ctrl-C is noted, to be acted on between two steps; the second one is a KeyboardInterrupt.
+def interruptible() -> Iterator[Callable[[], int]]:
+    """Within it the first request to end is noted, to be acted on between two steps; the second one is an error.
 
-    Outside the main thread, where Python has no signal handlers, Ctrl-C is left as it was.
+    A request is Ctrl-C, or the SIGTERM of a scheduler or a shutdown; the error is a KeyboardInterrupt. Outside the main
+    thread, where Python has no signal handlers, both are left as they were.
 
     Yields
     ------
     callable
-        ``interrupted()``: whether Ctrl-C was pressed.
+        ``interrupted()``: the number of the signal that came; 0 where none did.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: 0
         return
-    pressed = threading.Event()
+    came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if pressed.is_set():
+        came.append(number)
+        if len(came) > 1:
             raise KeyboardInterrupt
-        pressed.set()
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.signal(number, handle))
+        yield lambda: came[0] if came else 0

@@ -105,6 +105,7 @@ def fit(
                 print(f"Iteration {run.epoch}, loss = {record['loss']:.8f}")  # noqa: T201
             for callback in callbacks:
                 callback.on_epoch_end(run, run.history[-1])
+            run.write_checkpoints()
             if interrupted():
                 run.stop("interrupted")
             if run.stopped:

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mlpgpu.config import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.files import replacing
 from mlpgpu.model import FILE
 
 if TYPE_CHECKING:
+    from mlpgpu.checkpoint import Checkpoint
     from mlpgpu.workflow import Outcome, Prepared
 
-CONFIG, HISTORY, METRICS = "config.toml", "history.csv", "metrics.json"
+CONFIG, HISTORY, METRICS, CHECKPOINTS, LOCK = "config.toml", "history.csv", "metrics.json", "checkpoints", ".lock"
 
 
-def create(prepared: Prepared) -> Path:
-    """Make the folder and write the settings into it.
+@contextlib.contextmanager
+def new(prepared: Prepared) -> Iterator[Path]:
+    """Make the folder, and write the settings into it; within, no other run has it.
 
     Parameters
     ----------
     prepared : Prepared
 
-    Returns
-    -------
+    Yields
+    ------
     path
         ``run_dir`` of the settings, or ``runs/<dataset>-<time>``.
 
     Raises
     ------
     InputError
-        Where the folder cannot be made or holds a run already.
+        Where the folder cannot be made, or holds a run already.
     """
     import tomli_w
 
@@ -45,19 +50,81 @@ def create(prepared: Prepared) -> Path:
         folder = next(path for path in (first, *others) if not path.exists())
     else:
         folder = Path(config.run_dir)
-        if (folder / CONFIG).exists():
-            raise InputError(f"run_dir {folder} holds a run already; choose another folder, or remove that one")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_held(folder))
+            if (folder / CONFIG).exists():
+                raise InputError(
+                    f"run_dir {folder} holds a run already; choose another folder, remove that one, or go on with its "
+                    f"run by --resume {folder}"
+                )
+            with replacing(folder / CONFIG) as beside:
+                # The next run with these settings goes elsewhere.
+                repeatable = dataclasses.replace(config, run_dir=None)
+                beside.write_text(tomli_w.dumps(repeatable.to_dict()), encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"cannot write the run folder {folder}: {error.strerror}; choose another with --run-dir"
+            ) from None
+        yield folder
+
+
+class Taken(NamedTuple):
+    """A run that is taken up: its folder, its settings, and where it stopped, if it came to a checkpoint."""
+
+    folder: Path
+    settings: dict[str, Any]
+    checkpoint: Checkpoint | None
+
+
+@contextlib.contextmanager
+def again(given: str) -> Iterator[Taken]:
+    """A folder whose run is to be taken up; within, no other run has it.
+
+    Parameters
+    ----------
+    given : str
+        The folder, or one of its checkpoints.
+
+    Raises
+    ------
+    InputError
+        Where there is no run, its checkpoint cannot be used, or another process is at it.
+    """
+    from mlpgpu.checkpoint import Checkpoint
+
+    path = Path(given).expanduser()
+    folder = path.parent.parent if path.is_file() else path
+    if not (folder / CONFIG).exists():
+        raise InputError(f"resume is {given}, which is neither the folder of a run nor one of its checkpoints")
+    with _held(folder):
+        for part in (*folder.glob(".*.part*"), *(folder / CHECKPOINTS).glob(".*.part*")):
+            # What was being written when the run was killed.
+            part.unlink()
+        if path.is_file() or (folder / CHECKPOINTS).is_dir():
+            checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
+            yield Taken(folder, checkpoint.model.config, checkpoint)
+        else:
+            yield Taken(folder, read_file(folder / CONFIG), None)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Within it no other process gets here, and a process that is killed lets go."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / CONFIG) as beside:
-            # The next run with these settings goes elsewhere.
-            repeatable = dataclasses.replace(config, run_dir=None)
-            beside.write_text(tomli_w.dumps(repeatable.to_dict()), encoding="utf-8")
-    except OSError as error:
+        lock.acquire(timeout=0)
+    except Timeout:
         raise InputError(
-            f"cannot write the run folder {folder}: {error.strerror}; choose another with --run-dir"
+            f"another run is writing into {folder}; wait until it ends, or choose another folder"
         ) from None
-    return folder
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write(folder: Path, outcome: Outcome) -> list[str]:

@@ -20,7 +20,9 @@ __all__ = ["read", "write"]
 KEY = "mlpgpu"
 
 
-def write(path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write(
+    path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], previous: Path | None = None
+) -> None:
     """Write a file whole or not at all.
 
     Parameters
@@ -29,13 +31,15 @@ def write(path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarra
     content : mapping
         Fit for JSON; numbers of NumPy become Python's.
     arrays : mapping of str to array
+    previous : Path or None
+        See `mlpgpu.files.replacing`.
     """
     from safetensors.numpy import save
 
     # Its keys are what they will be when it is read again.
     plain = json.loads(json.dumps(content, default=lambda value: value.item()))
     sealed = json.dumps({"digest": _digest(plain, arrays), **plain})
-    with replacing(path) as beside:
+    with replacing(path, previous) as beside:
         beside.write_bytes(save(dict(arrays), {KEY: sealed}))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpgpu.errors import InputError
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -95,6 +97,49 @@ def _in_words(interval: str) -> str:
     if high == "inf":
         return f"{above} up" if interval[0] == "[" else above
     return f"{above} to {high}" if interval[-1] == "]" else f"{above} to below {high}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How often something is done.
+
+    Attributes
+    ----------
+    epochs : int
+        Every so many of them; 0 for a number of seconds, or for never.
+    seconds : float
+        Every so many of them; 0 for a number of epochs, or for never.
+    """
+
+    epochs: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def parse(cls, given: Any, name: str) -> "Interval":
+        """The interval of ``5`` epochs, ``"30s"``, or ``"none"``.
+
+        Parameters
+        ----------
+        given : int or str
+        name : str
+            What to call it.
+
+        Raises
+        ------
+        InputError
+            Where it is none of these.
+        """
+        try:
+            text = str(given)
+            if text == "none":
+                return cls()
+            if text.endswith("s"):
+                return cls(seconds=Setting("", "", float, "(0, inf)").parse(text[:-1]))
+            return cls(epochs=Setting("", "", int, "[1, inf)").parse(given))
+        except (ValueError, TypeError, OverflowError):
+            raise InputError(
+                f"{name} is {given!r}; allowed: a whole number of epochs, such as 5, seconds, such as 60s, or none"
+            ) from None
 
 
 def setting(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:

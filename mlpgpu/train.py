@@ -8,15 +8,21 @@ import json as json_module
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from mlpgpu.config import Config, read_file, settings
+from mlpgpu.config import Config, check_same, read_file, settings
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.setting import Setting
 
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 1, 130
+if TYPE_CHECKING:
+    from mlpgpu.checkpoint import Checkpoint
+    from mlpgpu.workflow import Prepared
+
+# After a signal it is 128 and its number, as a shell has it.
+BAD_INPUT, DIVERGED, SIGNALLED, INTERRUPTED = 2, 1, 128, 130
 # Headings of --help, in the order in which the settings name them.
 GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known, _ in settings().values())}
 
@@ -24,11 +30,23 @@ GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group
 def train(**given: Any) -> int:
     """Train a multilayer perceptron, test it, and write a run folder.
 
-    Settings come from their defaults, then from --config, then from the flags.
+    Settings come from their defaults, then from --config, then from the flags; those of a run that is taken up with
+    --resume come from that run.
     """
-    from_file = read_file(given.pop("config")) if "config" in given else {}
-    config = Config(**{**from_file, **given})
-    return _run(config)
+    from mlpgpu import run_folder
+    from mlpgpu.workflow import prepare
+
+    resume, file = given.pop("resume", None), given.pop("config", None)
+    if resume is None:
+        prepared = prepare(Config(**{**(read_file(file) if file is not None else {}), **given}))
+        with run_folder.new(prepared) as folder:
+            return _run(prepared, folder)
+    if file is not None or "run_dir" in given:
+        raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
+    with run_folder.again(resume) as taken:
+        config = Config(**{**taken.settings, **given})
+        check_same(config, taken.settings)
+        return _run(prepare(config), taken.folder, taken.checkpoint)
 
 
 def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
@@ -59,12 +77,12 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
 
 def _signature() -> inspect.Signature:
     flags = [flag(name, setting, default) for name, (setting, default) in settings().items()]
-    config = Parameter(help="TOML or YAML file with settings", group=GROUPS["Run"])
-    flags.append(
-        inspect.Parameter(
-            "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, config]
-        )
-    )
+    for name, text in (
+        ("config", "TOML or YAML file with settings"),
+        ("resume", "run folder, or one of its checkpoints, whose run is to go on where it stopped"),
+    ):
+        more = Annotated[str | None, Parameter(help=text, group=GROUPS["Run"])]
+        flags.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=more))
     return inspect.Signature(flags)
 
 
@@ -124,18 +142,16 @@ def _telling(say: Callable[..., None]) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _run(config: Config) -> int:
+def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None) -> int:
     from mlpgpu import report, run_folder
-    from mlpgpu.callbacks import Callback, CSVLogger
+    from mlpgpu.callbacks import Callback, CSVLogger, RunCheckpoint
     from mlpgpu.callbacks.progress import EpochLines, ProgressBar
     from mlpgpu.trainer import Diverged
-    from mlpgpu.workflow import prepare, train_and_test
+    from mlpgpu.workflow import train_and_test
 
-    console = report.console()
+    config, console = prepared.config, report.console()
     say: Callable[..., None] = (lambda *_, **__: None) if config.quiet else console.print
 
-    prepared = prepare(config)
-    folder = run_folder.create(prepared)
     for line in (*report.data_lines(prepared.data), report.device_line(prepared), report.training_line(prepared)):
         say(line, markup=False)
     say(report.network_table(prepared.plan.network, prepared.plan.activations))
@@ -143,9 +159,12 @@ def _run(config: Config) -> int:
     callbacks: list[Callback] = [CSVLogger(folder / run_folder.HISTORY)]
     if not config.quiet:
         callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
+    callbacks.append(RunCheckpoint(folder / run_folder.CHECKPOINTS, config.checkpoint_every))
+    if checkpoint is not None:
+        say(f"Resumed   after {checkpoint.where()} of {folder}", markup=False)
     try:
         with _telling(say):
-            outcome = train_and_test(prepared, callbacks)
+            outcome = train_and_test(prepared, callbacks, resume=checkpoint)
     except Diverged as error:
         _complain(f"{error}; its history is in {folder}")
         return DIVERGED
@@ -163,7 +182,7 @@ def _run(config: Config) -> int:
     if outcome.run.diverged:
         _complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED
-    return INTERRUPTED if outcome.run.stopped == "interrupted" else 0
+    return SIGNALLED + outcome.run.signal if outcome.run.signal else 0
 
 
 def main() -> None:

@@ -2,155 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, finalised
-from mlpgpu.errors import InputError
+from mlpgpu.checkpoint import Checkpoint, fingerprint, states
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Placement, Rows, Streamed, open_feed
 from mlpgpu.interrupt import interruptible
 from mlpgpu.maths.step import State
 from mlpgpu.plan import Plan
+from mlpgpu.run import Best, Diverged, Record, Run, copied, divergence
 from mlpgpu.training import Training
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
 
-Record = dict[str, float]
+__all__ = ["Best", "Diverged", "Record", "Run", "fit"]
+
+log = logging.getLogger(__name__)
+
 Array = Any
-
-
-class Diverged(ArithmeticError):
-    """The loss is no longer a finite number.
-
-    Attributes
-    ----------
-    epoch, step : int
-        Where, both counted from 1; the step within its epoch.
-    """
-
-    def __init__(self, epoch: int, step: int, loss: float) -> None:
-        super().__init__(
-            f"the loss is {loss} in epoch {epoch}, step {step}; "
-            "try a lower learning rate, scaled inputs (--scale standard) or --clip-norm 1"
-        )
-        self.epoch, self.step = epoch, step
-
-
-@dataclass(frozen=True)
-class Best:
-    """Which weights are the best of a run, and when they are brought back.
-
-    Attributes
-    ----------
-    monitor : str
-        Key of the record.
-    greater : bool
-        Whether more of it is better.
-    restore : str
-        When they are brought back: ``stopped``, where the run is stopped before its end; ``always``; or ``never``.
-    than : float or None
-        What the weights have that the run starts from; None where they do not count.
-    """
-
-    monitor: str = "validation_loss"
-    greater: bool = False
-    restore: str = "stopped"
-    than: float | None = None
-
-    def improves(self, record: Record, best: Record | None) -> bool:
-        """Whether `record` is better than `best`, or than the start; what is no number never is."""
-        sign = -1 if self.greater else 1
-        before = best[self.monitor] if best else self.than
-        return sign * record.get(self.monitor, math.nan) < (math.inf if before is None else sign * before)
-
-
-@dataclass
-class Run:
-    """A run as its callbacks see it.
-
-    Attributes
-    ----------
-    plan : Plan
-    n_rows : int
-        Training rows.
-    streamed : bool
-        Whether the rows stay on the host because they do not fit on the device.
-    epoch : int
-        Number of the epoch under way, from 1.
-    history : list of dict
-        A record an epoch: ``epoch``, ``loss`` (the mean of its steps, with dropout and penalty), the loss and the
-        score of each set of rows that is watched (without dropout, such as ``validation_loss`` and
-        ``validation_accuracy``), ``learning_rate`` (of its last step), ``seconds`` (of its steps),
-        ``samples_per_second``.
-    losses : list of array
-        The loss of every step, an array an epoch.
-    best_epoch : int
-        The epoch of the best weights; 0 before there is one.
-    stopped : str
-        Why the run ended before its last epoch, such as ``early stopping``; empty where it did not.
-    diverged : Diverged or None
-        Where the loss was no longer finite, in a run that had weights to bring back.
-    restored : bool
-        Whether the weights are those of `best_epoch`.
-    training : Training or None
-        What the run changes; None for a solver of another kind.
-    fetch : callable or None
-        ``fetch()`` -> the parameters as they are, on the host.
-    as_model : callable or None
-        ``as_model(params)`` -> the `Model` of these weights.
-    """
-
-    plan: Plan
-    n_rows: int
-    streamed: bool = False
-    epoch: int = 0
-    history: list[Record] = field(default_factory=list)
-    losses: list[np.ndarray] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped: str = ""
-    diverged: Diverged | None = None
-    restored: bool = False
-    training: Training | None = field(default=None, repr=False)
-    fetch: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    as_model: Callable[[np.ndarray], Model] | None = field(default=None, repr=False)
-
-    def stop(self, reason: str) -> None:
-        """End the run after this epoch, or after the steps in hand; the first reason given is the one that counts."""
-        self.stopped = self.stopped or reason
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate that the schedule multiplies with its factor; set it to change it."""
-        return self._steps().base_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        self._steps().base_rate = rate
-
-    def _steps(self) -> Training:
-        if self.training is None:
-            raise InputError("this solver has no learning rate; leave out what changes it, or choose another solver")
-        return self.training
-
-    @property
-    def params(self) -> np.ndarray:
-        """The weights and biases as they are now, one flat vector on the host."""
-        assert self.fetch is not None
-        # Whatever a callback does to it, the run goes on from its own.
-        return self.fetch().copy()
-
-    def model(self) -> Model:
-        """The network as it is now, to predict with or to save."""
-        assert self.as_model is not None
-        return self.as_model(self.params)
+# A loss so many times that of the weights at the start comes of steps that are too large, and not of bad luck.
+EXPLODED = 100
+# What a run that goes back multiplies its learning rate with: Keras's factor on a plateau.
+LOWERED = 0.1
 
 
 def fit(
@@ -165,10 +48,12 @@ def fit(
     best: Best | None = None,
     score: Callable[[Array], float] | None = None,
     as_model: Callable[[np.ndarray], Model] | None = None,
+    rollbacks: int = 0,
+    resume: Checkpoint | None = None,
 ) -> tuple[State, Run]:
     """Train a network.
 
-    Ctrl-C ends the run after the step in hand.
+    Ctrl-C ends the run after the step in hand, and so does SIGTERM.
 
     Parameters
     ----------
@@ -188,6 +73,12 @@ def fit(
         ``score(params)`` of the validation rows, for parameters on the device, in place of the network's own.
     as_model : callable or None
         See `Run`.
+    rollbacks : int
+        How often the run may go back to the beginning of an epoch that diverged, and on with a tenth of the learning
+        rate. An epoch has diverged where a loss or a parameter is not finite and, in a run that may go back, where half
+        of its losses are above 100 times that of the weights at the start.
+    resume : Checkpoint or None
+        Of a run with the same plan and callbacks, to be taken up.
 
     Returns
     -------
@@ -198,14 +89,13 @@ def fit(
     Raises
     ------
     Diverged
-        Where the loss is not finite and there are no best weights to bring back.
+        Where the run diverged, may not go back, and has no best weights to bring back.
+    InputError
+        Where the rows are not those of the checkpoint.
     """
+    if resume is not None:
+        state = copied(resume.state, backend.asarray)
     training = Training(backend, plan, train, placement, state)
-    evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
-    feeds = {
-        name: training.feed if rows is train else open_feed(backend, rows, placement) for name, rows in watched.items()
-    }
-    best = best or Best()
     run = Run(
         plan,
         len(train),
@@ -214,60 +104,200 @@ def fit(
         fetch=lambda: backend.to_host(training.state.params),
         as_model=as_model,
     )
-
-    def kept() -> Array:
-        # The next step may write over the parameters.
-        return backend.xp.asarray(training.state.params, copy=True)
-
-    best_params = kept() if best.than is not None else None
-
-    with interruptible() as interrupted, finalised(callbacks, run):
-
-        def after_steps(done: int, losses: Callable[[], np.ndarray]) -> bool:
-            for callback in callbacks:
-                callback.on_steps(run, done, losses)
-            return interrupted() or bool(run.stopped)
-
-        for run.epoch in range(1, plan.epochs + 1):
-            for callback in callbacks:
-                callback.on_epoch_begin(run)
-            started = time.perf_counter()
-            losses, counts = training.epoch(run.epoch, after_steps)
-            seconds = time.perf_counter() - started
-            run.losses.append(losses)
-
-            run.diverged = _not_finite(run.epoch, losses, training)
-            if run.diverged:
-                if best_params is None or best.restore == "never":
-                    raise run.diverged
-                run.stop("diverged")
-                break
-            record: Record = {"epoch": run.epoch, "loss": float(np.average(losses, weights=counts))}
-            record |= evaluation.watch(training.state.params, feeds, score)
-            # The loss of the training rows is that of the steps themselves.
-            record.pop("train_loss", None)
-            record["learning_rate"] = training.learning_rate()
-            record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
-            run.history.append(record)
-            if best.improves(record, run.history[run.best_epoch - 1] if run.best_epoch else None):
-                run.best_epoch, best_params = run.epoch, kept()
-            for callback in callbacks:
-                callback.on_epoch_end(run, record)
-            if interrupted():
-                run.stop("interrupted")
-            if run.stopped:
-                break
-        wanted = best.restore == "always" or (best.restore == "stopped" and bool(run.stopped))
-        run.restored = wanted and best_params is not None
-        if run.restored:
-            # Within, so that the end that callbacks see has the weights that the run gives.
-            training.state = training.state._replace(params=best_params)
+    trainer = Trainer(backend, run, training, placement, watched, callbacks, best or Best(), score, rollbacks)
+    run.snapshot = trainer.snapshot
+    if resume is not None:
+        trainer.take_up(resume)
+    with interruptible() as trainer.interrupted, finalised(callbacks, run):
+        trainer.fit(resume)
     return training.state, run
 
 
-def _not_finite(epoch: int, losses: np.ndarray, training: Training) -> Diverged | None:
-    """Where a step of the epoch had a loss that is not finite, or left parameters that are not."""
-    for step, loss in enumerate(losses, 1):
-        if not math.isfinite(loss):
-            return Diverged(epoch, step, float(loss))
-    return None if training.is_finite() else Diverged(epoch, len(losses), math.nan)
+class Trainer:
+    """The loop over the epochs of one run; see `fit` for what it is given."""
+
+    interrupted: Callable[[], int]
+
+    def __init__(
+        self,
+        backend: Backend,
+        run: Run,
+        training: Training,
+        placement: Placement,
+        watched: Mapping[str, Rows],
+        callbacks: Sequence[Callback],
+        best: Best,
+        score: Callable[[Array], float] | None,
+        rollbacks: int,
+    ) -> None:
+        self.backend, self.run, self.training, self.callbacks = backend, run, training, callbacks
+        self.best, self.score, self.rollbacks = best, score, rollbacks
+        self.evaluation = Evaluation(backend, run.plan.network, placement, run.plan.score_name)
+        train = training.feed
+        self.feeds = {
+            name: train if rows is train.rows else open_feed(backend, rows, placement) for name, rows in watched.items()
+        }
+        # The next step may write over the parameters.
+        self._own = partial(backend.xp.asarray, copy=True)
+        self._before: State | None = None
+        self._start_loss, self._began, self._paused = math.inf, 0.0, False
+        self._data: dict[str, Any] | None = None
+        if best.than is not None:
+            run.best_params = self._own(training.state.params)
+
+    def take_up(self, given: Checkpoint) -> None:
+        """Be where the checkpoint was, before callbacks begin.
+
+        Raises
+        ------
+        InputError
+            Where the rows are not those of the checkpoint.
+        """
+        given.check_data(self._fingerprint())
+        if given.arithmetic != (now := self.backend.arithmetic()):
+            log.warning(
+                "the run began with %s, and goes on with %s: its figures agree with those of a run of one piece to "
+                "rounding, not to the last digit",
+                given.arithmetic,
+                now,
+            )
+        run, steps, done = self.run, given.steps_per_epoch, len(given.history)
+        run.epoch, run.history = done, list(given.history)
+        run.losses = [given.losses[i * steps : (i + 1) * steps] for i in range(done)]
+        run.best_epoch, run.rollbacks, run.stopped = given.best_epoch, given.rollbacks, given.stopped
+        run.best_params = None if given.best_params is None else self.backend.asarray(given.best_params)
+        self._start_loss = given.start_loss
+
+    def fit(self, resume: Checkpoint | None) -> None:
+        """Train to the end, from the start or from where `take_up` left it."""
+        run, training = self.run, self.training
+        begun = None if resume is None else self._begin_again(resume)
+        if self.rollbacks and self.feeds and resume is None:
+            self._start_loss = self.evaluation.measure(training.state.params, next(iter(self.feeds.values())))["loss"]
+        while len(run.history) < run.plan.epochs and not run.stopped:
+            if begun is None:
+                self._begin_epoch()
+                self._began = time.perf_counter()
+            losses, counts = training.epoch(run.epoch, self._after_steps, begun)
+            seconds = time.perf_counter() - self._began
+            begun, run.whole = None, len(losses) == run.plan.steps_per_epoch
+
+            limit = EXPLODED * abs(self._start_loss) if self.rollbacks else math.inf
+            run.diverged = divergence(run.epoch, losses, limit, training)
+            if run.diverged and self._went_back():
+                continue
+            run.losses.append(losses)
+            if run.diverged:
+                if run.best_params is None or self.best.restore == "never":
+                    raise run.diverged
+                run.stop("diverged")
+                break
+            self._end_epoch(losses, counts, seconds)
+        wanted = self.best.restore == "always" or (self.best.restore == "stopped" and bool(run.stopped))
+        run.restored = wanted and run.best_params is not None
+        if run.restored:
+            # Within, so that the end that callbacks see has the weights that the run gives.
+            training.state = training.state._replace(params=run.best_params)
+
+    def snapshot(self) -> Checkpoint:
+        """The run as it is between two steps."""
+        run, to_host, state = self.run, self.backend.to_host, copied(self.training.state, self.backend.to_host)
+        assert run.as_model is not None
+        under_way = run.epoch > len(run.history)
+        losses = [*run.losses, self.training.losses()] if under_way else run.losses
+        return Checkpoint(
+            model=run.as_model(state.params),
+            state=state,
+            losses=np.concatenate(losses),
+            steps_per_epoch=run.plan.steps_per_epoch,
+            history=run.history,
+            best_epoch=run.best_epoch,
+            best_params=None if run.best_params is None else to_host(run.best_params),
+            before=copied(self._before, to_host) if under_way and self._before else None,
+            rollbacks=run.rollbacks,
+            start_loss=self._start_loss,
+            seconds=time.perf_counter() - self._began if under_way else 0.0,
+            stopped=run.stopped if run.final else "",
+            callbacks=states(self.callbacks),
+            data=self._fingerprint(),
+            arithmetic=self.backend.arithmetic(),
+        )
+
+    def _begin_again(self, given: Checkpoint) -> np.ndarray | None:
+        """Undo what callbacks do when they begin; the losses of the epoch under way, where there is one."""
+        training, on_device = self.training, self.backend.asarray
+        begun = given.begun if len(given.begun) else None
+        if begun is not None:
+            self._begin_epoch()
+            self._before = copied(given.before, on_device) if given.before else None
+        training.state = training.state._replace(learning_rate=on_device(given.state.learning_rate))
+        given.restore(self.callbacks)
+        self._began = time.perf_counter() - given.seconds
+        return begun
+
+    def _begin_epoch(self) -> None:
+        run = self.run
+        run.epoch = len(run.history) + 1
+        if self.rollbacks > run.rollbacks:
+            self._before = copied(self.training.state, self._own)
+        for callback in self.callbacks:
+            callback.on_epoch_begin(run)
+
+    def _after_steps(self, done: int, losses: Callable[[], np.ndarray]) -> bool:
+        for callback in self.callbacks:
+            callback.on_steps(self.run, done, losses)
+        return self._ends()
+
+    def _ends(self) -> bool:
+        """Whether the run is to end here; what callbacks asked for is written."""
+        run = self.run
+        if number := self.interrupted():
+            run.signal = number
+            run.stop("interrupted", final=False)
+        if run.stopped and not run.final and not self._paused:
+            self._paused = True
+            for callback in self.callbacks:
+                callback.on_pause(run)
+        run.write_checkpoints()
+        return bool(run.stopped)
+
+    def _went_back(self) -> bool:
+        run = self.run
+        if run.rollbacks == self.rollbacks or run.stopped or self._before is None:
+            return False
+        assert run.diverged is not None
+        run.rollbacks += 1
+        self.training.state, self._before = self._before, None
+        run.learning_rate *= LOWERED
+        log.warning(
+            "%s; the weights are again those from before the epoch, and the learning rate is %g (%d of %d times)",
+            run.diverged.what,
+            run.learning_rate,
+            run.rollbacks,
+            self.rollbacks,
+        )
+        run.diverged = None
+        return True
+
+    def _end_epoch(self, losses: np.ndarray, counts: np.ndarray, seconds: float) -> None:
+        run, training = self.run, self.training
+        record: Record = {"epoch": run.epoch, "loss": float(np.average(losses, weights=counts))}
+        record |= self.evaluation.watch(training.state.params, self.feeds, self.score)
+        # The loss of the training rows is that of the steps themselves.
+        record.pop("train_loss", None)
+        record["learning_rate"] = training.learning_rate()
+        record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
+        if self.rollbacks:
+            record["rollbacks"] = run.rollbacks
+        run.history.append(record)
+        if self.best.improves(record, run.history[run.best_epoch - 1] if run.best_epoch else None):
+            run.best_epoch, run.best_params = run.epoch, self._own(training.state.params)
+        for callback in self.callbacks:
+            callback.on_epoch_end(run, record)
+        self._ends()
+
+    def _fingerprint(self) -> dict[str, Any]:
+        if self._data is None:
+            feeds = {"training": self.training.feed, "validation": self.feeds.get("validation")}
+            self._data = {name: fingerprint(feed.rows, self.backend.to_host) for name, feed in feeds.items() if feed}
+        return self._data

@@ -63,7 +63,12 @@ class Training:
 
         self._loop = backend.compile_loop(step, plan.epochs * plan.steps_per_epoch)
 
-    def epoch(self, number: int, after_steps: AfterSteps = lambda done, losses: False) -> tuple[np.ndarray, np.ndarray]:
+    def epoch(
+        self,
+        number: int,
+        after_steps: AfterSteps = lambda done, losses: False,
+        begun: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Step through all rows once.
 
         Parameters
@@ -73,6 +78,8 @@ class Training:
         after_steps : callable
             ``after_steps(done, losses)``, called every few steps with the number of steps done and a function
             that fetches the losses of the last few; ends the epoch where it returns True.
+        begun : array of shape (n_steps,) or None
+            Losses of the first steps, where those are done already.
 
         Returns
         -------
@@ -83,7 +90,8 @@ class Training:
         """
         plan, to_host = self.plan, self.backend.to_host
         rows, present = batches(plan.order(number), plan.batch_size)
-        pick, losses, done = self.feed.items(rows, present), [], 0
+        pick, done = self.feed.items(rows, present), 0 if begun is None else len(begun)
+        self._losses = losses = [self.backend.asarray(begun)] if begun is not None else []
         products = plan.batch_size * self.state.params.shape[-1]
         per_call = max(1, int(min(self.backend.steps_per_call, self.backend.products_per_call / products)))
         if isinstance(self.feed, Streamed):
@@ -98,7 +106,11 @@ class Training:
             done = end
             if after_steps(done, lambda: to_host(losses[-1])):
                 break
-        return to_host(self.backend.xp.concat(losses)), present[:done].sum(axis=1)
+        return self.losses(), present[:done].sum(axis=1)
+
+    def losses(self) -> np.ndarray:
+        """Of each step done of the epoch in hand, on the host."""
+        return self.backend.to_host(self.backend.xp.concat(self._losses))
 
     @property
     def base_rate(self) -> float:

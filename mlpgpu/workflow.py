@@ -13,7 +13,8 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
-from mlpgpu.config import Config
+from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.config import Config, check_same
 from mlpgpu.data import load
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.errors import InputError
@@ -26,6 +27,8 @@ from mlpgpu.trainer import Run, fit
 
 # Training rows that the training score is taken of; all, where there are fewer.
 SCORED_ROWS = 10_000
+# How often a run that diverges goes back: a thousandth of a learning rate is another run.
+ROLLBACKS = 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ def prepare(config: Config) -> Prepared:
     return Prepared(dataclasses.replace(config, dataset=config.dataset or data.name), data, backend, note, plan)
 
 
-def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = ()) -> Outcome:
+def train_and_test(
+    prepared: Prepared | Config, callbacks: Sequence[Callback] = (), *, resume: Checkpoint | None = None
+) -> Outcome:
     """Train on the training rows, and measure on the test rows.
 
     Parameters
@@ -105,6 +110,8 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
     prepared : Prepared or Config
     callbacks : sequence of Callback
         Beside the early stopping that the settings ask for.
+    resume : Checkpoint or None
+        Of a run with the same settings and callbacks, which is taken up: it ends as if it had never been stopped.
 
     Returns
     -------
@@ -113,13 +120,15 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
     Raises
     ------
     InputError
-        Where a file, a device or a setting cannot be used.
+        Where a file, a device or a setting cannot be used, or does not go with the checkpoint.
     Diverged
         Where the loss is not finite and there are no best weights to bring back.
     """
     if isinstance(prepared, Config):
         prepared = prepare(prepared)
     config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
+    if resume is not None:
+        check_same(config, resume.model.config)
     stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []
     train = Rows(data.x_train, data.y_train)
     watched = {"train": _thinned(train)}
@@ -127,9 +136,19 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
         watched["validation"] = Rows(data.x_validation, data.y_validation)
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
-    state, run = fit(backend, plan, train, watched, placement, [*stopping, *callbacks], as_model=as_model)
+    state, run = fit(
+        backend,
+        plan,
+        train,
+        watched,
+        placement,
+        [*stopping, *callbacks],
+        as_model=as_model,
+        rollbacks=ROLLBACKS if config.on_divergence == "rollback" else 0,
+        resume=resume,
+    )
     # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
-    run.training = run.fetch = run.as_model = None
+    run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
     params = backend.to_host(state.params)
     tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
     metrics = {
@@ -148,6 +167,7 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
         "best_epoch": run.best_epoch or None,
         "weights_of_epoch": run.best_epoch if run.restored else len(run.history),
         "stopped": run.stopped or None,
+        "rollbacks": run.rollbacks,
         "epoch_seconds": [record["seconds"] for record in run.history],
         "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)
         / sum(record["seconds"] for record in run.history),

@@ -54,13 +54,19 @@ def test_nothing_written_is_an_error_and_not_an_empty_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path, monkeypatch):
+@pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
+def test_it_is_on_the_disk_before_it_takes_the_place_and_so_is_the_place(tmp_path, monkeypatch):
     path, seen = tmp_path / "a", []
     path.write_text("old")
-    monkeypatch.setattr(os, "fsync", lambda file: seen.append((os.fstat(file).st_size, path.read_text())))
+
+    def note(number):
+        found = os.fstat(number)
+        seen.append((stat.S_ISDIR(found.st_mode) or found.st_size, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", note)
     with replacing(path) as beside:
         beside.write_text("12345")
-    assert seen == [(5, "old")]
+    assert seen == [(5, "old"), (True, "12345")]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")

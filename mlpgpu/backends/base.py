@@ -68,6 +68,9 @@ class Backend(Protocol):
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A pure function of arrays, as fast as the backend can run it."""
 
+    def arithmetic(self) -> str:
+        """What the last digits of its results depend on, in words."""
+
     def free_memory(self) -> int | None:
         """Bytes that new arrays can take on the device; None where it is the host's own memory."""
 
@@ -76,6 +79,7 @@ class Eager:
     """Running line by line: the reference that every faster way is tested against."""
 
     xp: Any
+    description: str
     steps_per_call = 1
     products_per_call = math.inf
 
@@ -94,3 +98,7 @@ class Eager:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return function
+
+    def arithmetic(self) -> str:
+        """See `Backend.arithmetic`."""
+        return self.description

@@ -48,6 +48,10 @@ class JaxBackend:
         """See `Backend.compile`."""
         return self.jax.jit(function)
 
+    def arithmetic(self) -> str:
+        """See `Backend.arithmetic`."""
+        return self.description
+
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""
         stats = self._device.memory_stats()

@@ -37,6 +37,23 @@ class NumpyBackend(Eager):
         """See `Backend.compile`."""
         return _quiet(function)
 
+    def arithmetic(self) -> str:
+        """See `Backend.arithmetic`."""
+        from threadpoolctl import threadpool_info
+
+        from mlpgpu.fusion.compiled import has_numba
+        from mlpgpu.fusion.loop import wanted_way
+
+        # Of how a product is shared between threads, and of the order in which a loop adds up.
+        blas = [
+            f"{pool['internal_api']} {pool['version']} for {pool.get('architecture', 'any processor')} "
+            f"on {pool['num_threads']} threads"
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas" and "numpy" in pool["filepath"]
+        ]
+        numba = "with" if has_numba() else "without"
+        return ", ".join([self.description, *blas, f"loop {wanted_way()} {numba} Numba"])
+
     def free_memory(self) -> None:
         """See `Backend.free_memory`."""
 

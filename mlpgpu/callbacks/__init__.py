@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked, finalised
-from mlpgpu.callbacks.monitored import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from mlpgpu.callbacks.checkpoints import ModelCheckpoint, RunCheckpoint
+from mlpgpu.callbacks.monitored import EarlyStopping, ReduceLROnPlateau
 from mlpgpu.callbacks.progress import ProgressBar
 from mlpgpu.errors import InputError
 
@@ -28,6 +29,7 @@ __all__ = [
     "ModelCheckpoint",
     "ProgressBar",
     "ReduceLROnPlateau",
+    "RunCheckpoint",
     "TerminateOnNaN",
     "TimeLimit",
     "finalised",
@@ -122,7 +124,7 @@ class TerminateOnNaN(Callback):
 
 
 class TimeLimit(Callback):
-    """Stops a run after the steps in hand once its time is up.
+    """Stops a run after the steps in hand once its time is up; a run that takes it up has as much time again.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ class TimeLimit(Callback):
 
     def _look(self, run: Run) -> None:
         if time.perf_counter() - self._began >= self.seconds:
-            run.stop("time limit")
+            run.stop("time limit", final=False)
 
 
 class LambdaCallback(Callback):

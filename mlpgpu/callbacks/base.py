@@ -30,8 +30,18 @@ class Callback:
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """After an epoch and its evaluation; `record` is also the last of ``run.history``."""
 
+    def on_pause(self, run: Run) -> None:
+        """Before a run ends that another may take up where it is: after Ctrl-C or SIGTERM, or when its time is up."""
+
     def on_end(self, run: Run) -> None:
         """After the last epoch, or after an error."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it, fit for JSON."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; after `on_begin`, and `on_epoch_begin` of an epoch that is taken up."""
 
 
 @contextlib.contextmanager

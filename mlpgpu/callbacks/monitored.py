@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.errors import InputError
@@ -42,6 +41,14 @@ class Monitored(Callback):
         """Forget the best of an earlier run."""
         self._best = self._sign * math.inf
 
+    def state(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self._best}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Hold on to the best value of before."""
+        self._best = state["best"]
+
     def _value(self, record: Record) -> float:
         if self.monitor not in record:
             raise InputError(
@@ -61,7 +68,25 @@ class Monitored(Callback):
         return improves
 
 
-class EarlyStopping(Monitored):
+class Waiting(Monitored):
+    """Counts the epochs since the figure was last better; a base for those that act when they are too many."""
+
+    def on_begin(self, run: Run) -> None:
+        """Begin to wait."""
+        super().on_begin(run)
+        self._since = 0
+
+    def state(self) -> dict[str, Any]:
+        """The best value so far, and since when it is."""
+        return super().state() | {"since": self._since}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Wait on."""
+        super().restore(state)
+        self._since = state["since"]
+
+
+class EarlyStopping(Waiting):
     """Stops a run that no longer gets better.
 
     The command then brings back its best weights; an estimator does so with ``early_stopping=True`` alone.
@@ -106,11 +131,6 @@ class EarlyStopping(Monitored):
                 "give a monitor, such as 'validation_loss', or leave them out"
             )
 
-    def on_begin(self, run: Run) -> None:
-        """Begin to wait."""
-        super().on_begin(run)
-        self._since = 0
-
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Stop the run where the last better epoch lies `patience` epochs back."""
         if self._is_better(run, record):
@@ -127,61 +147,7 @@ class EarlyStopping(Monitored):
         return self._improves(value) and (self.baseline is None or self._beats(value, self.baseline))
 
 
-class ModelCheckpoint(Monitored):
-    """Saves the model as it is after an epoch, to be read with `Model.load`.
-
-    Parameters
-    ----------
-    path : path
-        May have fields of the record, such as ``{epoch:03d}-{loss:.4f}.safetensors``. Folders are made where there
-        are none; a file is replaced whole.
-    monitor, mode
-        See `Monitored`; of use to `save_best_only`.
-    save_best_only : bool
-        Whether to save only where `monitor` is better than at every earlier save.
-    save_every : int
-        Epochs from one save to the next.
-
-    Raises
-    ------
-    InputError
-        See `Monitored`; also for a `save_every` below 1, and at the end of the first epoch for a field that its record
-        lacks.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        monitor: str = "validation_loss",
-        mode: str = "auto",
-        save_best_only: bool = False,
-        save_every: int = 1,
-    ) -> None:
-        super().__init__(monitor, mode)
-        self.path = Path(path)
-        self.save_best_only = checked("save_best_only", save_best_only, bool)
-        self.save_every = checked("save_every", save_every, int, "[1, inf)")
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Save where it is due; a wrong name is told after the first epoch all the same."""
-        path = self._filled_in(record)
-        value = self._value(record) if self.save_best_only else None
-        if run.epoch % self.save_every == 0 and (value is None or self._improves(value)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            run.model().save(path)
-
-    def _filled_in(self, record: Record) -> Path:
-        try:
-            return Path(str(self.path).format(**record))
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"the path {str(self.path)!r} cannot be filled in ({error!r}); "
-                f"allowed: the fields {', '.join(record)}, written as {{epoch:03d}} or {{loss:.4f}}"
-            ) from None
-
-
-class ReduceLROnPlateau(Monitored):
+class ReduceLROnPlateau(Waiting):
     """Lowers the learning rate of a run that no longer gets better. Defaults are those of Keras.
 
     Parameters
@@ -219,11 +185,6 @@ class ReduceLROnPlateau(Monitored):
         self.patience = checked("patience", patience, int, "[0, inf)")
         self.cooldown = checked("cooldown", cooldown, int, "[0, inf)")
         self.min_learning_rate = checked("min_learning_rate", min_learning_rate, float, "[0, inf)")
-
-    def on_begin(self, run: Run) -> None:
-        """Begin to wait."""
-        super().on_begin(run)
-        self._since = 0
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Lower the learning rate where the last better epoch lies `patience` epochs back."""

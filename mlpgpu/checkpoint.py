@@ -1,0 +1,254 @@
+"""A run as a file between two of its steps: a model file that also holds what the next step depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpgpu import sealed
+from mlpgpu.callbacks.base import Callback
+from mlpgpu.errors import InputError
+from mlpgpu.feed import Rows, chunks, is_sparse
+from mlpgpu.maths.step import State
+from mlpgpu.model import VERSION as MODEL_VERSION
+from mlpgpu.model import Model
+from mlpgpu.run import Record
+
+# What they are called in the folder that they are kept in.
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+# Of what the run's part of a file says.
+VERSION = 1
+# A fingerprint reads the whole of what is not larger, in some tenths of a second, and else parts of this size.
+MOST_BYTES = 2**27
+# What is neither an array nor the model.
+PLAIN = (
+    "steps_per_epoch",
+    "history",
+    "best_epoch",
+    "rollbacks",
+    "start_loss",
+    "seconds",
+    "stopped",
+    "callbacks",
+    "data",
+    "arithmetic",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run between two of its steps: all that the next step, and the end, depend on.
+
+    Order of the rows and dropout are functions of the seed, the epoch and the step: there is no state of a generator.
+
+    Attributes
+    ----------
+    model : Model
+        The network as it was.
+    state : State
+        On the host.
+    losses : array of shape (n_steps,)
+        Of every step done.
+    steps_per_epoch : int
+    history : list of dict
+        A record for each epoch that is complete.
+    best_epoch : int
+    best_params : array of shape (n_parameters,) or None
+    before : State or None
+        As it was at the start of the epoch in hand, for a run that may go back there.
+    rollbacks : int
+    start_loss : float
+        That of the weights at the start.
+    seconds : float
+        What the steps of the epoch in hand took.
+    stopped : str
+        Why the run was over; empty where it was not.
+    callbacks : list of (str, dict)
+        Class and state of each callback that has one.
+    data : dict
+        A fingerprint of the rows.
+    arithmetic : str
+        What the last digits depend on.
+    """
+
+    model: Model
+    state: State
+    losses: np.ndarray
+    steps_per_epoch: int
+    history: list[Record]
+    best_epoch: int
+    best_params: np.ndarray | None
+    before: State | None
+    rollbacks: int
+    start_loss: float
+    seconds: float
+    stopped: str
+    callbacks: list[tuple[str, dict[str, Any]]]
+    data: dict[str, Any]
+    arithmetic: str
+
+    @property
+    def begun(self) -> np.ndarray:
+        """Losses of the steps done of the epoch in hand."""
+        return self.losses[len(self.history) * self.steps_per_epoch :]
+
+    def where(self) -> str:
+        """The last step that is done, in words."""
+        done = len(self.history)
+        return f"epoch {done + 1}, step {len(self.begun)}" if len(self.begun) else f"the end of epoch {done}"
+
+    def save(self, path: Path, previous: Path | None = None) -> None:
+        """Write it whole or not at all.
+
+        Parameters
+        ----------
+        path : Path
+        previous : Path or None
+            Where the file that is there is moved to, so that two are there at most moments, and one at all of them.
+        """
+        content, arrays = self.model.parts()
+        arrays |= {"losses": self.losses, **_named(self.state)}
+        if self.best_params is not None:
+            arrays["best_params"] = self.best_params
+        if self.before is not None:
+            arrays |= _named(self.before, "before.")
+        run = {name: getattr(self, name) for name in PLAIN}
+        run |= {"version": VERSION, "n_slots": len(self.state.slots)}
+        sealed.write(path, content | {"run": run}, arrays, previous)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Checkpoint:
+        """Read a checkpoint that `save` has written.
+
+        Parameters
+        ----------
+        path : path
+            The file, or a folder of them, of which it is the last.
+
+        Raises
+        ------
+        InputError
+            Where `path` holds none, or it is not as it was written; the one before it is then named.
+        """
+        path = Path(path).expanduser()
+        if path.is_dir():
+            # Between two renamings the last is not there yet.
+            path = next((path / name for name in (LAST, PREVIOUS) if (path / name).exists()), path / LAST)
+        try:
+            return cls._read(path)
+        except InputError as error:
+            before = path.with_name(PREVIOUS)
+            if path.name != LAST or not before.exists():
+                raise
+            raise InputError(f"{error}; the one before it is {before}: go on from that one") from None
+
+    @classmethod
+    def _read(cls, path: Path) -> Checkpoint:
+        content, arrays = sealed.read(path, "checkpoint", MODEL_VERSION)
+        run = content.pop("run", None)
+        if run is None:
+            raise InputError(f"{path} is a model, and no checkpoint to go on from; give a file of a run's checkpoints")
+        model = Model.of(content, arrays, path)
+        try:
+            if run["version"] > VERSION:
+                raise InputError(
+                    f"{path} has checkpoint version {run['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
+                )
+            given = {name: run[name] for name in PLAIN}
+            n_slots = run["n_slots"]
+            return cls(
+                model=model,
+                state=_state(arrays, n_slots),
+                before=_state(arrays, n_slots, "before.") if "before.params" in arrays else None,
+                best_params=arrays.get("best_params"),
+                losses=arrays["losses"],
+                **given,
+            )
+        except (LookupError, TypeError) as error:
+            raise InputError(f"the checkpoint {path} is damaged: its metadata do not fit ({error!r})") from None
+
+    def check_data(self, data: dict[str, Any]) -> None:
+        """Refuse rows that are not those of the run.
+
+        Raises
+        ------
+        InputError
+            It names what differs.
+        """
+        for rows in self.data.keys() | data.keys():
+            ours, theirs = self.data.get(rows) or {}, data.get(rows) or {}
+            for name in ours | theirs:
+                if ours.get(name) != theirs.get(name):
+                    raise InputError(
+                        f"the {rows} rows are not those of the checkpoint: {name} is {theirs.get(name)}, and there it "
+                        f"is {ours.get(name)}; give the data that the run began with, or begin a new run"
+                    )
+
+    def restore(self, callbacks: Sequence[Callback]) -> None:
+        """Give each callback its state, those of the same class in the order that they came in."""
+        saved = list(self.callbacks)
+        for callback in callbacks:
+            of = type(callback).__name__
+            found = next((entry for entry in saved if entry[0] == of), None)
+            if found is not None:
+                saved.remove(found)
+                callback.restore(found[1])
+
+
+def states(callbacks: Sequence[Callback]) -> list[tuple[str, dict[str, Any]]]:
+    """What `Checkpoint.restore` takes."""
+    return [(type(callback).__name__, state) for callback in callbacks if (state := callback.state())]
+
+
+def fingerprint(rows: Rows, to_host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
+    """What tells rows from others: shape, type and digests.
+
+    Of rows larger than 128 MiB, which may lie in a file, chunks spread evenly over them are read.
+
+    Parameters
+    ----------
+    rows : Rows
+    to_host : callable
+        Of arrays of the device.
+    """
+    x = rows.x
+    found = {"shape": [int(n) for n in x.shape], "dtype": str(x.dtype).rpartition(".")[2]}
+    return found | {
+        "x": _digest(_parts(x, to_host)),
+        "targets": _digest([np.asarray(rows.targets)]),
+        "weights": None if rows.weights is None else _digest([np.asarray(rows.weights)]),
+    }
+
+
+def _named(state: State, prefix: str = "") -> dict[str, np.ndarray]:
+    slots = {f"{prefix}slot{i}": slot for i, slot in enumerate(state.slots)}
+    rest = {f"{prefix}{name}": getattr(state, name) for name in ("params", "step", "learning_rate")}
+    return slots | rest
+
+
+def _state(arrays: dict[str, np.ndarray], n_slots: int, prefix: str = "") -> State:
+    slots = tuple(arrays[f"{prefix}slot{i}"] for i in range(n_slots))
+    return State(arrays[f"{prefix}params"], slots, arrays[f"{prefix}step"], arrays[f"{prefix}learning_rate"])
+
+
+def _parts(x: Any, to_host: Callable[[Any], np.ndarray]) -> Iterator[np.ndarray]:
+    if is_sparse(x):
+        yield from (x.data, x.indices, x.indptr)
+        return
+    spans = list(chunks(*x.shape))
+    every = -(-int(x.nbytes) // MOST_BYTES)
+    for start, stop in spans[::every]:
+        part = x[start:stop]
+        yield part if isinstance(part, np.ndarray) else to_host(part)
+
+
+def _digest(parts: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
