@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpgpu import sealed
 from mlpgpu.callbacks.base import Callback
+from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows, chunks, is_sparse
 from mlpgpu.maths.step import State
@@ -19,8 +20,6 @@ from mlpgpu.model import VERSION as MODEL_VERSION
 from mlpgpu.model import Model
 from mlpgpu.run import Record
 
-# What they are called in the folder that they are kept in.
-LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 # Of what the run's part of a file says.
 VERSION = 1
 # A fingerprint reads the whole of what is not larger, in some tenths of a second, and else parts of this size.

@@ -30,6 +30,10 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
             path.replace(previous)
         beside.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        # A write that fails, of a full disk, does not say where.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

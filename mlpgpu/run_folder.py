@@ -102,7 +102,7 @@ def again(given: str) -> Iterator[Taken]:
         for part in (*folder.glob(".*.part*"), *(folder / CHECKPOINTS).glob(".*.part*")):
             # What was being written when the run was killed.
             part.unlink()
-        if path.is_file() or (folder / CHECKPOINTS).is_dir():
+        if path.is_file() or any((folder / CHECKPOINTS).glob("*")):
             checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
             yield Taken(folder, checkpoint.model.config, checkpoint)
         else:

@@ -179,6 +179,8 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
             console.print(table)
         for line in (*missing, f"Saved     {folder}"):
             console.print(line, markup=False)
+        if outcome.run.stopped and not outcome.run.final:
+            console.print(f"Resume    go on with it by mlpgpu train --resume {folder}", markup=False)
     if outcome.run.diverged:
         _complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED

@@ -41,6 +41,7 @@ def play(run, records, *callbacks):
             run.history.append(record)
             for callback in callbacks:
                 callback.on_epoch_end(run, record)
+            run.write_checkpoints()
             yield run.epoch
             if run.stopped:
                 break

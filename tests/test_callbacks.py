@@ -18,6 +18,7 @@ from mlpgpu.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
+    RunCheckpoint,
     TerminateOnNaN,
     TimeLimit,
     finalised,
@@ -322,7 +323,7 @@ def test_what_is_monitored_must_be_there(callback):
         iris(LambdaCallback(on_epoch_begin=lambda run: epochs.append(run.epoch)), callback, validation_fraction=0)
     assert str(caught.value) == (
         f"{type(callback).__name__} monitors 'validation_loss', and this run has epoch, loss, train_accuracy, "
-        "learning_rate, seconds, samples_per_second; "
+        "learning_rate, seconds, samples_per_second, rollbacks; "
         "name one of these, or give the run validation rows to be measured on"
     )
     assert epochs == [1]
@@ -393,7 +394,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch():
     assert all(math.isfinite(loss) for *_, loss in steps.losses[:-1])
     assert steps.stopped == "loss is not finite"
     with pytest.raises(Diverged):
-        iris(steps, **FAR_TOO_FAST)
+        iris(steps, on_divergence="stop", **FAR_TOO_FAST)
     assert len(steps.losses) == 11
 
 
@@ -579,6 +580,7 @@ MAKE = {
     "ModelCheckpoint": lambda folder: ModelCheckpoint(folder / "best", save_best_only=True),
     "ReduceLROnPlateau": lambda folder: ReduceLROnPlateau("epoch", patience=2, cooldown=1),
     "LearningRateScheduler": lambda folder: LearningRateScheduler(halved),
+    "RunCheckpoint": lambda folder: RunCheckpoint(folder, every=4),
     "CSVLogger": lambda folder: CSVLogger(folder / "history.csv"),
     "TerminateOnNaN": lambda folder: TerminateOnNaN(),
     "TimeLimit": lambda folder: TimeLimit(1e9),

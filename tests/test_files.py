@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -75,3 +76,17 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     with replacing(tmp_path / "a") as beside:
         beside.write_text("x")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_an_error_that_does_not_say_where_is_told_where(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught:
+        fail(tmp_path / "a", OSError(errno.ENOSPC, "No space left on device"), "ne")
+    assert caught.value.filename == str(tmp_path / "a")
+
+
+def test_the_old_file_may_be_kept(tmp_path):
+    path, previous = tmp_path / "a", tmp_path / "b"
+    for text in ("1", "2", "3"):
+        with replacing(path, previous) as beside:
+            beside.write_text(text)
+    assert (path.read_text(), previous.read_text()) == ("3", "2")

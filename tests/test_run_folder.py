@@ -20,6 +20,11 @@ def prepared(name="digits", **settings):
     return SimpleNamespace(config=Config(**settings), data=SimpleNamespace(name=name))
 
 
+def create(prepared):
+    with run_folder.new(prepared) as folder:
+        return folder
+
+
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -27,48 +32,48 @@ def _here(tmp_path, monkeypatch):
 
 def test_a_folder_of_its_own_for_every_run():
     before = dt.datetime.now().replace(microsecond=0)
-    folders = [run_folder.create(prepared()) for _ in range(4)]
+    folders = [create(prepared()) for _ in range(4)]
     after = dt.datetime.now()
     assert len(set(folders)) == 4
     for folder in folders:
         assert folder.parent == Path("runs")
         time = re.fullmatch(r"digits-(\d{8}-\d{6})(-\d+)?", folder.name)[1]
         assert before <= dt.datetime.strptime(time, "%Y%m%d-%H%M%S") <= after
-        assert [path.name for path in folder.iterdir()] == ["config.toml"]
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "config.toml"]
 
 
 def test_a_data_set_of_a_file_gives_its_name():
-    assert run_folder.create(prepared("houses.csv")).name.startswith("houses-")
+    assert create(prepared("houses.csv")).name.startswith("houses-")
 
 
 def test_the_folder_that_was_asked_for(tmp_path):
     asked = tmp_path / "new" / "folder"
     config = Config(run_dir=asked, hidden=(8, 4), batch_size="full", dropout=0)
-    assert run_folder.create(SimpleNamespace(config=config, data=SimpleNamespace(name="x"))) == asked
+    assert create(SimpleNamespace(config=config, data=SimpleNamespace(name="x"))) == asked
     # The settings can be used again; the folder is this run's own.
     assert Config(**read_file(asked / "config.toml")) == dataclasses.replace(config, run_dir=None)
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
-    run_folder.create(prepared(run_dir="mine"))
+    create(prepared(run_dir="mine"))
     before = (tmp_path / "mine" / "config.toml").read_text()
-    with pytest.raises(InputError, match="run_dir mine holds a run already; choose another folder, or remove that one"):
-        run_folder.create(prepared(run_dir="mine", seed=1))
+    with pytest.raises(InputError, match="run_dir mine holds a run already; choose another folder, remove that one"):
+        create(prepared(run_dir="mine", seed=1))
     assert (tmp_path / "mine" / "config.toml").read_text() == before
 
 
 def test_a_folder_with_other_things_may_be_used(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    run_folder.create(prepared(run_dir="mine"))
-    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"notes.txt", "config.toml"}
+    create(prepared(run_dir="mine"))
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"notes.txt", ".lock", "config.toml"}
 
 
 @pytest.mark.parametrize("run_dir", ["file", "file/below"])
 def test_a_folder_that_cannot_be_made(tmp_path, run_dir):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError) as caught:
-        run_folder.create(prepared(run_dir=run_dir))
+        create(prepared(run_dir=run_dir))
     assert re.fullmatch(rf"cannot write the run folder {run_dir}: .+; choose another with --run-dir", str(caught.value))
 
 

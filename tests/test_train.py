@@ -17,7 +17,7 @@ from mlpgpu import Model, __main__, train
 from mlpgpu.config import settings
 from mlpgpu.data import mnist
 
-FILES = {"config.toml", "confusion.png", "curves.png", "history.csv", "metrics.json", "model.safetensors"}
+FILES = {".lock", "config.toml", "confusion.png", "curves.png", "history.csv", "metrics.json", "model.safetensors"}
 METRICS = {
     "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",
     "epoch_seconds", "train_loss", "test_loss",
@@ -251,7 +251,7 @@ def test_what_was_learned_before_it_diverged_is_kept(command, tmp_path):
     # Plain descent on a line, a little faster than it stays stable: each step is worse than the one before.
     code, out, err = command(
         "--dataset diabetes --hidden none --input-dropout 0 --optimizer sgd --schedule constant --learning-rate 1 "
-        "--epochs 900 --run-dir run"
+        "--epochs 900 --on-divergence stop --run-dir run"
     )
     assert code == 1
     assert err.count("\n") == 1
@@ -282,7 +282,7 @@ def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
     assert code == 2
     assert err.count("\n") == 1
     assert "model.safetensors: No space left on device" in err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "history.csv"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.toml", "history.csv"}
 
 
 def test_class_names_are_printed_as_they_are(command, tmp_path):
@@ -327,7 +327,7 @@ def test_ctrl_c_keeps_the_run(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*FILES, "checkpoints"}
     found = metrics_in(tmp_path / "run")
     losses = [float(row["validation_loss"]) for row in history_in(tmp_path / "run")]
     assert found["stopped"] == "interrupted"

@@ -89,6 +89,8 @@ class CSVLogger(Callback):
             with self.path.open(newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), [])
         self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
+        for record in run.history:
+            self.on_epoch_end(run, record)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Write the row, so that what ends the program does not end the file."""

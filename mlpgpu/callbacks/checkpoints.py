@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.callbacks.monitored import Monitored
-from mlpgpu.checkpoint import BEST, LAST, PREVIOUS
 from mlpgpu.errors import InputError
 from mlpgpu.setting import Interval
 
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mlpgpu.trainer import Record, Run
+
+
+# What they are called in the folder that they are kept in.
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
 class RunCheckpoint(Callback):

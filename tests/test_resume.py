@@ -1,0 +1,311 @@
+"""Runs that are killed, and taken up again: they end as if nothing had happened, to the last bit."""
+
+import csv
+import json
+import random
+import signal
+import time
+
+import killed
+import numpy as np
+import pytest
+
+from mlpgpu import Model, train
+from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.config import UNBOUND
+from mlpgpu.errors import InputError
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+
+OPTIMIZERS = {
+    "sgd": "--optimizer sgd --learning-rate 0.05",
+    "adam": "--optimizer adam",
+    "lion": "--optimizer lion --weight-decay 0.01",
+}
+WAYS = {
+    "dropout": "--dropout 0.3 --input-dropout 0.1 --schedule constant",
+    "early stopping": "--early-stopping --patience 4 --schedule constant --epochs 200",
+    "one-cycle": "--schedule one_cycle --warmup 1 --clip-norm 1",
+}
+DATA = "--dataset synthetic --samples 900 --features 20 --classes 4 --hidden 32,16 --batch-size 16 --epochs 25"
+KILLS = 6
+
+
+def arguments(optimizer, way, more=""):
+    """Of a run into the folder ``run``; what is given later counts."""
+    given = {}
+    words = iter(f"{DATA} --run-dir run {OPTIMIZERS[optimizer]} {WAYS[way]} {more}".split())
+    for word in words:
+        given[word] = [] if word == "--early-stopping" else [next(words)]
+    return [word for name, value in given.items() for word in (name, *value)]
+
+
+def results(folder):
+    """All that a run gives, but for how long it took and what was shown and kept of it."""
+    with (folder / "history.csv").open(newline="") as file:
+        history = [
+            {name: value for name, value in row.items() if name not in {"seconds", "samples_per_second"}}
+            for row in csv.DictReader(file)
+        ]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    timeless = {name: value for name, value in metrics.items() if name not in {"epoch_seconds", "samples_per_second"}}
+    content, arrays = Model.load(folder).parts()
+    content["config"] = {name: value for name, value in content["config"].items() if name not in UNBOUND}
+    return {name: array.tobytes() for name, array in arrays.items()}, content, history, timeless
+
+
+def run(arguments, folder, **more):
+    process = killed.start(arguments, folder, **more)
+    process.join()
+    return process.exitcode
+
+
+@pytest.fixture
+def here(tmp_path):
+    def of(name):
+        (tmp_path / name).mkdir()
+        return tmp_path / name
+
+    return of
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_that_is_killed_ends_as_one_that_is_not(here, optimizer, way):
+    """At random moments, some of which lie before the first checkpoint, and some in the middle of a write."""
+    chance = random.Random(f"{optimizer} {way}")
+    whole = here("whole")
+    began = time.perf_counter()
+    assert run(arguments(optimizer, way, "--checkpoint-every 0.01s"), whole) == 0
+    longest = time.perf_counter() - began
+    expected = results(whole / "run")
+    if way == "early stopping":
+        assert expected[-1]["stopped"] == "early stopping"
+
+    kills, tries = 0, 0
+    while kills < KILLS:
+        tries += 1
+        folder, every = here(f"try-{tries}"), chance.choice(["1", "3", "0.01s", "0.03s"])
+        starts = [arguments(optimizer, way, f"--checkpoint-every {every}"), ["--resume", "run"]]
+        code = None
+        while code is None:
+            process = killed.start(starts[(folder / "run" / "config.toml").exists()], folder)
+            process.join(chance.uniform(0, 0.6 * longest) if kills < KILLS else None)
+            code = process.exitcode
+            if code is None:
+                process.kill()
+                process.join()
+                kills += 1
+        assert code == 0, (folder / "said.txt").read_text()
+        assert results(folder / "run") == expected
+    assert kills == KILLS
+
+
+@pytest.mark.parametrize(("moment", "number"), [
+    ("written", 1), ("written", 4), ("synced", 1), ("synced", 4), ("replaced", 1), ("replaced", 4), ("kept", 2),
+])  # fmt: skip
+def test_a_run_that_is_killed_in_the_middle_of_a_write(here, moment, number):
+    given = arguments("adam", "dropout", "--checkpoint-every 2 --epochs 12")
+    whole, cut = here("whole"), here("cut")
+    assert run(given, whole) == 0
+    assert run(given, cut, kill_in=(moment, number)) == -signal.SIGKILL
+    checkpoints = cut / "run" / "checkpoints"
+    if before := number if moment == "replaced" else number - 1:
+        assert len(Checkpoint.load(checkpoints).history) == 2 * before
+        assert (checkpoints / "last.safetensors").exists() == (moment != "kept")
+    else:
+        assert not list(checkpoints.glob("[!.]*"))
+    assert run(["--resume", "run"], cut) == 0, (cut / "said.txt").read_text()
+    assert results(cut / "run") == results(whole / "run")
+    assert not list((cut / "run").rglob(".*.part*"))
+
+
+def test_a_disk_that_is_full(here):
+    """A real write that fails half-way, by the largest size that a file may have; there is no other disk to fill."""
+    given = arguments("adam", "dropout", "--checkpoint-every 1")
+    whole, cut = here("whole"), here("cut")
+    assert run(given, whole) == 0
+    # The history in a checkpoint grows, and so does the file.
+    checkpoints = whole / "run" / "checkpoints"
+    sizes = [(checkpoints / name).stat().st_size for name in ("previous.safetensors", "last.safetensors")]
+    assert run(given, cut, largest=sizes[0] - 1500) == 2
+    said = (cut / "said.txt").read_text().splitlines()[-1]
+    assert said.startswith("error: ")
+    assert "checkpoints/last.safetensors: File too large; " in said
+    kept = Checkpoint.load(cut / "run" / "checkpoints")
+    assert 0 < len(kept.history) < 25
+    assert not list((cut / "run").rglob(".*.part*"))
+    assert run(["--resume", "run"], cut) == 0, (cut / "said.txt").read_text()
+    assert results(cut / "run") == results(whole / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_end(here, number):
+    """The results are written, and so is a checkpoint, whether any was asked for or not."""
+    given = arguments("adam", "dropout", "--checkpoint-every none --epochs 2000")
+    folder = here("one")
+    process = killed.start(given, folder)
+    history = folder / "run" / "history.csv"
+    while not (history.exists() and history.read_text().count("\n") > 3):
+        time.sleep(0.01)
+    killed.os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number
+    assert "go on with it by mlpgpu train --resume run" in (folder / "said.txt").read_text()
+    _, _, rows, metrics = results(folder / "run")
+    assert metrics["stopped"] == "interrupted"
+    kept = Checkpoint.load(folder / "run" / "checkpoints")
+    assert len(kept.history) == len(rows) - (len(kept.begun) > 0)
+    np.testing.assert_array_equal(
+        Model.load(folder / "run" / "checkpoints" / "last.safetensors").params, kept.state.params
+    )
+
+
+def test_two_runs_into_one_folder(here):
+    folder = here("one")
+    given = arguments("sgd", "dropout", "--epochs 3000")
+    first = killed.start(given, folder)
+    while not (folder / "run" / "history.csv").exists():
+        time.sleep(0.01)
+    for second in (given, ["--resume", "run"]):
+        assert run(second, folder) == 2
+        assert (folder / "said.txt").read_text().splitlines()[-1].startswith("error: another run is writing into run;")
+    assert first.exitcode is None
+    first.kill()
+    first.join()
+    assert run(given, folder) == 2
+    assert "holds a run already" in (folder / "said.txt").read_text().splitlines()[-1]
+
+
+# --- checkpoints that cannot be used --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of six epochs with checkpoints after the fourth and the sixth."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert run(arguments("adam", "dropout", "--epochs 6 --checkpoint-every 2"), folder) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def taken(finished, tmp_path, monkeypatch, capsys):
+    """A copy of it, and ``resume("--seed 1")`` -> exit code and what is said on stderr."""
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+    monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
+    shutil.copytree(finished, "run")
+
+    def resume(line="--resume run"):
+        code = train.run_command(train.app, line.split())
+        return code, capsys.readouterr().err
+
+    return tmp_path / "run", resume
+
+
+@pytest.mark.parametrize("harm", ["empty", "truncated", "flipped", "foreign", "future", "a model"])
+def test_a_checkpoint_that_cannot_be_used(taken, finished, harm):
+    """One clear line; the one before it is named, and serves."""
+    folder, resume = taken
+    last = folder / "checkpoints" / "last.safetensors"
+    whole = last.read_bytes()
+    if harm == "empty":
+        last.write_bytes(b"")
+    elif harm == "truncated":
+        last.write_bytes(whole[:-100])
+    elif harm == "flipped":
+        last.write_bytes(whole[:-1000] + bytes([whole[-1000] ^ 4]) + whole[-999:])
+    elif harm == "foreign":
+        last.write_bytes(b"hello, this is not a checkpoint at all")
+    elif harm == "future":
+        last.write_bytes(
+            whole.replace(b'\\"n_slots\\"', b'\\"m_slots\\"').replace(b'{\\"version\\": 1', b'{\\"version\\": 9')
+        )
+    else:
+        last.write_bytes((folder / "model.safetensors").read_bytes())
+    code, said = resume()
+    assert code == 2
+    assert said.count("\n") == 1
+    assert said.endswith("the one before it is run/checkpoints/previous.safetensors: go on from that one\n")
+    reason = {"foreign": "cannot read", "empty": "cannot read", "future": "version 9", "a model": "no checkpoint"}
+    assert reason.get(harm, "damaged" if harm == "flipped" else "cannot read") in said
+    code, said = resume("--resume run/checkpoints/previous.safetensors")
+    assert (code, said) == (0, "")
+    assert results(folder) == results(finished)
+
+
+def test_no_checkpoint_yet_begins_again(taken, finished):
+    import shutil
+
+    folder, resume = taken
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "model.safetensors").unlink()
+    assert resume() == (0, "")
+    assert results(folder) == results(finished)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--resume run --seed 1", "seed is 1, and the run to be taken up has 0"),
+        ("--resume run --hidden 8", "hidden is [8], and the run to be taken up has [32, 16]"),
+        ("--resume run --epochs 7", "epochs is 7, and the run to be taken up has 6"),
+        ("--resume run --samples 901", "samples is 901"),
+        ("--resume run --config x.toml", "leave out config and run_dir"),
+        ("--resume run --run-dir y", "leave out config and run_dir"),
+        ("--resume nowhere", "resume is nowhere, which is neither the folder of a run nor one of its checkpoints"),
+        ("--resume run/config.toml", "neither the folder of a run nor one of its checkpoints"),
+        ("--dataset iris --run-dir run", "holds a run already"),
+        ("--dataset iris --checkpoint-every often", "checkpoint_every is 'often'; allowed: a whole number of epochs"),
+        ("--dataset iris --checkpoint-every 0", "checkpoint_every is '0'; allowed"),
+        ("--dataset iris --checkpoint-every 1.5", "checkpoint_every is '1.5'; allowed"),
+        ("--dataset iris --checkpoint-every=-3s", "checkpoint_every is '-3s'; allowed"),
+    ],
+)
+def test_what_does_not_go_together(taken, line, says):
+    code, said = taken[1](line)
+    assert code == 2
+    assert said.count("\n") == 1
+    assert says in said
+
+
+def test_settings_that_no_figure_depends_on_may_change(taken, finished):
+    folder, resume = taken
+    assert resume("--resume run --quiet --log-every 2 --checkpoint-every none") == (0, "")
+    assert results(folder) == results(finished)
+
+
+def test_other_data_under_the_same_name(taken, tmp_path, capsys):
+    _, resume = taken
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), np.arange(60) % 2
+    np.savez("t.npz", x=x, y=y)
+    line = "--dataset t.npz --target y --epochs 3 --checkpoint-every 1 --run-dir other"
+    assert resume(line)[0] == 0
+    x[:, 1] *= -1
+    np.savez("t.npz", x=x, y=y)
+    code, said = resume("--resume other")
+    assert code == 2
+    assert "rows are not those of the checkpoint: " in said
+    assert said.count("\n") == 1
+    np.savez("t.npz", x=x[:50], y=y[:50])
+    assert "shape is [" in resume("--resume other")[1]
+
+
+def test_another_way_of_adding_up_is_told(taken, finished, monkeypatch, capsys):
+    folder, _ = taken
+    (folder / "checkpoints" / "last.safetensors").unlink()
+    monkeypatch.setenv("MLPGPU_LOOP", "eager")
+    assert train.run_command(train.app, ["--resume", "run"]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if "the run began with" in line)
+    assert "loop numpy" in told
+    assert "loop eager" in told
+    ours, theirs = Model.load(folder).params, Model.load(finished).params
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_a_model_is_not_a_checkpoint(finished):
+    with pytest.raises(InputError, match="is a model, and no checkpoint to go on from"):
+        Checkpoint.load(finished / "model.safetensors")
