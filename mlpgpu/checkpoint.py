@@ -34,6 +34,7 @@ PLAIN = (
     "seconds",
     "stopped",
     "callbacks",
+    "plan",
     "data",
     "arithmetic",
 )
@@ -69,6 +70,8 @@ class Checkpoint:
         Why the run was over; empty where it was not.
     callbacks : list of (str, dict)
         Class and state of each callback that has one.
+    plan : dict
+        `Plan.facts`.
     data : dict
         A fingerprint of the rows.
     arithmetic : str
@@ -88,6 +91,7 @@ class Checkpoint:
     seconds: float
     stopped: str
     callbacks: list[tuple[str, dict[str, Any]]]
+    plan: dict[str, Any]
     data: dict[str, Any]
     arithmetic: str
 
@@ -171,14 +175,27 @@ class Checkpoint:
         except (LookupError, TypeError) as error:
             raise InputError(f"the checkpoint {path} is damaged: its metadata do not fit ({error!r})") from None
 
-    def check_data(self, data: dict[str, Any]) -> None:
-        """Refuse rows that are not those of the run.
+    def check(self, plan: dict[str, Any], data: dict[str, Any]) -> None:
+        """Refuse a plan and rows that are not those of the run.
+
+        Parameters
+        ----------
+        plan : dict
+            `Plan.facts`.
+        data : dict
+            The `fingerprint` of each set of rows.
 
         Raises
         ------
         InputError
             It names what differs.
         """
+        for name in self.plan | plan:
+            if self.plan.get(name) != plan.get(name):
+                raise InputError(
+                    f"{name} is {plan.get(name)}, and the run to be taken up has {self.plan.get(name)}; give what it "
+                    "has, or begin a new run"
+                )
         for rows in self.data.keys() | data.keys():
             ours, theirs = self.data.get(rows) or {}, data.get(rows) or {}
             for name in ours | theirs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,6 +67,27 @@ class Plan:
     order: Callable[[int], np.ndarray]
     seed: int
     dtype: str
+
+    def facts(self) -> dict[str, Any]:
+        """What a plan must have in common with this one to go on with its run, fit for JSON."""
+        recipe = self.recipe
+        return {
+            "layers": [int(size) for size in self.network.sizes],
+            "activation": list(self.activations),
+            "loss": self.loss,
+            "frozen layers": self.network.frozen,
+            "optimizer": recipe.optimizer.update.__name__,
+            **recipe.settings,
+            "weight_decay": recipe.weight_decay,
+            "l2": recipe.l2,
+            "clip_norm": recipe.clip_norm,
+            "learning_rate": self.learning_rate,
+            "dropout": list(self.dropout),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "dtype": self.dtype,
+        }
 
 
 def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, task: str) -> Plan:

@@ -151,9 +151,9 @@ class Trainer:
         Raises
         ------
         InputError
-            Where the rows are not those of the checkpoint.
+            Where the plan or the rows are not those of the checkpoint.
         """
-        given.check_data(self._fingerprint())
+        given.check(self.run.plan.facts(), self._fingerprint())
         if given.arithmetic != (now := self.backend.arithmetic()):
             log.warning(
                 "the run began with %s, and goes on with %s: its figures agree with those of a run of one piece to "
@@ -219,6 +219,7 @@ class Trainer:
             seconds=time.perf_counter() - self._began if under_way else 0.0,
             stopped=run.stopped if run.final else "",
             callbacks=states(self.callbacks),
+            plan=run.plan.facts(),
             data=self._fingerprint(),
             arithmetic=self.backend.arithmetic(),
         )

@@ -125,6 +125,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         X_val: Any = None,  # noqa: N803
         y_val: Any = None,
         sample_weight_val: Any = None,
+        resume: Any = None,
     ) -> Any:
         """Fit the network to rows and their targets.
 
@@ -136,12 +137,17 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         sample_weight : array-like of shape (n_rows,), default=None
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each epoch, in place of a part of `X` where ``early_stopping=True``.
+        resume : path, default=None
+            A checkpoint that `RunCheckpoint` or `ModelCheckpoint` wrote in a fit that was stopped or killed, or the
+            folder of the first: with the same rows, parameters and whole-number `random_state`, this fit ends as that
+            one would have.
 
         Returns
         -------
         self
         """
-        Fit(self, X, y, sample_weight, Validation(X_val, y_val, sample_weight_val), incremental=False).run()
+        held_out = Validation(X_val, y_val, sample_weight_val)
+        Fit(self, X, y, sample_weight, held_out, incremental=False, resume=resume).run()
         return self
 
     def _check_partial_fit(self) -> None:

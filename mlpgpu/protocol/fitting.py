@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight
 from mlpgpu import initial, lbfgs, trainer
 from mlpgpu.backends import BACKENDS
 from mlpgpu.callbacks import Callback
+from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count_weights, join, split
@@ -69,12 +70,24 @@ class Fit:
     validation : Validation
     incremental : bool
         Whether it goes on for one epoch.
+    resume : path or None
+        A checkpoint of a fit that is taken up.
     """
 
     def __init__(
-        self, estimator: Any, x: Any, y: Any, sample_weight: Any, validation: Validation, incremental: bool
+        self,
+        estimator: Any,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Validation,
+        incremental: bool,
+        resume: Any = None,
     ) -> None:
         self.estimator, self.incremental = estimator, incremental
+        if resume is not None and by_lbfgs(estimator):
+            raise ValueError("resume needs a solver that goes in steps, 'adam' or 'sgd'; solver='lbfgs' begins anew.")
+        self.resume = None if resume is None else Checkpoint.load(resume)
         hidden = hidden_sizes(estimator.hidden_layer_sizes)
         self.first = first = not hasattr(estimator, "coefs_") or not (estimator.warm_start or incremental)
         self.at = arrays.home(x)
@@ -157,7 +170,10 @@ class Fit:
         rule = self._rule()
         # The weights are the estimator's, which its user may have changed.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
-        more |= {"state": start, "best": self._best(rule)}
+        more |= {"state": start, "best": self._best(rule), "resume": self.resume}
+        for number in range(1, len(self.resume.history) + 1 if self.resume else 1):
+            # Each order is drawn from the one before.
+            plan.order(number)
         try:
             state, run = trainer.fit(self.backend, plan, train, watched, placement, [rule, *callbacks], **more)
         except Diverged as error:

@@ -157,6 +157,14 @@ class StoppingRule(Callback):
     verbose: bool = False
     say: Callable[[str], Any] = field(default=print, repr=False)
 
+    def state(self) -> dict[str, Any]:
+        """What it has counted."""
+        return {"samples": self.samples, "best": self.best, "count": self.count}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count on."""
+        self.samples, self.best, self.count = state["samples"], state["best"], state["count"]
+
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Count, and act."""
         sign = 1 if self.monitor == "loss" else -1

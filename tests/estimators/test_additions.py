@@ -625,4 +625,4 @@ def test_html_and_parameters():
     assert "MLPClassifier" in classifier()._repr_html_()
     assert clone(classifier(dropout=0.3)).get_params()["dropout"] == 0.3
     requests = classifier().get_metadata_routing()
-    assert set(requests.fit.requests) == {"sample_weight", "X_val", "y_val", "sample_weight_val"}
+    assert set(requests.fit.requests) == {"sample_weight", "X_val", "y_val", "sample_weight_val", "resume"}

@@ -1,0 +1,102 @@
+"""Fits that are stopped, and taken up from a checkpoint."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.preprocessing import scale
+
+from mlpgpu import InputError, MLPClassifier, MLPRegressor
+from mlpgpu.callbacks import LambdaCallback, RunCheckpoint, TimeLimit
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = scale(X)
+X_REG, Y_REG = load_diabetes(return_X_y=True)
+X_REG, Y_REG = scale(X_REG), scale(Y_REG)
+
+WAYS = {
+    "defaults": {},
+    "early stopping": {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 200},
+    "adaptive": {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 2, "tol": 0.05},
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling"},
+    "dropout": {"dropout": 0.3, "optimizer": "lion", "learning_rate_init": 0.01},
+    "replacement": {"replacement": True, "optimizer": "adamw"},
+    "in order": {"shuffle": False},
+}
+
+
+class Fails(Exception):
+    pass
+
+
+def fails_in(epoch, done):
+    def after(run, now, losses=None):
+        if run.epoch == epoch and now >= done:
+            raise Fails
+
+    return LambdaCallback(on_steps=after)
+
+
+def estimator(kind, way, callbacks=()):
+    given = {"hidden_layer_sizes": (8,), "max_iter": 12, "random_state": 3, "batch_size": 20, **WAYS[way]}
+    return kind(**given, callbacks=list(callbacks))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_a_fit_is_taken_up_to_the_bit(tmp_path, monkeypatch, kind, way):
+    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+    x, y = (X, Y) if kind is MLPClassifier else (X_REG, Y_REG)
+    whole = estimator(kind, way).fit(x, y)
+    with pytest.raises(Fails):
+        estimator(kind, way, [RunCheckpoint(tmp_path, every=2), fails_in(4, 1)]).fit(x, y)
+    again = estimator(kind, way).fit(x, y, resume=tmp_path)
+    for ours, theirs in zip([*again.coefs_, *again.intercepts_], [*whole.coefs_, *whole.intercepts_], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for name in ("n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
+        assert getattr(again, name) == getattr(whole, name), name
+    assert whole.n_iter_ > 4
+
+
+def test_a_time_limit_and_a_day_later(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+    whole = estimator(MLPClassifier, "defaults").fit(X, Y)
+    stopped = estimator(MLPClassifier, "defaults", [TimeLimit(1e-9), RunCheckpoint(tmp_path, every="none")]).fit(X, Y)
+    assert stopped.n_iter_ == 1
+    again = estimator(MLPClassifier, "defaults").fit(X, Y, resume=tmp_path / "last.safetensors")
+    np.testing.assert_array_equal(again.coefs_[0], whole.coefs_[0])
+    assert again.n_iter_ == whole.n_iter_
+
+
+@pytest.mark.parametrize(
+    ("way", "given", "says"),
+    [
+        (
+            "defaults",
+            {"hidden_layer_sizes": (9,)},
+            r"layers is \[4, 9, 3\], and the run to be taken up has",
+        ),
+        ("defaults", {"activation": "tanh"}, r"activation is \['tanh'\], and the run to be taken up has \['relu'\]"),
+        ("defaults", {"solver": "sgd"}, "optimizer is nesterov, and the run to be taken up has adam_hat"),
+        ("defaults", {"learning_rate_init": 0.5}, r"learning_rate is 0\.5"),
+        ("defaults", {"max_iter": 13}, "epochs is 13, and the run to be taken up has 12"),
+        ("early stopping", {"random_state": 4}, "the training rows are not those of the checkpoint: x is"),
+        ("dropout", {"random_state": 4}, "seed is"),
+        ("defaults", {"solver": "lbfgs"}, "resume needs a solver that goes in steps"),
+    ],
+)
+def test_what_does_not_fit(tmp_path, way, given, says):
+    with pytest.raises(Fails):
+        estimator(MLPClassifier, way, [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+    with pytest.raises(ValueError, match=says):
+        estimator(MLPClassifier, way).set_params(**given).fit(X, Y, resume=tmp_path)
+
+
+def test_other_rows_and_no_checkpoint(tmp_path):
+    with pytest.raises(Fails):
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+    with pytest.raises(InputError, match="training rows are not those of the checkpoint: targets is"):
+        estimator(MLPClassifier, "defaults").fit(X, Y[::-1], resume=tmp_path)
+    with pytest.raises(InputError, match="cannot read the checkpoint"):
+        estimator(MLPClassifier, "defaults").fit(X, Y, resume=tmp_path / "none")
