@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def prepare(config: Config) -> Prepared:
 
 
 def train_and_test(
-    prepared: Prepared | Config, callbacks: Sequence[Callback] = (), *, resume: Checkpoint | None = None
+    prepared: Prepared | Config, callbacks: Sequence[Callback] = (), *, resume: Checkpoint | str | Path | None = None
 ) -> Outcome:
     """Train on the training rows, and measure on the test rows.
 
@@ -110,7 +111,7 @@ def train_and_test(
     prepared : Prepared or Config
     callbacks : sequence of Callback
         Beside the early stopping that the settings ask for.
-    resume : Checkpoint or None
+    resume : Checkpoint, path or None
         Of a run with the same settings and callbacks, which is taken up: it ends as if it had never been stopped.
 
     Returns
@@ -127,6 +128,8 @@ def train_and_test(
     if isinstance(prepared, Config):
         prepared = prepare(prepared)
     config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
+    if isinstance(resume, str | Path):
+        resume = Checkpoint.load(resume)
     if resume is not None:
         check_same(config, resume.model.config)
     stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []

@@ -22,3 +22,13 @@ def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
             expected, found = ([float(x) for x in re.findall(r"\d\.\d+", words)] for words in (said, out))
             assert found == pytest.approx(expected, abs=0.03)
     assert (tmp_path / "rare-class.png").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_run_is_taken_up_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    for folder in ("kept", "fit"):
+        assert {path.name for path in (tmp_path / folder).iterdir()} >= {"last.safetensors", "previous.safetensors"}
