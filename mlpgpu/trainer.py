@@ -182,8 +182,7 @@ class Trainer:
             seconds = time.perf_counter() - self._began
             begun, run.whole = None, len(losses) == run.plan.steps_per_epoch
 
-            limit = EXPLODED * abs(self._start_loss) if self.rollbacks else math.inf
-            run.diverged = divergence(run.epoch, losses, limit, training)
+            run.diverged = divergence(run.epoch, losses, EXPLODED * abs(self._start_loss) or math.inf, training)
             if run.diverged and self._went_back():
                 continue
             run.losses.append(losses)
