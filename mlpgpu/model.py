@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu import metadata
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import replacing
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
-from mlpgpu.maths.parameters import count, layout
+from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.scaling import scale
 
 # The entry of the metadata of a file that holds all but the arrays, and the version of what it says.
 KEY, VERSION = "mlpgpu", 1
 # What it is called in a run folder.
 FILE = "model.safetensors"
+# Lists in JSON.
+TUPLES = {"sizes", "activations", "classes", "feature_names"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Model:
 
         arrays = {"params": self.params, "shift": self.shift, "factor": self.factor}
         rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
-        metadata = {
+        described = {
             "version": VERSION,
             "layout": [block._asdict() for block in layout(self.sizes)],
             "link": LOSSES[self.loss].link.__name__,
@@ -140,7 +143,7 @@ class Model:
         }
         with replacing(Path(path)) as beside:
             # One entry, since safetensors puts several in an order of chance: the same model is the same bytes.
-            beside.write_bytes(save(arrays, {KEY: json.dumps(metadata)}))
+            beside.write_bytes(save(arrays, {KEY: json.dumps(described)}))
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -166,19 +169,18 @@ class Model:
                 if known is None:
                     raise InputError(f"{path} is not a model of mlpgpu; give the model.safetensors of a run")
                 arrays = {name: file.get_tensor(name) for name in ("params", "shift", "factor")}
-            metadata = json.loads(known)
-            if metadata["version"] > VERSION:
+            described = json.loads(known)
+            if described["version"] > VERSION:
                 raise InputError(
-                    f"{path} has format version {metadata['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
+                    f"{path} has format version {described['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
                 )
-            values = {f.name: metadata[f.name] for f in dataclasses.fields(cls) if f.name not in arrays}
-            for name in ("sizes", "activations", "classes", "feature_names"):
-                values[name] = tuple(values[name])
-            model = cls(**arrays, **values)
-            if len(model.params) != count(model.network.sizes):
-                raise InputError(f"the model {path} is damaged: its parameters are not those of its layers")
+            values = {f.name: described[f.name] for f in dataclasses.fields(cls) if f.name not in arrays}
+            metadata.check(values, arrays)
         except (OSError, SafetensorError) as error:
             raise InputError(f"cannot read the model {path}: {one_line(error)}") from None
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(f"the model {path} is damaged: its metadata do not fit ({error!r})") from None
-        return model
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            reason = one_line(error) if isinstance(error, ValueError) else repr(error)
+            raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
+        return cls(**arrays, **{name: tuple(v) if name in TUPLES else v for name, v in values.items()})
