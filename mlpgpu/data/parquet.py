@@ -1,4 +1,4 @@
-"""Parquet files, whose few bytes can stand for many: what they promise is counted before it is read."""
+"""Parquet files, whose few bytes can stand for many: what they promise is counted before it is unpacked."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def read(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
     Raises
     ------
     InputError
-        Where a column is no plain one, or the file would become far larger than it is.
+        Where columns have one name, one holds other than single values, or they promise far more than the file has.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -34,7 +34,7 @@ def read(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
                 f"column {field.name!r} of {path} holds values of type {field.type}; "
                 "allowed: numbers, truth values, text; convert or remove it"
             )
-    # A word that stands once in the file may be in every row, so words are counted before they are copied.
+    # A word that stands in the file once may be in every row: words stay numbers until they are counted.
     words = [field.name for field in schema if _is_text(field.type)]
     with parquet.ParquetFile(path, read_dictionary=words) as file:
         refuse_bomb(path, _promised(file.metadata))
@@ -52,24 +52,27 @@ def _is_text(dtype: Any) -> bool:
 
 
 def _promised(metadata: Any) -> int:
-    """Bytes of all rows, text as numbers of words, and bytes of the pages."""
-    columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-    row = sum(max(8, column.length) for column in columns)
-    return max(
-        row * metadata.num_rows, sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    )
+    """Bytes of all rows, a word as its number, or of all pages where those are more."""
+    row = sum(max(8, metadata.schema.column(i).length) for i in range(metadata.num_columns))
+    pages = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(row * metadata.num_rows, pages)
 
 
 def _spelled_out(path: Path, table: Any) -> Any:
-    """The table with the words themselves in the place of their numbers."""
-    import pyarrow as pa
-    from pyarrow import compute
+    """`table` with words in the place of their numbers."""
+    from pyarrow import compute, types
 
-    for i, column in enumerate(table.columns):
-        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
-            lengths = (compute.take(compute.binary_length(part.dictionary), part.indices) for part in column.chunks)
-            refuse_bomb(path, sum(compute.sum(part).as_py() or 0 for part in lengths))
-            table = table.set_column(
-                i, table.schema.field(i).with_type(column.type.value_type), column.cast(column.type.value_type)
-            )
+    text = [
+        (i, field)
+        for i, field in enumerate(table.schema)
+        if types.is_dictionary(field.type) and _is_text(field.type.value_type)
+    ]
+    parts = [part for i, _ in text for part in table.column(i).chunks]
+    lengths = (compute.sum(compute.take(compute.binary_length(part.dictionary), part.indices)) for part in parts)
+    refuse_bomb(path, sum(length.as_py() or 0 for length in lengths))
+    for i, field in text:
+        word = field.type.value_type
+        table = table.set_column(i, field.with_type(word), table.column(i).cast(word))
+    # Arrow believes a file that its text is such, and fails where it is used.
+    table.validate(full=True)
     return table

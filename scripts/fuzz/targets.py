@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu import evaluate, inspection
 from mlpgpu.config import Config, read_file, settings
 from mlpgpu.data import idx, load, reading
+from mlpgpu.maths.parameters import count
 from mlpgpu.model import Model
 from scripts.fuzz import mutators, seeds
 
@@ -39,11 +41,17 @@ class Target:
     mutate: Callable[[bytes, int, int], bytes] | None = None
 
 
-def _train_and_predict(path: Path) -> None:
-    """As training, and then the first rows as prediction with that encoding."""
+def _train_and_measure(path: Path) -> None:
+    """As training, and then as prediction and evaluation with a model of that data."""
     data = load(Config(dataset=str(path), target=None if path.suffix == ".npz" else "y", impute="median"))
     for _ in reading.features(path, data.columns, 3):
-        break
+        pass
+    loss = {"classification": "cross_entropy", "regression": "squared_error"}[data.task]
+    sizes = (data.n_features, data.n_targets)
+    zeros = np.zeros(count(sizes))
+    model = Model(zeros, data.scaling.shift, data.scaling.factor, sizes, (), loss, data.task, data.classes)
+    for x, y in reading.features_and_targets(path, data.columns, data.target):
+        evaluate.measure(model, model.logits(x), y)
 
 
 def _settings(path: Path) -> Config:
@@ -52,8 +60,6 @@ def _settings(path: Path) -> Config:
 
 def _predict(path: Path) -> None:
     """With a model, for a few rows, and all that it says of itself."""
-    from mlpgpu import evaluate, inspection
-
     model = Model.load(path)
     x = np.ones((3, model.sizes[0]))
     list(inspection._lines(model, None))
@@ -76,9 +82,9 @@ _YAML = (b": ", b"- ", b"? ", b"&a", b"*a", b"<<", b"!!int", b"!!float", b"!!pyt
 
 TARGETS: dict[str, Target] = {
     "idx": Target(".gz", idx.read, seeds.idx, mutate=mutators.idx),
-    "csv": Target(".csv", _train_and_predict, seeds.csv, _CSV),
-    "npz": Target(".npz", _train_and_predict, seeds.npz, mutate=mutators.npz),
-    "parquet": Target(".parquet", _train_and_predict, seeds.parquet),
+    "csv": Target(".csv", _train_and_measure, seeds.csv, _CSV),
+    "npz": Target(".npz", _train_and_measure, seeds.npz, mutate=mutators.npz),
+    "parquet": Target(".parquet", _train_and_measure, seeds.parquet),
     "toml": Target(".toml", _settings, seeds.toml, (*_NAMES, *_TOML)),
     "yaml": Target(".yaml", _settings, seeds.yaml, (*_NAMES, *_YAML)),
     "model": Target(".safetensors", _predict, seeds.models, mutate=mutators.described),
