@@ -215,8 +215,8 @@ class Config:
             try:
                 object.__setattr__(self, field.name, known.parse(given))
             except (ValueError, TypeError, OverflowError):
-                hint = did_you_mean(str(given), known.choices)
-                shown = ",".join(map(str, given)) if isinstance(given, tuple | list) else given
+                shown = _shown(given)
+                hint = did_you_mean(str(shown), known.choices)
                 raise InputError(f"{field.name} is {shown!r}; allowed: {known.allowed()}{hint}") from None
         self._check_together()
 
@@ -299,27 +299,16 @@ def read_file(path: str | Path) -> dict[str, Any]:
         Where the file cannot be read or names an unknown setting.
     """
     path = Path(path)
+    text = _text(path)
+    if path.suffix not in _PARSERS:
+        raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: {', '.join(_PARSERS)}")
+    language, parse = _PARSERS[path.suffix]
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the config file {path}: {_reason(error)}") from None
-    content: Any
-    if path.suffix == ".toml":
-        import tomllib
-
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"config file {path} is not valid TOML: {error}") from None
-    elif path.suffix in {".yaml", ".yml"}:
-        import yaml
-
-        try:
-            content = yaml.safe_load(text) or {}
-        except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"config file {path} is not valid YAML: {one_line(error)}") from None
-    else:
-        raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: .toml, .yaml, .yml")
+        content = parse(text)
+    # Text made for it brings out errors that neither parser has a name for, such as RecursionError.
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        raise InputError(f"config file {path} is not valid {language}: {reason}") from None
     if not isinstance(content, Mapping):
         raise InputError(f"config file {path} holds no settings; write lines such as: epochs = 10")
     names = settings()
@@ -335,5 +324,44 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return given
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "it is not UTF-8 text"
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            read = file.read(_MOST_BYTES + 1)
+        if len(read) > _MOST_BYTES:
+            raise InputError(
+                f"config file {path} has more than {_MOST_BYTES:,} bytes; allowed: settings and comments of that size"
+            )
+        return read.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read the config file {path}: it is not UTF-8 text") from None
+
+
+def _toml(text: str) -> Any:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    # A few lines of aliases of aliases stand for more values than any memory holds.
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+        raise ValueError("it has an alias; write the value again")
+    return yaml.safe_load(text) or {}
+
+
+# There are some fifty settings, and the time of both parsers grows with the square of what is nested.
+_MOST_BYTES = 2**14
+_PARSERS = {".toml": ("TOML", _toml), ".yaml": ("YAML", _yaml), ".yml": ("YAML", _yaml)}
+
+
+def _shown(given: Any) -> Any:
+    """A value that is not allowed, for a message."""
+    if isinstance(given, tuple | list):
+        return ",".join(str(_shown(item)) for item in given)
+    # Python writes out no number of more digits than this.
+    return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given

@@ -3,16 +3,32 @@
 import difflib
 from collections.abc import Iterable
 
+# A message shows at most so many characters: the names that a file brings may be of any length.
+MOST_SHOWN = 2000
+
 
 class InputError(ValueError):
     """A setting, file, device or array from outside that cannot be used.
 
     The message is one line that says what was given, what is allowed and what to do; the command
-    line prints it and exits with code 2.
+    line prints it and exits with code 2. Whatever a file put into it is escaped, and its middle left out
+    where it is very long.
     """
 
+    def __init__(self, message: str) -> None:
+        shown = printable(message)
+        half = MOST_SHOWN // 2 - 5
+        super().__init__(shown if len(shown) <= MOST_SHOWN else f"{shown[:half]} [...] {shown[-half:]}")
 
-def one_line(error: Exception) -> str:
+
+def printable(text: str) -> str:
+    """`text` in one line, with whatever a terminal would not print, or would obey, escaped as Python does."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(error: BaseException) -> str:
     """The message of `error` without line breaks."""
     return " ".join(str(error).split())
 

@@ -83,7 +83,13 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
 
     loss, z = _loss(model), z.astype(np.float64)
     truth = _codes(model, y) if model.classes else _numbers(model, y)
-    compared, predictions, confusion = compare(truth, loss.link(np, z), len(model.classes))
+    outputs = loss.link(np, z)
+    if n_bad := int(np.count_nonzero(~np.isfinite(z + outputs).all(axis=1))):
+        raise InputError(
+            f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for it: "
+            "compare them with those of training"
+        )
+    compared, predictions, confusion = compare(truth, outputs, len(model.classes))
     score = {"accuracy": float(np.mean(predictions == truth))} if model.classes else {"r2": _r2(truth, predictions)}
     return {"loss": float(np.mean(loss.rows(np, z, truth)[0])), **score, **compared}, confusion
 
@@ -143,7 +149,10 @@ def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
         raise InputError(
             f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} numbers for each row"
         )
-    return y.reshape(len(y), -1).astype(np.float64)
+    numbers = y.reshape(len(y), -1).astype(np.float64)
+    if n_bad := int(np.count_nonzero(~np.isfinite(numbers))):
+        raise InputError(f"the targets have {n_bad:,} missing or infinite values; remove those rows")
+    return numbers
 
 
 def _show(model: Model, data: str, n_rows: int, figures: dict[str, float], confusion: np.ndarray | None) -> None:

@@ -32,7 +32,8 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         # A write that fails, of a full disk, does not say where.
-        error.filename = error.filename or str(path)
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
         raise
     finally:
         beside.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from mlpgpu.errors import printable
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
         return 0
     console = report.console()
     for line in _lines(loaded, metrics):
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
     console.print(report.network_table(loaded.network, loaded.activations))
     return 0
 
@@ -74,8 +76,10 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     shown = {name: value for name, value in model.config.items() if name not in {"data_dir", "hidden", "quiet", "json"}}
     yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
     if metrics is not None:
-        yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
-        yield report.test_line(metrics)
+        # As where they are no JSON: what lies beside a model is not what was asked for.
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
+            yield report.test_line(metrics)
 
 
 def _metrics(path: Path) -> dict[str, Any] | None:
@@ -85,7 +89,7 @@ def _metrics(path: Path) -> dict[str, Any] | None:
     beside = (path if path.is_dir() else path.parent) / METRICS
     try:
         found = json_module.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "test_loss" in found else None
 

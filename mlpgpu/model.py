@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import sealed
-from mlpgpu.errors import InputError
+from mlpgpu import metadata, sealed
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
-from mlpgpu.maths.parameters import count, layout
+from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.scaling import scale
 
 # Of what a file says.
@@ -22,6 +22,8 @@ VERSION = 1
 ARRAYS = ("params", "shift", "factor")
 # What it is called in a run folder.
 FILE = "model.safetensors"
+# Lists in JSON.
+TUPLES = {"sizes", "activations", "classes", "feature_names"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,10 @@ class Model:
         """
         path = Path(path).expanduser()
         path = path / FILE if path.is_dir() else path
-        return cls.of(*sealed.read(path, "model", VERSION), path)
+        model = cls.of(*sealed.read(path, "model", VERSION), path)
+        if not np.isfinite(model.params).all():
+            raise InputError(f"the model {path} is damaged: its parameters are not finite")
+        return model
 
     @classmethod
     def of(cls, content: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> Model:
@@ -170,13 +175,11 @@ class Model:
             Where they are not those of a model.
         """
         try:
-            values: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
-            values |= {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
-            for name in ("sizes", "activations", "classes", "feature_names"):
-                values[name] = tuple(values[name])
-            model = cls(**values)
-            if len(model.params) != count(model.network.sizes):
-                raise InputError(f"the model {path} is damaged: its parameters are not those of its layers")
-        except (KeyError, TypeError) as error:
-            raise InputError(f"the model {path} is damaged: its metadata do not fit ({error!r})") from None
-        return model
+            described = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
+            own: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+            metadata.check(described, own)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            reason = one_line(error) if isinstance(error, ValueError) else repr(error)
+            raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
+        values: dict[str, Any] = {name: tuple(v) if name in TUPLES else v for name, v in described.items()}
+        return cls(**own, **values)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlpgpu.errors import printable
 from mlpgpu.maths.parameters import count
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def data_lines(data: DataSet) -> list[str]:
     else:
         y = data.y_train
         lines.append(f"Target    {data.target or 'y'}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}")
-    return lines + [f"Note      {note}" for note in data.notes]
+    return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 
 def device_line(prepared: Prepared) -> str:
@@ -108,14 +109,14 @@ def figures_line(name: str, n_rows: int, figures: Mapping[str, float]) -> str:
         shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
     else:
         shown = f"RMSE {figures['rmse']:.4g}, R² {figures['r2']:.4f}"
-    return f"Test      loss {figures['loss']:.4f}, {shown} on {n_rows:,} rows of {name}"
+    return f"Test      loss {figures['loss']:.4f}, {shown} on {n_rows:,} rows of {printable(name)}"
 
 
 def confusion_table(confusion: np.ndarray | None, classes: Sequence[object]) -> Table | None:
     """Test rows by true and predicted class, correct ones in bold; None for many classes or none."""
     if confusion is None or len(confusion) > MOST_CLASSES:
         return None
-    names = [escape(str(c)) for c in classes]
+    names = [escape(printable(str(c))) for c in classes]
     table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names)
     for i, (name, row) in enumerate(zip(names, confusion, strict=True)):
         cells = [f"[bold]{n}[/bold]" if i == j else str(n) if n else "·" for j, n in enumerate(row)]

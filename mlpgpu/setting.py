@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import numbers
+import os
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,8 @@ class Setting:
         """
         if not self.many:
             return self._item(given)
+        if isinstance(given, Mapping | Set):
+            raise TypeError
         items = [given] if isinstance(given, str | numbers.Real) else list(given)
         words = [w for item in items for w in (item.split(",") if isinstance(item, str) else [item])]
         if words == ["none"]:
@@ -69,7 +73,7 @@ class Setting:
                 raise ValueError
             return given
         if self.kind is str:
-            if self.choices or not isinstance(given, str | Path):
+            if self.choices or not isinstance(given, str | Path) or b"\0" in os.fsencode(given):
                 raise ValueError
             return str(given)
         if isinstance(given, bool):

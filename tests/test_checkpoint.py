@@ -63,8 +63,11 @@ class Stop(Callback):
 
 
 def model_of(plan):
+    task = TASKS[plan.loss]
+    classes = ("a", "b", "c") if task == "classification" else ()
+
     def as_model(params):
-        return Model(params, SHIFT, FACTOR, plan.network.sizes, plan.activations, plan.loss, TASKS[plan.loss])
+        return Model(params, SHIFT, FACTOR, plan.network.sizes, plan.activations, plan.loss, task, classes)
 
     return as_model
 

@@ -18,7 +18,12 @@ from mlpgpu.initial import draw
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
 
-COLUMNS = [{"name": "colour", "kind": "category", "values": ["red", "grün"]}, {"name": "size", "kind": "number"}]
+COLUMNS = [
+    {"name": "colour", "kind": "category", "fill": None, "categories": ["red", "grün"]},
+    {"name": "size", "kind": "number", "fill": 1.5},
+    {"name": "x", "kind": "bool", "fill": 0.0},
+    {"name": "y", "kind": "number", "fill": None},
+]
 
 
 def model_of(loss="cross_entropy", sizes=(5, 8, 7, 4), activations=("relu", "relu"), dtype="float64", **more):

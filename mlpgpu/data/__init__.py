@@ -122,7 +122,7 @@ def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarra
         raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_FEWEST_ROWS}; give a set with more rows")
     y = rows.y
     if rows.y_test is not None:
-        if y.shape[1:] != rows.y_test.shape[1:] or (y.dtype.kind in "US") != (rows.y_test.dtype.kind in "US"):
+        if y.shape[1:] != rows.y_test.shape[1:] or _sort(y.dtype) != _sort(rows.y_test.dtype):
             raise InputError(
                 f"y_train has type {y.dtype} and shape {y.shape}, y_test {rows.y_test.dtype} and {rows.y_test.shape}; "
                 "allowed: the same kind; mend the file"
@@ -132,6 +132,11 @@ def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarra
     target = decide(y, config.task, where, categorical=rows.categorical)
     y_test = None if rows.y_test is None else target.y[n_rows:]
     return target.task, target.y[:n_rows], y_test, target.classes, [target.note] if target.note else []
+
+
+def _sort(dtype: np.dtype) -> str:
+    """The same for types of which one array can hold both."""
+    return "number" if dtype.kind in "biuf" else dtype.kind if dtype.kind in "US" else str(dtype)
 
 
 def _features(

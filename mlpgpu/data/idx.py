@@ -12,14 +12,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mlpgpu.data.inflation import MOST_INFLATION
 from mlpgpu.errors import InputError
 
 __all__ = ["encode", "parse", "read", "unpack"]
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-# Deflate packs at most 258 bytes into 2 bits.
-_MOST_INFLATION = 1032
 _PIECE = 2**20
 
 
@@ -56,7 +55,7 @@ def unpack(path: str | Path) -> bytearray:
             if not zipped:
                 return _checked(file, size, path)
             with gzip.open(file) as inflated:
-                return _checked(inflated, size * _MOST_INFLATION, path)  # type: ignore[arg-type]
+                return _checked(inflated, size * MOST_INFLATION, path)  # type: ignore[arg-type]
     except EOFError:
         raise InputError(f"{path} is a truncated gzip file; get it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:

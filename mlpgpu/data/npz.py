@@ -1,13 +1,14 @@
 """NumPy's .npz files: arrays x and y, or x_train, y_train, x_test and y_test."""
 
+import math
 import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
@@ -115,8 +116,9 @@ def _names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise InputError(f"cannot read {path} as .npz: {error}; write it with numpy.savez") from None
+    # As in `_read`.
+    except Exception as error:
+        raise InputError(f"cannot read {path} as .npz: {one_line(error)}; write it with numpy.savez") from None
 
 
 def _x_name(path: Path, names: list[str], *more: str) -> str:
@@ -129,27 +131,46 @@ def _x_name(path: Path, names: list[str], *more: str) -> str:
     )
 
 
-def _read(path: Path, names: Iterable[str]) -> list[np.ndarray]:
+def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = [archive[name] for name in names]
-    # A damaged header may promise any size, and any way of packing or, which is a RuntimeError, locking.
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        MemoryError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+            refuse_bomb(path, sum(_promised(archive.zip, name) for name in names))
+            arrays = [archive[f"{name}.npy"] for name in names]
+    except InputError:
+        raise
+    # A damaged file can bring any error out of the libraries that read it.
+    except Exception as error:
         reason = one_line(error) or "it is damaged"
         raise InputError(f"cannot read {path} as .npz: {reason}; write it with numpy.savez") from None
     for name, array in zip(names, arrays, strict=True):
         if array.ndim == 0:
             raise InputError(f"array {name!r} of {path} is a single value; allowed: one row for each sample; mend it")
     return arrays
+
+
+def _promised(archive: zipfile.ZipFile, name: str) -> int:
+    """Bytes of an array, which its header and the archive's directory agree on.
+
+    Raises
+    ------
+    ValueError
+        Where they do not, or the array holds Python objects.
+    """
+    entry = archive.getinfo(f"{name}.npy")
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise ValueError(f"array {name!r} is packed in a way that numpy does not write")
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read_header[version](file)
+        promised = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or promised != entry.file_size - file.tell():
+            raise ValueError(
+                f"array {name!r} holds Python objects, which are not read (allow_pickle)"
+                if dtype.hasobject
+                else f"the header of array {name!r} promises {promised:,} bytes, and it has another number"
+            )
+    return promised
 
 
 def _match(path: Path, x: np.ndarray, y: np.ndarray) -> None:

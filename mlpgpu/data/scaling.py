@@ -74,7 +74,10 @@ def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Below this, what is left of a constant column is rounding (Chan, Golub and LeVeque, 1983).
     eps = np.finfo(np.float64).eps
     constant = variance <= n_rows * eps * variance + (n_rows * mean * eps) ** 2
-    return mean, np.where(constant & np.isfinite(variance), 1.0, np.sqrt(variance))
+    constant &= np.isfinite(variance)
+    # The rounding of a large mean is itself large, so a constant column is shifted by what it holds.
+    spread = np.where(constant, np.maximum(1.0, n_rows * np.abs(mean) * eps), np.sqrt(variance))
+    return np.where(constant, x[0].astype(np.float64), mean), spread
 
 
 def _minmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

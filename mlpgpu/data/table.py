@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data import header, parquet
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
@@ -78,7 +79,7 @@ def read_chunks(
     is_csv = path.suffix.lower() == ".csv"
     empty = True
     try:
-        for frame in _read_csv(path, columns or [], rows) if is_csv else _read_parquet(path, rows):
+        for frame in _read_csv(path, columns or [], rows) if is_csv else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
             if not frame.empty:
                 empty = False
@@ -91,9 +92,9 @@ def read_chunks(
         raise
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    # Each of pyarrow's many errors is one of Python's own too.
-    except (ValueError, OSError, NotImplementedError, LookupError, TypeError, csv.Error, Warning) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
+    # A damaged file can bring any error out of the libraries that read it.
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
         kind = "CSV" if is_csv else "Parquet"
         raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
     if empty:
@@ -105,11 +106,10 @@ def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> It
 
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file), [])
-    if not header:
+        names = next(csv.reader(file), [])
+    if not names:
         raise InputError(f"{path} is empty; give a table with a header and rows")
-    if len(set(header)) < len(header):
-        raise InputError(_duplicates(path, header))
+    header.check(path, names)
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
     given: dict[str, Any] = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text}
@@ -135,22 +135,6 @@ def _warnings_as_errors() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         yield
-
-
-def _read_parquet(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
-    import pandas as pd
-    from pyarrow import parquet
-
-    # Its own message on duplicates names none of the user's doing.
-    names = parquet.read_schema(path).names
-    if len(set(names)) < len(names):
-        raise InputError(_duplicates(path, names))
-    if rows is None:
-        yield pd.read_parquet(path, engine="pyarrow")
-        return
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows):
-            yield batch.to_pandas()
 
 
 def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
@@ -190,8 +174,3 @@ def labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
             "allowed: numbers, truth values, text; convert it, or choose another target"
         )
     return column.to_numpy(bool if inferred == "boolean" else object), categorical
-
-
-def _duplicates(path: Path, names: list[str]) -> str:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    return f"{path} has more than one column {', '.join(map(repr, twice[:10]))}; give each column its own name"

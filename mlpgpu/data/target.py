@@ -1,5 +1,6 @@
 """The target: whether it asks for classification or regression, and its codes or numbers."""
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,11 +60,18 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
         y = y[:, 0]
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8", "replace")
-    if y.ndim not in (1, 2) or y.dtype.kind not in "biufUO" or (y.ndim == 2 and y.dtype.kind not in "iuf"):
+    if (
+        y.ndim not in (1, 2)
+        or y.dtype.kind not in "biufUO"
+        or (y.dtype.kind == "f" and y.dtype.itemsize > 8)
+        or (y.ndim == 2 and y.dtype.kind not in "iuf")
+    ):
         raise InputError(
             f"the target, {where}, has type {y.dtype} and shape {y.shape}; allowed: one label or number a row, "
             "or several numbers a row; choose another target"
         )
+    if y.dtype.kind == "U" and not _spells(y):
+        raise InputError(f"the target, {where}, holds text that is not Unicode; write it again")
     if y.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(y)))):
         raise InputError(f"the target, {where}, has {bad} missing or infinite values; remove those rows")
     distinct, codes = np.unique(y, return_inverse=True)
@@ -91,6 +99,12 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
             f"in {len(y)} rows; allowed: at most half as many as rows; give task regression, or choose another target"
         )
     return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
+
+
+def _spells(y: np.ndarray) -> bool:
+    """Whether the letters of text are such: an array in a file may have any 32 bits for one."""
+    points = np.ascontiguousarray(y).view(np.dtype(np.uint32).newbyteorder(y.dtype.byteorder))
+    return not ((points > sys.maxunicode) | ((points >= 0xD800) & (points < 0xE000))).any()
 
 
 def _infer(y: np.ndarray, n_distinct: int, where: str, categorical: bool) -> tuple[str, str]:

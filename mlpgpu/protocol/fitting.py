@@ -194,6 +194,8 @@ class Fit:
         weights = _check_sample_weight(arrays.to_host(weights), np.empty((n_rows, 1)))
         if not weights.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
+        if weights.min() < 0:
+            raise ValueError(f"Sample weights must not be negative, and the smallest is {weights.min():g}.")
         return np.asarray(weights)
 
     def _check_targets(self, y: np.ndarray) -> None:

@@ -1,0 +1,140 @@
+"""What the description in a model's file must be, so that predicting with it cannot go wrong later."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+
+__all__ = ["check"]
+
+# What NumPy holds as a whole number.
+_LEAST, _MOST = -(2**63), 2**64 - 1
+
+
+def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Hold a description against itself and against the arrays beside it.
+
+    Parameters
+    ----------
+    described : mapping
+        The fields of a `mlpgpu.Model` that JSON holds, by name, with lists for tuples.
+    arrays : mapping
+        ``params``, ``shift`` and ``factor``.
+
+    Raises
+    ------
+    ValueError
+        Says what is wrong with what.
+    """
+    # Escapes of JSON can spell half a character, which no terminal and no file takes.
+    json.dumps(described, ensure_ascii=False).encode()
+    _network(described)
+    _arrays(described["sizes"], arrays)
+    _labels(described)
+    _names(described["feature_names"], described["target"], described["sizes"][0])
+    if described["columns"] is not None:
+        _columns(described["columns"], described["sizes"][0])
+    config = described["config"]
+    _require(isinstance(config, dict), "config is no table of settings")
+    for name in LOSSES[described["loss"]].settings:
+        _require(name not in config or _is_number(config[name]), f"{name} is no number")
+
+
+def _network(described: Mapping[str, Any]) -> None:
+    sizes, activations, loss, task = (described[name] for name in ("sizes", "activations", "loss", "task"))
+    _require(
+        isinstance(sizes, list) and len(sizes) > 1 and all(type(size) is int and size > 0 for size in sizes),
+        "sizes are not units of layers",
+    )
+    _require(
+        isinstance(activations, list)
+        and len(activations) == len(sizes) - 2
+        and all(isinstance(name, str) and name in ACTIVATIONS for name in activations),
+        "activations are not known ones of its hidden layers",
+    )
+    _require(isinstance(loss, str) and loss in LOSSES, f"loss is {loss!r}, which is none of {', '.join(LOSSES)}")
+    _require(task == LOSSES[loss].task, f"task is {task!r}, which loss {loss!r} is not for")
+
+
+def _arrays(sizes: list[int], arrays: Mapping[str, np.ndarray]) -> None:
+    n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
+    shapes = {"params": [(n_parameters,)], "shift": [(), (sizes[0],)], "factor": [(), (sizes[0],)]}
+    for name, allowed in shapes.items():
+        array = arrays[name]
+        _require(array.dtype in (np.float32, np.float64), f"{name} are of type {array.dtype}")
+        _require(array.shape in allowed, f"{name} of shape {array.shape} are not those of its layers")
+        # Parameters of a run that is about to go back may be anything.
+        _require(name == "params" or bool(np.isfinite(array).all()), f"{name} are not finite")
+
+
+def _labels(described: Mapping[str, Any]) -> None:
+    classes, outputs = described["classes"], described["sizes"][-1]
+    _require(isinstance(classes, list) and all(map(_is_label, classes)), "classes are not labels")
+    _distinct("classes", list(map(str, classes)))
+    if described["task"] == "regression":
+        fits: Collection[int] = {0}
+    elif described["loss"] == "logistic" and outputs == 1:
+        # Of a single class, the output is the probability of one that was never seen.
+        fits = {1, 2}
+    else:
+        fits = {outputs}
+    _require(len(classes) in fits, f"{len(classes)} classes do not fit {outputs} outputs")
+
+
+def _names(names: Any, target: Any, n_features: int) -> None:
+    _require(isinstance(names, list) and all(isinstance(name, str) for name in names), "feature_names are not text")
+    _require(len(names) in {0, n_features}, f"{len(names)} feature_names do not fit {n_features} features")
+    _require(target is None or isinstance(target, str), "target is not text")
+
+
+def _columns(columns: Any, n_features: int) -> None:
+    """See `mlpgpu.data.columns` for what a record is."""
+    _require(
+        isinstance(columns, list) and all(isinstance(record, dict) for record in columns), "columns are not records"
+    )
+    width = 0
+    for record in columns:
+        name, kind, fill = record["name"], record["kind"], record["fill"]
+        _require(isinstance(name, str), "the name of a column is not text")
+        if kind == "category":
+            categories = record["categories"]
+            _require(
+                isinstance(categories, list) and all(isinstance(category, str) for category in categories),
+                f"categories of column {name!r} are not text",
+            )
+            _distinct(f"categories of column {name!r}", categories)
+            width += len(categories)
+        else:
+            _require(kind in ("number", "bool"), f"column {name!r} is of kind {kind!r}")
+            width += 1
+        fits = isinstance(fill, str) if kind == "category" else _is_number(fill)
+        _require(fill is None or fits, f"column {name!r} is filled with {fill!r}")
+    _distinct("names of columns", [record["name"] for record in columns])
+    _require(width == n_features, f"columns make {width} features of {n_features}")
+
+
+def _is_label(label: Any) -> bool:
+    return isinstance(label, str) or _is_number(label) or isinstance(label, bool)
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is int:
+        return _LEAST <= value <= _MOST
+    return type(value) is float and math.isfinite(value)
+
+
+def _distinct(what: str, names: list[str]) -> None:
+    _require(len(set(names)) == len(names), f"{what} are there twice")
+
+
+def _require(fits: bool, otherwise: str) -> None:
+    if not fits:
+        raise ValueError(otherwise)

@@ -1,0 +1,151 @@
+"""Small valid files of each kind, as bytes."""
+
+import datetime as dt
+import decimal
+import gzip
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.config import Config
+from mlpgpu.data import idx as idx_format
+from mlpgpu.maths.parameters import count
+from mlpgpu.model import Model
+
+TABLE = {"a": [1.5, 2.0, -3.0, 4.0, 0.5, 9.0] * 2, "b": ["u", "v", "w"] * 4, "y": [0, 1] * 6}
+
+
+def idx() -> list[bytes]:
+    """Plain and gzipped."""
+    plain = [bytes(idx_format.encode(np.arange(size, dtype=np.uint8).reshape(-1, 2))) for size in (2, 12, 200)]
+    plain.append(bytes([0, 0, 0x0D, 1, 0, 0, 0, 2]) + np.array([1.5, -2], ">f4").tobytes())
+    return plain + [gzip.compress(data) for data in plain]
+
+
+def csv() -> list[bytes]:
+    """Numbers, text, truth values, gaps, quotes."""
+    rows = zip(*TABLE.values(), strict=True)
+    table = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)
+    quoted = 'a,"b, c",y\r\n' + '1,"say ""so""",0.5\r\n,"two\nlines",1.5\r\n3,,2\r\n' * 3
+    truth = "a,b,y\n" + "True,2020-01-02,u\nFalse,,v\n" * 6
+    return [table.encode(), quoted.encode(), truth.encode(), b"\xef\xbb\xbf" + table.encode(), b"y\n1\n"]
+
+
+def npz() -> list[bytes]:
+    """Rows of several types, images, test rows of their own."""
+    x, y = np.arange(24.0).reshape(12, 2), np.arange(12) % 2
+    images = np.arange(48, dtype=np.uint8).reshape(12, 2, 2)
+    gaps = np.where(x == 3, np.nan, x).astype(">f4")
+    words = np.array(["u", "v", "ü"] * 4)
+    own = {"x_train": images[:8], "y_train": y[:8], "x_test": images[8:], "y_test": y[8:]}
+    sets = [
+        {"x": x, "y": y},
+        {"x": gaps, "y": words},
+        {"X": images, "y": x},
+        {"x": x, "y": np.char.encode(words, "utf-8")},
+        own,
+    ]
+    return [_bytes(write, **arrays) for arrays in sets for write in (np.savez, np.savez_compressed)]
+
+
+def parquet() -> list[bytes]:
+    """A column of each type, packed in each way."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    day = dt.datetime(2020, 1, 2)
+    columns: dict[str, Any] = {
+        "text": pa.array(["u", "v", None] * 4),
+        "large": pa.array(["u", "v", "w"] * 4, pa.large_string()),
+        "words": pa.array(["u", "v", None] * 4).dictionary_encode(),
+        "bytes": pa.array([b"u", b"v", b"w"] * 4),
+        "gaps": pa.array([1, None, 3] * 4),
+        "byte": pa.array([1, 2, 3] * 4, pa.uint8()),
+        "half": pa.array(np.arange(12, dtype=np.float16)),
+        "truth": pa.array([True, False, None] * 4),
+        "nothing": pa.nulls(12),
+        "time": pa.array([day] * 12),
+        "money": pa.array([decimal.Decimal("1.50")] * 12),
+        "lists": pa.array([[1], [], None] * 4),
+        "records": pa.array([{"p": 1}] * 12),
+    }
+    frames = [{name: column, "y": pa.array(TABLE["y"])} for name, column in columns.items()]
+    frames.append({"a": pa.array(TABLE["a"]), "y": pa.array(TABLE["b"])})
+    files = []
+    for i, frame in enumerate(frames):
+        how = {
+            "compression": ("none", "snappy", "zstd", "gzip")[i % 4],
+            "use_dictionary": bool(i % 3),
+            "row_group_size": 5,
+        }
+        files.append(_bytes(lambda file, frame=frame, how=how: pq.write_table(pa.table(frame), file, **how)))
+    files.append(_bytes(lambda file: pa.table(frames[-1]).to_pandas().set_index("a").to_parquet(file)))
+    return files
+
+
+def toml() -> list[bytes]:
+    """What a run writes, and all kinds of values."""
+    import tomli_w
+
+    odd = (
+        'hidden = [8, 4]\nactivation = ["tanh", "relu"]\nbatch_size = "full"\nrun_dir = \'a\'\nl2 = 1e-3\nseed = 0x1f\n'
+    )
+    return [tomli_w.dumps(config).encode() for config in _configs()] + [odd.encode(), b"", b"[a]\nb.c = {d = 1}\n"]
+
+
+def yaml() -> list[bytes]:
+    """As `toml`."""
+    import yaml as language
+
+    odd = "hidden: 8,4\nactivation: [tanh, relu]\nbatch-size: full\nshuffle: off\nl2: 1.e-3\nseed: 0x1f # comment\n"
+    return [language.safe_dump(config).encode() for config in _configs()] + [odd.encode(), b"", b"--- {epochs: 3}\n"]
+
+
+def models() -> list[bytes]:
+    """One of each task and output, with and without the columns of a table."""
+    columns = [
+        {"name": "a", "kind": "number", "fill": 0.5},
+        {"name": "b", "kind": "category", "fill": None, "categories": ["u", "v"]},
+    ]
+    kinds: list[dict[str, Any]] = [
+        {"sizes": (3, 2, 1), "loss": "logistic", "classes": (0, 1), "columns": columns, "target": "y"},
+        {
+            "sizes": (3, 2, 4),
+            "loss": "cross_entropy",
+            "classes": ("p", "q", "r", "s"),
+            "feature_names": ("a", "b", "c"),
+        },
+        {"sizes": (3, 2, 2), "loss": "huber", "config": {"huber_delta": 0.5}},
+        {"sizes": (3, 2, 2), "loss": "logistic", "classes": (0, 1)},
+    ]
+    return [_bytes_of_model(**kind) for kind in kinds]
+
+
+def checkpoints() -> list[bytes]:
+    """None that are valid; the model's files have the same form."""
+    return models()
+
+
+def _bytes_of_model(sizes: tuple[int, ...], loss: str, **more: Any) -> bytes:
+    task = "classification" if "classes" in more else "regression"
+    params = np.linspace(-1, 1, count(sizes), dtype=np.float32)
+    model = Model(params, np.zeros(3), np.ones(()), sizes, ("relu",), loss, task, **more)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model")
+        model.save(path)
+        return path.read_bytes()
+
+
+def _configs() -> list[dict[str, Any]]:
+    given: list[dict[str, Any]] = [{}, {"dataset": "a.csv", "target": "y", "hidden": (), "early_stopping": True}]
+    return [Config(**settings).to_dict() for settings in given]
+
+
+def _bytes(write: Callable[..., Any], **arrays: Any) -> bytes:
+    file = io.BytesIO()
+    write(file, **arrays)
+    return file.getvalue()

@@ -1,0 +1,93 @@
+"""What is fuzzed: how each kind of file is read, files of it to begin with, words of its language."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpgpu import evaluate, inspection
+from mlpgpu.config import Config, read_file, settings
+from mlpgpu.data import idx, load, reading
+from mlpgpu.maths.parameters import count
+from mlpgpu.model import Model
+from scripts.fuzz import mutators, seeds
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of file.
+
+    Attributes
+    ----------
+    suffix : str
+        The ending of its files.
+    read : callable
+        ``read(path)`` raises `mlpgpu.errors.InputError` or nothing.
+    seeds : callable
+        Files, as bytes, from which mutations start.
+    words : tuple of bytes
+        What mutations may put in.
+    mutate : callable or None
+        ``mutate(data, max_size, seed) -> data`` in place of libFuzzer's own.
+    """
+
+    suffix: str
+    read: Callable[[Path], Any]
+    seeds: Callable[[], list[bytes]]
+    words: tuple[bytes, ...] = ()
+    mutate: Callable[[bytes, int, int], bytes] | None = None
+
+
+def _train_and_measure(path: Path) -> None:
+    """As training, and then as prediction and evaluation with a model of that data."""
+    data = load(Config(dataset=str(path), target=None if path.suffix == ".npz" else "y", impute="median"))
+    for _ in reading.features(path, data.columns, 3):
+        pass
+    loss = {"classification": "cross_entropy", "regression": "squared_error"}[data.task]
+    sizes = (data.n_features, data.n_targets)
+    zeros = np.zeros(count(sizes))
+    model = Model(zeros, data.scaling.shift, data.scaling.factor, sizes, (), loss, data.task, data.classes)
+    for x, y in reading.features_and_targets(path, data.columns, data.target):
+        evaluate.measure(model, model.logits(x), y)
+
+
+def _settings(path: Path) -> Config:
+    return Config(**read_file(path))
+
+
+def _predict(path: Path) -> None:
+    """With a model, for a few rows, and all that it says of itself."""
+    model = Model.load(path)
+    x = np.ones((3, model.sizes[0]))
+    list(inspection._lines(model, None))
+    model.predict(x)
+    truth = np.zeros((3, model.sizes[-1])) if model.task == "regression" else np.array(model.classes[:1] * 3)
+    if model.loss != "logistic" or model.sizes[-1] == 1:
+        evaluate.measure(model, model.logits(x), truth)
+
+
+def _resume(path: Path) -> None:
+    from mlpgpu.checkpoint import Checkpoint
+
+    Checkpoint.load(path)
+
+
+_NAMES = tuple(name.encode() for name in settings())
+_CSV = (b"a", b"y", b",", b"\n", b"\r\n", b'"', b'""', b"nan", b"NA", b"inf", b"1e400", b"True", b"2020-01-02", b"\0")
+_TOML = (b"[", b"]", b"{", b"}", b"=", b'"""', b"'''", b".", b"1e9", b"inf", b"0x", b"2020-01-02", b"12:00:00", b"\\u")
+_YAML = (b": ", b"- ", b"? ", b"&a", b"*a", b"<<", b"!!int", b"!!float", b"!!python/name:os", b"!!binary", b"|", b">")
+
+TARGETS: dict[str, Target] = {
+    "idx": Target(".gz", idx.read, seeds.idx, mutate=mutators.idx),
+    "csv": Target(".csv", _train_and_measure, seeds.csv, _CSV),
+    "npz": Target(".npz", _train_and_measure, seeds.npz, mutate=mutators.npz),
+    "parquet": Target(".parquet", _train_and_measure, seeds.parquet),
+    "toml": Target(".toml", _settings, seeds.toml, (*_NAMES, *_TOML)),
+    "yaml": Target(".yaml", _settings, seeds.yaml, (*_NAMES, *_YAML)),
+    "model": Target(".safetensors", _predict, seeds.models, mutate=mutators.described),
+}
+if importlib.util.find_spec("mlpgpu.checkpoint"):
+    TARGETS["checkpoint"] = Target(".safetensors", _resume, seeds.checkpoints, mutate=mutators.described)
