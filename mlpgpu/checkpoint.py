@@ -13,7 +13,7 @@ import numpy as np
 from mlpgpu import sealed
 from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.feed import Rows, chunks, is_sparse
 from mlpgpu.maths.step import State
 from mlpgpu.model import VERSION as MODEL_VERSION
@@ -162,18 +162,48 @@ class Checkpoint:
                 raise InputError(
                     f"{path} has checkpoint version {run['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
                 )
-            given = {name: run[name] for name in PLAIN}
             n_slots = run["n_slots"]
-            return cls(
+            found = cls(
                 model=model,
                 state=_state(arrays, n_slots),
                 before=_state(arrays, n_slots, "before.") if "before.params" in arrays else None,
                 best_params=arrays.get("best_params"),
                 losses=arrays["losses"],
-                **given,
+                **{name: run[name] for name in PLAIN},
             )
-        except (LookupError, TypeError) as error:
-            raise InputError(f"the checkpoint {path} is damaged: its metadata do not fit ({error!r})") from None
+            found._hold_together()
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = one_line(error) if isinstance(error, ValueError) else repr(error)
+            raise InputError(f"the checkpoint {path} is damaged: its metadata do not fit ({reason})") from None
+        return found
+
+    def _hold_together(self) -> None:
+        """Raise a ValueError, a LookupError or a TypeError where a part does not fit the others."""
+        params, steps, done = self.model.params, self.steps_per_epoch, len(self.history)
+        states = [self.state] if self.before is None else [self.state, self.before]
+        whole = (steps, self.best_epoch, self.rollbacks)
+        for fits, what in (
+            (all(type(number) is int and number >= 0 for number in whole) and steps > 0, "numbers of steps"),
+            (isinstance(self.history, list), "history"),
+            (all(number == record["epoch"] for number, record in enumerate(self.history, 1)), "epochs of the history"),
+            (all(_is_number(value) for record in self.history for value in record.values()), "figures of the history"),
+            (self.losses.ndim == 1 and done * steps <= len(self.losses) <= (done + 1) * steps, "losses"),
+            (len(self.losses) > 0, "losses"),
+            (self.best_epoch <= done, "best epochs"),
+            (self.best_params is None or self.best_params.shape == params.shape, "the best weights"),
+            (all(array.shape == params.shape for state in states for array in (state.params, *state.slots)), "slots"),
+            (all(state.step.shape == state.learning_rate.shape == () for state in states), "steps"),
+            (all(state.step.dtype == np.int32 for state in states), "steps"),
+            (all(map(_is_number, (self.start_loss, self.seconds))), "times"),
+            (isinstance(self.stopped, str) and isinstance(self.arithmetic, str), "texts"),
+            (all(isinstance(name, str) and isinstance(kept, dict) for name, kept in self.callbacks), "callbacks"),
+            (isinstance(self.plan, dict), "parts of the plan"),
+            (all(isinstance(rows, dict) for rows in self.data.values()), "the rows"),
+        ):
+            if not fits:
+                raise ValueError(f"{what} are not those of a run")
 
     def check(self, plan: dict[str, Any], data: dict[str, Any]) -> None:
         """Refuse a plan and rows that are not those of the run.
@@ -206,14 +236,29 @@ class Checkpoint:
                     )
 
     def restore(self, callbacks: Sequence[Callback]) -> None:
-        """Give each callback its state, those of the same class in the order that they came in."""
+        """Give each callback its state, those of the same class in the order that they came in.
+
+        Raises
+        ------
+        InputError
+            Where one cannot take it.
+        """
         saved = list(self.callbacks)
         for callback in callbacks:
             of = type(callback).__name__
             found = next((entry for entry in saved if entry[0] == of), None)
             if found is not None:
                 saved.remove(found)
-                callback.restore(found[1])
+                try:
+                    callback.restore(found[1])
+                except (LookupError, TypeError, ValueError) as error:
+                    raise InputError(
+                        f"the checkpoint is damaged: {of} cannot go on from its state ({error!r})"
+                    ) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def states(callbacks: Sequence[Callback]) -> list[tuple[str, dict[str, Any]]]:

@@ -47,7 +47,7 @@ class Monitored(Callback):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Hold on to the best value of before."""
-        self._best = state["best"]
+        self._best = float(state["best"])
 
     def _value(self, record: Record) -> float:
         if self.monitor not in record:
@@ -83,7 +83,7 @@ class Waiting(Monitored):
     def restore(self, state: dict[str, Any]) -> None:
         """Wait on."""
         super().restore(state)
-        self._since = state["since"]
+        self._since = int(state["since"])
 
 
 class EarlyStopping(Waiting):

@@ -4,6 +4,7 @@ import datetime as dt
 import decimal
 import gzip
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
 from mlpgpu.data import idx as idx_format
 from mlpgpu.maths.parameters import count
+from mlpgpu.maths.step import State
 from mlpgpu.model import Model
 
 TABLE = {"a": [1.5, 2.0, -3.0, 4.0, 0.5, 9.0] * 2, "b": ["u", "v", "w"] * 4, "y": [0, 1] * 6}
@@ -126,18 +129,57 @@ def models() -> list[bytes]:
 
 
 def checkpoints() -> list[bytes]:
-    """None that are valid; the model's files have the same form."""
-    return models()
+    """Between two epochs, and within one."""
+    model = Model(np.zeros(3), np.zeros(()), np.ones(()), (2, 1), (), "huber", "regression")
+    record: dict[str, float] = {"epoch": 1, "loss": 0.5}
+
+    def state(n_slots: int) -> State:
+        return State(np.zeros(3), (np.zeros(3),) * n_slots, np.array(2, np.int32), np.array(0.1))
+
+    def of(n_steps: int, n_slots: int, before: State | None) -> Checkpoint:
+        return Checkpoint(
+            model=model,
+            state=state(n_slots),
+            losses=np.zeros(n_steps),
+            steps_per_epoch=2,
+            history=[record],
+            best_epoch=1,
+            best_params=np.zeros(3),
+            before=before,
+            rollbacks=1,
+            start_loss=1.0,
+            seconds=0.5,
+            stopped="",
+            callbacks=[("EarlyStopping", {"best": 0.5, "since": 1})],
+            plan={"epochs": 3, "layers": [2, 1]},
+            data={"training": {"shape": [4, 2], "x": "0", "weights": None}},
+            arithmetic="cpu",
+        )
+
+    return [_unsealed(one.save) for one in (of(2, 2, None), of(3, 1, state(1)))]
+
+
+def _unsealed(save: Callable[[Path], None]) -> bytes:
+    """A file without its digest, at which every mutation would end."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        save(path)
+        data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    content = json.loads(header["__metadata__"]["mlpgpu"])
+    del content["digest"]
+    header["__metadata__"]["mlpgpu"] = json.dumps(content)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def _bytes_of_model(sizes: tuple[int, ...], loss: str, **more: Any) -> bytes:
     task = "classification" if "classes" in more else "regression"
     params = np.linspace(-1, 1, count(sizes), dtype=np.float32)
     model = Model(params, np.zeros(3), np.ones(()), sizes, ("relu",), loss, task, **more)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model")
-        model.save(path)
-        return path.read_bytes()
+    return _unsealed(model.save)
 
 
 def _configs() -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """What is fuzzed: how each kind of file is read, files of it to begin with, words of its language."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlpgpu import evaluate, inspection
+from mlpgpu.callbacks import EarlyStopping
+from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config, read_file, settings
 from mlpgpu.data import idx, load, reading
 from mlpgpu.maths.parameters import count
@@ -70,9 +71,11 @@ def _predict(path: Path) -> None:
 
 
 def _resume(path: Path) -> None:
-    from mlpgpu.checkpoint import Checkpoint
-
-    Checkpoint.load(path)
+    """As far as the data."""
+    found = Checkpoint.load(path)
+    found.where()
+    found.check(found.plan, found.data)
+    found.restore([EarlyStopping(patience=1)])
 
 
 _NAMES = tuple(name.encode() for name in settings())
@@ -88,6 +91,5 @@ TARGETS: dict[str, Target] = {
     "toml": Target(".toml", _settings, seeds.toml, (*_NAMES, *_TOML)),
     "yaml": Target(".yaml", _settings, seeds.yaml, (*_NAMES, *_YAML)),
     "model": Target(".safetensors", _predict, seeds.models, mutate=mutators.described),
+    "checkpoint": Target(".safetensors", _resume, seeds.checkpoints, mutate=mutators.described),
 }
-if importlib.util.find_spec("mlpgpu.checkpoint"):
-    TARGETS["checkpoint"] = Target(".safetensors", _resume, seeds.checkpoints, mutate=mutators.described)
