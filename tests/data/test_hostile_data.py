@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlpgpu.config import Config
-from mlpgpu.data import header, idx, load, npz, reading, table
+from mlpgpu.data import header, idx, load, npz, reading, scaling, table
 from mlpgpu.data.target import decide
 from mlpgpu.errors import InputError
 
@@ -250,3 +250,22 @@ def test_columns_of_lists_are_refused_before_they_are_read(tmp_path):
     pq.write_table(pa.table({"a": [[1], [2]], "y": [1, 2]}), tmp_path / "a.parquet")
     refused(train, tmp_path / "a.parquet", "column 'a' of .* holds values of type list")
     refused(lambda path: list(reading.features(path, None, 1)), tmp_path / "a.parquet", "of type list")
+
+
+@pytest.mark.parametrize("rows", [None, 1])
+def test_text_of_parquet_that_is_no_text(tmp_path, rows):
+    """Arrow believes the file, and failed when a target of it became an array."""
+    buffers = [None, pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"\xb3\xffuv")]
+    pq.write_table(pa.table({"a": [1, 2], "y": pa.Array.from_buffers(pa.string(), 2, buffers)}), tmp_path / "a.parquet")
+    refused(lambda path: list(table.read_chunks(path, rows=rows)), tmp_path / "a.parquet", "Invalid UTF8 sequence")
+
+
+@pytest.mark.parametrize("value", [1e30, -1e100, 0.1, 1e-30])
+def test_a_constant_column_of_any_size_is_shifted_to_nothing(value):
+    """Its mean is off by as much as rounding, which of large numbers is large."""
+    x = np.full((97, 1), value)
+    fitted = scaling.fit("standard", x)
+    np.testing.assert_array_equal((x - fitted.shift) * fitted.factor, 0)
+    close = x * (1 + np.finfo(float).eps * (np.arange(97)[:, None] % 2))
+    fitted = scaling.fit("standard", close)
+    assert np.abs((close - fitted.shift) * fitted.factor).max() <= 2
