@@ -23,8 +23,6 @@ from mlpgpu.maths.scaling import scale
 KEY, VERSION = "mlpgpu", 1
 # What it is called in a run folder.
 FILE = "model.safetensors"
-# Lists in JSON.
-TUPLES = {"sizes", "activations", "classes", "feature_names"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class Model:
 
         arrays = {"params": self.params, "shift": self.shift, "factor": self.factor}
         rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
-        described = {
+        content = {
             "version": VERSION,
             "layout": [block._asdict() for block in layout(self.sizes)],
             "link": LOSSES[self.loss].link.__name__,
@@ -143,7 +141,7 @@ class Model:
         }
         with replacing(Path(path)) as beside:
             # One entry, since safetensors puts several in an order of chance: the same model is the same bytes.
-            beside.write_bytes(save(arrays, {KEY: json.dumps(described)}))
+            beside.write_bytes(save(arrays, {KEY: json.dumps(content)}))
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -169,13 +167,15 @@ class Model:
                 if known is None:
                     raise InputError(f"{path} is not a model of mlpgpu; give the model.safetensors of a run")
                 arrays = {name: file.get_tensor(name) for name in ("params", "shift", "factor")}
-            described = json.loads(known)
-            if described["version"] > VERSION:
+            content = json.loads(known)
+            if content["version"] > VERSION:
                 raise InputError(
-                    f"{path} has format version {described['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
+                    f"{path} has format version {content['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
                 )
-            values = {f.name: described[f.name] for f in dataclasses.fields(cls) if f.name not in arrays}
+            values: dict[str, Any] = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in arrays}
             metadata.check(values, arrays)
+            for name in ("sizes", "activations", "classes", "feature_names"):
+                values[name] = tuple(values[name])
         except (OSError, SafetensorError) as error:
             raise InputError(f"cannot read the model {path}: {one_line(error)}") from None
         except InputError:
@@ -183,4 +183,4 @@ class Model:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             reason = one_line(error) if isinstance(error, ValueError) else repr(error)
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
-        return cls(**arrays, **{name: tuple(v) if name in TUPLES else v for name, v in values.items()})
+        return cls(**arrays, **values)
