@@ -128,14 +128,14 @@ def models() -> list[bytes]:
 def checkpoints() -> list[bytes]:
     """Of short runs, with and without best weights."""
     from mlpgpu import train_and_test
-    from mlpgpu.callbacks.checkpoints import LAST, RunCheckpoint
+    from mlpgpu.callbacks import RunCheckpoint
 
     files = []
     for early_stopping in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             config = Config(dataset="iris", hidden=(2,), epochs=2, early_stopping=early_stopping, backend="numpy")
             train_and_test(config, [RunCheckpoint(folder, every=1)])
-            files.append(Path(folder, LAST).read_bytes())
+            files.append(Path(folder, "last.safetensors").read_bytes())
     return files
 
 
