@@ -87,7 +87,8 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     truth = _codes(model, y) if model.classes else _numbers(model, y)
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = loss.link(np, z)
-    if n_bad := int(np.count_nonzero(~np.isfinite(z + outputs).all(axis=1))):
+        finite = np.isfinite(z + outputs).all(axis=1)
+    if n_bad := int(np.count_nonzero(~finite)):
         raise InputError(
             f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for it: "
             "compare them with those of training"

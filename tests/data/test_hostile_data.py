@@ -168,13 +168,24 @@ def test_an_entry_without_an_ending_does_not_stand_for_the_one_that_is_checked(t
 
 
 @pytest.mark.parametrize("rows", [None, 100])
-def test_a_word_that_stands_once_and_is_everywhere(tmp_path, rows):
-    word = pa.array(["w" * 1_000_000]).dictionary_encode().take(pa.array([0] * 1000))
-    pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd", store_schema=False)
+@pytest.mark.parametrize("as_categories", [True, False])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+def test_a_word_that_stands_once_and_is_everywhere(tmp_path, kind, as_categories, rows):
+    word = pa.array(["w" * 1_000_000], kind).dictionary_encode().take(pa.array([0] * 1000))
+    pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd", store_schema=as_categories)
     assert (tmp_path / "a.parquet").stat().st_size < 10_000
     before = pa.default_memory_pool().max_memory()
     refused(lambda path: list(table.read_chunks(path, rows=rows)), tmp_path / "a.parquet", "bytes and promises 1,?0")
     assert pa.default_memory_pool().max_memory() < max(before, 2**26)
+
+
+def test_a_word_seen_from_many_places(tmp_path):
+    """Arrow's schema may ask for views, of which each would bring the page that it looks at."""
+    word = pa.array(["w" * 1_000_000] * 200, pa.string_view())
+    pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd")
+    refused(table.read, tmp_path / "a.parquet", "bytes and promises 200,000,000")
+    pq.write_table(pa.table({"a": word[:2]}), tmp_path / "a.parquet")
+    assert table.read(tmp_path / "a.parquet")["a"].tolist() == word[:2].to_pylist()
 
 
 def test_rows_that_stand_for_each_other(tmp_path):
@@ -244,6 +255,12 @@ def test_targets_that_one_array_cannot_hold(tmp_path, y, y_test):
     y, y_test = np.tile(y, 2), np.tile(y_test, 2)
     np.savez(tmp_path / "a.npz", x_train=np.ones((8, 2)), y_train=y, x_test=np.ones((4, 2)), y_test=y_test)
     refused(train, tmp_path / "a.npz", "allowed: the same kind; mend the file")
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="there is no wider float")
+def test_targets_wider_than_json_holds():
+    with pytest.raises(InputError, match="allowed: one label or number a row"):
+        decide(np.arange(9, dtype=np.longdouble), "auto", "array 'y'")
 
 
 def test_columns_of_lists_are_refused_before_they_are_read(tmp_path):
