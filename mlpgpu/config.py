@@ -330,7 +330,8 @@ def _text(path: Path) -> str:
             read = file.read(_MOST_BYTES + 1)
         if len(read) > _MOST_BYTES:
             raise InputError(
-                f"config file {path} has more than {_MOST_BYTES:,} bytes; allowed: settings and comments of that size"
+                f"config file {path} has more than {_MOST_BYTES:,} bytes; allowed: settings and comments of that size; "
+                "leave out the rest"
             )
         return read.decode("utf-8")
     except OSError as error:

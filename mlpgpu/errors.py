@@ -28,7 +28,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: Exception) -> str:
     """The message of `error` without line breaks."""
     return " ".join(str(error).split())
 

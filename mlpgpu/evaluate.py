@@ -45,7 +45,9 @@ def evaluate(
 
     loaded = Model.load(model)
     rows = counted(_rows(loaded, data, target), lambda pair: len(pair[1]))
-    parts = [(loaded.logits(x), y) for x, y in rows]
+    # What is not finite of huge features is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [(loaded.logits(x), y) for x, y in rows]
     z = np.concatenate([logits for logits, _ in parts])
     figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
     if json:
@@ -83,8 +85,10 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
 
     loss, z = _loss(model), z.astype(np.float64)
     truth = _codes(model, y) if model.classes else _numbers(model, y)
-    outputs = loss.link(np, z)
-    if n_bad := int(np.count_nonzero(~np.isfinite(z + outputs).all(axis=1))):
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs = loss.link(np, z)
+        finite = np.isfinite(z + outputs).all(axis=1)
+    if n_bad := int(np.count_nonzero(~finite)):
         raise InputError(
             f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for it: "
             "compare them with those of training"

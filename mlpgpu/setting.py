@@ -57,6 +57,7 @@ class Setting:
         """
         if not self.many:
             return self._item(given)
+        # Neither is in an order that its writer chose.
         if isinstance(given, Mapping | Set):
             raise TypeError
         items = [given] if isinstance(given, str | numbers.Real) else list(given)
@@ -73,6 +74,7 @@ class Setting:
                 raise ValueError
             return given
         if self.kind is str:
+            # Most of these name files, which no zero and no half of a character may be in.
             if self.choices or not isinstance(given, str | Path) or b"\0" in os.fsencode(given):
                 raise ValueError
             return str(given)

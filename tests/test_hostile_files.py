@@ -285,7 +285,7 @@ def test_a_description_that_does_not_fit_is_found_when_it_is_read(tmp_path, desc
         ({"params": np.full(8, np.nan)}, "parameters are not finite"),
         ({"shift": np.zeros(2)}, "shift of shape (2,)"),
         ({"factor": np.full(3, np.inf)}, "factor are not finite"),
-        ({"factor": None}, "KeyError('factor')"),
+        ({"factor": None}, "factor"),
     ],
 )
 def test_arrays_that_do_not_fit_are_found_when_they_are_read(tmp_path, arrays, said):
@@ -307,5 +307,5 @@ def test_a_header_of_ill_will(tmp_path, head):
 
 
 def test_a_description_nested_without_end(tmp_path):
-    whole = save({n: np.zeros(()) for n in ("params", "shift", "factor")}, {"mlpgpu": "[" * 100_000})
-    assert "is damaged" in refusal(Model.load, tmp_path / "m", whole)
+    deep = save({n: np.zeros(()) for n in ("params", "shift", "factor")}, {"mlpgpu": "[" * 100_000})
+    assert "recursion" in refusal(Model.load, tmp_path / "m", deep)

@@ -183,10 +183,11 @@ def test_what_a_run_gave(command, models):
     n_train = json.loads((models / "run" / "metrics.json").read_text())["n_train"]
     assert f"Trained   {n_train} rows, 3 epochs, on " in out
     assert "Test      loss " in out
-    (models / "run" / "metrics.json").write_text("{")
-    code, out, err = command("inspect", "run/model.safetensors")
-    assert (code, err) == (0, "")
-    assert "Trained" not in out
+    for damaged in ("{", '{"test_loss": 1}', '{"test_loss": 1, "n_train": "many"}', "[" * 100_000):
+        (models / "run" / "metrics.json").write_text(damaged)
+        code, out, err = command("inspect", "run/model.safetensors")
+        assert (code, err) == (0, "")
+        assert "Trained" not in out
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,8 @@ def test_what_a_run_gave(command, models):
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),
         ("evaluate size.safetensors empty.csv", "empty.csv has no rows"),
+        ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),
+        ("evaluate price.safetensors huge.csv", "for 45 of 90 rows the model's output is not finite; their features"),
         ("evaluate price.safetensors only_x.npz", "has no array 'price' to compare with; it has x; give its --target"),
         ("inspect .", "cannot read the model model.safetensors"),
     ],
@@ -214,6 +217,9 @@ def test_bad_input_is_one_line(command, models, line, said):
     frame["other"] = "huge"
     frame.to_csv(models / "gaps.csv", index=False)
     frame[:0].to_csv(models / "empty.csv", index=False)
+    every_other = np.arange(len(frame)) % 2 == 0
+    frame.assign(price=frame["price"].mask(every_other, np.inf)).to_csv(models / "endless.csv", index=False)
+    frame.assign(age=frame["age"].mask(every_other, 1e300)).to_csv(models / "huge.csv", index=False)
     np.savez(models / "only_x.npz", x=np.ones((3, 3)))
     code, out, err = command(*line.split())
     assert (code, out) == (2, "")

@@ -39,16 +39,17 @@ def read(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
     with parquet.ParquetFile(path, read_dictionary=words) as file:
         refuse_bomb(path, _promised(file.metadata))
         if rows is None:
-            yield _spelled_out(path, file.read(use_pandas_metadata=True)).to_pandas()
+            yield _spelled_out(path, file.read(use_pandas_metadata=True), words).to_pandas()
             return
         for batch in file.iter_batches(rows):
-            yield _spelled_out(path, pa.Table.from_batches([batch])).to_pandas()
+            yield _spelled_out(path, pa.Table.from_batches([batch]), words).to_pandas()
 
 
 def _is_text(dtype: Any) -> bool:
     from pyarrow import types
 
-    return types.is_string(dtype) or types.is_large_string(dtype) or types.is_binary(dtype)
+    kinds = (types.is_string, types.is_large_string, types.is_string_view)
+    return any(is_kind(dtype) for is_kind in (*kinds, types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
 def _promised(metadata: Any) -> int:
@@ -58,21 +59,22 @@ def _promised(metadata: Any) -> int:
     return max(row * metadata.num_rows, pages)
 
 
-def _spelled_out(path: Path, table: Any) -> Any:
-    """`table` with words in the place of their numbers."""
+def _spelled_out(path: Path, table: Any, words: list[str]) -> Any:
+    """`table` with the words of some columns in the place of their numbers."""
     from pyarrow import compute, types
 
-    text = [
-        (i, field)
+    columns = {
+        field.name: table.column(i)
         for i, field in enumerate(table.schema)
         if types.is_dictionary(field.type) and _is_text(field.type.value_type)
-    ]
-    parts = [part for i, _ in text for part in table.column(i).chunks]
+    }
+    parts = [part for column in columns.values() for part in column.chunks]
     lengths = (compute.sum(compute.take(compute.binary_length(part.dictionary), part.indices)) for part in parts)
     refuse_bomb(path, sum(length.as_py() or 0 for length in lengths))
-    for i, field in text:
-        word = field.type.value_type
-        table = table.set_column(i, field.with_type(word), table.column(i).cast(word))
+    for i, field in enumerate(table.schema):
+        if field.name in words and field.name in columns:
+            word = field.type.value_type
+            table = table.set_column(i, field.with_type(word), columns[field.name].cast(word))
     # Arrow believes a file that its text is such, and fails where it is used.
     table.validate(full=True)
     return table

@@ -99,8 +99,11 @@ def described(data: bytes, most: int, seed: int) -> bytes:
     way = chance.random()
     if way < 0.15:
         return _mutate(data, most)
+    # Without it the rest is not held to it.
+    if isinstance(tree, dict) and tree.pop("digest", None):
+        header["__metadata__"][key] = description = json.dumps(tree)
     if way < 0.3:
-        text = _mutate(data[8 : 8 + length], most)
+        text = _mutate(json.dumps(header).encode(), most)
     elif way < 0.4:
         header["__metadata__"][key] = _mutate(description.encode(), most).decode("utf-8", "replace")
         text = json.dumps(header).encode()

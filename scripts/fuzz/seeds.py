@@ -4,7 +4,6 @@ import datetime as dt
 import decimal
 import gzip
 import io
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -156,30 +155,21 @@ def checkpoints() -> list[bytes]:
             arithmetic="cpu",
         )
 
-    return [_unsealed(one.save) for one in (of(2, 2, None), of(3, 1, state(1)))]
+    return [_bytes_of(one.save) for one in (of(2, 2, None), of(3, 1, state(1)))]
 
 
-def _unsealed(save: Callable[[Path], None]) -> bytes:
-    """A file without its digest, at which every mutation would end."""
+def _bytes_of(save: Callable[[Path], None]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
         save(path)
-        data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    content = json.loads(header["__metadata__"]["mlpgpu"])
-    del content["digest"]
-    header["__metadata__"]["mlpgpu"] = json.dumps(content)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+        return path.read_bytes()
 
 
 def _bytes_of_model(sizes: tuple[int, ...], loss: str, **more: Any) -> bytes:
     task = "classification" if "classes" in more else "regression"
     params = np.linspace(-1, 1, count(sizes), dtype=np.float32)
     model = Model(params, np.zeros(3), np.ones(()), sizes, ("relu",), loss, task, **more)
-    return _unsealed(model.save)
+    return _bytes_of(model.save)
 
 
 def _configs() -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlpgpu.config import Config
-from mlpgpu.data import header, idx, load, npz, reading, table
+from mlpgpu.data import header, idx, load, npz, reading, scaling, table
 from mlpgpu.data.target import decide
 from mlpgpu.errors import InputError
 
@@ -168,13 +168,24 @@ def test_an_entry_without_an_ending_does_not_stand_for_the_one_that_is_checked(t
 
 
 @pytest.mark.parametrize("rows", [None, 100])
-def test_a_word_that_stands_once_and_is_everywhere(tmp_path, rows):
-    word = pa.array(["w" * 1_000_000]).dictionary_encode().take(pa.array([0] * 1000))
-    pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd", store_schema=False)
+@pytest.mark.parametrize("as_categories", [True, False])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+def test_a_word_that_stands_once_and_is_everywhere(tmp_path, kind, as_categories, rows):
+    word = pa.array(["w" * 1_000_000], kind).dictionary_encode().take(pa.array([0] * 1000))
+    pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd", store_schema=as_categories)
     assert (tmp_path / "a.parquet").stat().st_size < 10_000
     before = pa.default_memory_pool().max_memory()
     refused(lambda path: list(table.read_chunks(path, rows=rows)), tmp_path / "a.parquet", "bytes and promises 1,?0")
     assert pa.default_memory_pool().max_memory() < max(before, 2**26)
+
+
+def test_a_word_seen_from_many_places(tmp_path):
+    """Arrow's schema may ask for views, of which each would bring the page that it looks at."""
+    word = pa.array(["w" * 1_000_000] * 200, pa.string_view())
+    pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd")
+    refused(table.read, tmp_path / "a.parquet", "bytes and promises 200,000,000")
+    pq.write_table(pa.table({"a": word[:2]}), tmp_path / "a.parquet")
+    assert table.read(tmp_path / "a.parquet")["a"].tolist() == word[:2].to_pylist()
 
 
 def test_rows_that_stand_for_each_other(tmp_path):
@@ -246,7 +257,32 @@ def test_targets_that_one_array_cannot_hold(tmp_path, y, y_test):
     refused(train, tmp_path / "a.npz", "allowed: the same kind; mend the file")
 
 
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="there is no wider float")
+def test_targets_wider_than_json_holds():
+    with pytest.raises(InputError, match="allowed: one label or number a row"):
+        decide(np.arange(9, dtype=np.longdouble), "auto", "array 'y'")
+
+
 def test_columns_of_lists_are_refused_before_they_are_read(tmp_path):
     pq.write_table(pa.table({"a": [[1], [2]], "y": [1, 2]}), tmp_path / "a.parquet")
     refused(train, tmp_path / "a.parquet", "column 'a' of .* holds values of type list")
     refused(lambda path: list(reading.features(path, None, 1)), tmp_path / "a.parquet", "of type list")
+
+
+@pytest.mark.parametrize("rows", [None, 1])
+def test_text_of_parquet_that_is_no_text(tmp_path, rows):
+    """Arrow believes the file, and failed when a target of it became an array."""
+    buffers = [None, pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"\xb3\xffuv")]
+    pq.write_table(pa.table({"a": [1, 2], "y": pa.Array.from_buffers(pa.string(), 2, buffers)}), tmp_path / "a.parquet")
+    refused(lambda path: list(table.read_chunks(path, rows=rows)), tmp_path / "a.parquet", "Invalid UTF8 sequence")
+
+
+@pytest.mark.parametrize("value", [1e30, -1e100, 0.1, 1e-30])
+def test_a_constant_column_of_any_size_is_shifted_to_nothing(value):
+    """Its mean is off by as much as rounding, which of large numbers is large."""
+    x = np.full((97, 1), value)
+    fitted = scaling.fit("standard", x)
+    np.testing.assert_array_equal((x - fitted.shift) * fitted.factor, 0)
+    close = x * (1 + np.finfo(float).eps * (np.arange(97)[:, None] % 2))
+    fitted = scaling.fit("standard", close)
+    assert np.abs((close - fitted.shift) * fitted.factor).max() <= 2

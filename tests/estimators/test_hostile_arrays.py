@@ -1,5 +1,6 @@
 """Rows and targets of every odd kind: what scikit-learn's estimators make of them, or what we do better on purpose."""
 
+import itertools
 import json
 import warnings
 
@@ -73,12 +74,13 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@pytest.mark.parametrize("task", PAIRS)
-@pytest.mark.parametrize("name", SAME)
-def test_what_works_there_gives_the_same_here(name, task, solver):
-    if (name, solver) == ("1e30", "sgd") or (name, solver, task) == ("1e30", "lbfgs", "classifier"):
-        pytest.skip("with huge features, tested below")
+# With huge features sgd diverges, and lbfgs follows a loss that scikit-learn cuts off: both are tested below.
+APART = {("1e30", "sgd", task) for task in PAIRS} | {("1e30", "lbfgs", "classifier")}
+COMPARED = [case for case in itertools.product(SAME, ["adam", "sgd", "lbfgs"], PAIRS) if case not in APART]
+
+
+@pytest.mark.parametrize(("name", "solver", "task"), COMPARED)
+def test_what_works_there_gives_the_same_here(name, solver, task):
     (ours, predicted), (theirs, expected) = outcomes(task, *SAME[name](X, TARGETS[task]), solver=solver)
     for own, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(own, other, rtol=0, atol=1e-10 * np.abs(other).max())
