@@ -76,7 +76,7 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     if shown:
         yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
     if model.estimator is not None:
-        yield f"Estimator {model.estimator['class']}, which its load brings back"
+        yield f"Estimator {model.estimator.get('class')}, which its load brings back"
     if metrics is not None:
         yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
         yield report.test_line(metrics)

@@ -185,6 +185,8 @@ class Model:
             for name in ("sizes", "activations", "classes", "feature_names"):
                 values[name] = tuple(values[name])
             model = cls(**values)
+            if not isinstance(model.estimator, dict | None):
+                raise TypeError("estimator")
             if len(model.params) != count(model.network.sizes):
                 raise InputError(f"the model {path} is damaged: its parameters are not those of its layers")
         except (KeyError, TypeError) as error:
