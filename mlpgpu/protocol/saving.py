@@ -39,7 +39,7 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted, or in the middle of its first fit, when it has none of the fitted attributes yet.
+        Fitted, or in the middle of a fit, when its fitted attributes are those that it began with.
     sizes : tuple of int
         Units of each layer, from the inputs to the outputs.
     params : array of shape (n_parameters,)
@@ -122,7 +122,8 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     layers = split(np, model.params, model.sizes)
     estimator.coefs_, estimator.intercepts_ = [w.copy() for w, _ in layers], [b.copy() for _, b in layers]
     estimator.n_features_in_ = model.sizes[0]
-    if model.feature_names:
+    # Those of the command are its own, where they are not of a table.
+    if model.estimator and model.feature_names:
         estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
     keep_shape(estimator, model.sizes, loss)
     vars(estimator).update(fitted)
