@@ -1,4 +1,4 @@
-"""Files as the code of today writes them, for the code of tomorrow: ``python tests/frozen/write.py NEW_FOLDER``.
+"""Files as the code of today writes them, for that of tomorrow: ``python tests/frozen/write.py NEW_FOLDER``.
 
 Beside each ``NAME.safetensors`` is a ``NAME.npz`` with rows ``x`` and what was made of them. No folder is written twice.
 """
