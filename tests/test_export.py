@@ -1,6 +1,7 @@
 """What onnxruntime makes of an exported model, beside the model itself."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -213,7 +214,7 @@ def test_bad_input_is_one_line(command, tmp_path, line, said):
 
 
 def test_without_onnx(command, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     code, _, err = command("export", "m.safetensors", "--to", "onnx")
     assert (code, err) == (
         2,

@@ -113,7 +113,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
         names, _ = activations_of(estimator.activation, len(model.activations))
         loss_name, loss = estimator._choose_loss(model.sizes[-1])
         fitted = {name: known["fitted"][name] for name in FITTED if name in known["fitted"]}
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no estimator that this mlpgpu knows: {one_line(error)}") from None
     if (names, loss_name) != (model.activations, model.loss) or (
         model.classes and estimator._labels.n_outputs != model.sizes[-1]

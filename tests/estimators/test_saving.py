@@ -7,7 +7,6 @@ import sys
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
 from safetensors import safe_open
@@ -102,6 +101,7 @@ def test_regressors(tmp_path, y, loss, settings):
 
 
 def test_single_precision_and_names(tmp_path):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = pd.DataFrame(X.astype(np.float32), columns=["a", "b", "ü", "d"])
     estimator = MLPClassifier(**QUICK).fit(frame, THREE)
     estimator.save(tmp_path / "m.safetensors")

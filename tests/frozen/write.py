@@ -1,6 +1,6 @@
 """Files as the code of today writes them, for that of tomorrow: ``python tests/frozen/write.py NEW_FOLDER``.
 
-Beside each ``NAME.safetensors`` is a ``NAME.npz`` with rows ``x`` and what was made of them. No folder is written twice.
+Beside each ``NAME.safetensors`` is a ``NAME.npz`` with rows ``x`` and what was made of them.
 """
 
 import csv
