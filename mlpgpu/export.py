@@ -58,7 +58,7 @@ def _lines(model: Model, path: Path, dtype: str) -> Iterator[str]:
     outputs = "label and probabilities" if model.classes else "prediction"
     yield f"Saved     {path}: x, {dtype} of shape (n_rows, {model.sizes[0]}), to {outputs}"
     if dtype != model.params.dtype:
-        yield f"Note      features lie far from 0 beside their spread: give x as {dtype}, not as {model.params.dtype}"
+        yield f"Note      the scaling would lose digits in {model.params.dtype}: give x as {dtype}"
     if model.columns is not None:
         yield (
             "Note      x is the features of the table, encoded as by mlpgpu.data.read_features; feature_names in the "

@@ -190,7 +190,7 @@ def test_the_command_tells_what_x_is(command, tmp_path):
     code, out, err = command("export", "t.safetensors", "--to", "onnx", "--out", "o.onnx")
     assert (code, err) == (0, "")
     assert "x, float64 of shape (n_rows, 5)" in out
-    assert "give x as float64, not as float32" in out
+    assert "the scaling would lose digits in float32: give x as float64" in out
     assert "x is the features of the table, encoded" in out
 
 
