@@ -4,7 +4,7 @@ import sys
 
 from cyclopts import App
 
-from mlpgpu import __version__, bench, evaluate, info, inspection, predict, train
+from mlpgpu import __version__, bench, evaluate, export, info, inspection, predict, train
 
 app = App(
     name="mlpgpu",
@@ -17,6 +17,7 @@ app.command(train.app, name="train")
 app.command(predict.app, name="predict")
 app.command(evaluate.app, name="evaluate")
 app.command(inspection.app, name="inspect")
+app.command(export.app, name="export")
 app.command(info.app, name="info")
 app.command(bench.app, name="bench")
 

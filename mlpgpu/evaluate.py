@@ -125,7 +125,7 @@ def _codes(model: Model, y: np.ndarray) -> np.ndarray:
     """The number of each label among the classes, which a file may have as text."""
     import numpy as np
 
-    if model.loss == "logistic" and model.sizes[-1] > 1:
+    if model.multilabel:
         raise InputError(
             "the model gives each row several labels, and what is measured here is one; use its predictions"
         )

@@ -65,6 +65,7 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     from mlpgpu import report
 
     what = f"one of {len(model.classes)} classes ({_named(model.classes)})" if model.classes else "numbers"
+    what = f"each of {len(model.classes)} labels, or not" if model.multilabel else what
     target = f"{model.target}, " if model.target else ""
     yield f"Predicts  {target}{what}"
     names = f": {_named(model.feature_names)}" if model.feature_names else ""
@@ -74,7 +75,10 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     yield f"Prepares  scaling, {scaled}" + (f"; missing values of {filled} columns filled" if filled else "")
     yield f"Loss      {model.loss}, {model.params.dtype}"
     shown = {name: value for name, value in model.config.items() if name not in {"data_dir", "hidden", "quiet", "json"}}
-    yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
+    if shown:
+        yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
+    if model.estimator is not None:
+        yield f"Estimator {model.estimator.get('class')}, which its load brings back"
     if metrics is not None:
         # As where they are no JSON: what lies beside a model is not what was asked for.
         with contextlib.suppress(KeyError, TypeError, ValueError):

@@ -44,6 +44,7 @@ def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
         _columns(described["columns"], described["sizes"][0])
     config = described["config"]
     _require(isinstance(config, dict), "config is no table of settings")
+    _require(isinstance(described["estimator"], dict | None), "estimator is no table of parameters")
     for name in LOSSES[described["loss"]].settings:
         _require(name not in config or _is_number(config[name]), f"{name} is no number")
 

@@ -54,6 +54,8 @@ class Model:
         How the columns of a table become features.
     config : dict
         Settings of the run that made it.
+    estimator : dict or None
+        What `mlpgpu.MLPClassifier.load` needs beside the network, where an estimator was saved.
     """
 
     params: np.ndarray
@@ -68,11 +70,17 @@ class Model:
     target: str | None = None
     columns: list[dict[str, Any]] | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    estimator: dict[str, Any] | None = None
 
     @property
     def network(self) -> Network:
         """The network apart from its parameters."""
         return Network(self.sizes, tuple(ACTIVATIONS[name] for name in self.activations), LOSSES[self.loss])
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row may have several labels, each with an output of its own."""
+        return self.loss == "logistic" and self.sizes[-1] > 1
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Probability of each class, or the expected target.
@@ -123,7 +131,7 @@ class Model:
         outputs = self.predict_proba(x)
         if not self.classes:
             return outputs
-        if self.loss == "logistic" and self.sizes[-1] > 1:
+        if self.multilabel:
             return (outputs > 0.5).astype(np.int64)
         # Where there is one class only, it is the first of the two that the output stands for.
         return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
@@ -175,6 +183,8 @@ class Model:
             Where they are not those of a model.
         """
         try:
+            # Files of before estimators were saved know nothing of them.
+            content = {"estimator": None, **content}
             described = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
             own: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
             metadata.check(described, own)

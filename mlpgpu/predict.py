@@ -60,7 +60,7 @@ def predict(
 
 def _names(model: Model) -> list[str]:
     """What the columns of a prediction are called."""
-    name, n = model.target or "prediction", 1 if model.classes else model.sizes[-1]
+    name, n = model.target or "prediction", 1 if model.classes and not model.multilabel else model.sizes[-1]
     return [name] if n == 1 else [f"{name}{i}" for i in range(n)]
 
 

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from numbers import Integral, Real
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -24,11 +25,10 @@ from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
 from mlpgpu.learning_rates import RangeTest, range_test
 from mlpgpu.maths import network as networks
-from mlpgpu.maths.losses import LOSSES, Loss
+from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.network import Network
 from mlpgpu.model import Model
-from mlpgpu.plan import Plan
-from mlpgpu.protocol import arrays, conversion
+from mlpgpu.protocol import arrays, conversion, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import TRAINABLE, activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
@@ -286,22 +286,41 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         """
         return conversion.from_sklearn(cls, estimator)
 
-    def _as_model(self, plan: Plan, params: np.ndarray) -> Model:
-        own = [name for name in (*plan.activations, plan.loss) if name not in {*TRAINABLE, *LOSSES}]
-        if own:
-            raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
-        classes = getattr(self, "_labels", None)
-        return Model(
-            params=params,
-            shift=np.array(0.0),
-            factor=np.array(1.0),
-            sizes=plan.network.sizes,
-            activations=plan.activations,
-            loss=plan.loss,
-            task=plan.network.loss.task,
-            classes=() if classes is None else tuple(classes.classes.tolist()),
-            feature_names=tuple(getattr(self, "feature_names_in_", ())),
-        )
+    def save(self, path: str | Path) -> None:
+        """Write the fitted estimator as a model file, whole or not at all.
+
+        The commands and `mlpgpu.Model.load` read it too. Parameters that JSON cannot hold, which are callbacks, a
+        RandomState, a scorer that is a function and arrays to start from, are left out, and come back as their
+        defaults.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ValueError
+            Where the activation or the loss is a function of your own, or a label is neither text nor a number.
+        """
+        check_is_fitted(self, "coefs_")
+        saving.to_model(self, fitted_sizes(self), params_of(self, arrays.HOST)).save(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Any:
+        """The fitted estimator in a model file, its arrays on the host; an optimizer starts anew.
+
+        Parameters
+        ----------
+        path : path
+            A file that `save` has written, or a callback during `fit`; or one of the command, where that neither
+            scales nor encodes; or the run folder that it is in.
+
+        Raises
+        ------
+        InputError
+            Where there is no such model.
+        """
+        return saving.from_model(cls, Model.load(path), path)
 
     def __getstate__(self) -> dict[str, Any]:
         """All that prediction needs, on the host: not what an optimizer keeps."""

@@ -23,7 +23,7 @@ from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
-from mlpgpu.protocol import arrays, parity
+from mlpgpu.protocol import arrays, parity, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
     activations_of,
@@ -33,7 +33,7 @@ from mlpgpu.protocol.choices import (
     config_of,
     hidden_sizes,
 )
-from mlpgpu.protocol.held import Continuation, fitted_sizes, params_of
+from mlpgpu.protocol.held import Continuation, fitted_sizes, keep_shape, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Best, Diverged, Run
 
@@ -145,7 +145,7 @@ class Fit:
         train = self.rows(self.x, self.y, self.weights)
         watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
-        more: dict[str, Any] = {"as_model": partial(estimator._as_model, plan)}
+        more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes)}
         if self.held_out is not None and estimator.scoring is not None:
             more["score"] = _scorer(self, plan)
         solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
@@ -245,9 +245,7 @@ class Fit:
             vars(estimator).pop(name, None)
         estimator.n_iter_ = estimator.t_ = 0
         estimator.history_ = []
-        estimator.n_layers_, estimator.n_outputs_ = len(self.sizes), self.sizes[-1]
-        link = self.loss.link.__name__
-        estimator.out_activation_ = {"exponential": "exp"}.get(link, link)
+        keep_shape(estimator, self.sizes, self.loss)
 
     def _hold_out(self) -> None:
         """Part the rows into those to train on and those to validate on."""

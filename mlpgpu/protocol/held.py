@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
+from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.parameters import join
 from mlpgpu.maths.step import State
 from mlpgpu.protocol import arrays
@@ -63,6 +64,13 @@ def fitted_sizes(estimator: Any) -> tuple[int, ...]:
     """Units of each layer of a fitted estimator, from the inputs to the outputs."""
     shapes = [tuple(w.shape) for w in estimator.coefs_]
     return (*(fan_in for fan_in, _ in shapes), shapes[-1][1])
+
+
+def keep_shape(estimator: Any, sizes: Sequence[int], loss: Loss) -> None:
+    """Set the fitted attributes that say what network it is."""
+    estimator.n_layers_, estimator.n_outputs_ = len(sizes), sizes[-1]
+    link = loss.link.__name__
+    estimator.out_activation_ = {"exponential": "exp"}.get(link, link)
 
 
 def params_of(estimator: Any, target: Backend) -> Array:

@@ -1,0 +1,75 @@
+"""A model in the format of another library: ``python -m mlpgpu.export``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.train import run_command
+
+if TYPE_CHECKING:
+    from mlpgpu.model import Model
+
+app = App(name="mlpgpu export", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+FORMATS = ("onnx",)
+
+
+@app.default
+def export(model: str, *, to: str, out: str | None = None) -> int:
+    """Write a model in the format of another library, its scaling included.
+
+    Parameters
+    ----------
+    model : str
+        A model.safetensors file, or the run folder that holds it.
+    to : str
+        Format: onnx.
+    out : str
+        File to write [default: beside the model, with the ending of the format].
+    """
+    from mlpgpu.files import replacing
+    from mlpgpu.model import FILE, Model
+    from mlpgpu.onnx_graph import to_onnx
+
+    if to not in FORMATS:
+        raise InputError(f"to is {to!r}; allowed: {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
+    source = Path(model).expanduser()
+    loaded = Model.load(source)
+    source = source / FILE if source.is_dir() else source
+    path = source.with_suffix(f".{to}") if out is None else Path(out).expanduser()
+    if path.is_dir():
+        raise InputError(f"out is {path}, which is a folder; give a file")
+    if not path.parent.is_dir():
+        raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
+    content, dtype = to_onnx(loaded)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+    for line in _lines(loaded, path, dtype):
+        print(line)  # noqa: T201
+    return 0
+
+
+def _lines(model: Model, path: Path, dtype: str) -> Iterator[str]:
+    outputs = "label and probabilities" if model.classes else "prediction"
+    yield f"Saved     {path}: x, {dtype} of shape (n_rows, {model.sizes[0]}), to {outputs}"
+    if dtype != model.params.dtype:
+        yield f"Note      the scaling would lose digits in {model.params.dtype}: give x as {dtype}"
+    if model.columns is not None:
+        yield (
+            "Note      x is the features of the table, encoded as by mlpgpu.data.read_features; feature_names in the "
+            "metadata names them"
+        )
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.export``."""
+    sys.exit(run_command(app))
+
+
+if __name__ == "__main__":
+    main()

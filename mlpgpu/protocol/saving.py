@@ -1,0 +1,186 @@
+"""An estimator as a model file, and back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+
+from mlpgpu.errors import InputError, one_line
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.parameters import split
+from mlpgpu.model import Model
+from mlpgpu.protocol.choices import TRAINABLE, activations_of
+from mlpgpu.protocol.held import keep_shape
+from mlpgpu.protocol.labels import Labels
+
+# What users read of a fitted estimator, and a warm start goes on from, beside what follows from its network.
+FITTED = (
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "_no_improvement_count",
+    "history_",
+)
+
+
+def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Model:
+    """What a file holds of an estimator.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted, or in the middle of a fit, when its fitted attributes are those that it began with.
+    sizes : tuple of int
+        Units of each layer, from the inputs to the outputs.
+    params : array of shape (n_parameters,)
+        On the host.
+
+    Raises
+    ------
+    ValueError
+        Where it has functions or labels that JSON cannot hold.
+    """
+    activations, _ = activations_of(estimator.activation, len(sizes) - 2)
+    loss_name, loss = estimator._choose_loss(sizes[-1])
+    own = [name for name in (*activations, loss_name) if name not in {*TRAINABLE, *LOSSES}]
+    if own:
+        raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
+    labels = getattr(estimator, "_labels", None)
+    parameters = {}
+    for name, value in estimator.get_params(deep=False).items():
+        # What JSON cannot hold is left out.
+        with contextlib.suppress(TypeError):
+            parameters[name] = _plain(value)
+    return Model(
+        params=params,
+        shift=np.array(0.0),
+        factor=np.array(1.0),
+        sizes=sizes,
+        activations=activations,
+        loss=loss_name,
+        task=loss.task,
+        classes=() if labels is None else _plain_classes(labels.classes),
+        feature_names=tuple(getattr(estimator, "feature_names_in_", ())),
+        estimator={
+            "class": type(estimator).__name__,
+            "parameters": parameters,
+            "labels": labels and {"dtype": labels.classes.dtype.str, "sparse": labels.sparse},
+            "fitted": {name: getattr(estimator, name) for name in FITTED if hasattr(estimator, name)},
+        },
+    )
+
+
+def from_model(kind: type, model: Model, path: str | Path) -> Any:
+    """The fitted estimator of a model read from `path`.
+
+    Parameters
+    ----------
+    kind : type
+        `mlpgpu.MLPClassifier` or `mlpgpu.MLPRegressor`.
+
+    Raises
+    ------
+    InputError
+        Where the model is not of that kind, or prepares its features as no estimator does.
+    """
+    task, other = "classification", "MLPRegressor"
+    if not issubclass(kind, ClassifierMixin):
+        task, other = "regression", "MLPClassifier"
+    if model.task != task:
+        raise InputError(f"{path} holds a model for {model.task}; load it with {other}.load")
+    if model.columns is not None or model.shift.any() or (model.factor != 1).any():
+        raise InputError(
+            f"{path} scales its features or encodes the columns of a table, which an estimator does not; load it with "
+            "mlpgpu.Model.load"
+        )
+    known = model.estimator or _of_command(model)
+    try:
+        estimator: Any = kind(**{name: _restored(value) for name, value in known["parameters"].items()})
+        estimator._validate_params()
+        if model.classes:
+            estimator._labels = _labels(model, known["labels"])
+            estimator.classes_ = estimator._labels.classes
+        names, _ = activations_of(estimator.activation, len(model.activations))
+        loss_name, loss = estimator._choose_loss(model.sizes[-1])
+        fitted = {name: known["fitted"][name] for name in FITTED if name in known["fitted"]}
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path} holds no estimator that this mlpgpu knows: {one_line(error)}") from None
+    if (names, loss_name) != (model.activations, model.loss) or (
+        model.classes and estimator._labels.n_outputs != model.sizes[-1]
+    ):
+        raise InputError(f"{path} holds a network that no {kind.__name__} has; load it with mlpgpu.Model.load")
+    layers = split(np, model.params, model.sizes)
+    estimator.coefs_, estimator.intercepts_ = [w.copy() for w, _ in layers], [b.copy() for _, b in layers]
+    estimator.n_features_in_ = model.sizes[0]
+    # Those of the command are its own, where they are not of a table.
+    if model.estimator and model.feature_names:
+        estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
+    keep_shape(estimator, model.sizes, loss)
+    vars(estimator).update(fitted)
+    return estimator
+
+
+def _of_command(model: Model) -> dict[str, Any]:
+    """The same for a model of the command, which predicts in the type of its weights whatever that of the rows."""
+    names = set(model.activations)
+    parameters = {
+        "hidden_layer_sizes": list(model.sizes[1:-1]),
+        "activation": names.pop() if len(names) == 1 else list(model.activations),
+        "dtype": str(model.params.dtype),
+        **{name: model.config[name] for name in model.network.loss.settings if name in model.config},
+    }
+    if model.task == "regression":
+        parameters["loss"] = model.loss
+    return {"parameters": parameters, "labels": None, "fitted": {}}
+
+
+def _labels(model: Model, known: Mapping[str, Any] | None) -> Labels:
+    known = known or {"dtype": None, "sparse": False}
+    return Labels(np.array(model.classes, known["dtype"]), model.multilabel, known["sparse"])
+
+
+def _plain_classes(classes: np.ndarray) -> tuple[Any, ...]:
+    found = tuple(classes.tolist())
+    for label in found:
+        if not isinstance(label, str | int | float):
+            raise ValueError(
+                f"a model file holds labels that are text or numbers, and {label!r} is neither; pickle the estimator."
+            )
+    return found
+
+
+# JSON has one kind of list, and names alone as keys.
+def _plain(value: Any) -> Any:
+    """`value` in the words of JSON; a TypeError where it has none."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        value = value.tolist()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": _plain(list(value))}
+    if isinstance(value, dict):
+        return {"dict": _plain([list(pair) for pair in value.items()])}
+    raise TypeError(f"JSON cannot hold {value!r}")
+
+
+def _restored(value: Any) -> Any:
+    """What `_plain` was given."""
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value:
+        return tuple(_restored(value["tuple"]))
+    return dict(_restored(value["dict"]))

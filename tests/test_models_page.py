@@ -1,0 +1,79 @@
+"""The code of docs/models.md does what the page says, also where mlpgpu is not installed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpgpu import MLPClassifier, __main__, train
+
+PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "mlpgpu":
+            raise ImportError("mlpgpu is blocked")
+sys.meta_path.insert(0, Blocked)
+"""
+
+
+def block(words):
+    """The one that has these words."""
+    (found,) = (code for code in BLOCKS if words in code)
+    return found
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """In a folder with ``digits.safetensors`` and ``rows.npy``: what the first block leaves."""
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        exec(block("classifier.save"), scope)
+    return scope
+
+
+def run_alone(code):
+    """What a block says of the rows, in a process without mlpgpu."""
+    code = BLOCKED + code + "\nnp.save('p.npy', probabilities)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return np.load("p.npy")
+
+
+def test_what_is_blocked_is_not_there():
+    with pytest.raises(AssertionError, match="is blocked"):
+        run_alone("import mlpgpu")
+
+
+def test_an_estimator_comes_back(saved):
+    exec(block("MLPClassifier.load"), saved)
+    assert saved["again"] is not saved["classifier"]
+
+
+def test_ten_lines_of_numpy(saved):
+    code = block("known[")
+    assert code.count("\n") < 18
+    expected = saved["classifier"].predict_proba(np.load("rows.npy"))
+    np.testing.assert_allclose(run_alone(code), expected, rtol=1e-5)
+
+
+def test_onnxruntime(saved):
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    assert train.run_command(__main__.app, ["export", "digits.safetensors", "--to", "onnx"]) == 0
+    code = block("onnxruntime.InferenceSession") + "\nassert label.tolist() == [0, 1, 2, 3, 4]"
+    expected = saved["classifier"].predict_proba(np.load("rows.npy"))
+    np.testing.assert_allclose(run_alone(code), expected, rtol=0, atol=1e-6)
+
+
+def test_skops(saved):
+    pytest.importorskip("skops.io", reason="skops is not installed")
+    exec(block("skops.io.dump"), saved)
+    assert saved["unknown"] == ["mlpgpu.estimators.MLPClassifier", "mlpgpu.protocol.labels.Labels"]
+    assert type(saved["again"]) is MLPClassifier
