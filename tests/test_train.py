@@ -17,7 +17,10 @@ from mlpgpu import Model, __main__, train
 from mlpgpu.config import settings
 from mlpgpu.data import mnist
 
-FILES = {".lock", "config.toml", "confusion.png", "curves.png", "history.csv", "metrics.json", "model.safetensors"}
+FILES = {
+    ".lock", "config.toml", "confusion.png", "curves.png", "history.csv", "history.jsonl", "metrics.json",
+    "model.safetensors",
+}  # fmt: skip
 METRICS = {
     "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",
     "epoch_seconds", "train_loss", "test_loss",
@@ -282,7 +285,9 @@ def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
     assert code == 2
     assert err.count("\n") == 1
     assert "model.safetensors: No space left on device" in err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.toml", "history.csv"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        ".lock", "config.toml", "history.csv", "history.jsonl"
+    }  # fmt: skip
 
 
 def test_class_names_are_printed_as_they_are(command, tmp_path):

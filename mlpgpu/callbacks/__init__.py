@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mlpgpu.callbacks.base import Callback, checked, finalised
 from mlpgpu.callbacks.checkpoints import ModelCheckpoint, RunCheckpoint
 from mlpgpu.callbacks.logs import CSVLogger, JSONLogger
+from mlpgpu.callbacks.mlflow import MLflowLogger
 from mlpgpu.callbacks.monitored import EarlyStopping, ReduceLROnPlateau
 from mlpgpu.callbacks.progress import ProgressBar
+from mlpgpu.callbacks.tensorboard import TensorBoard
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,10 +28,12 @@ __all__ = [
     "JSONLogger",
     "LambdaCallback",
     "LearningRateScheduler",
+    "MLflowLogger",
     "ModelCheckpoint",
     "ProgressBar",
     "ReduceLROnPlateau",
     "RunCheckpoint",
+    "TensorBoard",
     "TerminateOnNaN",
     "TimeLimit",
     "finalised",

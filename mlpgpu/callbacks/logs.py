@@ -76,8 +76,8 @@ class Log(Callback):
         found = self.path.stat().st_size
         if found < state["bytes"]:
             raise InputError(
-                f"{self.path} has {found} bytes, and had {state['bytes']} when the checkpoint was written; put the file "
-                "back, or take append=False, which writes all of it again"
+                f"{self.path} has {found} bytes, and had {state['bytes']} when the checkpoint was written; put the "
+                "file back, or take append=False, which writes all of it again"
             )
         os.truncate(self.path, state["bytes"])
 
