@@ -58,22 +58,24 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     text, bracket, own_default = setting.help.partition(" [default")
     if setting.within or setting.many or not all(choice in text for choice in setting.choices):
         text += f" ({setting.allowed()})"
+    # Values stay text until Config reads them: one place checks them all.
+    kind: Any = bool if setting.kind is bool else tuple[str, ...] if setting.many else str
     shown = default is not None and setting.kind is not bool
+    if shown:
+        default = tuple(map(str, default)) if setting.many else str(default)
     parameter = Parameter(
         name=f"--{name.replace('_', '-')}",
         help=text + bracket + own_default,
         group=GROUPS[setting.group],
-        show_default=(lambda value: ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value))
-        if shown
-        else False,
+        show_default=(lambda value: (",".join(value) or "none") if setting.many else value) if shown else False,
         negative=None if default is True else "",
         negative_iterable="",
         metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
         consume_multiple=setting.many,
         allow_leading_hyphen=setting.kind in {int, float} and not setting.many,
     )
-    # Values stay text until Config reads them: one place checks them all.
-    kind: Any = bool if setting.kind is bool else tuple[str, ...] if setting.many else str
+    # Where Pydantic is imported, Cyclopts compares the default with the type as well.
+    kind = kind | None if default is None else kind
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
     )
