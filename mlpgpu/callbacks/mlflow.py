@@ -18,6 +18,7 @@ from mlpgpu.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
+    from mlflow import MlflowClient
 
     from mlpgpu.trainer import Record, Run
 
@@ -74,11 +75,12 @@ class MLflowLogger(Callback):
         self._active = active.info.run_id if active else None
         self._run_id, self._sent, self._handled = "", 0, id(sys.exception())
         with self._reached():
-            self._client = mlflow.MlflowClient(self.tracking_uri)
+            client = mlflow.MlflowClient(self.tracking_uri)
             if active is None:
-                self._experiment_id = self._find_experiment()
-            elif "loss" in self._client.get_run(active.info.run_id).data.metrics:
+                self._experiment_id = self._find_experiment(client)
+            elif "loss" in client.get_run(active.info.run_id).data.metrics:
                 raise InputError(f"the active MLflow run {self._active} has a training already; start a run for each")
+        self._client = client
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
         """Begin the run of MLflow where there is none to go on in, which only now is known."""
@@ -154,12 +156,12 @@ class MLflowLogger(Callback):
             with self._tolerated():
                 self._client.set_terminated(self._run_id, status)
 
-    def _find_experiment(self) -> str:
+    def _find_experiment(self, client: MlflowClient) -> str:
         name = self.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         if not name:
-            return self._client.get_experiment(os.environ.get("MLFLOW_EXPERIMENT_ID", "0")).experiment_id
-        found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found else self._client.create_experiment(name)
+            return client.get_experiment(os.environ.get("MLFLOW_EXPERIMENT_ID", "0")).experiment_id
+        found = client.get_experiment_by_name(name)
+        return found.experiment_id if found else client.create_experiment(name)
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
