@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
+from mlpgpu.callbacks.trackers import PACKAGES
 from mlpgpu.errors import InputError, did_you_mean, one_line
 from mlpgpu.initial import INITIALS
 from mlpgpu.maths.activations import ACTIVATIONS
@@ -201,6 +202,15 @@ class Config:
         RUN,
         str,
     )
+    log_to: tuple[str, ...] = setting(
+        (),
+        "trackers that are told of each epoch: TensorBoard in the folder tensorboard of the run's, MLflow where "
+        "MLFLOW_TRACKING_URI says",
+        RUN,
+        str,
+        choices=PACKAGES,
+        many=True,
+    )
     log_every: int | None = setting(
         None, "epochs between progress lines [default: 1, or as many as make 100 lines]", RUN, int, within="[1, inf)"
     )
@@ -257,7 +267,7 @@ class Config:
 
 # What may be otherwise where a run is taken up: where things are, and what is shown and written. The device changes no
 # more than the last digits.
-UNBOUND = ("data_dir", "device", "backend", "run_dir", "checkpoint_every", "log_every", "quiet", "json")
+UNBOUND = ("data_dir", "device", "backend", "run_dir", "checkpoint_every", "log_to", "log_every", "quiet", "json")
 
 
 def check_same(config: Config, saved: Mapping[str, Any]) -> None:

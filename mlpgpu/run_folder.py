@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint
     from mlpgpu.workflow import Outcome, Prepared
 
-CONFIG, HISTORY, METRICS, CHECKPOINTS, LOCK = "config.toml", "history.csv", "metrics.json", "checkpoints", ".lock"
+CONFIG, METRICS, CHECKPOINTS, LOCK = "config.toml", "metrics.json", "checkpoints", ".lock"
+HISTORY, HISTORY_LINES, TENSORBOARD = "history.csv", "history.jsonl", "tensorboard"
 
 
 @contextlib.contextmanager

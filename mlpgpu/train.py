@@ -34,11 +34,14 @@ def train(**given: Any) -> int:
     --resume come from that run.
     """
     from mlpgpu import run_folder
+    from mlpgpu.callbacks.trackers import check_installed
     from mlpgpu.workflow import prepare
 
     resume, file = given.pop("resume", None), given.pop("config", None)
     if resume is None:
-        prepared = prepare(Config(**{**(read_file(file) if file is not None else {}), **given}))
+        config = Config(**{**(read_file(file) if file is not None else {}), **given})
+        check_installed(config.log_to)
+        prepared = prepare(config)
         with run_folder.new(prepared) as folder:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
@@ -46,6 +49,7 @@ def train(**given: Any) -> int:
     with run_folder.again(resume) as taken:
         config = Config(**{**taken.settings, **given})
         check_same(config, taken.settings)
+        check_installed(config.log_to)
         return _run(prepare(config), taken.folder, taken.checkpoint)
 
 
@@ -54,22 +58,24 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     text, bracket, own_default = setting.help.partition(" [default")
     if setting.within or setting.many or not all(choice in text for choice in setting.choices):
         text += f" ({setting.allowed()})"
+    # Values stay text until Config reads them: one place checks them all.
+    kind: Any = bool if setting.kind is bool else tuple[str, ...] if setting.many else str
     shown = default is not None and setting.kind is not bool
+    if shown:
+        default = tuple(map(str, default)) if setting.many else str(default)
     parameter = Parameter(
         name=f"--{name.replace('_', '-')}",
         help=text + bracket + own_default,
         group=GROUPS[setting.group],
-        show_default=(lambda value: ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
-        if shown
-        else False,
+        show_default=(lambda value: (",".join(value) or "none") if setting.many else value) if shown else False,
         negative=None if default is True else "",
         negative_iterable="",
         metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
         consume_multiple=setting.many,
         allow_leading_hyphen=setting.kind in {int, float} and not setting.many,
     )
-    # Values stay text until Config reads them: one place checks them all.
-    kind: Any = bool if setting.kind is bool else tuple[str, ...] if setting.many else str
+    # Where Pydantic is imported, Cyclopts compares the default with the type as well.
+    kind = kind | None if default is None else kind
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
     )
@@ -144,7 +150,7 @@ def _telling(say: Callable[..., None]) -> Iterator[None]:
 
 def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None) -> int:
     from mlpgpu import report, run_folder
-    from mlpgpu.callbacks import Callback, CSVLogger, RunCheckpoint
+    from mlpgpu.callbacks import Callback, CSVLogger, JSONLogger, MLflowLogger, RunCheckpoint, TensorBoard
     from mlpgpu.callbacks.progress import EpochLines, ProgressBar
     from mlpgpu.trainer import Diverged
     from mlpgpu.workflow import train_and_test
@@ -156,7 +162,14 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         say(line, markup=False)
     say(report.network_table(prepared.plan.network, prepared.plan.activations))
 
-    callbacks: list[Callback] = [CSVLogger(folder / run_folder.HISTORY)]
+    callbacks: list[Callback] = [
+        CSVLogger(folder / run_folder.HISTORY),
+        JSONLogger(folder / run_folder.HISTORY_LINES),
+    ]
+    if "tensorboard" in config.log_to:
+        callbacks.append(TensorBoard(folder / run_folder.TENSORBOARD))
+    if "mlflow" in config.log_to:
+        callbacks.append(MLflowLogger(run_name=folder.name))
     if not config.quiet:
         callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
     callbacks.append(RunCheckpoint(folder / run_folder.CHECKPOINTS, config.checkpoint_every))

@@ -1,4 +1,5 @@
 # ruff: noqa: E402 (what is set here is read when the libraries are imported)
+import contextlib
 import importlib.util
 import os
 import sys
@@ -17,6 +18,8 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+# MLflow keeps a folder for those who ask for it, and says home what is done with it for those who do not mind.
+os.environ |= {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 import numpy as np
 import pytest
@@ -72,6 +75,23 @@ def real_backend(request):
 def step_by_step(monkeypatch):
     """Told of each step, also by the backend that does many between two words."""
     monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+
+
+@pytest.fixture
+def small_files():
+    """``with small_files(1000):`` no file grows beyond so many bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource", reason="this system has no limit on the size of files")
+
+    @contextlib.contextmanager
+    def limited(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def start(arguments, folder, **more):
     return process
 
 
-def command(arguments, folder, kill_in=None, largest=None):
+def command(arguments, folder, kill_in=None, largest=None, variables=None):
     """What the process does.
 
     Parameters
@@ -31,11 +31,13 @@ def command(arguments, folder, kill_in=None, largest=None):
         itself, and in which write of a checkpoint.
     largest : int or None
         Bytes that a file may have.
+    variables : dict or None
+        Of the environment.
     """
     from mlpgpu import plots, train
 
     os.chdir(folder)
-    os.environ["MLPGPU_LOOP"] = "numpy"
+    os.environ |= {"MLPGPU_LOOP": "numpy", **(variables or {})}
     # Pictures take longer than all else, and lie behind the last moment of interest.
     plots.available = lambda: False
     with open("said.txt", "a") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):  # noqa: PTH123

@@ -47,6 +47,8 @@ def results(folder):
             {name: value for name, value in row.items() if name not in {"seconds", "samples_per_second"}}
             for row in csv.DictReader(file)
         ]
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    assert [str(json.loads(line)["epoch"]) for line in lines] == [row["epoch"] for row in history]
     metrics = json.loads((folder / "metrics.json").read_text())
     timeless = {name: value for name, value in metrics.items() if name not in {"epoch_seconds", "samples_per_second"}}
     content, arrays = Model.load(folder).parts()
@@ -99,6 +101,35 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(here, optimizer, way):
         assert code == 0, (folder / "said.txt").read_text()
         assert results(folder / "run") == expected
     assert kills == KILLS
+
+
+def test_a_run_that_is_killed_is_in_each_log_once(here, tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is not installed"
+    )
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    folder, uri = here("one"), (tmp_path / "mlruns").as_uri()
+    given = arguments("adam", "dropout", "--epochs 9 --checkpoint-every 2 --log-to tensorboard,mlflow")
+    told = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Before the third checkpoint is there, and after epoch 6 is in the logs.
+    assert run(given, folder, kill_in=("written", 3), variables=told) == -signal.SIGKILL
+    assert len((folder / "run" / "history.jsonl").read_text().splitlines()) == 6
+    assert len(Checkpoint.load(folder / "run" / "checkpoints").history) == 4
+    assert run(["--resume", "run"], folder, variables=told) == 0, (folder / "said.txt").read_text()
+    history = results(folder / "run")[2]
+    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 10)]
+    events = reader.EventAccumulator(str(folder / "run" / "tensorboard")).Reload().Scalars("loss/train")
+    assert [(event.step, event.value) for event in events] == [
+        (int(row["epoch"]), np.float32(row["loss"])) for row in history
+    ]
+    client = mlflow.MlflowClient(uri)
+    (one,) = client.search_runs(["0"])
+    assert one.info.status == "FINISHED"
+    sent = client.get_metric_history(one.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in sent] == [
+        (int(row["epoch"]), float(row["loss"])) for row in history
+    ]
 
 
 @pytest.mark.parametrize(("moment", "number"), [

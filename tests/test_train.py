@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -17,7 +18,10 @@ from mlpgpu import Model, __main__, train
 from mlpgpu.config import settings
 from mlpgpu.data import mnist
 
-FILES = {".lock", "config.toml", "confusion.png", "curves.png", "history.csv", "metrics.json", "model.safetensors"}
+FILES = {
+    ".lock", "config.toml", "confusion.png", "curves.png", "history.csv", "history.jsonl", "metrics.json",
+    "model.safetensors",
+}  # fmt: skip
 METRICS = {
     "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",
     "epoch_seconds", "train_loss", "test_loss",
@@ -72,6 +76,8 @@ def test_digits_by_default_settings(command, tmp_path):
 
     rows = history_in(tmp_path / "run")
     assert len(rows) == found["epochs"] == len(found["epoch_seconds"])
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert [{key: str(value) for key, value in json.loads(line).items()} for line in lines] == rows
     assert float(rows[-1]["loss"]) == found["train_loss"]
     assert found["n_parameters"] == 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
     for words in ("85,002", "Confusion matrix", f"accuracy {found['test_accuracy']:.2%}", "NumPy", "Saved     run"):
@@ -127,6 +133,42 @@ def test_quiet_prints_the_result_only(command):
     assert out.startswith("Test ")
     _, out, _ = command("--dataset iris --epochs 2 --quiet --json")
     assert len(out.splitlines()) == 1
+
+
+def test_settings_stay_text_where_pydantic_is_imported(command):
+    pytest.importorskip("pydantic", reason="Pydantic is not installed")
+    assert command("--dataset iris --epochs 1 --hidden 5")[0] == 0
+    assert command("--epochs 2.5")[2].startswith("error: epochs is '2.5'; allowed: ")
+
+
+def test_each_epoch_is_told_to_the_trackers(command, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    uri = (tmp_path / "mlruns").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    code, _, err = command("--dataset iris --epochs 3 --log-to tensorboard,mlflow --run-dir run")
+    assert (code, err) == (0, "")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*FILES, "tensorboard"}
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+    client = mlflow.MlflowClient(uri)
+    (run,) = client.search_runs(["0"])
+    assert (run.info.run_name, run.info.status, run.data.params["dataset"]) == ("run", "FINISHED", "iris")
+    losses = [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")]
+    assert losses == [float(row["loss"]) for row in history_in(tmp_path / "run")]
+    assert client.list_artifacts(run.info.run_id)[0].path == "model.safetensors"
+    # Settings that are repeated are those of the log too.
+    assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["log_to"] == ["tensorboard", "mlflow"]
+
+
+@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")])
+def test_a_tracker_that_is_not_installed(command, tmp_path, monkeypatch, name, package):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == package else found(name, *more))
+    code, out, err = command(f"--dataset iris --log-to {name} --run-dir run")
+    assert (code, out) == (2, "")
+    assert err == f"error: {name} needs {package}, which is not installed; pip install 'mlpgpu[{name}]'\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_log_every(command):
@@ -211,6 +253,7 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--backend numpy --device cuda", "has no device 'cuda'"),
         ("--dataset iris --run-dir taken", "holds a run already"),
         ("--dataset iris --run-dir a-file/run", "cannot write the run folder"),
+        ("--log-to tensorbord", "did you mean tensorboard"),
         ("--hidden 1e9", "from 1 to 1e6"),
         ("--dataset iris --hidden 1000000,1000000", "out of memory"),
         ("surplus", "surplus"),
@@ -282,7 +325,9 @@ def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
     assert code == 2
     assert err.count("\n") == 1
     assert "model.safetensors: No space left on device" in err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "config.toml", "history.csv"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        ".lock", "config.toml", "history.csv", "history.jsonl"
+    }  # fmt: skip
 
 
 def test_class_names_are_printed_as_they_are(command, tmp_path):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked, finalised
 from mlpgpu.callbacks.checkpoints import ModelCheckpoint, RunCheckpoint
+from mlpgpu.callbacks.logs import CSVLogger, JSONLogger
+from mlpgpu.callbacks.mlflow import MLflowLogger
 from mlpgpu.callbacks.monitored import EarlyStopping, ReduceLROnPlateau
 from mlpgpu.callbacks.progress import ProgressBar
+from mlpgpu.callbacks.tensorboard import TensorBoard
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "EarlyStopping",
+    "JSONLogger",
     "LambdaCallback",
     "LearningRateScheduler",
+    "MLflowLogger",
     "ModelCheckpoint",
     "ProgressBar",
     "ReduceLROnPlateau",
     "RunCheckpoint",
+    "TensorBoard",
     "TerminateOnNaN",
     "TimeLimit",
     "finalised",
@@ -60,56 +64,6 @@ class LearningRateScheduler(Callback):
         """Set the learning rate."""
         rate = self.schedule(run.epoch, run.learning_rate)
         run.learning_rate = checked(f"what schedule returns for epoch {run.epoch}", rate, float, "(0, inf)")
-
-
-class CSVLogger(Callback):
-    """Writes a row an epoch to a CSV file, as soon as there is one.
-
-    Parameters
-    ----------
-    path : path
-        In a folder that is there.
-    append : bool
-        Whether to go on in a file that is there, in place of a new one.
-
-    Raises
-    ------
-    InputError
-        At the end of the first epoch, where the file to go on in has other columns.
-    """
-
-    def __init__(self, path: str | Path, *, append: bool = False) -> None:
-        self.path = Path(path)
-        self.append = checked("append", append, bool)
-
-    def on_begin(self, run: Run) -> None:
-        """Open the file."""
-        self._columns: list[str] = []
-        if self.append and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file), [])
-        self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
-        for record in run.history:
-            self.on_epoch_end(run, record)
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Write the row, so that what ends the program does not end the file."""
-        writer = csv.DictWriter(self._file, list(record))
-        if not self._columns:
-            writer.writeheader()
-            self._columns = list(record)
-        elif self._columns != list(record):
-            raise InputError(
-                f"{self.path} has the columns {', '.join(self._columns)}, and this run {', '.join(record)}; "
-                "append to a file of the same columns, or name a new one"
-            )
-        writer.writerow(record)
-        self._file.flush()
-
-    def on_end(self, run: Run) -> None:
-        """Close the file, and leave nothing here that cannot be copied."""
-        self._file.close()
-        del self._file
 
 
 class TerminateOnNaN(Callback):

@@ -1,0 +1,303 @@
+"""Runs as MLflow's client reads them back from a folder."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from mlpgpu import Config, InputError, MLPClassifier, Model, train_and_test
+from mlpgpu.callbacks import LambdaCallback, LearningRateScheduler, MLflowLogger, RunCheckpoint, TerminateOnNaN
+from mlpgpu.callbacks import mlflow as module
+from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.trainer import Diverged
+
+mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+
+IRIS = {"dataset": "iris", "hidden": (8,), "epochs": 6, "batch_size": 10, "schedule": "constant"}
+
+
+def iris(*callbacks, resume=None, **given):
+    return train_and_test(Config(**(IRIS | given)), callbacks, resume=resume)
+
+
+@pytest.fixture
+def uri(tmp_path, monkeypatch):
+    """Where a test keeps its runs, and nothing that the surroundings say."""
+    for name in ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID"):
+        monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
+    return (tmp_path / "mlruns").as_uri()
+
+
+def runs_in(uri, experiment="Default"):
+    """The runs of an experiment, the first one first."""
+    client = mlflow.MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
+
+
+def only_run(uri, experiment="Default"):
+    (run,) = runs_in(uri, experiment)
+    return run
+
+
+def values(uri, run, name="loss"):
+    """(epoch, value) of each time that a metric was sent."""
+    return [
+        (metric.step, metric.value) for metric in mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, name)
+    ]
+
+
+def model_of(uri, run, folder):
+    (file,) = mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)
+    return Model.load(mlflow.MlflowClient(uri).download_artifacts(run.info.run_id, file.path, str(folder)))
+
+
+def fail_in(epoch, error):
+    def fail(run):
+        if run.epoch == epoch:
+            raise error
+
+    return LambdaCallback(on_epoch_begin=fail)
+
+
+def test_what_a_run_leaves(uri, tmp_path):
+    callback = MLflowLogger(uri, "flowers", "first", {"who": "me", "why": "a test"})
+    outcome = iris(callback, optimizer="momentum", learning_rate=0.05, momentum=0.8, dropout=0.25, seed=3)
+    run = only_run(uri, "flowers")
+    assert run.info.run_name == "first"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags.items() >= {"who": "me", "why": "a test"}.items()
+    assert run.data.params.items() >= {
+        "dataset": "iris", "layers": "4,8,3", "activation": "relu", "loss": "cross_entropy", "optimizer": "momentum",
+        "momentum": "0.8", "learning_rate": "0.05", "batch_size": "10", "epochs": "6", "seed": "3", "dtype": "float32",
+        "dropout": "0.25", "input_dropout": "0.1", "n_train": "108",
+    }.items()  # fmt: skip
+    history = outcome.run.history
+    assert run.data.metrics.keys() == history[0].keys() - {"epoch"}
+    for name in run.data.metrics:
+        assert values(uri, run, name) == [(record["epoch"], record[name]) for record in history]
+    np.testing.assert_array_equal(model_of(uri, run, tmp_path).params, outcome.model.params)
+
+
+def test_each_epoch_is_there_when_it_ends(uri):
+    seen = []
+
+    def look(run, record):
+        one = only_run(uri)
+        seen.append((one.info.status, [epoch for epoch, _ in values(uri, one)]))
+
+    iris(MLflowLogger(uri), LambdaCallback(on_epoch_end=look), epochs=3)
+    assert seen == [("RUNNING", [1]), ("RUNNING", [1, 2]), ("RUNNING", [1, 2, 3])]
+
+
+def test_two_runs_with_one_callback(uri):
+    callback = MLflowLogger(uri)
+    for epochs in (3, 2):
+        iris(callback, epochs=epochs)
+    assert [[epoch for epoch, _ in values(uri, run)] for run in runs_in(uri)] == [[1, 2, 3], [1, 2]]
+
+
+def test_a_run_that_an_error_ends_has_failed(uri):
+    with pytest.raises(OSError, match="device lost"):
+        iris(MLflowLogger(uri), fail_in(3, OSError("device lost")))
+    run = only_run(uri)
+    assert run.info.status == "FAILED"
+    assert [epoch for epoch, _ in values(uri, run)] == [1, 2]
+    assert mlflow.MlflowClient(uri).list_artifacts(run.info.run_id) == []
+
+
+def test_an_error_that_is_being_handled_is_not_that_of_the_run(uri):
+    try:
+        raise KeyError("before")
+    except KeyError:
+        iris(MLflowLogger(uri), epochs=1)
+        with pytest.raises(OSError, match="device lost"):
+            iris(MLflowLogger(uri), fail_in(2, OSError("device lost")))
+    assert [run.info.status for run in runs_in(uri)] == ["FINISHED", "FAILED"]
+
+
+@pytest.mark.parametrize("how", ["politely", "at once"])
+def test_a_run_that_is_interrupted_was_killed(uri, how):
+    if how == "at once":
+        with pytest.raises(KeyboardInterrupt):
+            iris(MLflowLogger(uri), fail_in(2, KeyboardInterrupt))
+    else:
+        iris(MLflowLogger(uri), LambdaCallback(on_epoch_end=lambda run, record: run.stop("interrupted", final=False)))
+    assert only_run(uri).info.status == "KILLED"
+
+
+def test_a_run_that_diverges_has_failed(uri, tmp_path):
+    far_too_fast = {"optimizer": "sgd", "learning_rate": 1e30}
+    with pytest.raises(Diverged):
+        iris(MLflowLogger(uri), on_divergence="stop", **far_too_fast)
+    # This one has its best weights back.
+    schedule = LearningRateScheduler(lambda epoch, rate: 1e30 if epoch == 3 else rate)
+    outcome = iris(MLflowLogger(uri), TerminateOnNaN(), schedule, optimizer="sgd")
+    one, two = runs_in(uri)
+    assert (one.info.status, two.info.status) == ("FAILED", "FAILED")
+    np.testing.assert_array_equal(model_of(uri, two, tmp_path).params, outcome.model.params)
+
+
+def test_a_run_that_is_stopped_has_finished(uri):
+    iris(MLflowLogger(uri), LambdaCallback(on_epoch_end=lambda run, record: run.stop("enough")))
+    assert only_run(uri).info.status == "FINISHED"
+
+
+def cut_short(folder, uri, epoch=4):
+    with pytest.raises(OSError, match="device lost"):
+        iris(MLflowLogger(uri), RunCheckpoint(folder, 2), fail_in(epoch, OSError("device lost")))
+    return Checkpoint.load(folder)
+
+
+def test_a_run_that_is_taken_up_goes_on_in_its_own(uri, tmp_path):
+    checkpoint = cut_short(tmp_path / "checkpoints", uri)
+    assert [epoch for epoch, _ in values(uri, only_run(uri))] == [1, 2, 3]
+    assert len(checkpoint.history) == 2
+    seen = []
+    look = LambdaCallback(on_epoch_end=lambda run, record: seen.append(only_run(uri).info.status))
+    outcome = iris(MLflowLogger(uri), look, resume=checkpoint)
+    assert seen == ["RUNNING"] * 4
+    run = only_run(uri)
+    assert run.info.status == "FINISHED"
+    assert values(uri, run) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
+    np.testing.assert_array_equal(model_of(uri, run, tmp_path).params, outcome.model.params)
+
+
+def test_a_run_that_is_taken_up_within_its_first_epoch(uri, tmp_path, step_by_step):
+    save = LambdaCallback(on_steps=lambda run, done, losses: done == 4 and run.checkpoint(tmp_path / "one"))
+    with pytest.raises(OSError, match="device lost"):
+        iris(
+            MLflowLogger(uri),
+            save,
+            LambdaCallback(
+                on_steps=lambda run, done, losses: done == 6 and (_ for _ in ()).throw(OSError("device lost"))
+            ),
+        )
+    iris(MLflowLogger(uri), resume=Checkpoint.load(tmp_path / "one"))
+    assert [epoch for epoch, _ in values(uri, only_run(uri))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_is_taken_up_elsewhere_is_all_there(uri, tmp_path):
+    iris(RunCheckpoint(tmp_path / "checkpoints", 2), epochs=6)
+    outcome = iris(MLflowLogger(uri), resume=Checkpoint.load(tmp_path / "checkpoints" / "previous.safetensors"))
+    assert values(uri, only_run(uri)) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
+
+
+def test_a_run_that_is_gone_cannot_go_on(uri, tmp_path):
+    checkpoint = cut_short(tmp_path / "checkpoints", uri)
+    other = (tmp_path / "other").as_uri()
+    with pytest.raises(InputError, match=rf"cannot log to MLflow at {other}: .* not found; set MLFLOW_TRACKING_URI"):
+        iris(MLflowLogger(other), resume=checkpoint)
+
+
+def test_an_active_run_is_joined(uri, tmp_path, monkeypatch):
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with mlflow.start_run(run_name="mine") as mine:
+            mlflow.log_param("own", 1)
+            outcome = iris(MLflowLogger(tags={"who": "me"}))
+            assert mlflow.active_run().info.run_id == mine.info.run_id
+            run = only_run(uri)
+            assert run.info.status == "RUNNING"
+            assert run.data.params.items() >= {"own": "1", "layers": "4,8,3"}.items()
+            assert run.data.tags["who"] == "me"
+            assert values(uri, run) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
+            with pytest.raises(InputError, match=f"the active MLflow run {mine.info.run_id} has a training already"):
+                iris(MLflowLogger())
+            # What is named is another run.
+            iris(MLflowLogger(run_name="other"))
+            assert mlflow.active_run().info.run_id == mine.info.run_id
+        assert [(run.info.run_name, run.info.status) for run in runs_in(uri)] == [
+            ("mine", "FINISHED"), ("other", "FINISHED")
+        ]  # fmt: skip
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def test_the_surroundings_say_where(uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "named outside")
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    for _ in range(2):
+        iris(MLflowLogger(), epochs=1)
+    assert len(runs_in(uri, "named outside")) == 2
+
+
+def test_an_estimator(uri, tmp_path):
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    fitted = MLPClassifier(
+        (5,), max_iter=200, early_stopping=True, n_iter_no_change=2, random_state=0, callbacks=[MLflowLogger(uri)]
+    ).fit(x, x[:, 0] > 0)
+    run = only_run(uri)
+    assert run.info.status == "FINISHED"
+    assert run.data.params.items() >= {"optimizer": "adam_hat", "layers": "3,5,1", "loss": "logistic"}.items()
+    assert values(uri, run, "validation_score") == [
+        (record["epoch"], record["validation_score"]) for record in fitted.history_
+    ]
+    np.testing.assert_allclose(model_of(uri, run, tmp_path).predict_proba(x), fitted.predict_proba(x), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_another_solver_and_functions_of_ones_own(uri):
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    square = (lambda xp, z: z * z, lambda xp, z, y: 2 * z)
+    fitted = MLPClassifier(
+        (5,), activation=square, solver="lbfgs", max_iter=5, callbacks=[MLflowLogger(uri)]
+    ).fit(x, x[:, 0] > 0)  # fmt: skip
+    run = only_run(uri)
+    assert run.info.status == "FINISHED"
+    assert [epoch for epoch, _ in values(uri, run)] == list(range(1, fitted.n_iter_ + 1))
+    assert run.data.params["optimizer"] == "lbfgs"
+    assert mlflow.MlflowClient(uri).list_artifacts(run.info.run_id) == []
+
+
+def test_a_value_that_is_long_or_no_number(uri, monkeypatch):
+    # Left to itself, MLflow cuts it too, and says so.
+    monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
+    add = LambdaCallback(on_epoch_end=lambda run, record: record.update(extra=math.nan))
+    iris(add, MLflowLogger(uri), epochs=1, hidden=(1,) * 3001, batch_size="full")
+    run = only_run(uri)
+    assert run.data.params["hidden"] == ("1," * 3001)[:6000]
+    assert math.isnan(run.data.metrics["extra"])
+
+
+def test_what_mlflow_missed_is_sent_later(uri, monkeypatch, caplog):
+    """A server that does not answer for two epochs, and at the end, does not end the run."""
+    send, calls = mlflow.MlflowClient.log_batch, []
+
+    def log_batch(client, *args, **kwargs):
+        calls.append(kwargs)
+        if len(calls) in {3, 4}:
+            raise mlflow.exceptions.MlflowException("no answer")
+        return send(client, *args, **kwargs)
+
+    def gone(*args):
+        raise mlflow.exceptions.MlflowException("gone")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
+    monkeypatch.setattr(mlflow.MlflowClient, "log_artifact", gone)
+    with caplog.at_level("WARNING", module.__name__):
+        iris(MLflowLogger(uri))
+    assert [epoch for epoch, _ in values(uri, only_run(uri))] == [1, 2, 3, 4, 5, 6]
+    assert only_run(uri).info.status == "FINISHED"
+    assert [message for name, _, message in caplog.record_tuples if name == module.__name__] == [
+        *["MLflow: no answer; the run goes on without it"] * 2, "MLflow: gone; the run goes on without it"
+    ]  # fmt: skip
+
+
+def test_an_address_that_cannot_be_used_ends_it_before_it_begins(uri):
+    begun = []
+    with pytest.raises(InputError, match="cannot log to MLflow at nowhere://x: .*; set MLFLOW_TRACKING_URI") as caught:
+        iris(MLflowLogger("nowhere://x"), LambdaCallback(on_epoch_begin=begun.append))
+    assert begun == []
+    assert "\n" not in str(caught.value)
+
+
+def test_without_mlflow_nothing_begins(uri, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    begun = []
+    with pytest.raises(InputError, match=re.escape("not installed; pip install 'mlpgpu[mlflow]'")):
+        iris(MLflowLogger(uri), LambdaCallback(on_epoch_begin=begun.append))
+    assert begun == []
