@@ -220,13 +220,7 @@ class Checkpoint:
         InputError
             It names what differs.
         """
-        for name in self.plan | plan:
-            if self.plan.get(name) != plan.get(name):
-                raise InputError(
-                    f"{name} is {plan.get(name)}, and the run to be taken up has {self.plan.get(name)}; give what it "
-                    "has, or begin a new run"
-                )
-        for rows in self.data.keys() | data.keys():
+        for rows in self.data | data:
             ours, theirs = self.data.get(rows) or {}, data.get(rows) or {}
             for name in ours | theirs:
                 if ours.get(name) != theirs.get(name):
@@ -234,6 +228,12 @@ class Checkpoint:
                         f"the {rows} rows are not those of the checkpoint: {name} is {theirs.get(name)}, and there it "
                         f"is {ours.get(name)}; give the data that the run began with, or begin a new run"
                     )
+        for name in self.plan | plan:
+            if self.plan.get(name) != plan.get(name):
+                raise InputError(
+                    f"{name} is {plan.get(name)}, and the run to be taken up has {self.plan.get(name)}; give what it "
+                    "has, or begin a new run"
+                )
 
     def restore(self, callbacks: Sequence[Callback]) -> None:
         """Give each callback its state, those of the same class in the order that they came in.
