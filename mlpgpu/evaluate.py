@@ -102,7 +102,7 @@ def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndar
     if data not in mnist.MIRRORS:
         return features_and_targets(data, model.columns, target or model.target)
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
-    return iter([(images.x_test, images.y_test)])
+    return iter([(images.x_test[:], images.y_test)])
 
 
 def _loss(model: Model) -> Loss:

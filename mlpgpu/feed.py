@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mlpgpu.backends import Backend
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.maths.scaling import scale
 from mlpgpu.maths.step import Batch
 
@@ -35,7 +36,7 @@ class Rows:
     Attributes
     ----------
     x : array of shape (n_rows, n_features)
-        Unscaled, of its own type; on the host, there also sparse by rows, or on the device.
+        Unscaled, of its own type; on the host, there also sparse by rows or in a file, or on the device.
     targets : array
         int64 of shape (n_rows,) for labels, or floats of shape (n_rows, n_outputs).
     weights : float array of shape (n_rows,) or None
@@ -120,8 +121,10 @@ class Scaled:
         if x.dtype in SMALL_INTEGERS:
             return self.backend.asarray(x)
         scaled = np.empty(x.shape, self.dtype)
-        for start in range(0, len(x), CHUNK):
-            scaled[start : start + CHUNK] = scale(np, x[start : start + CHUNK], *self._host)
+        # Those of several steps have three axes.
+        rows, flat = x.reshape(-1, x.shape[-1]), scaled.reshape(-1, x.shape[-1])
+        for start in range(0, len(rows), CHUNK):
+            flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
         return self.backend.asarray(scaled)
 
     def __call__(self, x: Array) -> Array:
@@ -224,10 +227,10 @@ class Streamed:
 def open_feed(backend: Backend, rows: Rows, placement: Placement) -> Feed:
     """`Resident` where the rows fit into three quarters of the free memory of the device, else `Streamed`.
 
-    The rest is for the parameters and for what a step makes. What is on the device stays there, and sparse rows
-    become dense a batch at a time.
+    The rest is for the parameters and for what a step makes. What is on the device stays there, sparse rows
+    become dense a batch at a time, and rows in a file are read so.
     """
-    if is_sparse(rows.x):
+    if is_sparse(rows.x) or isinstance(rows.x, Mapped):
         return Streamed(backend, rows, placement)
     free = backend.free_memory()
     fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= 0.75 * free
