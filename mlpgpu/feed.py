@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mlpgpu.backends import Backend
-from mlpgpu.data.mapped import Mapped
+from mlpgpu.data.mapped import Batches, Mapped
 from mlpgpu.maths.scaling import scale
 from mlpgpu.maths.step import Batch
 
@@ -203,7 +203,9 @@ class Streamed:
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """See `Feed.items`."""
-        return lambda start, stop: self._copy(rows[start:stop], present[start:stop])
+        x = self.rows.x
+        read = Batches(x, rows) if isinstance(x, Mapped) else lambda start, stop: _dense(x, rows[start:stop])
+        return lambda start, stop: self._copy(read(start, stop), rows[start:stop], present[start:stop])
 
     def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
         """See `Feed.batch`."""
@@ -211,14 +213,12 @@ class Streamed:
 
     def chunk(self, start: int, stop: int) -> Batch:
         """See `Feed.chunk`."""
-        return Batch(*self._copy(slice(start, stop), np.float64(1)))
+        rows = slice(start, stop)
+        return Batch(*self._copy(self.rows.x[rows], rows, np.float64(1)))
 
-    def _copy(self, rows: Any, present: Any) -> tuple[Array, ...]:
-        x = self.rows.x
-        # Sparse rows have two axes, and those of several steps three.
-        flat = is_sparse(x) and not isinstance(rows, slice)
+    def _copy(self, x: Any, rows: Any, present: Any) -> tuple[Array, ...]:
         return (
-            self.placement.place(x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if flat else x[rows]),
+            self.placement.place(x),
             _targets(self.backend, self.rows.targets[rows], self.dtype),
             self.backend.asarray(self.weights[rows] * present, self.dtype),
         )
@@ -235,6 +235,11 @@ def open_feed(backend: Backend, rows: Rows, placement: Placement) -> Feed:
     free = backend.free_memory()
     fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= 0.75 * free
     return Resident(backend, rows, placement) if fits else Streamed(backend, rows, placement)
+
+
+def _dense(x: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows of several steps, which have three axes; sparse ones have two."""
+    return x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if is_sparse(x) else x[rows]
 
 
 def _targets(backend: Backend, targets: np.ndarray, dtype: str) -> Array:

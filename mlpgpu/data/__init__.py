@@ -60,6 +60,7 @@ def load(config: "Config") -> DataSet:
 
     if isinstance(rows.x, Mapped):
         # What lies together is read together.
+        notes.append(f"memory-mapped: rows are read from {rows.x.path} as they come, and shuffled block-wise")
         train = np.sort(train)
         validation, test = (None if part is None else np.sort(part) for part in (validation, test))
     x, x_test, columns, more = _features(rows, train, config)

@@ -69,10 +69,11 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray | Mapped, np.nda
 
 def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, tuple[int, int] | None]:
     """The rows of a file, in memory or not, and height and width where they are images."""
-    most = {"always": 0.0, "auto": (available_memory() or math.inf) / _COPIES, "never": math.inf}[memory_map]
+    left = available_memory() if memory_map == "auto" else None
+    most = 0.0 if memory_map == "always" else math.inf if left is None else left / _COPIES
     size, packed = _look(path)
     if packed:
-        if not most:
+        if memory_map == "always":
             raise InputError(f"{path} is gzipped and cannot be memory-mapped; unpack it with gunzip")
         x = idx.read(path)
         return flat(x, str(path)), image_shape(x.dtype, x.shape, str(path))

@@ -12,8 +12,8 @@ def order(
     """The order of rows in an epoch: a function of `seed` and `epoch` alone, so a run can go on at any epoch.
 
     Rows that are read from a disk are shuffled block-wise [1]_: the blocks are put in a random order, and then the rows
-    within each `WINDOW` of them. What a step reads lies in a few places, from all over the file; but in no epoch
-    are two rows of a block further apart than a window.
+    within each `WINDOW` of them. What a window reads lies in as many places, all over the file; but rows of a block are
+    never far from each other.
 
     Parameters
     ----------

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Mapped", "pieces", "take"]
+__all__ = ["Batches", "Mapped", "pieces", "take"]
 
 # Bytes of a block: rows that lie together in the file and are read together. A disk reads so much nearly as fast as a
 # file from end to end, and a window of blocks that a shuffle mixes is still small in memory.
 BLOCK = 2**18
 # Rows read through one mapping. Its pages count as memory of the process until it goes, up to 64 KiB around each row.
-ROWS = 1024
+ROWS = 2048
+# Bytes of rows that are read at once where batches of them are asked for.
+AHEAD = 2**26
 # Elements of a piece: 8 MiB in float64, whatever the size of the data.
 PIECE = 2**20
 
@@ -110,6 +112,30 @@ class Mapped:
             read[ascending[part]] = file[wanted[part]]
             del file
         return read.reshape(*numbers.shape, self.stored_shape[1])
+
+
+class Batches:
+    """The batches of an order, many of them read at a time: they share pages of the file, which are then met once.
+
+    Parameters
+    ----------
+    x : Mapped
+    rows : int64 array of shape (n_batches, batch_size)
+        Numbers of the rows of each.
+    """
+
+    def __init__(self, x: Mapped, rows: np.ndarray) -> None:
+        self.x, self.rows = x, rows
+        self._start, self._read = 0, x[rows[:0]]
+
+    def __call__(self, start: int, stop: int) -> np.ndarray:
+        """Consecutive batches, an array of shape (stop - start, batch_size, n_features)."""
+        if not self._start <= start <= stop <= self._start + len(self._read):
+            # Let go of first: two of them need not be in memory.
+            del self._read
+            n_batches = max(stop - start, AHEAD // (self.rows.shape[1] * self.x.row_bytes))
+            self._start, self._read = start, self.x[self.rows[start : start + n_batches]]
+        return self._read[start - self._start : stop - self._start]
 
 
 def take(x: Any, numbers: np.ndarray) -> Any:
