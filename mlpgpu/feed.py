@@ -18,9 +18,14 @@ CHUNK, CHUNK_ELEMENTS = 4096, 2**24
 SMALL_INTEGERS = (np.uint8, np.int8, np.int16)
 
 
+def chunk_rows(n_features: int) -> int:
+    """How many rows are evaluated at once."""
+    return max(1, min(CHUNK, CHUNK_ELEMENTS // max(n_features, 1)))
+
+
 def chunks(n_rows: int, n_features: int) -> Iterator[tuple[int, int]]:
     """First row and one past the last of each chunk of rows that are evaluated at once."""
-    size = max(1, min(CHUNK, CHUNK_ELEMENTS // max(n_features, 1)))
+    size = chunk_rows(n_features)
     return ((start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
@@ -224,16 +229,16 @@ class Streamed:
         )
 
 
-def open_feed(backend: Backend, rows: Rows, placement: Placement) -> Feed:
-    """`Resident` where the rows fit into three quarters of the free memory of the device, else `Streamed`.
+def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: int = 0) -> Feed:
+    """`Resident` where the rows fit into the free memory of the device, else `Streamed`.
 
-    The rest is for the parameters and for what a step makes. What is on the device stays there, sparse rows
-    become dense a batch at a time, and rows in a file are read so.
+    They may take three quarters of it, and leave the `beside` bytes that are to come. What is on the device stays
+    there, sparse rows become dense a batch at a time, and rows in a file are read so.
     """
     if is_sparse(rows.x) or isinstance(rows.x, Mapped):
         return Streamed(backend, rows, placement)
     free = backend.free_memory()
-    fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= 0.75 * free
+    fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= min(0.75 * free, free - beside)
     return Resident(backend, rows, placement) if fits else Streamed(backend, rows, placement)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import backends
+from mlpgpu import backends, preflight
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.config import Config
@@ -99,6 +99,7 @@ def prepare(config: Config) -> Prepared:
             f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
+    preflight.check(backend, plan)
     return Prepared(dataclasses.replace(config, dataset=config.dataset or data.name), data, backend, note, plan)
 
 
@@ -132,11 +133,13 @@ def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = 
         watched["validation"] = Rows(data.x_validation, data.y_validation)
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
-    state, run = fit(backend, plan, train, watched, placement, [*stopping, *callbacks], as_model=as_model)
+    with preflight.explained(backend, plan):
+        state, run = fit(backend, plan, train, watched, placement, [*stopping, *callbacks], as_model=as_model)
     # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
     run.training = run.fetch = run.as_model = None
     params = backend.to_host(state.params)
-    tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
+    with preflight.explained(backend, plan):
+        tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
     metrics = {
         "dataset": data.name,
         "task": data.task,
