@@ -77,7 +77,7 @@ def predict(plan: Plan) -> Need:
         update=params * made,
         row=row,
         step=row * plan.batch_size + 2 * params,
-        evaluation=forward * chunk_rows(sizes[0]),
+        evaluation=forward * min(chunk_rows(sizes[0]), plan.steps_per_epoch * plan.batch_size),
     )
 
 

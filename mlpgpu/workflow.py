@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from mlpgpu import backends, preflight
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.config import Config
-from mlpgpu.data import load
+from mlpgpu.data import array_file, load
 from mlpgpu.data.dataset import DataSet
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, open_feed
@@ -100,7 +102,11 @@ def prepare(config: Config) -> Prepared:
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
     preflight.check(backend, plan)
-    return Prepared(dataclasses.replace(config, dataset=config.dataset or data.name), data, backend, note, plan)
+    chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
+    if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
+        # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
+        chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
+    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan)
 
 
 def train_and_test(prepared: Prepared | Config, callbacks: Sequence[Callback] = ()) -> Outcome:
