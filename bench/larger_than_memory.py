@@ -3,8 +3,8 @@
 ``python bench/larger_than_memory.py`` writes images to a .npy file of 4.2 GB, moved and noisy copies of MNIST's, and
 trains one epoch on it by the command, memory-mapped, under a limit of 1 GB for all that the process allocates
 (``RLIMIT_DATA``, which does not count a file that is mapped), with nothing of the file in the system's cache at the
-start. A tenth of the rows is trained on in memory and memory-mapped, in turn with it. Then MNIST sorted by label is trained on,
-in orders that are shuffled more and less. Linux; needs MNIST, and the space on disk for as long as it runs.
+start. A tenth of the rows is trained on in memory and memory-mapped, in turn with it. Then MNIST sorted by label is
+trained on, in orders that are shuffled more and less. Linux; needs MNIST, and the space on disk while it runs.
 """
 
 import argparse

@@ -6,7 +6,7 @@ for themselves (a CUDA context, the work space of BLAS, what an allocator keeps 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,6 +79,22 @@ def predict(plan: Plan) -> Need:
         step=row * plan.batch_size + 2 * params,
         evaluation=forward * min(chunk_rows(sizes[0]), plan.steps_per_epoch * plan.batch_size),
     )
+
+
+def check_host(sizes: Sequence[int]) -> None:
+    """Refuse a network whose parameters cannot be drawn, which is done on the host and in float64.
+
+    Raises
+    ------
+    InputError
+        It says how much is needed.
+    """
+    n_params, free = count(sizes), available_memory()
+    if free is not None and 8 * n_params > free:
+        raise InputError(
+            f"the network has {n_params:,} parameters, whose drawing takes {size(8 * n_params)} of the host's memory, "
+            f"which has {size(free)} free; lower --hidden"
+        )
 
 
 def check(backend: Backend, plan: Plan) -> None:

@@ -86,6 +86,7 @@ def prepare(config: Config) -> Prepared:
     """
     backend, note = backends.select(config.device, config.backend, config.dtype)
     data = load(config)
+    preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(
         config,
         n_rows=len(data.x_train),

@@ -111,6 +111,13 @@ def test_on_the_host_its_own_memory_counts(monkeypatch):
             check(NumpyBackend(), plan)
 
 
+def test_a_network_that_cannot_be_drawn_is_refused(monkeypatch):
+    monkeypatch.setattr(preflight, "available_memory", lambda: 8 * (4 * 50 + 50 + 50 * 3 + 3))
+    preflight.check_host((4, 50, 3))
+    with pytest.raises(InputError, match=r"has 411 parameters, .* lower --hidden$"):
+        prepare(Config(dataset="iris", hidden=(51,)))
+
+
 def test_a_run_is_refused_before_its_first_step(monkeypatch):
     monkeypatch.setattr(backends.numpy.NumpyBackend, "free_memory", lambda self: 1000)
     with pytest.raises(InputError, match="the run needs about"):
