@@ -37,8 +37,8 @@ class Config:
 
     dataset: str | None = setting(
         None,
-        "mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a .csv, .parquet or .npz file "
-        "[default: mnist, or digits where MNIST can be neither found nor downloaded]",
+        "mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a .csv, .parquet, .npz, .npy or "
+        "IDX file [default: mnist, or digits where MNIST can be neither found nor downloaded]",
         DATA,
         str,
     )
@@ -48,7 +48,17 @@ class Config:
         DATA,
         str,
     )
-    target: str | None = setting(None, "column to predict, or array of an .npz file, for a file", DATA, str)
+    target: str | None = setting(
+        None, "for a file: column to predict, array of an .npz file, or file beside a .npy or IDX file", DATA, str
+    )
+    memory_map: str = setting(
+        "auto",
+        "leave the rows of a .npy or IDX file in it and read them as they come; auto: where they are a quarter of the "
+        "free memory or more",
+        DATA,
+        str,
+        choices=("auto", "always", "never"),
+    )
     task: str = setting(
         "auto", "auto infers it from the target", DATA, str, choices=("auto", "classification", "regression")
     )

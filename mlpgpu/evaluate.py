@@ -32,9 +32,10 @@ def evaluate(
     model : str
         A model.safetensors file, or the run folder that holds it.
     data : str
-        A .csv, .parquet or .npz file with features and target; or mnist or fashion-mnist, for their test rows.
+        A .csv, .parquet or .npz file with features and target, a .npy or IDX file with features; or mnist or
+        fashion-mnist, for their test rows.
     target : str
-        Column or array to compare with [default: that which the model was trained on].
+        Column or array to compare with [default: that which the model was trained on]; file beside a .npy or IDX file.
     json : bool
         Print one JSON object.
     """
@@ -112,7 +113,7 @@ def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndar
     if data not in mnist.MIRRORS:
         return features_and_targets(data, model.columns, target or model.target)
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
-    return iter([(images.x_test, images.y_test)])
+    return iter([(images.x_test[:], images.y_test)])
 
 
 def _loss(model: Model) -> Loss:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mlpgpu.backends import Backend
+from mlpgpu.data.mapped import Batches, Mapped
 from mlpgpu.maths.scaling import scale
 from mlpgpu.maths.step import Batch
 
@@ -17,9 +18,14 @@ CHUNK, CHUNK_ELEMENTS = 4096, 2**24
 SMALL_INTEGERS = (np.uint8, np.int8, np.int16)
 
 
+def chunk_rows(n_features: int) -> int:
+    """How many rows are evaluated at once."""
+    return max(1, min(CHUNK, CHUNK_ELEMENTS // max(n_features, 1)))
+
+
 def chunks(n_rows: int, n_features: int) -> Iterator[tuple[int, int]]:
     """First row and one past the last of each chunk of rows that are evaluated at once."""
-    size = max(1, min(CHUNK, CHUNK_ELEMENTS // max(n_features, 1)))
+    size = chunk_rows(n_features)
     return ((start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
@@ -35,7 +41,7 @@ class Rows:
     Attributes
     ----------
     x : array of shape (n_rows, n_features)
-        Unscaled, of its own type; on the host, there also sparse by rows, or on the device.
+        Unscaled, of its own type; on the host, there also sparse by rows or in a file, or on the device.
     targets : array
         int64 of shape (n_rows,) for labels, or floats of shape (n_rows, n_outputs).
     weights : float array of shape (n_rows,) or None
@@ -120,8 +126,10 @@ class Scaled:
         if x.dtype in SMALL_INTEGERS:
             return self.backend.asarray(x)
         scaled = np.empty(x.shape, self.dtype)
-        for start in range(0, len(x), CHUNK):
-            scaled[start : start + CHUNK] = scale(np, x[start : start + CHUNK], *self._host)
+        # Those of several steps have three axes.
+        rows, flat = x.reshape(-1, x.shape[-1]), scaled.reshape(-1, x.shape[-1])
+        for start in range(0, len(rows), CHUNK):
+            flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
         return self.backend.asarray(scaled)
 
     def __call__(self, x: Array) -> Array:
@@ -200,7 +208,9 @@ class Streamed:
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """See `Feed.items`."""
-        return lambda start, stop: self._copy(rows[start:stop], present[start:stop])
+        x = self.rows.x
+        read = Batches(x, rows) if isinstance(x, Mapped) else lambda start, stop: _dense(x, rows[start:stop])
+        return lambda start, stop: self._copy(read(start, stop), rows[start:stop], present[start:stop])
 
     def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
         """See `Feed.batch`."""
@@ -208,30 +218,33 @@ class Streamed:
 
     def chunk(self, start: int, stop: int) -> Batch:
         """See `Feed.chunk`."""
-        return Batch(*self._copy(slice(start, stop), np.float64(1)))
+        rows = slice(start, stop)
+        return Batch(*self._copy(self.rows.x[rows], rows, np.float64(1)))
 
-    def _copy(self, rows: Any, present: Any) -> tuple[Array, ...]:
-        x = self.rows.x
-        # Sparse rows have two axes, and those of several steps three.
-        flat = is_sparse(x) and not isinstance(rows, slice)
+    def _copy(self, x: Any, rows: Any, present: Any) -> tuple[Array, ...]:
         return (
-            self.placement.place(x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if flat else x[rows]),
+            self.placement.place(x),
             _targets(self.backend, self.rows.targets[rows], self.dtype),
             self.backend.asarray(self.weights[rows] * present, self.dtype),
         )
 
 
-def open_feed(backend: Backend, rows: Rows, placement: Placement) -> Feed:
-    """`Resident` where the rows fit into three quarters of the free memory of the device, else `Streamed`.
+def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: int = 0) -> Feed:
+    """`Resident` where the rows fit into the free memory of the device, else `Streamed`.
 
-    The rest is for the parameters and for what a step makes. What is on the device stays there, and sparse rows
-    become dense a batch at a time.
+    They may take three quarters of it, and leave the `beside` bytes that are to come. What is on the device stays
+    there, sparse rows become dense a batch at a time, and rows in a file are read so.
     """
-    if is_sparse(rows.x):
+    if is_sparse(rows.x) or isinstance(rows.x, Mapped):
         return Streamed(backend, rows, placement)
     free = backend.free_memory()
-    fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= 0.75 * free
+    fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= min(0.75 * free, free - beside)
     return Resident(backend, rows, placement) if fits else Streamed(backend, rows, placement)
+
+
+def _dense(x: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows of several steps, which have three axes; sparse ones have two."""
+    return x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if is_sparse(x) else x[rows]
 
 
 def _targets(backend: Backend, targets: np.ndarray, dtype: str) -> Array:

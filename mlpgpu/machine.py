@@ -13,7 +13,7 @@ from typing import Any
 
 from mlpgpu import __version__
 
-__all__ = ["CUPY", "describe", "warnings"]
+__all__ = ["CUPY", "available_memory", "describe", "warnings"]
 
 CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
 CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cublas", "nvidia-cublas-cu12")
@@ -24,6 +24,9 @@ CPU_VARIABLES = ("BLIS_", "GOTO_", "MKL_", "NPY_DISABLE_CPU_FEATURES", "OMP_", "
 VARIABLES = (*CPU_VARIABLES, "CUDA_VISIBLE_DEVICES", "CUPY_", "MLPGPU_", "NUMBA_", "XLA_FLAGS")
 
 CPUINFO = Path("/proc/cpuinfo")
+MEMINFO = Path("/proc/meminfo")
+# The control groups of this process, and where version 2 keeps their limits.
+CGROUP, LIMITS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 # Where each BLAS looks for its number of threads: the first that is set counts.
 THREADS = {
@@ -96,6 +99,40 @@ def warnings(description: dict[str, Any]) -> list[str]:
     lines = (*_presets(description), *_few_threads(description), *_missing(description))
     # NumPy and SciPy may each have brought the same BLAS.
     return list(dict.fromkeys(lines))
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still take: what the machine has left, and its control groups allow.
+
+    What files take in memory counts as left, since it is given up where memory is asked for. None where nothing is
+    known, as on Windows; the whole memory where what is left is not known, as on macOS.
+    """
+    left = (_numbers(MEMINFO) or {}).get("MemAvailable")
+    known = [_memory_bytes() if left is None else left * 1024]
+    with suppress(OSError):
+        own = next((line[3:] for line in CGROUP.read_text().splitlines() if line.startswith("0::")), "/")
+        group = LIMITS / own.strip("/")
+        known += [_left_of(folder) for folder in (group, *group.parents) if folder.is_relative_to(LIMITS)]
+    return min((n for n in known if n is not None), default=None)
+
+
+def _left_of(group: Path) -> int | None:
+    """Bytes that a control group has left; None where it has no limit."""
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+    return max(0, limit - used + (_numbers(group / "memory.stat") or {}).get("inactive_file", 0))
+
+
+def _numbers(path: Path) -> dict[str, int] | None:
+    """Name -> number of each line of a file of the kernel's; None where there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return {name.rstrip(":"): int(number) for name, number, *_ in map(str.split, lines)}
 
 
 def _presets(description: dict[str, Any]) -> Iterator[str]:

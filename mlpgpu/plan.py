@@ -90,7 +90,7 @@ class Plan:
         }
 
 
-def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, task: str) -> Plan:
+def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, task: str, block: int = 1) -> Plan:
     """What `config` means for data of this shape.
 
     Parameters
@@ -102,6 +102,8 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         Classes, or columns of the target.
     task : str
         ``classification`` or ``regression``.
+    block : int
+        Rows that are worth being read together, as `mlpgpu.data.batches.order` takes it.
 
     Raises
     ------
@@ -144,7 +146,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        order=partial(_order, n_rows, config.shuffle, config.replacement, config.seed),
+        order=partial(_order, n_rows, config.shuffle, config.replacement, config.seed, block),
         seed=config.seed,
         dtype=config.dtype,
     )
@@ -168,8 +170,8 @@ def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
     )
 
 
-def _order(n_rows: int, shuffle: bool, replacement: bool, seed: int, epoch: int) -> np.ndarray:
-    return batches.order(n_rows, shuffle=shuffle, replacement=replacement, seed=seed, epoch=epoch)
+def _order(n_rows: int, shuffle: bool, replacement: bool, seed: int, block: int, epoch: int) -> np.ndarray:
+    return batches.order(n_rows, shuffle=shuffle, replacement=replacement, seed=seed, epoch=epoch, block=block)
 
 
 def _default_loss(task: str, n_outputs: int) -> str:

@@ -32,7 +32,7 @@ def predict(
     model : str
         A model.safetensors file, or the run folder that holds it.
     data : str
-        A .csv, .parquet or .npz file with the features that the model was trained on; it needs no target.
+        A .csv, .parquet, .npz, .npy or IDX file with the features that the model was trained on; it needs no target.
     proba : bool
         Write the probability of each class instead of the class.
     out : str

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mlpgpu import preflight
 from mlpgpu.errors import printable
 from mlpgpu.maths.parameters import count
 
@@ -71,7 +72,10 @@ def data_lines(data: DataSet) -> list[str]:
 def device_line(prepared: Prepared) -> str:
     """The device, and why it was taken."""
     note = f" ({prepared.backend_note})" if prepared.backend_note else ""
-    return f"Device    {prepared.backend.description}, {prepared.plan.dtype}{note}"
+    free = prepared.backend.free_memory()
+    needs = preflight.size(preflight.predict(prepared.plan).total)
+    memory = "" if free is None else f"; about {needs} beside the data, of {preflight.size(free)} free"
+    return f"Device    {prepared.backend.description}, {prepared.plan.dtype}{note}{memory}"
 
 
 def training_line(prepared: Prepared) -> str:

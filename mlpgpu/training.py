@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu import preflight
 from mlpgpu.backends import Backend
 from mlpgpu.data.batches import batches
 from mlpgpu.dropout import Dropout
@@ -43,7 +44,7 @@ class Training:
         self, backend: Backend, plan: Plan, rows: Rows, placement: Placement, state: State | None = None
     ) -> None:
         self.backend, self.plan = backend, plan
-        self.feed = feed = open_feed(backend, rows, placement)
+        self.feed = feed = open_feed(backend, rows, placement, preflight.predict(plan).total)
         xp, network = backend.xp, plan.network
         if state is None:
             params = backend.asarray(plan.params, plan.dtype)

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import backends
+from mlpgpu import backends, preflight
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config, check_same
-from mlpgpu.data import load
+from mlpgpu.data import array_file, load
 from mlpgpu.data.dataset import DataSet
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, open_feed
@@ -88,8 +89,14 @@ def prepare(config: Config) -> Prepared:
     """
     backend, note = backends.select(config.device, config.backend, config.dtype)
     data = load(config)
+    preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(
-        config, n_rows=len(data.x_train), n_features=data.n_features, n_outputs=data.n_targets, task=data.task
+        config,
+        n_rows=len(data.x_train),
+        n_features=data.n_features,
+        n_outputs=data.n_targets,
+        task=data.task,
+        block=data.block,
     )
     lowest = LOSSES[plan.loss].lowest
     targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None]
@@ -98,7 +105,12 @@ def prepare(config: Config) -> Prepared:
             f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
-    return Prepared(dataclasses.replace(config, dataset=config.dataset or data.name), data, backend, note, plan)
+    preflight.check(backend, plan)
+    chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
+    if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
+        # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
+        chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
+    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan)
 
 
 def train_and_test(
@@ -139,21 +151,23 @@ def train_and_test(
         watched["validation"] = Rows(data.x_validation, data.y_validation)
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
-    state, run = fit(
-        backend,
-        plan,
-        train,
-        watched,
-        placement,
-        [*stopping, *callbacks],
-        as_model=as_model,
-        rollbacks=ROLLBACKS if config.on_divergence == "rollback" else 0,
-        resume=resume,
-    )
+    with preflight.explained(backend, plan):
+        state, run = fit(
+            backend,
+            plan,
+            train,
+            watched,
+            placement,
+            [*stopping, *callbacks],
+            as_model=as_model,
+            rollbacks=ROLLBACKS if config.on_divergence == "rollback" else 0,
+            resume=resume,
+        )
     # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
     run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
     params = backend.to_host(state.params)
-    tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
+    with preflight.explained(backend, plan):
+        tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
     metrics = {
         "dataset": data.name,
         "task": data.task,

@@ -30,6 +30,44 @@ def test_with_replacement_each_row_is_as_likely_as_any_other():
     assert np.mean(missing) == pytest.approx(50 * (1 - 1 / 50) ** 50, abs=0.6)
 
 
+@pytest.mark.parametrize(("n_rows", "block"), [(1, 2), (700, 2), (701, 2), (5000, 3), (10, 4), (100, 1000)])
+def test_a_block_wise_order_has_each_row_once_and_is_another_each_epoch(n_rows, block):
+    orders = {tuple(order(n_rows, seed=3, epoch=epoch, block=block)) for epoch in range(5)}
+    assert all(sorted(rows) == list(range(n_rows)) for rows in orders)
+    assert len(orders) == (5 if n_rows > 1 else 1)
+    assert tuple(order(n_rows, seed=3, epoch=2, block=block)) in orders
+    assert list(order(n_rows, shuffle=False, seed=3, epoch=2, block=block)) == list(range(n_rows))
+
+
+def test_a_block_of_one_row_is_a_shuffle_of_all():
+    np.testing.assert_array_equal(order(900, seed=1, epoch=2, block=1), order(900, seed=1, epoch=2))
+
+
+def test_a_window_reads_few_blocks_from_all_over_the_rows():
+    block, n_rows = 5, 5 * 256 * 20
+    for window in order(n_rows, seed=0, epoch=1, block=block).reshape(20, 256 * block):
+        blocks, counts = np.unique(window // block, return_counts=True)
+        assert len(blocks) == 256
+        assert (counts == block).all()
+        # In quarters of the rows as many blocks, but for chance.
+        assert stats.chisquare(np.bincount(blocks // (256 * 5))).pvalue > 1e-4
+
+
+def test_what_a_block_wise_order_keeps_and_loses():
+    """Rows of two blocks are as far apart as in a shuffle of all, a third of the rows in the mean."""
+    block, n_rows = 10, 10 * 256 * 20
+    near, far, place = [], [], np.empty(n_rows, int)
+    for epoch in range(20):
+        place[order(n_rows, seed=0, epoch=epoch, block=block)] = np.arange(n_rows)
+        far.append(np.abs(place[:-block] - place[block:]).mean() / n_rows)
+        near.append(np.abs(place[0::block] - place[1::block]).max())
+    assert np.mean(far) == pytest.approx(1 / 3, abs=0.005)
+    assert max(near) < 256 * block
+    # Where a row comes in an epoch says nothing of where it comes in the next.
+    first, second = (np.argsort(order(n_rows, seed=0, epoch=epoch, block=block)) for epoch in (1, 2))
+    assert abs(stats.pearsonr(first, second).statistic) < 0.05
+
+
 def test_unshuffled_is_in_order():
     for seed, epoch in itertools.product(range(2), range(3)):
         assert list(order(50, shuffle=False, seed=seed, epoch=epoch)) == list(range(50))

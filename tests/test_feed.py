@@ -4,6 +4,7 @@ import scipy.sparse
 from strict import StrictBackend
 
 from mlpgpu.data.batches import batches, order
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, chunks, is_sparse, open_feed
 
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.1, 3.0, 1 / 255])
@@ -153,6 +154,25 @@ def test_sparse_rows_are_as_dense_ones(backend, rng, sparse, dtype, per_call):
     np.testing.assert_array_equal(found, x[2:7].astype(dtype))
     np.testing.assert_array_equal(targets, given.targets[2:7])
     np.testing.assert_array_equal(weights, given.weights[2:7].astype(dtype))
+
+
+@pytest.mark.parametrize("kind", ["bytes", "weighted", "regression"])
+@pytest.mark.parametrize("per_call", [1, 2, 10])
+def test_rows_in_a_file_are_as_those_in_memory(backend, rng, tmp_path, kind, per_call):
+    given = rows_of(rng, kind)
+    given.x.tofile(tmp_path / "x")
+    mapped = Rows(Mapped(tmp_path / "x", 0, given.x.dtype, given.x.shape), given.targets, given.weights)
+    assert (len(mapped), mapped.nbytes) == (len(given), given.nbytes)
+    numbers, present = batches(order(11, seed=1), 4)
+    placement = Scaled(backend, SHIFT, FACTOR, "float64")
+    opened, expected = open_feed(backend, mapped, placement), Streamed(backend, given, placement)
+    assert type(opened) is Streamed
+    ours, theirs = opened.items(numbers, present), expected.items(numbers, present)
+    pairs = [(opened.chunk(2, 7), expected.chunk(2, 7))]
+    pairs += [(pick(start, min(start + per_call, 3)) for pick in (ours, theirs)) for start in range(0, 3, per_call)]
+    for pair in pairs:
+        for one, other in zip(*pair, strict=True):
+            np.testing.assert_array_equal(backend.to_host(one), backend.to_host(other))
 
 
 def test_what_is_sparse(backend, rng):

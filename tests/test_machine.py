@@ -393,3 +393,55 @@ def test_cupy_without_a_device(name):
     (line,) = told(versions={**NUMBA, name: "13.6.0"})
     assert line.startswith("CuPy is installed, but no CUDA device is found")
     assert told(versions={**NUMBA, name: "13.6.0"}, cuda=[H100]) == []
+
+
+@pytest.fixture
+def kernel(monkeypatch, tmp_path):
+    """A kernel that tells of 8 GB, 5 of them available, and of a control group within another; without limits."""
+    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "LIMITS", tmp_path / "limits")
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: 8 * 10**9)
+    (tmp_path / "meminfo").write_text("MemTotal:  7812500 kB\nMemAvailable:  4882812 kB\nHugePages_Total: 0\n")
+    (tmp_path / "cgroup").write_text("4:memory:/old\n0::/outer/inner\n")
+    (tmp_path / "limits" / "outer" / "inner").mkdir(parents=True)
+    return tmp_path
+
+
+def limit(group, most, used, cached=0):
+    (group / "memory.max").write_text(f"{most}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"anon 7\ninactive_file {cached}\n")
+
+
+def test_available_memory_is_what_the_kernel_says(kernel):
+    assert machine.available_memory() == 4882812 * 1024
+    (kernel / "meminfo").unlink()
+    assert machine.available_memory() == 8 * 10**9
+    (kernel / "cgroup").unlink()
+    assert machine.available_memory() == 8 * 10**9
+
+
+def test_available_memory_is_unknown_where_nothing_is(kernel, monkeypatch):
+    (kernel / "meminfo").unlink()
+    monkeypatch.setattr(machine, "_memory_bytes", lambda: None)
+    assert machine.available_memory() is None
+
+
+@pytest.mark.parametrize("where", [".", "outer", "outer/inner"])
+def test_a_control_group_and_those_around_it_limit_the_memory(kernel, where):
+    group = kernel / "limits" / where
+    limit(group, 10**9, 3 * 10**8)
+    assert machine.available_memory() == 7 * 10**8
+    # What files take there is given up.
+    limit(group, 10**9, 3 * 10**8, cached=10**8)
+    assert machine.available_memory() == 8 * 10**8
+    limit(group, 10**9, 2 * 10**9)
+    assert machine.available_memory() == 0
+    limit(group, "max", 3 * 10**8)
+    assert machine.available_memory() == 4882812 * 1024
+
+
+def test_available_memory_of_this_machine():
+    found = machine.available_memory()
+    assert found is None or 0 < found <= machine.describe()["memory_bytes"]

@@ -255,7 +255,7 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--dataset iris --run-dir a-file/run", "cannot write the run folder"),
         ("--log-to tensorbord", "did you mean tensorboard"),
         ("--hidden 1e9", "from 1 to 1e6"),
-        ("--dataset iris --hidden 1000000,1000000", "out of memory"),
+        ("--dataset iris --hidden 1000000,1000000", "lower --hidden"),
         ("surplus", "surplus"),
     ],
 )

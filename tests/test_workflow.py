@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from scipy import special
 from sklearn import metrics
+from sklearn.datasets import load_digits
 
 from mlpgpu import Config, Model, train_and_test, workflow
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
+from mlpgpu.data import mapped
+from mlpgpu.preflight import predict
 from mlpgpu.workflow import prepare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -61,7 +64,8 @@ def test_without_validation_rows(tmp_path):
 def test_a_set_that_does_not_fit_is_streamed_and_the_user_told(monkeypatch, progress):
     config = Config(dataset="iris", hidden=(8,), epochs=3)
     resident = train_and_test(config)
-    monkeypatch.setattr(NumpyBackend, "free_memory", lambda self: 100)
+    free = predict(prepare(config).plan).total
+    monkeypatch.setattr(NumpyBackend, "free_memory", lambda self: free)
     said = io.StringIO()
     streamed = train_and_test(
         config, [EpochLines(write=lambda line: said.write(line + "\n")) if progress == "lines" else ProgressBar(said)]
@@ -80,6 +84,28 @@ def test_many_rows_are_scored_in_part(monkeypatch):
         outcome = train_and_test(prepared)
         expected = metrics.accuracy_score(y[::every], outcome.model.predict_proba(x[::every]).argmax(1))
         assert outcome.metrics["train_accuracy"] == pytest.approx(expected, rel=1e-6), most
+
+
+@pytest.mark.parametrize("memory_map", ["auto", "always"])
+def test_rows_in_a_file_train_as_well_and_the_run_can_be_repeated(tmp_path, monkeypatch, memory_map):
+    digits = load_digits()
+    ascending = np.argsort(digits.target, kind="stable")
+    np.save(tmp_path / "x.npy", digits.data[ascending].astype(np.uint8))
+    np.save(tmp_path / "y.npy", digits.target[ascending])
+    monkeypatch.setattr(mapped, "BLOCK", 4 * 64)
+    monkeypatch.setattr("mlpgpu.data.array_file.available_memory", lambda: 1000)
+    given = {"dataset": str(tmp_path / "x.npy"), "target": str(tmp_path / "y.npy"), "hidden": (64,), "epochs": 30}
+    prepared = prepare(Config(**given, memory_map=memory_map))
+    assert prepared.data.block == 4
+    assert prepared.config.memory_map == "always"
+    outcome, again = train_and_test(prepared), train_and_test(prepared.config)
+    np.testing.assert_array_equal(outcome.model.params, again.model.params)
+    in_memory = train_and_test(Config(**given, memory_map="never"))
+    # The same rows are tested on; one in 360 of them is 0.0028.
+    assert outcome.metrics["test_accuracy"] == pytest.approx(in_memory.metrics["test_accuracy"], abs=0.02)
+    assert prepare(Config(**given | {"epochs": 1})).config.memory_map == "always"
+    monkeypatch.setattr("mlpgpu.data.array_file.available_memory", lambda: 10**9)
+    assert prepare(Config(**given | {"epochs": 1})).config.memory_map == "never"
 
 
 def test_figures_of_the_last_epoch():

@@ -30,6 +30,8 @@ class Backend(Protocol):
     products_per_call : float
         Fewer steps are handed to it where so many have more multiplications than this, each parameter
         with each row.
+    out_of_memory : tuple of str
+        What a RuntimeError says where there was no memory left; a MemoryError always means that.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Backend(Protocol):
     xp: Any
     steps_per_call: int
     products_per_call: float
+    out_of_memory: tuple[str, ...]
 
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
         """`array` of the host, or of the device already, on the device; a copy only where that needs one."""
@@ -75,6 +78,12 @@ class Backend(Protocol):
         """Bytes that new arrays can take on the device; None where it is the host's own memory."""
 
 
+def is_out_of_memory(backend: Backend, error: BaseException) -> bool:
+    """Whether `error` says that `backend` had no memory left."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in backend.out_of_memory)
+    return said or isinstance(error, MemoryError)
+
+
 class Eager:
     """Running line by line: the reference that every faster way is tested against."""
 
@@ -82,6 +91,7 @@ class Eager:
     description: str
     steps_per_call = 1
     products_per_call = math.inf
+    out_of_memory: tuple[str, ...] = ()
 
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""

@@ -17,6 +17,8 @@ class CupyBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "cupy"
+    # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
+    out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
 
     def __init__(self, cupy: Any, xp: Any, ordinal: int) -> None:
         self.cupy, self.xp, self.ordinal = cupy, xp, ordinal

@@ -19,6 +19,7 @@ class JaxBackend:
     # Long enough that the launch of a call does not count, short enough to stop within a moment.
     steps_per_call = 64
     products_per_call = math.inf
+    out_of_memory = ("RESOURCE_EXHAUSTED",)
 
     def __init__(self, jax: Any, device: Any) -> None:
         self.jax, self.xp, self._device = jax, jax.numpy, device

@@ -14,6 +14,7 @@ class TorchBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "torch"
+    out_of_memory = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
     def __init__(self, torch: Any, xp: Any, device: str) -> None:
         self.torch, self.xp, self.device = torch, xp, device

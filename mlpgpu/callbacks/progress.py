@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.trainer import Record, Run
 
-STREAMED = "Note      the data set does not fit on the device; batches are copied from the host as they come"
+STREAMED = "Note      the data set does not fit on the device, or stays in a file; batches are copied as they come"
 
 
 class EpochLines(Callback):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data import array_file, missing, mnist, npz, scaling, table
 from mlpgpu.data import columns as table_columns
-from mlpgpu.data import missing, mnist, npz, scaling, table
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.data.dataset import DataSet
+from mlpgpu.data.mapped import Mapped, take
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
@@ -57,12 +58,17 @@ def load(config: "Config") -> DataSet:
         train, validation, note = hold_out(train, left, config.validation_fraction, config.seed, "validation_fraction")
         notes += [note] if note else []
 
+    if isinstance(rows.x, Mapped):
+        # What lies together is read together.
+        notes.append(f"memory-mapped: rows are read from {rows.x.path} as they come, and shuffled block-wise")
+        train = np.sort(train)
+        validation, test = (None if part is None else np.sort(part) for part in (validation, test))
     x, x_test, columns, more = _features(rows, train, config)
     notes += more
     whole = len(train) == len(x)
-    x_train, y_train = (x, y) if whole else (x[train], y[train])
+    x_train, y_train = (x, y) if whole else (take(x, train), y[train])
     if test is not None:
-        x_test, y_test = x[test], y[test]
+        x_test, y_test = take(x, test), y[test]
     assert x_test is not None
     assert y_test is not None
     kind = rows.scale if config.scale == "auto" else config.scale
@@ -71,7 +77,7 @@ def load(config: "Config") -> DataSet:
         task=task,
         x_train=x_train,
         y_train=y_train,
-        x_validation=None if validation is None else x[validation],
+        x_validation=None if validation is None else take(x, validation),
         y_validation=None if validation is None else y[validation],
         x_test=x_test,
         y_test=y_test,
@@ -102,8 +108,12 @@ def _rows(config: "Config") -> Source:
         return npz.load(path, config)
     if path.suffix.lower() in table.FORMATS:
         return table.load(path, config)
+    if array_file.suits(path):
+        return array_file.load(path, config)
     hint = did_you_mean(name, NAMES)
-    raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a .csv, .parquet or .npz file{hint}")
+    raise InputError(
+        f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a .csv, .parquet, .npz, .npy or IDX file{hint}"
+    )
 
 
 def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarray | None, tuple[Any, ...], list[str]]:
@@ -128,7 +138,7 @@ def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarra
                 "allowed: the same kind; mend the file"
             )
         y = np.concatenate([y, rows.y_test])
-    where = f"{'array' if isinstance(rows.x, np.ndarray) else 'column'} {rows.target!r}"
+    where = f"{'array' if isinstance(rows.x, np.ndarray | Mapped) else 'column'} {rows.target!r}"
     target = decide(y, config.task, where, categorical=rows.categorical)
     y_test = None if rows.y_test is None else target.y[n_rows:]
     return target.task, target.y[:n_rows], y_test, target.classes, [target.note] if target.note else []
@@ -141,14 +151,19 @@ def _sort(dtype: np.dtype) -> str:
 
 def _features(
     rows: Source, train: np.ndarray, config: "Config"
-) -> tuple[np.ndarray, np.ndarray | None, list[dict[str, Any]] | None, list[str]]:
+) -> tuple[np.ndarray | Mapped, np.ndarray | None, list[dict[str, Any]] | None, list[str]]:
     """All x, x of the set's own test rows, the record of the encoding, and notes."""
     x, x_test = rows.x, rows.x_test
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, np.ndarray | Mapped):
         columns, notes = table_columns.fit(x.iloc[train], config.impute)
         return table_columns.encode(x, columns), None, columns, notes
     found = [missing.refuse(part, rows.feature_names, config.impute) for part in (x, x_test) if part is not None]
     if not any(found):
         return x, x_test, None, []
+    if isinstance(x, Mapped):
+        raise InputError(
+            f"{rows.name} has missing values, and its rows stay in their file, where impute {config.impute!r} cannot "
+            "fill them; give memory_map never, or fill them in the file"
+        )
     columns = missing.fit(x[train], rows.feature_names, config.impute)
     return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, []

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 
 __all__ = ["DataSet"]
@@ -13,6 +14,8 @@ __all__ = ["DataSet"]
 @dataclass(frozen=True)
 class DataSet:
     """A data set, split, on the host and not yet scaled.
+
+    Where its rows stay in a file, arrays x are `Mapped`, and the rows of each are in the file's order.
 
     Attributes
     ----------
@@ -45,11 +48,11 @@ class DataSet:
 
     name: str
     task: str
-    x_train: np.ndarray
+    x_train: np.ndarray | Mapped
     y_train: np.ndarray
-    x_validation: np.ndarray | None
+    x_validation: np.ndarray | Mapped | None
     y_validation: np.ndarray | None
-    x_test: np.ndarray
+    x_test: np.ndarray | Mapped
     y_test: np.ndarray
     classes: tuple[Any, ...]
     feature_names: tuple[str, ...]
@@ -63,6 +66,11 @@ class DataSet:
     def n_features(self) -> int:
         """Columns of x."""
         return self.x_train.shape[1]
+
+    @property
+    def block(self) -> int:
+        """How many training rows are worth being read together: 1 in memory."""
+        return self.x_train.block if isinstance(self.x_train, Mapped) else 1
 
     @property
     def n_targets(self) -> int:

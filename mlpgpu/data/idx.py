@@ -15,7 +15,7 @@ import numpy as np
 from mlpgpu.data.inflation import MOST_INFLATION
 from mlpgpu.errors import InputError
 
-__all__ = ["encode", "parse", "read", "unpack"]
+__all__ = ["encode", "header", "is_packed", "parse", "read", "unpack"]
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -50,7 +50,7 @@ def unpack(path: str | Path) -> bytearray:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
+            zipped = is_packed(file.read(2))
             file.seek(0)
             if not zipped:
                 return _checked(file, size, path)
@@ -62,6 +62,37 @@ def unpack(path: str | Path) -> bytearray:
         raise InputError(f"{path} is a damaged gzip file ({error}); get it again") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a readable IDX file") from None
+
+
+def is_packed(start: bytes) -> bool:
+    """Whether a file that begins so is gzipped."""
+    return start[:2] == b"\x1f\x8b"
+
+
+def header(path: str | Path) -> tuple[int, np.dtype, tuple[int, ...]]:
+    """What the header of a plain IDX file says, after it was held against the size of the file.
+
+    Returns
+    -------
+    offset : int
+        Bytes before the elements.
+    dtype : dtype
+        In the file's byte order.
+    shape : tuple of int
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read, or its header and its size disagree.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data, dtype, shape, promised = _promise(file, path)
+        _compare(path.stat().st_size, promised, path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a readable IDX file") from None
+    return len(data), dtype, shape
 
 
 def parse(data: bytearray, path: str | Path) -> np.ndarray:
@@ -86,21 +117,30 @@ def encode(array: np.ndarray) -> bytearray:
 
 
 def _checked(file: BinaryIO, most: int, path: Path) -> bytearray:
+    data, _, _, promised = _promise(file, path)
+    if promised <= most:
+        # One byte more than promised shows whether anything follows, and ends a gzip bomb.
+        while len(data) <= promised and (piece := file.read(min(_PIECE, promised + 1 - len(data)))):
+            data += piece
+    _compare(len(data), promised, path)
+    return data
+
+
+def _promise(file: BinaryIO, path: Path) -> tuple[bytearray, np.dtype, tuple[int, ...], int]:
+    """The header as it stands, its type and shape, and the bytes that a file with it has."""
     data = bytearray(file.read(4))
     if len(data) == 4:
         data += file.read(4 * data[3])
     dtype, shape = _header(data, path)
     # Python's integers do not overflow, however large the dimensions are.
-    promised = len(data) + math.prod(shape) * dtype.itemsize
-    if promised <= most:
-        # One byte more than promised shows whether anything follows, and ends a gzip bomb.
-        while len(data) <= promised and (piece := file.read(min(_PIECE, promised + 1 - len(data)))):
-            data += piece
-    if len(data) > promised:
+    return data, dtype, shape, len(data) + math.prod(shape) * dtype.itemsize
+
+
+def _compare(found: int, promised: int, path: Path) -> None:
+    if found > promised:
         raise InputError(f"{path} has bytes after the {promised:,} that its IDX header promises; get it again")
-    if len(data) < promised:
+    if found < promised:
         raise InputError(f"{path} is truncated: its IDX header promises {promised:,} bytes; get it again")
-    return data
 
 
 def _header(data: bytearray, path: str | Path) -> tuple[np.dtype, tuple[int, ...]]:

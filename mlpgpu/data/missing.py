@@ -4,17 +4,18 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
 __all__ = ["fill", "fit", "refuse"]
 
 
-def refuse(x: np.ndarray, names: tuple[str, ...], impute: str) -> bool:
+def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str) -> bool:
     """Refuse what cannot be trained on; otherwise say whether values are missing.
 
     Parameters
     ----------
-    x : ndarray of shape (n_rows, n_features)
+    x : ndarray or Mapped of shape (n_rows, n_features)
         Numbers of any type.
     names : tuple of str
         Name of each column; empty for images.
@@ -27,13 +28,13 @@ def refuse(x: np.ndarray, names: tuple[str, ...], impute: str) -> bool:
         Where values are infinite, or missing and not to be filled.
     """
     # The ends show whether anything is wrong without an array as large as x.
-    if x.dtype.kind != "f" or (np.isfinite(x.min()) and np.isfinite(x.max())):
+    if x.dtype.kind != "f" or all(np.isfinite(part.min()) and np.isfinite(part.max()) for part in pieces(x)):
         return False
     for test, what, allowed in (
         (np.isinf, "infinite", "finite numbers; remove those rows"),
         (np.isnan, "missing", "none, unless impute is mean or median; give that, or remove those rows"),
     ):
-        counts = test(x).sum(axis=0)
+        counts = sum(test(part).sum(axis=0) for part in pieces(x))
         bad = np.flatnonzero(counts)
         if bad.size and (what == "infinite" or impute == "none"):
             shown = ", ".join(f"{names[i] if names else i} ({counts[i]:,})" for i in bad[:10])

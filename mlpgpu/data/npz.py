@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu.data.inflation import refuse_bomb
-from mlpgpu.data.source import Source
+from mlpgpu.data.source import Source, flat, image_shape, of_arrays
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
@@ -42,24 +42,17 @@ def load(path: Path, config: "Config") -> Source:
         arrays = _read(path, (x_name, y_name))
     for x, y in zip(arrays[::2], arrays[1::2], strict=True):
         _match(path, x, y)
-    x, image_shape = _flat(arrays[0], f"array {x_name!r} of {path}")
-    x_test = _flat(arrays[2], f"array 'x_test' of {path}")[0] if len(arrays) > 2 else None
+    where = f"array {x_name!r} of {path}"
+    image = image_shape(arrays[0].dtype, arrays[0].shape, where)
+    x = flat(arrays[0], where)
+    x_test = flat(arrays[2], f"array 'x_test' of {path}") if len(arrays) > 2 else None
     if x_test is not None and x_test.shape[1] != x.shape[1]:
         raise InputError(
             f"{path} has {x.shape[1]} features in x_train and {x_test.shape[1]} in x_test; "
             "allowed: as many; mend the file"
         )
-    return Source(
-        path.stem,
-        x,
-        arrays[1],
-        x_test,
-        arrays[3] if len(arrays) > 2 else None,
-        scale="255" if image_shape and x.dtype == np.uint8 else "standard",
-        feature_names=() if image_shape else tuple(f"x{i}" for i in range(x.shape[1])),
-        target=y_name,
-        image_shape=image_shape,
-    )
+    y_test = arrays[3] if len(arrays) > 2 else None
+    return of_arrays(path.stem, x, arrays[1], image, y_name, x_test=x_test, y_test=y_test)
 
 
 def read_x(path: Path) -> np.ndarray:
@@ -76,7 +69,7 @@ def read_x(path: Path) -> np.ndarray:
         Where the file cannot be read, or has no such array.
     """
     name = _x_name(path, _names(path), "x_test")
-    return _flat(_read(path, (name,))[0], f"array {name!r} of {path}")[0]
+    return flat(_read(path, (name,))[0], f"array {name!r} of {path}")
 
 
 def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +100,7 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
         )
     x, y = _read(path, (x_name, y_name))
     _match(path, x, y)
-    return _flat(x, f"array {x_name!r} of {path}")[0], y
+    return flat(x, f"array {x_name!r} of {path}"), y
 
 
 def _names(path: Path) -> list[str]:
@@ -176,16 +169,3 @@ def _promised(archive: zipfile.ZipFile, name: str) -> int:
 def _match(path: Path, x: np.ndarray, y: np.ndarray) -> None:
     if len(x) != len(y):
         raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")
-
-
-def _flat(x: np.ndarray, where: str) -> tuple[np.ndarray, tuple[int, int] | None]:
-    if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8 or x.ndim < 2 or 0 in x.shape:
-        raise InputError(
-            f"{where} has type {x.dtype} and shape {x.shape}; "
-            "allowed: numbers of shape (rows, features) or (rows, height, width); convert it"
-        )
-    if x.dtype == bool:
-        x = x.view(np.uint8)
-    square = x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 1)
-    flat = np.ascontiguousarray(x.reshape(len(x), -1), dtype=x.dtype.newbyteorder("="))
-    return flat, (x.shape[1], x.shape[2]) if square else None

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data import array_file, missing, npz, table
 from mlpgpu.data import columns as table_columns
-from mlpgpu.data import missing, npz, table
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        A .csv, .parquet or .npz file; it needs no target.
+        A .csv, .parquet, .npz, .npy or IDX file; it needs no target.
     columns : list of dict or None
         `DataSet.columns` of the set that the model was trained on.
 
@@ -47,9 +48,13 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
 def features(path: str | Path, columns: Records | None, rows: int | None) -> Iterator[np.ndarray]:
     """As `read_features`, at most `rows` of them at a time; None for all."""
     path = _known(path)
+    x: np.ndarray | Mapped
     if path.suffix.lower() == ".npz":
         x = _filled(path, npz.read_x(path), columns)
         yield from (x[part] for part in _parts(len(x), rows))
+    elif array_file.suits(path):
+        x = array_file.read_x(path)
+        yield from (_filled(path, x[part], columns) for part in _parts(len(x), rows))
     else:
         yield from (_encoded(frame, columns) for frame in table.read_chunks(path, columns, rows))
 
@@ -64,7 +69,7 @@ def features_and_targets(
     path, columns
         As for `read_features`.
     target : str or None
-        Column of a table; array of an .npz file, where None is ``y``.
+        Column of a table; array of an .npz file, where None is ``y``; file beside a .npy or IDX file.
 
     Yields
     ------
@@ -78,10 +83,15 @@ def features_and_targets(
         As `read_features`, and where the targets are not there or some are missing.
     """
     path = _known(path)
+    x: np.ndarray | Mapped
     if path.suffix.lower() == ".npz":
         x, y = npz.read_xy(path, target)
         x = _filled(path, x, columns)
         yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
+        return
+    if array_file.suits(path):
+        x, y = array_file.read_xy(path, target)
+        yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
         return
     for frame in table.read_chunks(path, columns, ROWS):
         if target is None or target not in frame.columns:
@@ -93,8 +103,8 @@ def features_and_targets(
 
 def _known(path: str | Path) -> Path:
     path = Path(path).expanduser()
-    if path.suffix.lower() not in {".npz", *table.FORMATS}:
-        raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz; give such a file")
+    if path.suffix.lower() not in {".npz", *table.FORMATS} and not array_file.suits(path):
+        raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz, .npy, IDX; give such a file")
     return path
 
 

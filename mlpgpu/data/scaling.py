@@ -1,16 +1,13 @@
 """Input scaling, fitted on the host, chunk by chunk."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
 __all__ = ["Scaling", "fit"]
-
-# Elements converted to float64 at a time: 8 MiB, whatever the size of the data.
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,14 @@ class Scaling:
     factor: np.ndarray
 
 
-def fit(kind: str, x_train: np.ndarray) -> Scaling:
+def fit(kind: str, x_train: np.ndarray | Mapped) -> Scaling:
     """The scaling of a kind, fitted on training rows.
 
     Parameters
     ----------
     kind : str
         ``none``, ``standard`` (mean 0, variance 1), ``minmax`` (0 to 1) or ``255`` (divide by 255).
-    x_train : ndarray of shape (n_rows, n_features)
+    x_train : ndarray or Mapped of shape (n_rows, n_features)
         Numbers of any type. A column that is constant is shifted only, as in scikit-learn.
 
     Raises
@@ -61,11 +58,12 @@ def fit(kind: str, x_train: np.ndarray) -> Scaling:
     return Scaling(kind, shift, 1 / spread)
 
 
-def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _standard(x: np.ndarray | Mapped) -> tuple[np.ndarray, np.ndarray]:
     n_rows = len(x)
-    mean = sum(chunk.sum(axis=0) for chunk in _chunks(x)) / n_rows
+    mean = sum(chunk.astype(np.float64).sum(axis=0) for chunk in pieces(x)) / n_rows
     squares = errors = np.zeros(x.shape[1])
-    for chunk in _chunks(x):
+    for piece in pieces(x):
+        chunk = piece.astype(np.float64)
         chunk -= mean
         errors = errors + chunk.sum(axis=0)
         squares = squares + np.square(chunk, out=chunk).sum(axis=0)
@@ -80,13 +78,9 @@ def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(constant, x[0].astype(np.float64), mean), spread
 
 
-def _minmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+def _minmax(x: np.ndarray | Mapped) -> tuple[np.ndarray, np.ndarray]:
+    ends = [(piece.min(axis=0), piece.max(axis=0)) for piece in pieces(x)]
+    low, high = np.min([least for least, _ in ends], axis=0), np.max([most for _, most in ends], axis=0)
+    low, high = low.astype(np.float64), high.astype(np.float64)
     spread = high - low
     return low, np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
-
-
-def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
-    n_rows = max(1, _CHUNK // x.shape[1])
-    for start in range(0, len(x), n_rows):
-        yield x[start : start + n_rows].astype(np.float64)

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data.mapped import Mapped
+from mlpgpu.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Source"]
+__all__ = ["Source", "flat", "image_shape", "of_arrays"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Source:
     ----------
     name : str
         Name of the set.
-    x : ndarray of shape (n_rows, n_features), or DataFrame
+    x : ndarray or Mapped of shape (n_rows, n_features), or DataFrame
         A frame is encoded once it is known which of its rows are for training.
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
         Codes where `classes` is given, else labels or numbers as read.
@@ -38,7 +41,7 @@ class Source:
     """
 
     name: str
-    x: "np.ndarray | pd.DataFrame"
+    x: "np.ndarray | Mapped | pd.DataFrame"
     y: np.ndarray
     x_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
@@ -50,3 +53,43 @@ class Source:
     target: str | None = None
     image_shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+
+
+def of_arrays(
+    name: str, x: np.ndarray | Mapped, y: np.ndarray, image: tuple[int, int] | None, target: str, **test: Any
+) -> Source:
+    """Rows of files that hold arrays, of which `image` is what `image_shape` says; `test` are rows of their own."""
+    return Source(
+        name,
+        x,
+        y,
+        **test,
+        scale="255" if image and x.dtype == np.uint8 else "standard",
+        feature_names=() if image else tuple(f"x{i}" for i in range(x.shape[1])),
+        target=target,
+        image_shape=image,
+    )
+
+
+def image_shape(dtype: np.dtype, shape: tuple[int, ...], where: str) -> tuple[int, int] | None:
+    """Height and width, where the rows of an array of this type and shape are images.
+
+    Raises
+    ------
+    InputError
+        Where they are no rows of numbers; `where` says of what in the message.
+    """
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or len(shape) < 2 or 0 in shape:
+        raise InputError(
+            f"{where} has type {dtype} and shape {shape}; "
+            "allowed: numbers of shape (rows, features) or (rows, height, width); convert it"
+        )
+    return (shape[1], shape[2]) if len(shape) == 3 or (len(shape) == 4 and shape[3] == 1) else None
+
+
+def flat(x: np.ndarray, where: str) -> np.ndarray:
+    """Rows of numbers of shape (n_rows, n_features), in native byte order; truth values as bytes."""
+    image_shape(x.dtype, x.shape, where)
+    if x.dtype == bool:
+        x = x.view(np.uint8)
+    return np.ascontiguousarray(x.reshape(len(x), -1), dtype=x.dtype.newbyteorder("="))

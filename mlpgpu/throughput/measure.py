@@ -60,7 +60,12 @@ def read(study: Study) -> DataSet:
 def plan_of(study: Study, data: DataSet) -> Plan:
     """What is trained, with the batch size of `study` as a `Config`."""
     return make_plan(
-        study, n_rows=len(data.x_train), n_features=data.n_features, n_outputs=data.n_targets, task=data.task
+        study,
+        n_rows=len(data.x_train),
+        n_features=data.n_features,
+        n_outputs=data.n_targets,
+        task=data.task,
+        block=data.block,
     )
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mlpgpu import backends
+from mlpgpu.backends.base import is_out_of_memory
 
 DTYPES = ["uint8", "int32", "int64", "float32", "float64"]
 
@@ -220,3 +221,19 @@ def test_fake_cupy_loop(fake_cupy, rng):
     )
     np.testing.assert_array_equal(fake_cupy.to_host(state[0]), expected)
     np.testing.assert_array_equal(fake_cupy.to_host(given), losses)
+
+
+def test_an_array_that_no_memory_holds_is_known_as_that(real_backend):
+    with pytest.raises(Exception, match=r".") as caught:
+        real_backend.to_host(real_backend.xp.ones((2**50,)) + 1)
+    assert is_out_of_memory(real_backend, caught.value)
+    assert not is_out_of_memory(real_backend, RuntimeError("another"))
+    assert not is_out_of_memory(real_backend, ValueError(str(caught.value)))
+
+
+@pytest.mark.parametrize("words", ["cudaErrorMemoryAllocation: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_what_cuda_says_of_memory(fake_cupy, words):
+    assert is_out_of_memory(fake_cupy, fakes.CudaError(words))
+    assert not is_out_of_memory(fake_cupy, fakes.CudaError("cudaErrorIllegalAddress"))
+    # That of CuPy's pool is one of Python's.
+    assert is_out_of_memory(fake_cupy, MemoryError("Out of memory allocating 1,024 bytes"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from mlpgpu.data import scaling
+from mlpgpu.data import mapped, scaling
 from mlpgpu.errors import InputError
 
 
@@ -22,7 +22,7 @@ def table(rng, dtype):
 @pytest.mark.parametrize("chunk", [7, 1000, 2**20])
 @pytest.mark.parametrize(("kind", "theirs"), [("standard", StandardScaler), ("minmax", MinMaxScaler)])
 def test_equals_scikit_learn(rng, monkeypatch, dtype, chunk, kind, theirs):
-    monkeypatch.setattr(scaling, "_CHUNK", chunk)
+    monkeypatch.setattr(mapped, "PIECE", chunk)
     x = table(rng, dtype)
     before = x.copy()
     ours = scaling.fit(kind, x)

@@ -1,0 +1,177 @@
+"""A file that does not fit into the memory that a run may have: its peak memory, and the price of reading it.
+
+``python bench/larger_than_memory.py`` writes images to a .npy file of 4.2 GB, moved and noisy copies of MNIST's, and
+trains one epoch on it by the command, memory-mapped, under a limit of 1 GB for all that the process allocates
+(``RLIMIT_DATA``, which does not count a file that is mapped), with nothing of the file in the system's cache at the
+start. A tenth of the rows is trained on in memory and memory-mapped, in turn with it. Then MNIST sorted by label is
+trained on, in orders that are shuffled more and less. Linux; needs MNIST, and the space on disk while it runs.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+# NumPy is not imported here: on Linux, the peak memory of a process starts from that of the one that starts it.
+
+ROWS, LIMIT = 5_400_000, 10**9
+SETTINGS = ("--epochs", "1", "--device", "cpu", "--json", "--quiet")
+# Blocks of a window, and rows of a block: 64 windows an epoch, as of 4.2 GB. Without: all rows shuffled, or none.
+ORDERS = ((None, 1), (256, 3), (64, 13), (16, 53), (4, 211), (None, 0))
+EPOCHS, SEEDS = 5, (0, 1, 2)
+
+
+def write(folder, rows):
+    """``x.npy`` and ``y.npy`` in a folder: MNIST's training images moved by two pixels at most, 2 % of them noise."""
+    import numpy as np
+
+    from mlpgpu.config import Config
+    from mlpgpu.data import load
+
+    folder = Path(folder)
+    data = load(Config(dataset="mnist", validation_fraction=0))
+    images, labels = data.x_train.reshape(-1, 28, 28), data.y_train.astype(np.uint8)
+    moved = np.lib.stride_tricks.sliding_window_view(np.pad(images, ((0, 0), (2, 2), (2, 2))), (28, 28), axis=(1, 2))
+    rng = np.random.default_rng(0)
+    x = np.lib.format.open_memmap(folder / "x.npy", "w+", np.uint8, (rows, 28, 28))
+    y = np.empty(rows, np.uint8)
+    for start in range(0, rows, 20_000):
+        which = rng.integers(len(images), size=min(20_000, rows - start))
+        part = moved[which, rng.integers(5, size=len(which)), rng.integers(5, size=len(which))]
+        noisy = rng.random(part.shape, np.float32) < 0.02
+        part[noisy] = rng.integers(0, 256, size=np.count_nonzero(noisy))
+        x[start : start + len(which)], y[start : start + len(which)] = part, labels[which]
+    x.flush()
+    np.save(folder / "y.npy", y)
+
+
+def train(folder, memory_map, limit=None):
+    """One run by the command: its figures, those of the process, and its accuracy on MNIST's own test images."""
+    x, run = folder / "x.npy", folder / f"run-{memory_map}"
+    with x.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    command = [sys.executable, "-m", "mlpgpu.train", "--dataset", x, "--target", folder / "y.npy", *SETTINGS]
+    bounded = None if limit is None else partial(resource.setrlimit, resource.RLIMIT_DATA, (limit, limit))
+    process = subprocess.Popen(
+        [*command, "--memory-map", memory_map, "--run-dir", run], stdout=subprocess.PIPE, preexec_fn=bounded
+    )
+    lines = process.stdout.read().splitlines()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"the run with memory_map {memory_map} failed")
+    metrics = json.loads(lines[-1])
+    tested = subprocess.run(
+        [sys.executable, "-m", "mlpgpu.evaluate", run, "mnist", "--json"], stdout=subprocess.PIPE, check=True
+    )
+    subprocess.run(["rm", "-r", run], check=True)
+    return {
+        "rows": sum(metrics[f"n_{part}"] for part in ("train", "validation", "test")),
+        "memory_map": memory_map,
+        "limit_bytes": limit,
+        "file_bytes": x.stat().st_size,
+        "peak_bytes": used.ru_maxrss * 1024,
+        "epoch_seconds": metrics["epoch_seconds"][0],
+        "samples_per_second": metrics["samples_per_second"],
+        "test_accuracy": metrics["test_accuracy"],
+        "mnist_test_accuracy": json.loads(tested.stdout)["accuracy"],
+    }
+
+
+def sorted_by_label(blocks, rows, seed):
+    """Test accuracy on MNIST, the training rows class after class, in an order of these blocks."""
+    import numpy as np
+
+    from mlpgpu.config import Config
+    from mlpgpu.data import batches
+    from mlpgpu.workflow import prepare, train_and_test
+
+    prepared = prepare(Config(dataset="mnist", epochs=EPOCHS, seed=seed, device="cpu", shuffle=rows > 0))
+    data, plan = prepared.data, prepared.plan
+    ascending = np.argsort(data.y_train, kind="stable")
+    data = dataclasses.replace(data, x_train=data.x_train[ascending], y_train=data.y_train[ascending])
+    if blocks:
+        batches.WINDOW = blocks
+        n_rows = len(data.x_train)
+        plan = dataclasses.replace(plan, order=lambda epoch: batches.order(n_rows, seed=seed, epoch=epoch, block=rows))
+    return train_and_test(dataclasses.replace(prepared, data=data, plan=plan)).metrics["test_accuracy"]
+
+
+def apart(function, *arguments):
+    """What a function of this file gives in a process of its own."""
+    code = f"import json, larger_than_memory as bench; print(json.dumps(bench.{function}(*{arguments!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+HEAD = """\
+| rows | file, MB | rows are | peak memory, MB | epoch, s | samples/s | accuracy on MNIST's test images |
+| --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def row(run):
+    """A line of the table."""
+    limit = f", of at most {run['limit_bytes'] / 1e6:,.0f}" if run["limit_bytes"] else ""
+    cells = (
+        f"{run['rows']:,}",
+        f"{run['file_bytes'] / 1e6:,.0f}",
+        "memory-mapped" if run["memory_map"] == "always" else "in memory",
+        f"{run['peak_bytes'] / 1e6:,.0f}{limit}",
+        f"{run['epoch_seconds']:.1f}",
+        f"{run['samples_per_second']:,.0f}",
+        f"{run['mnist_test_accuracy']:.2%}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def order_row(blocks, rows, accuracies):
+    """A line of the table of orders."""
+    name = f"{blocks} blocks of {rows} rows a window" if blocks else "all rows shuffled" if rows else "not shuffled"
+    low, high = min(accuracies), max(accuracies)
+    return f"| {name} | {statistics.median(accuracies):.2%} ({low:.2%} to {high:.2%}) |"
+
+
+def main():
+    """Measure, and write ``larger-than-memory.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, help="where the file is written, and removed [default: a temporary one]")
+    parser.add_argument("--rows", type=int, default=ROWS, help=f"of 784 bytes [default: {ROWS:,}]")
+    parser.add_argument("--rounds", type=int, default=3, help="of the runs [default: 3]")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    given = parser.parse_args()
+    runs = []
+    print(HEAD)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        small, large = Path(folder, "small"), Path(folder, "large")
+        for path, rows in ((small, given.rows // 10), (large, given.rows)):
+            path.mkdir()
+            apart("write", str(path), rows)
+        # In turn, so that whatever else the machine does meets all of them.
+        for _ in range(given.rounds):
+            for path, memory_map, limit in ((small, "never", None), (small, "always", None), (large, "always", LIMIT)):
+                runs.append(train(path, memory_map, limit))
+                print(row(runs[-1]), flush=True)
+    print("\n| order of MNIST sorted by label | test accuracy, median of three seeds |\n| --- | --- |")
+    orders = []
+    for blocks, rows in ORDERS:
+        accuracies = [apart("sorted_by_label", blocks, rows, seed) for seed in SEEDS]
+        orders.append({"blocks": blocks, "rows": rows, "test_accuracy": accuracies})
+        print(order_row(blocks, rows, accuracies), flush=True)
+
+    from mlpgpu.machine import describe
+
+    figures = {"runs": runs, "epochs": EPOCHS, "orders": orders, "machine": describe()}
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "larger-than-memory.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Files of one array, NumPy's .npy and IDX, with the target in a second one; what is large stays in its file."""
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpgpu.data import idx
+from mlpgpu.data.mapped import Mapped
+from mlpgpu.data.source import Source, flat, image_shape, of_arrays
+from mlpgpu.errors import InputError, one_line
+from mlpgpu.machine import available_memory
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+
+__all__ = ["load", "read_x", "read_xy", "suits"]
+
+# x.idx, x.idx3, train-images.idx3-ubyte and train-images-idx3-ubyte, gzipped or not.
+_IDX = re.compile(r"(^|[.-])idx(\d+([.-]\w+)?)?(\.gz)?$", re.IGNORECASE)
+# A file that fits so many times into free memory is read: the split copies its rows, and scaled they may be larger.
+_COPIES = 4
+
+
+def suits(path: Path) -> bool:
+    """Whether the name of a file says that it is one of these."""
+    return path.suffix.lower() == ".npy" or bool(_IDX.search(path.name))
+
+
+def load(path: Path, config: "Config") -> Source:
+    """The rows of a file, and their targets in the file that ``config.target`` names.
+
+    Rows of images, that is an array of shape (n_rows, height, width), are flattened.
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be read, or the two do not go together.
+    """
+    x, image = _features(path, config.memory_map)
+    y, name = _targets(path, config.target, len(x))
+    return of_arrays(path.stem, x, y, image, name)
+
+
+def read_x(path: Path) -> np.ndarray | Mapped:
+    """The rows to predict for, of shape (n_rows, n_features).
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read.
+    """
+    return _features(path, "auto")[0]
+
+
+def read_xy(path: Path, target: str | None) -> tuple[np.ndarray | Mapped, np.ndarray]:
+    """The rows to measure a model on, and their targets in the file `target`.
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be read, or the two do not go together.
+    """
+    x = read_x(path)
+    return x, _targets(path, target, len(x))[0]
+
+
+def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, tuple[int, int] | None]:
+    """The rows of a file, in memory or not, and height and width where they are images."""
+    left = available_memory() if memory_map == "auto" else None
+    most = 0.0 if memory_map == "always" else math.inf if left is None else left / _COPIES
+    size, packed = _look(path)
+    if packed:
+        if memory_map == "always":
+            raise InputError(f"{path} is gzipped and cannot be memory-mapped; unpack it with gunzip")
+        x = idx.read(path)
+        return flat(x, str(path)), image_shape(x.dtype, x.shape, str(path))
+    offset, dtype, shape, by_columns = _header(path)
+    image = image_shape(dtype, shape, str(path))
+    if by_columns:
+        if size > most:
+            raise InputError(
+                f"{path} holds {size / 1e9:,.1f} GB column by column, whose rows cannot be memory-mapped; "
+                "write it again with numpy.save(path, numpy.ascontiguousarray(x)), or give memory_map never"
+            )
+        return flat(np.load(path, allow_pickle=False), str(path)), image
+    stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    mapped = Mapped(path, offset, stored, (shape[0], math.prod(shape[1:])))
+    return mapped if size > most else mapped[:], image
+
+
+def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, str]:
+    """The targets of the rows in `path`, and what they are called."""
+    if target is None:
+        raise InputError(f"target is not given; {path} has no targets: give the .npy or IDX file of them as target")
+    beside = Path(target).expanduser()
+    if not suits(beside):
+        raise InputError(f"target is {target!r}; allowed: a .npy or IDX file with a row for each of {path}")
+    _, packed = _look(beside)
+    if not packed:
+        # Nothing is read on the word of a header that the size of the file belies.
+        _header(beside)
+    y = np.load(beside, allow_pickle=False) if beside.suffix.lower() == ".npy" else idx.read(beside)
+    if y.shape[:1] != (n_rows,):
+        raise InputError(
+            f"{beside} has shape {y.shape} for {n_rows:,} rows of {path}; allowed: a target for each row; "
+            "give the two files that go together"
+        )
+    return y, beside.stem
+
+
+def _look(path: Path) -> tuple[int, bool]:
+    """Bytes of a file, and whether it is gzipped."""
+    try:
+        with path.open("rb") as file:
+            return path.stat().st_size, idx.is_packed(file.read(2))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a .npy or IDX file") from None
+
+
+def _header(path: Path) -> tuple[int, np.dtype, tuple[int, ...], bool]:
+    """Offset, type and shape of the array in a file, and whether it lies column by column."""
+    if path.suffix.lower() != ".npy":
+        return *idx.header(path), False
+    npy = np.lib.format
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    try:
+        with path.open("rb") as file:
+            shape, by_columns, dtype = readers[npy.read_magic(file)](file)
+            offset = file.tell()
+    # The header is Python's text, and a damaged one fails in as many ways.
+    except Exception as error:
+        reason = one_line(error) or "its header is damaged"
+        raise InputError(f"cannot read {path} as .npy: {reason}; write it with numpy.save") from None
+    if dtype.hasobject:
+        raise InputError(f"{path} holds Python objects; allowed: numbers, or text for a target; convert it")
+    promised, found = offset + math.prod(shape) * dtype.itemsize, path.stat().st_size
+    if found != promised:
+        raise InputError(f"{path} has {found:,} bytes, and its header promises {promised:,}; write it with numpy.save")
+    return offset, dtype, shape, by_columns and len(shape) > 1
