@@ -66,13 +66,13 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     model : Model
     z : array of shape (n_rows, n_outputs)
     y : array of shape (n_rows,) or (n_rows, n_outputs)
-        Labels, or numbers.
+        Labels, a 0 or 1 for each of several labels, or numbers.
 
     Returns
     -------
     figures : dict
         ``loss``, ``accuracy`` and ``f1_weighted``; or ``loss``, ``rmse`` and ``r2``.
-    confusion : int array of shape (n_classes, n_classes), or None for regression
+    confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column).
 
     Raises
@@ -85,6 +85,8 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     from mlpgpu.evaluation import compare
 
     loss, z = _loss(model), z.astype(np.float64)
+    if model.multilabel:
+        return _of_several(loss, z, _flags(model, y)), None
     truth = _codes(model, y) if model.classes else _numbers(model, y)
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = loss.link(np, z)
@@ -99,6 +101,19 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     return {"loss": float(np.mean(loss.rows(np, z, truth)[0])), **score, **compared}, confusion
 
 
+def _of_several(loss: Loss, z: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Figures of rows that may have several labels; a row is right where all of them are."""
+    import numpy as np
+    from sklearn.metrics import accuracy_score, f1_score
+
+    predictions = loss.link(np, z) > 0.5
+    return {
+        "loss": float(np.mean(loss.rows(np, z, truth)[0])),
+        "accuracy": float(accuracy_score(truth, predictions)),
+        "f1_weighted": float(f1_score(truth, predictions, average="weighted", zero_division=0)),
+    }
+
+
 def _r2(truth: np.ndarray, predictions: np.ndarray) -> float:
     from sklearn.metrics import r2_score
 
@@ -111,7 +126,7 @@ def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndar
     from mlpgpu.data.reading import features_and_targets
 
     if data not in mnist.MIRRORS:
-        return features_and_targets(data, model.columns, target or model.target)
+        return features_and_targets(data, model.encoding, target or model.target)
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
     return iter([(images.x_test[:], images.y_test)])
 
@@ -126,10 +141,6 @@ def _codes(model: Model, y: np.ndarray) -> np.ndarray:
     """The number of each label among the classes, which a file may have as text."""
     import numpy as np
 
-    if model.multilabel:
-        raise InputError(
-            "the model gives each row several labels, and what is measured here is one; use its predictions"
-        )
     if y.size != len(y):
         raise InputError(
             f"the targets have shape {y.shape}; the model tells classes apart: give one label for each row"
@@ -144,6 +155,19 @@ def _codes(model: Model, y: np.ndarray) -> np.ndarray:
             f"row {row + 1:,} has the label {y[row]!r}, which is no class of the model; its classes are {shown}"
         )
     return np.array(codes)
+
+
+def _flags(model: Model, y: np.ndarray) -> np.ndarray:
+    """A 0 or 1 for each label of each row."""
+    import numpy as np
+
+    expected = len(model.classes)
+    if y.dtype.kind not in "biuf" or y.shape[1:] != (expected,) or not np.isin(y, (0, 1)).all():
+        raise InputError(
+            f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} labels for each row: "
+            "give an .npz file with a column of 0 and 1 for each"
+        )
+    return y.astype(np.float64)
 
 
 def _numbers(model: Model, y: np.ndarray) -> np.ndarray:

@@ -82,6 +82,13 @@ class Model:
         """Whether a row may have several labels, each with an output of its own."""
         return self.loss == "logistic" and self.sizes[-1] > 1
 
+    @property
+    def encoding(self) -> list[dict[str, Any]] | None:
+        """How the columns of a table become features; an estimator that was fitted on named columns knows those."""
+        if self.columns is None and self.estimator and self.feature_names:
+            return [{"name": name, "kind": "number", "fill": None} for name in self.feature_names]
+        return self.columns
+
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Probability of each class, or the expected target.
 

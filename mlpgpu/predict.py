@@ -50,7 +50,9 @@ def predict(
     function = loaded.predict_proba if proba else loaded.predict
     names = [*map(str, loaded.classes)] if proba else _names(loaded)
     try:
-        writing.write(path, names, (function(x) for x in counted(reading.features(data, loaded.columns, reading.ROWS))))
+        writing.write(
+            path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS)))
+        )
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads the lines has had enough of them.

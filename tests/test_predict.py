@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from mlpgpu import Config, Model, __main__, train, train_and_test
+from mlpgpu import Config, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
 from mlpgpu.data import mnist, reading
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -159,6 +159,53 @@ def test_labels_that_a_file_has_as_text(tmp_path, command):
     code, out, err = command("evaluate", "m.safetensors", "b.parquet", "--target", "other", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["loss"] == json.loads(plain)["loss"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_several_labels(command, tmp_path):
+    """Of an estimator's file."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 3))
+    y = (x + 0.5 * rng.normal(size=x.shape) > [0, 0.5, -0.5]).astype(int)
+    fitted = MLPClassifier((8,), max_iter=10, random_state=0).fit(x, y)
+    fitted.save("m.safetensors")
+    np.savez("rows.npz", x=x, y=y, other=y[:, :2], twos=2 * y)
+    code, out, _ = command("predict", "m.safetensors", "rows.npz")
+    assert (code, read(out)[0]) == (0, ["prediction0", "prediction1", "prediction2"])
+    np.testing.assert_array_equal(np.array(read(out)[1], int), fitted.predict(x))
+    code, out, _ = command("predict", "m.safetensors", "rows.npz", "--proba")
+    np.testing.assert_allclose(np.array(read(out)[1], float), fitted.predict_proba(x), rtol=1e-12)
+    code, out, err = command("evaluate", "m.safetensors", "rows.npz", "--json")
+    assert (code, err) == (0, "")
+    found, p = json.loads(out), fitted.predict_proba(x)
+    assert found["accuracy"] == fitted.score(x, y)
+    assert found["f1_weighted"] == metrics.f1_score(y, fitted.predict(x), average="weighted")
+    assert found["loss"] == pytest.approx(-(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1).mean())
+    code, out, _ = command("evaluate", "m.safetensors", "rows.npz")
+    assert (code, "weighted F1" in out) == (0, True)
+    code, out, _ = command("inspect", "m.safetensors")
+    assert "each of 3 labels, or not" in out
+    for target, said in (("other", "shape (90, 2)"), ("twos", "shape (90, 3)")):
+        code, out, err = command("evaluate", "m.safetensors", "rows.npz", "--target", target)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"{said}; the model predicts 3 labels for each row" in err
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_estimator_takes_its_columns_by_name(command, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 3)), columns=["a", "b", "c"])
+    fitted = MLPRegressor(hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(frame, frame["a"])
+    fitted.save("m.safetensors")
+    frame.assign(other="x")[["c", "other", "a", "b"]].to_csv("rows.csv", index=False)
+    code, out, err = command("predict", "m.safetensors", "rows.csv")
+    assert (code, err) == (0, "")
+    np.testing.assert_allclose([float(row[0]) for row in read(out)[1]], fitted.predict(frame), rtol=1e-12)
+    x = frame.to_numpy(copy=True)
+    x[5, 1] = np.nan
+    np.savez("gaps.npz", x=x)
+    code, out, err = command("predict", "m.safetensors", "gaps.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: missing values in feature 1 (1)")
 
 
 def test_what_a_model_is(command, models):

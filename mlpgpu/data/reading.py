@@ -111,7 +111,8 @@ def _known(path: str | Path) -> Path:
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
     if columns is not None and len(columns) != x.shape[1]:
         raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
-    missing.refuse(x, (), "none" if columns is None else "fill")
+    filled = columns is not None and all(record["fill"] is not None for record in columns)
+    missing.refuse(x, (), "fill" if filled else "none")
     return x if columns is None else missing.fill(x, columns)
 
 

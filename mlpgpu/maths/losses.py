@@ -63,7 +63,7 @@ def log_logistic(xp: Any, z: Array) -> Array:
     return -softplus(xp, -z)
 
 
-def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
+def one_hot(xp: Any, t: Array, z: Array) -> Array:
     """Targets as floats of the shape and type of the logits `z`.
 
     Parameters
@@ -73,9 +73,6 @@ def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
         probabilities already: one-hot, soft or multilabel.
     z : array of shape (..., n_rows, n_outputs)
         With one output, labels are 0 and 1 and stand for themselves.
-    smoothing : float
-        Part of each label that is spread evenly over the classes (Szegedy et al., 2016); one output
-        has two classes.
     """
     n_outputs = z.shape[-1]
     if xp.isdtype(t.dtype, "integral"):
@@ -84,14 +81,17 @@ def one_hot(xp: Any, t: Array, z: Array, smoothing: float = 0.0) -> Array:
             # A traced array has no device, and its constants need none.
             labels = labels == xp.arange(n_outputs, dtype=t.dtype, device=getattr(t, "device", None))
         t = xp.astype(labels, z.dtype)
-    if smoothing:
-        t = t * (1 - smoothing) + smoothing / max(n_outputs, 2)
     return t
+
+
+def smooth(t: Array, part: float, n_classes: int) -> Array:
+    """Probabilities `t` with a part of each spread evenly over the classes (Szegedy et al., 2016)."""
+    return t * (1 - part) + part / n_classes if part else t
 
 
 def cross_entropy(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
     """``-sum t log softmax(z)``, with gradient ``softmax(z) sum t - t``."""
-    p_t = one_hot(xp, t, z, label_smoothing)
+    p_t = smooth(one_hot(xp, t, z), label_smoothing, z.shape[-1])
     log_p = log_softmax(xp, z)
     p = xp.exp(log_p)
     if not xp.isdtype(t.dtype, "integral"):
@@ -102,7 +102,8 @@ def cross_entropy(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) 
 
 def logistic_loss(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
     """``sum log(1 + exp z) - t z``, binary or multilabel, with gradient ``logistic(z) - t``."""
-    t = one_hot(xp, t, z, label_smoothing)
+    # Each output has two classes: the label, or not.
+    t = smooth(one_hot(xp, t, z), label_smoothing, 2)
     return xp.sum(softplus(xp, z) - t * z, axis=-1), logistic(xp, z) - t
 
 
