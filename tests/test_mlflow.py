@@ -216,6 +216,19 @@ def test_an_active_run_is_joined(uri, tmp_path, monkeypatch):
         mlflow.set_tracking_uri(before)
 
 
+def test_an_active_run_that_is_taken_up(uri, tmp_path):
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with mlflow.start_run() as mine, pytest.raises(OSError, match="device lost"):
+            iris(MLflowLogger(), RunCheckpoint(tmp_path, 2), fail_in(4, OSError("device lost")))
+        with mlflow.start_run(run_id=mine.info.run_id):
+            outcome = iris(MLflowLogger(), resume=Checkpoint.load(tmp_path))
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert values(uri, only_run(uri)) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
+
+
 def test_the_surroundings_say_where(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "named outside")

@@ -51,8 +51,8 @@ class MLflowLogger(Callback):
     Raises
     ------
     InputError
-        At the beginning of a run, where MLflow is missing or does not answer, or where the active run already has
-        parameters of another training.
+        At the beginning of a run, where MLflow is missing or does not answer, or where the active run has a training
+        already.
     """
 
     def __init__(
@@ -76,10 +76,7 @@ class MLflowLogger(Callback):
         self._run_id, self._sent, self._handled = "", 0, id(sys.exception())
         with self._reached():
             client = mlflow.MlflowClient(self.tracking_uri)
-            if active is None:
-                self._experiment_id = self._find_experiment(client)
-            elif "loss" in client.get_run(active.info.run_id).data.metrics:
-                raise InputError(f"the active MLflow run {self._active} has a training already; start a run for each")
+            self._experiment_id = active.info.experiment_id if active else self._find_experiment(client)
         self._client = client
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
@@ -123,6 +120,8 @@ class MLflowLogger(Callback):
             run_id = self._active
             if run_id is None:
                 run_id = self._client.create_run(self._experiment_id, run_name=self.run_name).info.run_id
+            elif "loss" in self._client.get_run(run_id).data.metrics:
+                raise InputError(f"the active MLflow run {run_id} has a training already; start a run for each")
             self._client.log_batch(run_id, params=params, tags=[RunTag(*tag) for tag in self.tags.items()])
         self._run_id = run_id
 
