@@ -1,7 +1,10 @@
 """Runs as MLflow's client reads them back from a folder."""
 
+import errno
 import math
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -314,3 +317,43 @@ def test_without_mlflow_nothing_begins(uri, monkeypatch):
     with pytest.raises(InputError, match=re.escape("not installed; pip install 'mlpgpu[mlflow]'")):
         iris(MLflowLogger(uri), LambdaCallback(on_epoch_begin=begun.append))
     assert begun == []
+
+
+def test_a_model_file_that_cannot_be_sent_ends_no_run(uri, monkeypatch, caplog):
+    """What a store of files says of its disk, or requests of a server, is an OSError, and comes when all is trained."""
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_artifact", full)
+    with caplog.at_level("WARNING", module.__name__):
+        assert len(iris(MLflowLogger(uri)).run.history) == 6
+    assert only_run(uri).info.status == "FINISHED"
+    (said,) = [message for name, _, message in caplog.record_tuples if name == module.__name__]
+    assert "No space left on device: 'model.safetensors'; the run goes on without it" in said
+
+
+# SQLAlchemy warns of what MLflow makes of it.
+@pytest.mark.filterwarnings("ignore")
+def test_a_database_as_mlflow_has_it_by_default(uri, tmp_path, monkeypatch):
+    for name in ("sqlalchemy", "alembic"):
+        pytest.importorskip(name, reason=f"{name} is not installed, which MLflow's database needs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    outcome = iris(MLflowLogger())
+    assert (tmp_path / "mlflow.db").exists()
+    run = only_run(f"sqlite:///{tmp_path}/mlflow.db")
+    assert run.info.status == "FINISHED"
+    assert values(f"sqlite:///{tmp_path}/mlflow.db", run) == [(r["epoch"], r["loss"]) for r in outcome.run.history]
+    np.testing.assert_array_equal(
+        model_of(f"sqlite:///{tmp_path}/mlflow.db", run, tmp_path).params, outcome.model.params
+    )
+
+
+def test_without_a_database_it_is_said_what_brings_one(uri, tmp_path, monkeypatch):
+    """As MLflow's client is by itself, whose own words are of a model registry."""
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(
+        InputError, match=r"cannot log to MLflow at sqlite:.*: .*; set .*pip install 'mlpgpu\[mlflow\]'"
+    ):
+        iris(MLflowLogger(f"sqlite:///{tmp_path}/mlflow.db"))

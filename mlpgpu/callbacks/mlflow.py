@@ -35,7 +35,8 @@ class MLflowLogger(Callback):
     that is taken up goes on in its run of MLflow. Where MLflow does not answer any more, that is logged as a warning;
     training goes on, and what is missing is sent after the next epoch.
 
-    It needs no more than MLflow's client: ``pip install 'mlpgpu[mlflow]'``.
+    It needs MLflow's client, and for a database, as MLflow's own choice is, SQLAlchemy and Alembic:
+    ``pip install 'mlpgpu[mlflow]'`` brings them.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ class MLflowLogger(Callback):
         if network is not None:
             from mlpgpu.model import FILE
 
-            with tempfile.TemporaryDirectory() as folder, self._tolerated():
+            with self._tolerated(), tempfile.TemporaryDirectory() as folder:
                 network.save(Path(folder) / FILE)
                 self._client.log_artifact(self._run_id, str(Path(folder) / FILE))
         if self._run_id != self._active:
@@ -169,10 +170,11 @@ class MLflowLogger(Callback):
 
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, ImportError) as error:
             uri = self.tracking_uri or get_tracking_uri()
             raise InputError(
-                f"cannot log to MLflow at {uri}: {one_line(error)}; set MLFLOW_TRACKING_URI, or leave MLflow out"
+                f"cannot log to MLflow at {uri}: {one_line(error)}; set MLFLOW_TRACKING_URI, leave MLflow out, or, for "
+                "a database, pip install 'mlpgpu[mlflow]'"
             ) from None
 
     @contextlib.contextmanager
@@ -181,5 +183,6 @@ class MLflowLogger(Callback):
 
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, OSError) as error:
+            # Where files go, a disk may be full, and what requests says of a server is an OSError too.
             log.warning("MLflow: %s; the run goes on without it", one_line(error))
