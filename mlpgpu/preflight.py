@@ -15,6 +15,7 @@ import numpy as np
 
 from mlpgpu.backends.base import is_out_of_memory
 from mlpgpu.errors import InputError, one_line
+from mlpgpu.feed import chunk_rows
 from mlpgpu.machine import available_memory
 from mlpgpu.maths.parameters import count
 
@@ -58,9 +59,6 @@ class Need:
 
 def predict(plan: Plan) -> Need:
     """What a run of `plan` needs, in bytes."""
-    # Here, since what trains asks for a prediction.
-    from mlpgpu.feed import chunk_rows
-
     sizes, recipe, itemsize = plan.network.sizes, plan.recipe, np.dtype(plan.dtype).itemsize
     params = count(sizes) * itemsize
     # Inputs as they come and scaled; of each layer what goes into the activation and what comes out.

@@ -98,11 +98,12 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
     beside = Path(target).expanduser()
     if not suits(beside):
         raise InputError(f"target is {target!r}; allowed: a .npy or IDX file with a row for each of {path}")
-    _, packed = _look(beside)
-    if not packed:
+    if beside.suffix.lower() == ".npy":
         # Nothing is read on the word of a header that the size of the file belies.
         _header(beside)
-    y = np.load(beside, allow_pickle=False) if beside.suffix.lower() == ".npy" else idx.read(beside)
+        y = np.load(beside, allow_pickle=False)
+    else:
+        y = idx.read(beside)
     if y.shape[:1] != (n_rows,):
         raise InputError(
             f"{beside} has shape {y.shape} for {n_rows:,} rows of {path}; allowed: a target for each row; "
@@ -130,6 +131,8 @@ def _header(path: Path) -> tuple[int, np.dtype, tuple[int, ...], bool]:
         with path.open("rb") as file:
             shape, by_columns, dtype = readers[npy.read_magic(file)](file)
             offset = file.tell()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a .npy file") from None
     # The header is Python's text, and a damaged one fails in as many ways.
     except Exception as error:
         reason = one_line(error) or "its header is damaged"
