@@ -94,7 +94,9 @@ class Unscaled:
 
     def place(self, x: Any) -> Array:
         """See `Placement.place`."""
-        return self.backend.asarray(x.toarray() if is_sparse(x) else x, self.dtype)
+        x = x.toarray() if is_sparse(x) else x
+        # BLAS takes rows that lie otherwise by other ways, which round otherwise.
+        return self.backend.asarray(np.require(x, requirements="CA") if isinstance(x, np.ndarray) else x, self.dtype)
 
     def __call__(self, x: Array) -> Array:
         """See `Placement.__call__`."""
