@@ -96,7 +96,9 @@ class Unscaled:
         """See `Placement.place`."""
         x = x.toarray() if is_sparse(x) else x
         # BLAS takes rows that lie otherwise by other ways, which round otherwise.
-        return self.backend.asarray(np.require(x, requirements="CA") if isinstance(x, np.ndarray) else x, self.dtype)
+        return self.backend.asarray(
+            np.require(x, requirements=["C", "A"]) if isinstance(x, np.ndarray) else x, self.dtype
+        )
 
     def __call__(self, x: Array) -> Array:
         """See `Placement.__call__`."""
