@@ -28,6 +28,7 @@ class CupyBackend(Eager):
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
+        # By way of pinned memory, which CuPy holds for that.
         return self.cupy.asarray(array, dtype=dtype)
 
     def to_host(self, array: Any) -> np.ndarray:

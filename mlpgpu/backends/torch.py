@@ -29,7 +29,11 @@ class TorchBackend(Eager):
         if not array.flags.writeable:
             # PyTorch has no read-only tensors and warns of sharing such memory.
             array = array.copy()
-        return self.torch.from_numpy(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)).to(self.device)
+        tensor = self.torch.from_numpy(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+        if self.device == "cpu":
+            return tensor
+        # From pinned memory a GPU fetches by itself while the host goes on; PyTorch keeps it until that is done.
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def to_host(self, array: Any) -> np.ndarray:
         """See `Backend.to_host`."""

@@ -1,6 +1,7 @@
 """Every way in which a device can be asked for and not be there, on stand-ins for the array libraries."""
 
 import fakes
+import numpy as np
 import pytest
 
 from mlpgpu import backends
@@ -224,3 +225,24 @@ def test_every_backend_is_a_module_with_an_entry(put):
         if name != "numpy":
             put(name, getattr(fakes, name)(devices=1))
         assert select("auto", name)[0].name == name
+
+
+def test_rows_reach_a_gpu_from_pinned_memory():
+    """No GPU is asked: a tensor that notes what is wanted of it."""
+    from mlpgpu.backends.torch import TorchBackend
+
+    wanted = []
+
+    class Tensor:
+        def pin_memory(self):
+            wanted.append("pinned")
+            return self
+
+        def to(self, device, non_blocking=False):
+            wanted.append((device, non_blocking))
+            return self
+
+    torch = fakes.torch(devices=1)
+    torch.Tensor, torch.from_numpy = Tensor, lambda array: Tensor()
+    TorchBackend(torch, None, "cuda:0").asarray(np.zeros((2, 3)), "float32")
+    assert wanted == ["pinned", ("cuda:0", True)]
