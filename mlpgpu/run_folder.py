@@ -71,6 +71,15 @@ def new(prepared: Prepared) -> Iterator[Path]:
         yield folder
 
 
+def is_complete(given: str) -> bool:
+    """Whether there is nothing to go on with in the folder of a run."""
+    try:
+        found = json.loads((Path(given).expanduser() / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("complete") is True
+
+
 class Taken(NamedTuple):
     """A run that is taken up: its folder, its settings, and where it stopped, if it came to a checkpoint."""
 
@@ -142,9 +151,11 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
         What could not be made, and what to install for it.
     """
     outcome.model.save(folder / FILE)
+    missing = _draw(folder, outcome)
+    # Last: where it is, all is.
     with replacing(folder / METRICS) as beside:
         beside.write_text(json.dumps(outcome.metrics, indent=1) + "\n", encoding="utf-8")
-    return _draw(folder, outcome)
+    return missing
 
 
 def _draw(folder: Path, outcome: Outcome) -> list[str]:

@@ -46,6 +46,9 @@ def train(**given: Any) -> int:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
+    if run_folder.is_complete(resume):
+        print(f"Complete  the run in {resume} has come to its end; its results are there")  # noqa: T201
+        return 0
     with run_folder.again(resume) as taken:
         config = Config(**{**taken.settings, **given})
         check_same(config, taken.settings)

@@ -184,6 +184,7 @@ def train_and_test(
         "best_epoch": run.best_epoch or None,
         "weights_of_epoch": run.best_epoch if run.restored else len(run.history),
         "stopped": run.stopped or None,
+        "complete": run.final,
         "rollbacks": run.rollbacks,
         "epoch_seconds": [record["seconds"] for record in run.history],
         "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)

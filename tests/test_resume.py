@@ -227,7 +227,8 @@ def taken(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
     monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
-    shutil.copytree(finished, "run")
+    # As a run that was killed before it had written the last of its results.
+    shutil.copytree(finished, "run", ignore=shutil.ignore_patterns("metrics.json"))
 
     def resume(line="--resume run"):
         code = train.run_command(train.app, line.split())
@@ -263,6 +264,15 @@ def test_a_checkpoint_that_cannot_be_used(taken, finished, harm):
     code, said = resume("--resume run/checkpoints/previous.safetensors")
     assert (code, said) == (0, "")
     assert results(folder) == results(finished)
+
+
+def test_a_run_that_is_complete_is_left_alone(taken, finished, capsys):
+    folder, _ = taken
+    (folder / "metrics.json").write_bytes((finished / "metrics.json").read_bytes())
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert train.run_command(train.app, ["--resume", "run"]) == 0
+    assert capsys.readouterr().out == "Complete  the run in run has come to its end; its results are there\n"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_no_checkpoint_yet_begins_again(taken, finished):
@@ -313,6 +323,7 @@ def test_other_data_under_the_same_name(taken, tmp_path, capsys):
     np.savez("t.npz", x=x, y=y)
     line = "--dataset t.npz --target y --epochs 3 --checkpoint-every 1 --run-dir other"
     assert resume(line)[0] == 0
+    (tmp_path / "other" / "metrics.json").unlink()
     x[:, 1] *= -1
     np.savez("t.npz", x=x, y=y)
     code, said = resume("--resume other")
