@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from mlpgpu.config import UNBOUND
 from mlpgpu.errors import printable
 from mlpgpu.train import run_command
 
@@ -74,7 +75,7 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     scaled = "the same for all features" if model.shift.ndim == 0 else "each feature by its own"
     yield f"Prepares  scaling, {scaled}" + (f"; missing values of {filled} columns filled" if filled else "")
     yield f"Loss      {model.loss}, {model.params.dtype}"
-    shown = {name: value for name, value in model.config.items() if name not in {"data_dir", "hidden", "quiet", "json"}}
+    shown = {name: value for name, value in model.config.items() if name not in {*UNBOUND, "hidden"}}
     if shown:
         yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
     if model.estimator is not None:
