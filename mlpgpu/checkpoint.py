@@ -251,7 +251,7 @@ class Checkpoint:
                 saved.remove(found)
                 try:
                     callback.restore(found[1])
-                except (LookupError, TypeError, ValueError) as error:
+                except (LookupError, TypeError, ValueError, ArithmeticError) as error:
                     raise InputError(
                         f"the checkpoint is damaged: {of} cannot go on from its state ({error!r})"
                     ) from None

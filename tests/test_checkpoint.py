@@ -249,6 +249,16 @@ def test_what_is_written_does_not_fit(tmp_path):
     assert "damaged" in says(content, {name: array for name, array in arrays.items() if name != "losses"})
 
 
+@pytest.mark.parametrize(
+    "state", [{}, {"best": "low", "since": 1}, {"best": 10**400, "since": 1}, {"best": [], "since": 1}]
+)
+def test_a_state_that_a_callback_cannot_take(tmp_path, state):
+    train_and_test(Config(dataset="iris", hidden=(8,), epochs=1), [RunCheckpoint(tmp_path, every=1)])
+    kept = dataclasses.replace(Checkpoint.load(tmp_path), callbacks=[("EarlyStopping", state)])
+    with pytest.raises(InputError, match="EarlyStopping cannot go on from its state"):
+        kept.restore([EarlyStopping()])
+
+
 def test_a_fingerprint_tells_rows_from_others():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 3)), np.arange(40) % 3
