@@ -23,20 +23,28 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """
     beside = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            path.replace(previous)
-        beside.replace(path)
-        _sync_folder(path.parent)
+        with naming(path):
+            yield beside
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                path.replace(previous)
+            beside.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of a write, such as that of a full disk, say where."""
+    try:
+        yield
     except OSError as error:
-        # A write that fails, of a full disk, does not say where.
+        # One without a number is text alone, which a name would take the place of.
         if error.errno is not None:
             error.filename = error.filename or str(path)
         raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -89,14 +89,10 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
 
 def _metrics(path: Path) -> dict[str, Any] | None:
     """The figures of the run, where they lie beside the model."""
-    from mlpgpu.run_folder import METRICS
+    from mlpgpu.run_folder import read_metrics
 
-    beside = (path if path.is_dir() else path.parent) / METRICS
-    try:
-        found = json_module.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and "test_loss" in found else None
+    found = read_metrics(path if path.is_dir() else path.parent)
+    return found if "test_loss" in found else None
 
 
 def _named(names: tuple[Any, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.parameters import count
 
 __all__ = ["check"]
 
@@ -66,9 +66,8 @@ def _network(described: Mapping[str, Any]) -> None:
 
 
 def _arrays(sizes: list[int], arrays: Mapping[str, np.ndarray]) -> None:
-    n_parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
     one_or_each: tuple[tuple[int, ...], ...] = ((), (sizes[0],))
-    for name, allowed in {"params": ((n_parameters,),), "shift": one_or_each, "factor": one_or_each}.items():
+    for name, allowed in {"params": ((count(sizes),),), "shift": one_or_each, "factor": one_or_each}.items():
         array = arrays[name]
         _require(array.dtype in (np.float32, np.float64), f"{name} are of type {array.dtype}")
         _require(array.shape in allowed, f"{name} of shape {array.shape} are not those of its layers")

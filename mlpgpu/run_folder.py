@@ -73,11 +73,16 @@ def new(prepared: Prepared) -> Iterator[Path]:
 
 def is_complete(given: str) -> bool:
     """Whether there is nothing to go on with in the folder of a run."""
+    return read_metrics(Path(given).expanduser()).get("complete") is True
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The figures of a run; empty where its folder has none that can be read."""
     try:
-        found = json.loads((Path(given).expanduser() / METRICS).read_text(encoding="utf-8"))
+        found = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and found.get("complete") is True
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Taken(NamedTuple):

@@ -36,9 +36,8 @@ def write(
     """
     from safetensors.numpy import save
 
-    # Its keys are what they will be when it is read again.
-    plain = json.loads(json.dumps(content, default=lambda value: value.item()))
-    sealed = json.dumps({"digest": _digest(plain, arrays), **plain})
+    text = json.dumps(content, default=lambda value: value.item())
+    sealed = json.dumps({"digest": _digest(text, arrays), **json.loads(text)})
     with replacing(path, previous) as beside:
         beside.write_bytes(save(dict(arrays), {KEY: sealed}))
 
@@ -81,13 +80,13 @@ def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, 
     # Types that NumPy does not have, depths that Python does not follow, numbers of too many digits.
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InputError(f"the {what} {path} is damaged: its metadata do not fit ({error!r})") from None
-    if digest is not None and digest != _digest(content, arrays):
+    if digest is not None and digest != _digest(json.dumps(content), arrays):
         raise InputError(f"the {what} {path} is damaged: its bytes are not those that were written")
     return content, arrays
 
 
-def _digest(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.blake2b(json.dumps(content).encode(), digest_size=16)
+def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

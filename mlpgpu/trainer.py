@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,7 +141,6 @@ class Trainer:
         self._own = partial(backend.xp.asarray, copy=True)
         self._before: State | None = None
         self._start_loss, self._began, self._paused = math.inf, 0.0, False
-        self._data: dict[str, Any] | None = None
         if best.than is not None:
             run.best_params = self._own(training.state.params)
 
@@ -153,7 +152,7 @@ class Trainer:
         InputError
             Where the plan or the rows are not those of the checkpoint.
         """
-        given.check(self.run.plan.facts(), self._fingerprint())
+        given.check(self.run.plan.facts(), self._data)
         if given.arithmetic != (now := self.backend.arithmetic()):
             log.warning(
                 "the run began with %s, and goes on with %s: its figures agree with those of a run of one piece to "
@@ -219,7 +218,7 @@ class Trainer:
             stopped=run.stopped if run.final else "",
             callbacks=states(self.callbacks),
             plan=run.plan.facts(),
-            data=self._fingerprint(),
+            data=self._data,
             arithmetic=self.backend.arithmetic(),
         )
 
@@ -296,8 +295,7 @@ class Trainer:
             callback.on_epoch_end(run, record)
         self._ends()
 
-    def _fingerprint(self) -> dict[str, Any]:
-        if self._data is None:
-            feeds = {"training": self.training.feed, "validation": self.feeds.get("validation")}
-            self._data = {name: fingerprint(feed.rows, self.backend.to_host) for name, feed in feeds.items() if feed}
-        return self._data
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        feeds = {"training": self.training.feed, "validation": self.feeds.get("validation")}
+        return {name: fingerprint(feed.rows, self.backend.to_host) for name, feed in feeds.items() if feed}

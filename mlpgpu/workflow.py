@@ -90,14 +90,7 @@ def prepare(config: Config) -> Prepared:
     backend, note = backends.select(config.device, config.backend, config.dtype)
     data = load(config)
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
-    plan = make_plan(
-        config,
-        n_rows=len(data.x_train),
-        n_features=data.n_features,
-        n_outputs=data.n_targets,
-        task=data.task,
-        block=data.block,
-    )
+    plan = make_plan(config, **data.dimensions)
     lowest = LOSSES[plan.loss].lowest
     targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None]
     if min(y.min() for y in targets) < lowest:

@@ -1,5 +1,4 @@
 # ruff: noqa: E402 (what is set here is read when the libraries are imported)
-import contextlib
 import importlib.util
 import os
 import sys
@@ -80,16 +79,8 @@ def step_by_step(monkeypatch):
 @pytest.fixture
 def small_files():
     """``with small_files(1000):`` no file grows beyond so many bytes, as on a disk that is full."""
-    resource = pytest.importorskip("resource", reason="this system has no limit on the size of files")
-
-    @contextlib.contextmanager
-    def limited(size):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    pytest.importorskip("resource", reason="this system has no limit on the size of files")
+    from limits import limited
 
     return limited
 

@@ -43,22 +43,14 @@ def command(arguments, folder, kill_in=None, largest=None, variables=None):
     with open("said.txt", "a") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):  # noqa: PTH123
         if kill_in is not None:
             _kill_in(*kill_in)
-        with _limited(largest) if largest is not None else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if largest is not None:
+                from limits import limited
+
+                # Not for what measures the tests, which is written later.
+                stack.enter_context(limited(largest))
             code = train.run_command(train.app, arguments)
     sys.exit(code)
-
-
-@contextlib.contextmanager
-def _limited(largest):
-    """Within it no file grows beyond so many bytes; those that measure the tests write theirs later."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _kill_in(moment, number):

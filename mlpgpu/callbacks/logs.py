@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.errors import InputError
+from mlpgpu.files import naming
 
 if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have an error of a write, of a full disk, say where."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
 
 
 class Log(Callback):
@@ -89,21 +78,15 @@ class Log(Callback):
 class CSVLogger(Log):
     """Writes a row an epoch to a CSV file, as soon as there is one.
 
-    A run that is taken up has each of its epochs once: the rows of before its checkpoint are written again, or, with
-    `append`, what the file has beyond them is cut off.
-
     Parameters
     ----------
-    path : path
-        In a folder that is there.
-    append : bool
-        Whether to go on in a file that is there, in place of a new one.
+    path, append
+        See `Log`.
 
     Raises
     ------
     InputError
-        At the end of the first epoch, where the file to go on in has other columns; in a run that is taken up, where it
-        is shorter than at the checkpoint.
+        See `Log`; also at the end of the first epoch, where the file to go on in has other columns.
     """
 
     def _write(self, file: TextIO, record: Record) -> None:
@@ -125,21 +108,17 @@ class CSVLogger(Log):
 class JSONLogger(Log):
     """Writes a JSON object an epoch to a line of its own (https://jsonlines.org), as soon as there is one.
 
-    What is no finite number becomes ``null``, since JSON has no other word for it (RFC 8259). A run that is taken up
-    has each of its epochs once: the lines of before its checkpoint are written again, or, with `append`, what the file
-    has beyond them is cut off.
+    What is no finite number becomes ``null``, since JSON has no other word for it (RFC 8259).
 
     Parameters
     ----------
-    path : path
-        In a folder that is there.
-    append : bool
-        Whether to go on in a file that is there, in place of a new one.
+    path, append
+        See `Log`.
 
     Raises
     ------
     InputError
-        In a run that is taken up, where the file to go on in is shorter than at the checkpoint.
+        See `Log`.
     """
 
     def _write(self, file: TextIO, record: Record) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked
-from mlpgpu.callbacks.logs import naming
 from mlpgpu.callbacks.trackers import check_installed, settings
+from mlpgpu.files import naming
 from mlpgpu.maths.parameters import split
 
 if TYPE_CHECKING:

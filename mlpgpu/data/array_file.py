@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpgpu.data import idx
+from mlpgpu.data import idx, npy
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source, flat, image_shape, of_arrays
 from mlpgpu.errors import InputError, one_line
@@ -125,15 +125,13 @@ def _header(path: Path) -> tuple[int, np.dtype, tuple[int, ...], bool]:
     """Offset, type and shape of the array in a file, and whether it lies column by column."""
     if path.suffix.lower() != ".npy":
         return *idx.header(path), False
-    npy = np.lib.format
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     try:
         with path.open("rb") as file:
-            shape, by_columns, dtype = readers[npy.read_magic(file)](file)
+            shape, by_columns, dtype = npy.header(file)
             offset = file.tell()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a .npy file") from None
-    # The header is Python's text, and a damaged one fails in as many ways.
+    # As a damaged header fails in many ways.
     except Exception as error:
         reason = one_line(error) or "its header is damaged"
         raise InputError(f"cannot read {path} as .npy: {reason}; write it with numpy.save") from None

@@ -73,6 +73,17 @@ class DataSet:
         return self.x_train.block if isinstance(self.x_train, Mapped) else 1
 
     @property
+    def dimensions(self) -> dict[str, Any]:
+        """What a plan depends on, as `mlpgpu.plan.make_plan` takes it."""
+        return {
+            "n_rows": len(self.x_train),
+            "n_features": self.n_features,
+            "n_outputs": self.n_targets,
+            "task": self.task,
+            "block": self.block,
+        }
+
+    @property
     def n_targets(self) -> int:
         """Classes of a classification, columns of y of a regression."""
         return len(self.classes) if self.task == "classification" else self.y_train.shape[1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpgpu.data import npy
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.data.source import Source, flat, image_shape, of_arrays
 from mlpgpu.errors import InputError, did_you_mean, one_line
@@ -153,9 +154,7 @@ def _promised(archive: zipfile.ZipFile, name: str) -> int:
     if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise ValueError(f"array {name!r} is packed in a way that numpy does not write")
     with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, dtype = read_header[version](file)
+        shape, _, dtype = npy.header(file)
         promised = math.prod(shape) * dtype.itemsize
         if dtype.hasobject or promised != entry.file_size - file.tell():
             raise ValueError(

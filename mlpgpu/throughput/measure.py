@@ -59,14 +59,7 @@ def read(study: Study) -> DataSet:
 
 def plan_of(study: Study, data: DataSet) -> Plan:
     """What is trained, with the batch size of `study` as a `Config`."""
-    return make_plan(
-        study,
-        n_rows=len(data.x_train),
-        n_features=data.n_features,
-        n_outputs=data.n_targets,
-        task=data.task,
-        block=data.block,
-    )
+    return make_plan(study, **data.dimensions)
 
 
 def measure(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Iterator[Point]:
