@@ -85,9 +85,8 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     from mlpgpu.evaluation import compare
 
     loss, z = _loss(model), z.astype(np.float64)
-    if model.multilabel:
-        return _of_several(loss, z, _flags(model, y)), None
-    truth = _codes(model, y) if model.classes else _numbers(model, y)
+    encode = _flags if model.multilabel else _codes if model.classes else _numbers
+    truth = encode(model, y)
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = loss.link(np, z)
         finite = np.isfinite(z + outputs).all(axis=1)
@@ -96,17 +95,19 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
             f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for it: "
             "compare them with those of training"
         )
+    if model.multilabel:
+        return _of_several(loss, z, truth, outputs), None
     compared, predictions, confusion = compare(truth, outputs, len(model.classes))
     score = {"accuracy": float(np.mean(predictions == truth))} if model.classes else {"r2": _r2(truth, predictions)}
     return {"loss": float(np.mean(loss.rows(np, z, truth)[0])), **score, **compared}, confusion
 
 
-def _of_several(loss: Loss, z: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def _of_several(loss: Loss, z: np.ndarray, truth: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
     """Figures of rows that may have several labels; a row is right where all of them are."""
     import numpy as np
     from sklearn.metrics import accuracy_score, f1_score
 
-    predictions = loss.link(np, z) > 0.5
+    predictions = outputs > 0.5
     return {
         "loss": float(np.mean(loss.rows(np, z, truth)[0])),
         "accuracy": float(accuracy_score(truth, predictions)),

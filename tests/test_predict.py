@@ -189,6 +189,10 @@ def test_several_labels(command, tmp_path):
         code, out, err = command("evaluate", "m.safetensors", "rows.npz", "--target", target)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert f"{said}; the model predicts 3 labels for each row" in err
+    np.savez("huge.npz", x=np.full((4, 3), np.finfo(float).max), y=y[:4])
+    code, out, err = command("evaluate", "m.safetensors", "huge.npz")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "for 4 of 4 rows the model's output is not finite" in err
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
