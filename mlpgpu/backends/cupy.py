@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager
+from mlpgpu.backends.base import Eager, Step
+from mlpgpu.cuda.loop import Loop
+from mlpgpu.cuda.namespace import Namespace
 from mlpgpu.errors import InputError, one_line
 
 NEEDS = (
@@ -17,11 +19,14 @@ class CupyBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "cupy"
+    # Some hundredths of a second of a small network's steps, and of a large one's multiplications.
+    steps_per_call = 512
+    products_per_call = 2.0**39
     # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
     out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
 
     def __init__(self, cupy: Any, xp: Any, ordinal: int) -> None:
-        self.cupy, self.xp, self.ordinal = cupy, xp, ordinal
+        self.cupy, self.xp, self.ordinal = cupy, Namespace(xp), ordinal
         self.device = f"cuda:{ordinal}"
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
         self.description = f"{self.device}, {name}, CuPy {cupy.__version__}"
@@ -34,6 +39,10 @@ class CupyBackend(Eager):
     def to_host(self, array: Any) -> np.ndarray:
         """See `Backend.to_host`."""
         return self.cupy.asnumpy(array)
+
+    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
+        """See `Backend.compile_loop`."""
+        return Loop(self.cupy, self.xp, step, super().compile_loop(step), self.device, "float32")
 
     def free_memory(self) -> int:
         """See `Backend.free_memory`."""
