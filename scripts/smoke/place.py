@@ -1,0 +1,74 @@
+"""Where checks run: which device, how large."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mlpgpu.fusion.loop import VARIABLE
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device and how much is done on it.
+
+    Attributes
+    ----------
+    device : str
+        ``cuda``, ``cuda:N``; or ``cpu``, where stand-ins show that the checks themselves run.
+    tiny : bool
+        Whether to take the digits of scikit-learn in place of MNIST, and less of all else.
+    """
+
+    device: str = "cuda"
+    tiny: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is the real thing."""
+        return self.device != "cpu"
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return "digits" if self.tiny else "mnist"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """784-128-10 at batch 200 with Adam, for one epoch of all training rows."""
+        return {
+            "dataset": self.dataset,
+            "validation_fraction": 0,
+            "hidden": (128,),
+            "dropout": 0,
+            "input_dropout": 0,
+            "schedule": "constant",
+            "batch_size": 200,
+            "epochs": 1,
+        }
+
+    def settle(self) -> None:
+        """Make this process one for checks."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        # JAX would take most of the memory that the next process needs.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        # A few epochs are enough for a check.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+
+
+@contextmanager
+def loop(way: str) -> Iterator[None]:
+    """Within it, steps run this way."""
+    before = os.environ.pop(VARIABLE, None)
+    os.environ[VARIABLE] = way
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
