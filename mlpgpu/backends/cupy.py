@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Eager
+from mlpgpu.backends.precision import emulated, in_words
 from mlpgpu.errors import InputError, one_line
 
 NEEDS = (
@@ -20,11 +21,11 @@ class CupyBackend(Eager):
     # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
     out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
 
-    def __init__(self, cupy: Any, xp: Any, ordinal: int) -> None:
-        self.cupy, self.xp, self.ordinal = cupy, xp, ordinal
+    def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
+        self.cupy, self.xp, self.ordinal = cupy, emulated(xp, precision), ordinal
         self.device = f"cuda:{ordinal}"
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
-        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}"
+        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}{in_words(precision, emulated=True)}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -50,7 +51,7 @@ def open_beside(array: Any) -> CupyBackend:
     return CupyBackend(cupy, xp, array.device.id)
 
 
-def open_backend(device: str, dtype: str) -> CupyBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> CupyBackend:
     """CuPy on `device`, made the current one of this thread.
 
     Raises
@@ -81,4 +82,4 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
             f"device {device!r} is there but does not work ({one_line(error) or type(error).__name__}); "
             "check it with nvidia-smi, reinstall CuPy for your CUDA, or use device cpu"
         ) from None
-    return CupyBackend(cupy, xp, ordinal)
+    return CupyBackend(cupy, xp, ordinal, precision)
