@@ -72,6 +72,12 @@ def summary(rows: Sequence[Row], seconds: float) -> str:
     return f"{', '.join(counts)}; {seconds:.0f} s"
 
 
+def where_seconds_go(rows: Sequence[Row]) -> list[str]:
+    """The parts of the run by command, in a line, where it was run."""
+    parts = {row.check: row.details for row in rows}.get("command to trained", {}).get("parts")
+    return [f"command to trained: {', '.join(f'{part} {took:.2f} s' for part, took in parts.items())}"] if parts else []
+
+
 def main() -> int:
     """Check, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -88,7 +94,9 @@ def main() -> int:
     try:
         for row in run(checks, place, 60 * given.minutes):
             rows.append(row)
-            print(f"[{len(rows)}/{len(checks)}] {row.seconds:5.1f} s  {row.check}: {row.result}  {row.figure}", flush=True)
+            print(
+                f"[{len(rows)}/{len(checks)}] {row.seconds:5.1f} s  {row.check}: {row.result}, {row.figure}", flush=True
+            )
     except KeyboardInterrupt:
         rows += [Row(check.name, NOT_RUN, "interrupted", check.wanted) for check in checks[len(rows) :]]
     seconds = time.perf_counter() - began
@@ -100,7 +108,8 @@ def main() -> int:
     if given.plot:
         _plot(rows, found, folder / f"agreement-{name}.png")
     print("\n" + "\n".join(table(rows)))
-    print(f"{summary(rows, seconds)}; written to {folder}")
+    for line in (*where_seconds_go(rows), f"{summary(rows, seconds)}; written to {folder}"):
+        print(line)
     return int(any(row.result == FAILED for row in rows))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import time
 from collections.abc import Iterable
@@ -109,13 +111,15 @@ def learning_rate(place: Place) -> Found:
 
 def no_capture(place: Place) -> Found:
     """The command with ``--no-capture`` and without."""
-    flags = "--dataset digits --hidden 32 --epochs 3 --dtype float64 --quiet --json --device".split()
+    flags = ["--dataset", "digits", "--hidden", "32", "--epochs", "3", "--dtype", "float64", "--quiet", "--device"]
     weights = []
     with tempfile.TemporaryDirectory() as folder:
         for name, more in (("captured", []), ("eager", ["--no-capture"])):
             path = Path(folder, name)
-            if code := command.run_command(command.app, [*flags, place.device, "--run-dir", str(path), *more]):
-                return Found(f"exit code {code} ({name})", False)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+                code = command.run_command(command.app, [*flags, place.device, "--run-dir", str(path), *more])
+            if code:
+                return Found(f"{name}: exit code {code}, {said.getvalue().strip()}", False)
             weights.append(Model.load(path).params)
     off = float(np.max(np.abs(weights[0] - weights[1])) / np.max(np.abs(weights[1])))
     return Found(f"weights {off:.1e} apart", off <= FLOAT64, {"distance": off})

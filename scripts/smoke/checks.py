@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from mlpgpu.errors import one_line
-from scripts.smoke.place import Place
+from scripts.smoke.place import ENVIRONMENT, Place
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 # Seconds in which a process is ready, and in which one that is told to leave does so.
 STARTING, LEAVING = 60, 5
+# Characters of a figure in the table.
+MOST_SHOWN = 84
 
 
 class NotHere(Exception):
@@ -131,6 +135,7 @@ class _Worker:
         self.process_of = process_of
         # A fork would have threads and a device context that are not its own.
         context = multiprocessing.get_context("spawn")
+        os.environ |= ENVIRONMENT
         self._end, other = context.Pipe()
         self._process = context.Process(target=_work, args=(other, place), daemon=True)
         self._process.start()
@@ -182,7 +187,10 @@ def _work(end: Connection, place: Place) -> None:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """The rows as lines in columns, under a heading."""
-    cells = [("check", "result", "figure", "wanted"), *((r.check, r.result, r.figure, r.wanted) for r in rows)]
+    """The rows as lines in columns, under a heading; long figures cut."""
+    shown = (replace(row, figure=shorten(row.figure, MOST_SHOWN, placeholder=" ...")) for row in rows)
+    cells = [("check", "result", "figure", "wanted"), *((r.check, r.result, r.figure, r.wanted) for r in shown)]
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in cells]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in cells
+    ]

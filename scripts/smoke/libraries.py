@@ -28,14 +28,14 @@ def _checks(way: Way) -> tuple[Check, ...]:
             f"{way.label}, float32, tanh",
             f"within {TIMES} times NumPy's",
             partial(agrees, way=way, dtype="float32", **smooth, **DROPOUT),
-            40,
+            60,
             process,
         ),
         Check(
             f"{way.label}, float64",
             f"within {FLOAT64:g} of NumPy",
             partial(agrees, way=way, dtype="float64", **DROPOUT),
-            40,
+            60,
             process,
         ),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import preflight
+from mlpgpu import backends, preflight
 from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows, Scaled
@@ -18,13 +18,16 @@ from scripts.smoke import device
 from scripts.smoke.checks import Check, Found, NotHere
 from scripts.smoke.place import Place
 
-# Name -> settings; rows are twice as many as a step has.
+# Name -> settings.
 RUNS: dict[str, dict[str, Any]] = {
     "784-1024-1024-10, batch 8,192": {"hidden": (1024, 1024), "batch_size": 8192},
     "784-128-10, batch 200": {"hidden": (128,), "batch_size": 200},
     "784-2048-2048-10, batch 200": {"hidden": (2048, 2048), "batch_size": 200},
 }
-WITHIN = 0.1
+# NumPy writes over what CuPy makes anew.
+WITHIN, ON_HOST = 0.1, 0.7
+# Enough for a whole chunk of rows that is evaluated.
+LEAST_ROWS = 5000
 FEATURES, CLASSES = 784, 10
 
 
@@ -40,39 +43,34 @@ def predicted(place: Place) -> Found:
             details[words] = {"predicted": said, "used": peak.used, "device": peak.device}
     low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     figure = f"predicted / used {ratios[low]:.2f} ({low}) to {ratios[high]:.2f} ({high})"
-    return Found(figure, all(abs(ratio - 1) <= WITHIN for ratio in ratios.values()), details)
+    within = WITHIN if place.on_gpu else ON_HOST
+    return Found(figure, all(abs(ratio - 1) <= within for ratio in ratios.values()), details)
 
 
 def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
     """Bytes that are predicted of a fit with what its rows take, and what it took."""
-    rng = np.random.default_rng(0)
-    n_rows = 2 * settings["batch_size"]
+    rng, n_rows = np.random.default_rng(0), max(2 * settings["batch_size"], LEAST_ROWS)
     config = Config(epochs=2, device=place.device, **settings)
     plan = make_plan(config, n_rows=n_rows, n_features=FEATURES, n_outputs=CLASSES, task="classification")
     train, watched = (
-        Rows(rng.integers(0, 256, (n, FEATURES), np.uint8), rng.integers(0, CLASSES, n)) for n in (n_rows, 5000)
+        Rows(rng.integers(0, 256, (n, FEATURES), np.uint8), rng.integers(0, CLASSES, n)) for n in (n_rows, LEAST_ROWS)
     )
-    itemsize = np.dtype(plan.dtype).itemsize
-    # Each row with its target and weight; of the training rows, an order and which of them are no padding.
-    held = train.nbytes + watched.nbytes + itemsize * (2 * len(train) + len(watched)) + 8 * len(train)
-    backend = prepare(Config(dataset="iris", device=place.device, **_own(settings))).backend
+    backend, _ = backends.select(place.device)
+    scaled = Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype)
 
     def whole() -> None:
-        fit(backend, plan, train, {"validation": watched}, Scaled(backend, *SCALING, plan.dtype), rollbacks=1)
+        fit(backend, plan, train, {"validation": watched}, scaled, rollbacks=1)
 
     if place.on_gpu:
         # What libraries take for themselves, they take at the first run.
         whole()
     with device.of(place).peak() as peak:
         whole()
-    return preflight.predict(plan).total + held, peak
-
-
-SCALING = np.array(0.0), np.array(1 / 255)
-
-
-def _own(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name == "capture"}
+    # Each row with its target and weight; of the training rows, an order and which of them are no padding. On the host
+    # they are where they were.
+    itemsize = np.dtype(plan.dtype).itemsize
+    held = train.nbytes + watched.nbytes + itemsize * (2 * len(train) + len(watched)) + 8 * len(train)
+    return preflight.predict(plan).total + (held if place.on_gpu else 0), peak
 
 
 def too_large(place: Place) -> Found:

@@ -11,6 +11,9 @@ from typing import Any
 
 from mlpgpu.fusion.loop import VARIABLE
 
+# SciPy reads the first once, when it is imported; with the second, JAX leaves the memory that it does not need.
+ENVIRONMENT = {"SCIPY_ARRAY_API": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -55,8 +58,6 @@ class Place:
         """Make this process one for checks."""
         from sklearn.exceptions import ConvergenceWarning
 
-        # JAX would take most of the memory that the next process needs.
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         # A few epochs are enough for a check.
         warnings.simplefilter("ignore", ConvergenceWarning)
 

@@ -26,6 +26,6 @@ def rounded(place: Place, precision: str) -> Found:
 
 
 CHECKS = tuple(
-    Check(name, f"first {TIMES * unit:.1g}, epoch {EPOCH:g}, not float32", partial(rounded, precision=name), 30)
+    Check(name, f"first {TIMES * unit:.1g}, epoch {EPOCH:g}, not float32", partial(rounded, precision=name), 40)
     for name, unit in UNITS.items()
 )

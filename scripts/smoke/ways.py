@@ -43,7 +43,11 @@ class Way:
 
     def config(self, place: Place, **settings: Any) -> Config:
         """The settings of a training by this way."""
-        own = {"device": place.device, **self.settings} if place.on_gpu else {"device": "cpu", "backend": self.stand_in[0]}
+        own = (
+            {"device": place.device, **self.settings}
+            if place.on_gpu
+            else {"device": "cpu", "backend": self.stand_in[0]}
+        )
         return Config(**{**place.settings, **own, **settings})
 
     def loop_on(self, place: Place) -> str:
@@ -75,7 +79,9 @@ class Trained:
     description: str
 
 
-def train(place: Place, way: Way, after_steps: Callable[[Training, int], bool] | None = None, **settings: Any) -> Trained:
+def train(
+    place: Place, way: Way, after_steps: Callable[[Training, int], bool] | None = None, **settings: Any
+) -> Trained:
     """Train without callbacks, and say what came of it.
 
     Parameters

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2]
 
 
 def from_command_to_trained(place: Place) -> Found:
-    """The default network from the command to its files: a run that finds nothing prepared, one after it, and its parts."""
+    """The default network from the command to its files: a first run, a second, and the parts of a third."""
     interpreter = min(_seconds(["-c", "pass"])[0] for _ in range(3))
     library = "import cupy; cupy.ones(1).sum().get()" if place.on_gpu else "import numpy; numpy.ones(1).sum()"
     opened = min(_seconds(["-c", library])[0] for _ in range(2))
