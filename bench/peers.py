@@ -56,7 +56,7 @@ def play(names, given):
     played, farthest = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         save_images(folder)
-        with Rounds(names) as rounds:
+        with Rounds({name: CONTESTANTS[name] for name in names}) as rounds:
             for problem in problems(folder, given):
                 began = time.perf_counter()
                 results = rounds.play(problem)
