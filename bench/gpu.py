@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,14 +30,20 @@ from mlpgpu.errors import InputError
 
 # Seconds after which a contestant is out that has not answered: compiling takes some.
 PATIENCE, COMPILING = 60, 180
-TINY_ROWS = 20_000
+LIBRARIES = (*machine.CUPY, "torch", "jax")
+ROWS, TINY_ROWS = 70_000, 10_000
 
 
-def save_images(folder, most):
-    """Write MNIST's images and labels, to be read by each process."""
+def n_rows(given):
+    """Of an epoch."""
+    return TINY_ROWS if given.tiny else ROWS
+
+
+def save_images(folder, rows):
+    """Write images of MNIST and their labels, to be read by each process."""
     data = load(Config(dataset="mnist", validation_fraction=0))
-    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test])[:most])
-    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test])[:most])
+    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test])[:rows])
+    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test])[:rows])
 
 
 def ceilings(device):
@@ -61,11 +66,8 @@ def shown(found):
         return
     yield f"Copy      {found['copy_bytes_per_second'] / 1e9:,.0f} GB/s, read and written"
     for precision, rates in found["product_flop_per_second"].items():
-        yield (
-            f"Products  {precision}: "
-            + ", ".join(f"{shape} {rate / 1e12:.3g}" for shape, rate in rates.items())
-            + " TFLOP/s"
-        )
+        each = ", ".join(f"{shape} {rate / 1e12:.3g}" for shape, rate in rates.items())
+        yield f"Products  {precision}, TFLOP/s: {each}"
     alone, inside = found["kernel_seconds"], found["kernel_in_a_graph_seconds"]
     yield f"Kernel    {1e6 * alone:.2f} us alone, {1e6 * inside:.2f} us in a graph"
 
@@ -76,7 +78,7 @@ def play(names, given, ends, write):
     contestants = {name: CONTESTANTS[name] for name in names}
     patience = COMPILING if "torch-compiled" in names else PATIENCE
     with tempfile.TemporaryDirectory() as folder:
-        save_images(folder, TINY_ROWS if given.tiny else None)
+        save_images(folder, n_rows(given))
         with Rounds(contestants, patience) as rounds:
             for i, race in enumerate(RACES):
                 began = time.perf_counter()
@@ -96,7 +98,7 @@ def record(played, found, description, given):
     """All that was measured, in what JSON can hold."""
     return {
         "device": given.device,
-        "tiny": given.tiny,
+        "rows": n_rows(given),
         "machine": description,
         "ceilings": found,
         "reaches": [
@@ -113,13 +115,19 @@ def record(played, found, description, given):
     }
 
 
+def where(description, given):
+    """Device, libraries and what is trained, in a line."""
+    versions = [f"{name} {description['versions'][name]}" for name in LIBRARIES if name in description["versions"]]
+    return ", ".join([machine.name_of(description, given.device), *versions, f"Adam, {n_rows(given):,} rows"])
+
+
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to see that it runs [default: cuda]")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each that are timed, at most [default: 7]")
     parser.add_argument("--minutes", type=float, default=4, help="after which no round is begun [default: 4]")
     parser.add_argument("--only", help=f"[default: all but {', '.join(UNASKED)}]")
-    parser.add_argument("--tiny", action="store_true", help=f"{TINY_ROWS:,} rows in place of 70,000")
+    parser.add_argument("--tiny", action="store_true", help=f"{TINY_ROWS:,} rows in place of {ROWS:,}")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
     given = parser.parse_args()
     names = given.only.split(",") if given.only else [name for name in CONTESTANTS if name not in UNASKED]
@@ -135,10 +143,7 @@ def main():
     names, given = read_arguments()
     ends = time.perf_counter() + 60 * given.minutes
     description = machine.describe()
-    number = int(given.device.partition(":")[2] or 0)
-    devices = description["cuda"] if given.device != "cpu" else []
-    on = devices[number]["name"] if number < len(devices) else description["cpu"]
-    slug = re.sub("[^a-z0-9]+", "-", on.lower()).strip("-")
+    slug = machine.name_of(description, given.device)
     given.out.mkdir(parents=True, exist_ok=True)
     figures, picture = (given.out / f"gpu-{slug}{ending}" for ending in (".json", ".png"))
     found = ceilings(given.device)
@@ -155,11 +160,8 @@ def main():
     except KeyboardInterrupt:
         sys.exit(f"error: interrupted; what was measured is in {figures}")
     if plots.available():
-        versions = [
-            f"{name} {description['versions'][name]}" for name in ("torch", "jax") if name in description["versions"]
-        ]
-        draw(played, finding(played), ", ".join([on, *versions, "Adam, 70,000 rows"]), picture)
-    print("\n".join(["", *lines(played), "", f"Saved {figures}"]))
+        draw(played, n_rows(given), finding(played), where(description, given), picture)
+    print("\n".join(["", *lines(played, n_rows(given)), "", f"Saved {figures}"]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 from mlpgpu import __version__
 
-__all__ = ["CUPY", "available_memory", "describe", "warnings"]
+__all__ = ["CUPY", "available_memory", "describe", "name_of", "warnings"]
 
 CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
 CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cublas", "nvidia-cublas-cu12")
@@ -99,6 +100,21 @@ def warnings(description: dict[str, Any]) -> list[str]:
     lines = (*_presets(description), *_few_threads(description), *_missing(description))
     # NumPy and SciPy may each have brought the same BLAS.
     return list(dict.fromkeys(lines))
+
+
+def name_of(description: dict[str, Any], device: str) -> str:
+    """What computes there, as part of the name of a file: ``nvidia-h200``.
+
+    Parameters
+    ----------
+    description : dict
+        From `describe`.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    number, found = int(device.partition(":")[2] or 0), [] if device == "cpu" else description["cuda"]
+    name = found[number]["name"] if number < len(found) else description["cpu"]
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def available_memory() -> int | None:

@@ -7,7 +7,6 @@ machine, that the checks themselves run; what it prints says nothing of a GPU.
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 import time
@@ -33,14 +32,6 @@ def chosen(checks: Sequence[Check], only: str | None) -> list[Check]:
     """The checks whose names have one of the words in them."""
     words = [] if only is None else only.split(",")
     return [check for check in checks if not words or any(word in check.name for word in words)]
-
-
-def name_of(description: dict[str, Any], device: str) -> str:
-    """The GPU, or the processor, for the name of a file."""
-    number = int(device.partition(":")[2] or 0)
-    devices = description["cuda"] if device != "cpu" else []
-    name = devices[number]["name"] if number < len(devices) else description["cpu"]
-    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
@@ -102,7 +93,7 @@ def main() -> int:
     seconds = time.perf_counter() - began
     found = record(rows, place, seconds)
     folder.mkdir(parents=True, exist_ok=True)
-    name = name_of(found["machine"], place.device)
+    name = machine.name_of(found["machine"], place.device)
     with replacing(folder / f"gpu-smoke-{name}.json") as beside:
         beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if given.plot:

@@ -9,14 +9,14 @@ from gpu.races import RACES, steps
 from mlpgpu import plots
 
 
-def draw(played, title, note, path):
-    """Write the PNG; `played` is a dict of race to results."""
+def draw(played, n_rows, title, note, path):
+    """Write the PNG; `played` is a dict of race to results, of epochs of so many rows."""
     races = [
         race for race in RACES if any(counts(played.get(race.name, {}), name) for name in played.get(race.name, {}))
     ]
     if not races:
         return
-    groups = [_times(race, played[race.name]) for race in races]
+    groups = [_times(played[race.name], steps(race, n_rows)) for race in races]
     figure = plots.new_figure((10, 1.6 + 0.42 * sum(len(group) + 1.6 for group in groups)), title)
     panels = figure.subplots(len(races), 1, squeeze=False, height_ratios=[len(group) + 0.8 for group in groups])[:, 0]
     for axes, race, group in zip(panels, races, groups, strict=True):
@@ -28,10 +28,10 @@ def draw(played, title, note, path):
     plots.save(figure, path)
 
 
-def _times(race, results):
+def _times(results, n_steps):
     """Name -> microseconds a step in each round, the fastest first."""
     found = {
-        name: [1e6 * seconds / steps(race) for seconds in result.seconds]
+        name: [1e6 * seconds / n_steps for seconds in result.seconds]
         for name, result in results.items()
         if counts(results, name)
     }
@@ -45,8 +45,9 @@ def _panel(axes, race, group):
         axes.barh(place, middle, 0.7, color=known.color, alpha=1 if known.own else 0.75)
         axes.plot([min(times), max(times)], [place, place], color=plots.INK, lw=1.5)
         beside = "" if own is None or name == "captured" else f", {middle / own:.2f} times ours"
+        shown = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
         axes.annotate(
-            f"{middle:,.0f}{beside}" if middle >= 100 else f"{middle:.3g}{beside}", (max(times), place), (6, 0), textcoords="offset points", va="center",
+            shown + beside, (max(times), place), (6, 0), textcoords="offset points", va="center",
             fontsize=plots.SMALL, color=plots.INK,
         )  # fmt: skip
     axes.set_title(race.name, loc="left", fontsize=plots.TEXT, color=plots.INK)

@@ -122,24 +122,29 @@ def finding(played):
     return f"{RACES[0].name}: a captured step takes {', '.join(said)}" if said else "Microseconds of a training step"
 
 
-def lines(played):
-    """Markdown: microseconds a step of each, and how far the ratios reach."""
+def lines(played, n_rows):
+    """Markdown: microseconds a step of each, in epochs of so many rows, and how far the ratios reach."""
     yield "| | race | us a step, median (least to most) | |\n| --- | --- | --- | --- |"
     for race in RACES:
         for name, result in played.get(race.name, {}).items():
-            cells = CONTESTANTS[name].label, race.name, _span(result, race), result.reason or result.setting
+            cells = (
+                CONTESTANTS[name].label,
+                race.name,
+                _span(result, steps(race, n_rows)),
+                result.reason or result.setting,
+            )
             yield f"| {' | '.join(cells)} |"
     yield "\n| ratio | race | measured | reach | |\n| --- | --- | --- | --- | --- |"
     yield from (f"| {' | '.join(cells)} |" for cells in verdicts(played))
 
 
-def steps(race, n_rows=70_000):
+def steps(race, n_rows):
     """Of an epoch."""
     return -(-n_rows // race.batch_size)
 
 
-def _span(result, race):
+def _span(result, n_steps):
     if result.reason or not result.seconds:
         return ""
-    low, middle, high = (1e6 * f(result.seconds) / steps(race) for f in (min, statistics.median, max))
+    low, middle, high = (1e6 * f(result.seconds) / n_steps for f in (min, statistics.median, max))
     return f"{middle:,.1f} ({low:,.1f} to {high:,.1f})"

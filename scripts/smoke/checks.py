@@ -169,7 +169,6 @@ class _Worker:
 
 def _work(end: Connection, place: Place) -> None:
     """Answer until nobody asks any more."""
-    place.settle()
     end.send(True)
     while True:
         try:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from scripts.smoke.place import Place, loop
+from scripts.smoke.place import Place
+from scripts.smoke.ways import loop
 
 
 @dataclass

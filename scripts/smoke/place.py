@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-from mlpgpu.fusion.loop import VARIABLE
 
 # SciPy reads the first once, when it is imported; with the second, JAX leaves the memory that it does not need.
 ENVIRONMENT = {"SCIPY_ARRAY_API": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -53,23 +47,3 @@ class Place:
             "batch_size": 200,
             "epochs": 1,
         }
-
-    def settle(self) -> None:
-        """Make this process one for checks."""
-        from sklearn.exceptions import ConvergenceWarning
-
-        # A few epochs are enough for a check.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-
-
-@contextmanager
-def loop(way: str) -> Iterator[None]:
-    """Within it, steps run this way."""
-    before = os.environ.pop(VARIABLE, None)
-    os.environ[VARIABLE] = way
-    try:
-        yield
-    finally:
-        del os.environ[VARIABLE]
-        if before is not None:
-            os.environ[VARIABLE] = before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def evaluated(place: Place) -> Found:
 def estimators(place: Place) -> Found:
     """Fits on the device beside fits on the CPU, with rows of the host."""
     from sklearn.datasets import load_diabetes, load_digits
+    from sklearn.exceptions import ConvergenceWarning
 
     weights = np.random.default_rng(0).uniform(0.5, 2, 1797)
     given: dict[str, Any] = {"random_state": 0, "hidden_layer_sizes": (16,), "max_iter": 5}
@@ -96,7 +98,10 @@ def estimators(place: Place) -> Found:
     }
     distances = {}
     for name, job in jobs.items():
-        ours, theirs = (np.concatenate([w.ravel() for w in job(device).coefs_]) for device in (place.device, "cpu"))
+        with warnings.catch_warnings():
+            # A few epochs are enough for a check.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            ours, theirs = (np.concatenate([w.ravel() for w in job(device).coefs_]) for device in (place.device, "cpu"))
         distances[name] = float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
     name = max(distances, key=distances.__getitem__)
     figure = f"{len(jobs)} fits, weights at most {distances[name]:.1e} apart ({name})"
@@ -109,11 +114,14 @@ def own_arrays(place: Place) -> Found:
     """Rows and targets that are on the device already: predictions stay there."""
     import sklearn
     from sklearn.datasets import load_digits
+    from sklearn.exceptions import ConvergenceWarning
 
     backend = prepare(dataclasses.replace(Config(dataset="iris"), device=place.device)).backend
     x, y = (backend.asarray(part) for part in load_digits(return_X_y=True))
     with sklearn.config_context(array_api_dispatch=True):
-        fitted = MLPClassifier(random_state=0, max_iter=30).fit(x, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fitted = MLPClassifier(random_state=0, max_iter=30).fit(x, y)
         guess = fitted.predict(x)
     score = float(np.mean(backend.to_host(guess) == backend.to_host(y)))
     return Found(f"{type(guess).__module__} arrays, accuracy {score:.3f}", type(guess) is type(x) and score > 0.9)

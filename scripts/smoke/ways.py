@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import numpy as np
 
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows, Scaled
+from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.training import Training
 from mlpgpu.workflow import prepare
-from scripts.smoke.place import Place, loop
+from scripts.smoke.place import Place
 
 REFUSED = "cannot be captured"
 # What may lie between two sums of the same numbers in another order, in float64, after an epoch.
@@ -122,6 +124,19 @@ def worst(ours: Trained, theirs: Trained) -> float:
     weights = np.max(np.abs(ours.params - theirs.params)) / np.max(np.abs(theirs.params))
     most = max(float(np.max(apart(ours.losses, theirs.losses))), float(weights))
     return most if np.isfinite(most) else np.inf
+
+
+@contextmanager
+def loop(way: str) -> Iterator[None]:
+    """Within it, steps run this way."""
+    before = os.environ.pop(VARIABLE, None)
+    os.environ[VARIABLE] = way
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 @contextmanager
