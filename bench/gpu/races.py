@@ -87,13 +87,15 @@ def judge(results, tolerance):
 
 def reached(reach, results):
     """The ratio, read as the reach reads it; None where one of the two does not count."""
-    others = [
-        name for name in results if name.startswith(reach.over) and counts(results, name) and results[name].seconds
-    ]
-    if not others:
+    medians = {
+        name: statistics.median(result.seconds)
+        for name, result in results.items()
+        if name.startswith(reach.over) and counts(results, name) and result.seconds
+    }
+    if not medians:
         return None
-    found = ratio(results, "captured", min(others, key=lambda name: statistics.median(results[name].seconds)))
-    return None if found is None else 1 / found if reach.inverse else found
+    pair = "captured", min(medians, key=medians.get)
+    return ratio(results, *(reversed(pair) if reach.inverse else pair))
 
 
 def good(reach, found):
@@ -113,12 +115,9 @@ def finding(played):
     """The sentence that the first ratios make."""
     results = played.get(RACES[0].name, {})
     eager, torch, jax = (reached(reach, results) for reach in REACHES[:3])
-    said = [
-        f"{found:.2f} times as long as {whose}"
-        for found, whose in ((torch, "PyTorch's graph"), (jax, "JAX's scan"))
-        if found
-    ]
-    said += [f"a {eager:.0f}th of --no-capture"] if eager and eager >= 2 else []
+    peers = ((torch, "PyTorch's graph"), (jax, "JAX's scan"))
+    said = [f"{found:.2f} times as long as {whose}" for found, whose in peers if found]
+    said += [f"and {eager:.1f} times less than with --no-capture"] if eager else []
     return f"{RACES[0].name}: a captured step takes {', '.join(said)}" if said else "Microseconds of a training step"
 
 
