@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.backends import cupy_wheel
 from mlpgpu.backends.base import Eager
-from mlpgpu.errors import InputError, one_line
+from mlpgpu.backends.cuda_devices import absent, broken, ordinal
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -56,29 +57,22 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
     Raises
     ------
     InputError
-        Where there is no driver that it can use, or no such device.
+        Where there is no driver that it can use, no such device, or one that does not work.
     """
-    import array_api_compat.cupy as xp
-    import cupy
-
+    cupy, xp = cupy_wheel.imported(device)
+    library, runtime = cupy_wheel.library(cupy), cupy.cuda.runtime
     try:
-        found = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise InputError(
-            f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({one_line(error)}); "
-            "install or update the NVIDIA driver, or use device cpu"
-        ) from None
-    ordinal = int(device.partition(":")[2] or 0)
-    if ordinal >= found:
-        there = "none" if not found else "cuda:0" if found == 1 else f"cuda:0 to cuda:{found - 1}"
-        raise InputError(f"device {device!r} is not there; CUDA devices found: {there}")
+        found = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise cupy_wheel.unusable(device, library, runtime, error) from None
+    if (at := ordinal(device)) >= found:
+        raise absent(device, library, found)
     try:
-        cupy.cuda.Device(ordinal).use()
+        cupy.cuda.Device(at).use()
         cupy.arange(2, dtype=dtype).sum().item()
+        # CuPy loads cuBLAS when it is first asked for.
+        _ = cupy.cuda.cublas
     except Exception as error:
         # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
-        raise InputError(
-            f"device {device!r} is there but does not work ({one_line(error) or type(error).__name__}); "
-            "check it with nvidia-smi, reinstall CuPy for your CUDA, or use device cpu"
-        ) from None
-    return CupyBackend(cupy, xp, ordinal)
+        raise cupy_wheel.incomplete(device, library, error) or broken(device, library, error) from None
+    return CupyBackend(cupy, xp, at)

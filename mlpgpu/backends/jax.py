@@ -1,15 +1,20 @@
 """JAX: the step traced once, an epoch scanned."""
 
+import importlib.util
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mlpgpu.backends.base import Step
+from mlpgpu.backends.cuda_devices import Library, absent, broken, ordinal, with_old_driver
 from mlpgpu.errors import InputError
+from mlpgpu.gpus import versions
 
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
+INSTALL = {12: "pip install 'jax[cuda12]'", 13: "pip install 'jax[cuda13]'"}
 
 
 class JaxBackend:
@@ -81,15 +86,45 @@ def open_backend(device: str, dtype: str) -> JaxBackend:
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     try:
-        gpus = jax.devices("cuda")
-    except RuntimeError:
-        gpus = []
+        gpus, why = jax.devices("cuda"), None
+    except RuntimeError as error:
+        gpus, why = [], error
     if device == "cpu" or (device == "auto" and not gpus):
         return JaxBackend(jax, jax.devices("cpu")[0])
-    ordinal = int(device.partition(":")[2] or 0)
-    if ordinal >= len(gpus):
-        raise InputError(
-            f"device {device!r} is not there; JAX {jax.__version__} finds {len(gpus)} CUDA devices; "
-            "install jax[cuda13] and a driver, or use device cpu"
+    return JaxBackend(jax, _cuda(jax, device, gpus, why))
+
+
+def _cuda(jax: Any, device: str, gpus: list[Any], why: RuntimeError | None) -> Any:
+    """The one of `gpus` that is asked for, when it has computed something."""
+    plugin = next((cuda for cuda in INSTALL if importlib.util.find_spec(f"jax_cuda{cuda}_plugin")), None)
+    library = Library(f"JAX {jax.__version__}", str(plugin or ""), INSTALL)
+    if not gpus:
+        raise _no_device(device, library, why)
+    at = 0 if device == "auto" else ordinal(device)
+    if at >= len(gpus):
+        raise absent(device, library, len(gpus))
+    try:
+        np.asarray(jax.numpy.sum(jax.device_put(np.zeros(2, np.float32), gpus[at])))
+    except Exception as error:
+        raise broken(f"cuda:{at}", library, error) from None
+    return gpus[at]
+
+
+def _no_device(device: str, library: Library, why: RuntimeError | None) -> InputError:
+    platforms, said = os.environ.get("JAX_PLATFORMS", ""), str(why)
+    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
+        return InputError(
+            f"device {device!r}: JAX_PLATFORMS={platforms} keeps JAX from CUDA; unset it, or use device cpu"
         )
-    return JaxBackend(jax, gpus[ordinal])
+    if not library.built:
+        return InputError(
+            f"device {device!r}: {library.label} is installed without its plugin for CUDA; {library.installs()}, "
+            "or use device cpu"
+        )
+    able = versions().get("driver")
+    if able and int(able.partition(".")[0]) < int(library.built):
+        # What JAX says of it is not always the same.
+        return with_old_driver(device, library, able)
+    if why is None or any(words in said for words in ("Unknown backend", "No visible GPU", "NO_DEVICE")):
+        return absent(device, library, 0)
+    return broken(device, library, why)

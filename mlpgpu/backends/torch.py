@@ -1,13 +1,20 @@
 """PyTorch, on the CPU or a CUDA device."""
 
+import re
+import warnings
 from typing import Any
 
 import numpy as np
 
 from mlpgpu.backends.base import Eager
+from mlpgpu.backends.cuda_devices import Library, absent, broken, ordinal, with_old_driver, without_driver
 from mlpgpu.errors import InputError
+from mlpgpu.gpus import dotted
 
 NEEDS = "backend 'torch' needs PyTorch, which {why}; pip install 'mlpgpu[torch]'"
+# Without force, pip leaves the build for the CPU where it is, since it has the same version.
+INDEX = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl"
+INSTALL = {12: f"{INDEX}/cu126", 13: f"{INDEX}/cu130"}
 
 
 class TorchBackend(Eager):
@@ -62,20 +69,48 @@ def open_backend(device: str, dtype: str) -> TorchBackend:
     Raises
     ------
     InputError
-        Where PyTorch has no such device.
+        Where PyTorch has no such device, or one that does not work.
     """
     import array_api_compat.torch as xp
     import torch
 
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        device = "cuda" if found else "cpu"
-    if device != "cpu":
-        ordinal = int(device.partition(":")[2] or 0)
-        if ordinal >= found:
-            raise InputError(
-                f"device {device!r} is not there; PyTorch {torch.__version__} finds {found} CUDA devices; "
-                "install a CUDA build of PyTorch and a driver, or use device cpu"
-            )
-        device = f"cuda:{ordinal}"
-    return TorchBackend(torch, xp, device)
+    return TorchBackend(torch, xp, device if device == "cpu" else _cuda(torch, device))
+
+
+def _cuda(torch: Any, device: str) -> str:
+    """The CUDA device that is asked for, when it has computed something; ``cpu`` for an ``auto`` that finds none."""
+    library = Library(f"PyTorch {torch.__version__}", torch.version.cuda or "", INSTALL)
+    with warnings.catch_warnings():
+        # Pages on drivers and GPUs that PyTorch was not built for: whether they matter, the first computation shows.
+        warnings.simplefilter("ignore")
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if device == "auto" and not found:
+            return "cpu"
+        at = 0 if device == "auto" else ordinal(device)
+        if not found:
+            raise _no_device(torch, device, library)
+        if at >= found:
+            raise absent(device, library, found)
+        try:
+            torch.zeros(2, device=f"cuda:{at}").sum().item()
+        except Exception as error:
+            raise broken(f"cuda:{at}", library, error) from None
+    return f"cuda:{at}"
+
+
+def _no_device(torch: Any, device: str, library: Library) -> InputError:
+    if not library.built:
+        return InputError(
+            f"device {device!r}: {library.label} is a build for the CPU; {library.installs()}, or use device cpu"
+        )
+    try:
+        torch.cuda.init()
+    except Exception as error:
+        said = str(error)
+        if "Found no NVIDIA driver" in said:
+            return without_driver(device, library)
+        if too_old := re.search(r"too old \(found version (\d+)\)", said):
+            return with_old_driver(device, library, dotted(int(too_old[1])))
+        if "No CUDA GPUs are available" not in said:
+            return broken(device, library, error)
+    return absent(device, library, 0)
