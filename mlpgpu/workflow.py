@@ -88,7 +88,7 @@ def prepare(config: Config) -> Prepared:
     InputError
         Where a file, a device or a setting cannot be used.
     """
-    backend, note = backends.select(config.device, config.backend, config.dtype)
+    backend, note = backends.select(config.device, config.backend, config.dtype, config.precision)
     data = load(config)
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
@@ -168,6 +168,7 @@ def train_and_test(
         "backend": backend.name,
         "device": backend.device,
         "dtype": plan.dtype,
+        "precision": plan.precision,
         "seed": plan.seed,
         "n_train": len(data.x_train),
         "n_validation": len(watched["validation"]) if "validation" in watched else 0,

@@ -36,7 +36,7 @@ class Library:
 
     def installs(self) -> str:
         """The command for the CUDA that the driver can do; for the newest, where that is not known."""
-        able = _major(gpus.versions().get("driver", ""))
+        able = major(gpus.versions().get("driver", ""))
         return self.install.get(able) or self.install[max(self.install)]
 
 
@@ -94,8 +94,8 @@ def without_driver(device: str, library: Library) -> InputError:
 
 def with_old_driver(device: str, library: Library, able: str) -> InputError:
     """Said where the driver can do no CUDA newer than `able`, such as ``12.4``, and the library needs one."""
-    needed = _major(library.built)
-    other = library.install.get(_major(able))
+    needed = major(library.built)
+    other = library.install.get(major(able))
     built = f"CUDA {library.built}" if library.built else "a newer one"
     return InputError(
         f"device {device!r}: the NVIDIA driver is too old: it can do CUDA {able or 'of an older version'}, and "
@@ -152,5 +152,6 @@ def _unfit(device: str, library: Library) -> tuple[str, str]:
     return f"{library.label} has no code for a GPU of compute capability {capability}", todo
 
 
-def _major(version: str) -> int:
+def major(version: str) -> int:
+    """13 of 13.2; 0 of nothing."""
     return int(version.partition(".")[0] or 0)

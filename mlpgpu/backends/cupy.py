@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends import cupy_wheel
 from mlpgpu.backends.base import Eager
-from mlpgpu.backends.cuda_devices import absent, broken, ordinal
+from mlpgpu.backends.cupy_wheel import cuda_device
+from mlpgpu.backends.precision import emulated, in_words
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -21,11 +21,11 @@ class CupyBackend(Eager):
     # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
     out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
 
-    def __init__(self, cupy: Any, xp: Any, ordinal: int) -> None:
-        self.cupy, self.xp, self.ordinal = cupy, xp, ordinal
+    def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
+        self.cupy, self.xp, self.ordinal = cupy, emulated(xp, precision), ordinal
         self.device = f"cuda:{ordinal}"
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
-        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}"
+        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}{in_words(precision, emulated=True)}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -51,7 +51,7 @@ def open_beside(array: Any) -> CupyBackend:
     return CupyBackend(cupy, xp, array.device.id)
 
 
-def open_backend(device: str, dtype: str) -> CupyBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> CupyBackend:
     """CuPy on `device`, made the current one of this thread.
 
     Raises
@@ -59,20 +59,5 @@ def open_backend(device: str, dtype: str) -> CupyBackend:
     InputError
         Where there is no driver that it can use, no such device, or one that does not work.
     """
-    cupy, xp = cupy_wheel.imported(device)
-    library, runtime = cupy_wheel.library(cupy), cupy.cuda.runtime
-    try:
-        found = runtime.getDeviceCount()
-    except runtime.CUDARuntimeError as error:
-        raise cupy_wheel.unusable(device, library, runtime, error) from None
-    if (at := ordinal(device)) >= found:
-        raise absent(device, library, found)
-    try:
-        cupy.cuda.Device(at).use()
-        cupy.arange(2, dtype=dtype).sum().item()
-        # CuPy loads cuBLAS when it is first asked for.
-        _ = cupy.cuda.cublas
-    except Exception as error:
-        # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
-        raise cupy_wheel.incomplete(device, library, error) or broken(device, library, error) from None
-    return CupyBackend(cupy, xp, at)
+    cupy, xp, at = cuda_device(device, dtype)
+    return CupyBackend(cupy, xp, at, precision)

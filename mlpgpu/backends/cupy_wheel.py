@@ -8,7 +8,7 @@ import warnings
 from importlib import metadata
 from typing import Any
 
-from mlpgpu.backends.cuda_devices import Library, absent, broken, with_old_driver, without_driver
+from mlpgpu.backends.cuda_devices import Library, absent, broken, major, ordinal, with_old_driver, without_driver
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.gpus import dotted
 from mlpgpu.machine import CUPY, clash
@@ -20,22 +20,45 @@ INSTALL = {12: "pip install 'mlpgpu[cuda12]'", 13: "pip install 'mlpgpu[cuda13]'
 LIBRARY = re.compile(r"lib(?:cu|nv)\w+\.so[.\d]*|(?:cu|nv)\w*64_\w+\.dll")
 
 
-def imported(device: str) -> tuple[Any, Any]:
-    """CuPy, and its namespace of the array API.
+def cuda_device(device: str, dtype: str) -> tuple[Any, Any, int]:
+    """CuPy, its array API namespace, and the number of the device that is asked for, when it has computed something.
+
+    The device is made the current one of this thread.
 
     Raises
     ------
     ModuleNotFoundError
-        Where it, or something that it needs of Python, is not installed.
+        Where CuPy, or something that it needs of Python, is not installed.
     InputError
-        Where a library of CUDA is missing.
+        Where there is no such device, one that does not work, or a part of CUDA is missing.
     """
+    cupy, xp = _imported(device)
+    runtime = cupy.cuda.runtime
+    library = Library(f"CuPy {cupy.__version__}", dotted(runtime.runtimeGetVersion()), INSTALL)
+    try:
+        found = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise _uncounted(device, library, runtime, error) from None
+    if (at := ordinal(device)) >= found:
+        raise absent(device, library, found)
+    try:
+        cupy.cuda.Device(at).use()
+        cupy.arange(2, dtype=dtype).sum().item()
+        # CuPy loads cuBLAS when it is first asked for.
+        _ = cupy.cuda.cublas
+    except Exception as error:
+        # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
+        raise _incomplete(device, library, error) or broken(device, library, error) from None
+    return cupy, xp, at
+
+
+def _imported(device: str) -> tuple[Any, Any]:
     try:
         with warnings.catch_warnings():
             # Twenty lines, which `clash` says in one.
             warnings.filterwarnings("ignore", r"\s*-+\s+CuPy may not function correctly")
+            import array_api_compat.cupy as xp
             import cupy
-        import array_api_compat.cupy as xp
     except ModuleNotFoundError:
         raise
     except ImportError as error:
@@ -51,12 +74,7 @@ def imported(device: str) -> tuple[Any, Any]:
     return cupy, xp
 
 
-def library(cupy: Any) -> Library:
-    """What messages say of it."""
-    return Library(f"CuPy {cupy.__version__}", dotted(cupy.cuda.runtime.runtimeGetVersion()), INSTALL)
-
-
-def unusable(device: str, library: Library, runtime: Any, error: RuntimeError) -> InputError:
+def _uncounted(device: str, library: Library, runtime: Any, error: RuntimeError) -> InputError:
     """Said where CUDA does not even count its devices."""
     said, able = str(error), runtime.driverGetVersion()
     if "cudaErrorInsufficientDriver" in said:
@@ -66,14 +84,14 @@ def unusable(device: str, library: Library, runtime: Any, error: RuntimeError) -
     return broken(device, library, error)
 
 
-def incomplete(device: str, library: Library, error: Exception) -> InputError | None:
+def _incomplete(device: str, library: Library, error: Exception) -> InputError | None:
     """Said where CuPy does not find a library of CUDA when it comes to use it; None for other errors."""
     missing = LIBRARY.search(str(error))
     if missing is None or not isinstance(error, ImportError | OSError | RuntimeError):
         return None
     return InputError(
         f"device {device!r} is there, but {library.label} does not find {missing[0]}, a part of CUDA "
-        f"{library.built.partition('.')[0]}; {_repair()}, or use device cpu"
+        f"{major(library.built)}; {_repair()}, or use device cpu"
     )
 
 

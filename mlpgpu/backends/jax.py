@@ -1,20 +1,18 @@
 """JAX: the step traced once, an epoch scanned."""
 
-import importlib.util
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mlpgpu.backends.base import Step
-from mlpgpu.backends.cuda_devices import Library, absent, broken, ordinal, with_old_driver
-from mlpgpu.errors import InputError
-from mlpgpu.gpus import versions
+from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
+from mlpgpu.backends.precision import Namespace, emulated, in_words
 
+# How XLA multiplies on a GPU. By itself it would take TF32 for float32.
+ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
-INSTALL = {12: "pip install 'jax[cuda12]'", 13: "pip install 'jax[cuda13]'"}
 
 
 class JaxBackend:
@@ -26,11 +24,14 @@ class JaxBackend:
     products_per_call = math.inf
     out_of_memory = ("RESOURCE_EXHAUSTED",)
 
-    def __init__(self, jax: Any, device: Any) -> None:
-        self.jax, self.xp, self._device = jax, jax.numpy, device
-        self.device = "cpu" if device.platform == "cpu" else f"cuda:{device.id}"
-        on = f"{device.device_kind}, " if device.platform != "cpu" else ""
-        self.description = f"{self.device}, {on}JAX {jax.__version__}"
+    def __init__(self, jax: Any, device: Any, precision: str = "float32") -> None:
+        self.jax, self._device = jax, device
+        on_cpu = device.platform == "cpu"
+        self.device = "cpu" if on_cpu else f"cuda:{device.id}"
+        by_hardware = not on_cpu and (precision == "float32" or hasattr(jax.lax, "DotAlgorithmPreset"))
+        self.xp = _rounding(jax.numpy, precision) if by_hardware else emulated(jax.numpy, precision)
+        on = "" if on_cpu else f"{device.device_kind}, "
+        self.description = f"{self.device}, {on}JAX {jax.__version__}{in_words(precision, emulated=not by_hardware)}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -64,6 +65,10 @@ class JaxBackend:
         return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
 
 
+def _rounding(jnp: Any, precision: str) -> Namespace:
+    return Namespace(jnp, matmul=lambda a, b: jnp.matmul(a, b, precision=ALGORITHMS[precision]))
+
+
 def open_beside(array: Any) -> JaxBackend:
     """JAX on the device of `array`; of several, on the first."""
     import jax
@@ -71,7 +76,7 @@ def open_beside(array: Any) -> JaxBackend:
     return JaxBackend(jax, min(array.devices(), key=lambda device: device.id))
 
 
-def open_backend(device: str, dtype: str) -> JaxBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> JaxBackend:
     """JAX on `device`; ``auto`` takes CUDA where JAX has it.
 
     With `dtype` float64 this turns on ``jax_enable_x64`` for the whole process, which JAX has off.
@@ -79,52 +84,13 @@ def open_backend(device: str, dtype: str) -> JaxBackend:
     Raises
     ------
     InputError
-        Where JAX has no such device.
+        Where JAX has no such device, or one that does not work.
     """
     import jax
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    try:
-        gpus, why = jax.devices("cuda"), None
-    except RuntimeError as error:
-        gpus, why = [], error
-    if device == "cpu" or (device == "auto" and not gpus):
-        return JaxBackend(jax, jax.devices("cpu")[0])
-    return JaxBackend(jax, _cuda(jax, device, gpus, why))
-
-
-def _cuda(jax: Any, device: str, gpus: list[Any], why: RuntimeError | None) -> Any:
-    """The one of `gpus` that is asked for, when it has computed something."""
-    plugin = next((cuda for cuda in INSTALL if importlib.util.find_spec(f"jax_cuda{cuda}_plugin")), None)
-    library = Library(f"JAX {jax.__version__}", str(plugin or ""), INSTALL)
-    if not gpus:
-        raise _no_device(device, library, why)
-    at = 0 if device == "auto" else ordinal(device)
-    if at >= len(gpus):
-        raise absent(device, library, len(gpus))
-    try:
-        np.asarray(jax.numpy.sum(jax.device_put(np.zeros(2, np.float32), gpus[at])))
-    except Exception as error:
-        raise broken(f"cuda:{at}", library, error) from None
-    return gpus[at]
-
-
-def _no_device(device: str, library: Library, why: RuntimeError | None) -> InputError:
-    platforms, said = os.environ.get("JAX_PLATFORMS", ""), str(why)
-    if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
-        return InputError(
-            f"device {device!r}: JAX_PLATFORMS={platforms} keeps JAX from CUDA; unset it, or use device cpu"
-        )
-    if not library.built:
-        return InputError(
-            f"device {device!r}: {library.label} is installed without its plugin for CUDA; {library.installs()}, "
-            "or use device cpu"
-        )
-    able = versions().get("driver")
-    if able and int(able.partition(".")[0]) < int(library.built):
-        # What JAX says of it is not always the same.
-        return with_old_driver(device, library, able)
-    if why is None or any(words in said for words in ("Unknown backend", "No visible GPU", "NO_DEVICE")):
-        return absent(device, library, 0)
-    return broken(device, library, why)
+    found, why = cuda_devices(jax)
+    if device == "cpu" or (device == "auto" and not found):
+        return JaxBackend(jax, jax.devices("cpu")[0], precision)
+    return JaxBackend(jax, cuda_device(jax, device, found, why), precision)
