@@ -183,7 +183,7 @@ def clash(wheels: Sequence[str]) -> str:
     if len(wheels) < 2:
         return ""
     return (
-        f"{' and '.join(wheels)} are all installed and overwrite each other's files; "
+        f"{' and '.join(wheels)} are installed together and overwrite each other's files; "
         f"pip uninstall {' '.join(wheels)}, then install the one for your CUDA"
     )
 
