@@ -34,7 +34,7 @@ def cuda_device(device: str, dtype: str) -> tuple[Any, Any, int]:
     """
     cupy, xp = _imported(device)
     runtime = cupy.cuda.runtime
-    library = Library(f"CuPy {cupy.__version__}", dotted(runtime.runtimeGetVersion()), INSTALL)
+    library = Library(f"CuPy {cupy.__version__}", dotted(runtime.runtimeGetVersion()), _install())
     try:
         found = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
@@ -93,6 +93,15 @@ def _incomplete(device: str, library: Library, error: Exception) -> InputError |
         f"device {device!r} is there, but {library.label} does not find {missing[0]}, a part of CUDA "
         f"{major(library.built)}; {_repair()}, or use device cpu"
     )
+
+
+def _install() -> dict[int, str]:
+    """CUDA -> what puts the wheel for it in the place of another: two of them overwrite each other's files."""
+    others = {cuda: [wheel for wheel in _wheels() if wheel != f"cupy-cuda{cuda}x"] for cuda in INSTALL}
+    return {
+        cuda: f"pip uninstall {' '.join(others[cuda])} && {command}" if others[cuda] else command
+        for cuda, command in INSTALL.items()
+    }
 
 
 def _repair() -> str:

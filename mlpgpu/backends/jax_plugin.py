@@ -10,7 +10,8 @@ from mlpgpu.backends.cuda_devices import Library, absent, broken, major, ordinal
 from mlpgpu.errors import InputError
 from mlpgpu.gpus import versions
 
-INSTALL = {12: "pip install 'jax[cuda12]'", 13: "pip install 'jax[cuda13]'"}
+# Those that it has a plugin for.
+CUDA = (13, 12)
 
 
 def cuda_devices(jax: Any) -> tuple[list[Any], RuntimeError | None]:
@@ -29,8 +30,11 @@ def cuda_device(jax: Any, device: str, found: list[Any], why: RuntimeError | Non
     InputError
         Where there is no such device, or one that does not work.
     """
-    plugin = next((cuda for cuda in INSTALL if importlib.util.find_spec(f"jax_cuda{cuda}_plugin")), "")
-    library = Library(f"JAX {jax.__version__}", str(plugin), INSTALL)
+    plugin = next((cuda for cuda in CUDA if importlib.util.find_spec(f"jax_cuda{cuda}_plugin")), 0)
+    # Two plugins would both register as the platform cuda.
+    other = f"pip uninstall jax-cuda{plugin}-plugin jax-cuda{plugin}-pjrt && "
+    install = {cuda: f"{other if plugin not in {0, cuda} else ''}pip install 'jax[cuda{cuda}]'" for cuda in CUDA}
+    library = Library(f"JAX {jax.__version__}", str(plugin or ""), install)
     if not found:
         raise _no_device(device, library, why)
     at = 0 if device == "auto" else ordinal(device)
