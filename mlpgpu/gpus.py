@@ -9,7 +9,6 @@ import csv
 import importlib.util
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -84,6 +83,9 @@ def dotted(version: int) -> str:
 
 def output(*command: str) -> str:
     """What a command prints; nothing where it is missing or fails."""
+    # Every command starts without it, which takes a hundredth of a second.
+    import subprocess
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
