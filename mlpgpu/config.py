@@ -206,16 +206,16 @@ class Config:
     dtype: str = setting("float32", "floating-point type", RUN, str, choices=("float32", "float64"))
     precision: str = setting(
         "float32",
-        "how matrix products round their operands, to 10 bits behind the point (tf32) or 7 (bf16), and add up in float32: "
-        "by hardware on CUDA, emulated and no faster elsewhere",
+        "how matrix products round their operands, to 10 bits behind the point (tf32) or 7 (bf16), and add up in "
+        "float32: by hardware on CUDA, emulated and no faster elsewhere",
         RUN,
         str,
         choices=PRECISIONS,
     )
     capture: bool = setting(
         True,
-        "run steps in the backend's fast way (recorded on NumPy, a CUDA graph on CUDA, a scan on JAX); --no-capture runs "
-        "them line by line, the reference",
+        "run steps in the backend's fast way (recorded on NumPy, a CUDA graph on CUDA, a scan on JAX); --no-capture "
+        "runs them line by line, the reference",
         RUN,
         bool,
     )

@@ -92,17 +92,17 @@ class Captured:
         self.torch, self.step, self.data = torch, step, data
         self.state = rebuild(state, (leaf.clone() for leaf in leaves(state)))
         self.items = rebuild(items, (leaf.clone() for leaf in leaves(items)))
-        n_rows, device = len(next(leaves(items))), next(leaves(state)).device
+        n_steps, device = len(next(leaves(items))), next(leaves(state)).device
         # Which rows of the items are next: on the device, for a number of the host would be the same in each replay.
         self._first = torch.arange(STEPS, device=device)
         self._next = self._first.clone()
         new, loss = step(self.state, data, rebuild(items, (leaf[0] for leaf in leaves(self.items))))
         if _shapes(new) != _shapes(self.state):
             raise TypeError(f"a state of {_shapes(self.state)} becomes one of {_shapes(new)}")
-        self.losses = loss.new_empty((n_rows, *loss.shape))
-        graphs.warm_up(self._begin_and_step)
+        self.losses = loss.new_empty((n_steps, *loss.shape))
+        graphs.warm_up(self._try)
         self._step = graphs.capture(lambda: self._steps(1))
-        self._many_steps = graphs.capture(lambda: self._steps(STEPS)) if n_rows >= STEPS else None
+        self._many_steps = graphs.capture(lambda: self._steps(STEPS)) if n_steps >= STEPS else None
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:
         """Whether it was made for these data, a state and items of these shapes and types, and so many of them."""
@@ -127,9 +127,9 @@ class Captured:
             replay()
         return self.state, self.losses[:n_steps].clone()
 
-    def _begin_and_step(self) -> None:
-        self._next.copy_(self._first)
+    def _try(self) -> None:
         self._steps(1)
+        self._next.copy_(self._first)
 
     def _steps(self, n_steps: int) -> None:
         """What a graph holds: the next steps, one after the other."""
