@@ -164,7 +164,7 @@ class Checkpoint:
                 )
             n_slots = run["n_slots"]
             # Files of before there was a choice know nothing of it.
-            run["plan"] = {"precision": "float32", **run["plan"]}
+            run["plan"].setdefault("precision", "float32")
             found = cls(
                 model=model,
                 state=_state(arrays, n_slots),

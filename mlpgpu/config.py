@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
+from mlpgpu.backends.cuda_devices import check_name
 from mlpgpu.backends.precision import PRECISIONS
 from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
@@ -282,10 +283,7 @@ class Config:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
         check_precision(self.precision, self.dtype)
         Interval.parse(self.checkpoint_every, "checkpoint_every")
-        if self.device not in {"auto", "cpu", "cuda"} and not (
-            self.device.startswith("cuda:") and self.device[5:].isdecimal()
-        ):
-            raise InputError(f"device is {self.device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0")
+        check_name(self.device)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings by name, those that are ``None`` left out; tuples as lists."""

@@ -5,6 +5,7 @@ import importlib.util
 from typing import Any
 
 from mlpgpu.backends.base import Backend
+from mlpgpu.backends.cuda_devices import check_name
 from mlpgpu.errors import InputError, one_line
 
 __all__ = ["BACKENDS", "Backend", "beside", "select"]
@@ -41,6 +42,7 @@ def select(
     InputError
         Where what was asked for is not there: nothing falls back in silence.
     """
+    check_name(device)
     if backend == "numpy" and device not in {"auto", "cpu"}:
         raise InputError(f"backend 'numpy' has no device {device!r}; use device cpu, or backend cupy, torch or jax")
     if backend == "cupy" and device == "cpu":
@@ -82,7 +84,8 @@ def _open(name: str, device: str, dtype: str, precision: str) -> Backend:
     try:
         backend: Backend = module.open_backend(device, dtype, precision)
     except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError)
+        # Another module may be missing, which it needs.
+        missing = isinstance(error, ModuleNotFoundError) and (error.name or "").rpartition(".")[2] == name
         why = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
         raise InputError(module.NEEDS.format(device=device, why=why)) from None
     return backend

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Eager
+from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.precision import emulated, in_words
-from mlpgpu.errors import InputError, one_line
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -57,29 +57,7 @@ def open_backend(device: str, dtype: str, precision: str = "float32") -> CupyBac
     Raises
     ------
     InputError
-        Where there is no driver that it can use, or no such device.
+        Where there is no driver that it can use, no such device, or one that does not work.
     """
-    import array_api_compat.cupy as xp
-    import cupy
-
-    try:
-        found = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise InputError(
-            f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({one_line(error)}); "
-            "install or update the NVIDIA driver, or use device cpu"
-        ) from None
-    ordinal = int(device.partition(":")[2] or 0)
-    if ordinal >= found:
-        there = "none" if not found else "cuda:0" if found == 1 else f"cuda:0 to cuda:{found - 1}"
-        raise InputError(f"device {device!r} is not there; CUDA devices found: {there}")
-    try:
-        cupy.cuda.Device(ordinal).use()
-        cupy.arange(2, dtype=dtype).sum().item()
-    except Exception as error:
-        # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
-        raise InputError(
-            f"device {device!r} is there but does not work ({one_line(error) or type(error).__name__}); "
-            "check it with nvidia-smi, reinstall CuPy for your CUDA, or use device cpu"
-        ) from None
-    return CupyBackend(cupy, xp, ordinal, precision)
+    cupy, xp, at = cuda_device(device, dtype)
+    return CupyBackend(cupy, xp, at, precision)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Step
+from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
 from mlpgpu.backends.precision import Namespace, emulated, in_words
-from mlpgpu.errors import InputError
 
 # How XLA multiplies on a GPU. By itself it would take TF32 for float32.
 ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
@@ -84,22 +84,13 @@ def open_backend(device: str, dtype: str, precision: str = "float32") -> JaxBack
     Raises
     ------
     InputError
-        Where JAX has no such device.
+        Where JAX has no such device, or one that does not work.
     """
     import jax
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    try:
-        gpus = jax.devices("cuda")
-    except RuntimeError:
-        gpus = []
-    if device == "cpu" or (device == "auto" and not gpus):
+    found, why = cuda_devices(jax)
+    if device == "cpu" or (device == "auto" and not found):
         return JaxBackend(jax, jax.devices("cpu")[0], precision)
-    ordinal = int(device.partition(":")[2] or 0)
-    if ordinal >= len(gpus):
-        raise InputError(
-            f"device {device!r} is not there; JAX {jax.__version__} finds {len(gpus)} CUDA devices; "
-            "install jax[cuda13] and a driver, or use device cpu"
-        )
-    return JaxBackend(jax, gpus[ordinal], precision)
+    return JaxBackend(jax, cuda_device(jax, device, found, why), precision)

@@ -83,6 +83,5 @@ def emulated(xp: Any, precision: str) -> Any:
 
 def in_words(precision: str, *, emulated: bool) -> str:
     """What the description of a backend ends with."""
-    if precision == "float32":
-        return ""
-    return f", {precision} products" + (" emulated, no faster than float32" if emulated else "")
+    how = " (emulated, no faster)" if emulated else ""
+    return "" if precision == "float32" else f", {precision} products{how}"

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlpgpu.backends.base import Eager, Step
 from mlpgpu.backends.precision import Namespace, emulated, in_words
-from mlpgpu.errors import InputError
+from mlpgpu.backends.torch_build import cuda_device
 
 NEEDS = "backend 'torch' needs PyTorch, which {why}; pip install 'mlpgpu[torch]'"
 
@@ -127,20 +127,9 @@ def open_backend(device: str, dtype: str, precision: str = "float32") -> TorchBa
     Raises
     ------
     InputError
-        Where PyTorch has no such device.
+        Where PyTorch has no such device, or one that does not work.
     """
     import array_api_compat.torch as xp
     import torch
 
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        device = "cuda" if found else "cpu"
-    if device != "cpu":
-        ordinal = int(device.partition(":")[2] or 0)
-        if ordinal >= found:
-            raise InputError(
-                f"device {device!r} is not there; PyTorch {torch.__version__} finds {found} CUDA devices; "
-                "install a CUDA build of PyTorch and a driver, or use device cpu"
-            )
-        device = f"cuda:{ordinal}"
-    return TorchBackend(torch, xp, device, precision)
+    return TorchBackend(torch, xp, device if device == "cpu" else cuda_device(torch, device), precision)

@@ -24,17 +24,18 @@ class Contender:
         ``cpu``, or ``cuda:N``.
     backend : str
         As `mlpgpu.backends.select` takes it.
-    dtype, precision : str
+    dtype : str
     description : str
         That of the backend.
+    precision : str
     """
 
     label: str
     device: str
     backend: str
     dtype: str
-    precision: str
     description: str
+    precision: str = "float32"
 
     def open(self) -> Backend:
         """Its backend, anew for each turn: of CuPy's devices, the one opened last is the current one of the thread."""
@@ -73,7 +74,7 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
                     break
             else:
                 label = f"{backend.name} {backend.device}" if study.backends else backend.device
-                found[label] = Contender(label, backend.device, name, study.dtype, study.precision, backend.description)
+                found[label] = Contender(label, backend.device, name, study.dtype, backend.description, study.precision)
     names, served = {known.backend for known in found.values()}, {known.device for known in found.values()}
     for _, device, why in refused:
         if study.devices and not served & {device, f"{device}:0"}:
