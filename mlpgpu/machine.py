@@ -103,7 +103,7 @@ def warnings(description: dict[str, Any]) -> list[str]:
 
 
 def name_of(description: dict[str, Any], device: str) -> str:
-    """What computes there, as part of the name of a file: ``nvidia-h200``.
+    """What computes there, as part of the name of a file, such as ``nvidia-h200``; the device where that is not known.
 
     Parameters
     ----------
@@ -112,8 +112,9 @@ def name_of(description: dict[str, Any], device: str) -> str:
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``.
     """
-    number, found = int(device.partition(":")[2] or 0), [] if device == "cpu" else description["cuda"]
-    name = found[number]["name"] if number < len(found) else description["cpu"]
+    number = int(device.partition(":")[2] or 0)
+    gpus_there = [gpu["name"] for gpu in description["cuda"] if gpu["device"] == f"cuda:{number}"]
+    name = description["cpu"] if device == "cpu" else next(iter(gpus_there), device)
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

@@ -386,3 +386,10 @@ def test_a_control_group_and_those_around_it_limit_the_memory(kernel, where):
 def test_available_memory_of_this_machine():
     found = machine.available_memory()
     assert found is None or 0 < found <= machine.describe()["memory_bytes"]
+
+
+def test_the_name_of_what_computes_is_fit_for_a_file():
+    gpus = [{"name": "NVIDIA H200", "device": "cuda:1"}, {"name": "NVIDIA L4 (24 GB)", "device": "cuda:0"}]
+    found = {"cpu": "AMD EPYC 9B45", "cuda": gpus}
+    names = {"cpu": "amd-epyc-9b45", "cuda": "nvidia-l4-24-gb", "cuda:1": "nvidia-h200", "cuda:2": "cuda-2"}
+    assert {device: machine.name_of(found, device) for device in names} == names

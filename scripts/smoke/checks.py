@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from textwrap import shorten
 from typing import Any, NamedTuple
+from unittest import mock
 
 from mlpgpu.errors import one_line
-from scripts.smoke.place import ENVIRONMENT, Place
+from scripts.smoke.place import Place
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 # Seconds in which a process is ready, and in which one that is told to leave does so.
@@ -135,10 +136,10 @@ class _Worker:
         self.process_of = process_of
         # A fork would have threads and a device context that are not its own.
         context = multiprocessing.get_context("spawn")
-        os.environ |= ENVIRONMENT
         self._end, other = context.Pipe()
         self._process = context.Process(target=_work, args=(other, place), daemon=True)
-        self._process.start()
+        with mock.patch.dict(os.environ, place.environment):
+            self._process.start()
         other.close()
         self._ready = False
 

@@ -14,8 +14,13 @@ def opened(place: Place) -> Found:
     backend = prepare(Config(dataset="iris", device=place.device)).backend
     # Once the device is open, its library is asked too.
     description = machine.describe()
-    known = not place.on_gpu or bool(description["cuda"])
-    return Found(backend.description, known, {"machine": description, "backend": backend.description})
+    details = {"machine": description, "backend": backend.description}
+    if not place.on_gpu:
+        return Found(backend.description, True, details)
+    drivers, versions = {gpu["driver"] for gpu in description["cuda"]}, description["cuda_versions"]
+    told = [f"driver {driver}" for driver in drivers if driver]
+    told += [f"CUDA {name} {versions[name]}" for name in ("runtime", "driver") if name in versions]
+    return Found(", ".join([backend.description, *told]), len(told) >= 2, details)
 
 
 CHECKS = (Check("device opens", "described", opened, 30),)

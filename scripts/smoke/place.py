@@ -7,6 +7,8 @@ from typing import Any
 
 # SciPy reads the first once, when it is imported; with the second, JAX leaves the memory that it does not need.
 ENVIRONMENT = {"SCIPY_ARRAY_API": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+# Threads of stand-ins would wait for each other longer than they work.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Place:
     def on_gpu(self) -> bool:
         """Whether it is the real thing."""
         return self.device != "cpu"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of a process for checks."""
+        return ENVIRONMENT if self.on_gpu else ENVIRONMENT | ONE_THREAD
 
     @property
     def dataset(self) -> str:
