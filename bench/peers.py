@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import sys
 import tempfile
 import time
@@ -56,7 +55,7 @@ def play(names, given):
     played, farthest = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         save_images(folder)
-        with Rounds(names) as rounds:
+        with Rounds({name: CONTESTANTS[name] for name in names}) as rounds:
             for problem in problems(folder, given):
                 began = time.perf_counter()
                 results = rounds.play(problem)
@@ -146,7 +145,7 @@ def main():
     print("\n".join(figures.tables(played)))
     print(f"\nThe losses of those counted lie within {farthest:.2%} of the median of the peers'.")
     given.out.mkdir(parents=True, exist_ok=True)
-    slug = re.sub("[^a-z0-9]+", "-", description["cpu"].lower()).strip("-")
+    slug = machine.name_of(description, "cpu")
     found, picture = (given.out / f"{given.name}-{slug}{ending}" for ending in (".json", ".png"))
     found.write_text(json.dumps(record(played, farthest, description), indent=1) + "\n", encoding="utf-8")
     print(f"\nSaved {found}")

@@ -135,6 +135,7 @@ def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], point
         "rows": len(data.x_train),
         "optimizer": study.optimizer,
         "dtype": study.dtype,
+        "precision": study.precision,
         "seed": study.seed,
         "seconds": study.seconds,
         "repeats": study.repeats,

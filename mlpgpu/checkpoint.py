@@ -163,6 +163,8 @@ class Checkpoint:
                     f"{path} has checkpoint version {run['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
                 )
             n_slots = run["n_slots"]
+            # Files of before there was a choice know nothing of it.
+            run["plan"].setdefault("precision", "float32")
             found = cls(
                 model=model,
                 state=_state(arrays, n_slots),

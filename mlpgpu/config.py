@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
+from mlpgpu.backends.cuda_devices import check_name
+from mlpgpu.backends.precision import PRECISIONS
+from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
 from mlpgpu.errors import InputError, did_you_mean, one_line
 from mlpgpu.initial import INITIALS
@@ -201,6 +204,21 @@ class Config:
         choices=("auto", *BACKENDS),
     )
     dtype: str = setting("float32", "floating-point type", RUN, str, choices=("float32", "float64"))
+    precision: str = setting(
+        "float32",
+        "how matrix products round their operands, to 10 bits behind the point (tf32) or 7 (bf16), and add up in "
+        "float32: by hardware on CUDA, emulated and no faster elsewhere",
+        RUN,
+        str,
+        choices=PRECISIONS,
+    )
+    capture: bool = setting(
+        True,
+        "run steps in the backend's fast way (recorded on NumPy, a CUDA graph on CUDA, a scan on JAX); --no-capture "
+        "runs them line by line, the reference",
+        RUN,
+        bool,
+    )
     seed: int = setting(
         0, "of the split, the initial weights, the order of the rows and dropout", RUN, int, within="[0, 4294967295]"
     )
@@ -263,11 +281,9 @@ class Config:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
+        check_precision(self.precision, self.dtype)
         Interval.parse(self.checkpoint_every, "checkpoint_every")
-        if self.device not in {"auto", "cpu", "cuda"} and not (
-            self.device.startswith("cuda:") and self.device[5:].isdecimal()
-        ):
-            raise InputError(f"device is {self.device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0")
+        check_name(self.device)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings by name, those that are ``None`` left out; tuples as lists."""
@@ -275,9 +291,11 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
 
-# What may be otherwise where a run is taken up: where things are, and what is shown and written. The device changes no
-# more than the last digits.
-UNBOUND = ("data_dir", "device", "backend", "run_dir", "checkpoint_every", "log_to", "log_every", "quiet", "json")
+# What may be otherwise where a run is taken up: where things are, and what is shown and written. The device and the way
+# of a step change no more than the last digits.
+UNBOUND = (
+    "data_dir", "device", "backend", "capture", "run_dir", "checkpoint_every", "log_to", "log_every", "quiet", "json",
+)  # fmt: skip
 
 
 def check_same(config: Config, saved: Mapping[str, Any]) -> None:

@@ -78,6 +78,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Array library to compute with; None for that of `X`.
     dtype : {"float32", "float64"} or None, default=None
         None for that of `X`.
+    precision : {"float32", "tf32", "bf16"}, default="float32"
+        How matrix products round their operands: to 10 bits behind the point with ``tf32`` and to 7 with ``bf16``, by
+        hardware on CUDA, elsewhere emulated and no faster. They add up in float32, which all else stays, so that
+        `dtype`, or that of `X`, is to be float32.
     optimizer : str or None, default=None
         ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adagrad``, ``adam``, ``adamw``, ``adam_hat`` or ``lion`` in
         place of `solver`.
@@ -171,6 +175,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         device: str | None = None,
         backend: str | None = None,
         dtype: str | None = None,
+        precision: str = "float32",
         optimizer: str | None = None,
         learning_rate_schedule: str | None = None,
         warmup: float = 0.0,
@@ -405,6 +410,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         device: str | None = None,
         backend: str | None = None,
         dtype: str | None = None,
+        precision: str = "float32",
         optimizer: str | None = None,
         learning_rate_schedule: str | None = None,
         warmup: float = 0.0,

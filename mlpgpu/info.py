@@ -14,6 +14,9 @@ from cyclopts import App, Parameter
 from mlpgpu.machine import describe, warnings
 from mlpgpu.train import run_command
 
+# What the versions of CUDA are of.
+CUDA = {"driver": "the driver can do", "runtime": "CuPy runs", "cublas": "cuBLAS", "torch": "PyTorch is built for"}
+
 app = App(name="mlpgpu info", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 
 
@@ -81,7 +84,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    selected, versions, mnist = found["selected"], found["versions"], found["mnist"]
+    selected, versions, cuda, mnist = found["selected"], found["versions"], found["cuda_versions"], found["mnist"]
     why = f" ({selected['reason']})" if selected["reason"] else ""
     yield "Device", f"auto takes {selected['description']}{why}"
     yield "Python", f"{found['python']}, {found['platform']}"
@@ -92,16 +95,30 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         threads = pool["num_threads"] and _count(pool["num_threads"], "thread")
         yield "BLAS", _joined(f"{pool['internal_api']} {pool['version']}", core, threads)
     yield "Steps", "compiled by Numba in long runs" if "numba" in versions else "run by NumPy alone"
-    for device in found["cuda"]:
-        driver = device["driver"] and f"driver {device['driver']}"
-        yield "CUDA", _joined(device["name"], _memory(device["memory_bytes"]), driver)
+    for gpu in found["cuda"]:
+        yield "GPU", _gpu(gpu)
     if not found["cuda"]:
-        yield "CUDA", "no device found"
+        yield "GPU", "none found"
+    if told := _joined(*(f"{text} {cuda[key]}" for key, text in CUDA.items() if key in cuda)):
+        yield "CUDA", told
     yield "MNIST", mnist["folder"] if mnist["found"] else f"not here yet; a download goes to {mnist['folder']}"
     if found["environment"]:
         yield "Variables", _joined(*(f"{name}={value}" for name, value in found["environment"].items()))
     for line in found["warnings"]:
         yield "Warning", line
+
+
+def _gpu(gpu: dict[str, Any]) -> str:
+    free = gpu["free_bytes"] is not None and f"{gpu['free_bytes'] / 2**30:.1f} GiB of it free"
+    return _joined(
+        gpu["device"],
+        gpu["name"],
+        gpu["compute_capability"] and f"compute capability {gpu['compute_capability']}",
+        _memory(gpu["memory_bytes"]),
+        free or None,
+        gpu["driver"] and f"driver {gpu['driver']}",
+        "hidden by CUDA_VISIBLE_DEVICES" if gpu["hidden"] else None,
+    )
 
 
 def _joined(*parts: str | None) -> str:

@@ -1,27 +1,28 @@
 """What the speed of a run depends on beside the code: processor, libraries, threads, variables, GPUs."""
 
-import csv
 import os
 import platform
-import subprocess
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mlpgpu import __version__
+from mlpgpu import __version__, gpus
 
-__all__ = ["CUPY", "available_memory", "describe", "warnings"]
+__all__ = ["CUPY", "available_memory", "clash", "describe", "name_of", "warnings"]
 
 CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
-CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cublas", "nvidia-cublas-cu12")
-ARRAYS = ("numpy", "scipy", "scikit-learn", "array-api-compat", "numba", *CUPY, "torch", "jax", "jaxlib")
+JAX_CUDA = ("jax-cuda12-plugin", "jax-cuda13-plugin")
+CUDA = tuple(f"nvidia-{part}{of}" for part in ("cuda-runtime", "cuda-nvrtc", "cublas") for of in ("", "-cu12"))
+ARRAYS = ("numpy", "scipy", "scikit-learn", "array-api-compat", "numba", *CUPY, "torch", "jax", "jaxlib", *JAX_CUDA)
 
 # The variables that begin so change how fast the same code runs; one that names a folder does not.
 CPU_VARIABLES = ("BLIS_", "GOTO_", "MKL_", "NPY_DISABLE_CPU_FEATURES", "OMP_", "OPENBLAS_", "VECLIB_")
-VARIABLES = (*CPU_VARIABLES, "CUDA_VISIBLE_DEVICES", "CUPY_", "MLPGPU_", "NUMBA_", "XLA_FLAGS")
+CUDA_VARIABLES = ("CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = (*CPU_VARIABLES, *CUDA_VARIABLES, "CUPY_", "MLPGPU_", "NUMBA_", "XLA_FLAGS")
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
@@ -59,8 +60,7 @@ def describe() -> dict[str, Any]:
           ``architecture`` (OpenBLAS: the core type whose kernels it runs), ``num_threads`` and ``filepath``
           (the name only); None where it does not tell.
         - ``environment``: the variables that change the speed and are set.
-        - ``cuda``: for each device its ``name``, ``memory_bytes`` and ``driver``, None where not known.
-          Devices hidden by CUDA_VISIBLE_DEVICES may be among them.
+        - ``cuda``, ``cuda_versions``: see `mlpgpu.gpus.listed` and `mlpgpu.gpus.versions`.
     """
     import numpy as np
 
@@ -79,7 +79,8 @@ def describe() -> dict[str, Any]:
             for name, value in sorted(os.environ.items())
             if name.startswith(VARIABLES) and not name.endswith("_DIR")
         },
-        "cuda": _cuda(),
+        "cuda": gpus.listed(),
+        "cuda_versions": gpus.versions(),
     }
 
 
@@ -99,6 +100,22 @@ def warnings(description: dict[str, Any]) -> list[str]:
     lines = (*_presets(description), *_few_threads(description), *_missing(description))
     # NumPy and SciPy may each have brought the same BLAS.
     return list(dict.fromkeys(lines))
+
+
+def name_of(description: dict[str, Any], device: str) -> str:
+    """What computes there, as part of the name of a file, such as ``nvidia-h200``; the device where that is not known.
+
+    Parameters
+    ----------
+    description : dict
+        From `describe`.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    number = int(device.partition(":")[2] or 0)
+    gpus_there = [gpu["name"] for gpu in description["cuda"] if gpu["device"] == f"cuda:{number}"]
+    name = description["cpu"] if device == "cpu" else next(iter(gpus_there), device)
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def available_memory() -> int | None:
@@ -162,20 +179,34 @@ def _few_threads(description: dict[str, Any]) -> Iterator[str]:
 
 def _missing(description: dict[str, Any]) -> Iterator[str]:
     versions, devices = description["versions"], description["cuda"]
-    cupy = any(name in versions for name in CUPY)
+    cupy = [name for name in CUPY if name in versions]
     if "numba" not in versions:
         yield "Numba is not installed: steps on the CPU are not compiled; pip install 'mlpgpu[fast]'"
     if devices and not cupy:
-        yield (
-            f"{devices[0]['name']} is there, but CuPy is not installed; "
-            "pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', whichever the driver has"
-        )
+        able = description["cuda_versions"].get("driver")
+        which = f"'mlpgpu[cuda{able.partition('.')[0]}]'" if able else "'mlpgpu[cuda13]' or 'mlpgpu[cuda12]'"
+        yield f"{devices[0]['name']} is there, but CuPy is not installed; pip install {which}, as the driver can do"
     if cupy and not devices:
         yield "CuPy is installed, but no CUDA device is found; check the NVIDIA driver with nvidia-smi"
+    if line := clash(cupy):
+        yield line
+    if hidden := sum(bool(device["hidden"]) for device in devices):
+        value = description["environment"].get("CUDA_VISIBLE_DEVICES", "")
+        yield f"CUDA_VISIBLE_DEVICES={value!r} hides {hidden} of {len(devices)} GPUs; unset it to use all"
+
+
+def clash(wheels: Sequence[str]) -> str:
+    """What is wrong with several wheels of CuPy, and what to do; nothing where there is one, or none."""
+    if len(wheels) < 2:
+        return ""
+    return (
+        f"{' and '.join(wheels)} are installed together and overwrite each other's files; "
+        f"pip uninstall {' '.join(wheels)}, then install the one for your CUDA"
+    )
 
 
 def _cpu() -> str:
-    if sys.platform == "darwin" and (name := _output("sysctl", "-n", "machdep.cpu.brand_string")):
+    if sys.platform == "darwin" and (name := gpus.output("sysctl", "-n", "machdep.cpu.brand_string")):
         return name
     with suppress(OSError), CPUINFO.open(encoding="utf-8") as lines:
         for line in lines:
@@ -215,34 +246,3 @@ def _blas(built: dict[str, Any]) -> list[dict[str, Any]]:
     found = [{key: pool.get(key) for key in keys} | {"filepath": Path(pool["filepath"]).name or None} for pool in pools]
     # They come in no order, and two descriptions are compared.
     return sorted(found, key=lambda pool: pool["filepath"] or "")
-
-
-def _cuda() -> list[dict[str, Any]]:
-    fields = "--query-gpu=name,memory.total,driver_version"
-    listed = _output("nvidia-smi", fields, "--format=csv,noheader,nounits").splitlines()
-    # Where there is no device it may say so in a sentence, and unified memory has no size of its own.
-    devices = [
-        {"name": row[0], "memory_bytes": int(row[1]) * 2**20 if row[1].isdecimal() else None, "driver": row[2]}
-        for row in csv.reader(listed, skipinitialspace=True)
-        if len(row) == 3
-    ]
-    if devices or (cupy := sys.modules.get("cupy")) is None:
-        return devices
-    runtime = cupy.cuda.runtime
-    try:
-        properties = [runtime.getDeviceProperties(ordinal) for ordinal in range(runtime.getDeviceCount())]
-    except runtime.CUDARuntimeError:
-        return []
-    return [
-        {"name": found["name"].decode(), "memory_bytes": found.get("totalGlobalMem"), "driver": None}
-        for found in properties
-    ]
-
-
-def _output(*command: str) -> str:
-    """What a command prints; nothing where it is missing or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()

@@ -51,6 +51,10 @@ class Plan:
     seed : int
         Of dropout.
     dtype : str
+    precision : str
+        How matrix products round their operands.
+    capture : bool
+        Whether steps run in the fast way of the backend, or else line by line.
     """
 
     activations: tuple[str, ...]
@@ -67,6 +71,8 @@ class Plan:
     order: Callable[[int], np.ndarray]
     seed: int
     dtype: str
+    precision: str = "float32"
+    capture: bool = True
 
     def facts(self) -> dict[str, Any]:
         """What a plan must have in common with this one to go on with its run, fit for JSON."""
@@ -87,6 +93,7 @@ class Plan:
             "batch_size": self.batch_size,
             "seed": self.seed,
             "dtype": self.dtype,
+            "precision": self.precision,
         }
 
 
@@ -149,6 +156,8 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         order=partial(_order, n_rows, config.shuffle, config.replacement, config.seed, block),
         seed=config.seed,
         dtype=config.dtype,
+        precision=config.precision,
+        capture=config.capture,
     )
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu.backends.base import is_out_of_memory
+from mlpgpu.backends.cuda_devices import left_of_memory
+from mlpgpu.backends.cuda_failures import FULL
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.feed import chunk_rows
 from mlpgpu.machine import available_memory
@@ -107,9 +109,11 @@ def check(backend: Backend, plan: Plan) -> None:
     free = available_memory() if free is None else free
     need = predict(plan)
     if free is not None and need.total * SURE > free:
+        left = left_of_memory(backend.device, free)
+        others = f"{FULL.todo}, or " if left else ""
         raise InputError(
-            f"the run needs about {size(need.total)} on {backend.device}, which has {size(free)} free: "
-            f"{_parts(plan, need)}; {_advice(plan, need, free)}"
+            f"the run needs about {size(need.total)} on {backend.device}, which has {left or f'{size(free)} free'}: "
+            f"{_parts(plan, need)}; {others}{_advice(plan, need, free)}"
         )
 
 
@@ -127,9 +131,10 @@ def explained(backend: Backend, plan: Plan) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(backend, error):
             raise
-        need = predict(plan)
+        need, left = predict(plan), left_of_memory(backend.device)
+        said = f"{one_line(error)[:120]}, {left}".removesuffix(", ")
         raise InputError(
-            f"out of memory on {backend.device} ({one_line(error)[:120]}): the run needs about {size(need.total)} "
+            f"out of memory on {backend.device} ({said}): the run needs about {size(need.total)} "
             f"beside the data: {_parts(plan, need)}; {_advice(plan, need, 0)}"
         ) from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import Config, check_same, read_file, settings
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.setting import Setting
@@ -113,7 +114,7 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 where the loss diverged; 2 for bad input or a full disk or memory; 130 after Ctrl-C.
+        0; 1 where the loss diverged; 2 for bad input, a full disk or memory, or a device that failed; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -126,6 +127,10 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         _complain(f"{error.filename or 'a file'}: {error.strerror or error}; nothing more can be written or read there")
     except MemoryError as error:
         _complain(f"out of memory: {error}; lower --hidden, --batch-size or --samples")
+    except RuntimeError as error:
+        if (said := described(error)) is None:
+            raise
+        _complain(said)
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED

@@ -153,7 +153,7 @@ class Trainer:
             Where the plan or the rows are not those of the checkpoint.
         """
         given.check(self.run.plan.facts(), self._data)
-        if given.arithmetic != (now := self.backend.arithmetic()):
+        if given.arithmetic != (now := self.training.arithmetic()):
             log.warning(
                 "the run began with %s, and goes on with %s: its figures agree with those of a run of one piece to "
                 "rounding, not to the last digit",
@@ -219,7 +219,7 @@ class Trainer:
             callbacks=states(self.callbacks),
             plan=run.plan.facts(),
             data=self._data,
-            arithmetic=self.backend.arithmetic(),
+            arithmetic=self.training.arithmetic(),
         )
 
     def _begin_again(self, given: Checkpoint) -> np.ndarray | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlpgpu import preflight
 from mlpgpu.backends import Backend
+from mlpgpu.backends.base import eager_loop, is_eager
 from mlpgpu.data.batches import batches
 from mlpgpu.dropout import Dropout
 from mlpgpu.feed import CHUNK_ELEMENTS, Placement, Rows, Streamed, open_feed
@@ -62,7 +63,9 @@ class Training:
             batch = Batch(placement(x), targets, weights)
             return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
 
-        self._loop = backend.compile_loop(step, plan.epochs * plan.steps_per_epoch)
+        self._captured = plan.capture and not is_eager()
+        n_steps = plan.epochs * plan.steps_per_epoch
+        self._loop = backend.compile_loop(step, n_steps) if self._captured else eager_loop(xp, step)
 
     def epoch(
         self,
@@ -126,6 +129,10 @@ class Training:
         """That of the last step."""
         done = np.asarray(self.backend.to_host(self.state.step) - 1, np.float64)
         return float(self.backend.to_host(self._last_rate) * self.plan.recipe.schedule(np, done))
+
+    def arithmetic(self) -> str:
+        """What the last digits of its results depend on, in words."""
+        return self.backend.arithmetic() + ("" if self._captured else ", line by line")
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""

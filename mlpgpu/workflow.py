@@ -19,6 +19,7 @@ from mlpgpu.config import Config, check_same
 from mlpgpu.data import array_file, load
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
+from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, open_feed
@@ -87,7 +88,7 @@ def prepare(config: Config) -> Prepared:
     InputError
         Where a file, a device or a setting cannot be used.
     """
-    backend, note = backends.select(config.device, config.backend, config.dtype)
+    backend, note = backends.select(config.device, config.backend, config.dtype, config.precision)
     data = load(config)
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
@@ -126,7 +127,8 @@ def train_and_test(
     Raises
     ------
     InputError
-        Where a file, a device or a setting cannot be used, or does not go with the checkpoint.
+        Where a file, a device or a setting cannot be used, or does not go with the checkpoint; and where the device
+        fails on the way.
     Diverged
         Where the loss is not finite and there are no best weights to bring back.
     """
@@ -144,7 +146,7 @@ def train_and_test(
         watched["validation"] = Rows(data.x_validation, data.y_validation)
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
-    with preflight.explained(backend, plan):
+    with survivable(backend, callbacks), preflight.explained(backend, plan):
         state, run = fit(
             backend,
             plan,
@@ -156,10 +158,9 @@ def train_and_test(
             rollbacks=ROLLBACKS if config.on_divergence == "rollback" else 0,
             resume=resume,
         )
-    # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
-    run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
-    params = backend.to_host(state.params)
-    with preflight.explained(backend, plan):
+        # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
+        run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
+        params = backend.to_host(state.params)
         tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
     metrics = {
         "dataset": data.name,
@@ -167,6 +168,7 @@ def train_and_test(
         "backend": backend.name,
         "device": backend.device,
         "dtype": plan.dtype,
+        "precision": plan.precision,
         "seed": plan.seed,
         "n_train": len(data.x_train),
         "n_validation": len(watched["validation"]) if "validation" in watched else 0,

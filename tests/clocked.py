@@ -18,7 +18,7 @@ class Machine:
     def clock(self):
         return self.now
 
-    def select(self, device="auto", backend="auto", dtype="float32"):
+    def select(self, device="auto", backend="auto", dtype="float32", precision="float32"):
         if device not in self.costs:
             raise InputError(f"device {device!r} is not there; use another")
         self.current = device

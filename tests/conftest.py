@@ -105,3 +105,13 @@ def _forget_what_jax_compiled():
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
+
+
+@pytest.fixture
+def programs(tmp_path_factory, monkeypatch):
+    """A folder that is all of the PATH, with no variable set that hides GPUs: what is here is in no test."""
+    folder = tmp_path_factory.mktemp("programs")
+    monkeypatch.setenv("PATH", str(folder))
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+    return folder

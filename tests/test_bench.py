@@ -64,6 +64,14 @@ def test_the_table_the_files_and_where_the_gpu_overtakes(command, machine, tmp_p
         assert point["measurements"]["cpu"] == pytest.approx([rate] * 5)
 
 
+def test_every_device_is_asked_for_the_precision(command, machine, tmp_path, monkeypatch):
+    asked, select = [], machine.select
+    monkeypatch.setattr("mlpgpu.backends.select", lambda *given: asked.append(given[2:]) or select(*given))
+    assert command(f"{SMALL} --out out --batch-sizes 10 --seconds 60 --precision tf32")[0] == 0
+    assert set(asked) == {("float32", "tf32")}
+    assert figures_in(tmp_path / "out")["precision"] == "tf32"
+
+
 def test_the_picture_has_the_finding_for_a_title(command, machine, monkeypatch):
     titles = []
     monkeypatch.setattr("mlpgpu.throughput.picture.draw", lambda *_, title: titles.append(title))

@@ -8,7 +8,7 @@ import scipy.sparse
 from safetensors.numpy import save_file
 from test_trainer import FACTOR, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
 
-from mlpgpu import Config, InputError, Model, train_and_test
+from mlpgpu import Config, InputError, Model, backends, train_and_test
 from mlpgpu.callbacks import (
     Callback,
     EarlyStopping,
@@ -220,6 +220,22 @@ def test_other_settings_are_refused(tmp_path):
     train_and_test(config, [RunCheckpoint(tmp_path, every=1)])
     with pytest.raises(InputError, match="optimizer is nesterov, and the run to be taken up has adam"):
         train_and_test(dataclasses.replace(config, optimizer="nesterov"), resume=Checkpoint.load(tmp_path))
+
+
+def test_another_precision_is_refused_and_another_way_of_its_steps_is_not(tmp_path, caplog):
+    plan = plan_of(epochs=4, dtype="float32", precision="tf32")
+    backend = backends.select("cpu", "numpy", "float32", "tf32")[0]
+    expected, _ = train(backend, plan, [])
+    with pytest.raises(Fails):
+        train(backend, plan, [Stop(tmp_path / "c", 2)])
+    taken = Checkpoint.load(tmp_path / "c")
+    with pytest.raises(InputError, match="^precision is bf16, and the run to be taken up has tf32; "):
+        train(backend, dataclasses.replace(plan, precision="bf16"), [], resume=taken)
+    params, _ = train(backend, dataclasses.replace(plan, capture=False), [], resume=taken)
+    np.testing.assert_allclose(params, expected, rtol=0, atol=1e-5)
+    (line,) = caplog.messages
+    assert "tf32 products (emulated, no faster)" in line
+    assert "Numba, line by line: its figures agree" in line
 
 
 def test_what_is_written_does_not_fit(tmp_path):

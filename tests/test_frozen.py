@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from mlpgpu import MLPClassifier, MLPRegressor, Model
+from mlpgpu import InputError, MLPClassifier, MLPRegressor, Model
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.data import read_features
 
@@ -64,6 +64,17 @@ def test_a_checkpoint(path):
     np.testing.assert_array_equal(checkpoint.losses, expected["losses"])
     assert (len(checkpoint.history), checkpoint.where()) == (2, "the end of epoch 2")
     close(checkpoint.model.predict_proba(expected["x"]), expected["outputs"])
+
+
+@of("checkpoint")
+def test_a_run_of_before_there_were_precisions_is_one_of_float32(path):
+    with safe_open(path, "numpy") as file:
+        assert "precision" not in json.loads(file.metadata()["mlpgpu"])["run"]["plan"]
+    checkpoint = Checkpoint.load(path)
+    facts = {**checkpoint.plan, "precision": "float32"}
+    checkpoint.check(facts, checkpoint.data)
+    with pytest.raises(InputError, match="precision is bf16, and the run to be taken up has float32"):
+        checkpoint.check({**facts, "precision": "bf16"}, checkpoint.data)
 
 
 def test_one_is_of_before_there_was_a_digest():

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import platformdirs
 import pytest
+import smi
 from backends import fakes
 
 from mlpgpu import __main__, backends, info, train
@@ -30,9 +31,22 @@ MACHINE = {
     ],
     "environment": {"OPENBLAS_CORETYPE": "Haswell"},
     "cuda": [
-        {"name": "NVIDIA H100", "memory_bytes": 80 * 2**30, "driver": "550.54"},
-        {"name": "NVIDIA GB10", "memory_bytes": None, "driver": None},
+        {
+            "name": "NVIDIA H100",
+            "compute_capability": "9.0",
+            "memory_bytes": 80 * 2**30,
+            "free_bytes": 3 * 2**28,
+            "driver": "550.54",
+            "hidden": False,
+            "device": "cuda:0",
+        },
+        {
+            **dict.fromkeys(("compute_capability", "memory_bytes", "free_bytes", "driver", "device")),
+            "name": "NVIDIA GB10",
+            "hidden": True,
+        },
     ],
+    "cuda_versions": {"driver": "13.0", "runtime": "13.2", "cublas": "13.1.0", "torch": "12.8"},
 }
 
 
@@ -136,36 +150,69 @@ def test_the_table(cells, cache):
         "Libraries": ["mlpgpu 1.0, numpy 2.4.6"],
         "BLAS": ["openblas 0.3, kernels for Zen, 1 thread", "mkl 2025, 4 threads", "accelerate 1"],
         "Steps": ["run by NumPy alone"],
-        "CUDA": ["NVIDIA H100, 80.0 GiB memory, driver 550.54", "NVIDIA GB10"],
+        "GPU": [
+            "cuda:0, NVIDIA H100, compute capability 9.0, 80.0 GiB memory, 0.8 GiB of it free, driver 550.54",
+            "NVIDIA GB10, hidden by CUDA_VISIBLE_DEVICES",
+        ],
+        "CUDA": ["the driver can do 13.0, CuPy runs 13.2, cuBLAS 13.1.0, PyTorch is built for 12.8"],
         "MNIST": [f"not here yet; a download goes to {cache}"],
         "Variables": ["OPENBLAS_CORETYPE=Haswell"],
         "Warning": warnings(MACHINE),
     }
-    assert len(found["Warning"]) == 3
+    assert len(found["Warning"]) == 4
 
 
 def test_a_machine_with_nothing_to_warn_of(cells):
-    found = cells(versions={"numba": "0.60"}, cuda=[], environment={}, cpu="Swift", cores=8, memory_bytes=None, blas=[])
+    found = cells(
+        versions={"numba": "0.60"},
+        cuda=[],
+        cuda_versions={},
+        environment={},
+        cpu="Swift",
+        cores=8,
+        memory_bytes=None,
+        blas=[],
+    )
     assert found["Processor"] == ["Swift, 8 cores"]
     assert found["Steps"] == ["compiled by Numba in long runs"]
-    assert found["CUDA"] == ["no device found"]
-    assert not {"Warning", "Variables", "BLAS"} & found.keys()
+    assert found["GPU"] == ["none found"]
+    assert not {"Warning", "Variables", "BLAS", "CUDA"} & found.keys()
 
 
 @pytest.mark.parametrize(
     ("fake", "taken", "listed"),
     [
-        (lambda: fakes.cupy(devices=2), r"cuda:0, Fake 0, CuPy 13\.6\.0 \(a CUDA device works\)", ["Fake 0", "Fake 1"]),
-        (lambda: fakes.cupy(driver=False), r"cpu, NumPy .*finds no CUDA driver.*", ["no device found"]),
-        (lambda: None, r"cpu, NumPy \S+ \(CuPy is not installed\)", ["no device found"]),
+        (
+            lambda: fakes.cupy(devices=2),
+            r"cuda:0, Fake 0, CuPy 13\.6\.0 \(a CUDA device works\)",
+            ["cuda:0, Fake 0", "cuda:1, Fake 1"],
+        ),
+        (lambda: fakes.cupy(driver=0), r"cpu, NumPy .*finds no NVIDIA driver.*", ["none found"]),
+        (lambda: None, r"cpu, NumPy \S+ \(CuPy is not installed\)", ["none found"]),
     ],
 )
-def test_the_device_that_auto_takes(cells, monkeypatch, fake, taken, listed):
+def test_the_device_that_auto_takes(cells, monkeypatch, programs, fake, taken, listed):
     fakes.put(monkeypatch, "cupy", fake())
-    monkeypatch.setenv("PATH", "")
     (device,) = cells(cuda=describe()["cuda"])["Device"]
     assert re.fullmatch(f"auto takes {taken}", device)
-    assert cells(cuda=describe()["cuda"])["CUDA"] == listed
+    assert cells(cuda=describe()["cuda"])["GPU"] == listed
+
+
+def test_gpus_from_the_driver_to_the_table(command, cells, programs, monkeypatch):
+    """As a user has it who hides one of two, with a CuPy that works."""
+    smi.put(programs, *["NVIDIA H200, 143771, 140000, 9.0"] * 2, driver="580.95.05", cuda="13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    fakes.put(monkeypatch, "cupy", fakes.cupy(driver=13010))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = json.loads(command("--json"))
+    assert [gpu["hidden"] for gpu in found["cuda"]] == [True, False]
+    assert found["cuda_versions"] == {"driver": "13.1", "runtime": "13.0", "cublas": "13.1.0"}
+    assert found["selected"]["device"] == found["cuda"][1]["device"] == "cuda:0"
+    table = cells(cuda=found["cuda"], cuda_versions=found["cuda_versions"], environment=found["environment"])
+    h200 = "NVIDIA H200, compute capability 9.0, 140.4 GiB memory, 136.7 GiB of it free, driver 580.95.05"
+    assert table["GPU"] == [f"{h200}, hidden by CUDA_VISIBLE_DEVICES", f"cuda:0, {h200}"]
+    assert table["CUDA"] == ["the driver can do 13.1, CuPy runs 13.0, cuBLAS 13.1.0"]
+    assert "CUDA_VISIBLE_DEVICES='1' hides 1 of 2 GPUs; unset it to use all" in found["warnings"]
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])

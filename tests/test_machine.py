@@ -6,7 +6,6 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ import pytest
 from mlpgpu import machine
 from mlpgpu.machine import describe, warnings
 
-KEYS = ["python", "platform", "cpu", "simd", "cores", "memory_bytes", "versions", "blas", "environment", "cuda"]
+KEYS = ["python", "platform", "cpu", "simd", "cores", "memory_bytes", "versions", "blas", "environment"]
+KEYS += ["cuda", "cuda_versions"]
 needs_sh = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
 needs_openblas = pytest.mark.skipif(
     np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"] != "scipy-openblas",
@@ -224,90 +224,10 @@ def test_blas_that_cannot_be_asked(monkeypatch):
     warnings(found)
 
 
-# --- CUDA -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cupy(program, monkeypatch):
-    """Puts a CuPy in place that is imported already, where there is no nvidia-smi."""
-
-    def put(count, **properties):
-        class CUDARuntimeError(RuntimeError):
-            pass
-
-        def devices():
-            if count is None:
-                raise CUDARuntimeError("cudaErrorInsufficientDriver")
-            return count
-
-        runtime = SimpleNamespace(
-            CUDARuntimeError=CUDARuntimeError,
-            getDeviceCount=devices,
-            getDeviceProperties=lambda ordinal: {"name": f"Fake {ordinal}".encode(), **properties},
-        )
-        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)))
-
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    return put
-
-
-@needs_sh
-@pytest.mark.parametrize(
-    ("lines", "devices"),
-    [
-        (
-            "echo 'NVIDIA H100 80GB HBM3, 81559, 550.54.15'; echo 'NVIDIA A100, 40960, 550.54.15'",
-            [("NVIDIA H100 80GB HBM3", 81559 * 1024**2, "550.54.15"), ("NVIDIA A100", 40 * 1024**3, "550.54.15")],
-        ),
-        ("echo 'NVIDIA GB10, [N/A], 580.95.05'", [("NVIDIA GB10", None, "580.95.05")]),
-        ("echo 'No devices were found'", []),
-        ("echo 'NVIDIA-SMI has failed, since it could not communicate, with the driver'; exit 9", []),
-        ("", []),
-    ],
-)
-def test_devices_that_the_driver_lists(program, cupy, lines, devices):
-    asked = "--query-gpu=name,memory.total,driver_version --format=csv,noheader,nounits"
-    program("nvidia-smi", f'[ "$*" = "{asked}" ] || exit 2\n{lines}')
-    expected = [{"name": name, "memory_bytes": memory, "driver": driver} for name, memory, driver in devices]
-    assert describe()["cuda"] == expected
-
-
-@pytest.mark.parametrize(
-    ("count", "properties", "devices"),
-    [
-        (
-            2,
-            {"totalGlobalMem": 1000},
-            [
-                {"name": "Fake 0", "memory_bytes": 1000, "driver": None},
-                {"name": "Fake 1", "memory_bytes": 1000, "driver": None},
-            ],
-        ),
-        (1, {}, [{"name": "Fake 0", "memory_bytes": None, "driver": None}]),
-        (0, {}, []),
-        (None, {}, []),
-    ],
-)
-def test_devices_that_cupy_finds(cupy, count, properties, devices):
-    cupy(count, **properties)
-    assert describe()["cuda"] == devices
-
-
-def test_without_driver_and_cupy_there_is_no_device(cupy):
-    assert describe()["cuda"] == []
-
-
-@needs_sh
-def test_the_driver_is_asked_before_cupy(program, cupy):
-    cupy(2)
-    program("nvidia-smi", "echo 'NVIDIA L4, 23034, 570.1'")
-    assert [device["name"] for device in describe()["cuda"]] == ["NVIDIA L4"]
-
-
 # --- warnings -------------------------------------------------------------------------------------------------------
 
 OPENBLAS = {"internal_api": "openblas", "version": "0.3", "architecture": "Zen", "num_threads": 8, "filepath": "a"}
-H100 = {"name": "NVIDIA H100", "memory_bytes": 10**11, "driver": "550"}
+H100 = {"name": "NVIDIA H100", "hidden": False}
 NUMBA = {"numba": "0.60"}
 SLOW = "AVX-512 unused"
 
@@ -315,6 +235,7 @@ SLOW = "AVX-512 unused"
 def told(**changes):
     """The warnings of a machine with nothing to warn of, but for what is changed."""
     good = {"simd": ["AVX2"], "cores": 8, "versions": NUMBA, "blas": [OPENBLAS], "environment": {}, "cuda": []}
+    good["cuda_versions"] = {}
     assert warnings(good) == []
     lines = warnings({**good, **changes})
     assert not any("\n" in line for line in lines)
@@ -381,11 +302,14 @@ def test_numba_is_missing():
     assert "pip install 'mlpgpu[fast]'" in line
 
 
-def test_a_device_without_cupy():
-    (line,) = told(cuda=[H100])
+@pytest.mark.parametrize(
+    ("able", "wheels"),
+    [({}, ["mlpgpu[cuda13]", "mlpgpu[cuda12]"]), ({"driver": "12.8"}, ["mlpgpu[cuda12]"])],
+)
+def test_a_device_without_cupy(able, wheels):
+    (line,) = told(cuda=[H100], cuda_versions=able)
     assert line.startswith("NVIDIA H100 is there, but CuPy is not installed")
-    assert "mlpgpu[cuda13]" in line
-    assert "mlpgpu[cuda12]" in line
+    assert [wheel for wheel in ("mlpgpu[cuda13]", "mlpgpu[cuda12]") if wheel in line] == wheels
 
 
 @pytest.mark.parametrize("name", ["cupy", "cupy-cuda12x", "cupy-cuda13x"])
@@ -393,6 +317,23 @@ def test_cupy_without_a_device(name):
     (line,) = told(versions={**NUMBA, name: "13.6.0"})
     assert line.startswith("CuPy is installed, but no CUDA device is found")
     assert told(versions={**NUMBA, name: "13.6.0"}, cuda=[H100]) == []
+
+
+def test_several_wheels_of_cupy():
+    wheels = {"cupy-cuda12x": "13.6.0", "cupy-cuda13x": "14.2.0"}
+    (line,) = told(versions=NUMBA | wheels, cuda=[H100])
+    assert line.startswith("cupy-cuda12x and cupy-cuda13x are installed together")
+    assert "pip uninstall cupy-cuda12x cupy-cuda13x" in line
+
+
+def test_hidden_devices():
+    environment = {"CUDA_VISIBLE_DEVICES": "1"}
+    devices = [{**H100, "hidden": hidden} for hidden in (True, False, True)]
+    (line,) = told(versions={**NUMBA, "cupy": "14"}, cuda=devices, environment=environment)
+    assert line.startswith("CUDA_VISIBLE_DEVICES='1' hides 2 of 3 GPUs")
+    # Where that is not known, it is not said.
+    devices = [{**H100, "hidden": None}]
+    assert told(versions={**NUMBA, "cupy": "14"}, cuda=devices, environment=environment) == []
 
 
 @pytest.fixture
@@ -445,3 +386,10 @@ def test_a_control_group_and_those_around_it_limit_the_memory(kernel, where):
 def test_available_memory_of_this_machine():
     found = machine.available_memory()
     assert found is None or 0 < found <= machine.describe()["memory_bytes"]
+
+
+def test_the_name_of_what_computes_is_fit_for_a_file():
+    gpus = [{"name": "NVIDIA H200", "device": "cuda:1"}, {"name": "NVIDIA L4 (24 GB)", "device": "cuda:0"}]
+    found = {"cpu": "AMD EPYC 9B45", "cuda": gpus}
+    names = {"cpu": "amd-epyc-9b45", "cuda": "nvidia-l4-24-gb", "cuda:1": "nvidia-h200", "cuda:2": "cuda-2"}
+    assert {device: machine.name_of(found, device) for device in names} == names

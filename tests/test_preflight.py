@@ -1,8 +1,10 @@
+import sys
 import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import smi
 
 from mlpgpu import backends, preflight
 from mlpgpu.backends.numpy import NumpyBackend
@@ -93,6 +95,21 @@ def test_a_batch_that_cannot_fit_is_refused_with_one_that_can():
     for rows, fit_in in ((fits, True), (fits + 2, False)):
         need = predict(plan_of(batch_size=rows, hidden=(64,)))
         assert (need.model + need.step <= free) is fit_in
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for nvidia-smi is a shell script")
+def test_a_gpu_whose_memory_others_hold(programs):
+    plan = plan_of(hidden=(64,))
+    smi.put(programs, "NVIDIA H100, 80000, 1, 9.0")
+    with pytest.raises(InputError) as caught:
+        check(Device(10**6), plan)
+    message = str(caught.value)
+    assert "on cuda:0, which has 0.00 of 83.89 GB free: " in message
+    assert "; wait for the processes that hold it, which nvidia-smi lists, end them, or lower --" in message
+    # Of a GPU that is as small as that, nobody else has anything.
+    smi.put(programs, "NVIDIA H100, 1, 1, 9.0")
+    with pytest.raises(InputError, match=r"which has 1\.0 MB free: .*; lower --"):
+        check(Device(10**6), plan)
 
 
 def test_a_network_that_cannot_fit_is_refused():

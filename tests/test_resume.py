@@ -290,6 +290,7 @@ def test_no_checkpoint_yet_begins_again(taken, finished):
     [
         ("--resume run --seed 1", "seed is 1, and the run to be taken up has 0"),
         ("--resume run --hidden 8", "hidden is [8], and the run to be taken up has [32, 16]"),
+        ("--resume run --precision bf16", "precision is bf16, and the run to be taken up has float32"),
         ("--resume run --epochs 7", "epochs is 7, and the run to be taken up has 6"),
         ("--resume run --samples 901", "samples is 901"),
         ("--resume run --config x.toml", "leave out config and run_dir"),

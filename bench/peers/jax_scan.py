@@ -26,7 +26,7 @@ def adam(params, grads, means, squares, t, rate=0.001, beta_1=0.9, beta_2=0.999,
     return params, means, squares
 
 
-def epoch(state, rows, labels, order, *, batch_size):
+def epoch(state, rows, labels, order, *, batch_size, unroll=1):
     """One pass; the last batch, where it is short, is a step of its own and not padded."""
 
     def step(state, picked):
@@ -38,12 +38,19 @@ def epoch(state, rows, labels, order, *, batch_size):
 
     n_full = len(order) // batch_size
     full, rest = jnp.split(order, [n_full * batch_size])
-    state, losses = jax.lax.scan(step, state, full.reshape(n_full, batch_size))
+    state, losses = jax.lax.scan(step, state, full.reshape(n_full, batch_size), unroll=unroll)
     total = jnp.sum(losses)
     if len(rest):
         state, loss = step(state, rest)
         total += loss
     return state, total / len(order)
+
+
+def start(problem):
+    """Parameters, moments and step count before the first step."""
+    params = jax.tree.map(jnp.asarray, problem.weights)
+    means, squares = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+    return params, means, squares, jnp.zeros(())
 
 
 class Scan:
@@ -52,9 +59,7 @@ class Scan:
     def __init__(self, problem):
         self.problem = problem
         self.rows, self.labels = jax.device_put(problem.rows), jax.device_put(problem.labels.astype(np.int32))
-        params = jax.tree.map(jnp.asarray, problem.weights)
-        means, squares = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
-        self.state = params, means, squares, jnp.zeros(())
+        self.state = start(problem)
         self.epoch = jax.jit(functools.partial(epoch, batch_size=problem.batch_size), donate_argnums=0)
 
     def turn(self, number):

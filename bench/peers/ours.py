@@ -26,6 +26,8 @@ class MatmulFloor:
 class Epochs:
     """As the command trains, without what it does between epochs."""
 
+    capture = True
+
     def __init__(self, problem):
         n_features, *hidden, n_outputs = problem.sizes
         config = Config(
@@ -35,11 +37,14 @@ class Epochs:
             batch_size=problem.batch_size,
             learning_rate=0.001,
             schedule="constant",
+            device=problem.device,
+            precision=problem.precision,
+            capture=self.capture,
         )
         rows = Rows(problem.rows, problem.labels)
         plan = make_plan(config, n_rows=len(rows), n_features=n_features, n_outputs=n_outputs, task="classification")
         plan = dataclasses.replace(plan, params=parameters.join(np, problem.weights), order=problem.order)
-        backend, _ = backends.select("cpu")
+        backend, _ = backends.select(config.device, config.backend, config.dtype, config.precision)
         self.setting = backend.description
         scaled = Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype)
         self.training = Training(backend, plan, rows, scaled)
@@ -47,3 +52,9 @@ class Epochs:
     def turn(self, number):
         losses, counts = self.training.epoch(number)
         return float(np.average(losses, weights=counts))
+
+
+class LineByLine(Epochs):
+    """The same, nothing captured."""
+
+    capture = False

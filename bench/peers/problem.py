@@ -23,6 +23,8 @@ class Problem:
         Turns that are timed.
     fit_epochs : int
         Epochs of each turn of an estimator, which fits from the start each time.
+    device, precision : str
+        As `mlpgpu.Config` takes them.
     """
 
     folder: str
@@ -30,6 +32,8 @@ class Problem:
     batch_size: int
     rounds: int
     fit_epochs: int
+    device: str = "cpu"
+    precision: str = "float32"
 
     @property
     def network(self) -> str:

@@ -1,6 +1,7 @@
 """Rounds in which each contestant has a turn, and what comes of them."""
 
 import dataclasses
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -34,43 +35,73 @@ class Result:
 
 
 class Rounds:
-    """Contestants by name, each in its own process; a context that ends them."""
+    """Contestants by name, each in its own process; a context that ends them.
 
-    def __init__(self, names):
-        self.players = {name: Player(name) for name in names}
+    Parameters
+    ----------
+    contestants : dict of str to Contestant
+    patience : float or None
+        See `Player`.
+    """
+
+    def __init__(self, contestants, patience=None):
+        self.players = {name: Player(contestant, patience) for name, contestant in contestants.items()}
         self.reasons: dict[str, str] = {}
 
     def __enter__(self):
+        # All at once, for that takes seconds and is not timed.
+        for player in self.players.values():
+            player.ask("open")
         for name in list(self.players):
-            self._ask(name, "open")
+            self._answer(name)
         return self
 
     def __exit__(self, *exception):
         for player in self.players.values():
             player.leave()
 
-    def play(self, problem):
-        """Name -> `Result` of each contestant; one that fails is out, here and from here on."""
-        results = {name: Result() for name in (*self.players, *self.reasons)}
-        for name in list(self.players):
+    def play(self, problem, names=None, ends=math.inf):
+        """Name -> `Result` of each contestant; one that fails is out, here and from here on.
+
+        Parameters
+        ----------
+        problem : Problem
+        names : collection of str or None
+            Those who take part; None for all.
+        ends : float
+            After this moment of ``time.perf_counter()`` there are no more rounds, once there was one that counts.
+        """
+        playing = [name for name in (*self.players, *self.reasons) if names is None or name in names]
+        results = {name: Result() for name in playing}
+        for name in self._left(playing):
             results[name].setting = self._ask(name, "prepare", dataclasses.asdict(problem)) or ""
         for number in range(problem.rounds + 1):
+            if number > 1 and time.perf_counter() > ends:
+                break
             # None is to have the same one before it each time.
-            for name in random.Random(number).sample(list(self.players), len(self.players)):
+            left = self._left(playing)
+            for name in random.Random(number).sample(left, len(left)):
                 time.sleep(PAUSE)
                 if answer := self._ask(name, "turn", number):
                     seconds, loss = answer
                     results[name].losses.append(loss)
                     # Turn 0 warms up.
                     results[name].seconds += [seconds] if number else []
-        for name, reason in self.reasons.items():
-            results[name].reason = reason
+        for name in playing:
+            results[name].reason = self.reasons.get(name, "")
         return results
+
+    def _left(self, names):
+        return [name for name in names if name in self.players]
 
     def _ask(self, name, *request):
         """Its answer; None where it fails, and then it is out."""
+        self.players[name].ask(*request)
+        return self._answer(name)
+
+    def _answer(self, name):
         try:
-            return self.players[name].ask(*request)
+            return self.players[name].answer()
         except Failed as why:
             self.reasons[name] = str(why)
             self.players.pop(name).leave()

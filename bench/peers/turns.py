@@ -1,20 +1,22 @@
 """A contestant in a process of its own, where its threads sleep until it is its turn.
 
-``python -m peers.turns NAME`` reads a request a line, ``[method, argument, ...]`` in JSON, and answers each with a
-line: ``{"reply": ...}``, or ``{"failed": reason}``.
+``python -m peers.turns CONTESTANT``, where that is the contestant's fields in JSON, reads a request a line, ``[method,
+argument, ...]`` in JSON, and answers each with a line: ``{"reply": ...}``, or ``{"failed": reason}``.
 """
 
+import dataclasses
 import importlib
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from peers.contestants import CONTESTANTS
+from peers.contestants import Contestant
 from peers.problem import Problem
 
 
@@ -23,26 +25,38 @@ class Failed(Exception):
 
 
 class Player:
-    """The process of a contestant, as the one that gives the turns sees it."""
+    """The process of a contestant, as the one that gives the turns sees it.
 
-    def __init__(self, name):
-        environment = os.environ | CONTESTANTS[name].environment
+    Parameters
+    ----------
+    contestant : Contestant
+    patience : float or None
+        Seconds after which it is out that has not answered; None for no such limit.
+    """
+
+    def __init__(self, contestant, patience=None):
+        self.patience, environment = patience, os.environ | contestant.environment
         bench = str(Path(__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (bench, os.environ.get("PYTHONPATH"))))
         # Of what libraries print, nobody reads more than the last line of one that fell.
         self.noise = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "peers.turns", name],
+            [sys.executable, "-m", "peers.turns", json.dumps(dataclasses.asdict(contestant))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.noise, text=True, env=environment,
         )  # fmt: skip
 
     def ask(self, *request):
-        """Have it call a method of `Seat`; what that returns."""
+        """Have it call a method of `Seat`."""
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
         except OSError:
             pass
+
+    def answer(self):
+        """What the method returned that it was asked to call."""
+        if self.patience and not select.select([self.process.stdout], [], [], self.patience)[0]:
+            raise Failed(f"it did not answer in {self.patience:g} s")
         answer = json.loads(self.process.stdout.readline() or "{}")
         if "reply" in answer:
             return answer["reply"]
@@ -63,8 +77,8 @@ class Player:
 class Seat:
     """The contestant, as its own process sees it."""
 
-    def __init__(self, name):
-        self.chosen = CONTESTANTS[name]
+    def __init__(self, contestant):
+        self.chosen = contestant
 
     def open(self):
         """Import the library."""
@@ -96,12 +110,12 @@ class Seat:
         return seconds / getattr(self.contestant, "epochs", 1), loss
 
 
-def main(name):
+def main(contestant):
     """Answer until nobody asks any more."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     # What a library prints is no reply.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    seat = Seat(name)
+    seat = Seat(contestant)
     for line in sys.stdin:
         method, *arguments = json.loads(line)
         try:
@@ -113,4 +127,4 @@ def main(name):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Contestant(**json.loads(sys.argv[1])))

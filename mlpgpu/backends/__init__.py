@@ -5,16 +5,19 @@ import importlib.util
 from typing import Any
 
 from mlpgpu.backends.base import Backend
+from mlpgpu.backends.cuda_devices import check_name
 from mlpgpu.errors import InputError, one_line
 
 __all__ = ["BACKENDS", "Backend", "beside", "select"]
 
-# A new backend is one module with `open_backend(device, dtype)`, `open_beside(array)` and NEEDS, what is said without
-# its library; and its name here.
+# A new backend is one module with `open_backend(device, dtype, precision)`, `open_beside(array)` and NEEDS, what is
+# said without its library; and its name here.
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 
 
-def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") -> tuple[Backend, str]:
+def select(
+    device: str = "auto", backend: str = "auto", dtype: str = "float32", precision: str = "float32"
+) -> tuple[Backend, str]:
     """The backend for a device.
 
     Parameters
@@ -25,6 +28,8 @@ def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") 
         ``auto``, or one of `BACKENDS`. With ``auto``, NumPy serves the CPU and CuPy serves CUDA.
     dtype : str
         Floating-point type that it must be able to do.
+    precision : str
+        How its matrix products round their operands: one of `mlpgpu.backends.precision.PRECISIONS`.
 
     Returns
     -------
@@ -37,24 +42,25 @@ def select(device: str = "auto", backend: str = "auto", dtype: str = "float32") 
     InputError
         Where what was asked for is not there: nothing falls back in silence.
     """
+    check_name(device)
     if backend == "numpy" and device not in {"auto", "cpu"}:
         raise InputError(f"backend 'numpy' has no device {device!r}; use device cpu, or backend cupy, torch or jax")
     if backend == "cupy" and device == "cpu":
         raise InputError("backend 'cupy' has no CPU; use device cuda, or backend numpy")
     if backend == "numpy":
-        return _open("numpy", "cpu", dtype), ""
+        return _open("numpy", "cpu", dtype, precision), ""
     if backend != "auto":
-        opened = _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype)
+        opened = _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype, precision)
         return opened, "it finds no CUDA device" if (device, opened.device) == ("auto", "cpu") else ""
     if device != "auto":
-        return _open("numpy" if device == "cpu" else "cupy", device, dtype), ""
+        return _open("numpy" if device == "cpu" else "cupy", device, dtype, precision), ""
     if importlib.util.find_spec("cupy") is None:
-        return _open("numpy", "cpu", dtype), "CuPy is not installed"
+        return _open("numpy", "cpu", dtype, precision), "CuPy is not installed"
     try:
-        return _open("cupy", "cuda", dtype), "a CUDA device works"
+        return _open("cupy", "cuda", dtype, precision), "a CUDA device works"
     except InputError as error:
         # What to do about it is of no use to who asked for nothing.
-        return _open("numpy", "cpu", dtype), str(error).partition(";")[0]
+        return _open("numpy", "cpu", dtype, precision), str(error).partition(";")[0]
 
 
 def beside(array: Any) -> Backend:
@@ -73,12 +79,13 @@ def beside(array: Any) -> Backend:
     return backend
 
 
-def _open(name: str, device: str, dtype: str) -> Backend:
+def _open(name: str, device: str, dtype: str, precision: str) -> Backend:
     module = importlib.import_module(f"mlpgpu.backends.{name}")
     try:
-        backend: Backend = module.open_backend(device, dtype)
+        backend: Backend = module.open_backend(device, dtype, precision)
     except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError)
+        # Another module may be missing, which it needs.
+        missing = isinstance(error, ModuleNotFoundError) and (error.name or "").rpartition(".")[2] == name
         why = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
         raise InputError(module.NEEDS.format(device=device, why=why)) from None
     return backend

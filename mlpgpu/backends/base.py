@@ -1,11 +1,15 @@
 """What a backend is: an array library on a device, and how it runs a step."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+
+# Says how a step runs where `auto` is not wanted: `eager` to every backend, the others to NumPy.
+VARIABLE = "MLPGPU_LOOP"
 
 Array = Any
 Step = Callable[[Any, Any, Any], tuple[Any, Array]]
@@ -84,6 +88,35 @@ def is_out_of_memory(backend: Backend, error: BaseException) -> bool:
     return said or isinstance(error, MemoryError)
 
 
+def eager_loop(xp: Any, step: Step) -> Step:
+    """A loop of `step` line by line, as `Backend.compile_loop` has it: the reference for every faster way.
+
+    Parameters
+    ----------
+    xp : namespace
+        Of the backend.
+    step : callable
+        ``step(state, data, item) -> (state, loss)``.
+    """
+    import numpy as np
+
+    # No other library warns, and the trainer tells of a loss that is not finite.
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def loop(state: Any, data: Any, items: tuple[Array, ...]) -> tuple[Any, Array]:
+        losses = []
+        for i in range(items[0].shape[0]):
+            state, loss = step(state, data, tuple(item[i, ...] for item in items))
+            losses.append(loss)
+        return state, xp.stack(losses)
+
+    return loop
+
+
+def is_eager() -> bool:
+    """Whether the environment asks for steps line by line, whatever the backend."""
+    return os.environ.get(VARIABLE) == "eager"
+
+
 class Eager:
     """Running line by line: the reference that every faster way is tested against."""
 
@@ -95,15 +128,7 @@ class Eager:
 
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
-
-        def loop(state: Any, data: Any, items: tuple[Array, ...]) -> tuple[Any, Array]:
-            losses = []
-            for i in range(items[0].shape[0]):
-                state, loss = step(state, data, tuple(item[i, ...] for item in items))
-                losses.append(loss)
-            return state, self.xp.stack(losses)
-
-        return loop
+        return eager_loop(self.xp, step)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """See `Backend.compile`."""

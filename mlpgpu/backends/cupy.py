@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.cupy_wheel import cuda_device
+from mlpgpu.backends.precision import emulated, in_words
 from mlpgpu.cuda.loop import Loop
-from mlpgpu.cuda.namespace import Namespace
-from mlpgpu.errors import InputError, one_line
+from mlpgpu.cuda.namespace import Recordable
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -25,11 +26,13 @@ class CupyBackend(Eager):
     # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
     out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
 
-    def __init__(self, cupy: Any, xp: Any, ordinal: int) -> None:
-        self.cupy, self.xp, self.ordinal = cupy, Namespace(xp), ordinal
+    def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
+        self.cupy, self.ordinal, self.precision = cupy, ordinal, precision
+        # Line by line, products are rounded as the tensor cores of a captured step round them.
+        self.xp = Recordable(emulated(xp, precision))
         self.device = f"cuda:{ordinal}"
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
-        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}"
+        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}{in_words(precision, emulated=False)}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -42,7 +45,7 @@ class CupyBackend(Eager):
 
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
-        return Loop(self.cupy, self.xp, step, super().compile_loop(step), self.device, "float32")
+        return Loop(self.cupy, self.xp, step, super().compile_loop(step), self.device, self.precision)
 
     def free_memory(self) -> int:
         """See `Backend.free_memory`."""
@@ -59,35 +62,13 @@ def open_beside(array: Any) -> CupyBackend:
     return CupyBackend(cupy, xp, array.device.id)
 
 
-def open_backend(device: str, dtype: str) -> CupyBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> CupyBackend:
     """CuPy on `device`, made the current one of this thread.
 
     Raises
     ------
     InputError
-        Where there is no driver that it can use, or no such device.
+        Where there is no driver that it can use, no such device, or one that does not work.
     """
-    import array_api_compat.cupy as xp
-    import cupy
-
-    try:
-        found = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise InputError(
-            f"device {device!r}: CuPy {cupy.__version__} finds no CUDA driver that it can use ({one_line(error)}); "
-            "install or update the NVIDIA driver, or use device cpu"
-        ) from None
-    ordinal = int(device.partition(":")[2] or 0)
-    if ordinal >= found:
-        there = "none" if not found else "cuda:0" if found == 1 else f"cuda:0 to cuda:{found - 1}"
-        raise InputError(f"device {device!r} is not there; CUDA devices found: {there}")
-    try:
-        cupy.cuda.Device(ordinal).use()
-        cupy.arange(2, dtype=dtype).sum().item()
-    except Exception as error:
-        # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
-        raise InputError(
-            f"device {device!r} is there but does not work ({one_line(error) or type(error).__name__}); "
-            "check it with nvidia-smi, reinstall CuPy for your CUDA, or use device cpu"
-        ) from None
-    return CupyBackend(cupy, xp, ordinal)
+    cupy, xp, at = cuda_device(device, dtype)
+    return CupyBackend(cupy, xp, at, precision)

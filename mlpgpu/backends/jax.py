@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Step
-from mlpgpu.errors import InputError
+from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
+from mlpgpu.backends.precision import Namespace, emulated, in_words
 
+# How XLA multiplies on a GPU. By itself it would take TF32 for float32.
+ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
 
@@ -21,11 +24,14 @@ class JaxBackend:
     products_per_call = math.inf
     out_of_memory = ("RESOURCE_EXHAUSTED",)
 
-    def __init__(self, jax: Any, device: Any) -> None:
-        self.jax, self.xp, self._device = jax, jax.numpy, device
-        self.device = "cpu" if device.platform == "cpu" else f"cuda:{device.id}"
-        on = f"{device.device_kind}, " if device.platform != "cpu" else ""
-        self.description = f"{self.device}, {on}JAX {jax.__version__}"
+    def __init__(self, jax: Any, device: Any, precision: str = "float32") -> None:
+        self.jax, self._device = jax, device
+        on_cpu = device.platform == "cpu"
+        self.device = "cpu" if on_cpu else f"cuda:{device.id}"
+        by_hardware = not on_cpu and (precision == "float32" or hasattr(jax.lax, "DotAlgorithmPreset"))
+        self.xp = _rounding(jax.numpy, precision) if by_hardware else emulated(jax.numpy, precision)
+        on = "" if on_cpu else f"{device.device_kind}, "
+        self.description = f"{self.device}, {on}JAX {jax.__version__}{in_words(precision, emulated=not by_hardware)}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -59,6 +65,10 @@ class JaxBackend:
         return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
 
 
+def _rounding(jnp: Any, precision: str) -> Namespace:
+    return Namespace(jnp, matmul=lambda a, b: jnp.matmul(a, b, precision=ALGORITHMS[precision]))
+
+
 def open_beside(array: Any) -> JaxBackend:
     """JAX on the device of `array`; of several, on the first."""
     import jax
@@ -66,7 +76,7 @@ def open_beside(array: Any) -> JaxBackend:
     return JaxBackend(jax, min(array.devices(), key=lambda device: device.id))
 
 
-def open_backend(device: str, dtype: str) -> JaxBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> JaxBackend:
     """JAX on `device`; ``auto`` takes CUDA where JAX has it.
 
     With `dtype` float64 this turns on ``jax_enable_x64`` for the whole process, which JAX has off.
@@ -74,22 +84,13 @@ def open_backend(device: str, dtype: str) -> JaxBackend:
     Raises
     ------
     InputError
-        Where JAX has no such device.
+        Where JAX has no such device, or one that does not work.
     """
     import jax
 
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    try:
-        gpus = jax.devices("cuda")
-    except RuntimeError:
-        gpus = []
-    if device == "cpu" or (device == "auto" and not gpus):
-        return JaxBackend(jax, jax.devices("cpu")[0])
-    ordinal = int(device.partition(":")[2] or 0)
-    if ordinal >= len(gpus):
-        raise InputError(
-            f"device {device!r} is not there; JAX {jax.__version__} finds {len(gpus)} CUDA devices; "
-            "install jax[cuda13] and a driver, or use device cpu"
-        )
-    return JaxBackend(jax, gpus[ordinal])
+    found, why = cuda_devices(jax)
+    if device == "cpu" or (device == "auto" and not found):
+        return JaxBackend(jax, jax.devices("cpu")[0], precision)
+    return JaxBackend(jax, cuda_device(jax, device, found, why), precision)

@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.precision import emulated, in_words
 
 
 class NumpyBackend(Eager):
-    """See `mlpgpu.backends.base.Backend`."""
+    """See `mlpgpu.backends.base.Backend`.
+
+    Parameters
+    ----------
+    precision : str
+    """
 
     name = "numpy"
     device = "cpu"
@@ -18,6 +24,10 @@ class NumpyBackend(Eager):
     # Some hundredths of a second on two cores.
     steps_per_call = 256
     products_per_call = 2.0**31
+
+    def __init__(self, precision: str = "float32") -> None:
+        self.xp = emulated(np, precision)
+        self.description += in_words(precision, emulated=True)
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> np.ndarray:
         """See `Backend.asarray`."""
@@ -68,6 +78,6 @@ def open_beside(array: np.ndarray) -> NumpyBackend:
     return NumpyBackend()
 
 
-def open_backend(device: str, dtype: str) -> NumpyBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> NumpyBackend:
     """NumPy, whatever the dtype."""
-    return NumpyBackend()
+    return NumpyBackend(precision)

@@ -1,11 +1,13 @@
 """PyTorch, on the CPU or a CUDA device."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager
-from mlpgpu.errors import InputError
+from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.precision import Namespace, emulated, in_words
+from mlpgpu.backends.torch_build import cuda_device
 
 NEEDS = "backend 'torch' needs PyTorch, which {why}; pip install 'mlpgpu[torch]'"
 
@@ -16,10 +18,15 @@ class TorchBackend(Eager):
     name = "torch"
     out_of_memory = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
-    def __init__(self, torch: Any, xp: Any, device: str) -> None:
-        self.torch, self.xp, self.device = torch, xp, device
-        on = f"{torch.cuda.get_device_name(device)}, " if device != "cpu" else ""
-        self.description = f"{device}, {on}PyTorch {torch.__version__}"
+    def __init__(self, torch: Any, xp: Any, device: str, precision: str = "float32") -> None:
+        self.torch, self.device = torch, device
+        xp, on_cpu = Namespace(xp, **_extremes(torch, xp)), device == "cpu"
+        self.xp = emulated(xp, precision) if on_cpu else _rounding(torch, xp, precision)
+        on = "" if on_cpu else f"{torch.cuda.get_device_name(device)}, "
+        self.description = f"{device}, {on}PyTorch {torch.__version__}{in_words(precision, emulated=on_cpu)}"
+        if not on_cpu:
+            # Long enough that what is copied for a call does not count, short enough to stop within a moment.
+            self.steps_per_call = 64
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -39,9 +46,67 @@ class TorchBackend(Eager):
         """See `Backend.to_host`."""
         return array.detach().cpu().numpy()
 
+    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
+        """See `Backend.compile_loop`."""
+        eager = super().compile_loop(step)
+        if self.device == "cpu":
+            return eager
+        from mlpgpu.backends.torch_graph import CudaGraphs, Loop
+
+        return Loop(self.torch, CudaGraphs(self.torch, self.device), step, eager)
+
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""
         return None if self.device == "cpu" else int(self.torch.cuda.mem_get_info(self.device)[0])
+
+
+def _extremes(torch: Any, xp: Any) -> dict[str, Callable[..., Any]]:
+    """``maximum`` and ``minimum`` beside a number of Python.
+
+    array-api-compat makes a tensor of such a number and copies it to the device, which no CUDA graph can hold.
+    """
+
+    def beside(name: str, end: str) -> Callable[..., Any]:
+        def function(a: Any, b: Any) -> Any:
+            for tensor, number in ((a, b), (b, a)):
+                if isinstance(number, int | float):
+                    return torch.clamp(tensor, **{end: number})
+            return getattr(xp, name)(a, b)
+
+        return function
+
+    return {"maximum": beside("maximum", "min"), "minimum": beside("minimum", "max")}
+
+
+def _rounding(torch: Any, xp: Any, precision: str) -> Any:
+    """`xp` with the rounded products of a GPU."""
+
+    def tf32(a: Any, b: Any) -> Any:
+        own = torch.backends.cuda.matmul
+        # The second is the older name of the first, and PyTorch minds both being used.
+        name, value = ("fp32_precision", "tf32") if hasattr(own, "fp32_precision") else ("allow_tf32", True)
+        before = getattr(own, name)
+        setattr(own, name, value)
+        try:
+            return xp.matmul(a, b)
+        finally:
+            # It is the whole process's.
+            setattr(own, name, before)
+
+    def bf16(a: Any, b: Any) -> Any:
+        product = {2: torch.mm, 3: torch.bmm}.get(a.ndim)
+        # Others are broadcast, which only a product of float32 can do.
+        if product is None or a.shape[:-2] != b.shape[:-2]:
+            return fallback.matmul(a, b)
+        return product(a.to(torch.bfloat16), b.to(torch.bfloat16), out_dtype=torch.float32)
+
+    fallback = emulated(xp, precision)
+    if precision == "tf32":
+        return Namespace(xp, matmul=tf32)
+    # PyTorch 2.8 is the first that gives products of bfloat16 numbers in float32.
+    if precision == "bf16" and "dtype" in torch.ops.aten.mm.overloads():
+        return Namespace(xp, matmul=bf16)
+    return fallback
 
 
 def open_beside(array: Any) -> Any:
@@ -56,26 +121,15 @@ def open_beside(array: Any) -> Any:
     return TorchBackend(torch, xp, str(array.device))
 
 
-def open_backend(device: str, dtype: str) -> TorchBackend:
+def open_backend(device: str, dtype: str, precision: str = "float32") -> TorchBackend:
     """PyTorch on `device`; ``auto`` takes CUDA where PyTorch has it.
 
     Raises
     ------
     InputError
-        Where PyTorch has no such device.
+        Where PyTorch has no such device, or one that does not work.
     """
     import array_api_compat.torch as xp
     import torch
 
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        device = "cuda" if found else "cpu"
-    if device != "cpu":
-        ordinal = int(device.partition(":")[2] or 0)
-        if ordinal >= found:
-            raise InputError(
-                f"device {device!r} is not there; PyTorch {torch.__version__} finds {found} CUDA devices; "
-                "install a CUDA build of PyTorch and a driver, or use device cpu"
-            )
-        device = f"cuda:{ordinal}"
-    return TorchBackend(torch, xp, device)
+    return TorchBackend(torch, xp, device if device == "cpu" else cuda_device(torch, device), precision)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.kernels import THREADS, Buffer, Source
-from mlpgpu.cuda.namespace import Namespace
+from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, library, matrix
 from mlpgpu.cuda.program import PRELUDE, Copy, Program
 from mlpgpu.errors import one_line
@@ -232,7 +232,7 @@ class Loop:
     Parameters
     ----------
     cupy : module
-    xp : Namespace
+    xp : Recordable
         In which `step` is written.
     step : callable
         ``step(state, data, item) -> (state, loss)``.
@@ -244,7 +244,13 @@ class Loop:
     """
 
     def __init__(
-        self, cupy: Any, xp: Namespace, step: Callable[..., Any], eager: Callable[..., Any], device: str, precision: str
+        self,
+        cupy: Any,
+        xp: Recordable,
+        step: Callable[..., Any],
+        eager: Callable[..., Any],
+        device: str,
+        precision: str,
     ) -> None:
         self._cupy, self._xp, self._step, self._eager = cupy, xp, step, eager
         self._device, self._precision = device, precision

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-class Namespace:
+class Recordable:
     """CuPy's functions; while a function is being recorded, those of NumPy, which arrays without values take.
 
     Parameters

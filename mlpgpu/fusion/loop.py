@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mlpgpu.backends.base import VARIABLE
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
@@ -20,9 +21,8 @@ from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 
 log = logging.getLogger(__name__)
 
-# How a step may run, and the environment variable that says so where `auto` is not wanted.
+# How a step may run.
 WAYS = ("auto", "eager", "numpy", "numba")
-VARIABLE = "MLPGPU_LOOP"
 # Fewer steps than these are over before what they do is recorded: some milliseconds, a few dozen eager steps.
 FEW_STEPS = 32
 # Microseconds of NumPy's calls that are worth the start of Numba: some tenths of a second, and now and then the seconds

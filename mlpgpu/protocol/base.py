@@ -94,6 +94,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         "device": [str, None],
         "backend": [*limits("backend"), None],
         "dtype": [*limits("dtype"), None],
+        "precision": limits("precision"),
         "optimizer": [*limits("optimizer"), None],
         "learning_rate_schedule": [*limits("schedule"), None],
         **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "dropout", "input_dropout")},
@@ -192,8 +193,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
         weights = arrays.dtype_name(self.coefs_[0])
-        # The wider of both, whose name is also the later one.
-        dtype = weights if self.dtype else max(weights, arrays.dtype_name(x))
+        # The wider of both, whose name is also the later one; products that are rounded are of the weights' type.
+        dtype = weights if self.dtype or self.precision != "float32" else max(weights, arrays.dtype_name(x))
         backend = compute_backend(self, at, dtype)
         if not is_sparse(x):
             x = x if arrays.same_home(at, backend) else at.to_host(x)

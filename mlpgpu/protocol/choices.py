@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
+from mlpgpu.backends import precision as precisions
 from mlpgpu.config import Config
 from mlpgpu.maths.activations import ACTIVATIONS, Activation
 from mlpgpu.maths.losses import Loss
@@ -117,12 +118,22 @@ def hidden_sizes(given: Any) -> tuple[int, ...]:
 
 
 def compute_backend(estimator: Any, at: Backend, dtype: str) -> Backend:
-    """Where the estimator computes with arrays of `at`: there, unless it was told otherwise."""
+    """Where the estimator computes with arrays of `at`: there, unless it was told otherwise.
+
+    Raises
+    ------
+    InputError
+        Where there is no such place, or its precision does not go with `dtype`.
+    """
+    device, backend = estimator.device or "auto", estimator.backend or "auto"
+    precisions.check(estimator.precision, dtype)
     if estimator.device is None and estimator.backend is None:
-        return at
+        if estimator.precision == "float32":
+            return at
+        device, backend = at.device, at.name
     # Checks the two words, as for the command.
-    config = Config(device=estimator.device or "auto", backend=estimator.backend or "auto")
-    return backends.select(config.device, config.backend, dtype)[0]
+    config = Config(device=device, backend=backend)
+    return backends.select(config.device, config.backend, dtype, estimator.precision)[0]
 
 
 def by_lbfgs(estimator: Any) -> bool:

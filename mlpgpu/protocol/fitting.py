@@ -298,6 +298,7 @@ class Fit:
             order=self.order.epoch if estimator.shuffle else lambda epoch: np.arange(n_rows),
             seed=seed,
             dtype=self.dtype,
+            precision=estimator.precision,
         )
 
     def _callbacks(self, plan: Plan) -> list[Callback]:

@@ -27,6 +27,7 @@ class Contender:
     dtype : str
     description : str
         That of the backend.
+    precision : str
     """
 
     label: str
@@ -34,10 +35,11 @@ class Contender:
     backend: str
     dtype: str
     description: str
+    precision: str = "float32"
 
     def open(self) -> Backend:
         """Its backend, anew for each turn: of CuPy's devices, the one opened last is the current one of the thread."""
-        return backends.select(self.device, self.backend, self.dtype)[0]
+        return backends.select(self.device, self.backend, self.dtype, self.precision)[0]
 
 
 def find(study: Study) -> tuple[list[Contender], list[str]]:
@@ -64,7 +66,7 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
     for name in study.backends or ("auto",):
         for device in study.devices or _numbered():
             try:
-                backend, _ = backends.select(device, name, study.dtype)
+                backend, _ = backends.select(device, name, study.dtype, study.precision)
             except InputError as error:
                 refused.append((name, device, error))
                 # Where there is no such GPU, there is none of a higher number.
@@ -72,7 +74,7 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
                     break
             else:
                 label = f"{backend.name} {backend.device}" if study.backends else backend.device
-                found[label] = Contender(label, backend.device, name, study.dtype, backend.description)
+                found[label] = Contender(label, backend.device, name, study.dtype, backend.description, study.precision)
     names, served = {known.backend for known in found.values()}, {known.device for known in found.values()}
     for _, device, why in refused:
         if study.devices and not served & {device, f"{device}:0"}:

@@ -20,6 +20,9 @@ from mlpgpu.training import Training
 
 __all__ = ["Point", "measure", "plan_of", "read"]
 
+# How much longer a measurement lasts for what is not timed before it.
+WARMING = 0.1
+
 
 @dataclass(frozen=True)
 class Point:
@@ -102,6 +105,8 @@ def _point(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Poin
     for _ in range(study.repeats):
         for contender, training in zip(contenders, trainings, strict=True):
             contender.open()
+            # Caches were another's, and the clocks of a GPU have sunk.
+            _rate(training, WARMING * study.seconds, epochs)
             rates[contender.label].append(_rate(training, study.seconds, epochs))
     for contender, training in zip(contenders, trainings, strict=True):
         contender.open()

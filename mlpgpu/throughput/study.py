@@ -13,7 +13,7 @@ __all__ = ["Study", "flags"]
 # The settings of a run that change its speed; then those of a study alone.
 SHARED = (
     "dataset", "data_dir", "target", "samples", "features", "classes", "hidden", "activation", "dropout",
-    "input_dropout", "optimizer", "learning_rate", "dtype", "seed", "quiet", "json",
+    "input_dropout", "optimizer", "learning_rate", "dtype", "precision", "seed", "quiet", "json",
 )  # fmt: skip
 OWN = ("batch_sizes", "seconds", "repeats", "devices", "backends", "out")
 

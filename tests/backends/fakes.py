@@ -3,6 +3,7 @@
 import importlib.machinery
 import sys
 import types
+import warnings
 
 import array_api_compat
 import numpy as np
@@ -43,18 +44,31 @@ class CudaError(RuntimeError):
     """CUDARuntimeError."""
 
 
-def cupy(*, devices=1, driver=True, broken=None, free=1000, pooled=24):
-    """CuPy with `devices` devices, on NumPy.
+class _Cuda(types.SimpleNamespace):
+    """``cupy.cuda``, which loads cuBLAS when it is first asked for."""
 
-    `broken` is what the first computation raises.
+    @property
+    def cublas(self):
+        if self.without_cublas is not None:
+            raise self.without_cublas
+        return types.SimpleNamespace(getVersion=lambda handle: 130100)
+
+
+def cupy(*, devices=1, driver=13000, counting=None, broken=None, without_cublas=None, context=1, free=1000, pooled=24):
+    """CuPy 13.6 for CUDA 13.0 with `devices` devices, on NumPy.
+
+    `driver` is the CUDA that the driver can do; 0 where there is none. `counting`, `broken` and `without_cublas` are
+    what is raised when devices are counted, by the first computation, and when cuBLAS is loaded.
     """
     module = _module("cupy")
     module.__version__ = "13.6.0"
     module.used = []
 
     def count():
-        if not driver:
-            raise CudaError("cudaErrorInsufficientDriver:\n  CUDA driver version is insufficient")
+        if driver < 13000:
+            raise CudaError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
+        if counting is not None:
+            raise counting
         return devices
 
     def arange(n, dtype):
@@ -70,10 +84,15 @@ def cupy(*, devices=1, driver=True, broken=None, free=1000, pooled=24):
     module.asarray = lambda array, dtype=None: np.array(array, dtype=dtype).view(DeviceArray)
     module.stack = lambda arrays, axis=0: np.stack(arrays, axis=axis).view(DeviceArray)
     module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: pooled)
-    module.cuda = types.SimpleNamespace(
+    module.cuda = _Cuda(
+        without_cublas=without_cublas,
         Device=lambda ordinal: types.SimpleNamespace(use=lambda: module.used.append(ordinal)),
+        device=types.SimpleNamespace(get_cublas_handle=lambda: 7),
+        driver=types.SimpleNamespace(ctxGetCurrent=lambda: context),
         runtime=types.SimpleNamespace(
             CUDARuntimeError=CudaError,
+            driverGetVersion=lambda: driver,
+            runtimeGetVersion=lambda: 13000,
             getDeviceCount=count,
             getDeviceProperties=lambda ordinal: {"name": f"Fake {ordinal}".encode()},
             memGetInfo=lambda: (free, 10 * free),
@@ -82,12 +101,34 @@ def cupy(*, devices=1, driver=True, broken=None, free=1000, pooled=24):
     return module
 
 
-def torch(*, devices=0):
-    """PyTorch with `devices` CUDA devices."""
+def torch(*, devices=0, built="13.0", refusing=None, broken=None):
+    """PyTorch with `devices` CUDA devices.
+
+    `built` is the CUDA that it was built for, None for a build without; `refusing` and `broken` are what is raised when
+    CUDA begins, and by the first computation.
+    """
     module = _module("torch")
     module.__version__ = "2.9.0"
+    module.version = types.SimpleNamespace(cuda=built)
+
+    def is_available():
+        if refusing is not None:
+            # Nothing is raised here.
+            warnings.warn(f"CUDA initialization: {refusing}", stacklevel=2)
+        return bool(devices)
+
+    def init():
+        raise refusing or RuntimeError("No CUDA GPUs are available")
+
+    def zeros(n, device):
+        if broken is not None:
+            raise broken
+        return np.zeros(n)
+
+    module.zeros = zeros
     module.cuda = types.SimpleNamespace(
-        is_available=lambda: bool(devices),
+        is_available=is_available,
+        init=init,
         device_count=lambda: devices,
         get_device_name=lambda device: f"Fake {device}",
         mem_get_info=lambda device: (1000 + int(device[-1]), 5000),
@@ -95,11 +136,14 @@ def torch(*, devices=0):
     return module
 
 
-def jax(*, devices=0, stats=None):
-    """JAX with `devices` CUDA devices."""
+def jax(*, devices=0, stats=None, refusing=None, broken=None):
+    """JAX with `devices` CUDA devices.
+
+    `refusing` and `broken` are what is raised when its devices are asked for, and by the first computation.
+    """
     module = _module("jax")
     module.__version__ = "0.9.0"
-    module.numpy = types.SimpleNamespace()
+    module.numpy = types.SimpleNamespace(sum=np.sum)
     module.updates = []
     module.config = types.SimpleNamespace(update=lambda name, value: module.updates.append((name, value)))
 
@@ -111,9 +155,14 @@ def jax(*, devices=0, stats=None):
     def find(platform):
         if platform == "cuda":
             if not devices:
-                raise RuntimeError("Unknown backend cuda")
+                raise refusing or RuntimeError("Unknown backend cuda. Available backends are ['cpu']")
             return [device("gpu", ordinal) for ordinal in range(devices)]
         return [device("cpu", 0)]
 
-    module.devices = find
+    def device_put(array, device):
+        if broken is not None:
+            raise broken
+        return array
+
+    module.devices, module.device_put = find, device_put
     return module

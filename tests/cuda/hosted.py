@@ -250,9 +250,12 @@ def cupy():
         Stream=Stream,
         Device=lambda ordinal: types.SimpleNamespace(use=lambda: None),
         get_current_stream=lambda: Stream.current or null,
+        cublas=None,
         runtime=types.SimpleNamespace(
             CUDARuntimeError=RuntimeError,
             getDeviceCount=lambda: 1,
+            runtimeGetVersion=lambda: 13000,
+            driverGetVersion=lambda: 13000,
             getDeviceProperties=lambda ordinal: {"name": b"Host"},
             memGetInfo=lambda: (10**10, 10**10),
             memcpyAsync=copy,

@@ -52,15 +52,15 @@ def test_an_epoch_that_is_longer_than_the_time_is_cut_short(machine):
     timed = machine(cpu=(1.0, 0.0))
     (point,) = measured(160, batch_sizes="1", seconds=5, repeats=3)
     assert point.rates["cpu"] == [1.0] * 3
-    # A first step, one measurement to warm up, and three.
-    assert timed.now == 1 + 4 * 5
+    # A first step, one measurement to warm up, and three, each after a step that is not timed.
+    assert timed.now == 1 + 5 + 3 * (1 + 5)
 
 
 def test_short_epochs_are_repeated_until_the_time_is_up(machine):
     timed = machine(cpu=(1.0, 0.0))
     (point,) = measured(160, batch_sizes="80", seconds=5, repeats=1)
-    # Three epochs of two steps.
-    assert timed.now == 1 + 2 * 6
+    # Three epochs of two steps, twice; and a step before each.
+    assert timed.now == 2 * (1 + 6)
     assert point.rates["cpu"] == [480 / 6]
 
 
@@ -69,7 +69,8 @@ def test_devices_take_turns_after_their_warm_up(machine):
     seen = []
     timed.on_step = lambda device, batch_size: seen.append(device)
     (point,) = measured(16, batch_sizes="16", seconds=1, repeats=2)
-    assert seen == [d for d in timed.costs for _ in range(2)] + [*timed.costs] * 2
+    twice = [device for device in timed.costs for _ in range(2)]
+    assert seen == twice * 3
     assert point.rates == {"cpu": [16.0] * 2, "cuda:0": [8.0] * 2, "cuda:1": [4.0] * 2}
 
 
@@ -84,6 +85,19 @@ def test_warm_up_does_not_count(machine):
     timed.on_step = slow_at_first
     (point,) = measured(16, batch_sizes="16", seconds=1)
     assert point.rates["cpu"] == [16.0] * 2
+
+
+def test_what_a_device_needs_after_another_had_its_turn_does_not_count(machine):
+    timed = machine(cpu=(1.0, 0.0), cuda_0=(2.0, 0.0))
+    seen = ["nobody"]
+
+    def slow_after_another(device, batch_size):
+        timed.now += 1000 if device != seen[-1] else 0
+        seen.append(device)
+
+    timed.on_step = slow_after_another
+    (point,) = measured(16, batch_sizes="16", seconds=1, repeats=3)
+    assert point.rates == {"cpu": [16.0] * 3, "cuda:0": [8.0] * 3}
 
 
 def test_batch_sizes_ascend_once_each_up_to_the_rows(machine):

@@ -1,0 +1,168 @@
+"""mlpgpu beside PyTorch, JAX and the matrix products alone on one GPU, and what that GPU can do at most.
+
+``python bench/gpu.py`` measures the ceilings first. Then all train the same network from the same weights with Adam, in
+turn, each in a process of its own, as experts would write it: PyTorch with whole steps in CUDA graphs and the fused
+Adam, JAX as a donated scan. It prints microseconds a step, and ratios beside what they are to reach, and writes
+``gpu-GPU.json`` and ``gpu-GPU.png``. ``--device cpu --tiny`` shows that it runs where there is no GPU.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from gpu.contestants import CONTESTANTS, UNASKED
+from gpu.picture import draw
+from gpu.races import RACES, TOLERANCES, finding, judge, lines, verdicts
+from peers.problem import Problem
+from peers.rounds import Rounds
+
+from mlpgpu import machine, plots
+from mlpgpu.config import Config
+from mlpgpu.data import load
+from mlpgpu.errors import InputError
+
+# Seconds after which a contestant is out that has not answered: compiling takes some.
+PATIENCE, COMPILING = 60, 180
+LIBRARIES = (*machine.CUPY, "torch", "jax")
+ROWS, TINY_ROWS = 70_000, 10_000
+
+
+def n_rows(given):
+    """Of an epoch."""
+    return TINY_ROWS if given.tiny else ROWS
+
+
+def save_images(folder, rows):
+    """Write images of MNIST and their labels, to be read by each process."""
+    data = load(Config(dataset="mnist", validation_fraction=0))
+    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test])[:rows])
+    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test])[:rows])
+
+
+def ceilings(device):
+    """What the device can do at most, asked of a process of its own; why that is not known, where it is not."""
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-m", "gpu.ceilings", device]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"it took more than {PATIENCE} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["nothing said"])[-1]}
+    return json.loads(done.stdout)
+
+
+def shown(found):
+    """The ceilings in lines."""
+    if "failed" in found:
+        yield f"Ceilings  not measured: {found['failed']}"
+        return
+    yield f"Copy      {found['copy_bytes_per_second'] / 1e9:,.0f} GB/s, read and written"
+    for precision, rates in found["product_flop_per_second"].items():
+        each = ", ".join(f"{shape} {rate / 1e12:.3g}" for shape, rate in rates.items())
+        yield f"Products  {precision}, TFLOP/s: {each}"
+    alone, inside = found["kernel_seconds"], found["kernel_in_a_graph_seconds"]
+    yield f"Kernel    {1e6 * alone:.2f} us alone, {1e6 * inside:.2f} us in a graph"
+
+
+def play(names, given, ends, write):
+    """Race -> results, as far as the time goes; `write` is called after each race with what there is."""
+    played = {}
+    contestants = {name: CONTESTANTS[name] for name in names}
+    patience = COMPILING if "torch-compiled" in names else PATIENCE
+    with tempfile.TemporaryDirectory() as folder:
+        save_images(folder, n_rows(given))
+        with Rounds(contestants, patience) as rounds:
+            for i, race in enumerate(RACES):
+                began = time.perf_counter()
+                if began > ends:
+                    break
+                problem = Problem(folder, race.sizes, race.batch_size, given.rounds, 1, given.device, race.precision)
+                # An equal share of what is left, for this race and each after it.
+                results = rounds.play(problem, race.names, began + (ends - began) / (len(RACES) - i))
+                judge(results, TOLERANCES[race.precision])
+                played[race.name] = results
+                print(f"{race.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+                write(played)
+    return played
+
+
+def record(played, found, description, given):
+    """All that was measured, in what JSON can hold."""
+    return {
+        "device": given.device,
+        "rows": n_rows(given),
+        "machine": description,
+        "ceilings": found,
+        "reaches": [
+            dict(zip(("ratio", "race", "measured", "reach", "verdict"), row, strict=True)) for row in verdicts(played)
+        ],
+        "races": [
+            {
+                **dataclasses.asdict(race),
+                "contestants": {name: dataclasses.asdict(result) for name, result in played[race.name].items()},
+            }
+            for race in RACES
+            if race.name in played
+        ],
+    }
+
+
+def where(description, given):
+    """Device, libraries and what is trained, in a line."""
+    versions = [f"{name} {description['versions'][name]}" for name in LIBRARIES if name in description["versions"]]
+    return ", ".join([machine.name_of(description, given.device), *versions, f"Adam, {n_rows(given):,} rows"])
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to see that it runs [default: cuda]")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each that are timed, at most [default: 7]")
+    parser.add_argument("--minutes", type=float, default=4, help="after which no round is begun [default: 4]")
+    parser.add_argument("--only", help=f"[default: all but {', '.join(UNASKED)}]")
+    parser.add_argument("--tiny", action="store_true", help=f"{TINY_ROWS:,} rows in place of {ROWS:,}")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    given = parser.parse_args()
+    names = given.only.split(",") if given.only else [name for name in CONTESTANTS if name not in UNASKED]
+    if unknown := [name for name in names if name not in CONTESTANTS]:
+        parser.error(f"--only has {unknown[0]!r}; allowed: {', '.join(CONTESTANTS)}")
+    if given.rounds < 1:
+        parser.error("--rounds takes whole numbers from 1")
+    return names, given
+
+
+def main():
+    """Measure, print, and write."""
+    names, given = read_arguments()
+    ends = time.perf_counter() + 60 * given.minutes
+    description = machine.describe()
+    slug = machine.name_of(description, given.device)
+    given.out.mkdir(parents=True, exist_ok=True)
+    figures, picture = (given.out / f"gpu-{slug}{ending}" for ending in (".json", ".png"))
+    found = ceilings(given.device)
+    print("\n".join(shown(found)), flush=True)
+
+    def write(played):
+        text = json.dumps(record(played, found, description, given), indent=1)
+        figures.write_text(text + "\n", encoding="utf-8")
+
+    try:
+        played = play(names, given, ends, write)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"error: interrupted; what was measured is in {figures}")
+    if plots.available():
+        draw(played, n_rows(given), finding(played), where(description, given), picture)
+    print("\n".join(["", *lines(played, n_rows(given)), "", f"Saved {figures}"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Who takes part on a GPU."""
+
+from peers.contestants import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Contestant
+
+# JAX would take most of the memory of all.
+LEAVING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+CONTESTANTS = {
+    "products": Contestant("products alone, in a graph", "gpu.products:Products", "floor", GREY, needs=("torch",)),
+    "captured": Contestant("mlpgpu, captured", "gpu.ours:Captured", "epoch", BLUE, own=True),
+    "eager": Contestant("mlpgpu, --no-capture", "gpu.ours:Eager", "epoch", SKY, own=True),
+    "torch-step": Contestant("PyTorch, a graph of a step", "gpu.pytorch:Step", "epoch", VERMILION, needs=("torch",)),
+    "torch-epoch": Contestant("PyTorch, a graph of an epoch", "gpu.pytorch:Epoch", "epoch", ORANGE, needs=("torch",)),
+    "torch-compiled": Contestant(
+        "PyTorch, compiled, a graph of an epoch", "gpu.pytorch:CompiledEpoch", "epoch", PURPLE, needs=("torch",)
+    ),
+    "jax": Contestant("JAX, a scan", "gpu.jax_scan:Scan", "epoch", GREEN, needs=("jax",), environment=LEAVING),
+}
+# Seconds to compile, and many.
+UNASKED = ("torch-compiled",)

@@ -1,0 +1,62 @@
+"""Microseconds of a step: a bar for each contestant, a panel for each race."""
+
+import statistics
+
+from peers.figures import counts
+
+from gpu.contestants import CONTESTANTS
+from gpu.races import RACES, steps
+from mlpgpu import plots
+
+
+def draw(played, n_rows, title, note, path):
+    """Write the PNG; `played` is a dict of race to results, of epochs of so many rows."""
+    races = [
+        race for race in RACES if any(counts(played.get(race.name, {}), name) for name in played.get(race.name, {}))
+    ]
+    if not races:
+        return
+    groups = [_times(played[race.name], steps(race, n_rows)) for race in races]
+    figure = plots.new_figure((10, 1.6 + 0.42 * sum(len(group) + 1.6 for group in groups)), title)
+    panels = figure.subplots(len(races), 1, squeeze=False, height_ratios=[len(group) + 0.8 for group in groups])[:, 0]
+    for axes, race, group in zip(panels, races, groups, strict=True):
+        _panel(axes, race, group)
+    panels[-1].set_xlabel(
+        "microseconds a step; each panel has a scale of its own", fontsize=plots.TEXT, color=plots.INK
+    )
+    figure.supxlabel(f"bars: medians; lines: least to most; {note}", x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.save(figure, path)
+
+
+def _times(results, n_steps):
+    """Name -> microseconds a step in each round, the fastest first."""
+    found = {
+        name: [1e6 * seconds / n_steps for seconds in result.seconds]
+        for name, result in results.items()
+        if counts(results, name)
+    }
+    return dict(sorted(found.items(), key=lambda pair: statistics.median(pair[1])))
+
+
+def _panel(axes, race, group):
+    own = statistics.median(group["captured"]) if "captured" in group else None
+    for place, (name, times) in enumerate(group.items()):
+        known, middle = CONTESTANTS[name], statistics.median(times)
+        axes.barh(place, middle, 0.7, color=known.color, alpha=1 if known.own else 0.75)
+        axes.plot([min(times), max(times)], [place, place], color=plots.INK, lw=1.5)
+        beside = "" if own is None or name == "captured" else f", {middle / own:.2f} times ours"
+        shown = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+        axes.annotate(
+            shown + beside, (max(times), place), (6, 0), textcoords="offset points", va="center",
+            fontsize=plots.SMALL, color=plots.INK,
+        )  # fmt: skip
+    axes.set_title(race.name, loc="left", fontsize=plots.TEXT, color=plots.INK)
+    axes.set_yticks(range(len(group)), [CONTESTANTS[name].label for name in group])
+    axes.set_xlim(0, 1.3 * max(map(max, group.values())))
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK, length=0)
+    axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.grid(axis="x", color=plots.FAINT, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)

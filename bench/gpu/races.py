@@ -1,0 +1,149 @@
+"""What is trained, by whom, and how far the figures are to reach."""
+
+import statistics
+from dataclasses import dataclass
+
+from peers.figures import counts, ratio
+
+from gpu.contestants import CONTESTANTS
+
+SMALL, WIDE = (784, 128, 10), (784, 1024, 1024, 10)
+
+
+@dataclass(frozen=True)
+class Race:
+    """A network, a batch size and a precision, and who trains it.
+
+    Attributes
+    ----------
+    name : str
+    sizes : tuple of int
+    batch_size : int
+    precision : str
+    names : tuple of str
+        Of `CONTESTANTS`.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    batch_size: int
+    precision: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A ratio, and how far it is to reach.
+
+    Attributes
+    ----------
+    what, race : str
+    over : str
+        Name of a contestant, or of the faster of several that it begins.
+    most : float
+        What the seconds of ours may be, over those of the other.
+    inverse : bool
+        Whether it is read the other way round, as a least.
+    """
+
+    what: str
+    race: str
+    over: str
+    most: float
+    inverse: bool = False
+
+    @property
+    def limit(self):
+        return f"at least {1 / self.most:.3g}" if self.inverse else f"at most {self.most:.3g}"
+
+
+PEERS = ("captured", "torch-step", "torch-epoch", "torch-compiled", "jax")
+RACES = (
+    Race("784-128-10, batch 200", SMALL, 200, "float32", (*PEERS, "eager")),
+    Race("784-128-10, batch 8,192", SMALL, 8192, "float32", (*PEERS, "products")),
+    Race("784-1024-1024-10, batch 8,192", WIDE, 8192, "float32", ("captured", "torch-step", "products")),
+    Race("784-1024-1024-10, batch 8,192, TF32", WIDE, 8192, "tf32", ("captured", "torch-step", "products")),
+)
+REACHES = (
+    Reach("eager over captured", RACES[0].name, "eager", 0.1, inverse=True),
+    Reach("captured over PyTorch's graph", RACES[0].name, "torch", 0.6),
+    Reach("captured over JAX's scan", RACES[0].name, "jax", 0.5),
+    Reach("epoch over its products", RACES[1].name, "products", 1.5),
+    Reach("products over the epoch", RACES[2].name, "products", 1 / 0.9, inverse=True),
+    Reach("products over the epoch", RACES[3].name, "products", 1 / 0.9, inverse=True),
+)
+# How far losses of a first epoch may be from each other, which all begin alike and take in the same order.
+TOLERANCES = {"float32": 0.01, "tf32": 0.03}
+
+
+def judge(results, tolerance):
+    """Give a reason to each whose loss in the first epoch is off from the median of all."""
+    losses = {n: r.losses[0] for n, r in results.items() if not r.reason and r.losses and r.losses[0] is not None}
+    for name, loss in losses.items():
+        expected = statistics.median(losses.values())
+        if not abs(loss / expected - 1) <= tolerance:
+            results[name].reason = f"its loss came to {loss:.4g}, where {expected:.4g} was to be expected"
+
+
+def reached(reach, results):
+    """The ratio, read as the reach reads it; None where one of the two does not count."""
+    medians = {
+        name: statistics.median(result.seconds)
+        for name, result in results.items()
+        if name.startswith(reach.over) and counts(results, name) and result.seconds
+    }
+    if not medians:
+        return None
+    pair = "captured", min(medians, key=medians.get)
+    return ratio(results, *(reversed(pair) if reach.inverse else pair))
+
+
+def good(reach, found):
+    """Whether it is reached."""
+    return found >= 1 / reach.most if reach.inverse else found <= reach.most
+
+
+def verdicts(played):
+    """A row for each reach: what, where, ratio, limit, word; `played` is a dict of race to results."""
+    for reach in REACHES:
+        found = reached(reach, played.get(reach.race, {}))
+        word = "not measured" if found is None else "reached" if good(reach, found) else "not reached"
+        yield reach.what, reach.race, "" if found is None else f"{found:.2f}", reach.limit, word
+
+
+def finding(played):
+    """The sentence that the first ratios make."""
+    results = played.get(RACES[0].name, {})
+    eager, torch, jax = (reached(reach, results) for reach in REACHES[:3])
+    peers = ((torch, "PyTorch's graph"), (jax, "JAX's scan"))
+    said = [f"{found:.2f} times as long as {whose}" for found, whose in peers if found]
+    said += [f"and {eager:.1f} times less than with --no-capture"] if eager else []
+    return f"{RACES[0].name}: a captured step takes {', '.join(said)}" if said else "Microseconds of a training step"
+
+
+def lines(played, n_rows):
+    """Markdown: microseconds a step of each, in epochs of so many rows, and how far the ratios reach."""
+    yield "| | race | us a step, median (least to most) | |\n| --- | --- | --- | --- |"
+    for race in RACES:
+        for name, result in played.get(race.name, {}).items():
+            cells = (
+                CONTESTANTS[name].label,
+                race.name,
+                _span(result, steps(race, n_rows)),
+                result.reason or result.setting,
+            )
+            yield f"| {' | '.join(cells)} |"
+    yield "\n| ratio | race | measured | reach | |\n| --- | --- | --- | --- | --- |"
+    yield from (f"| {' | '.join(cells)} |" for cells in verdicts(played))
+
+
+def steps(race, n_rows):
+    """Of an epoch."""
+    return -(-n_rows // race.batch_size)
+
+
+def _span(result, n_steps):
+    if result.reason or not result.seconds:
+        return ""
+    low, middle, high = (1e6 * f(result.seconds) / n_steps for f in (min, statistics.median, max))
+    return f"{middle:,.1f} ({low:,.1f} to {high:,.1f})"

@@ -1,0 +1,115 @@
+"""Every check that needs a GPU, one after another, in eight minutes: ``python scripts/gpu_smoke.py``.
+
+It prints a line a check as it goes and a table last, and writes ``gpu-smoke-GPU.json``, with ``--plot`` also
+``agreement-GPU.png``. Its exit status is 1 where a check failed. ``--device cpu --tiny`` shows in a minute, on any
+machine, that the checks themselves run; what it prints says nothing of a GPU.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Both as a file and with -m.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mlpgpu import machine, plots
+from mlpgpu.files import replacing
+from scripts.smoke import agreement, capture, libraries, memory, opening, precision, runs, whole
+from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
+from scripts.smoke.place import Place
+
+MODULES = (opening, capture, agreement, whole, precision, runs, memory, libraries)
+CHECKS = tuple(check for module in MODULES for check in module.CHECKS)
+RESULTS = Path(__file__).parents[1] / "bench" / "results"
+
+
+def chosen(checks: Sequence[Check], only: str | None) -> list[Check]:
+    """The checks whose names have one of the words in them."""
+    words = [] if only is None else only.split(",")
+    return [check for check in checks if not words or any(word in check.name for word in words)]
+
+
+def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
+    """All that was found, in what JSON can hold."""
+    found = {row.check: row.details for row in rows}.get("device opens", {})
+    return {
+        "device": place.device,
+        "tiny": place.tiny,
+        "backend": found.get("backend"),
+        "seconds": round(seconds, 1),
+        "machine": found.get("machine") or machine.describe(),
+        "checks": [
+            {
+                "check": row.check,
+                "result": row.result,
+                "figure": row.figure,
+                "wanted": row.wanted,
+                "seconds": row.seconds,
+                "details": {} if row.check == "device opens" else row.details,
+            }
+            for row in rows
+        ],
+    }
+
+
+def summary(rows: Sequence[Row], seconds: float) -> str:
+    """How many passed, in a line."""
+    counts = [f"{sum(row.result == result for row in rows)} {result}" for result in (PASSED, FAILED, NOT_RUN)]
+    return f"{', '.join(counts)}; {seconds:.0f} s"
+
+
+def where_seconds_go(rows: Sequence[Row]) -> list[str]:
+    """The parts of the run by command, in a line, where it was run."""
+    parts = {row.check: row.details for row in rows}.get("command to trained", {}).get("parts")
+    return [f"command to trained: {', '.join(f'{part} {took:.2f} s' for part, took in parts.items())}"] if parts else []
+
+
+def main() -> int:
+    """Check, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu for stand-ins [default: cuda]")
+    parser.add_argument("--tiny", action="store_true", help="the digits of scikit-learn in place of MNIST")
+    parser.add_argument("--minutes", type=float, default=8, help="for all checks [default: 8]")
+    parser.add_argument("--only", help="checks that have one of these words in their names: capture,float64")
+    parser.add_argument("--plot", action="store_true", help="draw how far losses are from each other")
+    parser.add_argument("--out", type=Path, help="folder to write [default: bench/results; of --tiny, a temporary one]")
+    given = parser.parse_args()
+    place, checks = Place(given.device, given.tiny), chosen(CHECKS, given.only)
+    folder = given.out or (Path(tempfile.mkdtemp(prefix="gpu-smoke-")) if given.tiny else RESULTS)
+    began, rows = time.perf_counter(), []
+    try:
+        for row in run(checks, place, 60 * given.minutes):
+            rows.append(row)
+            print(
+                f"[{len(rows)}/{len(checks)}] {row.seconds:5.1f} s  {row.check}: {row.result}, {row.figure}", flush=True
+            )
+    except KeyboardInterrupt:
+        rows += [Row(check.name, NOT_RUN, "interrupted", check.wanted) for check in checks[len(rows) :]]
+    seconds = time.perf_counter() - began
+    found = record(rows, place, seconds)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = machine.name_of(found["machine"], place.device)
+    with replacing(folder / f"gpu-smoke-{name}.json") as beside:
+        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if given.plot:
+        _plot(rows, found, folder / f"agreement-{name}.png")
+    print("\n" + "\n".join(table(rows)))
+    for line in (*where_seconds_go(rows), f"{summary(rows, seconds)}; written to {folder}"):
+        print(line)
+    return int(any(row.result == FAILED for row in rows))
+
+
+def _plot(rows: Sequence[Row], found: dict[str, Any], path: Path) -> None:
+    drawn = {row.check: row.details for row in rows if row.check in agreement.PANELS and row.details}
+    if drawn and plots.available():
+        settings = "the digits" if found["tiny"] else "784-128-10 on MNIST"
+        agreement.draw(drawn, f"{found['backend']}; {settings}, batch 200, Adam, one epoch", path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

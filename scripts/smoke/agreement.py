@@ -1,0 +1,143 @@
+"""How far the losses of captured, eager and NumPy's steps are from each other, and the picture of it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu import plots
+from scripts.smoke.checks import Check, Found
+from scripts.smoke.place import Place
+from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, Way, apart, train, warned
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DROPOUT = {"dropout": 0.2, "input_dropout": 0.1}
+# In float32 a step may be so many times as far from float64 as NumPy's own has been up to it, and so far at least: some
+# units of the last digit of a loss.
+TIMES, LEAST = 10, 1e-6
+# A rectified unit whose input is next to zero may fall on either side of it, in float32 about once in some epochs of
+# this network: from there on the runs are two. How far the mean loss of the epoch may be apart then.
+KINKS = 0.01
+
+SMOOTH = "float32, tanh"
+# Names of checks that are drawn -> the activation of each.
+PANELS = {"float64": "relu", SMOOTH: "tanh", "float32": "relu"}
+
+
+def agree(place: Place, dtype: str, ways: Sequence[Way] = (CAPTURED, EAGER), **settings: Any) -> Found:
+    """Steps by some ways beside NumPy's in float64, step by step over an epoch."""
+    exact = train(place, NUMPY, dtype="float64", **settings).losses
+    with warned() as lines:
+        found = {way.label: apart(train(place, way, dtype=dtype, **settings).losses, exact) for way in ways}
+    own = np.zeros_like(exact)
+    if dtype == "float32":
+        found[NUMPY.label] = own = apart(train(place, NUMPY, dtype=dtype, **settings).losses, exact)
+    limit = np.full_like(exact, FLOAT64) if dtype == "float64" else bound(own)
+    refused = next((line for line in lines if REFUSED in line), "")
+    good = not refused and all(bool(np.all(found[way.label] <= limit)) for way in ways)
+    words = ", ".join(f"{label} {np.max(values):.1e}" for label, values in found.items())
+    details = {"steps": len(exact), "bound": limit.tolist(), **{label: each.tolist() for label, each in found.items()}}
+    return Found(refused or words, good, details)
+
+
+def bound(own: np.ndarray) -> np.ndarray:
+    """How far from float64 the losses of float32 steps may be, where NumPy's own are so far."""
+    return np.maximum(TIMES * np.maximum.accumulate(own), LEAST)
+
+
+def agree_on_average(place: Place, ways: Sequence[Way] = (CAPTURED, EAGER), **settings: Any) -> Found:
+    """Rectified units in float32: the mean loss of an epoch beside NumPy's in float64; each step for the picture."""
+    exact = train(place, NUMPY, dtype="float64", **settings).losses
+    runs = {way.label: train(place, way, dtype="float32", **settings).losses for way in (*ways, NUMPY)}
+    means = {label: float(abs(losses.mean() / exact.mean() - 1)) for label, losses in runs.items()}
+    words = ", ".join(f"{label} {mean:.1e}" for label, mean in means.items())
+    good = all(means[way.label] <= KINKS for way in ways)
+    return Found(words, good, {"means": means, **{label: apart(each, exact).tolist() for label, each in runs.items()}})
+
+
+CHECKS = (
+    Check("float64", f"within {FLOAT64:g} of NumPy", partial(agree, dtype="float64"), 60),
+    Check("float64, dropout", f"within {FLOAT64:g} of NumPy", partial(agree, dtype="float64", **DROPOUT), 60),
+    Check(SMOOTH, f"within {TIMES} times NumPy's", partial(agree, dtype="float32", activation="tanh"), 60),
+    Check(
+        f"{SMOOTH}, dropout",
+        f"within {TIMES} times NumPy's",
+        partial(agree, dtype="float32", activation="tanh", **DROPOUT),
+        60,
+    ),
+    Check("float32", f"mean within {KINKS:g}", agree_on_average, 60),
+)
+
+
+def finding(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the distances say, as a sentence."""
+    most = {name: max(max(details[way.label]) for way in (CAPTURED, EAGER)) for name, details in found.items()}
+    said = [f"within {most['float64']:.0e} of NumPy's in float64"] if "float64" in most else []
+    if SMOOTH in most:
+        said.append(f"within {most[SMOOTH]:.0e} in float32 (NumPy's own {max(found[SMOOTH][NUMPY.label]):.0e})")
+    return f"Captured and eager losses lie {', '.join(said)}" if said else "Losses of captured and eager steps"
+
+
+def draw(found: Mapping[str, Mapping[str, Any]], note: str, path: plots.PathLike) -> None:
+    """Draw the distance of each step's loss from NumPy's in float64: each as a dot, the largest so far as a line.
+
+    Parameters
+    ----------
+    found : mapping
+        Name of a check -> its details; those of `PANELS` that are there are drawn.
+    note : str
+        Device and libraries.
+    path : path-like
+        The PNG file to write.
+    """
+    shown = {name: found[name] for name in PANELS if name in found}
+    figure = plots.new_figure((3.7 * len(shown) + 1.4, 5.2), finding(shown))
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, (name, details) in zip(panels, shown.items(), strict=True):
+        _panel(axes, name, details)
+    panels[0].set_ylabel("distance as a share of the loss (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    words = f"dots: each step; lines: the largest so far; {note}"
+    figure.supxlabel(textwrap.fill(words, 130), x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.save(figure, path)
+
+
+# The least that is drawn, and the most: what is less is the same number.
+LOW, HIGH = 1e-16, 1.0
+COLORS = {NUMPY.label: plots.QUIET, EAGER.label: plots.LOSS, CAPTURED.label: plots.SCORE}
+
+
+def _panel(axes: Axes, name: str, details: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    dtype, activation = name.partition(",")[0], PANELS[name]
+    steps = np.arange(1, len(details[CAPTURED.label]) + 1)
+    lines = {label: (np.maximum(details[label], LOW), color) for label, color in COLORS.items() if label in details}
+    for label, (values, color) in lines.items():
+        axes.plot(steps, values, ".", ms=2.5, color=color, alpha=0.4, mew=0)
+        own = f"{label} in {dtype}" if label == NUMPY.label else label
+        axes.plot(steps, np.maximum.accumulate(values), color=color, lw=1.8, label=own)
+    if "bound" in details:
+        axes.plot(steps, details["bound"], "--", color=plots.INK, lw=1.2, label="allowed")
+    else:
+        words = "a unit whose input is next to zero\nmay fall on either side of it"
+        axes.text(0.02, 0.97, words, transform=axes.transAxes, va="top", fontsize=plots.SMALL, color=plots.QUIET)
+    axes.set(yscale="log", ylim=(LOW / 3, HIGH), xlim=(0, steps[-1]))
+    axes.yaxis.set_major_locator(FixedLocator([10.0**power for power in range(-16, 1, 2)]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_title(f"{dtype}, {activation}", loc="left", fontsize=plots.TEXT, color=plots.INK)
+    axes.set_xlabel("step", fontsize=plots.TEXT, color=plots.INK)
+    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK, length=0)
+    axes.grid(axis="y", color=plots.FAINT, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    # Where the lines are not.
+    axes.legend(
+        loc="center" if dtype == "float64" else "lower center", fontsize=plots.SMALL, frameon=False,
+        labelcolor="linecolor", handlelength=1.2, reverse=True,
+    )  # fmt: skip

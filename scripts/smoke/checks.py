@@ -1,0 +1,196 @@
+"""Checks one after another, none of which can end those after it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from textwrap import shorten
+from typing import Any, NamedTuple
+from unittest import mock
+
+from mlpgpu.errors import one_line
+from scripts.smoke.place import Place
+
+PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
+# Seconds in which a process is ready, and in which one that is told to leave does so.
+STARTING, LEAVING = 60, 5
+# Characters of a figure in the table.
+MOST_SHOWN = 84
+
+
+class NotHere(Exception):
+    """Why a check has nothing to check on this machine."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check found.
+
+    Attributes
+    ----------
+    figure : str
+        In a few words.
+    good : bool
+        Whether it is what is wanted.
+    details : dict
+        All that was measured, in what JSON can hold.
+    """
+
+    figure: str
+    good: bool
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes
+    ----------
+    name, wanted : str
+        In the table.
+    run : callable
+        ``run(place) -> Found``, of a module's top level.
+    seconds : float
+        What it may take at most.
+    process : str
+        Those after one another with the same word share a process, and so what its libraries have loaded.
+    """
+
+    name: str
+    wanted: str
+    run: Callable[[Place], Found]
+    seconds: float
+    process: str = "cupy"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a check: a row of the table."""
+
+    check: str
+    result: str
+    figure: str
+    wanted: str
+    seconds: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def run(checks: Sequence[Check], place: Place, seconds: float) -> Iterator[Row]:
+    """The rows of checks, as they are done.
+
+    A check that raises, takes too long, or brings its process down has failed; the next one has a new process then, for
+    a device may be left in a state in which nothing works.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+    place : Place
+    seconds : float
+        For all of them. One that may take longer than what is left of it is not run.
+    """
+    ends, worker = time.perf_counter() + seconds, None
+    try:
+        for check in checks:
+            began = time.perf_counter()
+            if check.seconds > ends - began:
+                left = max(ends - began, 0)
+                yield Row(check.name, NOT_RUN, f"may take {check.seconds:g} s, {left:.0f} s left", check.wanted)
+                continue
+            if worker is None or worker.process_of != check.process:
+                if worker is not None:
+                    worker.leave()
+                worker = _Worker(check.process, place)
+            answer = worker.ask(check)
+            if not answer.sound:
+                worker.kill()
+                worker = None
+            took = round(time.perf_counter() - began, 2)
+            yield Row(check.name, answer.result, answer.figure, check.wanted, took, answer.details)
+    finally:
+        if worker is not None:
+            worker.leave()
+
+
+class _Answer(NamedTuple):
+    """What a process says of a check, and whether it can do another."""
+
+    result: str
+    figure: str
+    details: dict[str, Any]
+    sound: bool
+
+
+def _failed(why: str) -> _Answer:
+    return _Answer(FAILED, f"failed: {why}", {}, sound=False)
+
+
+class _Worker:
+    """A process that does one check after another."""
+
+    def __init__(self, process_of: str, place: Place) -> None:
+        self.process_of = process_of
+        # A fork would have threads and a device context that are not its own.
+        context = multiprocessing.get_context("spawn")
+        self._end, other = context.Pipe()
+        self._process = context.Process(target=_work, args=(other, place), daemon=True)
+        with mock.patch.dict(os.environ, place.environment):
+            self._process.start()
+        other.close()
+        self._ready = False
+
+    def ask(self, check: Check) -> _Answer:
+        """Its answer, or why there is none."""
+        try:
+            if not self._ready:
+                if not self._end.poll(STARTING):
+                    return _failed(f"its process was not ready in {STARTING} s")
+                self._ready = self._end.recv()
+            self._end.send(check)
+            if self._end.poll(check.seconds):
+                return self._end.recv()
+        except (EOFError, OSError):
+            self._process.join(LEAVING)
+            return _failed(f"its process ended with {self._process.exitcode}")
+        return _failed(f"took more than {check.seconds:g} s")
+
+    def leave(self) -> None:
+        self._end.close()
+        self._process.join(LEAVING)
+        self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+def _work(end: Connection, place: Place) -> None:
+    """Answer until nobody asks any more."""
+    end.send(True)
+    while True:
+        try:
+            check = end.recv()
+        except EOFError:
+            return
+        try:
+            found = check.run(place)
+            answer = _Answer(PASSED if found.good else FAILED, found.figure, found.details, sound=True)
+        except NotHere as why:
+            answer = _Answer(NOT_RUN, str(why), {}, sound=True)
+        except BaseException as error:  # whatever it is, the others go on
+            answer = _failed(f"{type(error).__name__}: {one_line(error)[:200]}")
+        end.send(answer)
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The rows as lines in columns, under a heading; long figures cut."""
+    shown = (replace(row, figure=shorten(row.figure, MOST_SHOWN, placeholder=" ...")) for row in rows)
+    cells = [("check", "result", "figure", "wanted"), *((r.check, r.result, r.figure, r.wanted) for r in shown)]
+    widths = [max(len(row[column]) for row in cells) for column in range(3)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in cells
+    ]

@@ -1,0 +1,44 @@
+"""PyTorch and JAX on the device, through the same protocol."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from typing import Any
+
+from scripts.smoke.agreement import DROPOUT, TIMES, agree
+from scripts.smoke.checks import Check, Found, NotHere
+from scripts.smoke.place import Place
+from scripts.smoke.ways import FLOAT64, JAX, TORCH, Way
+
+
+def agrees(place: Place, way: Way, dtype: str, **settings: Any) -> Found:
+    """Its steps beside NumPy's."""
+    module = str(way.settings["backend"])
+    if importlib.util.find_spec(module) is None:
+        raise NotHere(f"{way.label} is not installed")
+    return agree(place, dtype, (way,), **settings)
+
+
+def _checks(way: Way) -> tuple[Check, ...]:
+    process, smooth = str(way.settings["backend"]), {"activation": "tanh"}
+    # JAX has float64 for a whole process, so float32 comes first.
+    return (
+        Check(
+            f"{way.label}, float32, tanh",
+            f"within {TIMES} times NumPy's",
+            partial(agrees, way=way, dtype="float32", **smooth, **DROPOUT),
+            60,
+            process,
+        ),
+        Check(
+            f"{way.label}, float64",
+            f"within {FLOAT64:g} of NumPy",
+            partial(agrees, way=way, dtype="float64", **DROPOUT),
+            60,
+            process,
+        ),
+    )
+
+
+CHECKS = (*_checks(TORCH), *_checks(JAX))

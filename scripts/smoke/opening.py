@@ -1,0 +1,26 @@
+"""The device opens, and says what it is."""
+
+from __future__ import annotations
+
+from mlpgpu import machine
+from mlpgpu.config import Config
+from mlpgpu.workflow import prepare
+from scripts.smoke.checks import Check, Found
+from scripts.smoke.place import Place
+
+
+def opened(place: Place) -> Found:
+    """The backend, and the machine it is on."""
+    backend = prepare(Config(dataset="iris", device=place.device)).backend
+    # Once the device is open, its library is asked too.
+    description = machine.describe()
+    details = {"machine": description, "backend": backend.description}
+    if not place.on_gpu:
+        return Found(backend.description, True, details)
+    drivers, versions = {gpu["driver"] for gpu in description["cuda"]}, description["cuda_versions"]
+    told = [f"driver {driver}" for driver in drivers if driver]
+    told += [f"CUDA {name} {versions[name]}" for name in ("runtime", "driver") if name in versions]
+    return Found(", ".join([backend.description, *told]), len(told) >= 2, details)
+
+
+CHECKS = (Check("device opens", "described", opened, 30),)

@@ -1,0 +1,31 @@
+"""Products whose operands are rounded."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from scripts.smoke.checks import Check, Found
+from scripts.smoke.place import Place
+from scripts.smoke.ways import CAPTURED, apart, train
+
+# Half of the last place that an operand keeps, and so many of them the loss of the first step may be off; how far the
+# mean of an epoch may be, whose steps go other ways by then.
+UNITS = {"tf32": 2.0**-11, "bf16": 2.0**-8}
+TIMES, EPOCH = 2, 0.03
+
+
+def rounded(place: Place, precision: str) -> Found:
+    """An epoch with rounded operands beside one in float32."""
+    exact, found = (train(place, CAPTURED, precision=name).losses for name in ("float32", precision))
+    first, mean = float(apart(found, exact)[0]), float(abs(found.mean() / exact.mean() - 1))
+    differ = bool(np.any(found != exact))
+    figure = f"first {first:.1e}, epoch {mean:.1e}" + ("" if differ else ", the bits of float32")
+    return Found(figure, differ and first <= TIMES * UNITS[precision] and mean <= EPOCH, {"losses": found.tolist()})
+
+
+CHECKS = tuple(
+    Check(name, f"first {TIMES * unit:.1g}, epoch {EPOCH:g}, not float32", partial(rounded, precision=name), 40)
+    for name, unit in UNITS.items()
+)

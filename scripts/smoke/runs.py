@@ -1,0 +1,135 @@
+"""Whole runs on the device: taken up, evaluated, through the estimators."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpgpu import MLPClassifier, MLPRegressor
+from mlpgpu.callbacks import Callback
+from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.config import Config
+from mlpgpu.evaluation import Evaluation
+from mlpgpu.feed import Rows, Scaled, open_feed
+from mlpgpu.workflow import prepare, train_and_test
+from scripts.smoke.checks import Check, Found
+from scripts.smoke.place import Place
+from scripts.smoke.ways import FLOAT64, apart
+
+# What float32 leaves of a probability, and of a loss.
+FLOAT32 = 1e-5
+
+
+class Pause(Callback):
+    """Writes a checkpoint within an epoch, and ends the run there."""
+
+    def __init__(self, path: Path, epoch: int) -> None:
+        self.path, self.epoch = path, epoch
+
+    def on_steps(self, run: Any, done: int, losses: Any) -> None:
+        """After the first steps of the epoch."""
+        if run.epoch == self.epoch and not run.stopped:
+            run.checkpoint(self.path)
+            run.stop("pause", final=False)
+
+
+def resumed(place: Place) -> Found:
+    """A run that is taken up from the middle of an epoch, beside one of one piece."""
+    settings = {**place.settings, "epochs": 3, "validation_fraction": 0.1, "dropout": 0.2, "batch_size": 32}
+    config = Config(device=place.device, **settings)
+    prepared = prepare(config)
+    # So that an epoch is more than one call of the loop.
+    prepared.backend.steps_per_call = 8
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "paused.safetensors")
+        train_and_test(prepared, [Pause(path, epoch=2)])
+        where = Checkpoint.load(path).where()
+        again = train_and_test(prepared, resume=path)
+    whole = train_and_test(prepared)
+    losses = [np.concatenate(outcome.run.losses) for outcome in (again, whole)]
+    off = float(np.max(apart(*losses)))
+    weights = float(np.max(np.abs(again.model.params - whole.model.params)))
+    details = {"after": where, "losses": off, "weights": weights}
+    return Found(f"after {where}: losses {off:.1e}, weights {weights:.1e}", off == weights == 0, details)
+
+
+def evaluated(place: Place) -> Found:
+    """Loss, accuracy and predictions of weights on the device and by NumPy."""
+    found = {}
+    for device in (place.device, "cpu"):
+        prepared = prepare(Config(**place.settings, device=device))
+        data, backend, plan = prepared.data, prepared.backend, prepared.plan
+        placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
+        evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
+        params = backend.asarray(plan.params, plan.dtype)
+        measured = evaluation.measure(params, open_feed(backend, Rows(data.x_test, data.y_test), placement))
+        outputs = evaluation.predict(params, data.x_test)
+        if device != "cpu" and isinstance(outputs, np.ndarray):
+            return Found("predictions are on the host", False)
+        found[device] = measured, backend.to_host(outputs)
+    (here, ours), (there, theirs) = found[place.device], found["cpu"]
+    loss, most = abs(here["loss"] / there["loss"] - 1), float(np.max(np.abs(ours - theirs)))
+    same = here["accuracy"] == there["accuracy"]
+    figure = f"loss {loss:.1e}, probabilities {most:.1e}, accuracy {'the same' if same else 'another'}"
+    return Found(figure, loss <= FLOAT32 and most <= FLOAT32, {"loss": loss, "probabilities": most})
+
+
+def estimators(place: Place) -> Found:
+    """Fits on the device beside fits on the CPU, with rows of the host."""
+    from sklearn.datasets import load_diabetes, load_digits
+    from sklearn.exceptions import ConvergenceWarning
+
+    weights = np.random.default_rng(0).uniform(0.5, 2, 1797)
+    given: dict[str, Any] = {"random_state": 0, "hidden_layer_sizes": (16,), "max_iter": 5}
+    digits, diabetes = load_digits(return_X_y=True), load_diabetes(return_X_y=True)
+    jobs: dict[str, Any] = {
+        "classifier": lambda device: MLPClassifier(**given, device=device).fit(*digits),
+        "sample weights": lambda device: MLPClassifier(**given, device=device).fit(*digits, sample_weight=weights),
+        "dropout": lambda device: MLPClassifier(**given, device=device, dropout=0.2).fit(*digits),
+        "early stopping": lambda device: MLPClassifier(**given, device=device, early_stopping=True).fit(*digits),
+        "partial_fit": lambda device: MLPClassifier(**given, device=device).partial_fit(*digits, classes=range(10)),
+        "lbfgs": lambda device: MLPClassifier(**given, device=device, solver="lbfgs").fit(*digits),
+        "regressor": lambda device: MLPRegressor(**given, device=device).fit(*diabetes),
+    }
+    distances = {}
+    for name, job in jobs.items():
+        with warnings.catch_warnings():
+            # A few epochs are enough for a check.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            ours, theirs = (np.concatenate([w.ravel() for w in job(device).coefs_]) for device in (place.device, "cpu"))
+        distances[name] = float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
+    name = max(distances, key=distances.__getitem__)
+    figure = f"{len(jobs)} fits, weights at most {distances[name]:.1e} apart ({name})"
+    # A line search may end a step earlier or later.
+    limits = {name: 1e-6 if name == "lbfgs" else FLOAT64 for name in jobs}
+    return Found(figure, all(distances[name] <= limits[name] for name in jobs), {"distances": distances})
+
+
+def own_arrays(place: Place) -> Found:
+    """Rows and targets that are on the device already: predictions stay there."""
+    import sklearn
+    from sklearn.datasets import load_digits
+    from sklearn.exceptions import ConvergenceWarning
+
+    backend = prepare(dataclasses.replace(Config(dataset="iris"), device=place.device)).backend
+    x, y = (backend.asarray(part) for part in load_digits(return_X_y=True))
+    with sklearn.config_context(array_api_dispatch=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fitted = MLPClassifier(random_state=0, max_iter=30).fit(x, y)
+        guess = fitted.predict(x)
+    score = float(np.mean(backend.to_host(guess) == backend.to_host(y)))
+    return Found(f"{type(guess).__module__} arrays, accuracy {score:.3f}", type(guess) is type(x) and score > 0.9)
+
+
+CHECKS = (
+    Check("a run taken up", "the same to the bit", resumed, 60),
+    Check("evaluation", f"within {FLOAT32:g} of NumPy", evaluated, 20),
+    Check("estimators", f"weights within {FLOAT64:g}", estimators, 40),
+    Check("arrays of the device", "predictions are there too", own_arrays, 30),
+)
