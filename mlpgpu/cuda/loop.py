@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.cuda.binding import Binding
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.kernels import THREADS, Buffer, Source
 from mlpgpu.cuda.namespace import Recordable
-from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, library, matrix
-from mlpgpu.cuda.program import PRELUDE, Copy, Program
+from mlpgpu.cuda.program import Program
 from mlpgpu.errors import one_line
 from mlpgpu.fusion.schedule import GIVEN, base
 from mlpgpu.fusion.trace import VIEWS, Recorder, Traced, leaves, rebuild
@@ -116,7 +115,7 @@ class Captured:
     """
 
     def __init__(self, cupy: Any, recorded: Recorded, state: Any, data: Any, items: Any, precision: str) -> None:
-        self._cupy, program = cupy, recorded.program
+        self._cupy = cupy
         self.data = list(leaves(data))
         if not all(leaf.flags.c_contiguous for leaf in self.data):
             raise NotCaptured("data whose rows do not follow each other")
@@ -126,20 +125,13 @@ class Captured:
         self.n_steps = len(self.items[0])
         self.losses = cupy.zeros(self.n_steps, recorded.loss.dtype)
         self.counter = cupy.zeros((), np.int64)
-        self._memory = cupy.zeros(program.n_bytes, np.uint8)
-        self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
-        pairs = zip(
-            [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss],
-            [*self.state, *self.data, *self.items, self.counter, self.losses],
-            strict=True,
-        )
-        self._arrays: dict[Buffer, Array] = dict(pairs)
-        self._program = program
-        self._products = Products(library(cupy), self._workspace.data.ptr)
-        module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
+        given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
+        arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
+        # It holds the memory that the graphs work in.
+        self._binding = Binding(cupy, recorded.program, precision)
+        self._calls = self._binding.calls(dict(zip(given, arrays, strict=True)))
         # One that does not wait for the others, for what is captured must not.
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._calls = [self._bound(launch, module, precision) for launch in program.launches]
         # What is done before, on the stream in use, is there when the first run begins.
         cupy.cuda.get_current_stream().synchronize()
         # So that nothing is loaded, chosen or allocated while it is captured.
@@ -199,31 +191,6 @@ class Captured:
                     self._stream.end_capture()
                 raise
             return self._stream.end_capture()
-
-    def _bound(self, launch: Any, module: Any, precision: str) -> Callable[[int], None]:
-        """A launch with its addresses."""
-        if isinstance(launch, Source):
-            function = module.get_function(launch.name)
-            arguments = tuple(np.uint64(self._address(buffer)) for buffer in launch.arguments)
-            return lambda stream: function((launch.blocks,), (THREADS,), arguments)
-        if isinstance(launch, Copy):
-            to, of, size = self._address(launch.to), self._address(launch.of), launch.to.dtype.itemsize
-            runtime = self._cupy.cuda.runtime
-            n_bytes = launch.to.size * size
-            return lambda stream: runtime.memcpyAsync(to, of, n_bytes, runtime.memcpyDeviceToDevice, stream)
-        a, b, out = (matrix(node, self._address(base(node))) for node in (launch.a, launch.b, launch.out))
-        return self._products.prepare(a, b, out, precision)
-
-    def _address(self, buffer: Buffer) -> int:
-        if isinstance(buffer, Traced):
-            buffer = self._program.stands_for.get(buffer, buffer)
-            if buffer not in self._arrays and buffer.operation in {"constant", "fill"}:
-                assert buffer.value is not None
-                value = np.broadcast_to(buffer.value, buffer.shape) if buffer.operation == "fill" else buffer.value
-                self._arrays[buffer] = self._cupy.ascontiguousarray(self._cupy.asarray(value))
-            if buffer in self._arrays:
-                return int(self._arrays[buffer].data.ptr)
-        return int(self._memory.data.ptr) + self._program.places[buffer]
 
 
 class Loop:

@@ -5,7 +5,7 @@ import hosted
 import pytest
 
 from mlpgpu import backends
-from mlpgpu.cuda import loop
+from mlpgpu.cuda import binding
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("backends", "fusion")]
 import fakes
@@ -18,7 +18,7 @@ def cupy(monkeypatch):
         pytest.skip("no C++ compiler is installed: kernels cannot be run on the host")
     module = hosted.cupy()
     fakes.put(monkeypatch, "cupy", module)
-    monkeypatch.setattr(loop, "library", lambda cupy: cupy.lt)
+    monkeypatch.setattr(binding, "library", lambda cupy: cupy.lt)
     return module
 
 
