@@ -38,8 +38,9 @@ class Binding:
         self._cupy, self._program, self._precision = cupy, program, precision
         # Where sums are counted, it has to be 0.
         self._memory = cupy.zeros(program.n_bytes, np.uint8)
-        self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
-        self._products = Products(library(cupy), self._workspace.data.ptr)
+        # What is done aside has a work space of its own.
+        self._workspaces = [cupy.empty(WORKSPACE_BYTES, np.uint8) for _ in range(2 if program.joined else 1)]
+        self._products = [Products(library(cupy), workspace.data.ptr) for workspace in self._workspaces]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
         self._constants: dict[Buffer, Array] = {}
 
@@ -57,7 +58,7 @@ class Binding:
             runtime, n_bytes = self._cupy.cuda.runtime, launch.to.size * launch.to.dtype.itemsize
             return lambda stream: runtime.memcpyAsync(to, of, n_bytes, runtime.memcpyDeviceToDevice, stream)
         a, b, out = (matrix(node, self._address(base(node), arrays)) for node in (launch.a, launch.b, launch.out))
-        return self._products.prepare(a, b, out, self._precision)
+        return self._products[launch.aside].prepare(a, b, out, self._precision)
 
     def _address(self, buffer: Buffer, arrays: Mapping[Buffer, Array]) -> int:
         if isinstance(buffer, Traced):

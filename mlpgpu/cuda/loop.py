@@ -130,8 +130,10 @@ class Captured:
         # It holds the memory that the graphs work in.
         self._binding = Binding(cupy, recorded.program, precision)
         self._calls = self._binding.calls(dict(zip(given, arrays, strict=True)))
-        # One that does not wait for the others, for what is captured must not.
-        self._stream = cupy.cuda.Stream(non_blocking=True)
+        # Those that do not wait for the others, for what is captured must not.
+        self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+        self._event = cupy.cuda.Event(disable_timing=True)
+        self._joined = recorded.program.joined
         # What is done before, on the stream in use, is there when the first run begins.
         cupy.cuda.get_current_stream().synchronize()
         # So that nothing is loaded, chosen or allocated while it is captured.
@@ -174,9 +176,22 @@ class Captured:
         return [(mine, leaf.copy() if any(leaf is other for other in self.state) else leaf) for mine, leaf in pairs]
 
     def _step(self) -> None:
-        stream = self._stream.ptr
-        for call in self._calls:
-            call(stream)
+        """Launch all of it, on the stream that is in use and on that aside."""
+        waited_for = set(self._joined.values())
+        for time, call in enumerate(self._calls):
+            if time in waited_for:
+                self._wait(self._stream, self._aside)
+            if time in self._joined:
+                self._wait(self._aside, self._stream)
+                with self._aside:
+                    call(self._aside.ptr)
+            else:
+                call(self._stream.ptr)
+
+    def _wait(self, stream: Any, other: Any) -> None:
+        """Have `stream` go on when `other` has done what it was told so far."""
+        other.record(self._event)
+        stream.wait_event(self._event)
 
     def _capture(self, n_steps: int) -> Any:
         runtime = self._cupy.cuda.runtime

@@ -162,6 +162,20 @@ class Passes:
                     yield node, at
                 left += self.arguments(node, at)
 
+    def read_first(self, node: Traced) -> int:
+        """The first level that reads what is stored."""
+        readers = (other for other in self._users[node])
+        stored = (self.level[root] for reader in readers for root in self._makers(reader))
+        return min(stored, default=len(self.kernels))
+
+    def _makers(self, node: Traced) -> Iterator[Traced]:
+        """What is stored of an operation: itself, or what is made of it."""
+        if node in self.stored:
+            yield node
+        else:
+            for user in self._users[node]:
+                yield from self._makers(user)
+
     def place(self, root: Traced) -> At:
         """Where the loops of its kernel are in `root`; in what a fold leaves, along the axes that it keeps."""
         domain = self.domain_of[root]

@@ -25,11 +25,14 @@ class Product:
     ----------
     a, b, out : Traced
         `a` and `b` may be views.
+    aside : bool
+        Whether others need not wait for it, until its result is read.
     """
 
     a: Traced
     b: Traced
     out: Traced
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Program:
         Where each array lies that is neither given nor in the place of an input, in bytes from the beginning.
     stands_for : dict of Traced to Traced
         Results that are written over the input that they replace.
+    joined : dict of int to int
+        For each launch that is done aside, the first that waits for it, both by their place among `launches`.
     n_bytes : int
         Of the memory that is needed beside what is given.
 
@@ -93,12 +98,18 @@ class Program:
                 copies.append(Copy(old, new))
         self.launches: list[Launch] = []
         for source, products in zip(sources, passes.products, strict=True):
-            self.launches += [Product(node.parents[0], node.parents[1], node) for node in products]
+            self.launches += self._side_by_side(products)
             self.launches += [source] if source is not None else []
         self.launches += copies
         self.kernels = "\n".join(source.text for source in sources if source is not None)
+        self.joined = self._join()
         elsewhere = {*self.stands_for, *a_step}
         self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
+
+    def _side_by_side(self, products: Sequence[Traced]) -> list[Launch]:
+        """The products of a level: what is read first is waited for, the others are done aside, and begun before it."""
+        in_turn = sorted(products, key=self.passes.read_first)
+        return [Product(node.parents[0], node.parents[1], node, node is not in_turn[0]) for node in reversed(in_turn)]
 
     def _can_replace(self, old: Traced, new: Traced, sources: Sequence[Source | None]) -> bool:
         """Whether nothing reads an element of `old` after, or while, another kernel or thread writes it."""
@@ -117,21 +128,25 @@ class Program:
         """Whether what is read is read by the thread alone that writes it; several have a row between them."""
         return kernel is own and long_axes(new.shape) == own.domain and at in {self.passes.place(new), ()}
 
+    def _join(self) -> dict[int, int]:
+        """For each launch that is done aside, the first that reads its result."""
+        return {
+            time: next(
+                later for later in range(time + 1, len(self.launches)) if launch.out in used_by(self.launches[later])
+            )
+            for time, launch in enumerate(self.launches)
+            if isinstance(launch, Product) and launch.aside
+        }
+
     def _arrange(self, nodes: Sequence[Traced]) -> tuple[dict[Buffer, int], int]:
         """Places for arrays of which those that are needed at one time lie beside each other."""
         first: dict[Buffer, int] = {}
         last: dict[Buffer, int] = {}
         for time, launch in enumerate(self.launches):
-            # Kernels of one launch run at the same time.
-            if isinstance(launch, Source):
-                used: list[Buffer] = list(launch.arguments)
-            elif isinstance(launch, Product):
-                used = [base(launch.a), base(launch.b), launch.out]
-            else:
-                used = [launch.of]
-            for buffer in used:
+            for buffer in used_by(launch):
                 first.setdefault(buffer, time)
-                last[buffer] = time
+                # What is done aside may be done at any time until it is joined.
+                last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
         known = set(nodes)
         sizes = {
             buffer: buffer.n_bytes if isinstance(buffer, Parts | Arrivals) else buffer.size * buffer.dtype.itemsize
@@ -157,3 +172,13 @@ class Program:
             places[buffer] = place
             whole = max(whole, place + sizes[buffer])
         return places, -(-whole // ALIGNMENT) * ALIGNMENT
+
+
+def used_by(launch: Launch) -> set[Buffer]:
+    """What a launch reads and writes."""
+    if isinstance(launch, Source):
+        # Kernels of one launch run at the same time.
+        return set(launch.arguments)
+    if isinstance(launch, Product):
+        return {base(launch.a), base(launch.b), launch.out}
+    return {launch.to, launch.of}

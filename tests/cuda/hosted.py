@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import types
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,15 @@ def compiled(text):
 
 
 class Stream:
-    """Does what it is told at once; while it captures, it keeps that for later."""
+    """Does what it is told at once, or keeps it for later while it captures.
+
+    What is told to one that waits for another is done as late as it may be: when that is waited for.
+    """
 
     current = None
 
     def __init__(self, non_blocking=False):
-        self.ptr, self.captured, self.modes = id(self), None, []
+        self.ptr, self.captured, self.modes, self.late = id(self), None, [], None
 
     def __enter__(self):
         self._outer, Stream.current = Stream.current, self
@@ -78,17 +82,41 @@ class Stream:
         self.modes.append(mode)
 
     def end_capture(self):
+        assert not Event.open, "what is done aside is not waited for"
         graph, self.captured = Graph(self.captured), None
         return graph
 
     def synchronize(self):
         assert self.captured is None, "a stream that captures cannot be waited for"
 
+    def record(self, event):
+        event.stream = self
+
+    def wait_event(self, event):
+        if event.stream.late is None:
+            self.late = self.late or []
+            Event.open.add(self)
+            return
+        works, event.stream.late = event.stream.late, None
+        Event.open.discard(event.stream)
+        for work in works:
+            self.launch(work)
+
     def launch(self, work):
-        if self.captured is None:
+        if self.late is not None:
+            self.late.append(work)
+        elif self.captured is None:
             work()
         else:
             self.captured.append(work)
+
+
+class Event:
+    open: typing.ClassVar = set()
+
+    def __init__(self, *, disable_timing):
+        assert disable_timing
+        self.stream = None
 
 
 class Graph:
@@ -248,6 +276,7 @@ def cupy():
     module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
     module.cuda = types.SimpleNamespace(
         Stream=Stream,
+        Event=Event,
         Device=lambda ordinal: types.SimpleNamespace(use=lambda: None),
         get_current_stream=lambda: Stream.current or null,
         cublas=None,
