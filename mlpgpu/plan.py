@@ -55,6 +55,8 @@ class Plan:
         How matrix products round their operands.
     capture : bool
         Whether steps run in the fast way of the backend, or else line by line.
+    draws_ahead : bool
+        Whether the order of an epoch may be drawn before it is known that there is one more.
     """
 
     activations: tuple[str, ...]
@@ -73,6 +75,7 @@ class Plan:
     dtype: str
     precision: str = "float32"
     capture: bool = True
+    draws_ahead: bool = False
 
     def facts(self) -> dict[str, Any]:
         """What a plan must have in common with this one to go on with its run, fit for JSON."""
@@ -154,6 +157,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         order=partial(_order, n_rows, config.shuffle, config.replacement, config.seed, block),
+        draws_ahead=True,
         seed=config.seed,
         dtype=config.dtype,
         precision=config.precision,

@@ -63,6 +63,9 @@ class Training:
             batch = Batch(placement(x), targets, weights)
             return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
 
+        # A GPU is still at the steps that it was told, and the host has nothing else to do.
+        self._draws_ahead = plan.draws_ahead and backend.device != "cpu" and not isinstance(feed, Streamed)
+        self._ahead: tuple[int, np.ndarray, Callable[[int, int], Any]] | None = None
         self._captured = plan.capture and not is_eager()
         n_steps = plan.epochs * plan.steps_per_epoch
         self._loop = backend.compile_loop(step, n_steps) if self._captured else eager_loop(xp, step)
@@ -93,24 +96,32 @@ class Training:
             Rows of each of them.
         """
         plan, to_host = self.plan, self.backend.to_host
-        rows, present = batches(plan.order(number), plan.batch_size)
-        pick, done = self.feed.items(rows, present), 0 if begun is None else len(begun)
+        ahead, self._ahead = self._ahead, None
+        present, pick = ahead[1:] if ahead is not None and ahead[0] == number else self._draw(number)
+        done = 0 if begun is None else len(begun)
         self._losses = losses = [self.backend.asarray(begun)] if begun is not None else []
         products = plan.batch_size * self.state.params.shape[-1]
         per_call = max(1, int(min(self.backend.steps_per_call, self.backend.products_per_call / products)))
         if isinstance(self.feed, Streamed):
             # The rows of all steps of a call are on the device at once, and dense.
             per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))
-        while done < len(rows):
-            end = min(done + per_call, len(rows))
+        while done < len(present):
+            end = min(done + per_call, len(present))
             self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))
             # A callback may change it after these steps.
             self._last_rate = self.state.learning_rate
             losses.append(loss)
             done = end
+            if done == len(present) and self._draws_ahead and number < plan.epochs:
+                self._ahead = number + 1, *self._draw(number + 1)
             if after_steps(done, lambda: to_host(losses[-1])):
                 break
         return self.losses(), present[:done].sum(axis=1)
+
+    def _draw(self, number: int) -> tuple[np.ndarray, Callable[[int, int], Any]]:
+        """Which rows of the batches of an epoch are no padding, and what picks the batches."""
+        rows, present = batches(self.plan.order(number), self.plan.batch_size)
+        return present, self.feed.items(rows, present)
 
     def losses(self) -> np.ndarray:
         """Of each step done of the epoch in hand, on the host."""

@@ -225,3 +225,29 @@ def test_nothing_is_allocated_while_a_graph_is_captured(cuda, cupy, monkeypatch)
     rows = rows_of("cross_entropy")
     training = Training(cuda, plan_of(rows, "cross_entropy", **ALL_AT_ONCE), rows, Unscaled(cuda, "float64"))
     assert np.isfinite(training.epoch(1)[0]).all()
+
+
+def test_the_order_of_the_next_epoch_is_drawn_while_the_device_is_at_work(cuda):
+    rows, drawn = rows_of("cross_entropy"), []
+
+    def order(epoch):
+        drawn.append(epoch)
+        return plan.order(epoch)
+
+    plan = plan_of(rows, "cross_entropy", optimizer="sgd")
+    watched = dataclasses.replace(plan, order=order)
+    training = Training(cuda, watched, rows, Unscaled(cuda, "float64"))
+    training.epoch(1, lambda done, losses: bool(drawn.append(f"{done} steps done")))
+    assert drawn == [1, 2, "4 steps done"]
+    training.epoch(2)
+    training.epoch(3)
+    # None beyond the last, and none twice.
+    assert drawn == [1, 2, "4 steps done", 3]
+    theirs = Training(HOST, plan, rows, Unscaled(HOST, "float64"))
+    for number in (1, 2, 3):
+        theirs.epoch(number)
+    np.testing.assert_allclose(cuda.to_host(training.state.params), theirs.state.params, rtol=0, atol=1e-13)
+    # An order that goes on from the one before is drawn when its epoch comes.
+    training = Training(cuda, dataclasses.replace(watched, draws_ahead=False), rows, Unscaled(cuda, "float64"))
+    training.epoch(1)
+    assert drawn[4:] == [1]
