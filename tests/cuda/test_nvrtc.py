@@ -1,0 +1,51 @@
+"""CUDA's own compiler takes the kernels, for GPUs old and new; it needs no GPU."""
+
+import ctypes
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_networks import ALL_AT_ONCE, plan_of, rows_of
+
+from mlpgpu.cuda import binding
+from mlpgpu.feed import Scaled
+from mlpgpu.training import Training
+
+
+def _library():
+    found = importlib.util.find_spec("nvidia")
+    folders = [] if found is None else map(Path, found.submodule_search_locations)
+    return next((path for folder in folders for path in sorted(folder.rglob("libnvrtc.so*"))), None)
+
+
+pytestmark = pytest.mark.skipif(_library() is None, reason="nvidia-cuda-nvrtc is not installed: nothing compiles CUDA")
+
+
+def compiled(text, architecture):
+    """What the compiler says; nothing where it is content."""
+    nvrtc, program = ctypes.CDLL(str(_library())), ctypes.c_void_p()
+    assert not nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"step.cu", 0, None, None)
+    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"-ftz=true"]
+    failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    said = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, said)
+    return said.value.decode() if failed else ""
+
+
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_120"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "poisson"])
+def test_kernels_compile(cuda, cupy, monkeypatch, loss, architecture):
+    texts, module = [], cupy.RawModule
+    monkeypatch.setattr(
+        cupy, "RawModule", lambda code, options: texts.append(code) or module(code=code, options=options)
+    )
+    rows = rows_of(loss, dtype="uint8")
+    plan = plan_of(rows, loss, dtype="float32", activation=("gelu", "softplus"), **ALL_AT_ONCE)
+    placement = Scaled(cuda, np.full(5, 127.5), np.full(5, 1 / 64), plan.dtype)
+    Training(cuda, plan, rows, placement).epoch(1)
+    (text,) = texts
+    assert text.startswith(binding.PRELUDE)
+    assert not compiled(text, architecture)
