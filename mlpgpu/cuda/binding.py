@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.kernels import THREADS, Buffer, Source
-from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, library, matrix
+from mlpgpu.cuda.indexing import layout
+from mlpgpu.cuda.kernels import THREADS, Buffer, Signs, Source
+from mlpgpu.cuda.passes import Product
+from mlpgpu.cuda.products import WORKSPACE_BYTES, End, Products, library, matrix
 from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Program
 from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
@@ -28,14 +30,18 @@ class Binding:
     precision : str
         Of products.
 
+    Attributes
+    ----------
+    program : Program
+
     Raises
     ------
-    NotCaptured
+    NoProduct
         Where cuBLASLt cannot do a product.
     """
 
     def __init__(self, cupy: Any, program: Program, precision: str) -> None:
-        self._cupy, self._program, self._precision = cupy, program, precision
+        self._cupy, self.program, self._precision = cupy, program, precision
         # Where sums are counted, it has to be 0.
         self._memory = cupy.zeros(program.n_bytes, np.uint8)
         # What is done aside has a work space of its own.
@@ -46,7 +52,7 @@ class Binding:
 
     def calls(self, arrays: Mapping[Buffer, Array]) -> list[Call]:
         """What to launch, in order, where inputs and what else is given lie in `arrays`."""
-        return [self._bound(launch, arrays) for launch in self._program.launches]
+        return [self._bound(launch, arrays) for launch in self.program.launches]
 
     def _bound(self, launch: Launch, arrays: Mapping[Buffer, Array]) -> Call:
         if isinstance(launch, Source):
@@ -57,17 +63,32 @@ class Binding:
             to, of = self._address(launch.to, arrays), self._address(launch.of, arrays)
             runtime, n_bytes = self._cupy.cuda.runtime, launch.to.size * launch.to.dtype.itemsize
             return lambda stream: runtime.memcpyAsync(to, of, n_bytes, runtime.memcpyDeviceToDevice, stream)
-        a, b, out = (matrix(node, self._address(base(node), arrays)) for node in (launch.a, launch.b, launch.out))
-        return self._products[launch.aside].prepare(a, b, out, self._precision)
+        product = launch.product
+        a, b, out = (matrix(node, self._address(base(node), arrays)) for node in (product.a, product.b, product.out))
+        return self._products[launch.aside].prepare(a, b, out, self._precision, self._end(product, arrays))
+
+    def _end(self, product: Product, arrays: Mapping[Buffer, Array]) -> End | None:
+        epilogue = product.epilogue
+        if epilogue is None:
+            return None
+        if epilogue.bias is None:
+            assert epilogue.signs is not None
+            assert epilogue.sums is not None
+            signs = Signs(epilogue.signs)
+            return End(self._address(epilogue.sums, arrays), self._address(signs, arrays), signs.row_bits, True)
+        lies = layout(epilogue.bias)
+        bias = self._address(lies.base, arrays) + lies.offset * lies.base.dtype.itemsize
+        signs = Signs(product.out)
+        return End(bias, self._address(signs, arrays) if product.keeps_signs else 0, signs.row_bits, False)
 
     def _address(self, buffer: Buffer, arrays: Mapping[Buffer, Array]) -> int:
         if isinstance(buffer, Traced):
-            buffer = self._program.stands_for.get(buffer, buffer)
+            buffer = self.program.stands_for.get(buffer, buffer)
             if buffer.operation in {"constant", "fill"}:
                 return int(self._constant(buffer).data.ptr)
         if buffer in arrays:
             return int(arrays[buffer].data.ptr)
-        return int(self._memory.data.ptr) + self._program.places[buffer]
+        return int(self._memory.data.ptr) + self.program.places[buffer]
 
     def _constant(self, node: Traced) -> Array:
         if node not in self._constants:

@@ -40,7 +40,25 @@ class Arrivals:
     n_bytes: int
 
 
-Buffer = Traced | Parts | Arrivals
+@dataclass(frozen=True)
+class Signs:
+    """Memory in which a product says where its result is positive, a bit for each element."""
+
+    of: Traced
+
+    @property
+    def row_bits(self) -> int:
+        """From a row to the next: as cuBLASLt wants it, a multiple of 128."""
+        return -(-self.of.shape[1] // 128) * 128
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all rows."""
+        return self.row_bits // 8 * int(self.of.shape[0])
+
+
+Argument = Traced | Parts | Arrivals
+Buffer = Argument | Signs
 
 
 @dataclass
@@ -61,7 +79,7 @@ class Source:
     name: str
     text: str = ""
     blocks: int = 0
-    arguments: dict[Buffer, None] = field(default_factory=dict)
+    arguments: dict[Argument, None] = field(default_factory=dict)
     reads: list[tuple[Traced, At, Kernel]] = field(default_factory=list)
 
 
@@ -111,7 +129,7 @@ class Writer:
         )
         return source
 
-    def _declared(self, buffer: Buffer) -> str:
+    def _declared(self, buffer: Argument) -> str:
         if isinstance(buffer, Arrivals):
             return f"unsigned int *{name_of(buffer)}"
         if isinstance(buffer, Parts):
@@ -121,7 +139,7 @@ class Writer:
         return f"const {c_type(buffer.dtype)} *__restrict__ {name_of(buffer)}"
 
 
-def name_of(buffer: Buffer | None) -> str:
+def name_of(buffer: Argument | None) -> str:
     """What memory is called."""
     if isinstance(buffer, Parts):
         return f"parts{buffer.fold.number}"
@@ -418,7 +436,7 @@ class Body:
         self.source.reads.append((counter, (), self.kernel))
         return "step"
 
-    def _argue(self, buffer: Buffer) -> None:
+    def _argue(self, buffer: Argument) -> None:
         self.source.arguments[buffer] = None
 
     def _level(self, at: At) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.binding import Binding
+from mlpgpu.cuda.binding import Binding, Call
 from mlpgpu.cuda.indexing import NotCaptured
+from mlpgpu.cuda.kernels import Buffer
 from mlpgpu.cuda.namespace import Recordable
+from mlpgpu.cuda.products import NoProduct
 from mlpgpu.cuda.program import Program
 from mlpgpu.errors import one_line
 from mlpgpu.fusion.schedule import GIVEN, base
@@ -64,7 +66,6 @@ class Recorded:
     ----------
     state, data, items : list of Traced
     counter, loss : Traced
-    program : Program
     """
 
     def __init__(self, recorder: Recorder, step: Callable[..., Any], state: Any, data: Any, items: Any) -> None:
@@ -88,8 +89,13 @@ class Recorded:
         self.loss = _made(recorder, loss, taken)
         if self.loss.ndim:
             raise NotCaptured("losses of several models")
-        results = [*(made for _, made in replaces), self.loss]
-        self.program = Program(results, replaces, self.counter, [*self.items, self.loss])
+        self._replaces = replaces
+
+    def program(self, *, epilogues: bool = True) -> Program:
+        """Its kernels and products, those with epilogues where it may have some."""
+        results = [*(made for _, made in self._replaces), self.loss]
+        a_step = [*self.items, self.loss]
+        return Program(results, self._replaces, self.counter, a_step, epilogues=epilogues)
 
 
 def _made(recorder: Recorder, leaf: Any, taken: set[Traced]) -> Traced:
@@ -127,13 +133,17 @@ class Captured:
         self.counter = cupy.zeros((), np.int64)
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
-        # It holds the memory that the graphs work in.
-        self._binding = Binding(cupy, recorded.program, precision)
-        self._calls = self._binding.calls(dict(zip(given, arrays, strict=True)))
+        addresses: dict[Buffer, Array] = dict(zip(given, arrays, strict=True))
+        # The binding holds the memory that the graphs work in.
+        try:
+            self._binding, self._calls = self._bind(recorded.program(), addresses, precision)
+        except NoProduct:
+            # The library has no such ends of products for this GPU: kernels do the same.
+            self._binding, self._calls = self._bind(recorded.program(epilogues=False), addresses, precision)
         # Those that do not wait for the others, for what is captured must not.
         self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         self._event = cupy.cuda.Event(disable_timing=True)
-        self._joined = recorded.program.joined
+        self._joined = self._binding.program.joined
         # What is done before, on the stream in use, is there when the first run begins.
         cupy.cuda.get_current_stream().synchronize()
         # So that nothing is loaded, chosen or allocated while it is captured.
@@ -141,6 +151,10 @@ class Captured:
             self._step()
         self._stream.synchronize()
         self._graphs = [(n, self._capture(n)) for n in STEPS if n <= self.n_steps]
+
+    def _bind(self, program: Program, addresses: Mapping[Buffer, Array], precision: str) -> tuple[Binding, list[Call]]:
+        binding = Binding(self._cupy, program, precision)
+        return binding, binding.calls(addresses)
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:
         """Whether it was made for these data, and for a state and items of these shapes and types."""

@@ -6,9 +6,11 @@ works out itself, as often as it is needed: a launch costs more than arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mlpgpu.cuda.epilogues import Epilogue
+from mlpgpu.cuda.epilogues import find as find_epilogues
 from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, layout, seen
 from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
@@ -79,6 +81,35 @@ class Kernel:
     roots: list[Traced]
 
 
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product of matrices.
+
+    Attributes
+    ----------
+    a, b : Traced
+        Arrays in memory, or views of such.
+    out : Traced
+        What is written: the product, or what an epilogue makes of it.
+    epilogue : Epilogue or None
+    keeps_signs : bool
+        Whether an epilogue on the way back wants to know where `out` is positive.
+    """
+
+    a: Traced
+    b: Traced
+    out: Traced
+    epilogue: Epilogue | None = None
+    keeps_signs: bool = False
+
+    @property
+    def read(self) -> list[Traced]:
+        """What lies in memory that it reads."""
+        epilogue = self.epilogue
+        more = [node for node in (epilogue.bias, epilogue.signs) if node is not None] if epilogue else []
+        return [base(node) for node in (self.a, self.b, *more)]
+
+
 class Passes:
     """Kernels and products, level by level: what is on one level waits for those before it only.
 
@@ -86,6 +117,8 @@ class Passes:
     ----------
     results : sequence of Traced
         Each an elementwise operation or a fold, none a view.
+    epilogues : bool
+        Whether products may have some.
 
     Attributes
     ----------
@@ -97,7 +130,7 @@ class Passes:
         Of all that is stored.
     kernels : list of list of Kernel
         By level.
-    products : list of list of Traced
+    products : list of list of Product
         By level.
 
     Raises
@@ -106,7 +139,7 @@ class Passes:
         Where there is an operation that is not known here.
     """
 
-    def __init__(self, results: Sequence[Traced]) -> None:
+    def __init__(self, results: Sequence[Traced], *, epilogues: bool = True) -> None:
         self.results = list(results)
         self.nodes = operations(self.results)
         self._users: dict[Traced, list[Traced]] = {node: [] for node in self.nodes}
@@ -115,9 +148,13 @@ class Passes:
                 for parent in node.parents:
                     self._users[base(parent)].append(node)
         self._given_back = set(results)
+        ends = find_epilogues(self.nodes, self._users) if epilogues else {}
+        # Products, by what they write; and what an epilogue writes beside.
+        self._products = {node: self._product(node, ends) for node in self._written(ends)}
+        self._beside = {end.sums: node for node, end in ends.items() if end.sums is not None}
         self._steady = self._find_steady()
         self.stored: set[Traced] = {node for node in self.nodes if self._is_stored(node)}
-        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if node.operation != "matmul"}
+        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if not self._is_multiplied(node)}
         self._settle_rows()
         self.level: dict[Traced, int] = {}
         for node in self.nodes:
@@ -129,10 +166,10 @@ class Passes:
                 # Together, at the end: by then all has been read that they are written over.
                 self.level[node] = last
         self.kernels: list[list[Kernel]] = [[] for _ in range(last + 1)]
-        self.products: list[list[Traced]] = [[] for _ in range(last + 1)]
+        self.products: list[list[Product]] = [[] for _ in range(last + 1)]
         for node, level in self.level.items():
-            if node.operation == "matmul":
-                self.products[level].append(node)
+            if self._is_multiplied(node):
+                self.products[level] += [self._products[node]] if node in self._products else []
                 continue
             mates = [kernel for kernel in self.kernels[level] if kernel.domain == self.domain_of[node]]
             if mates:
@@ -217,12 +254,29 @@ class Passes:
                 steady.add(node)
         return steady
 
+    def _written(self, ends: Mapping[Traced, Epilogue]) -> Iterator[Traced]:
+        """What products write."""
+        within = {end.product for end in ends.values()}
+        return (node for node in self.nodes if node in ends or (node.operation == "matmul" and node not in within))
+
+    def _product(self, node: Traced, ends: Mapping[Traced, Epilogue]) -> Product:
+        end = ends.get(node)
+        a, b = (node if end is None else end.product).parents
+        return Product(a, b, node, end, any(other.signs is node for other in ends.values()))
+
+    def _is_multiplied(self, node: Traced) -> bool:
+        """Whether a product writes `node`."""
+        return node in self._products or node in self._beside
+
     def _is_stored(self, node: Traced) -> bool:
         if node.operation in (*GIVEN, *VIEWS):
             return False
         users = self._users[node]
-        if node.operation == "matmul" or node in self._given_back:
+        if self._is_multiplied(node) or node in self._given_back:
             return True
+        if node.operation == "matmul":
+            # An epilogue goes on with it.
+            return False
         if is_fold(node) and not is_row_fold(node):
             return True
         if node in self._steady:
@@ -263,15 +317,17 @@ class Passes:
 
     def _is_at_hand(self, node: Traced, at: At, domain: Shape) -> bool:
         """Whether the loops over `domain` make the element of `node` that is at `at`."""
-        if node.operation == "matmul" or (is_fold(node) and not is_row_fold(node)):
+        if self._is_multiplied(node) or (is_fold(node) and not is_row_fold(node)):
             return False
         return self.domain_of[node] == domain and at == self.place(node)
 
     def _find_level(self, node: Traced) -> int:
-        if node.operation == "matmul":
-            for parent in node.parents:
-                layout(parent)
-            needed = [base(parent) for parent in node.parents]
+        if self._is_multiplied(node):
+            product = self._products[self._beside.get(node, node)]
+            for operand in (product.a, product.b):
+                # It refuses what a product could not read.
+                layout(operand)
+            needed = product.read
         else:
             needed = [other for other, _ in self.reads(node)]
         return max((self.level[other] + 1 for other in needed if other in self.stored), default=0)

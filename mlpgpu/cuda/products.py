@@ -28,11 +28,18 @@ COMPUTE = {
 # cudaDataType.
 DATA = {"float32": 0, "float64": 1}
 SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
-# cublasLtMatmulDescAttributes_t, cublasOperation_t and cublasLtMatmulPreferenceAttributes_t.
+# cublasLtMatmulDescAttributes_t and cublasOperation_t; cublasLtMatmulPreferenceAttributes_t.
 TRANSPOSE_A, TRANSPOSE_B, PLAIN, TRANSPOSED = 3, 4, 0, 1
+END, VECTOR, SIGNS, SIGNS_STEP = 7, 8, 11, 12
+# cublasLtEpilogue_t: RELU_BIAS, RELU_AUX_BIAS, DRELU_BGRAD.
+BIASED, BIASED_WITH_SIGNS, BY_SIGNS = 2 | 4, 2 | 4 | 128, 8 | 16 | 128
 MOST_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8
 # The most that any algorithm asks for.
 MOST_ALIGNMENT = 256
+
+
+class NoProduct(NotCaptured):
+    """A product that the library cannot do, or not with such an end."""
 
 
 class Algorithm(ctypes.Structure):
@@ -91,6 +98,28 @@ def matrix(node: Traced, address: int) -> Matrix:
     return Matrix(address + offset * base.dtype.itemsize, rows, columns, not plain, np.dtype(base.dtype).name)
 
 
+@dataclass(frozen=True)
+class End:
+    """What a product does before it writes.
+
+    Attributes
+    ----------
+    vector : int
+        Address of the bias that is added before the positive part is taken; where `backward`, of the sums over rows.
+    signs : int
+        Address of the bits that say where the result is positive; 0 where nobody wants them.
+    row_bits : int
+        Of `signs`, from a row to the next.
+    backward : bool
+        Whether the result is let through by bits that are there.
+    """
+
+    vector: int
+    signs: int
+    row_bits: int
+    backward: bool
+
+
 class Products:
     """cuBLASLt with a handle and a work space of its own.
 
@@ -103,7 +132,7 @@ class Products:
 
     Raises
     ------
-    NotCaptured
+    NoProduct
         Where a function of the library fails.
     """
 
@@ -115,7 +144,9 @@ class Products:
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
         self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
 
-    def prepare(self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32") -> Callable[[int], None]:
+    def prepare(
+        self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", end: End | None = None
+    ) -> Callable[[int], None]:
         """What does ``out = a b``.
 
         Parameters
@@ -124,6 +155,7 @@ class Products:
             The last with its rows after each other.
         precision : str
             ``float32``, ``tf32`` or ``bf16``: what operands in float32 are rounded to.
+        end : End or None
 
         Returns
         -------
@@ -138,9 +170,14 @@ class Products:
         compute, scalar = COMPUTE[out.dtype, precision], SCALAR[out.dtype]
         self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, DATA[out.dtype])
         for attribute, operand in ((TRANSPOSE_A, b), (TRANSPOSE_B, a)):
-            value = ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN)
-            size = ctypes.c_size_t(ctypes.sizeof(value))
-            self._call("cublasLtMatmulDescSetAttribute", operation, attribute, ctypes.byref(value), size)
+            self._describe(operation, attribute, ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN))
+        if end is not None:
+            kind = BY_SIGNS if end.backward else BIASED_WITH_SIGNS if end.signs else BIASED
+            self._describe(operation, END, ctypes.c_uint32(kind))
+            self._describe(operation, VECTOR, ctypes.c_void_p(end.vector))
+            if end.signs:
+                self._describe(operation, SIGNS, ctypes.c_void_p(end.signs))
+                self._describe(operation, SIGNS_STEP, ctypes.c_int64(end.row_bits))
         for described, each in ((left, b), (right, a), (result, out)):
             columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
             sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)
@@ -160,7 +197,7 @@ class Products:
             ctypes.byref(n_found),
         )
         if not n_found.value or found.state:
-            raise NotCaptured(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
+            raise NoProduct(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
         one, zero = scalar(1), scalar(0)
         address = {name: ctypes.c_void_p(each.address) for name, each in (("a", a), ("b", b), ("out", out))}
         arguments = (
@@ -182,6 +219,10 @@ class Products:
         )
         return lambda stream: self._call("cublasLtMatmul", *arguments, ctypes.c_void_p(stream))
 
+    def _describe(self, operation: Any, attribute: int, value: Any) -> None:
+        size = ctypes.c_size_t(ctypes.sizeof(value))
+        self._call("cublasLtMatmulDescSetAttribute", operation, attribute, ctypes.byref(value), size)
+
     def _prefer(self, attribute: int, value: Any) -> None:
         size = ctypes.c_size_t(ctypes.sizeof(value))
         self._call("cublasLtMatmulPreferenceSetAttribute", self._preference, attribute, ctypes.byref(value), size)
@@ -189,7 +230,7 @@ class Products:
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status:
-            raise NotCaptured(f"a product: {name} of cuBLASLt fails with status {status}")
+            raise NoProduct(f"a product: {name} of cuBLASLt fails with status {status}")
 
 
 def library(cupy: Any) -> Any:

@@ -77,6 +77,20 @@ def test_bytes_in_float32(cuda, dtype, caplog):
     assert_captured(cuda, plan, rows, caplog, tolerance=1e-12 if dtype == "float64" else 2e-6)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["ends-of-products", "kernels"])
+def test_relu_by_ends_of_products_and_by_kernels(cuda, cupy, ends, caplog):
+    cupy.lt.has_ends = ends
+    rows = rows_of("cross_entropy")
+    plan = plan_of(rows, "cross_entropy", dtype="float32", activation="relu", hidden=(70, 33, 9), l2=0.1)
+    assert_captured(cuda, plan, rows, caplog, tolerance=2e-6)
+    # Three layers there, with signs kept, and three back; and the other products, but for those of the first layer's
+    # inputs, whose gradient nobody wants.
+    plain, there, back = (cupy.lt.ends.count(kind) for kind in (1, 134, 152))
+    assert (there == back) is True
+    assert (there > 0) is ends
+    assert plain * 3 == there * 5 if ends else not there
+
+
 def test_many_rows_are_put_together_from_parts(cuda, caplog):
     rows = rows_of("cross_entropy")
     rows = dataclasses.replace(
