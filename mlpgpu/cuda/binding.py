@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.cuda.indexing import layout
-from mlpgpu.cuda.kernels import THREADS, Buffer, Signs, Source
-from mlpgpu.cuda.passes import Product
-from mlpgpu.cuda.products import WORKSPACE_BYTES, End, Products, library, matrix
+from mlpgpu.cuda.kernels import THREADS, Buffer, Source
+from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, library, matrix
 from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Program
 from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
@@ -65,21 +64,11 @@ class Binding:
             return lambda stream: runtime.memcpyAsync(to, of, n_bytes, runtime.memcpyDeviceToDevice, stream)
         product = launch.product
         a, b, out = (matrix(node, self._address(base(node), arrays)) for node in (product.a, product.b, product.out))
-        return self._products[launch.aside].prepare(a, b, out, self._precision, self._end(product, arrays))
-
-    def _end(self, product: Product, arrays: Mapping[Buffer, Array]) -> End | None:
-        epilogue = product.epilogue
-        if epilogue is None:
-            return None
-        if epilogue.bias is None:
-            assert epilogue.signs is not None
-            assert epilogue.sums is not None
-            signs = Signs(epilogue.signs)
-            return End(self._address(epilogue.sums, arrays), self._address(signs, arrays), signs.row_bits, True)
-        lies = layout(epilogue.bias)
-        bias = self._address(lies.base, arrays) + lies.offset * lies.base.dtype.itemsize
-        signs = Signs(product.out)
-        return End(bias, self._address(signs, arrays) if product.keeps_signs else 0, signs.row_bits, False)
+        bias = None
+        if product.bias is not None:
+            lies = layout(product.bias)
+            bias = self._address(lies.base, arrays) + lies.offset * lies.base.dtype.itemsize
+        return self._products[launch.aside].prepare(a, b, out, self._precision, bias)
 
     def _address(self, buffer: Buffer, arrays: Mapping[Buffer, Array]) -> int:
         if isinstance(buffer, Traced):

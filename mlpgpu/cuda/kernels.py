@@ -40,25 +40,7 @@ class Arrivals:
     n_bytes: int
 
 
-@dataclass(frozen=True)
-class Signs:
-    """Memory in which a product says where its result is positive, a bit for each element."""
-
-    of: Traced
-
-    @property
-    def row_bits(self) -> int:
-        """From a row to the next: as cuBLASLt wants it, a multiple of 128."""
-        return -(-self.of.shape[1] // 128) * 128
-
-    @property
-    def n_bytes(self) -> int:
-        """Of all rows."""
-        return self.row_bits // 8 * int(self.of.shape[0])
-
-
-Argument = Traced | Parts | Arrivals
-Buffer = Argument | Signs
+Buffer = Traced | Parts | Arrivals
 
 
 @dataclass
@@ -79,7 +61,7 @@ class Source:
     name: str
     text: str = ""
     blocks: int = 0
-    arguments: dict[Argument, None] = field(default_factory=dict)
+    arguments: dict[Buffer, None] = field(default_factory=dict)
     reads: list[tuple[Traced, At, Kernel]] = field(default_factory=list)
 
 
@@ -129,7 +111,7 @@ class Writer:
         )
         return source
 
-    def _declared(self, buffer: Argument) -> str:
+    def _declared(self, buffer: Buffer) -> str:
         if isinstance(buffer, Arrivals):
             return f"unsigned int *{name_of(buffer)}"
         if isinstance(buffer, Parts):
@@ -139,7 +121,7 @@ class Writer:
         return f"const {c_type(buffer.dtype)} *__restrict__ {name_of(buffer)}"
 
 
-def name_of(buffer: Argument | None) -> str:
+def name_of(buffer: Buffer | None) -> str:
     """What memory is called."""
     if isinstance(buffer, Parts):
         return f"parts{buffer.fold.number}"
@@ -436,7 +418,7 @@ class Body:
         self.source.reads.append((counter, (), self.kernel))
         return "step"
 
-    def _argue(self, buffer: Argument) -> None:
+    def _argue(self, buffer: Buffer) -> None:
         self.source.arguments[buffer] = None
 
     def _level(self, at: At) -> int:

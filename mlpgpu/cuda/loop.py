@@ -138,7 +138,7 @@ class Captured:
         try:
             self._binding, self._calls = self._bind(recorded.program(), addresses, precision)
         except NoProduct:
-            # The library has no such ends of products for this GPU: kernels do the same.
+            # The library has no product with such an end for this GPU: kernels do the same.
             self._binding, self._calls = self._bind(recorded.program(epilogues=False), addresses, precision)
         # Those that do not wait for the others, for what is captured must not.
         self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))

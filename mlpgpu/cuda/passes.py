@@ -6,7 +6,7 @@ works out itself, as often as it is needed: a launch costs more than arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlpgpu.cuda.epilogues import Epilogue
@@ -91,23 +91,19 @@ class Product:
         Arrays in memory, or views of such.
     out : Traced
         What is written: the product, or what an epilogue makes of it.
-    epilogue : Epilogue or None
-    keeps_signs : bool
-        Whether an epilogue on the way back wants to know where `out` is positive.
+    bias : Traced or None
+        A view of one row that an epilogue adds before it takes the positive part.
     """
 
     a: Traced
     b: Traced
     out: Traced
-    epilogue: Epilogue | None = None
-    keeps_signs: bool = False
+    bias: Traced | None = None
 
     @property
     def read(self) -> list[Traced]:
         """What lies in memory that it reads."""
-        epilogue = self.epilogue
-        more = [node for node in (epilogue.bias, epilogue.signs) if node is not None] if epilogue else []
-        return [base(node) for node in (self.a, self.b, *more)]
+        return [base(node) for node in (self.a, self.b, self.bias) if node is not None]
 
 
 class Passes:
@@ -149,12 +145,16 @@ class Passes:
                     self._users[base(parent)].append(node)
         self._given_back = set(results)
         ends = find_epilogues(self.nodes, self._users) if epilogues else {}
-        # Products, by what they write; and what an epilogue writes beside.
-        self._products = {node: self._product(node, ends) for node in self._written(ends)}
-        self._beside = {end.sums: node for node, end in ends.items() if end.sums is not None}
+        within = {end.product for end in ends.values()}
+        # By what they write.
+        self._products = {
+            node: _product(node, ends.get(node))
+            for node in self.nodes
+            if node in ends or (node.operation == "matmul" and node not in within)
+        }
         self._steady = self._find_steady()
         self.stored: set[Traced] = {node for node in self.nodes if self._is_stored(node)}
-        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if not self._is_multiplied(node)}
+        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if node not in self._products}
         self._settle_rows()
         self.level: dict[Traced, int] = {}
         for node in self.nodes:
@@ -168,8 +168,8 @@ class Passes:
         self.kernels: list[list[Kernel]] = [[] for _ in range(last + 1)]
         self.products: list[list[Product]] = [[] for _ in range(last + 1)]
         for node, level in self.level.items():
-            if self._is_multiplied(node):
-                self.products[level] += [self._products[node]] if node in self._products else []
+            if node in self._products:
+                self.products[level].append(self._products[node])
                 continue
             mates = [kernel for kernel in self.kernels[level] if kernel.domain == self.domain_of[node]]
             if mates:
@@ -254,25 +254,11 @@ class Passes:
                 steady.add(node)
         return steady
 
-    def _written(self, ends: Mapping[Traced, Epilogue]) -> Iterator[Traced]:
-        """What products write."""
-        within = {end.product for end in ends.values()}
-        return (node for node in self.nodes if node in ends or (node.operation == "matmul" and node not in within))
-
-    def _product(self, node: Traced, ends: Mapping[Traced, Epilogue]) -> Product:
-        end = ends.get(node)
-        a, b = (node if end is None else end.product).parents
-        return Product(a, b, node, end, any(other.signs is node for other in ends.values()))
-
-    def _is_multiplied(self, node: Traced) -> bool:
-        """Whether a product writes `node`."""
-        return node in self._products or node in self._beside
-
     def _is_stored(self, node: Traced) -> bool:
         if node.operation in (*GIVEN, *VIEWS):
             return False
         users = self._users[node]
-        if self._is_multiplied(node) or node in self._given_back:
+        if node in self._products or node in self._given_back:
             return True
         if node.operation == "matmul":
             # An epilogue goes on with it.
@@ -317,13 +303,13 @@ class Passes:
 
     def _is_at_hand(self, node: Traced, at: At, domain: Shape) -> bool:
         """Whether the loops over `domain` make the element of `node` that is at `at`."""
-        if self._is_multiplied(node) or (is_fold(node) and not is_row_fold(node)):
+        if node in self._products or (is_fold(node) and not is_row_fold(node)):
             return False
         return self.domain_of[node] == domain and at == self.place(node)
 
     def _find_level(self, node: Traced) -> int:
-        if self._is_multiplied(node):
-            product = self._products[self._beside.get(node, node)]
+        if node in self._products:
+            product = self._products[node]
             for operand in (product.a, product.b):
                 # It refuses what a product could not read.
                 layout(operand)
@@ -331,6 +317,11 @@ class Passes:
         else:
             needed = [other for other, _ in self.reads(node)]
         return max((self.level[other] + 1 for other in needed if other in self.stored), default=0)
+
+
+def _product(node: Traced, epilogue: Epilogue | None) -> Product:
+    a, b = (node if epilogue is None else epilogue.product).parents
+    return Product(a, b, node, None if epilogue is None else epilogue.bias)
 
 
 def parts(joined: Traced) -> list[tuple[int, int]]:

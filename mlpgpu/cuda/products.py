@@ -30,9 +30,9 @@ DATA = {"float32": 0, "float64": 1}
 SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 # cublasLtMatmulDescAttributes_t and cublasOperation_t; cublasLtMatmulPreferenceAttributes_t.
 TRANSPOSE_A, TRANSPOSE_B, PLAIN, TRANSPOSED = 3, 4, 0, 1
-END, VECTOR, SIGNS, SIGNS_STEP = 7, 8, 11, 12
-# cublasLtEpilogue_t: RELU_BIAS, RELU_AUX_BIAS, DRELU_BGRAD.
-BIASED, BIASED_WITH_SIGNS, BY_SIGNS = 2 | 4, 2 | 4 | 128, 8 | 16 | 128
+END, BIAS = 7, 8
+# cublasLtEpilogue_t.
+RELU_BIAS = 6
 MOST_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8
 # The most that any algorithm asks for.
 MOST_ALIGNMENT = 256
@@ -98,28 +98,6 @@ def matrix(node: Traced, address: int) -> Matrix:
     return Matrix(address + offset * base.dtype.itemsize, rows, columns, not plain, np.dtype(base.dtype).name)
 
 
-@dataclass(frozen=True)
-class End:
-    """What a product does before it writes.
-
-    Attributes
-    ----------
-    vector : int
-        Address of the bias that is added before the positive part is taken; where `backward`, of the sums over rows.
-    signs : int
-        Address of the bits that say where the result is positive; 0 where nobody wants them.
-    row_bits : int
-        Of `signs`, from a row to the next.
-    backward : bool
-        Whether the result is let through by bits that are there.
-    """
-
-    vector: int
-    signs: int
-    row_bits: int
-    backward: bool
-
-
 class Products:
     """cuBLASLt with a handle and a work space of its own.
 
@@ -145,9 +123,9 @@ class Products:
         self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
 
     def prepare(
-        self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", end: End | None = None
+        self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", bias: int | None = None
     ) -> Callable[[int], None]:
-        """What does ``out = a b``.
+        """What does ``out = a b``, or ``out = max(a b + bias, 0)``.
 
         Parameters
         ----------
@@ -155,7 +133,8 @@ class Products:
             The last with its rows after each other.
         precision : str
             ``float32``, ``tf32`` or ``bf16``: what operands in float32 are rounded to.
-        end : End or None
+        bias : int or None
+            Address of a row that is added to each.
 
         Returns
         -------
@@ -171,13 +150,10 @@ class Products:
         self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, DATA[out.dtype])
         for attribute, operand in ((TRANSPOSE_A, b), (TRANSPOSE_B, a)):
             self._describe(operation, attribute, ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN))
-        if end is not None:
-            kind = BY_SIGNS if end.backward else BIASED_WITH_SIGNS if end.signs else BIASED
-            self._describe(operation, END, ctypes.c_uint32(kind))
-            self._describe(operation, VECTOR, ctypes.c_void_p(end.vector))
-            if end.signs:
-                self._describe(operation, SIGNS, ctypes.c_void_p(end.signs))
-                self._describe(operation, SIGNS_STEP, ctypes.c_int64(end.row_bits))
+        if bias is not None:
+            # Before an algorithm is chosen, which depends on how it is aligned.
+            self._describe(operation, END, ctypes.c_uint32(RELU_BIAS))
+            self._describe(operation, BIAS, ctypes.c_void_p(bias))
         for described, each in ((left, b), (right, a), (result, out)):
             columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
             sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlpgpu.cuda.indexing import At
-from mlpgpu.cuda.kernels import Arrivals, Buffer, Signs, Source, Writer
+from mlpgpu.cuda.kernels import Arrivals, Buffer, Source, Writer
 from mlpgpu.cuda.passes import Kernel, Passes, Product, long_axes
 from mlpgpu.fusion.trace import Traced
 
@@ -62,7 +62,7 @@ class Program:
     launches : list of Source, Multiply or Copy
     kernels : str
         The source of all of them, which goes with `PRELUDE`.
-    places : dict of Traced, Parts, Arrivals or Signs to int
+    places : dict of Traced, Parts or Arrivals to int
         Where each array lies that is neither given nor in the place of an input, in bytes from the beginning.
     stands_for : dict of Traced to Traced
         Results that are written over the input that they replace.
@@ -132,7 +132,7 @@ class Program:
         """For each launch that is done aside, the first that reads what it writes."""
         uses = [used_by(launch) for launch in self.launches]
         return {
-            time: next(later for later in range(time + 1, len(uses)) if uses[later] & written_by(launch.product))
+            time: next(later for later in range(time + 1, len(uses)) if launch.product.out in uses[later])
             for time, launch in enumerate(self.launches)
             if isinstance(launch, Multiply) and launch.aside
         }
@@ -179,18 +179,5 @@ def used_by(launch: Launch) -> set[Buffer]:
         # Kernels of one launch run at the same time.
         return set(launch.arguments)
     if isinstance(launch, Multiply):
-        product, more = launch.product, set[Buffer]()
-        if product.epilogue is not None and product.epilogue.signs is not None:
-            more.add(Signs(product.epilogue.signs))
-        return {*product.read, *written_by(product), *more}
+        return {*launch.product.read, launch.product.out}
     return {launch.to, launch.of}
-
-
-def written_by(product: Product) -> set[Buffer]:
-    """What a product writes."""
-    written: set[Buffer] = {product.out}
-    if product.keeps_signs:
-        written.add(Signs(product.out))
-    if product.epilogue is not None and product.epilogue.sums is not None:
-        written.add(product.epilogue.sums)
-    return written

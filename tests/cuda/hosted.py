@@ -202,9 +202,6 @@ class Lt:
         if given[7] != 1 and (not self.has_ends or given["scale"] == 1):
             # CUBLAS_STATUS_NOT_SUPPORTED.
             return 15
-        if given[7] & 128:
-            assert given[12] % 128 == 0
-            assert given[12] >= self.made[d.value][1]
         promised = self.made[preference.value]
         results._obj.algorithm[0] = len(self.made) + 1
         self.made[len(self.made) + 1] = [promised[key] for key in (5, 6, 7, 8)]
@@ -240,24 +237,12 @@ class Lt:
 
     @staticmethod
     def _end(kinds, result):
-        """By the documentation of cublasLtEpilogue_t; bits lie column after column."""
-        rows, columns = result.shape
+        """By the documentation of cublasLtEpilogue_t."""
         if kinds[7] == 1:
             return result
-        vector = np.frombuffer((ctypes.c_char * (rows * result.itemsize)).from_address(kinds[8]), result.dtype)
-        if kinds[7] & 128:
-            n_bytes = kinds[12] // 8
-            memory = (ctypes.c_char * (n_bytes * columns)).from_address(kinds[11])
-            bits = np.frombuffer(memory, np.uint8).reshape(columns, n_bytes)
-        if kinds[7] in {6, 134}:
-            result = result + vector[:, None]
-            if kinds[7] == 134:
-                bits[:, : -(-rows // 8)] = np.packbits((result > 0).T, axis=1, bitorder="little")
-            return np.maximum(result, 0)
-        assert kinds[7] == 152
-        result = result * np.unpackbits(bits, axis=1, bitorder="little")[:, :rows].T
-        vector[...] = result.sum(axis=1)
-        return result
+        assert kinds[7] == 6
+        memory = (ctypes.c_char * (len(result) * result.itemsize)).from_address(kinds[8])
+        return np.maximum(result + np.frombuffer(memory, result.dtype)[:, None], 0)
 
     @staticmethod
     def _matrix(address, layout):
