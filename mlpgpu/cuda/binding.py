@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.cuda.indexing import layout
-from mlpgpu.cuda.kernels import THREADS, Buffer, Source
 from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, library, matrix
 from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Program
+from mlpgpu.cuda.source import THREADS, Buffer, Source
 from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from mlpgpu.cuda.binding import Binding, Call
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.kernels import Buffer
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.products import NoProduct
 from mlpgpu.cuda.program import Program
+from mlpgpu.cuda.source import Buffer
 from mlpgpu.errors import one_line
 from mlpgpu.fusion.schedule import GIVEN, base
 from mlpgpu.fusion.trace import VIEWS, Recorder, Traced, leaves, rebuild

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlpgpu.cuda.indexing import At
-from mlpgpu.cuda.kernels import Arrivals, Buffer, Source, Writer
+from mlpgpu.cuda.kernels import Writer
 from mlpgpu.cuda.passes import Kernel, Passes, Product, long_axes
+from mlpgpu.cuda.source import Arrivals, Buffer, Source
 from mlpgpu.fusion.trace import Traced
 
 PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
