@@ -80,6 +80,6 @@ class Dropout:
         xp = self.xp
         steps = xp.reshape(step, (1,))
         stride, start = (mix(mix(steps ^ key) + key) for key in keys)
-        bits = mix(counters * (stride | 1) + start)
+        bits = mix((stride | 1) * counters + start)
         draws = xp.concat([bits & (LEVELS - 1), _shift(bits, 16)], axis=-1)[..., :width]
         return xp.astype(draws >= threshold, self.dtype) * (LEVELS / (LEVELS - threshold))

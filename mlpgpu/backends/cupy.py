@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager
+from mlpgpu.backends.base import Eager, Step
 from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.precision import emulated, in_words
+from mlpgpu.cuda.loop import Loop
+from mlpgpu.cuda.namespace import Recordable
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -18,14 +20,19 @@ class CupyBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "cupy"
+    # Some hundredths of a second of a small network's steps, and of a large one's multiplications.
+    steps_per_call = 512
+    products_per_call = 2.0**39
     # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
     out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
 
     def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
-        self.cupy, self.xp, self.ordinal = cupy, emulated(xp, precision), ordinal
+        self.cupy, self.ordinal, self.precision = cupy, ordinal, precision
+        # Line by line, products are rounded as the tensor cores of a captured step round them.
+        self.xp = Recordable(emulated(xp, precision))
         self.device = f"cuda:{ordinal}"
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
-        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}{in_words(precision, emulated=True)}"
+        self.description = f"{self.device}, {name}, CuPy {cupy.__version__}{in_words(precision, emulated=False)}"
 
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
@@ -35,6 +42,10 @@ class CupyBackend(Eager):
     def to_host(self, array: Any) -> np.ndarray:
         """See `Backend.to_host`."""
         return self.cupy.asnumpy(array)
+
+    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
+        """See `Backend.compile_loop`."""
+        return Loop(self.cupy, self.xp, step, super().compile_loop(step), self.device, self.precision)
 
     def free_memory(self) -> int:
         """See `Backend.free_memory`."""

@@ -39,6 +39,9 @@ class Traced(NDArrayOperatorsMixin):
         Of this array, in the order in which they were recorded.
     """
 
+    # An array of CuPy beside it leaves their operation to this one.
+    __array_priority__ = 1000
+
     def __init__(
         self,
         recorder: Recorder,

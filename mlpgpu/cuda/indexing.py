@@ -1,0 +1,179 @@
+"""Where an operation reads its arguments for one element of its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mlpgpu.fusion.trace import Traced
+
+# What a place follows: no loop at all, the loop over rows, or that over the elements of a row.
+NUMBER, ROW, ELEMENT = 0, 1, 2
+
+
+class NotCaptured(TypeError):
+    """What cannot be written as kernels and products."""
+
+
+class Index(NamedTuple):
+    """A place along one axis.
+
+    Attributes
+    ----------
+    text : str
+        Of a loop's variable, in C; empty for 0.
+    offset : int
+        Added to it.
+    level : int
+        `NUMBER`, `ROW` or `ELEMENT`.
+    whole : tuple or None
+        The place in a flat array, and the shape, that this is one axis of.
+    """
+
+    text: str = ""
+    offset: int = 0
+    level: int = NUMBER
+    whole: tuple[Index, tuple[int, ...]] | None = None
+
+    def __str__(self) -> str:
+        if not self.text:
+            return str(self.offset)
+        return f"({self.text} + {self.offset})" if self.offset else self.text
+
+    def shifted(self, by: int) -> Index:
+        """`by` further."""
+        return self._replace(offset=self.offset + by, whole=None if by else self.whole)
+
+
+ZERO = Index()
+At = tuple[Index, ...]
+
+
+def level_of(at: At) -> int:
+    """The innermost loop that a place follows."""
+    return max((index.level for index in at), default=NUMBER)
+
+
+def broadcast(at: At, shape: Sequence[int]) -> At:
+    """Where an array of `shape` is read for an element of the result that it broadcasts to."""
+    return tuple(ZERO if n == 1 else index for n, index in zip(shape, at[len(at) - len(shape) :], strict=True))
+
+
+def linear(at: At, shape: Sequence[int]) -> Index:
+    """The same place in the flat array, rows first."""
+    whole = next((index.whole for index in at if index.whole), None)
+    if (
+        whole
+        and whole[1] == tuple(shape)
+        and all(index.whole == whole or n == 1 for index, n in zip(at, shape, strict=True))
+    ):
+        return whole[0]
+    terms, offset = [], 0
+    for axis, index in enumerate(at):
+        stride = math.prod(shape[axis + 1 :])
+        offset += stride * index.offset
+        if index.text:
+            terms.append(index.text if stride == 1 else f"{index.text} * {stride}")
+    text = " + ".join(terms)
+    return Index(f"({text})" if len(terms) > 1 else text, offset, level_of(at))
+
+
+def seen(view: Traced, at: At) -> At:
+    """Where the array that `view` looks at is read for an element of the view."""
+    of = view.parents[0]
+    if view.operation == "matrix_transpose":
+        return (*at[:-2], at[-1], at[-2])
+    if view.operation == "getitem":
+        return _sliced(view, at)
+    assert view.operation == "reshape", view.operation
+    if [n for n in of.shape if n != 1] == [n for n in view.shape if n != 1]:
+        long = iter([index for n, index in zip(view.shape, at, strict=True) if n != 1])
+        return tuple(ZERO if n == 1 else next(long) for n in of.shape)
+    flat = linear(at, view.shape)
+    if of.ndim == 1:
+        return (flat,)
+    places = []
+    for axis, n in enumerate(of.shape):
+        stride = math.prod(of.shape[axis + 1 :])
+        text = f"({flat} / {stride})" if stride > 1 else str(flat)
+        text = f"({text} % {n})" if axis else text
+        places.append(ZERO if n == 1 else Index(text, 0, flat.level, (flat, of.shape)))
+    return tuple(places)
+
+
+def _sliced(view: Traced, at: At) -> At:
+    of, parts = view.parents[0], list(view.settings)
+    taken = sum(part is not None and part is not Ellipsis for part in parts)
+    at_ellipsis = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    parts[at_ellipsis : at_ellipsis + 1] = [(None, None, None)] * (of.ndim - taken)
+    given, places, axis = iter(at), [], 0
+    for part in parts:
+        if part is None:
+            next(given)
+            continue
+        n = of.shape[axis]
+        axis += 1
+        if isinstance(part, int):
+            places.append(Index("", part % n))
+            continue
+        start, _, step = slice(*part).indices(n)
+        index = next(given)
+        if step != 1:
+            index = Index(
+                f"({index} * {step})" if index.text else "", 0 if index.text else index.offset * step, index.level
+            )
+        places.append(index.shifted(start))
+    return tuple(places)
+
+
+class Layout(NamedTuple):
+    """How a view lies in the memory of the array that it looks at.
+
+    Attributes
+    ----------
+    base : Traced
+    offset : int
+        Of its first element, in elements.
+    strides : tuple of int
+        In elements.
+    """
+
+    base: Traced
+    offset: int
+    strides: tuple[int, ...]
+
+
+def layout(node: Traced) -> Layout:
+    """Where an array lies, through views.
+
+    Raises
+    ------
+    NotCaptured
+        Where a view would be a copy.
+    """
+    if node.operation == "getitem":
+        of = layout(node.parents[0])
+        first = _sliced(node, (ZERO,) * node.ndim)
+        steps = [_sliced(node, tuple(Index("", int(k == axis)) for k in range(node.ndim))) for axis in range(node.ndim)]
+        lie = lambda at: sum(index.offset * stride for index, stride in zip(at, of.strides, strict=True))  # noqa: E731
+        return Layout(of.base, of.offset + lie(first), tuple(lie(step) - lie(first) for step in steps))
+    if node.operation == "matrix_transpose":
+        of = layout(node.parents[0])
+        return of._replace(strides=(*of.strides[:-2], of.strides[-1], of.strides[-2]))
+    if node.operation == "reshape":
+        of = layout(node.parents[0])
+        if not is_contiguous(node.parents[0].shape, of.strides):
+            raise NotCaptured("a change of shape that needs a copy")
+        return of._replace(strides=contiguous(node.shape))
+    return Layout(node, 0, contiguous(node.shape))
+
+
+def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of an array whose rows follow each other, in elements."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether rows follow each other without a gap."""
+    return all(n == 1 or stride == own for n, stride, own in zip(shape, strides, contiguous(shape), strict=True))

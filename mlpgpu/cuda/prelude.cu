@@ -1,0 +1,65 @@
+// What kernels that add up along rows, along columns or over everything share.
+#define THREADS 256
+#define INFINITE (1e300 * 1e300)
+#define NOT_A_NUMBER (INFINITE - INFINITE)
+
+struct Sum {
+    template <typename T> static __device__ T start() { return T(0); }
+    template <typename T> static __device__ T put(T a, T b) { return a + b; }
+};
+struct Prod {
+    template <typename T> static __device__ T start() { return T(1); }
+    template <typename T> static __device__ T put(T a, T b) { return a * b; }
+};
+// As NumPy does, an extreme of what is no number is no number.
+struct Max {
+    template <typename T> static __device__ T start() { return T(-INFINITE); }
+    template <typename T> static __device__ T put(T a, T b) { return (a >= b || a != a) ? a : b; }
+};
+struct Min {
+    template <typename T> static __device__ T start() { return T(INFINITE); }
+    template <typename T> static __device__ T put(T a, T b) { return (a <= b || a != a) ? a : b; }
+};
+
+// Of a row, which LANES threads next to each other have between them; all of them get it.
+template <int LANES, class Op, typename T> __device__ T of_row(T value) {
+    for (int apart = LANES / 2; apart > 0; apart /= 2) value = Op::put(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    return value;
+}
+
+// Of a block, column by column: thread t < LANES is left with that of column t.
+template <int LANES, class Op, typename T> __device__ T of_block(T value, void *shared) {
+    T *all = (T *)shared;
+    const int tid = threadIdx.x;
+    __syncthreads();
+    all[tid] = value;
+    __syncthreads();
+    for (int half = THREADS / 2; half >= LANES; half /= 2) {
+        if (tid < half) all[tid] = Op::put(all[tid], all[tid + half]);
+        __syncthreads();
+    }
+    return all[tid % LANES];
+}
+
+// Of all blocks, from what each has left: rows of `parts`, one a block, `step` apart.
+template <int LANES, class Op, typename T> __device__ T of_parts(const T *parts, int blocks, int step) {
+    T value = Op::template start<T>();
+    for (int block = threadIdx.x / LANES; block < blocks; block += THREADS / LANES)
+        value = Op::put(value, __ldcg(parts + (size_t)block * step));
+    return value;
+}
+
+// Whether this block is the last of several to come here; then it sees what the others wrote before.
+__device__ bool is_last(unsigned int *arrived, unsigned int blocks, void *shared) {
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const bool last = atomicAdd(arrived, 1u) == blocks - 1;
+        if (last) *arrived = 0;
+        *(bool *)shared = last;
+    }
+    __syncthreads();
+    const bool last = *(bool *)shared;
+    __syncthreads();
+    return last;
+}

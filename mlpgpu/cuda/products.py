@@ -1,0 +1,213 @@
+"""Products of matrices by cuBLASLt, each prepared before the first is done.
+
+CuPy does not call cuBLAS while a stream is captured, and cuBLAS itself may allocate. Here handle, work space and
+algorithm are there beforehand, so that a product is one launch. The functions and numbers are those of ``cublasLt.h``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.cuda.indexing import NotCaptured, layout
+from mlpgpu.fusion.trace import Traced
+
+# What NVIDIA advises for Hopper; others need less.
+WORKSPACE_BYTES = 32 * 2**20
+# cublasComputeType_t: in what a product adds up, and to what it may round the operands.
+COMPUTE = {
+    ("float32", "float32"): 68,
+    ("float32", "tf32"): 77,
+    ("float32", "bf16"): 75,
+    ("float64", "float32"): 70,
+}
+# cudaDataType.
+DATA = {"float32": 0, "float64": 1}
+SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
+# cublasLtMatmulDescAttributes_t, cublasOperation_t and cublasLtMatmulPreferenceAttributes_t.
+TRANSPOSE_A, TRANSPOSE_B, PLAIN, TRANSPOSED = 3, 4, 0, 1
+MOST_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8
+# The most that any algorithm asks for.
+MOST_ALIGNMENT = 256
+
+
+class Algorithm(ctypes.Structure):
+    """``cublasLtMatmulHeuristicResult_t``."""
+
+    _fields_ = (
+        ("algorithm", ctypes.c_uint64 * 8),
+        ("workspace_bytes", ctypes.c_size_t),
+        ("state", ctypes.c_int),
+        ("waves", ctypes.c_float),
+        ("reserved", ctypes.c_int * 4),
+    )
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix as it lies in memory.
+
+    Attributes
+    ----------
+    address : int
+    rows, columns : int
+    transposed : bool
+        Whether its columns follow each other, and not its rows.
+    dtype : str
+    """
+
+    address: int
+    rows: int
+    columns: int
+    transposed: bool
+    dtype: str
+
+    @property
+    def alignment(self) -> int:
+        """The largest power of 2 that divides the address, as far as it matters."""
+        return min(self.address & -self.address or MOST_ALIGNMENT, MOST_ALIGNMENT)
+
+
+def matrix(node: Traced, address: int) -> Matrix:
+    """A view of the array at `address`, as a matrix.
+
+    Raises
+    ------
+    NotCaptured
+        Where it is none whose rows, or columns, follow each other.
+    """
+    base, offset, strides = layout(node)
+    if node.ndim != 2:
+        raise NotCaptured("products of other than two axes")
+    rows, columns = node.shape
+    plain = (columns == 1 or strides[1] == 1) and (rows == 1 or strides[0] == columns)
+    turned = (rows == 1 or strides[0] == 1) and (columns == 1 or strides[1] == rows)
+    if not (plain or turned):
+        raise NotCaptured("products of parts of a matrix")
+    return Matrix(address + offset * base.dtype.itemsize, rows, columns, not plain, np.dtype(base.dtype).name)
+
+
+class Products:
+    """cuBLASLt with a handle and a work space of its own.
+
+    Parameters
+    ----------
+    library : ctypes.CDLL
+        Of cuBLASLt.
+    workspace : int
+        Address of `WORKSPACE_BYTES` on the device.
+
+    Raises
+    ------
+    NotCaptured
+        Where a function of the library fails.
+    """
+
+    def __init__(self, library: Any, workspace: int) -> None:
+        self._library, self._workspace = library, workspace
+        self._handle = ctypes.c_void_p()
+        self._call("cublasLtCreate", ctypes.byref(self._handle))
+        self._preference = ctypes.c_void_p()
+        self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
+        self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
+
+    def prepare(self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32") -> Callable[[int], None]:
+        """What does ``out = a b``.
+
+        Parameters
+        ----------
+        a, b, out : Matrix
+            The last with its rows after each other.
+        precision : str
+            ``float32``, ``tf32`` or ``bf16``: what operands in float32 are rounded to.
+
+        Returns
+        -------
+        callable
+            ``product(stream)``, with the address of a stream.
+        """
+        if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
+            raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
+        # The library has columns after each other: to it, each of these is its own transpose, and the product of the
+        # transposes is that of b and a.
+        operation, left, right, result = (ctypes.c_void_p() for _ in range(4))
+        compute, scalar = COMPUTE[out.dtype, precision], SCALAR[out.dtype]
+        self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, DATA[out.dtype])
+        for attribute, operand in ((TRANSPOSE_A, b), (TRANSPOSE_B, a)):
+            value = ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN)
+            size = ctypes.c_size_t(ctypes.sizeof(value))
+            self._call("cublasLtMatmulDescSetAttribute", operation, attribute, ctypes.byref(value), size)
+        for described, each in ((left, b), (right, a), (result, out)):
+            columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
+            sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)
+            self._call("cublasLtMatrixLayoutCreate", ctypes.byref(described), DATA[each.dtype], *sizes)
+        for attribute, each in ((ALIGNMENT_A, b), (ALIGNMENT_B, a), (ALIGNMENT_C, out), (ALIGNMENT_D, out)):
+            self._prefer(attribute, ctypes.c_uint32(each.alignment))
+        found, n_found = Algorithm(), ctypes.c_int()
+        layouts = left, right, result, result
+        self._call(
+            "cublasLtMatmulAlgoGetHeuristic",
+            self._handle,
+            operation,
+            *layouts,
+            self._preference,
+            1,
+            ctypes.byref(found),
+            ctypes.byref(n_found),
+        )
+        if not n_found.value or found.state:
+            raise NotCaptured(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
+        one, zero = scalar(1), scalar(0)
+        address = {name: ctypes.c_void_p(each.address) for name, each in (("a", a), ("b", b), ("out", out))}
+        arguments = (
+            self._handle,
+            operation,
+            ctypes.byref(one),
+            address["b"],
+            left,
+            address["a"],
+            right,
+            ctypes.byref(zero),
+            address["out"],
+            result,
+            address["out"],
+            result,
+            ctypes.byref(found),
+            ctypes.c_void_p(self._workspace),
+            ctypes.c_size_t(found.workspace_bytes),
+        )
+        return lambda stream: self._call("cublasLtMatmul", *arguments, ctypes.c_void_p(stream))
+
+    def _prefer(self, attribute: int, value: Any) -> None:
+        size = ctypes.c_size_t(ctypes.sizeof(value))
+        self._call("cublasLtMatmulPreferenceSetAttribute", self._preference, attribute, ctypes.byref(value), size)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            raise NotCaptured(f"a product: {name} of cuBLASLt fails with status {status}")
+
+
+def library(cupy: Any) -> Any:
+    """cuBLASLt, as CuPy has it beside cuBLAS.
+
+    Raises
+    ------
+    OSError, ImportError
+        Where it is not found.
+    """
+    # After this it is in the process, where its name is enough to find it.
+    cupy.cuda.device.get_cublas_handle()
+    major = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    for name in (f"libcublasLt.so.{major}", f"cublasLt64_{major}.dll"):
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    return ctypes.CDLL(load_nvidia_dynamic_lib("cublasLt").abs_path)

@@ -1,0 +1,184 @@
+"""A recorded function as kernels and products, and where in memory all of it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlpgpu.cuda.indexing import At
+from mlpgpu.cuda.kernels import Arrivals, Buffer, Parts, Source, Writer
+from mlpgpu.cuda.passes import Kernel, Passes, long_axes
+from mlpgpu.fusion.schedule import base
+from mlpgpu.fusion.trace import Traced
+
+PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
+# What cudaMalloc aligns to, and the fastest products want.
+ALIGNMENT = 256
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of matrices in memory.
+
+    Attributes
+    ----------
+    a, b, out : Traced
+        `a` and `b` may be views.
+    aside : bool
+        Whether others need not wait for it, until its result is read.
+    """
+
+    a: Traced
+    b: Traced
+    out: Traced
+    aside: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What is copied at the end, for it could not be written where it belongs."""
+
+    to: Traced
+    of: Traced
+
+
+Launch = Source | Product | Copy
+
+
+class Program:
+    """What to launch, in order, and how much memory it takes.
+
+    Parameters
+    ----------
+    results : sequence of Traced
+    replaces : sequence of (Traced, Traced)
+        Inputs that a result takes the place of, and that result.
+    counter : Traced or None
+        Input with the number of the step, among those replaced.
+    a_step : sequence of Traced
+        Inputs and results that have a row of their own in each step.
+
+    Attributes
+    ----------
+    launches : list of Source, Product or Copy
+    kernels : str
+        The source of all of them, which goes with `PRELUDE`.
+    places : dict of Traced, Parts or Arrivals to int
+        Where each array lies that is neither given nor in the place of an input, in bytes from the beginning.
+    stands_for : dict of Traced to Traced
+        Results that are written over the input that they replace.
+    joined : dict of int to int
+        For each launch that is done aside, the first that waits for it, both by their place among `launches`.
+    n_bytes : int
+        Of the memory that is needed beside what is given.
+
+    Raises
+    ------
+    NotCaptured
+        Where there is an operation that is not known here.
+    """
+
+    def __init__(
+        self,
+        results: Sequence[Traced],
+        replaces: Sequence[tuple[Traced, Traced]] = (),
+        counter: Traced | None = None,
+        a_step: Sequence[Traced] = (),
+    ) -> None:
+        self.passes = passes = Passes(results)
+        writer = Writer(passes, counter, set(a_step), {old for old, _ in replaces})
+        sources = [writer.level(number) for number in range(len(passes.kernels))]
+        self.stands_for: dict[Traced, Traced] = {}
+        copies = []
+        for old, new in replaces:
+            if self._can_replace(old, new, sources):
+                self.stands_for[new] = old
+            else:
+                copies.append(Copy(old, new))
+        self.launches: list[Launch] = []
+        for source, products in zip(sources, passes.products, strict=True):
+            self.launches += self._side_by_side(products)
+            self.launches += [source] if source is not None else []
+        self.launches += copies
+        self.kernels = "\n".join(source.text for source in sources if source is not None)
+        self.joined = self._join()
+        elsewhere = {*self.stands_for, *a_step}
+        self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
+
+    def _side_by_side(self, products: Sequence[Traced]) -> list[Launch]:
+        """The products of a level: what is read first is waited for, the others are done aside, and begun before it."""
+        in_turn = sorted(products, key=self.passes.read_first)
+        return [Product(node.parents[0], node.parents[1], node, node is not in_turn[0]) for node in reversed(in_turn)]
+
+    def _can_replace(self, old: Traced, new: Traced, sources: Sequence[Source | None]) -> bool:
+        """Whether nothing reads an element of `old` after, or while, another kernel or thread writes it."""
+        passes, level = self.passes, self.passes.level[new]
+        late_product = any(
+            base(parent) is old for products in passes.products[level:] for node in products for parent in node.parents
+        )
+        late_reads = [
+            (kernel, at) for source in sources[level:] if source for node, at, kernel in source.reads if node is old
+        ]
+        own = next(kernel for kernel in passes.kernels[level] if any(root is new for root in kernel.roots))
+        same = (old.shape, old.dtype) == (new.shape, new.dtype)
+        return same and not late_product and all(self._is_own(new, own, kernel, at) for kernel, at in late_reads)
+
+    def _is_own(self, new: Traced, own: Kernel, kernel: Kernel, at: At) -> bool:
+        """Whether what is read is read by the thread alone that writes it; several have a row between them."""
+        return kernel is own and long_axes(new.shape) == own.domain and at in {self.passes.place(new), ()}
+
+    def _join(self) -> dict[int, int]:
+        """For each launch that is done aside, the first that reads its result."""
+        return {
+            time: next(
+                later for later in range(time + 1, len(self.launches)) if launch.out in used_by(self.launches[later])
+            )
+            for time, launch in enumerate(self.launches)
+            if isinstance(launch, Product) and launch.aside
+        }
+
+    def _arrange(self, nodes: Sequence[Traced]) -> tuple[dict[Buffer, int], int]:
+        """Places for arrays of which those that are needed at one time lie beside each other."""
+        first: dict[Buffer, int] = {}
+        last: dict[Buffer, int] = {}
+        for time, launch in enumerate(self.launches):
+            for buffer in used_by(launch):
+                first.setdefault(buffer, time)
+                # What is done aside may be done at any time until it is joined.
+                last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
+        known = set(nodes)
+        sizes = {
+            buffer: buffer.n_bytes if isinstance(buffer, Parts | Arrivals) else buffer.size * buffer.dtype.itemsize
+            for buffer in first
+            if isinstance(buffer, Parts | Arrivals) or buffer in known
+        }
+        places: dict[Buffer, int] = {}
+        whole = 0
+        for buffer in sorted(sizes, key=lambda one: -sizes[one]):
+            always = isinstance(buffer, Arrivals)
+            beside = sorted(
+                (places[other], places[other] + sizes[other])
+                for other in places
+                if always
+                or isinstance(other, Arrivals)
+                or (first[other] <= last[buffer] and first[buffer] <= last[other])
+            )
+            place = 0
+            for begin, end in beside:
+                if place + sizes[buffer] <= begin:
+                    break
+                place = max(place, -(-end // ALIGNMENT) * ALIGNMENT)
+            places[buffer] = place
+            whole = max(whole, place + sizes[buffer])
+        return places, -(-whole // ALIGNMENT) * ALIGNMENT
+
+
+def used_by(launch: Launch) -> set[Buffer]:
+    """What a launch reads and writes."""
+    if isinstance(launch, Source):
+        # Kernels of one launch run at the same time.
+        return set(launch.arguments)
+    if isinstance(launch, Product):
+        return {base(launch.a), base(launch.b), launch.out}
+    return {launch.to, launch.of}

@@ -1,0 +1,295 @@
+"""CuPy and cuBLASLt on the host: kernels compiled for the processor, streams that record, arrays in its memory."""
+
+import ctypes
+import functools
+import hashlib
+import importlib.machinery
+import re
+import shutil
+import subprocess
+import tempfile
+import types
+import typing
+from pathlib import Path
+
+import numpy as np
+
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+# cudaDataType.
+KINDS = {0: np.float32, 1: np.float64}
+SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\((.*?)\) \{')
+
+
+class DeviceArray(np.ndarray):
+    """An array that lies on the device."""
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+
+@functools.cache
+def _folder():
+    return tempfile.TemporaryDirectory(prefix="mlpgpu-kernels-")
+
+
+@functools.cache
+def compiled(text):
+    """Kernels as a library of the host, each as ``run_NAME(blocks, addresses)``."""
+    entries = []
+    for name, arguments in SIGNATURE.findall(text):
+        kinds = [argument.rpartition(" ")[0].replace("__restrict__", "") for argument in arguments.split(", ")]
+        kinds = [
+            kind + ("*" if "*" in argument and "*" not in kind else "")
+            for kind, argument in zip(kinds, arguments.split(", "), strict=True)
+        ]
+        given = ", ".join(f"({kind})addresses[{i}]" for i, kind in enumerate(kinds))
+        entries.append(
+            f'extern "C" void run_{name}(int blocks, void **addresses) {{\n'
+            f"    host::body = [=] {{ {name}({given}); }};\n    host::launch(blocks);\n}}"
+        )
+    folder = Path(_folder().name)
+    stem = hashlib.sha256(text.encode()).hexdigest()[:16]
+    source = folder / f"{stem}.cpp"
+    source.write_text("\n".join(['#include "device.h"', text, *entries]))
+    command = [COMPILER, "-std=c++17", "-O0", "-fwrapv", "-ffp-contract=off", "-w", "-shared", "-fPIC"]
+    command += [f"-I{Path(__file__).parent}", str(source), "-o", str(folder / f"{stem}.so")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    return ctypes.CDLL(str(folder / f"{stem}.so"))
+
+
+class Stream:
+    """Does what it is told at once, or keeps it for later while it captures.
+
+    What is told to one that waits for another is done as late as it may be: when that is waited for.
+    """
+
+    current = None
+
+    def __init__(self, non_blocking=False):
+        self.ptr, self.captured, self.modes, self.late = id(self), None, [], None
+
+    def __enter__(self):
+        self._outer, Stream.current = Stream.current, self
+
+    def __exit__(self, *_):
+        Stream.current = self._outer
+
+    def begin_capture(self, mode=None):
+        assert self is Stream.current, "what is captured must be launched on the stream that captures"
+        self.captured = []
+        self.modes.append(mode)
+
+    def end_capture(self):
+        assert not Event.open, "what is done aside is not waited for"
+        graph, self.captured = Graph(self.captured), None
+        return graph
+
+    def synchronize(self):
+        assert self.captured is None, "a stream that captures cannot be waited for"
+
+    def record(self, event):
+        event.stream = self
+
+    def wait_event(self, event):
+        if event.stream.late is None:
+            self.late = self.late or []
+            Event.open.add(self)
+            return
+        works, event.stream.late = event.stream.late, None
+        Event.open.discard(event.stream)
+        for work in works:
+            self.launch(work)
+
+    def launch(self, work):
+        if self.late is not None:
+            self.late.append(work)
+        elif self.captured is None:
+            work()
+        else:
+            self.captured.append(work)
+
+
+class Event:
+    open: typing.ClassVar = set()
+
+    def __init__(self, *, disable_timing):
+        assert disable_timing
+        self.stream = None
+
+
+class Graph:
+    launches = 0
+
+    def __init__(self, works):
+        self.works = works
+
+    def launch(self, stream=None):
+        Graph.launches += 1
+        for work in self.works:
+            work()
+
+
+class Function:
+    def __init__(self, library, name):
+        self.function = getattr(library, f"run_{name}")
+
+    def __call__(self, grid, block, arguments):
+        assert block == (256,)
+        assert all(type(argument) is np.uint64 for argument in arguments)
+        addresses = (ctypes.c_void_p * len(arguments))(*map(int, arguments))
+        Stream.current.launch(lambda: self.function(grid[0], addresses))
+
+
+class RawModule:
+    def __init__(self, *, code, options):
+        assert options == ("--std=c++17",)
+        self.library = compiled(code)
+
+    def get_function(self, name):
+        return Function(self.library, name)
+
+
+class Lt:
+    """cuBLASLt by its documentation, on memory of the host: matrices have their columns after each other."""
+
+    def __init__(self):
+        self.made, self.calls = {}, []
+
+    def _make(self, reference, value):
+        key = len(self.made) + 1
+        self.made[key] = value
+        reference._obj.value = key
+        return 0
+
+    def cublasLtCreate(self, handle):  # noqa: N802
+        return self._make(handle, "handle")
+
+    def cublasLtMatmulDescCreate(self, description, compute, scale):  # noqa: N802
+        return self._make(description, {"compute": compute, "scale": scale, 3: 0, 4: 0})
+
+    def cublasLtMatmulPreferenceCreate(self, preference):  # noqa: N802
+        return self._make(preference, {5: 256, 6: 256, 7: 256, 8: 256})
+
+    def cublasLtMatrixLayoutCreate(self, layout, kind, rows, columns, leading):  # noqa: N802
+        assert (type(rows), type(columns), type(leading)) == (ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64)
+        assert leading.value >= rows.value
+        return self._make(layout, (KINDS[kind], rows.value, columns.value, leading.value))
+
+    def _set(self, thing, attribute, value, size):
+        assert type(size) is ctypes.c_size_t
+        assert size.value == ctypes.sizeof(value._obj)
+        self.made[thing.value][attribute] = value._obj.value
+        return 0
+
+    cublasLtMatmulDescSetAttribute = cublasLtMatmulPreferenceSetAttribute = _set  # noqa: N815
+
+    def _shapes(self, description, a, b, c, d):
+        kinds = self.made[description.value]
+        turned = [kinds[3], kinds[4], 0, 0]
+        shapes = [self.made[each.value][1:3] for each in (a, b, c, d)]
+        (m, k), (k_too, n), of_c, of_d = [s[::-1] if t else s for s, t in zip(shapes, turned, strict=True)]
+        return (m, n) == of_c == of_d and k == k_too
+
+    def cublasLtMatmulAlgoGetHeuristic(  # noqa: N802
+        self, handle, description, a, b, c, d, preference, wanted, results, n_found
+    ):
+        assert wanted == 1
+        if not self._shapes(description, a, b, c, d):
+            return 7
+        promised = self.made[preference.value]
+        results._obj.algorithm[0] = len(self.made) + 1
+        self.made[len(self.made) + 1] = [promised[key] for key in (5, 6, 7, 8)]
+        results._obj.workspace_bytes = 1024
+        n_found._obj.value = 1
+        return 0
+
+    def cublasLtMatmul(  # noqa: N802
+        self, handle, description, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout,
+        algorithm, workspace, workspace_bytes, stream,
+    ):  # fmt: skip
+        assert self.made[handle.value] == "handle"
+        assert stream.value == Stream.current.ptr
+        assert workspace.value
+        promised = self.made[algorithm._obj.algorithm[0]]
+        assert all(each.value % n == 0 for each, n in zip((a, b, c, d), promised, strict=True))
+        kinds, layouts = (
+            self.made[description.value],
+            [self.made[each.value] for each in (a_layout, b_layout, d_layout)],
+        )
+        self.calls.append(kinds["compute"])
+        one, zero = alpha._obj.value, beta._obj.value
+
+        def work():
+            left, right, out = (self._matrix(*pair) for pair in zip((a, b, d), layouts, strict=True))
+            left, right = left.T if kinds[3] else left, right.T if kinds[4] else right
+            out[...] = one * (left @ right) + (zero * out if zero else 0)
+
+        Stream.current.launch(work)
+        return 0
+
+    @staticmethod
+    def _matrix(address, layout):
+        kind, rows, columns, leading = layout
+        flat = (ctypes.c_char * (leading * columns * np.dtype(kind).itemsize)).from_address(address.value)
+        return np.frombuffer(flat, kind).reshape(columns, leading)[:, :rows].T
+
+
+def _on_device(function):
+    """A function of NumPy whose arrays lie on the device."""
+
+    @functools.wraps(function)
+    def call(*given, **more):
+        result = function(*given, **more)
+        return np.asarray(result).view(DeviceArray) if isinstance(result, np.ndarray | np.generic) else result
+
+    return call
+
+
+def cupy():
+    """CuPy, as far as it is used here."""
+    module = types.ModuleType("cupy")
+    module.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
+    for name in np.__all__:
+        found = getattr(np, name)
+        setattr(module, name, found if isinstance(found, type) or not callable(found) else _on_device(found))
+    module.__version__ = "14.2.0"
+    module.ndarray, module.RawModule, module.lt = DeviceArray, RawModule, Lt()
+    # What is there by chance is not 0.
+    module.empty = lambda shape, dtype: np.full(shape, 77, dtype).view(DeviceArray)
+
+    def asarray(array, dtype=None, copy=None):
+        keep = isinstance(array, DeviceArray) and not copy and dtype in {None, array.dtype.name}
+        return array if keep else np.array(array, dtype).view(DeviceArray)
+
+    def asnumpy(array):
+        assert isinstance(array, DeviceArray)
+        return np.array(array, subok=False)
+
+    def copy(to, of, n_bytes, kind, stream):
+        assert (kind, stream) == (3, Stream.current.ptr)
+        Stream.current.launch(lambda: ctypes.memmove(to, of, n_bytes))
+
+    module.asarray, module.asnumpy = asarray, asnumpy
+    null = Stream()
+    module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
+    module.cuda = types.SimpleNamespace(
+        Stream=Stream,
+        Event=Event,
+        Device=lambda ordinal: types.SimpleNamespace(use=lambda: None),
+        get_current_stream=lambda: Stream.current or null,
+        cublas=None,
+        runtime=types.SimpleNamespace(
+            CUDARuntimeError=RuntimeError,
+            getDeviceCount=lambda: 1,
+            runtimeGetVersion=lambda: 13000,
+            driverGetVersion=lambda: 13000,
+            getDeviceProperties=lambda ordinal: {"name": b"Host"},
+            memGetInfo=lambda: (10**10, 10**10),
+            memcpyAsync=copy,
+            memcpyDeviceToDevice=3,
+            streamCaptureModeThreadLocal=1,
+        ),
+    )
+    return module

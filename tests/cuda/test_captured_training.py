@@ -1,0 +1,227 @@
+"""Training by a captured graph is training line by line, with the device's memory and graphs on the host."""
+
+import dataclasses
+import logging
+
+import hosted
+import numpy as np
+import pytest
+from small_networks import ALL_AT_ONCE, TRAINED, plan_of, rows_of
+
+from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.callbacks import Callback
+from mlpgpu.cuda import loop
+from mlpgpu.feed import Scaled, Unscaled
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.trainer import fit
+from mlpgpu.training import Training
+
+HOST = NumpyBackend()
+
+
+def trained(backend, plan, rows):
+    """Parameters, slots and losses after all epochs of `plan`."""
+    placement = Unscaled(backend, plan.dtype)
+    if rows.x.dtype == np.uint8:
+        placement = Scaled(backend, np.full(rows.x.shape[1], 127.5), np.full(rows.x.shape[1], 1 / 64), plan.dtype)
+    training = Training(backend, plan, rows, placement)
+    losses = [training.epoch(number)[0] for number in range(1, plan.epochs + 1)]
+    state = training.state
+    return [backend.to_host(array) for array in (state.params, *state.slots, state.step)] + [np.concatenate(losses)]
+
+
+def assert_captured(cuda, plan, rows, caplog, tolerance=1e-12):
+    """That a graph does what NumPy does line by line, and that it was one that did."""
+    launched = hosted.Graph.launches
+    ours = trained(cuda, plan, rows)
+    assert hosted.Graph.launches > launched
+    assert not caplog.records
+    for one, other in zip(ours, trained(HOST, plan, rows), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(1.0, np.abs(other).max()))
+
+
+@pytest.mark.parametrize(
+    "pair", list(zip(TRAINED, TRAINED[1:] + TRAINED[:1], strict=True)), ids=lambda pair: "-".join(pair)
+)
+def test_every_activation(cuda, pair, caplog):
+    rows = rows_of("cross_entropy")
+    assert_captured(cuda, plan_of(rows, "cross_entropy", activation=pair), rows, caplog)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss(cuda, loss, caplog):
+    rows = rows_of(loss)
+    assert_captured(cuda, plan_of(rows, loss, **ALL_AT_ONCE), rows, caplog)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer(cuda, optimizer, caplog):
+    rows = rows_of("squared_error")
+    given = {"optimizer": optimizer, "weight_decay": 0.1, "clip_norm": 0.5}
+    assert_captured(cuda, plan_of(rows, "squared_error", **given), rows, caplog)
+
+
+@pytest.mark.parametrize("hidden", [(), (1,), (40,), (33, 1, 70)])
+@pytest.mark.parametrize("n_outputs", [1, 2, 40])
+def test_shapes(cuda, hidden, n_outputs, caplog):
+    rows = rows_of("squared_error", n_features=3, n_outputs=n_outputs)
+    plan = plan_of(rows, "squared_error", hidden=hidden, l2=0.1, dropout=0.2)
+    assert_captured(cuda, plan, rows, caplog)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_in_float32(cuda, dtype, caplog):
+    rows = rows_of("logistic", dtype="uint8", weighted=False)
+    plan = plan_of(rows, "logistic", dtype=dtype, input_dropout=0.2)
+    assert_captured(cuda, plan, rows, caplog, tolerance=1e-12 if dtype == "float64" else 2e-6)
+
+
+def test_many_rows_are_put_together_from_parts(cuda, caplog):
+    rows = rows_of("cross_entropy")
+    rows = dataclasses.replace(
+        rows, **{name: np.concatenate([getattr(rows, name)] * 100) for name in ("x", "targets", "weights")}
+    )
+    plan = plan_of(rows, "cross_entropy", hidden=(40,), batch_size=2400, clip_norm=0.1, epochs=1)
+    assert_captured(cuda, plan, rows, caplog)
+
+
+def test_a_learning_rate_that_a_callback_changes_is_seen_by_a_replay(cuda, caplog):
+    class Lower(Callback):
+        def on_epoch_end(self, run, record):
+            run.learning_rate *= 0.5
+
+    rows = rows_of("cross_entropy")
+    plan = plan_of(rows, "cross_entropy", optimizer="sgd", schedule="constant")
+    ours, theirs = (fit(backend, plan, rows, {}, Unscaled(backend, plan.dtype), [Lower()]) for backend in (cuda, HOST))
+    np.testing.assert_allclose(cuda.to_host(ours[0].params), theirs[0].params, rtol=0, atol=1e-13)
+    assert float(ours[0].learning_rate) == plan.learning_rate / 8
+
+
+# --- the loop by itself ---------------------------------------------------------------------------------------------
+
+
+def count_up(backend):
+    xp = backend.xp
+
+    def step(state, data, item):
+        (total,), (row,) = state, item
+        return (total + row * data[0],), xp.sum(total)
+
+    return step
+
+
+def numbers(cuda, n, first=0.0):
+    return (cuda.asarray(np.arange(first, first + 3 * n).reshape(n, 3)),)
+
+
+def test_graphs_of_many_steps_and_of_one_make_up_a_call(cuda):
+    step, data = count_up(cuda), (cuda.asarray(np.full(3, 2.0)),)
+    by_graph = cuda.compile_loop(step)
+    state, items = (cuda.asarray(np.zeros(3)),), numbers(cuda, 77)
+    launched = hosted.Graph.launches
+    (total,), losses = by_graph(state, data, items)
+    # 64 + 8 + 5 of one step.
+    assert hosted.Graph.launches - launched == 1 + 1 + 5
+    rows = np.arange(231.0).reshape(77, 3)
+    np.testing.assert_array_equal(cuda.to_host(total), 2 * rows.sum(axis=0))
+    before = np.concatenate([[0], np.cumsum(2 * rows.sum(axis=1))[:-1]])
+    np.testing.assert_array_equal(cuda.to_host(losses), before)
+
+
+def test_a_loop_takes_fewer_steps_more_and_other_data(cuda, caplog):
+    step, data = count_up(cuda), (cuda.asarray(np.ones(3)),)
+    by_graph = cuda.compile_loop(step)
+    state, _ = by_graph((cuda.asarray(np.zeros(3)),), data, numbers(cuda, 4))
+    first = by_graph._captured
+    state, _ = by_graph(state, data, numbers(cuda, 2, 12.0))
+    assert by_graph._captured is first
+    state, _ = by_graph(state, data, numbers(cuda, 9, 18.0))
+    assert by_graph._captured is not first
+    np.testing.assert_array_equal(cuda.to_host(state[0]), np.arange(45.0).reshape(15, 3).sum(axis=0))
+    state, _ = by_graph(state, (cuda.asarray(np.zeros(3)),), numbers(cuda, 1))
+    np.testing.assert_array_equal(cuda.to_host(state[0]), np.arange(45.0).reshape(15, 3).sum(axis=0))
+    assert not caplog.records
+
+
+def test_what_is_given_back_and_handed_in_in_another_place(cuda):
+    def swap(state, data, item):
+        a, b = state
+        return (a + item[0], b - item[0]), a[0]
+
+    loop_ = cuda.compile_loop(swap)
+    items = numbers(cuda, 2)
+    (a, b), _ = loop_((cuda.asarray(np.zeros(3)), cuda.asarray(np.ones(3))), (), items)
+    (a, b), _ = loop_((b, a), (), items)
+    total = np.arange(6.0).reshape(2, 3).sum(axis=0)
+    np.testing.assert_array_equal(cuda.to_host(a), 1 - total + total)
+    np.testing.assert_array_equal(cuda.to_host(b), 0.0)
+
+
+def test_losses_are_not_written_over_by_the_next_call(cuda):
+    loop_ = cuda.compile_loop(count_up(cuda))
+    data = (cuda.asarray(np.ones(3)),)
+    state, losses = loop_((cuda.asarray(np.zeros(3)),), data, numbers(cuda, 3))
+    kept = losses.copy()
+    loop_(state, data, numbers(cuda, 3))
+    np.testing.assert_array_equal(losses, kept)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "why"),
+    [
+        (lambda xp, x: xp.sort(x), "recorded"),
+        (lambda xp, x: x if float(x[0]) > 0 else -x, "no values"),
+        (lambda xp, x: xp.arctan(x), "'arctan'"),
+    ],
+    ids=["unknown", "host-read", "no-kernel"],
+)
+def test_what_cannot_be_captured_runs_line_by_line_and_is_told_once(cuda, breaks, why, caplog):
+    def step(state, data, item):
+        x = breaks(cuda.xp, state[0] + item[0])
+        return (x,), cuda.xp.sum(x)
+
+    loop_ = cuda.compile_loop(step)
+    with caplog.at_level(logging.WARNING):
+        state, _ = loop_((cuda.asarray(np.ones(3)),), (), numbers(cuda, 2))
+        loop_(state, (), numbers(cuda, 2))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the step runs line by line on cuda:0, for it cannot be captured: ")
+    assert "\n" not in record.getMessage()
+
+
+def test_a_stream_that_refuses_ends_its_capture(cuda, cupy, caplog, monkeypatch):
+    def refuse(stream, work):
+        if stream.captured is not None:
+            raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+        work()
+
+    monkeypatch.setattr(hosted.Stream, "launch", refuse)
+    loop_ = cuda.compile_loop(count_up(cuda))
+    (total,), _ = loop_((cuda.asarray(np.zeros(3)),), (cuda.asarray(np.ones(3)),), numbers(cuda, 2))
+    np.testing.assert_array_equal(cuda.to_host(total), np.arange(6.0).reshape(2, 3).sum(axis=0))
+    assert "cudaErrorStreamCaptureUnsupported" in caplog.text
+
+
+def test_memory_that_is_not_there_is_not_a_reason_to_go_on(cuda, cupy, monkeypatch):
+    def refuse(shape, dtype):
+        raise MemoryError("Out of memory allocating 1,024 bytes")
+
+    monkeypatch.setattr(cupy, "zeros", refuse)
+    with pytest.raises(MemoryError):
+        cuda.compile_loop(count_up(cuda))((cuda.asarray(np.zeros(3)),), (cuda.asarray(np.ones(3)),), numbers(cuda, 2))
+
+
+def test_nothing_is_allocated_while_a_graph_is_captured(cuda, cupy, monkeypatch):
+    capture = loop.Captured._capture
+
+    def without_memory(self, n_steps):
+        with monkeypatch.context() as patch:
+            for name in ("zeros", "empty", "asarray", "ascontiguousarray"):
+                patch.setattr(cupy, name, None)
+            return capture(self, n_steps)
+
+    monkeypatch.setattr(loop.Captured, "_capture", without_memory)
+    rows = rows_of("cross_entropy")
+    training = Training(cuda, plan_of(rows, "cross_entropy", **ALL_AT_ONCE), rows, Unscaled(cuda, "float64"))
+    assert np.isfinite(training.epoch(1)[0]).all()

@@ -1,0 +1,79 @@
+"""Random steps: what their kernels do is what NumPy does line by line, to the last bit, for all numbers are whole."""
+
+import re
+import sys
+from pathlib import Path
+
+import hosted
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlpgpu.backends.base import Eager
+from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.cuda import loop
+from mlpgpu.cuda.indexing import NotCaptured
+from mlpgpu.cuda.program import PRELUDE
+from mlpgpu.fusion.trace import Recorder
+
+sys.path.append(str(Path(__file__).parents[1] / "fusion"))
+from programs import programs
+
+COUNT = 120
+
+
+def recorded_steps():
+    """Some hundreds of steps, and what has been recorded of each that can be captured."""
+    found, refused = [], set()
+
+    @settings(
+        max_examples=COUNT, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(programs(), st.just(0))
+    def draw(program, _):
+        given_ = tuple(program.state), tuple(program.data), tuple(program.items)
+        try:
+            found.append((program, loop.Recorded(Recorder(), program.step(), *given_)))
+        except NotCaptured as error:
+            refused.add(re.sub(r"\d+", "n", str(error)))
+
+    draw()
+    return found, refused
+
+
+def test_random_steps(cupy, monkeypatch):
+    found, refused = recorded_steps()
+    # What is refused is refused for a reason, and most are not.
+    assert len(found) > COUNT // 3
+    assert refused <= {
+        "a change of shape that needs a copy",
+        "products of other than two axes",
+        "products of parts of a matrix",
+        "sums over more than two axes",
+    }
+    # One compilation of all of them takes as long as several of one.
+    texts = [re.sub(r"\blevel(\d+)\(", rf"step{n}_level\1(", one.program.kernels) for n, (_, one) in enumerate(found)]
+    library = hosted.compiled("\n".join([PRELUDE, *texts]))
+    different = []
+    for n, (program, one) in enumerate(found):
+        monkeypatch.setattr(
+            cupy,
+            "RawModule",
+            lambda n=n, **_: type(
+                "", (), {"get_function": lambda self, name: hosted.Function(library, f"step{n}_{name}")}
+            )(),
+        )
+        put = lambda arrays: tuple(cupy.asarray(array) for array in arrays)  # noqa: E731
+        state, data, items = put(program.state), put(program.data), put(program.items)
+        try:
+            captured = loop.Captured(cupy, one, state, data, items, "float32")
+        except NotCaptured:
+            continue
+        ours = captured(state, items)
+        expected = Eager.compile_loop(NumpyBackend(), program.step())(
+            tuple(program.state), tuple(program.data), tuple(program.items)
+        )
+        pairs = zip([*ours[0], ours[1]], [*expected[0], expected[1]], strict=True)
+        if not all(np.array_equal(a, b) for a, b in pairs):
+            different.append(program)
+    assert not different, f"{len(different)} of {len(found)}, such as\n{min(map(repr, different), key=len)}"
