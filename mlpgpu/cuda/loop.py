@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -209,7 +210,7 @@ class Captured:
 
     def _capture(self, n_steps: int) -> Any:
         runtime = self._cupy.cuda.runtime
-        with self._stream:
+        with self._stream, _without_collection():
             self._stream.begin_capture(runtime.streamCaptureModeThreadLocal)
             try:
                 for _ in range(n_steps):
@@ -220,6 +221,18 @@ class Captured:
                     self._stream.end_capture()
                 raise
             return self._stream.end_capture()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Within it, Python frees nothing that lies in a cycle: to destroy a graph would end the capture of another."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 class Loop:

@@ -1,6 +1,7 @@
 """Training by a captured graph is training line by line, with the device's memory and graphs on the host."""
 
 import dataclasses
+import gc
 import logging
 
 import hosted
@@ -10,7 +11,7 @@ from small_networks import ALL_AT_ONCE, TRAINED, plan_of, rows_of
 
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
-from mlpgpu.cuda import loop
+from mlpgpu.cuda import elements, grid, loop
 from mlpgpu.feed import Scaled, Unscaled
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
@@ -95,6 +96,13 @@ def test_many_rows_are_put_together_from_parts(cuda, caplog):
     )
     plan = plan_of(rows, "cross_entropy", hidden=(40,), batch_size=2400, clip_norm=0.1, epochs=1)
     assert_captured(cuda, plan, rows, caplog)
+
+
+def test_elements_that_32_bits_do_not_count(cuda, monkeypatch, caplog):
+    monkeypatch.setattr(grid, "FAR", 1)
+    monkeypatch.setattr(elements, "FAR", 1)
+    rows = rows_of("cross_entropy", dtype="uint8")
+    assert_captured(cuda, plan_of(rows, "cross_entropy", hidden=(40,), **ALL_AT_ONCE), rows, caplog)
 
 
 def test_a_learning_rate_that_a_callback_changes_is_seen_by_a_replay(cuda, caplog):
@@ -267,6 +275,19 @@ def test_nothing_is_allocated_while_a_graph_is_captured(cuda, cupy, monkeypatch)
     rows = rows_of("cross_entropy")
     training = Training(cuda, plan_of(rows, "cross_entropy", **ALL_AT_ONCE), rows, Unscaled(cuda, "float64"))
     assert np.isfinite(training.epoch(1)[0]).all()
+
+
+def test_nothing_is_collected_while_a_graph_is_captured(cuda, monkeypatch):
+    step, seen = loop.Captured._step, {}
+
+    def watch(self):
+        seen.setdefault(self._stream.captured is not None, gc.isenabled())
+        step(self)
+
+    monkeypatch.setattr(loop.Captured, "_step", watch)
+    cuda.compile_loop(count_up(cuda))((cuda.asarray(np.zeros(3)),), (cuda.asarray(np.ones(3)),), numbers(cuda, 2))
+    assert seen == {False: True, True: False}
+    assert gc.isenabled()
 
 
 def test_the_order_of_the_next_epoch_is_drawn_while_the_device_is_at_work(cuda):
