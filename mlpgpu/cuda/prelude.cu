@@ -61,5 +61,6 @@ __device__ bool is_last(unsigned int *arrived, unsigned int blocks, void *shared
     __syncthreads();
     const bool last = *(bool *)shared;
     __syncthreads();
+    if (last) __threadfence();
     return last;
 }
