@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.cuda.expressions import c_type, common_type, expression, literal
-from mlpgpu.cuda.grid import Grid
+from mlpgpu.cuda.grid import FAR, Grid
 from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW, At, Index, level_of, linear
 from mlpgpu.cuda.passes import Kernel, Passes, is_fold, parts
 from mlpgpu.cuda.source import Buffer, Source, indent, name_of
 from mlpgpu.fusion.schedule import GIVEN
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, number_in
-
-# From here on, 32 bits do not count the elements of an array.
-FAR = 2**31
 
 
 class Elements:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.passes import Kernel, Passes, folded, is_fold, is_row_fold, long_axes
+from mlpgpu.cuda.passes import Kernel, Passes, folded, is_fold, is_row_fold, is_taken, long_axes
 from mlpgpu.cuda.source import THREADS, indent
 from mlpgpu.fusion.trace import Traced
 
 # Rows that each thread of a sum over rows has at least; and how many blocks share such a sum, whose parts the last of
 # them puts together: enough to fill a GPU over all tiles of columns, and so few that the parts do not take longer.
 ROWS_A_THREAD, BLOCKS_OF_SUM, MOST_PARTS, FEWEST_PARTS = 4, 512, 256, 32
+# Columns of a thread whose sums have room in its registers.
+MOST_UNROLLED = 32
 # Beyond these, blocks come back for more.
 BLOCKS = 1 << 16
+# Where arrays have so many elements, 32 bits might not count them and what a thread goes on by.
+FAR = 2**30
 
 
 class Grid:
@@ -41,6 +45,8 @@ class Grid:
     tiles : int
     row_blocks : int
         Blocks of each tile, which share the rows.
+    whole : str
+        The type of whole numbers that count rows, columns and elements.
 
     Raises
     ------
@@ -55,14 +61,18 @@ class Grid:
         inside = [node for root in kernel.roots for node, _ in passes.reads(root) if is_row_fold(node)]
         by_rows = any(is_row_fold(node) for node in (*inside, *kernel.roots))
         self.flat = not self.folds and not by_rows
+        # The number of a row that is taken has a type of its own.
+        read = [node.size for root in kernel.roots for node, at in passes.reads(root) if not is_taken(at)]
+        far = max(math.prod(domain), *(root.size for root in kernel.roots), *read) >= FAR
+        self.whole = "long long" if far else "int"
         if len(domain) > 2 and not self.flat:
             raise NotCaptured("sums over more than two axes")
         self.rows = domain[0] if domain else 1
         self.columns = domain[1] if len(domain) == 2 else 1
         self.lanes = min(32, 1 << (self.columns - 1).bit_length())
-        whole = by_rows or self.columns <= self.lanes or not all(map(self.is_by_column, self.folds))
-        self.a_lane = -(-self.columns // self.lanes) if whole else 1
-        self.tiles = 1 if whole or self.flat else -(-self.columns // self.lanes)
+        together = by_rows or self.columns <= self.lanes or not all(map(self.is_by_column, self.folds))
+        self.a_lane = -(-self.columns // self.lanes) if together else 1
+        self.tiles = 1 if together or self.flat else -(-self.columns // self.lanes)
         self.at_once = THREADS // self.lanes
         if self.flat:
             self.row_blocks = min(BLOCKS, -(-math.prod(domain) // THREADS))
@@ -90,12 +100,12 @@ class Grid:
         first, step = f"row_block * {self.at_once}", self.row_blocks * self.at_once
         own = f"first + tid / {self.lanes}"
         return [
-            f"for (int first = {first}; first < {self.rows}; first += {step}) {{",
+            f"for ({self.whole} first = {first}; first < {self.rows}; first += {step}) {{",
             *indent(
                 [
                     # Past the end some go over the last row once more, so that all keep pace; they leave nothing.
                     f"const bool on = {own} < {self.rows};",
-                    f"const int i = on ? {own} : {self.rows - 1};",
+                    f"const {self.whole} i = on ? {own} : {self.rows - 1};",
                     *lines,
                 ]
             ),
@@ -106,7 +116,7 @@ class Grid:
         """A loop over the columns of a thread."""
         return [
             *self.each(self.a_lane),
-            f"    const int j = {self.tile}lane + k * {self.lanes};",
+            f"    const {self.whole} j = {self.tile}lane + k * {self.lanes};",
             f"    if (j < {self.columns}) {{",
             *indent(indent(lines)),
             "    }",
@@ -120,5 +130,5 @@ class Grid:
 
     @staticmethod
     def each(n: int) -> list[str]:
-        """The head of a loop that is unrolled, so that what it counts through is kept in registers."""
-        return ["#pragma unroll", f"for (int k = 0; k < {n}; ++k) {{"]
+        """The head of a loop, unrolled where what it counts through has room in registers."""
+        return ["#pragma unroll" if n <= MOST_UNROLLED else "#pragma unroll 4", f"for (int k = 0; k < {n}; ++k) {{"]

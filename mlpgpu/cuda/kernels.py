@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from mlpgpu.cuda.elements import FAR, Elements, cast, op_of
+from mlpgpu.cuda.elements import Elements, cast, op_of
 from mlpgpu.cuda.expressions import c_type
 from mlpgpu.cuda.grid import Grid
-from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW, NotCaptured
+from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW
 from mlpgpu.cuda.passes import Passes, loops
 from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Parts, Source, indent, name_of
 from mlpgpu.fusion.trace import Traced
@@ -108,16 +108,14 @@ class Body:
         """Every thread an element."""
         grid, texts, domain = self.grid, self.elements.texts, self.grid.domain
         n, at, left = math.prod(domain), loops(domain), "e"
-        if n >= FAR:
-            raise NotCaptured("arrays of 2**31 elements and more")
         places = []
         for axis in range(len(domain) - 1, -1, -1):
             size = domain[axis]
-            places.append(f"const int {at[axis].text} = {left}{f' % {size}' if axis else ''};")
+            places.append(f"const {grid.whole} {at[axis].text} = {left}{f' % {size}' if axis else ''};")
             left = f"({left} / {size})"
         return [
             *texts[NUMBER],
-            f"for (int e = part * THREADS + tid; e < {n}; e += {grid.row_blocks} * THREADS) {{",
+            f"for ({grid.whole} e = part * THREADS + tid; e < {n}; e += {grid.row_blocks} * THREADS) {{",
             *indent([*places, *texts[ROW], *stores[ROW], *stores[NUMBER]]),
             "}",
         ]
@@ -140,7 +138,7 @@ class Body:
         # It may read what all threads have in common.
         together = self._together()
         return [
-            f"const int tile = part / {grid.row_blocks}, row_block = part % {grid.row_blocks};",
+            f"const {grid.whole} tile = part / {grid.row_blocks}, row_block = part % {grid.row_blocks};",
             f"const int lane = tid % {grid.lanes};",
             *texts[NUMBER],
             *starts,
@@ -168,7 +166,7 @@ class Body:
             target = f"{name_of(parts)}[row_block * {columns} + place]" if several else out
             lines += [
                 *grid.each(sums),
-                f"    const int place = {place};",
+                f"    const {grid.whole} place = {place};",
                 f"    const {kind} whole = of_block<{lanes}, {op}>(sum{fold.number}[k], shared);",
                 f"    if (tid < {lanes} && place < {columns}) {target} = whole;",
                 "}",
@@ -179,7 +177,7 @@ class Body:
                 read = f"{name_of(parts)} + {known}, {grid.row_blocks}, {columns}"
                 last += [
                     *grid.each(sums),
-                    f"    const int place = {place};",
+                    f"    const {grid.whole} place = {place};",
                     f"    const {kind} part_of = of_parts<{lanes}, {op}, {kind}>({read});",
                     f"    const {kind} whole = of_block<{lanes}, {op}>(part_of, shared);",
                     f"    if (tid < {lanes} && place < {columns}) {out} = whole;",

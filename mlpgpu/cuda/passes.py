@@ -16,6 +16,8 @@ from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
 Shape = tuple[int, ...]
+# What the number of a row that is taken is called, before the operation's own number.
+TAKEN = "row"
 
 
 def long_axes(shape: Sequence[int]) -> Shape:
@@ -38,6 +40,11 @@ def folded(fold: Traced) -> tuple[int, ...]:
 def is_row_fold(node: Traced) -> bool:
     """Whether each row of a matrix becomes one number."""
     return is_fold(node) and len(long_axes(node.parents[0].shape)) == 2 and folded(node) == (1,)
+
+
+def is_taken(at: At) -> bool:
+    """Whether a place is in a row whose number is read of memory."""
+    return bool(at) and at[0].text.startswith(TAKEN)
 
 
 def loops(domain: Shape) -> At:
@@ -232,7 +239,7 @@ class Passes:
         elif node.operation == "take":
             x, rows = node.parents
             yield rows, at[:1]
-            yield x, (Index(f"row{node.number}", 0, at[0].level), *at[1:])
+            yield x, (Index(f"{TAKEN}{node.number}", 0, at[0].level), *at[1:])
         elif node.operation == "concatenate":
             for (start, _), part in zip(parts(node), node.parents, strict=True):
                 axis = node.settings[0]
