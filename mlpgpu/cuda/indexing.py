@@ -28,13 +28,13 @@ class Index(NamedTuple):
     level : int
         `NUMBER`, `ROW` or `ELEMENT`.
     whole : tuple or None
-        The place in a flat array, and the shape, that this is one axis of.
+        The place in a flat array, its shape otherwise, and which axis of that this is.
     """
 
     text: str = ""
     offset: int = 0
     level: int = NUMBER
-    whole: tuple[Index, tuple[int, ...]] | None = None
+    whole: tuple[Index, tuple[int, ...], int] | None = None
 
     def __str__(self) -> str:
         if not self.text:
@@ -62,13 +62,10 @@ def broadcast(at: At, shape: Sequence[int]) -> At:
 
 def linear(at: At, shape: Sequence[int]) -> Index:
     """The same place in the flat array, rows first."""
-    whole = next((index.whole for index in at if index.whole), None)
-    if (
-        whole
-        and whole[1] == tuple(shape)
-        and all(index.whole == whole or n == 1 for index, n in zip(at, shape, strict=True))
-    ):
-        return whole[0]
+    flat, of, _ = next((index.whole for index in at if index.whole), (ZERO, (), 0))
+    axes = zip(at, shape, range(len(shape)), strict=True)
+    if of == tuple(shape) and all(n == 1 or index.whole == (flat, of, axis) for index, n, axis in axes):
+        return flat
     terms, offset = [], 0
     for axis, index in enumerate(at):
         stride = math.prod(shape[axis + 1 :])
@@ -98,7 +95,7 @@ def seen(view: Traced, at: At) -> At:
         stride = math.prod(of.shape[axis + 1 :])
         text = f"({flat} / {stride})" if stride > 1 else str(flat)
         text = f"({text} % {n})" if axis else text
-        places.append(ZERO if n == 1 else Index(text, 0, flat.level, (flat, of.shape)))
+        places.append(ZERO if n == 1 else Index(text, 0, flat.level, (flat, of.shape, axis)))
     return tuple(places)
 
 

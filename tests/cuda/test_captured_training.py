@@ -177,6 +177,21 @@ def test_what_is_given_back_and_handed_in_in_another_place(cuda):
     np.testing.assert_array_equal(cuda.to_host(b), 0.0)
 
 
+def test_views_of_views(cuda, caplog):
+    def step(state, data, item):
+        (a,) = state
+        turned = xp.reshape(xp.reshape(xp.matrix_transpose(a), (-1,)) + item[0], (4, 4))
+        return (xp.matrix_transpose(xp.reshape(turned[::-1, :], (2, 8))[:, 1::2] * 1.0) @ data[0],), xp.sum(a)
+
+    xp, mix, start = cuda.xp, np.arange(8.0).reshape(2, 4) - 3, np.arange(16.0).reshape(4, 4)
+    items = np.arange(32.0).reshape(2, 16) % 5
+    (a,), _ = cuda.compile_loop(step)((cuda.asarray(start),), (cuda.asarray(mix),), (cuda.asarray(items),))
+    xp = np
+    (expected,), _ = HOST.compile_loop(step, 2)((start,), (mix,), (items,))
+    np.testing.assert_array_equal(cuda.to_host(a), expected)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("hurries", [False, True])
 def test_what_a_product_aside_reads_is_not_written_over(cuda, monkeypatch, hurries):
     def step(state, data, item):

@@ -180,6 +180,7 @@ def _view(draw, program):
         views += [f"{a}[..., ::-1]", f"{a}[..., 1:]", f"{a}[..., :1]", f"{a}[0]", f"{a}[..., -1]"]
     if len(shape) >= 2:
         views += [f"np.matrix_transpose({a})", f"{a}[:1]", f"{a}[..., 0, :]"]
+        views.append(f"np.reshape(np.matrix_transpose({a}), (-1,))")
     view = draw(st.sampled_from(views))
     if eval(view, {"np": np}, program.values).size and eval(view, {"np": np}, program.values).ndim <= 3:
         program.add(view, program.bounds[a])
