@@ -7,7 +7,7 @@ import math
 from mlpgpu.cuda.elements import Elements, cast, op_of
 from mlpgpu.cuda.expressions import c_type
 from mlpgpu.cuda.grid import Grid
-from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW
+from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW, level_of
 from mlpgpu.cuda.passes import Passes, loops
 from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Parts, Source, indent, name_of
 from mlpgpu.fusion.trace import Traced
@@ -96,8 +96,12 @@ class Body:
             value = elements.emit(root, at)
             elements.argue(root)
             target = f"{name_of(root)}[{elements.address(root, at)}]"
-            guard = {NUMBER: "", ROW: "if (on && lane == 0 && tile == 0) ", ELEMENT: "if (on) "}[level]
-            stores[level].append(f"{'' if grid.flat else guard}{target} = {value};")
+            if grid.flat:
+                # A number for each row, of which one thread has the first element.
+                guard = "" if level_of(at) == level_of(loops(grid.domain)) else "if (j == 0) "
+            else:
+                guard = {NUMBER: "", ROW: "if (on && lane == 0 && tile == 0) ", ELEMENT: "if (on) "}[level]
+            stores[level].append(f"{guard}{target} = {value};")
         if not grid.domain:
             return ["if (tid == 0) {", *indent([*elements.texts[NUMBER], *stores[NUMBER]]), "}"]
         if grid.flat:

@@ -177,6 +177,22 @@ def test_what_is_given_back_and_handed_in_in_another_place(cuda):
     np.testing.assert_array_equal(cuda.to_host(b), 0.0)
 
 
+def test_a_number_for_each_row_is_written_once(cuda, caplog):
+    def step(state, data, item):
+        x, _ = state
+        low = xp.min(x, axis=1, keepdims=True)
+        # Beside each other they are not where a row of `x` is: the minimum lies in memory, and no row is gone over again.
+        return (xp.maximum(x, item[0]), low * 2), xp.sum(xp.concat([low, low], axis=-1))
+
+    xp, x, items = cuda.xp, np.arange(60.0).reshape(20, 3), np.array([2.0, 30.0])
+    given = (cuda.asarray(x), cuda.asarray(x[:, :1])), (), (cuda.asarray(items),)
+    (a, b), losses = cuda.compile_loop(step)(*given)
+    np.testing.assert_array_equal(cuda.to_host(a), np.maximum(x, 30))
+    np.testing.assert_array_equal(cuda.to_host(b), 2 * np.maximum(x[:, :1], 2))
+    np.testing.assert_array_equal(cuda.to_host(losses), [2 * x[:, 0].sum(), 2 * np.maximum(x[:, 0], 2).sum()])
+    assert not caplog.records
+
+
 def test_views_of_views(cuda, caplog):
     def step(state, data, item):
         (a,) = state
