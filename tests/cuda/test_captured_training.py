@@ -181,7 +181,7 @@ def test_a_number_for_each_row_is_written_once(cuda, caplog):
     def step(state, data, item):
         x, _ = state
         low = xp.min(x, axis=1, keepdims=True)
-        # Beside each other they are not where a row of `x` is: the minimum lies in memory, and no row is gone over again.
+        # Beside each other they are not where a row of `x` is: they lie in memory, and no row is gone over again.
         return (xp.maximum(x, item[0]), low * 2), xp.sum(xp.concat([low, low], axis=-1))
 
     xp, x, items = cuda.xp, np.arange(60.0).reshape(20, 3), np.array([2.0, 30.0])
