@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.binding import Binding
+from mlpgpu.cuda.binding import Binding, Place
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
-from mlpgpu.errors import one_line
-from mlpgpu.fusion.schedule import GIVEN, base
-from mlpgpu.fusion.trace import VIEWS, Recorder, Traced, leaves, rebuild
-
-log = logging.getLogger(__name__)
+from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
+from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 
 Array = Any
 # Steps of a graph, the most first: a launch costs what some steps of a small network take.
 STEPS = (64, 8, 1)
-
-
-class DeviceRecorder(Recorder):
-    """Records functions that hold arrays of the device.
-
-    Parameters
-    ----------
-    cupy : module
-    """
-
-    def __init__(self, cupy: Any) -> None:
-        super().__init__()
-        self._cupy = cupy
-        self._held: dict[int, tuple[Array, Traced]] = {}
-
-    def constant(self, value: Any) -> Traced:
-        """See `Recorder.constant`."""
-        if not isinstance(value, self._cupy.ndarray):
-            return super().constant(value)
-        if id(value) not in self._held:
-            # A single number becomes part of the kernels.
-            kept = self._cupy.asnumpy(value) if value.size == 1 else value
-            node = Traced(self, "constant", (), (), value.shape, value.dtype, kept)
-            self._held[id(value)] = value, node
-        return self._held[id(value)][1]
 
 
 class Recorded:
@@ -81,24 +52,15 @@ class Recorded:
         taken: set[Traced] = {replaces[0][1]}
         for leaf, old in zip(leaves(new), self.state, strict=True):
             if leaf is not old:
-                made = _made(recorder, leaf, taken)
+                made = returned(recorder, leaf, taken)
                 if (made.shape, made.dtype) != (old.shape, old.dtype):
                     raise TypeError(f"a state of {old.dtype} {old.shape} becomes one of {made.dtype} {made.shape}")
                 replaces.append((old, made))
-        self.loss = _made(recorder, loss, taken)
+        self.loss = returned(recorder, loss, taken)
         if self.loss.ndim:
             raise NotCaptured("losses of several models")
         results = [*(made for _, made in replaces), self.loss]
         self.program = Program(results, replaces, self.counter, [*self.items, self.loss])
-
-
-def _made(recorder: Recorder, leaf: Any, taken: set[Traced]) -> Traced:
-    """What a step returns; a copy where that is given, a view, or returned in another place too."""
-    node = recorder.constant(leaf)
-    if node.operation in VIEWS or base(node).operation in GIVEN or node in taken:
-        node = Traced(recorder, "astype", (node,), (node.dtype,), node.shape, node.dtype)
-    taken.add(node)
-    return node
 
 
 class Captured:
@@ -127,9 +89,10 @@ class Captured:
         self.counter = cupy.zeros((), np.int64)
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
+        places = [Place(array.data.ptr) for array in arrays]
         # It holds the memory that the graphs work in.
         self._binding = Binding(cupy, recorded.program, precision)
-        self._calls = self._binding.calls(dict(zip(given, arrays, strict=True)))
+        self._calls = self._binding.calls(dict(zip(given, places, strict=True)))
         # Those that do not wait for the others, for what is captured must not.
         self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         self._event = cupy.cuda.Event(disable_timing=True)
@@ -259,6 +222,4 @@ class Loop:
         except Exception as error:
             # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
             self._is_refused = True
-            log.warning(
-                "the step runs line by line on %s, for it cannot be captured: %s", self._device, one_line(error)
-            )
+            tell_refused("the step", self._device, error)

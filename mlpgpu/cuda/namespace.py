@@ -14,20 +14,24 @@ class Recordable:
     ----------
     library : namespace
         Of CuPy, by the array API standard.
+
+    Attributes
+    ----------
+    is_recording : bool
     """
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        self._is_recording = False
+        self.is_recording = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np if self._is_recording else self._library, name)
+        return getattr(np if self.is_recording else self._library, name)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Within it, functions are those that record."""
-        self._is_recording = True
+        self.is_recording = True
         try:
             yield
         finally:
-            self._is_recording = False
+            self.is_recording = False

@@ -68,8 +68,13 @@ class Matrix:
 
     @property
     def alignment(self) -> int:
-        """The largest power of 2 that divides the address, as far as it matters."""
-        return min(self.address & -self.address or MOST_ALIGNMENT, MOST_ALIGNMENT)
+        """See `alignment`."""
+        return alignment(self.address)
+
+
+def alignment(address: int) -> int:
+    """The largest power of 2 that divides an address, as far as it matters."""
+    return min(address & -address or MOST_ALIGNMENT, MOST_ALIGNMENT)
 
 
 def matrix(node: Traced, address: int) -> Matrix:
@@ -115,7 +120,7 @@ class Products:
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
         self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
 
-    def prepare(self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32") -> Callable[[int], None]:
+    def prepare(self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32") -> Callable[..., None]:
         """What does ``out = a b``.
 
         Parameters
@@ -128,7 +133,8 @@ class Products:
         Returns
         -------
         callable
-            ``product(stream)``, with the address of a stream.
+            ``product(stream)``, with the address of a stream; or ``product(stream, a, b, out)``, with those of other
+            matrices too, of no less alignment.
         """
         if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
             raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
@@ -162,25 +168,16 @@ class Products:
         if not n_found.value or found.state:
             raise NotCaptured(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
         one, zero = scalar(1), scalar(0)
-        address = {name: ctypes.c_void_p(each.address) for name, each in (("a", a), ("b", b), ("out", out))}
-        arguments = (
-            self._handle,
-            operation,
-            ctypes.byref(one),
-            address["b"],
-            left,
-            address["a"],
-            right,
-            ctypes.byref(zero),
-            address["out"],
-            result,
-            address["out"],
-            result,
-            ctypes.byref(found),
-            ctypes.c_void_p(self._workspace),
-            ctypes.c_size_t(found.workspace_bytes),
-        )
-        return lambda stream: self._call("cublasLtMatmul", *arguments, ctypes.c_void_p(stream))
+        own = a.address, b.address, out.address
+        head = self._handle, operation, ctypes.byref(one)
+        tail = ctypes.byref(found), ctypes.c_void_p(self._workspace), ctypes.c_size_t(found.workspace_bytes)
+
+        def product(stream: int, *others: int) -> None:
+            of_a, of_b, of_out = map(ctypes.c_void_p, others or own)
+            operands = of_b, left, of_a, right, ctypes.byref(zero), of_out, result, of_out, result
+            self._call("cublasLtMatmul", *head, *operands, *tail, ctypes.c_void_p(stream))
+
+        return product
 
     def _prefer(self, attribute: int, value: Any) -> None:
         size = ctypes.c_size_t(ctypes.sizeof(value))
