@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpgpu import machine, plots
 from mlpgpu.files import replacing
-from scripts.smoke import agreement, capture, libraries, memory, opening, precision, runs, whole
+from scripts.smoke import agreement, capture, libraries, memory, nets, opening, precision, runs, whole
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
 
-MODULES = (opening, capture, agreement, whole, precision, runs, memory, libraries)
+# What matters most comes first, for the time may end.
+MODULES = (opening, capture, agreement, whole, runs, memory, precision, libraries, nets)
 CHECKS = tuple(check for module in MODULES for check in module.CHECKS)
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 

@@ -13,7 +13,7 @@ from toys import absent, bad, dies, good, hangs, leaves, raises
 
 from mlpgpu import machine
 from scripts import gpu_smoke
-from scripts.smoke import agreement, capture, device, memory, phases, runs
+from scripts.smoke import agreement, capture, device, memory, nets, phases, runs
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
 from scripts.smoke.ways import CAPTURED, NUMPY, apart, warned
@@ -119,6 +119,16 @@ def test_steps_that_differ_are_found(monkeypatch):
     assert not agreement.agree(HERE, "float64", (CAPTURED,)).good
     # In float32 that is nothing.
     assert agreement.agree(HERE, "float32", (CAPTURED,), activation="tanh").good
+
+
+def test_small_nets_agree_and_are_counted(monkeypatch):
+    monkeypatch.setattr(nets, "EAGER", NUMPY)
+    several = {name: nets.TABLES["optimizers"][name] for name in ("sgd", "lion")}
+    assert nets.small(HERE, several).figure.startswith("2 nets, at most ")
+    monkeypatch.setattr(nets, "ENOUGH", 0)
+    monkeypatch.setattr(nets, "worst", lambda *_: np.inf)
+    found = nets.small(HERE, several)
+    assert (found.good, found.figure) == (False, "1 of 2 nets, at most inf (sgd)")
 
 
 def test_a_refused_capture_is_found(monkeypatch):
@@ -237,10 +247,9 @@ def test_the_most_memory_that_was_taken(pool):
         pool.drop(100)
         pool.array(40)
         pool.take(300)
-        for _ in range(1000):
-            if peak.device:
-                break
-            time.sleep(0.005)
+        peak.look()
+        pool.take(-100)
+        peak.look()
     assert (peak.used, peak.device) == (112 + 32, 300)
     assert not pool.hooks
 

@@ -65,6 +65,8 @@ def copied(device):
 def measure(name):
     """All of it, in what JSON can hold."""
     device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     rate = copied(device)
     one = torch.zeros(1, device=device)
 

@@ -6,7 +6,10 @@ import torch
 def device_of(problem):
     """The device of a problem; its products are rounded from here on as the problem has it."""
     torch.set_float32_matmul_precision("high" if problem.precision == "tf32" else "highest")
-    return torch.device(problem.device)
+    device = torch.device(problem.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def captured(function, device):

@@ -27,7 +27,8 @@ class Scans:
         self.problem = problem
         rounded = problem.precision == "tf32"
         jax.config.update("jax_default_matmul_precision", "tensorfloat32" if rounded else "highest")
-        device = jax.devices("cpu" if problem.device == "cpu" else "cuda")[0]
+        kind, _, number = problem.device.partition(":")
+        device = jax.devices(kind)[int(number or 0)]
         labels = problem.labels.astype(np.int32)
         self.data = jax.device_put(problem.rows, device), jax.device_put(labels, device)
         self.key = jax.device_put(jax.random.key(0), device)

@@ -3,7 +3,7 @@
 import time
 
 import torch
-from peers.pytorch import CompiledSteps as Compiled
+from peers import pytorch
 from torch.nn import functional
 
 from gpu.graphs import captured, device_of
@@ -49,7 +49,7 @@ class Steps:
                 slot.zero_()
 
 
-class CompiledSteps(Compiled):
+class CompiledSteps(pytorch.CompiledSteps):
     """Compiled steps that can begin again."""
 
     def __init__(self, x, labels, problem):
@@ -57,10 +57,8 @@ class CompiledSteps(Compiled):
         params, means, squares, self.t = self.state
         self.state = *([part.to(x.device) for part in group] for group in (params, means, squares)), self.t.to(x.device)
         self.start = [part.clone() for part in self.state[0]]
-        # The graph is that of all steps of an epoch.
-        from peers.pytorch import step
-
-        self.step = torch.compile(step, dynamic=False)
+        # It has no graphs of its own, for it becomes a part of one.
+        self.step = torch.compile(pytorch.step, dynamic=False)
 
     @torch.no_grad()
     def begin(self):

@@ -115,9 +115,8 @@ def finding(played):
     """The sentence that the first ratios make."""
     results = played.get(RACES[0].name, {})
     eager, torch, jax = (reached(reach, results) for reach in REACHES[:3])
-    peers = ((torch, "PyTorch's graph"), (jax, "JAX's scan"))
-    said = [f"{found:.2f} times as long as {whose}" for found, whose in peers if found]
-    said += [f"and {eager:.1f} times less than with --no-capture"] if eager else []
+    shares = {"PyTorch's graph": torch, "JAX's scan": jax, "--no-capture": eager and 1 / eager}
+    said = [f"{share:.2f} of {whose}" for whose, share in shares.items() if share]
     return f"{RACES[0].name}: a captured step takes {', '.join(said)}" if said else "Microseconds of a training step"
 
 

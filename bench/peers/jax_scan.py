@@ -50,7 +50,7 @@ def start(problem):
     """Parameters, moments and step count before the first step."""
     params = jax.tree.map(jnp.asarray, problem.weights)
     means, squares = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
-    return params, means, squares, jnp.zeros(())
+    return params, means, squares, jnp.zeros((), jnp.float32)
 
 
 class Scan:

@@ -1,8 +1,7 @@
 """How matrix products round their operands: to TF32 or bfloat16 numbers, whose products add up in float32.
 
 All else stays float32: weights, what an optimizer keeps, activations. Where a device has no such products they are
-emulated: the operands are rounded as it would round them, so that a run there has the figures of such a device, and
-is no faster.
+emulated by rounding operands to as many bits: a run there shows what the precision does to a network, and is no faster.
 """
 
 from collections.abc import Callable

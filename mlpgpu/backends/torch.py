@@ -21,9 +21,11 @@ class TorchBackend(Eager):
     def __init__(self, torch: Any, xp: Any, device: str, precision: str = "float32") -> None:
         self.torch, self.device = torch, device
         xp, on_cpu = Namespace(xp, **_extremes(torch, xp)), device == "cpu"
-        self.xp = emulated(xp, precision) if on_cpu else _rounding(torch, xp, precision)
+        # PyTorch 2.8 is the first that gives products of bfloat16 numbers in float32.
+        by_hardware = not on_cpu and (precision != "bf16" or "dtype" in torch.ops.aten.mm.overloads())
+        self.xp = _rounding(torch, xp, precision) if by_hardware else emulated(xp, precision)
         on = "" if on_cpu else f"{torch.cuda.get_device_name(device)}, "
-        self.description = f"{device}, {on}PyTorch {torch.__version__}{in_words(precision, emulated=on_cpu)}"
+        self.description = f"{device}, {on}PyTorch {torch.__version__}{in_words(precision, emulated=not by_hardware)}"
         if not on_cpu:
             # Long enough that what is copied for a call does not count, short enough to stop within a moment.
             self.steps_per_call = 64
@@ -97,16 +99,10 @@ def _rounding(torch: Any, xp: Any, precision: str) -> Any:
         product = {2: torch.mm, 3: torch.bmm}.get(a.ndim)
         # Others are broadcast, which only a product of float32 can do.
         if product is None or a.shape[:-2] != b.shape[:-2]:
-            return fallback.matmul(a, b)
+            return emulated(xp, precision).matmul(a, b)
         return product(a.to(torch.bfloat16), b.to(torch.bfloat16), out_dtype=torch.float32)
 
-    fallback = emulated(xp, precision)
-    if precision == "tf32":
-        return Namespace(xp, matmul=tf32)
-    # PyTorch 2.8 is the first that gives products of bfloat16 numbers in float32.
-    if precision == "bf16" and "dtype" in torch.ops.aten.mm.overloads():
-        return Namespace(xp, matmul=bf16)
-    return fallback
+    return xp if precision == "float32" else Namespace(xp, matmul={"tf32": tf32, "bf16": bf16}[precision])
 
 
 def open_beside(array: Any) -> Any:

@@ -8,28 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.kernels import THREADS, Buffer, Source
-from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, alignment, library, matrix
-from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Product, Program
+from mlpgpu.cuda.indexing import layout
+from mlpgpu.cuda.products import WORKSPACE_BYTES, NoProduct, Products, alignment, library, matrix
+from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Multiply, Program
+from mlpgpu.cuda.source import THREADS, Buffer, Source
 from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
 
 Array = Any
 # What is launched, on the stream in use, whose address it is told.
 Call = Callable[[int], None]
-
-
-class Multiplier(Products):
-    """cuBLASLt with a work space that it holds, for products of which one is done after the other.
-
-    Parameters
-    ----------
-    cupy : module
-    """
-
-    def __init__(self, cupy: Any) -> None:
-        self._space = cupy.empty(WORKSPACE_BYTES, np.uint8)
-        super().__init__(library(cupy), self._space.data.ptr)
 
 
 class Place:
@@ -45,6 +33,19 @@ class Place:
         self.address, self.argument = address, np.uint64(address)
 
 
+class Multiplier(Products):
+    """cuBLASLt with a work space that it holds, for products of which one is done after the other.
+
+    Parameters
+    ----------
+    cupy : module
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._space = cupy.empty(WORKSPACE_BYTES, np.uint8)
+        super().__init__(library(cupy), self._space.data.ptr)
+
+
 class Binding:
     """A program, and the memory that it has beside what it is given.
 
@@ -52,26 +53,42 @@ class Binding:
     ----------
     cupy : module
     program : Program
+    places : mapping of Traced to Place
+        Where inputs and what else is given lie.
     precision : str
         Of products.
     multipliers : sequence of Multiplier
         For products that are waited for, and for those aside; its own where there are none.
+
+    Attributes
+    ----------
+    program : Program
+    calls : list of callable
+        What to launch, in order.
+
+    Raises
+    ------
+    NoProduct
+        Where cuBLASLt cannot do a product.
     """
 
-    def __init__(self, cupy: Any, program: Program, precision: str, multipliers: Sequence[Multiplier] = ()) -> None:
-        self._cupy, self._program, self._precision = cupy, program, precision
+    def __init__(
+        self,
+        cupy: Any,
+        program: Program,
+        places: Mapping[Traced, Place],
+        precision: str,
+        multipliers: Sequence[Multiplier] = (),
+    ) -> None:
+        self._cupy, self.program, self._precision = cupy, program, precision
         # Where sums are counted, it has to be 0.
         self._memory = cupy.zeros(program.n_bytes, np.uint8)
         # What is done aside has a work space of its own.
         self._multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
         self._constants: list[Array] = []
-        self._places: dict[Buffer, Place] = {}
-
-    def calls(self, places: Mapping[Buffer, Place]) -> list[Call]:
-        """What to launch, in order, where inputs and what else is given lie in `places`."""
-        self._places |= places
-        return [self._bound(launch) for launch in self._program.launches]
+        self._places: dict[Buffer, Place] = dict(places.items())
+        self.calls = [self._bound(launch) for launch in program.launches]
 
     def _bound(self, launch: Launch) -> Call:
         if isinstance(launch, Source):
@@ -85,26 +102,34 @@ class Binding:
             return lambda stream: runtime.memcpyAsync(to.address, of.address, n_bytes, kind, stream)
         return self._product(launch)
 
-    def _product(self, launch: Product) -> Call:
-        nodes = launch.a, launch.b, launch.out
+    def _product(self, launch: Multiply) -> Call:
+        product, multiplier = launch.product, self._multipliers[launch.aside]
+        nodes = product.a, product.b, product.out
         matrices = [matrix(node, 0) for node in nodes]
         places = [(self._place(base(node)), each.address) for node, each in zip(nodes, matrices, strict=True)]
+        if product.bias is not None:
+            lies = layout(product.bias)
+            places.append((self._place(lies.base), lies.offset * lies.base.dtype.itemsize))
         prepared: dict[tuple[int, ...], Callable[..., None]] = {}
+
+        def prepare(addresses: Sequence[int]) -> Callable[..., None]:
+            """What does it where things are aligned so; an algorithm may be for that alone."""
+            aligned = tuple([alignment(address) for address in addresses])
+            if aligned not in prepared:
+                a, b, out = (replace(each, address=at) for each, at in zip(matrices, addresses[:3], strict=True))
+                prepared[aligned] = multiplier.prepare(a, b, out, self._precision, *addresses[3:])
+            return prepared[aligned]
 
         def call(stream: int) -> None:
             addresses = [place.address + offset for place, offset in places]
-            # An algorithm may be for this alignment only.
-            aligned = tuple([alignment(address) for address in addresses])
-            if aligned not in prepared:
-                at = [replace(each, address=address) for each, address in zip(matrices, addresses, strict=True)]
-                prepared[aligned] = self._multipliers[launch.aside].prepare(at[0], at[1], at[2], self._precision)
-            prepared[aligned](stream, *addresses)
+            prepare(addresses)(stream, *addresses)
 
+        prepare([place.address + offset for place, offset in places])
         return call
 
     def _place(self, buffer: Buffer) -> Place:
         if isinstance(buffer, Traced):
-            buffer = self._program.stands_for.get(buffer, buffer)
+            buffer = self.program.stands_for.get(buffer, buffer)
         if buffer not in self._places:
             self._places[buffer] = Place(self._address(buffer))
         return self._places[buffer]
@@ -115,4 +140,19 @@ class Binding:
             value = np.broadcast_to(buffer.value, buffer.shape) if buffer.operation == "fill" else buffer.value
             self._constants.append(self._cupy.ascontiguousarray(self._cupy.asarray(value)))
             return int(self._constants[-1].data.ptr)
-        return int(self._memory.data.ptr) + self._program.places[buffer]
+        return int(self._memory.data.ptr) + self.program.places[buffer]
+
+
+def bind(
+    cupy: Any,
+    program: Callable[..., Program],
+    places: Mapping[Traced, Place],
+    precision: str,
+    multipliers: Sequence[Multiplier] = (),
+) -> Binding:
+    """See `Binding`; of ``program(epilogues=...)``."""
+    try:
+        return Binding(cupy, program(epilogues=True), places, precision, multipliers)
+    except NoProduct:
+        # The library has no product with such an end for this GPU: kernels do the same.
+        return Binding(cupy, program(epilogues=False), places, precision, multipliers)

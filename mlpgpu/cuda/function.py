@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from mlpgpu.cuda.binding import Binding, Multiplier, Place
+from mlpgpu.cuda.binding import Multiplier, Place, bind
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.kernels import Buffer
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
 from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
@@ -31,7 +30,7 @@ class Launched:
     function : callable
         Its functions record.
     given : tuple
-        Arguments, of which shapes and types are looked at.
+        Arguments, as the first call has them.
     precision : str
         Of products.
     multiplier : Multiplier
@@ -55,12 +54,12 @@ class Launched:
         taken: set[Traced] = set()
         parts = [parts_of(recorder, node, taken) for node in self._results]
         made = [node for of_result in parts for node, _ in of_result]
-        places: dict[Buffer, Place] = {node: Place(0) for node in (*inputs, *made)}
+        places = {node: Place(0) for node in made}
+        places |= {node: Place(leaf.data.ptr) for node, leaf in zip(inputs, leaves(given), strict=True)}
         self._inputs = [places[node] for node in inputs]
         self._parts = [[(places[node], offset) for node, offset in of_result] for of_result in parts]
         # It holds the memory that the kernels work in.
-        self._binding = Binding(cupy, Program(made, outside=made), precision, [multiplier, multiplier])
-        self._calls = self._binding.calls(places)
+        self._bound = bind(cupy, partial(Program, made, outside=made), places, precision, [multiplier, multiplier])
 
     def __call__(self, given: Any, stream: int) -> Any:
         """New arrays, which hold what they should when the stream has come to that."""
@@ -72,7 +71,7 @@ class Launched:
         for parts, array in zip(self._parts, results, strict=True):
             for place, offset in parts:
                 place.move(array.data.ptr + offset)
-        for call in self._calls:
+        for call in self._bound.calls:
             call(stream)
         return rebuild(self._result, iter(results))
 

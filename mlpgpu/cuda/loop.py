@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.binding import Binding, Place
+from mlpgpu.cuda.binding import Place, bind
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
@@ -35,7 +35,6 @@ class Recorded:
     ----------
     state, data, items : list of Traced
     counter, loss : Traced
-    program : Program
     """
 
     def __init__(self, recorder: Recorder, step: Callable[..., Any], state: Any, data: Any, items: Any) -> None:
@@ -59,8 +58,13 @@ class Recorded:
         self.loss = returned(recorder, loss, taken)
         if self.loss.ndim:
             raise NotCaptured("losses of several models")
-        results = [*(made for _, made in replaces), self.loss]
-        self.program = Program(results, replaces, self.counter, [*self.items, self.loss])
+        self._replaces = replaces
+
+    def program(self, *, epilogues: bool = True) -> Program:
+        """Its kernels and products, those with epilogues where it may have some."""
+        results = [*(made for _, made in self._replaces), self.loss]
+        a_step = [*self.items, self.loss]
+        return Program(results, self._replaces, self.counter, a_step, epilogues=epilogues)
 
 
 class Captured:
@@ -89,14 +93,13 @@ class Captured:
         self.counter = cupy.zeros((), np.int64)
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
-        places = [Place(array.data.ptr) for array in arrays]
+        places = {node: Place(array.data.ptr) for node, array in zip(given, arrays, strict=True)}
         # It holds the memory that the graphs work in.
-        self._binding = Binding(cupy, recorded.program, precision)
-        self._calls = self._binding.calls(dict(zip(given, places, strict=True)))
+        self._bound = bind(cupy, recorded.program, places, precision)
         # Those that do not wait for the others, for what is captured must not.
         self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         self._event = cupy.cuda.Event(disable_timing=True)
-        self._joined = recorded.program.joined
+        self._joined = self._bound.program.joined
         # What is done before, on the stream in use, is there when the first run begins.
         cupy.cuda.get_current_stream().synchronize()
         # So that nothing is loaded, chosen or allocated while it is captured.
@@ -141,7 +144,7 @@ class Captured:
     def _step(self) -> None:
         """Launch all of it, on the stream that is in use and on that aside."""
         waited_for = set(self._joined.values())
-        for time, call in enumerate(self._calls):
+        for time, call in enumerate(self._bound.calls):
             if time in waited_for:
                 self._wait(self._stream, self._aside)
             if time in self._joined:

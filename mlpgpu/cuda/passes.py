@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mlpgpu.cuda.epilogues import Epilogue
+from mlpgpu.cuda.epilogues import find as find_epilogues
 from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, layout, seen
 from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
@@ -79,6 +81,31 @@ class Kernel:
     roots: list[Traced]
 
 
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product of matrices.
+
+    Attributes
+    ----------
+    a, b : Traced
+        Arrays in memory, or views of such.
+    out : Traced
+        What is written: the product, or what an epilogue makes of it.
+    bias : Traced or None
+        A view of one row that an epilogue adds before it takes the positive part.
+    """
+
+    a: Traced
+    b: Traced
+    out: Traced
+    bias: Traced | None = None
+
+    @property
+    def read(self) -> list[Traced]:
+        """What lies in memory that it reads."""
+        return [base(node) for node in (self.a, self.b, self.bias) if node is not None]
+
+
 class Passes:
     """Kernels and products, level by level: what is on one level waits for those before it only.
 
@@ -86,6 +113,8 @@ class Passes:
     ----------
     results : sequence of Traced
         Each an elementwise operation or a fold, none a view.
+    epilogues : bool
+        Whether products may have some.
 
     Attributes
     ----------
@@ -97,7 +126,7 @@ class Passes:
         Of all that is stored.
     kernels : list of list of Kernel
         By level.
-    products : list of list of Traced
+    products : list of list of Product
         By level.
 
     Raises
@@ -106,7 +135,7 @@ class Passes:
         Where there is an operation that is not known here.
     """
 
-    def __init__(self, results: Sequence[Traced]) -> None:
+    def __init__(self, results: Sequence[Traced], *, epilogues: bool = True) -> None:
         self.results = list(results)
         self.nodes = operations(self.results)
         self._users: dict[Traced, list[Traced]] = {node: [] for node in self.nodes}
@@ -115,9 +144,17 @@ class Passes:
                 for parent in node.parents:
                     self._users[base(parent)].append(node)
         self._given_back = set(results)
+        ends = find_epilogues(self.nodes, self._users) if epilogues else {}
+        within = {end.product for end in ends.values()}
+        # By what they write.
+        self._products = {
+            node: _product(node, ends.get(node))
+            for node in self.nodes
+            if node in ends or (node.operation == "matmul" and node not in within)
+        }
         self._steady = self._find_steady()
         self.stored: set[Traced] = {node for node in self.nodes if self._is_stored(node)}
-        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if node.operation != "matmul"}
+        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if node not in self._products}
         self._settle_rows()
         self.level: dict[Traced, int] = {}
         for node in self.nodes:
@@ -129,10 +166,10 @@ class Passes:
                 # Together, at the end: by then all has been read that they are written over.
                 self.level[node] = last
         self.kernels: list[list[Kernel]] = [[] for _ in range(last + 1)]
-        self.products: list[list[Traced]] = [[] for _ in range(last + 1)]
+        self.products: list[list[Product]] = [[] for _ in range(last + 1)]
         for node, level in self.level.items():
-            if node.operation == "matmul":
-                self.products[level].append(node)
+            if node in self._products:
+                self.products[level].append(self._products[node])
                 continue
             mates = [kernel for kernel in self.kernels[level] if kernel.domain == self.domain_of[node]]
             if mates:
@@ -221,8 +258,11 @@ class Passes:
         if node.operation in (*GIVEN, *VIEWS):
             return False
         users = self._users[node]
-        if node.operation == "matmul" or node in self._given_back:
+        if node in self._products or node in self._given_back:
             return True
+        if node.operation == "matmul":
+            # An epilogue goes on with it.
+            return False
         if is_fold(node) and not is_row_fold(node):
             return True
         if node in self._steady:
@@ -263,18 +303,25 @@ class Passes:
 
     def _is_at_hand(self, node: Traced, at: At, domain: Shape) -> bool:
         """Whether the loops over `domain` make the element of `node` that is at `at`."""
-        if node.operation == "matmul" or (is_fold(node) and not is_row_fold(node)):
+        if node in self._products or (is_fold(node) and not is_row_fold(node)):
             return False
         return self.domain_of[node] == domain and at == self.place(node)
 
     def _find_level(self, node: Traced) -> int:
-        if node.operation == "matmul":
-            for parent in node.parents:
-                layout(parent)
-            needed = [base(parent) for parent in node.parents]
+        if node in self._products:
+            product = self._products[node]
+            for operand in (product.a, product.b):
+                # It refuses what a product could not read.
+                layout(operand)
+            needed = product.read
         else:
             needed = [other for other, _ in self.reads(node)]
         return max((self.level[other] + 1 for other in needed if other in self.stored), default=0)
+
+
+def _product(node: Traced, epilogue: Epilogue | None) -> Product:
+    a, b = (node if epilogue is None else epilogue.product).parents
+    return Product(a, b, node, None if epilogue is None else epilogue.bias)
 
 
 def parts(joined: Traced) -> list[tuple[int, int]]:

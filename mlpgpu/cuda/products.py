@@ -28,11 +28,18 @@ COMPUTE = {
 # cudaDataType.
 DATA = {"float32": 0, "float64": 1}
 SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
-# cublasLtMatmulDescAttributes_t, cublasOperation_t and cublasLtMatmulPreferenceAttributes_t.
+# cublasLtMatmulDescAttributes_t and cublasOperation_t; cublasLtMatmulPreferenceAttributes_t.
 TRANSPOSE_A, TRANSPOSE_B, PLAIN, TRANSPOSED = 3, 4, 0, 1
+END, BIAS = 7, 8
+# cublasLtEpilogue_t.
+RELU_BIAS = 6
 MOST_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8
 # The most that any algorithm asks for.
 MOST_ALIGNMENT = 256
+
+
+class NoProduct(NotCaptured):
+    """A product that the library cannot do, or not with such an end."""
 
 
 class Algorithm(ctypes.Structure):
@@ -108,7 +115,7 @@ class Products:
 
     Raises
     ------
-    NotCaptured
+    NoProduct
         Where a function of the library fails.
     """
 
@@ -120,8 +127,10 @@ class Products:
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
         self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
 
-    def prepare(self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32") -> Callable[..., None]:
-        """What does ``out = a b``.
+    def prepare(
+        self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", bias: int | None = None
+    ) -> Callable[..., None]:
+        """What does ``out = a b``, or ``out = max(a b + bias, 0)``.
 
         Parameters
         ----------
@@ -129,12 +138,14 @@ class Products:
             The last with its rows after each other.
         precision : str
             ``float32``, ``tf32`` or ``bf16``: what operands in float32 are rounded to.
+        bias : int or None
+            Address of a row that is added to each.
 
         Returns
         -------
         callable
-            ``product(stream)``, with the address of a stream; or ``product(stream, a, b, out)``, with those of other
-            matrices too, of no less alignment.
+            ``product(stream)``, with the address of a stream; or ``product(stream, a, b, out)`` with those of others
+            like them, of no less alignment, and that of a bias last where there is one.
         """
         if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
             raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
@@ -144,9 +155,11 @@ class Products:
         compute, scalar = COMPUTE[out.dtype, precision], SCALAR[out.dtype]
         self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, DATA[out.dtype])
         for attribute, operand in ((TRANSPOSE_A, b), (TRANSPOSE_B, a)):
-            value = ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN)
-            size = ctypes.c_size_t(ctypes.sizeof(value))
-            self._call("cublasLtMatmulDescSetAttribute", operation, attribute, ctypes.byref(value), size)
+            self._describe(operation, attribute, ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN))
+        if bias is not None:
+            # Before an algorithm is chosen, which depends on how it is aligned.
+            self._describe(operation, END, ctypes.c_uint32(RELU_BIAS))
+            self._describe(operation, BIAS, ctypes.c_void_p(bias))
         for described, each in ((left, b), (right, a), (result, out)):
             columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
             sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)
@@ -166,18 +179,23 @@ class Products:
             ctypes.byref(n_found),
         )
         if not n_found.value or found.state:
-            raise NotCaptured(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
+            raise NoProduct(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
         one, zero = scalar(1), scalar(0)
-        own = a.address, b.address, out.address
         head = self._handle, operation, ctypes.byref(one)
         tail = ctypes.byref(found), ctypes.c_void_p(self._workspace), ctypes.c_size_t(found.workspace_bytes)
 
         def product(stream: int, *others: int) -> None:
-            of_a, of_b, of_out = map(ctypes.c_void_p, others or own)
-            operands = of_b, left, of_a, right, ctypes.byref(zero), of_out, result, of_out, result
+            at_a, at_b, at_out = map(ctypes.c_void_p, others[:3] or (a.address, b.address, out.address))
+            for other in others[3:]:
+                self._describe(operation, BIAS, ctypes.c_void_p(other))
+            operands = at_b, left, at_a, right, ctypes.byref(zero), at_out, result, at_out, result
             self._call("cublasLtMatmul", *head, *operands, *tail, ctypes.c_void_p(stream))
 
         return product
+
+    def _describe(self, operation: Any, attribute: int, value: Any) -> None:
+        size = ctypes.c_size_t(ctypes.sizeof(value))
+        self._call("cublasLtMatmulDescSetAttribute", operation, attribute, ctypes.byref(value), size)
 
     def _prefer(self, attribute: int, value: Any) -> None:
         size = ctypes.c_size_t(ctypes.sizeof(value))
@@ -186,7 +204,7 @@ class Products:
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status:
-            raise NotCaptured(f"a product: {name} of cuBLASLt fails with status {status}")
+            raise NoProduct(f"a product: {name} of cuBLASLt fails with status {status}")
 
 
 def library(cupy: Any) -> Any:

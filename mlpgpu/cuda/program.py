@@ -7,32 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlpgpu.cuda.indexing import At
-from mlpgpu.cuda.kernels import Arrivals, Buffer, Parts, Source, Writer
-from mlpgpu.cuda.passes import Kernel, Passes, long_axes
-from mlpgpu.fusion.schedule import base
+from mlpgpu.cuda.kernels import Writer
+from mlpgpu.cuda.passes import Kernel, Passes, Product, long_axes
+from mlpgpu.cuda.source import Arrivals, Buffer, Source
 from mlpgpu.fusion.trace import Traced
 
 PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
 # What cudaMalloc aligns to, and the fastest products want.
 ALIGNMENT = 256
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product of matrices in memory.
-
-    Attributes
-    ----------
-    a, b, out : Traced
-        `a` and `b` may be views.
-    aside : bool
-        Whether others need not wait for it, until its result is read.
-    """
-
-    a: Traced
-    b: Traced
-    out: Traced
-    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,22 @@ class Copy:
     of: Traced
 
 
-Launch = Source | Product | Copy
+@dataclass(frozen=True, eq=False)
+class Multiply:
+    """A product, and when it is done.
+
+    Attributes
+    ----------
+    product : Product
+    aside : bool
+        Whether others need not wait for it, until its result is read.
+    """
+
+    product: Product
+    aside: bool
+
+
+Launch = Source | Multiply | Copy
 
 
 class Program:
@@ -60,10 +57,12 @@ class Program:
         Inputs and results that have a row of their own in each step.
     outside : sequence of Traced
         Results for which memory is given too.
+    epilogues : bool
+        Whether products may do more than multiply.
 
     Attributes
     ----------
-    launches : list of Source, Product or Copy
+    launches : list of Source, Multiply or Copy
     kernels : str
         The source of all of them, which goes with `PRELUDE`.
     places : dict of Traced, Parts or Arrivals to int
@@ -88,8 +87,10 @@ class Program:
         counter: Traced | None = None,
         a_step: Sequence[Traced] = (),
         outside: Sequence[Traced] = (),
+        *,
+        epilogues: bool = True,
     ) -> None:
-        self.passes = passes = Passes(results)
+        self.passes = passes = Passes(results, epilogues=epilogues)
         writer = Writer(passes, counter, set(a_step), {old for old, _ in replaces})
         sources = [writer.level(number) for number in range(len(passes.kernels))]
         self.stands_for: dict[Traced, Traced] = {}
@@ -109,16 +110,16 @@ class Program:
         elsewhere = {*self.stands_for, *a_step, *outside}
         self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
 
-    def _side_by_side(self, products: Sequence[Traced]) -> list[Launch]:
+    def _side_by_side(self, products: Sequence[Product]) -> list[Launch]:
         """The products of a level: what is read first is waited for, the others are done aside, and begun before it."""
-        in_turn = sorted(products, key=self.passes.read_first)
-        return [Product(node.parents[0], node.parents[1], node, node is not in_turn[0]) for node in reversed(in_turn)]
+        in_turn = sorted(products, key=lambda product: self.passes.read_first(product.out))
+        return [Multiply(product, product is not in_turn[0]) for product in reversed(in_turn)]
 
     def _can_replace(self, old: Traced, new: Traced, sources: Sequence[Source | None]) -> bool:
         """Whether nothing reads an element of `old` after, or while, another kernel or thread writes it."""
         passes, level = self.passes, self.passes.level[new]
         late_product = any(
-            base(parent) is old for products in passes.products[level:] for node in products for parent in node.parents
+            node is old for products in passes.products[level:] for each in products for node in each.read
         )
         late_reads = [
             (kernel, at) for source in sources[level:] if source for node, at, kernel in source.reads if node is old
@@ -132,13 +133,12 @@ class Program:
         return kernel is own and long_axes(new.shape) == own.domain and at in {self.passes.place(new), ()}
 
     def _join(self) -> dict[int, int]:
-        """For each launch that is done aside, the first that reads its result."""
+        """For each launch that is done aside, the first that reads what it writes."""
+        uses = [used_by(launch) for launch in self.launches]
         return {
-            time: next(
-                later for later in range(time + 1, len(self.launches)) if launch.out in used_by(self.launches[later])
-            )
+            time: next(later for later in range(time + 1, len(uses)) if launch.product.out in uses[later])
             for time, launch in enumerate(self.launches)
-            if isinstance(launch, Product) and launch.aside
+            if isinstance(launch, Multiply) and launch.aside
         }
 
     def _arrange(self, nodes: Sequence[Traced]) -> tuple[dict[Buffer, int], int]:
@@ -152,9 +152,9 @@ class Program:
                 last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
         known = set(nodes)
         sizes = {
-            buffer: buffer.n_bytes if isinstance(buffer, Parts | Arrivals) else buffer.size * buffer.dtype.itemsize
+            buffer: buffer.size * buffer.dtype.itemsize if isinstance(buffer, Traced) else buffer.n_bytes
             for buffer in first
-            if isinstance(buffer, Parts | Arrivals) or buffer in known
+            if not isinstance(buffer, Traced) or buffer in known
         }
         places: dict[Buffer, int] = {}
         whole = 0
@@ -182,6 +182,6 @@ def used_by(launch: Launch) -> set[Buffer]:
     if isinstance(launch, Source):
         # Kernels of one launch run at the same time.
         return set(launch.arguments)
-    if isinstance(launch, Product):
-        return {base(launch.a), base(launch.b), launch.out}
+    if isinstance(launch, Multiply):
+        return {*launch.product.read, launch.product.out}
     return {launch.to, launch.of}

@@ -6,8 +6,6 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,11 @@ import numpy as np
 
 from mlpgpu import Model
 from mlpgpu import train as command
-from mlpgpu.maths.activations import ACTIVATIONS
-from mlpgpu.maths.losses import LOSSES
-from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.maths.schedules import SCHEDULES
 from mlpgpu.workflow import prepare
 from scripts.smoke.checks import Check, Found
+from scripts.smoke.nets import SMALL
 from scripts.smoke.place import Place
 from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, apart, train, training_of, warned, worst
-
-# A net so small that hundreds of them are trained in no time; its last batch is short.
-SMALL: dict[str, Any] = {
-    "dataset": "digits",
-    "hidden": (16,),
-    "batch_size": 100,
-    "epochs": 2,
-    "dropout": 0.2,
-    "dtype": "float64",
-}
-# A data set for each kind of target that a loss may have.
-SETS = {"logistic": "breast-cancer", "classification": "digits", "regression": "diabetes"}
 
 
 def captured(place: Place) -> Found:
@@ -50,45 +33,6 @@ def captured(place: Place) -> Found:
         refusals += [line for line in lines if REFUSED in line]
     words = ", ".join(f"{label} {1e6 * each:.0f} us a step" for label, each in seconds.items())
     return Found(refusals[0] if refusals else words, not refusals, {"seconds_a_step": seconds, "refusals": refusals})
-
-
-def small(place: Place, several: dict[str, dict[str, Any]]) -> Found:
-    """Many small nets, each captured and eager."""
-    distances = {}
-    for name, settings in several.items():
-        given = {**SMALL, **settings}
-        with warned() as lines:
-            distances[name] = worst(train(place, CAPTURED, **given), train(place, EAGER, **given))
-        if any(REFUSED in line for line in lines):
-            return Found(f"{name}: {lines[0]}", False, {"distances": distances})
-    name = max(distances, key=distances.__getitem__)
-    figure = f"{len(several)} nets, at most {distances[name]:.1e} ({name})"
-    return Found(figure, distances[name] <= FLOAT64, {"distances": distances})
-
-
-def _of(setting: str, names: Iterable[str], **more: Any) -> dict[str, dict[str, Any]]:
-    return {name: {setting: name, **more} for name in names}
-
-
-MORE: dict[str, dict[str, Any]] = {
-    **_of("schedule", SCHEDULES, warmup=0.5),
-    "weight decay": {"optimizer": "adamw", "weight_decay": 0.1},
-    "L2": {"l2": 0.1},
-    "clipping": {"clip_norm": 0.1},
-    "label smoothing": {"label_smoothing": 0.1},
-    "a linear model": {"hidden": ()},
-    "three layers": {"hidden": (16, 12, 8), "input_dropout": 0.1},
-    "one row a step": {"batch_size": 1, "epochs": 1},
-    "all rows a step": {"batch_size": "full", "epochs": 10},
-    "float32 inputs": {"scale": "standard"},
-}
-
-
-def _losses() -> dict[str, dict[str, Any]]:
-    return {
-        name: {"loss": name, "dataset": SETS.get(name) or SETS[known.task], "learning_rate": 1e-3}
-        for name, known in LOSSES.items()
-    }
 
 
 def learning_rate(place: Place) -> Found:
@@ -139,15 +83,6 @@ def streamed(place: Place) -> Found:
 
 CHECKS = (
     Check("step is captured", "nothing refused", captured, 40),
-    Check("optimizers", f"captured within {FLOAT64:g}", partial(small, several=_of("optimizer", OPTIMIZERS)), 40),
-    Check("losses", f"captured within {FLOAT64:g}", partial(small, several=_losses()), 40),
-    Check(
-        "activations",
-        f"captured within {FLOAT64:g}",
-        partial(small, several=_of("activation", (n for n, known in ACTIVATIONS.items() if known.derivative))),
-        40,
-    ),
-    Check("schedules and more", f"captured within {FLOAT64:g}", partial(small, several=MORE), 60),
     Check("learning rate", f"seen by a replay, within {FLOAT64:g}", learning_rate, 20),
     Check("--no-capture", f"weights within {FLOAT64:g}", no_capture, 20),
     Check("rows from a file", f"within {FLOAT64:g} of NumPy", streamed, 20),

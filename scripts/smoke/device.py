@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gc
-import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +23,14 @@ class Peak:
     used : int
         By arrays.
     device : int
-        By all that the device has no longer free, with what pools keep and libraries take; 0 where that is not known.
+        By all that the device had no longer free whenever `look` was called, with what pools keep and libraries take; 0
+        where that is not known.
+    look : callable
     """
 
     used: int = 0
     device: int = 0
+    look: Callable[[], None] = lambda: None
 
 
 class Host:
@@ -68,24 +70,16 @@ class Cuda:
 
     @contextmanager
     def peak(self) -> Iterator[Peak]:
-        """Within it, what is taken is counted: by each array of any pool, and by looking at the device."""
+        """Within it, what arrays of any pool take is counted."""
         self._forget()
-        before, found, over = self._free(), Peak(), threading.Event()
-        device = self.cupy.cuda.Device()
+        before, found = self._free(), Peak()
 
         def look() -> None:
-            device.use()
-            while not over.wait(0.001):
-                found.device = max(found.device, before - self._free())
+            found.device = max(found.device, before - self._free())
 
-        watcher = threading.Thread(target=look)
-        watcher.start()
-        try:
-            with _counting(self.cupy.cuda.MemoryHook, found):
-                yield found
-        finally:
-            over.set()
-            watcher.join()
+        found.look = look
+        with _counting(self.cupy.cuda.MemoryHook, found):
+            yield found
 
     @contextmanager
     def full(self, leaving: int) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu import backends, preflight
+from mlpgpu.callbacks import Callback
 from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows, Scaled
@@ -29,6 +30,17 @@ WITHIN, ON_HOST = 0.1, 0.7
 # Enough for a whole chunk of rows that is evaluated.
 LEAST_ROWS = 5000
 FEATURES, CLASSES = 784, 10
+
+
+class Look(Callback):
+    """Looks at the device while all of a run is there."""
+
+    def __init__(self, peak: device.Peak) -> None:
+        self.peak = peak
+
+    def on_epoch_end(self, run: Any, record: Any) -> None:
+        """After its evaluation."""
+        self.peak.look()
 
 
 def predicted(place: Place) -> Found:
@@ -58,14 +70,14 @@ def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
     backend, _ = backends.select(place.device)
     scaled = Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype)
 
-    def whole() -> None:
-        fit(backend, plan, train, {"validation": watched}, scaled, rollbacks=1)
+    def whole(*callbacks: Callback) -> None:
+        fit(backend, plan, train, {"validation": watched}, scaled, callbacks, rollbacks=1)
 
     if place.on_gpu:
         # What libraries take for themselves, they take at the first run.
         whole()
     with device.of(place).peak() as peak:
-        whole()
+        whole(Look(peak))
     # Each row with its target and weight; of the training rows, an order and which of them are no padding. On the host
     # they are where they were.
     itemsize = np.dtype(plan.dtype).itemsize

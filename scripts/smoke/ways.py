@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.backends.base import VARIABLE
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows, Scaled
-from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.training import Training
 from mlpgpu.workflow import prepare
 from scripts.smoke.place import Place

@@ -15,6 +15,8 @@ from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 
 ACCURACY, TINY_ACCURACY = 0.984, 0.9
+# Of a process, which would outlive a check that is ended.
+MOST_SECONDS = 60
 FOLDER = Path(__file__).parents[2]
 
 
@@ -51,7 +53,9 @@ def _seconds(arguments: list[str]) -> tuple[float, str]:
     """How long a process of Python takes, and what it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])}
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=MOST_SECONDS
+    )
     seconds = time.perf_counter() - began
     if done.returncode:
         last = (done.stderr.strip() or "nothing said").splitlines()[-1]

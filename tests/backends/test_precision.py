@@ -225,7 +225,9 @@ def test_bf16_products_of_pytorch_come_in_float32(cuda_torch):
 def test_bf16_where_pytorch_has_no_such_product(cuda_torch, case, monkeypatch):
     monkeypatch.setattr("mlpgpu.backends.precision.rounded", lambda xp, array, bits: OnDevice(*array.shape, dtype=bits))
     torch, xp, asked = cuda_torch(("default", "dtype") if case == "broadcast" else ("default",))
-    TorchBackend(torch, xp, "cuda:0", "bf16").xp.matmul(THREE if case == "broadcast" else A, B)
+    backend = TorchBackend(torch, xp, "cuda:0", "bf16")
+    backend.xp.matmul(THREE if case == "broadcast" else A, B)
+    assert backend.description.endswith("(emulated, no faster)") == (case != "broadcast")
     assert [call[:4] for call in asked] == [("matmul", 7, 7, None)]
 
 

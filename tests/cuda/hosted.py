@@ -159,7 +159,7 @@ class Lt:
     """cuBLASLt by its documentation, on memory of the host: matrices have their columns after each other."""
 
     def __init__(self):
-        self.made, self.calls = {}, []
+        self.made, self.calls, self.ends, self.has_ends = {}, [], [], True
 
     def _make(self, reference, value):
         key = len(self.made) + 1
@@ -171,7 +171,7 @@ class Lt:
         return self._make(handle, "handle")
 
     def cublasLtMatmulDescCreate(self, description, compute, scale):  # noqa: N802
-        return self._make(description, {"compute": compute, "scale": scale, 3: 0, 4: 0})
+        return self._make(description, {"compute": compute, "scale": scale, 3: 0, 4: 0, 7: 1})
 
     def cublasLtMatmulPreferenceCreate(self, preference):  # noqa: N802
         return self._make(preference, {5: 256, 6: 256, 7: 256, 8: 256})
@@ -202,6 +202,10 @@ class Lt:
         assert wanted == 1
         if not self._shapes(description, a, b, c, d):
             return 7
+        given = self.made[description.value]
+        if given[7] != 1 and (not self.has_ends or given["scale"] == 1):
+            # CUBLAS_STATUS_NOT_SUPPORTED.
+            return 15
         promised = self.made[preference.value]
         results._obj.algorithm[0] = len(self.made) + 1
         self.made[len(self.made) + 1] = [promised[key] for key in (5, 6, 7, 8)]
@@ -225,13 +229,24 @@ class Lt:
         self.calls.append(kinds["compute"])
         one, zero = alpha._obj.value, beta._obj.value
 
+        self.ends.append(kinds[7])
+
         def work():
             left, right, out = (self._matrix(*pair) for pair in zip((a, b, d), layouts, strict=True))
             left, right = left.T if kinds[3] else left, right.T if kinds[4] else right
-            out[...] = one * (left @ right) + (zero * out if zero else 0)
+            out[...] = self._end(kinds, one * (left @ right) + (zero * out if zero else 0))
 
         Stream.current.launch(work)
         return 0
+
+    @staticmethod
+    def _end(kinds, result):
+        """By the documentation of cublasLtEpilogue_t."""
+        if kinds[7] == 1:
+            return result
+        assert kinds[7] == 6
+        memory = (ctypes.c_char * (len(result) * result.itemsize)).from_address(kinds[8])
+        return np.maximum(result + np.frombuffer(memory, result.dtype)[:, None], 0)
 
     @staticmethod
     def _matrix(address, layout):

@@ -77,6 +77,17 @@ def test_bytes_in_float32(cuda, dtype, caplog):
     assert_captured(cuda, plan, rows, caplog, tolerance=1e-12 if dtype == "float64" else 2e-6)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["ends-of-products", "kernels"])
+def test_relu_by_ends_of_products_and_by_kernels(cuda, cupy, ends, caplog):
+    cupy.lt.has_ends = ends
+    rows = rows_of("cross_entropy")
+    plan = plan_of(rows, "cross_entropy", dtype="float32", activation="relu", hidden=(70, 33, 9), l2=0.1)
+    assert_captured(cuda, plan, rows, caplog, tolerance=2e-6)
+    # Four products there, of which three have an end; four weights' gradients, three of a layer's inputs.
+    counts = {kind: cupy.lt.ends.count(kind) for kind in set(cupy.lt.ends)}
+    assert counts[1] * 3 == counts[6] * 8 if ends else set(counts) == {1}
+
+
 def test_many_rows_are_put_together_from_parts(cuda, caplog):
     rows = rows_of("cross_entropy")
     rows = dataclasses.replace(

@@ -33,7 +33,8 @@ def recorded_steps():
     def draw(program, _):
         given_ = tuple(program.state), tuple(program.data), tuple(program.items)
         try:
-            found.append((program, loop.Recorded(Recorder(), program.step(), *given_)))
+            one = loop.Recorded(Recorder(), program.step(), *given_)
+            found.append((program, one, one.program().kernels))
         except NotCaptured as error:
             refused.add(re.sub(r"\d+", "n", str(error)))
 
@@ -52,10 +53,10 @@ def test_random_steps(cupy, monkeypatch):
         "sums over more than two axes",
     }
     # One compilation of all of them takes as long as several of one.
-    texts = [re.sub(r"\blevel(\d+)\(", rf"step{n}_level\1(", one.program.kernels) for n, (_, one) in enumerate(found)]
+    texts = [re.sub(r"\blevel(\d+)\(", rf"step{n}_level\1(", kernels) for n, (_, _, kernels) in enumerate(found)]
     library = hosted.compiled("\n".join([PRELUDE, *texts]))
     different = []
-    for n, (program, one) in enumerate(found):
+    for n, (program, one, _) in enumerate(found):
         monkeypatch.setattr(
             cupy,
             "RawModule",

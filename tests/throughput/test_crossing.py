@@ -11,7 +11,7 @@ SIZES = [16, 64, 256, 1024]
 
 
 def contender(label, device=None):
-    return Contender(label, device or label, "auto", "float32", "float32", label)
+    return Contender(label, device or label, "auto", "float32", label)
 
 
 def points(**rates):

@@ -1,0 +1,189 @@
+"""What stands for an element of a recorded array, in the source of a kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.cuda.expressions import c_type, common_type, expression, literal
+from mlpgpu.cuda.grid import Grid
+from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW, At, Index, level_of, linear
+from mlpgpu.cuda.passes import Kernel, Passes, is_fold, parts
+from mlpgpu.cuda.source import Buffer, Source, indent, name_of
+from mlpgpu.fusion.schedule import GIVEN
+from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, number_in
+
+# From here on, 32 bits do not count the elements of an array.
+FAR = 2**31
+
+
+class Elements:
+    """The lines of a kernel that work out elements, each once in the loop in which it is wanted.
+
+    Parameters
+    ----------
+    passes : Passes
+    source : Source
+        Told what is read.
+    kernel : Kernel
+    grid : Grid
+    counter : Traced or None
+        Input with the number of the step, for what has a row of its own in each.
+    a_step : set of Traced
+        What has.
+
+    Attributes
+    ----------
+    texts : dict of int to list of str
+        By the loop: what is written before all of them, in each row, and in the loop over a row that is being written.
+    """
+
+    def __init__(
+        self, passes: Passes, source: Source, kernel: Kernel, grid: Grid, counter: Traced | None, a_step: set[Traced]
+    ) -> None:
+        self.passes, self.source, self.kernel, self.grid = passes, source, kernel, grid
+        self.counter, self.a_step, self.roots = counter, a_step, set(kernel.roots)
+        self.texts: dict[int, list[str]] = {NUMBER: [], ROW: [], ELEMENT: []}
+        self.known: dict[int, dict[tuple[Traced, At], str]] = {NUMBER: {}, ROW: {}, ELEMENT: {}}
+        # Lines and what is known in the branches of a concatenation that is being written.
+        self.branches: list[tuple[list[str], dict[tuple[Traced, At], str]]] = []
+        self._names = 0
+
+    def emit(self, node: Traced, at: At) -> str:
+        """What stands for an element of an array, worked out or read where it is not known yet."""
+        for _, known in reversed(self.branches):
+            if (node, at) in known:
+                return known[node, at]
+        for level in (ELEMENT, ROW, NUMBER):
+            if (node, at) in self.known[level]:
+                return self.known[level][node, at]
+        if node.operation in {"fill", "constant"} and node.size == 1 and isinstance(node.value, np.ndarray):
+            return literal(node.value.reshape(()))
+        if node.operation == "fill":
+            assert node.value is not None
+            return literal(node.value)
+        own = node in self.roots and at == self.passes.place(node)
+        if node.operation in GIVEN or (node in self.passes.stored and not own):
+            return self._declare(node, at, self._read(node, at))
+        if node.operation in VIEWS:
+            ((of, where),) = self.passes.arguments(node, at)
+            return self.emit(of, where)
+        if node.operation in REDUCTIONS:
+            if is_fold(node):
+                return self._row_fold(node, at)
+            ((of, where),) = self.passes.arguments(node, at)
+            return self._declare(node, at, cast(self.emit(of, where), of.dtype, node.dtype))
+        if node.operation == "concatenate":
+            return self._joined(node, at)
+        if node.operation == "take":
+            return self._taken(node, at)
+        return self._declare(node, at, self._elementwise(node, at))
+
+    def _elementwise(self, node: Traced, at: At) -> str:
+        where = iter(self.passes.arguments(node, at))
+        given = [(a, self.emit(*next(where)) if isinstance(a, Traced) else None) for a in node.arguments]
+        if node.operation == "astype":
+            return cast(str(given[0][1]), node.parents[0].dtype, node.dtype)
+        if node.operation == "where":
+            chosen = [self._converted(node, argument, value, node.dtype) for argument, value in given[1:]]
+            return f"{given[0][1]} ? {chosen[0]} : {chosen[1]}"
+        operands = [a.dtype if isinstance(a, Traced) else a for a in node.arguments]
+        common = common_type(operands, node.dtype)
+        values = [self._converted(node, argument, value, common) for argument, value in given]
+        return expression(node.operation, values, common, node.dtype)
+
+    def _converted(self, node: Traced, argument: Any, value: str | None, dtype: Any) -> str:
+        if value is None:
+            return literal(np.asarray(number_in(node, argument)).astype(dtype))
+        return cast(value, argument.dtype, dtype)
+
+    def _taken(self, node: Traced, at: At) -> str:
+        x, rows = node.parents
+        row = self.emit(rows, at[:1])
+        return self.emit(x, (Index(f"(long long){row}" if x.size >= FAR else row, 0, at[0].level), *at[1:]))
+
+    def _joined(self, node: Traced, at: At) -> str:
+        axis = node.settings[0]
+        name, lines = self._new_name(node), []
+        pieces = zip(parts(node), self.passes.arguments(node, at), strict=True)
+        for number, ((_, stop), (part, where)) in enumerate(pieces):
+            self.branches.append(([], {}))
+            value = cast(self.emit(part, where), part.dtype, node.dtype)
+            inside, _ = self.branches.pop()
+            last = number == len(node.parents) - 1
+            head = "else {" if last and number else f"{'else ' if number else ''}if ({at[axis]} < {stop}) {{"
+            lines += [head, *indent([*inside, f"{name} = {value};"]), "}"]
+        self._list(at).extend([f"{c_type(node.dtype)} {name};", *lines])
+        self._remember(node, at, name)
+        return name
+
+    def _row_fold(self, fold: Traced, at: At) -> str:
+        """A loop over the row, before the one that is being written."""
+        outside = self.texts[ELEMENT], self.known[ELEMENT], self.branches
+        self.texts[ELEMENT], self.known[ELEMENT], self.branches = [], {}, []
+        ((of, where),) = self.passes.arguments(fold, at)
+        kind, op, name = c_type(fold.dtype), op_of(fold), self._new_name(fold)
+        value = cast(self.emit(of, where), of.dtype, fold.dtype)
+        lines = [*self.texts[ELEMENT], f"{name} = {op}::put({name}, {value});"]
+        self.texts[ELEMENT], self.known[ELEMENT], self.branches = outside
+        self.texts[ROW] += [
+            f"{kind} {name} = {op}::start<{kind}>();",
+            *self.grid.over_row(lines),
+            f"{name} = of_row<{self.grid.lanes}, {op}>({name});",
+        ]
+        self.known[ROW][fold, at] = name
+        return name
+
+    def _read(self, node: Traced, at: At) -> str:
+        self.argue(node)
+        self.source.reads.append((node, at, self.kernel))
+        return f"{name_of(node)}[{self.address(node, at)}]"
+
+    def address(self, node: Traced, at: At) -> str:
+        """Where in its memory an element lies."""
+        place = str(linear(at, node.shape)) if node.shape else "0"
+        return f"{self.row_of_step()} * {node.size} + {place}" if node in self.a_step else place
+
+    def row_of_step(self) -> str:
+        """The number of the step, which is read of memory."""
+        counter = self.counter
+        assert counter is not None
+        self.argue(counter)
+        self.source.reads.append((counter, (), self.kernel))
+        return "step"
+
+    def argue(self, buffer: Buffer) -> None:
+        """Have the function take the address of `buffer`."""
+        self.source.arguments[buffer] = None
+
+    def level(self, at: At) -> int:
+        """The loop that a place follows; where each thread has an element, there is but one."""
+        return min(level_of(at), ROW) if self.grid.flat else level_of(at)
+
+    def _list(self, at: At) -> list[str]:
+        return self.branches[-1][0] if self.branches else self.texts[self.level(at)]
+
+    def _remember(self, node: Traced, at: At, name: str) -> None:
+        known = self.branches[-1][1] if self.branches else self.known[self.level(at)]
+        known[node, at] = name
+
+    def _declare(self, node: Traced, at: At, text: str) -> str:
+        name = self._new_name(node)
+        self._list(at).append(f"const {c_type(node.dtype)} {name} = {text};")
+        self._remember(node, at, name)
+        return name
+
+    def _new_name(self, node: Traced) -> str:
+        self._names += 1
+        return f"v{node.number}_{self._names}"
+
+
+def cast(value: str, given: Any, wanted: Any) -> str:
+    """`value` in another type, in C."""
+    return value if np.dtype(given) == np.dtype(wanted) else f"(({c_type(wanted)}){value})"
+
+
+def op_of(fold: Traced) -> str:
+    """What the prelude calls the operation of a fold."""
+    return fold.operation.capitalize()
