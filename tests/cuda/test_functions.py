@@ -136,8 +136,11 @@ def test_few_launches_and_one_read_for_all_chunks(cuda, cupy, launches, feed, mo
     # Four chunks: the bytes scaled; a product with its ReLU; one with its tanh; one with all that is left.
     assert launches == ["kernel", "product", *["product", "kernel"] * 2] * 4
     assert reads == [(4, 3)]
-    theirs = evaluated(HOST, network, params, rows, Resident, "float32")
-    assert first == pytest.approx(theirs[0].measure(*theirs[1:]), rel=1e-6)
+    theirs, _, of_theirs = evaluated(HOST, network, params, rows, Resident, "float32")
+    for factor in (1, -2):
+        # The second time the parameters lie elsewhere.
+        expected = theirs.measure(HOST.asarray(factor * params, "float32"), of_theirs)
+        assert evaluation.measure(cuda.asarray(factor * params, "float32"), feed) == pytest.approx(expected, rel=1e-6)
     assert not caplog.records
 
 
