@@ -17,7 +17,7 @@ from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 Array = Any
 # Shapes of arguments for which a function is kept: those of whole chunks, and of the last chunk of some data sets.
 KEPT = 8
-# As many calls line by line take as long as it takes to record a function and load its kernels.
+# About as many calls line by line take as long as to record a function and to load its kernels.
 PATIENCE = 64
 
 
