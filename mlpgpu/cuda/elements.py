@@ -146,12 +146,9 @@ class Elements:
         return f"{self.row_of_step()} * {node.size} + {place}" if node in self.a_step else place
 
     def row_of_step(self) -> str:
-        """The number of the step, which is read of memory."""
-        counter = self.counter
-        assert counter is not None
-        self.argue(counter)
-        self.source.reads.append((counter, (), self.kernel))
-        return "step"
+        """The number of the step, which is read of memory by those threads alone that need it: one may add to it."""
+        assert self.counter is not None
+        return self.emit(self.counter, ())
 
     def argue(self, buffer: Buffer) -> None:
         """Have the function take the address of `buffer`."""

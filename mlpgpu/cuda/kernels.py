@@ -48,8 +48,6 @@ class Writer:
             source.blocks += grid.blocks
         given = ", ".join(self._declared(buffer) for buffer in source.arguments)
         head = ["const int block = blockIdx.x, tid = threadIdx.x;", f"__shared__ double shared[{THREADS}];"]
-        if self.counter is not None and self.counter in source.arguments:
-            head.append(f"const long long step = {name_of(self.counter)}[0];")
         source.text = "\n".join(
             [
                 f'extern "C" __global__ void __launch_bounds__({THREADS}) {source.name}({given}) {{',
@@ -139,13 +137,15 @@ class Body:
             )
         ]
         row = [*texts[ROW], *(grid.over_row(element) if element else []), *stores[ROW]]
+        # It may read what all threads have in common.
+        together = self._together()
         return [
             f"const int tile = part / {grid.row_blocks}, row_block = part % {grid.row_blocks};",
             f"const int lane = tid % {grid.lanes};",
             *texts[NUMBER],
             *starts,
             *grid.over_rows(row),
-            *self._together(),
+            *together,
         ]
 
     def _together(self) -> list[str]:
@@ -174,7 +174,9 @@ class Body:
                 "}",
             ]
             if several:
-                read = f"{name_of(parts)} + (place < {columns} ? place : 0), {grid.row_blocks}, {columns}"
+                # Past the end they go over what their own blocks have left, for no others have been waited for.
+                known = f"(place < {columns} ? place : place - tid % {lanes})"
+                read = f"{name_of(parts)} + {known}, {grid.row_blocks}, {columns}"
                 last += [
                     *grid.each(sums),
                     f"    const int place = {place};",

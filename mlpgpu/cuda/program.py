@@ -93,16 +93,17 @@ class Program:
         self.passes = passes = Passes(results, epilogues=epilogues)
         writer = Writer(passes, counter, set(a_step), {old for old, _ in replaces})
         sources = [writer.level(number) for number in range(len(passes.kernels))]
+        products = [self._side_by_side(products) for products in passes.products]
         self.stands_for: dict[Traced, Traced] = {}
         copies = []
         for old, new in replaces:
-            if self._can_replace(old, new, sources):
+            if self._can_replace(old, new, sources, [each for level in products for each in level]):
                 self.stands_for[new] = old
             else:
                 copies.append(Copy(old, new))
         self.launches: list[Launch] = []
-        for source, products in zip(sources, passes.products, strict=True):
-            self.launches += self._side_by_side(products)
+        for source, of_level in zip(sources, products, strict=True):
+            self.launches += of_level
             self.launches += [source] if source is not None else []
         self.launches += copies
         self.kernels = "\n".join(source.text for source in sources if source is not None)
@@ -110,23 +111,32 @@ class Program:
         elsewhere = {*self.stands_for, *a_step, *outside}
         self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
 
-    def _side_by_side(self, products: Sequence[Product]) -> list[Launch]:
+    def _side_by_side(self, products: Sequence[Product]) -> list[Multiply]:
         """The products of a level: what is read first is waited for, the others are done aside, and begun before it."""
-        in_turn = sorted(products, key=lambda product: self.passes.read_first(product.out))
-        return [Multiply(product, product is not in_turn[0]) for product in reversed(in_turn)]
+        first_read = {product: self.passes.read_first(product.out) for product in products}
+        in_turn = sorted(products, key=lambda product: first_read[product])
+        # Nothing would wait for what is not read.
+        never = len(self.passes.kernels)
+        return [Multiply(each, each is not in_turn[0] and first_read[each] < never) for each in reversed(in_turn)]
 
-    def _can_replace(self, old: Traced, new: Traced, sources: Sequence[Source | None]) -> bool:
+    def _can_replace(
+        self, old: Traced, new: Traced, sources: Sequence[Source | None], products: Sequence[Multiply]
+    ) -> bool:
         """Whether nothing reads an element of `old` after, or while, another kernel or thread writes it."""
         passes, level = self.passes, self.passes.level[new]
-        late_product = any(
-            node is old for products in passes.products[level:] for each in products for node in each.read
-        )
+        own = next((kernel for kernel in passes.kernels[level] if any(root is new for root in kernel.roots)), None)
+        if own is None or (old.shape, old.dtype) != (new.shape, new.dtype):
+            return False
+        late_product = any(node is old for each in products if self._last(each) >= level for node in each.product.read)
         late_reads = [
             (kernel, at) for source in sources[level:] if source for node, at, kernel in source.reads if node is old
         ]
-        own = next(kernel for kernel in passes.kernels[level] if any(root is new for root in kernel.roots))
-        same = (old.shape, old.dtype) == (new.shape, new.dtype)
-        return same and not late_product and all(self._is_own(new, own, kernel, at) for kernel, at in late_reads)
+        return not late_product and all(self._is_own(new, own, kernel, at) for kernel, at in late_reads)
+
+    def _last(self, multiply: Multiply) -> int:
+        """The last level at which a product may still be at work."""
+        out = multiply.product.out
+        return self.passes.read_first(out) if multiply.aside else self.passes.level[out]
 
     def _is_own(self, new: Traced, own: Kernel, kernel: Kernel, at: At) -> bool:
         """Whether what is read is read by the thread alone that writes it; several have a row between them."""

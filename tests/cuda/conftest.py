@@ -5,7 +5,8 @@ import hosted
 import pytest
 
 from mlpgpu import backends
-from mlpgpu.cuda import binding
+from mlpgpu.cuda import binding, kernels, source
+from mlpgpu.fusion.trace import Traced
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("backends", "fusion")]
 import fakes
@@ -19,7 +20,26 @@ def cupy(monkeypatch):
     module = hosted.cupy()
     fakes.put(monkeypatch, "cupy", module)
     monkeypatch.setattr(binding, "library", lambda cupy: cupy.lt)
+    monkeypatch.setattr(kernels.Writer, "level", with_sizes(kernels.Writer.level))
     return module
+
+
+def with_sizes(level):
+    """`Writer.level`, whose kernels have a comment on how many elements they are told of, where that is known."""
+
+    def size(buffer, a_step):
+        if isinstance(buffer, Traced):
+            return -1 if buffer in a_step else buffer.size
+        return buffer.n_bytes // (buffer.fold.dtype.itemsize if isinstance(buffer, source.Parts) else 4)
+
+    def write(self, number):
+        written = level(self, number)
+        if written is not None:
+            sizes = " ".join(str(size(buffer, self.a_step)) for buffer in written.arguments)
+            written.text = written.text.replace(") {", f") {{ // of {sizes}", 1)
+        return written
+
+    return write
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import numpy as np
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 # cudaDataType.
 KINDS = {0: np.float32, 1: np.float64}
-SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\((.*?)\) \{')
+SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\((.*?)\) \{(?: // of ([-\d ]+))?')
+ARGUMENT = re.compile(r"(.*?) \*(?:__restrict__ )?(\w+)")
 
 
 class DeviceArray(np.ndarray):
@@ -34,41 +35,63 @@ def _folder():
 
 
 @functools.cache
-def compiled(text):
-    """Kernels as a library of the host, each as ``run_NAME(blocks, addresses)``."""
-    entries = []
-    for name, arguments in SIGNATURE.findall(text):
-        kinds = [argument.rpartition(" ")[0].replace("__restrict__", "") for argument in arguments.split(", ")]
-        kinds = [
-            kind + ("*" if "*" in argument and "*" not in kind else "")
-            for kind, argument in zip(kinds, arguments.split(", "), strict=True)
-        ]
-        given = ", ".join(f"({kind})addresses[{i}]" for i, kind in enumerate(kinds))
-        entries.append(
-            f'extern "C" void run_{name}(int blocks, void **addresses) {{\n'
-            f"    host::body = [=] {{ {name}({given}); }};\n    host::launch(blocks);\n}}"
-        )
-    folder = Path(_folder().name)
-    stem = hashlib.sha256(text.encode()).hexdigest()[:16]
-    source = folder / f"{stem}.cpp"
-    source.write_text("\n".join(['#include "device.h"', text, *entries]))
-    command = [COMPILER, "-std=c++17", "-O0", "-fwrapv", "-ffp-contract=off", "-w", "-shared", "-fPIC"]
-    command += [f"-I{Path(__file__).parent}", str(source), "-o", str(folder / f"{stem}.so")]
-    done = subprocess.run(command, capture_output=True, text=True)
+def _device():
+    """The library that kernels run by."""
+    return _built(Path(__file__).with_name("device.cpp"), "device", "-O2")
+
+
+def _built(source, stem, *options):
+    library = Path(_folder().name) / f"{stem}.so"
+    command = [COMPILER, "-std=c++17", "-w", "-shared", "-fPIC", f"-I{Path(__file__).parent}", str(source)]
+    done = subprocess.run([*command, *options, "-o", str(library)], capture_output=True, text=True)
     assert not done.returncode, done.stderr
-    return ctypes.CDLL(str(folder / f"{stem}.so"))
+    return library
+
+
+@functools.cache
+def compiled(text):
+    """Kernels as a library of the host, each as ``run_NAME(order, blocks, addresses)``; and what it changes of these.
+
+    Their memory tells what each thread does to it, and that it is outside of it where a comment tells its sizes.
+    """
+    entries, changed = [], {}
+
+    def watched(signature):
+        name, arguments, sizes = signature.groups()
+        kinds, names = zip(*(ARGUMENT.fullmatch(argument).groups() for argument in arguments.split(", ")), strict=True)
+        changed[name] = [not kind.startswith("const ") for kind in kinds]
+        sizes = sizes.split() if sizes else ["-1"] * len(kinds)
+        given = ", ".join(
+            f"{{({kind}*)addresses[{i}], {size}}}" for i, (kind, size) in enumerate(zip(kinds, sizes, strict=True))
+        )
+        entries.append(
+            f'extern "C" void run_{name}(unsigned int order, int blocks, void **with) {{\n'
+            f"    host::launch(order, blocks, [](void **addresses) {{ {name}({given}); }}, with);\n}}"
+        )
+        arguments = (f"host::Memory<{kind}> {at}" for kind, at in zip(kinds, names, strict=True))
+        return f"void {name}({', '.join(arguments)}) {{"
+
+    text = SIGNATURE.sub(watched, text)
+    text = text.replace("__shared__ double shared[256];", "double *shared = host::shared();")
+    text = re.sub(r"const bool on = (.*);", r"const bool on = host::is_on(\1);", text)
+    stem = hashlib.sha256(text.encode()).hexdigest()[:16]
+    source = Path(_folder().name) / f"{stem}.cpp"
+    source.write_text("\n".join(['#include "device.h"', text, *entries]))
+    library = _built(source, stem, str(_device()), "-O0", "-fwrapv", "-ffp-contract=off")
+    return ctypes.CDLL(str(library)), changed
 
 
 class Stream:
     """Does what it is told at once, or keeps it for later while it captures.
 
-    What is told to one that waits for another is done as late as it may be: when that is waited for.
+    What is told to one that waits for another is done as late as it may be, which is when that is waited for; or at
+    once where it `hurries`.
     """
 
-    current = None
+    current, hurries = None, False
 
     def __init__(self, non_blocking=False):
-        self.ptr, self.captured, self.modes, self.late = id(self), None, [], None
+        self.ptr, self.captured, self.modes, self.late, self.after = id(self), None, [], None, None
 
     def __enter__(self):
         self._outer, Stream.current = Stream.current, self
@@ -94,7 +117,7 @@ class Stream:
 
     def wait_event(self, event):
         if event.stream.late is None:
-            self.late = self.late or []
+            self.late, self.after = self.late or [], event.stream
             Event.open.add(self)
             return
         works, event.stream.late = event.stream.late, None
@@ -104,7 +127,7 @@ class Stream:
 
     def launch(self, work):
         if self.late is not None:
-            self.late.append(work)
+            self.after.launch(work) if Stream.hurries else self.late.append(work)
         elif self.captured is None:
             work()
         else:
@@ -136,14 +159,21 @@ class Graph:
 
 
 class Function:
+    # See device.h.
+    order = 0
+
     def __init__(self, library, name):
-        self.function = getattr(library, f"run_{name}")
+        functions, changed = library
+        self.function, self.changed = getattr(functions, f"run_{name}"), changed[name]
 
     def __call__(self, grid, block, arguments):
         assert block == (256,)
         assert all(type(argument) is np.uint64 for argument in arguments)
+        given = list(zip(map(int, arguments), self.changed, strict=True))
+        kept, changed = ({address for address, changes in given if changes is wanted} for wanted in (False, True))
+        assert not kept & changed, "what the compiler is told to stay as it is changes"
         addresses = (ctypes.c_void_p * len(arguments))(*map(int, arguments))
-        Stream.current.launch(lambda: self.function(grid[0], addresses))
+        Stream.current.launch(lambda: self.function(Function.order, grid[0], addresses))
 
 
 class RawModule:

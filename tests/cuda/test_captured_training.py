@@ -169,6 +169,37 @@ def test_what_is_given_back_and_handed_in_in_another_place(cuda):
     np.testing.assert_array_equal(cuda.to_host(b), 0.0)
 
 
+@pytest.mark.parametrize("hurries", [False, True])
+def test_what_a_product_aside_reads_is_not_written_over(cuda, monkeypatch, hurries):
+    def step(state, data, item):
+        a, w, b = state
+        soon, late = a @ w, a @ b
+        new = a + soon
+        return (new, w, (new @ w) * late), xp.sum(item[0])
+
+    monkeypatch.setattr(hosted.Stream, "hurries", hurries)
+    xp, rng = cuda.xp, np.random.default_rng(5)
+    state, items = [rng.integers(-2, 3, size=(3, 3)).astype(float) for _ in range(3)], (np.zeros((2, 3)),)
+    (a, w, b), _ = cuda.compile_loop(step)(tuple(map(cuda.asarray, state)), (), tuple(map(cuda.asarray, items)))
+    xp = np
+    expected, _ = HOST.compile_loop(step, 2)(tuple(state), (), items)
+    for ours, theirs in zip((a, w, b), expected, strict=True):
+        np.testing.assert_array_equal(cuda.to_host(ours), theirs)
+
+
+def test_products_become_the_state(cuda, caplog):
+    def step(state, data, item):
+        a, b = state
+        return (a @ data[0], xp.maximum(b @ data[0], 0)), a[0, 0] + item[0][0]
+
+    xp, turn = cuda.xp, np.array([[0.0, -1.0], [1.0, 0.0]])
+    start, items = np.array([[1.0, 2.0], [3.0, 4.0]]), numbers(cuda, 3)
+    (a, b), _ = cuda.compile_loop(step)((cuda.asarray(start), cuda.asarray(start)), (cuda.asarray(turn),), items)
+    np.testing.assert_array_equal(cuda.to_host(a), start @ turn @ turn @ turn)
+    np.testing.assert_array_equal(cuda.to_host(b), np.maximum(np.maximum(start @ turn, 0) @ turn, 0) @ turn)
+    assert not caplog.records
+
+
 def test_losses_are_not_written_over_by_the_next_call(cuda):
     loop_ = cuda.compile_loop(count_up(cuda))
     data = (cuda.asarray(np.ones(3)),)

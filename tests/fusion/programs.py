@@ -61,9 +61,9 @@ def _arrays(shape, seed):
 
 
 @st.composite
-def programs(draw, most_axes=3):
+def programs(draw, most_axes=3, rows=(1, 2, 3, 7), columns=(1, 2, 5)):
     """A `Program`: arrays of a few shapes that broadcast, what is done with them, and which results replace which."""
-    lead, n, m = (draw(st.sampled_from(sizes)) for sizes in ((1, 2, 5), (1, 2, 3, 7), (1, 2, 5)))
+    lead, n, m = (draw(st.sampled_from(sizes)) for sizes in ((1, 2, 5), rows, columns))
     shapes = [(), (1,), (m,), (n,), (1, m), (n, 1), (n, m), (m, n), (n, n), (lead, n, m), (lead, 1, m)]
     shape = st.sampled_from([shape for shape in shapes if len(shape) <= most_axes])
     given = [[_arrays(draw(shape), seed) for seed in range(first, first + count)] for first, count in

@@ -1,0 +1,190 @@
+// A device on the host. Threads of some blocks take turns, each up to the next place where those of its block meet, in
+// an order that can be chosen; what two of them do to the same memory without order between them ends the program.
+#include "device.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <ucontext.h>
+#include <unordered_map>
+#include <vector>
+
+namespace {
+constexpr int N = 256, STACK = 1 << 16, SIDE_BY_SIDE = 3;
+
+// Who did something, and how often its block had met before.
+struct Deed { int block = -1, thread = 0; long meetings = 0; };
+struct Thread {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    Deed now;
+    long exchanges;
+    // Whether it has come to its end; only keeps pace with the others; has written what other blocks may not see yet.
+    bool over, idle, unfenced;
+};
+struct Block {
+    double shared[N], exchanged[N];
+    Thread threads[N];
+    std::vector<int> ready;
+    // By another block: how often that had met when it was counted, and this one when it saw the count.
+    std::map<int, std::pair<long, long>> seen;
+};
+struct Cell { Deed writer; std::vector<Deed> readers; };
+
+ucontext_t scheduler;
+Block slots[SIDE_BY_SIDE], *block;
+void (*kernel)(void **);
+void **addresses;
+std::unordered_map<uintptr_t, Cell> cells;
+std::map<void *, std::vector<Deed>> counted;
+std::mt19937 drawn;
+// 0 from the first thread and block to the last, 1 back, others seeds of an order in which blocks take turns too.
+unsigned int order;
+
+Thread &own() { return block->threads[threadIdx.x]; }
+
+bool is_before(const Deed &deed, const Deed &now) {
+    if (deed.block == now.block) return deed.thread == now.thread || deed.meetings < now.meetings;
+    const auto found = block->seen.find(deed.block);
+    return found != block->seen.end() && deed.meetings < found->second.first && now.meetings > found->second.second;
+}
+
+void meet() { swapcontext(&own().context, &scheduler); }
+
+void run_thread() {
+    kernel(addresses);
+    own().over = true;
+}
+
+void begin(Block &slot, int number) {
+    // As on a device, what is there by chance is no number.
+    std::fill(slot.shared, slot.shared + N, NAN);
+    slot.seen.clear();
+    for (int t = 0; t < N; ++t) {
+        Thread &thread = slot.threads[t];
+        thread.now = {number, t, 0};
+        thread.exchanges = thread.over = thread.idle = thread.unfenced = 0;
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.get();
+        thread.context.uc_stack.ss_size = STACK;
+        thread.context.uc_link = &scheduler;
+        makecontext(&thread.context, run_thread, 0);
+    }
+}
+
+// Let a thread of a block go on to its next meeting; whether the block is done.
+bool step(Block &of) {
+    if (of.ready.empty()) {
+        of.ready.resize(N);
+        std::iota(of.ready.begin(), of.ready.end(), 0);
+        if (order == 0) std::reverse(of.ready.begin(), of.ready.end());
+        if (order > 1) std::shuffle(of.ready.begin(), of.ready.end(), drawn);
+    }
+    block = &of;
+    threadIdx.x = of.ready.back();
+    of.ready.pop_back();
+    blockIdx.x = own().now.block;
+    swapcontext(&scheduler, &own().context);
+    if (!of.ready.empty()) return false;
+    // On a device, a thread that stays away keeps the others waiting for ever.
+    const Thread &first = of.threads[0];
+    for (const Thread &one : of.threads)
+        if (one.now.meetings != first.now.meetings || one.exchanges != first.exchanges || one.over != first.over)
+            host::fail("does not meet the others");
+    return first.over;
+}
+}  // namespace
+
+Place threadIdx, blockIdx;
+
+namespace host {
+void launch(unsigned int in_order, int blocks, void (*of)(void **), void **with) {
+    order = in_order, kernel = of, addresses = with;
+    std::vector<int> left(blocks);
+    std::iota(left.begin(), left.end(), 0);
+    drawn.seed(order);
+    if (order == 0) std::reverse(left.begin(), left.end());
+    if (order > 1) std::shuffle(left.begin(), left.end(), drawn);
+    cells.clear();
+    counted.clear();
+    std::vector<Block *> running, free;
+    for (int n = order > 1 ? SIDE_BY_SIDE : 1; n-- > 0;) free.push_back(&slots[n]);
+    while (!left.empty() || !running.empty()) {
+        for (; !left.empty() && !free.empty(); left.pop_back(), free.pop_back()) {
+            begin(*free.back(), left.back());
+            running.push_back(free.back());
+        }
+        const size_t turn = drawn() % running.size();
+        if (step(*running[turn])) {
+            free.push_back(running[turn]);
+            running.erase(running.begin() + turn);
+        }
+    }
+}
+
+double *shared() { return block->shared; }
+void *exchanged(int thread) { return &block->exchanged[thread]; }
+
+bool is_on(bool on) {
+    own().idle = !on;
+    return on;
+}
+
+void reads(const void *at, bool past_cache) {
+    // What it reads while it keeps pace goes nowhere.
+    if (own().idle) return;
+    Cell &cell = cells[(uintptr_t)at];
+    const Deed now = own().now, writer = cell.writer;
+    if (writer.block >= 0 && !is_before(writer, now)) fail("reads what another thread writes");
+    if (writer.block >= 0 && writer.block != now.block && !past_cache) fail("reads of its cache what others wrote");
+    for (Deed &reader : cell.readers)
+        if (reader.block == now.block && reader.thread == now.thread) return void(reader = now);
+    // Enough of them that one is another than who writes.
+    if (cell.readers.size() < 4) cell.readers.push_back(now);
+}
+
+void writes(const void *at) {
+    Cell &cell = cells[(uintptr_t)at];
+    const Deed now = own().now;
+    if (own().idle) fail("writes past the end");
+    if (cell.writer.block >= 0 && !is_before(cell.writer, now)) fail("writes what another thread writes");
+    for (const Deed &reader : cell.readers)
+        if (!is_before(reader, now)) fail("writes what another thread reads");
+    cell = {now, {}};
+    own().unfenced = true;
+}
+
+void fail(const char *what) {
+    std::fprintf(stderr, "block %d, thread %d: %s\n", blockIdx.x, threadIdx.x, what);
+    std::abort();
+}
+
+void meet_for_exchange() {
+    ++own().exchanges;
+    meet();
+}
+}  // namespace host
+
+void __syncthreads() {
+    own().idle = false;
+    ++own().now.meetings;
+    meet();
+}
+
+void __threadfence() { own().unfenced = false; }
+
+unsigned int atomicAdd(unsigned int *p, unsigned int by) {
+    const Deed now = own().now;
+    for (const Thread &thread : block->threads)
+        if (thread.unfenced) host::fail("is counted before others can see what it wrote");
+    for (const Deed &other : counted[p]) block->seen[other.block] = {other.meetings, now.meetings};
+    counted[p].push_back(now);
+    const unsigned int before = *p;
+    *p += by;
+    return before;
+}
