@@ -30,7 +30,7 @@ class Evaluation:
         self._sums = backend.compile(self._compute_sums)
         self._predict = backend.compile(self._compute_predictions)
 
-    def _compute_sums(self, params: Array, x: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+    def _compute_sums(self, params: Array, x: Array, targets: Array, weights: Array) -> Array:
         xp, loss = self.backend.xp, self.network.loss
         z = logits(xp, self.network, params, self.placement(x))
         rows, _ = loss.rows(xp, z, targets)
@@ -38,7 +38,8 @@ class Evaluation:
             score = scores.correct(xp, z, targets) * weights
         else:
             score = scores.squared_residuals(xp, loss.link(xp, z), targets) * weights[:, None]
-        return xp.sum(rows * weights), xp.sum(weights), xp.sum(score, axis=0)
+        sums = xp.sum(rows * weights), xp.sum(weights), xp.sum(score, axis=0)
+        return xp.concat([xp.reshape(part, (-1,)) for part in sums])
 
     def _compute_predictions(self, params: Array, x: Array) -> Array:
         return predict(self.backend.xp, self.network, params, self.placement(x))
@@ -59,11 +60,11 @@ class Evaluation:
         """
         targets, weights = feed.rows.targets, feed.rows.weights
         parts = [self._sums(params, *feed.chunk(start, stop)) for start, stop in chunks(*feed.rows.x.shape)]
-        loss, weight, score = (
-            sum(self.backend.to_host(part).astype(np.float64) for part in column) for column in zip(*parts, strict=True)
-        )
+        # The device is waited for once, and what many chunks add up to has more digits than each of them.
+        sums = self.backend.to_host(self.backend.xp.stack(parts)).astype(np.float64).sum(axis=0)
+        loss, weight, score = sums[0], sums[1], sums[2:]
         if self.network.loss.task == "classification":
-            return {"loss": float(loss / weight), self.score_name: float(score / weight)}
+            return {"loss": float(loss / weight), self.score_name: float(score[0] / weight)}
         each = np.ones(len(targets)) if weights is None else weights
         spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):

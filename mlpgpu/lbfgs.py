@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,9 +152,11 @@ def _objective(backend: Backend, plan: Plan, feed: Any) -> Callable[[np.ndarray]
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         params = backend.asarray(x, plan.dtype)
         loss, gradient = 0.0, np.zeros_like(x)
-        for part, share in shares.items():
-            of_part = [backend.to_host(array).astype(np.float64) for array in evaluate(params, *feed.chunk(*part))]
-            loss, gradient = loss + share * float(of_part[0]), gradient + share * of_part[1]
+        parts: Iterator[Any] = ((share, evaluate(params, *feed.chunk(*part))) for part, share in shares.items())
+        # A chunk is fetched when the next has been begun, so that the device is at work meanwhile.
+        for (share, of_part), _ in itertools.pairwise(itertools.chain(parts, [None])):
+            of_loss, of_gradient = (backend.to_host(array).astype(np.float64) for array in of_part)
+            loss, gradient = loss + share * float(of_loss), gradient + share * of_gradient
         return loss, gradient
 
     return objective

@@ -61,7 +61,8 @@ def test_digits_by_default_settings(command, tmp_path):
 
     code, out, err = command("--dataset digits --run-dir run")
     assert (code, err) == (0, "")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    # A slow machine is at it for longer than the time between two checkpoints.
+    assert {path.name for path in (tmp_path / "run").iterdir()} - {"checkpoints"} == FILES
     found = metrics_in(tmp_path / "run")
     assert found.keys() >= METRICS | {"test_accuracy", "test_f1_weighted"}
     assert found["test_accuracy"] >= 0.97

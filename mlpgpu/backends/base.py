@@ -72,8 +72,16 @@ class Backend(Protocol):
             came back, at the next call.
         """
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A pure function of arrays, as fast as the backend can run it."""
+    def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
+        """A pure function of arrays, as fast as the backend can run it.
+
+        Parameters
+        ----------
+        function : callable
+            Of arrays or nested tuples of them, and so is what it returns.
+        once : bool
+            Whether it is for one pass over rows: what is dear to prepare waits until that has proved long.
+        """
 
     def arithmetic(self) -> str:
         """What the last digits of its results depend on, in words."""
@@ -130,7 +138,7 @@ class Eager:
         """See `Backend.compile_loop`."""
         return eager_loop(self.xp, step)
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return function
 

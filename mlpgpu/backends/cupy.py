@@ -1,12 +1,14 @@
 """CuPy on a CUDA device."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.base import Eager, Step, is_eager
 from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.precision import emulated, in_words
+from mlpgpu.cuda.function import PATIENCE, Function
 from mlpgpu.cuda.loop import Loop
 from mlpgpu.cuda.namespace import Recordable
 
@@ -46,6 +48,12 @@ class CupyBackend(Eager):
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
         return Loop(self.cupy, self.xp, step, super().compile_loop(step), self.device, self.precision)
+
+    def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
+        """See `Backend.compile`."""
+        if is_eager():
+            return function
+        return Function(self.cupy, self.xp, function, self.device, self.precision, PATIENCE if once else 0)
 
     def free_memory(self) -> int:
         """See `Backend.free_memory`."""

@@ -51,7 +51,7 @@ class JaxBackend:
 
         return self.jax.jit(loop, donate_argnums=0)
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return self.jax.jit(function)
 

@@ -43,7 +43,7 @@ class NumpyBackend(Eager):
 
         return _quiet(Loop(step, super().compile_loop(step), n_steps))
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return _quiet(function)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mlpgpu.cuda.indexing import layout
-from mlpgpu.cuda.products import WORKSPACE_BYTES, Products, library, matrix
-from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Program
+from mlpgpu.cuda.products import WORKSPACE_BYTES, NoProduct, Products, alignment, library, matrix
+from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Multiply, Program
 from mlpgpu.cuda.source import THREADS, Buffer, Source
 from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
@@ -19,6 +20,32 @@ Array = Any
 Call = Callable[[int], None]
 
 
+class Place:
+    """Where an array lies. What is launched looks here each time."""
+
+    __slots__ = ("address", "argument")
+
+    def __init__(self, address: int) -> None:
+        self.move(address)
+
+    def move(self, address: int) -> None:
+        """Be elsewhere."""
+        self.address, self.argument = address, np.uint64(address)
+
+
+class Multiplier(Products):
+    """cuBLASLt with a work space that it holds, for products of which one is done after the other.
+
+    Parameters
+    ----------
+    cupy : module
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._space = cupy.empty(WORKSPACE_BYTES, np.uint8)
+        super().__init__(library(cupy), self._space.data.ptr)
+
+
 class Binding:
     """A program, and the memory that it has beside what it is given.
 
@@ -26,12 +53,18 @@ class Binding:
     ----------
     cupy : module
     program : Program
+    places : mapping of Traced to Place
+        Where inputs and what else is given lie.
     precision : str
         Of products.
+    multipliers : sequence of Multiplier
+        For products that are waited for, and for those aside; its own where there are none.
 
     Attributes
     ----------
     program : Program
+    calls : list of callable
+        What to launch, in order.
 
     Raises
     ------
@@ -39,49 +72,87 @@ class Binding:
         Where cuBLASLt cannot do a product.
     """
 
-    def __init__(self, cupy: Any, program: Program, precision: str) -> None:
+    def __init__(
+        self,
+        cupy: Any,
+        program: Program,
+        places: Mapping[Traced, Place],
+        precision: str,
+        multipliers: Sequence[Multiplier] = (),
+    ) -> None:
         self._cupy, self.program, self._precision = cupy, program, precision
         # Where sums are counted, it has to be 0.
         self._memory = cupy.zeros(program.n_bytes, np.uint8)
         # What is done aside has a work space of its own.
-        self._workspaces = [cupy.empty(WORKSPACE_BYTES, np.uint8) for _ in range(2 if program.joined else 1)]
-        self._products = [Products(library(cupy), workspace.data.ptr) for workspace in self._workspaces]
+        self._multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
-        self._constants: dict[Buffer, Array] = {}
+        self._constants: list[Array] = []
+        self._places: dict[Buffer, Place] = dict(places.items())
+        self.calls = [self._bound(launch) for launch in program.launches]
 
-    def calls(self, arrays: Mapping[Buffer, Array]) -> list[Call]:
-        """What to launch, in order, where inputs and what else is given lie in `arrays`."""
-        return [self._bound(launch, arrays) for launch in self.program.launches]
-
-    def _bound(self, launch: Launch, arrays: Mapping[Buffer, Array]) -> Call:
+    def _bound(self, launch: Launch) -> Call:
         if isinstance(launch, Source):
-            function = self._module.get_function(launch.name)
-            arguments = tuple(np.uint64(self._address(buffer, arrays)) for buffer in launch.arguments)
-            return lambda stream: function((launch.blocks,), (THREADS,), arguments)
+            function, grid = self._module.get_function(launch.name), (launch.blocks,)
+            places = [self._place(buffer) for buffer in launch.arguments]
+            return lambda stream: function(grid, (THREADS,), tuple([place.argument for place in places]))
         if isinstance(launch, Copy):
-            to, of = self._address(launch.to, arrays), self._address(launch.of, arrays)
+            to, of = self._place(launch.to), self._place(launch.of)
             runtime, n_bytes = self._cupy.cuda.runtime, launch.to.size * launch.to.dtype.itemsize
-            return lambda stream: runtime.memcpyAsync(to, of, n_bytes, runtime.memcpyDeviceToDevice, stream)
-        product = launch.product
-        a, b, out = (matrix(node, self._address(base(node), arrays)) for node in (product.a, product.b, product.out))
-        bias = None
+            kind = runtime.memcpyDeviceToDevice
+            return lambda stream: runtime.memcpyAsync(to.address, of.address, n_bytes, kind, stream)
+        return self._product(launch)
+
+    def _product(self, launch: Multiply) -> Call:
+        product, multiplier = launch.product, self._multipliers[launch.aside]
+        nodes = product.a, product.b, product.out
+        matrices = [matrix(node, 0) for node in nodes]
+        places = [(self._place(base(node)), each.address) for node, each in zip(nodes, matrices, strict=True)]
         if product.bias is not None:
             lies = layout(product.bias)
-            bias = self._address(lies.base, arrays) + lies.offset * lies.base.dtype.itemsize
-        return self._products[launch.aside].prepare(a, b, out, self._precision, bias)
+            places.append((self._place(lies.base), lies.offset * lies.base.dtype.itemsize))
+        prepared: dict[tuple[int, ...], Callable[..., None]] = {}
 
-    def _address(self, buffer: Buffer, arrays: Mapping[Buffer, Array]) -> int:
+        def prepare(addresses: Sequence[int]) -> Callable[..., None]:
+            """What does it where things are aligned so; an algorithm may be for that alone."""
+            aligned = tuple([alignment(address) for address in addresses])
+            if aligned not in prepared:
+                a, b, out = (replace(each, address=at) for each, at in zip(matrices, addresses[:3], strict=True))
+                prepared[aligned] = multiplier.prepare(a, b, out, self._precision, *addresses[3:])
+            return prepared[aligned]
+
+        def call(stream: int) -> None:
+            addresses = [place.address + offset for place, offset in places]
+            prepare(addresses)(stream, *addresses)
+
+        prepare([place.address + offset for place, offset in places])
+        return call
+
+    def _place(self, buffer: Buffer) -> Place:
         if isinstance(buffer, Traced):
             buffer = self.program.stands_for.get(buffer, buffer)
-            if buffer.operation in {"constant", "fill"}:
-                return int(self._constant(buffer).data.ptr)
-        if buffer in arrays:
-            return int(arrays[buffer].data.ptr)
+        if buffer not in self._places:
+            self._places[buffer] = Place(self._address(buffer))
+        return self._places[buffer]
+
+    def _address(self, buffer: Buffer) -> int:
+        if isinstance(buffer, Traced) and buffer.operation in {"constant", "fill"}:
+            assert buffer.value is not None
+            value = np.broadcast_to(buffer.value, buffer.shape) if buffer.operation == "fill" else buffer.value
+            self._constants.append(self._cupy.ascontiguousarray(self._cupy.asarray(value)))
+            return int(self._constants[-1].data.ptr)
         return int(self._memory.data.ptr) + self.program.places[buffer]
 
-    def _constant(self, node: Traced) -> Array:
-        if node not in self._constants:
-            assert node.value is not None
-            value = np.broadcast_to(node.value, node.shape) if node.operation == "fill" else node.value
-            self._constants[node] = self._cupy.ascontiguousarray(self._cupy.asarray(value))
-        return self._constants[node]
+
+def bind(
+    cupy: Any,
+    program: Callable[..., Program],
+    places: Mapping[Traced, Place],
+    precision: str,
+    multipliers: Sequence[Multiplier] = (),
+) -> Binding:
+    """See `Binding`; of ``program(epilogues=...)``."""
+    try:
+        return Binding(cupy, program(epilogues=True), places, precision, multipliers)
+    except NoProduct:
+        # The library has no product with such an end for this GPU: kernels do the same.
+        return Binding(cupy, program(epilogues=False), places, precision, multipliers)

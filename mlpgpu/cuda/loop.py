@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import gc
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.binding import Binding, Call
+from mlpgpu.cuda.binding import Place, bind
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
-from mlpgpu.cuda.products import NoProduct
 from mlpgpu.cuda.program import Program
-from mlpgpu.cuda.source import Buffer
-from mlpgpu.errors import one_line
-from mlpgpu.fusion.schedule import GIVEN, base
-from mlpgpu.fusion.trace import VIEWS, Recorder, Traced, leaves, rebuild
-
-log = logging.getLogger(__name__)
+from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
+from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 
 Array = Any
 # Steps of a graph, the most first: a launch costs what some steps of a small network take.
 STEPS = (64, 8, 1)
-
-
-class DeviceRecorder(Recorder):
-    """Records functions that hold arrays of the device.
-
-    Parameters
-    ----------
-    cupy : module
-    """
-
-    def __init__(self, cupy: Any) -> None:
-        super().__init__()
-        self._cupy = cupy
-        self._held: dict[int, tuple[Array, Traced]] = {}
-
-    def constant(self, value: Any) -> Traced:
-        """See `Recorder.constant`."""
-        if not isinstance(value, self._cupy.ndarray):
-            return super().constant(value)
-        if id(value) not in self._held:
-            # A single number becomes part of the kernels.
-            kept = self._cupy.asnumpy(value) if value.size == 1 else value
-            node = Traced(self, "constant", (), (), value.shape, value.dtype, kept)
-            self._held[id(value)] = value, node
-        return self._held[id(value)][1]
 
 
 class Recorded:
@@ -83,11 +52,11 @@ class Recorded:
         taken: set[Traced] = {replaces[0][1]}
         for leaf, old in zip(leaves(new), self.state, strict=True):
             if leaf is not old:
-                made = _made(recorder, leaf, taken)
+                made = returned(recorder, leaf, taken)
                 if (made.shape, made.dtype) != (old.shape, old.dtype):
                     raise TypeError(f"a state of {old.dtype} {old.shape} becomes one of {made.dtype} {made.shape}")
                 replaces.append((old, made))
-        self.loss = _made(recorder, loss, taken)
+        self.loss = returned(recorder, loss, taken)
         if self.loss.ndim:
             raise NotCaptured("losses of several models")
         self._replaces = replaces
@@ -97,15 +66,6 @@ class Recorded:
         results = [*(made for _, made in self._replaces), self.loss]
         a_step = [*self.items, self.loss]
         return Program(results, self._replaces, self.counter, a_step, epilogues=epilogues)
-
-
-def _made(recorder: Recorder, leaf: Any, taken: set[Traced]) -> Traced:
-    """What a step returns; a copy where that is given, a view, or returned in another place too."""
-    node = recorder.constant(leaf)
-    if node.operation in VIEWS or base(node).operation in GIVEN or node in taken:
-        node = Traced(recorder, "astype", (node,), (node.dtype,), node.shape, node.dtype)
-    taken.add(node)
-    return node
 
 
 class Captured:
@@ -134,17 +94,13 @@ class Captured:
         self.counter = cupy.zeros((), np.int64)
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
-        addresses: dict[Buffer, Array] = dict(zip(given, arrays, strict=True))
-        # The binding holds the memory that the graphs work in.
-        try:
-            self._binding, self._calls = self._bind(recorded.program(), addresses, precision)
-        except NoProduct:
-            # The library has no product with such an end for this GPU: kernels do the same.
-            self._binding, self._calls = self._bind(recorded.program(epilogues=False), addresses, precision)
+        places = {node: Place(array.data.ptr) for node, array in zip(given, arrays, strict=True)}
+        # It holds the memory that the graphs work in.
+        self._bound = bind(cupy, recorded.program, places, precision)
         # Those that do not wait for the others, for what is captured must not.
         self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         self._event = cupy.cuda.Event(disable_timing=True)
-        self._joined = self._binding.program.joined
+        self._joined = self._bound.program.joined
         # What is done before, on the stream in use, is there when the first run begins.
         cupy.cuda.get_current_stream().synchronize()
         # So that nothing is loaded, chosen or allocated while it is captured.
@@ -152,10 +108,6 @@ class Captured:
             self._step()
         self._stream.synchronize()
         self._graphs = [(n, self._capture(n)) for n in STEPS if n <= self.n_steps]
-
-    def _bind(self, program: Program, addresses: Mapping[Buffer, Array], precision: str) -> tuple[Binding, list[Call]]:
-        binding = Binding(self._cupy, program, precision)
-        return binding, binding.calls(addresses)
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:
         """Whether it was made for these data, and for a state and items of these shapes and types."""
@@ -193,7 +145,7 @@ class Captured:
     def _step(self) -> None:
         """Launch all of it, on the stream that is in use and on that aside."""
         waited_for = set(self._joined.values())
-        for time, call in enumerate(self._calls):
+        for time, call in enumerate(self._bound.calls):
             if time in waited_for:
                 self._wait(self._stream, self._aside)
             if time in self._joined:
@@ -286,6 +238,4 @@ class Loop:
         except Exception as error:
             # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
             self._is_refused = True
-            log.warning(
-                "the step runs line by line on %s, for it cannot be captured: %s", self._device, one_line(error)
-            )
+            tell_refused("the step", self._device, error)

@@ -14,23 +14,27 @@ class Recordable:
     ----------
     library : namespace
         Of CuPy, by the array API standard.
+
+    Attributes
+    ----------
+    is_recording : bool
     """
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        self._is_recording = False
+        self.is_recording = False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             # What copies or pickles this asks for such before anything is set.
             raise AttributeError(name)
-        return getattr(np if self._is_recording else self._library, name)
+        return getattr(np if self.is_recording else self._library, name)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Within it, functions are those that record."""
-        self._is_recording = True
+        self.is_recording = True
         try:
             yield
         finally:
-            self._is_recording = False
+            self.is_recording = False

@@ -3,6 +3,16 @@
 #define INFINITE (1e300 * 1e300)
 #define NOT_A_NUMBER (INFINITE - INFINITE)
 
+// What no number is above, and none below; of what is true or false, true and false.
+template <typename T> __device__ T highest() {
+    return T(-1) < T(0) ? T((1ull << (8 * sizeof(T) - 1)) - 1) : T(-1);
+}
+template <> __device__ float highest<float>() { return INFINITE; }
+template <> __device__ double highest<double>() { return INFINITE; }
+template <typename T> __device__ T lowest() { return T(-1) < T(0) ? T(1ull << (8 * sizeof(T) - 1)) : T(0); }
+template <> __device__ float lowest<float>() { return -INFINITE; }
+template <> __device__ double lowest<double>() { return -INFINITE; }
+
 struct Sum {
     template <typename T> static __device__ T start() { return T(0); }
     template <typename T> static __device__ T put(T a, T b) { return a + b; }
@@ -13,17 +23,19 @@ struct Prod {
 };
 // As NumPy does, an extreme of what is no number is no number.
 struct Max {
-    template <typename T> static __device__ T start() { return T(-INFINITE); }
+    template <typename T> static __device__ T start() { return lowest<T>(); }
     template <typename T> static __device__ T put(T a, T b) { return (a >= b || a != a) ? a : b; }
 };
 struct Min {
-    template <typename T> static __device__ T start() { return T(INFINITE); }
+    template <typename T> static __device__ T start() { return highest<T>(); }
     template <typename T> static __device__ T put(T a, T b) { return (a <= b || a != a) ? a : b; }
 };
 
 // Of a row, which LANES threads next to each other have between them; all of them get it.
 template <int LANES, class Op, typename T> __device__ T of_row(T value) {
-    for (int apart = LANES / 2; apart > 0; apart /= 2) value = Op::put(value, __shfl_xor_sync(0xffffffffu, value, apart));
+    // What is shorter than an int comes back as one.
+    for (int apart = LANES / 2; apart > 0; apart /= 2)
+        value = Op::put(value, (T)__shfl_xor_sync(0xffffffffu, value, apart));
     return value;
 }
 

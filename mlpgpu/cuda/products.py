@@ -75,8 +75,13 @@ class Matrix:
 
     @property
     def alignment(self) -> int:
-        """The largest power of 2 that divides the address, as far as it matters."""
-        return min(self.address & -self.address or MOST_ALIGNMENT, MOST_ALIGNMENT)
+        """See `alignment`."""
+        return alignment(self.address)
+
+
+def alignment(address: int) -> int:
+    """The largest power of 2 that divides an address, as far as it matters."""
+    return min(address & -address or MOST_ALIGNMENT, MOST_ALIGNMENT)
 
 
 def matrix(node: Traced, address: int) -> Matrix:
@@ -124,7 +129,7 @@ class Products:
 
     def prepare(
         self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", bias: int | None = None
-    ) -> Callable[[int], None]:
+    ) -> Callable[..., None]:
         """What does ``out = a b``, or ``out = max(a b + bias, 0)``.
 
         Parameters
@@ -139,7 +144,8 @@ class Products:
         Returns
         -------
         callable
-            ``product(stream)``, with the address of a stream.
+            ``product(stream)``, with the address of a stream; or ``product(stream, a, b, out)`` with those of others
+            like them, of no less alignment, and that of a bias last where there is one.
         """
         if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
             raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
@@ -175,25 +181,17 @@ class Products:
         if not n_found.value or found.state:
             raise NoProduct(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
         one, zero = scalar(1), scalar(0)
-        address = {name: ctypes.c_void_p(each.address) for name, each in (("a", a), ("b", b), ("out", out))}
-        arguments = (
-            self._handle,
-            operation,
-            ctypes.byref(one),
-            address["b"],
-            left,
-            address["a"],
-            right,
-            ctypes.byref(zero),
-            address["out"],
-            result,
-            address["out"],
-            result,
-            ctypes.byref(found),
-            ctypes.c_void_p(self._workspace),
-            ctypes.c_size_t(found.workspace_bytes),
-        )
-        return lambda stream: self._call("cublasLtMatmul", *arguments, ctypes.c_void_p(stream))
+        head = self._handle, operation, ctypes.byref(one)
+        tail = ctypes.byref(found), ctypes.c_void_p(self._workspace), ctypes.c_size_t(found.workspace_bytes)
+
+        def product(stream: int, *others: int) -> None:
+            at_a, at_b, at_out = map(ctypes.c_void_p, others[:3] or (a.address, b.address, out.address))
+            for other in others[3:]:
+                self._describe(operation, BIAS, ctypes.c_void_p(other))
+            operands = at_b, left, at_a, right, ctypes.byref(zero), at_out, result, at_out, result
+            self._call("cublasLtMatmul", *head, *operands, *tail, ctypes.c_void_p(stream))
+
+        return product
 
     def _describe(self, operation: Any, attribute: int, value: Any) -> None:
         size = ctypes.c_size_t(ctypes.sizeof(value))

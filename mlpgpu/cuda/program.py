@@ -55,6 +55,8 @@ class Program:
         Input with the number of the step, among those replaced.
     a_step : sequence of Traced
         Inputs and results that have a row of their own in each step.
+    outside : sequence of Traced
+        Results for which memory is given too.
     epilogues : bool
         Whether products may do more than multiply.
 
@@ -84,6 +86,7 @@ class Program:
         replaces: Sequence[tuple[Traced, Traced]] = (),
         counter: Traced | None = None,
         a_step: Sequence[Traced] = (),
+        outside: Sequence[Traced] = (),
         *,
         epilogues: bool = True,
     ) -> None:
@@ -105,7 +108,7 @@ class Program:
         self.launches += copies
         self.kernels = "\n".join(source.text for source in sources if source is not None)
         self.joined = self._join()
-        elsewhere = {*self.stands_for, *a_step}
+        elsewhere = {*self.stands_for, *a_step, *outside}
         self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
 
     def _side_by_side(self, products: Sequence[Product]) -> list[Multiply]:

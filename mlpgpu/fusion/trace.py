@@ -209,6 +209,17 @@ class Recorder:
         dtype = getattr(np, name)(np.ones(1, x.dtype)).dtype
         return self.record(name, (x,), (axes, keepdims), shape, dtype)
 
+    def all(self, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
+        """Whether all is true along axes."""
+        return self.reduce("min", x if x.dtype == bool else x != 0, axis, keepdims)
+
+    def argmax(self, x: Traced, axis: int, *, keepdims: bool = False) -> Traced:
+        """The first place of the largest along an axis; where something there is no number, that of the first such."""
+        n = x.shape[axis]
+        places = np.reshape(np.arange(n), (n,) + (1,) * (x.ndim - 1 - normalize_axis_index(axis, x.ndim)))
+        largest = (x == self.reduce("max", x, axis, keepdims=True)) | (x != x)
+        return self.reduce("min", self.where(largest, places, n), axis, keepdims)
+
     def _arguments(self, given: Sequence[Any]) -> tuple[Any, ...]:
         # Python's own numbers take the type of the arrays that they meet.
         return tuple(a if type(a) in {int, float, bool} else self.constant(a) for a in given)
@@ -221,6 +232,8 @@ def _swapped(name: str, recorder: Recorder, *given: Any, **more: Any) -> Traced:
 RECORDED: dict[Any, Callable[..., Traced]] = {
     getattr(np, name): getattr(Recorder, name)
     for name in (
+        "all",
+        "argmax",
         "where",
         "astype",
         "take",

@@ -199,7 +199,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         if not is_sparse(x):
             x = x if arrays.same_home(at, backend) else at.to_host(x)
         network, params = self._network(), backend.asarray(params_of(self, backend), dtype)
-        compiled = backend.compile(lambda params, rows: function(backend.xp, network, params, rows))
+        compiled = backend.compile(lambda params, rows: function(backend.xp, network, params, rows), once=True)
         return in_chunks(backend, lambda rows: compiled(params, rows), Unscaled(backend, dtype), x), backend, at
 
     def _network(self) -> Network:

@@ -134,6 +134,10 @@ class Stream:
             self.captured.append(work)
 
 
+# The one in use where no other is.
+Stream.current = Stream()
+
+
 class Event:
     open: typing.ClassVar = set()
 
@@ -317,13 +321,12 @@ def cupy():
         Stream.current.launch(lambda: ctypes.memmove(to, of, n_bytes))
 
     module.asarray, module.asnumpy = asarray, asnumpy
-    null = Stream()
     module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
     module.cuda = types.SimpleNamespace(
         Stream=Stream,
         Event=Event,
         Device=lambda ordinal: types.SimpleNamespace(use=lambda: None),
-        get_current_stream=lambda: Stream.current or null,
+        get_current_stream=lambda: Stream.current,
         cublas=None,
         runtime=types.SimpleNamespace(
             CUDARuntimeError=RuntimeError,

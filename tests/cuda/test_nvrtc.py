@@ -10,6 +10,7 @@ from small_networks import ALL_AT_ONCE, plan_of, rows_of
 
 from mlpgpu.cuda import binding
 from mlpgpu.feed import Scaled
+from mlpgpu.maths import scores
 from mlpgpu.training import Training
 
 
@@ -35,17 +36,40 @@ def compiled(text, architecture):
     return said.value.decode() if failed else ""
 
 
-@pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_120"])
-@pytest.mark.parametrize("loss", ["cross_entropy", "poisson"])
-def test_kernels_compile(cuda, cupy, monkeypatch, loss, architecture):
-    texts, module = [], cupy.RawModule
+@pytest.fixture
+def texts(cupy, monkeypatch):
+    """The sources that are compiled."""
+    found, module = [], cupy.RawModule
     monkeypatch.setattr(
-        cupy, "RawModule", lambda code, options: texts.append(code) or module(code=code, options=options)
+        cupy, "RawModule", lambda code, options: found.append(code) or module(code=code, options=options)
     )
+    return found
+
+
+ARCHITECTURES = ["sm_75", "sm_90", "sm_120"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("loss", ["cross_entropy", "poisson"])
+def test_kernels_compile(cuda, texts, loss, architecture):
     rows = rows_of(loss, dtype="uint8")
     plan = plan_of(rows, loss, dtype="float32", activation=("gelu", "softplus"), **ALL_AT_ONCE)
     placement = Scaled(cuda, np.full(5, 127.5), np.full(5, 1 / 64), plan.dtype)
     Training(cuda, plan, rows, placement).epoch(1)
     (text,) = texts
     assert text.startswith(binding.PRELUDE)
+    assert not compiled(text, architecture)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_extremes_of_numbers_that_are_whole_or_true(cuda, texts, architecture):
+    z, xp = cuda.asarray(np.ones((40, 3), np.float32)), cuda.xp
+    labels, right = cuda.asarray(np.zeros(40, np.int64)), cuda.asarray(np.ones((40, 3)) > 0)
+    small = cuda.asarray(np.ones((40, 3), np.uint8))
+
+    def function(z, labels, right, small):
+        return scores.correct(xp, z, labels), xp.all(right, axis=1), xp.max(small, axis=1), xp.max(right)
+
+    assert cuda.compile(function)(z, labels, right, small)[1].all()
+    (text,) = texts
     assert not compiled(text, architecture)

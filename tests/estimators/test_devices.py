@@ -99,9 +99,10 @@ def stand_in(monkeypatch):
     # What others ask of it is whether an array is one of these, and no other library is to take them for CuPy's.
     cupy.ndarray = type("ndarray", (), {})
     cupy.cuda = SimpleNamespace(
+        get_current_stream=lambda: SimpleNamespace(ptr=0),
         runtime=SimpleNamespace(
             getDeviceProperties=lambda ordinal: {"name": b"Fake"}, memGetInfo=lambda: (10**9, 10**9)
-        )
+        ),
     )
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 0)
     monkeypatch.setitem(sys.modules, "cupy", cupy)

@@ -53,6 +53,11 @@ READS = {
         lambda s, d, i: ((np.copysign(s[0], -0.0) + 2 * np.copysign(s[0], 0.0),), np.sum(s[0])),
         (A,),
     ),
+    "the first of the largest": (
+        lambda s, d, i: ((s[0] + np.argmax(np.where(TABLE > 1, np.nan, np.rint(TABLE + s[0][0])), axis=-1),), s[0][0]),
+        (A,),
+    ),
+    "whether all are": (lambda s, d, i: ((s[0] + np.all(s[0][0] - 1 < TABLE, axis=1),), np.sum(s[0])), (A,)),
     "rows from the end": (lambda s, d, i: ((s[0] + np.take(s[1], ORDER - 2, axis=0), s[1]), np.sum(s[0])), (A, B)),
     "a table in place of a number": (lambda s, d, i: ((s[0] + np.full_like(s[0], A),), np.sum(s[0])), (B,)),
 }

@@ -1,0 +1,314 @@
+"""A function by a few launches is the function line by line, whatever its arguments and wherever they lie."""
+
+import dataclasses
+import logging
+
+import hosted
+import numpy as np
+import pytest
+from small_networks import plan_of, rows_of
+
+from mlpgpu import MLPClassifier, lbfgs
+from mlpgpu import feed as feeds
+from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.cuda import function as functions
+from mlpgpu.evaluation import Evaluation
+from mlpgpu.feed import Resident, Scaled, Streamed, Unscaled
+from mlpgpu.maths import scores
+from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.network import Network, predict
+from mlpgpu.maths.parameters import count
+
+HOST = NumpyBackend()
+
+
+@pytest.fixture
+def launches(cupy, monkeypatch):
+    """The names of what is launched."""
+    names, launch, multiply = [], hosted.Function.__call__, hosted.Lt.cublasLtMatmul
+
+    def launched(self, *given):
+        names.append("kernel")
+        launch(self, *given)
+
+    def multiplied(self, *given):
+        names.append("product")
+        return multiply(self, *given)
+
+    monkeypatch.setattr(hosted.Function, "__call__", launched)
+    monkeypatch.setattr(hosted.Lt, "cublasLtMatmul", multiplied)
+    return names
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def evaluated(backend, network, params, rows, feed=Resident, dtype="float64"):
+    placement = Unscaled(backend, dtype)
+    if rows.x.dtype == np.uint8:
+        placement = Scaled(backend, np.full(rows.x.shape[1], 127.5), np.full(rows.x.shape[1], 1 / 64), dtype)
+    evaluation = Evaluation(backend, network, placement)
+    return evaluation, backend.asarray(params, dtype), feed(backend, rows, placement)
+
+
+def several_labels(rows):
+    labels = np.random.default_rng(1).integers(0, 2, size=(len(rows), 3))
+    return dataclasses.replace(rows, targets=labels.astype(float))
+
+
+CASES = {
+    **{name: (name, 3, rows_of(name)) for name in LOSSES if name != "logistic"},
+    "one logit": ("logistic", 1, rows_of("logistic", dtype="uint8")),
+    "several labels": ("logistic", 3, several_labels(rows_of("squared_error"))),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_loss(cuda, case, monkeypatch, caplog):
+    monkeypatch.setattr(feeds, "CHUNK", 13)
+    loss, n_outputs, rows = CASES[case]
+    network = Network((5, 6, n_outputs), (ACTIVATIONS["tanh"],), LOSSES[loss])
+    params = np.random.default_rng(0).normal(size=count(network.sizes))
+    ours, theirs = (
+        evaluation.measure(params, feed)
+        for evaluation, params, feed in (evaluated(backend, network, params, rows) for backend in (cuda, HOST))
+    )
+    assert ours == pytest.approx(theirs, rel=1e-13)
+    assert not caplog.records
+
+
+def test_scores_of_ties_and_of_what_is_no_number(cuda, caplog):
+    rng = np.random.default_rng(0)
+
+    def logits(n):
+        z = rng.integers(-1, 2, size=(60, n)).astype(float)
+        for some, number in ((0.1, np.nan), (0.1, np.inf), (0.1, -np.inf)):
+            z[rng.random(z.shape) < some] = number
+        z[:3] = np.array([[np.nan], [np.inf], [-np.inf]])
+        return z
+
+    # Fewer classes than threads that share a row, and more.
+    given = [(z := logits(n), np.argmax(z, axis=1) if n > 1 else rng.integers(0, 2, 60)) for n in (1, 3, 40)]
+    given = [(z, np.where(rng.random(60) < 0.3, 0, labels)) for z, labels in given]
+    z = logits(3)
+    given += [
+        (z, np.where(rng.random((60, 1)) < 0.2, 0.0, z > 0)),
+        (z.astype(np.float32), np.int8((z > 0) ^ (rng.random(z.shape) < 0.2))),
+    ]
+
+    def correct(xp):
+        return lambda *pairs: tuple(scores.correct(xp, *pair) for pair in pairs)
+
+    pairs = tuple(tuple(map(cuda.asarray, pair)) for pair in given)
+    for ours, (z, labels) in zip(cuda.compile(correct(cuda.xp))(*pairs), given, strict=True):
+        expected = scores.correct(np, z, labels)
+        assert 0 < expected.mean() < 1
+        assert ours.dtype == z.dtype
+        np.testing.assert_array_equal(ours, expected)
+    assert not caplog.records
+
+
+def test_predictions_through_every_activation(cuda, caplog):
+    networks = [Network((5, 6, 3), (activation,), LOSSES["cross_entropy"]) for activation in ACTIVATIONS.values()]
+    params, x = 2 * np.random.default_rng(0).normal(size=count((5, 6, 3))), rows_of("cross_entropy").x
+
+    def function(xp):
+        return lambda params, x: tuple(predict(xp, network, params, x) for network in networks)
+
+    ours = cuda.compile(function(cuda.xp))(cuda.asarray(params), cuda.asarray(x))
+    for one, other in zip(ours, function(np)(params, x), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+def test_few_launches_and_one_read_for_all_chunks(cuda, cupy, launches, feed, monkeypatch, caplog):
+    monkeypatch.setattr(feeds, "CHUNK", 8)
+    rows, reads = rows_of("cross_entropy", dtype="uint8"), []
+    network = Network((5, 6, 4, 3), (ACTIVATIONS["relu"], ACTIVATIONS["tanh"]), LOSSES["cross_entropy"])
+    params = np.random.default_rng(0).normal(size=count(network.sizes))
+    evaluation, on_device, feed = evaluated(cuda, network, params, rows, feed, "float32")
+    first, read = evaluation.measure(on_device, feed), cupy.asnumpy
+    monkeypatch.setattr(cupy, "asnumpy", lambda array: reads.append(array.shape) or read(array))
+    launches.clear()
+    assert evaluation.measure(on_device, feed) == first
+    # Four chunks: the bytes scaled; a product with its ReLU; one with its tanh; one with all that is left.
+    assert launches == ["kernel", "product", *["product", "kernel"] * 2] * 4
+    assert reads == [(4, 3)]
+    theirs, _, of_theirs = evaluated(HOST, network, params, rows, Resident, "float32")
+    for factor in (1, -2):
+        # The second time the parameters lie elsewhere.
+        expected = theirs.measure(HOST.asarray(factor * params, "float32"), of_theirs)
+        assert evaluation.measure(cuda.asarray(factor * params, "float32"), feed) == pytest.approx(expected, rel=1e-6)
+    assert not caplog.records
+
+
+def test_loss_and_gradient_of_lbfgs(cuda, launches, monkeypatch, caplog):
+    monkeypatch.setattr(feeds, "CHUNK", 13)
+    rows = rows_of("cross_entropy")
+    plan = plan_of(rows, "cross_entropy", hidden=(6,), l2=0.1)
+    ours, theirs = (
+        lbfgs._objective(backend, plan, Resident(backend, rows, Unscaled(backend, "float64")))
+        for backend in (cuda, HOST)
+    )
+    ours(plan.params)
+    launches.clear()
+    for scale in (1, 2):
+        for one, other in zip(ours(scale * plan.params), theirs(scale * plan.params), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+    # Two layers there, and back; all that is joined is made where it belongs.
+    assert len(launches) <= 4 * 10
+    assert not caplog.records
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_estimator_predicts(cuda, launches, monkeypatch, caplog):
+    monkeypatch.setattr("mlpgpu.backends.cupy.PATIENCE", 0)
+    rows = rows_of("cross_entropy")
+    fitted = MLPClassifier((4,), max_iter=1, random_state=0).fit(rows.x, rows.targets)
+    expected = fitted.predict_proba(rows.x)
+    on_device = fitted.set_params(device="cuda")
+    np.testing.assert_allclose(on_device.predict_proba(rows.x), expected, rtol=1e-12)
+    assert len(launches) == 4
+    np.testing.assert_array_equal(on_device.predict(rows.x), fitted.classes_[expected.argmax(axis=1)])
+    assert not caplog.records
+
+
+# --- the function by itself -----------------------------------------------------------------------------------------
+
+
+def affine(xp):
+    """A product, whose operands are what is given, and a sum."""
+
+    def function(x, params):
+        return xp.matmul(x, xp.reshape(params[2:], (3, 4))), xp.sum(x, axis=0)
+
+    return function
+
+
+def numbers(*shape):
+    return np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+
+
+def test_arguments_that_lie_elsewhere(cuda, caplog):
+    compiled, params = cuda.compile(affine(cuda.xp)), numbers(14)
+    x = cuda.asarray(numbers(12, 3))
+    turned = cuda.asarray(numbers(3, 4)).T
+    # The stand-in for the library refuses an address that is not a multiple of what it was promised.
+    given = [*(x[start : start + 4] for start in (0, 1, 2, 3, 8)), turned, cuda.asarray(numbers(12, 6))[::3, ::2]]
+    for part in given:
+        for values in (params, -params):
+            ours = compiled(part, cuda.asarray(values))
+            for one, other in zip(ours, affine(np)(np.array(part), values), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert len(compiled._launched) == 1
+    assert not caplog.records
+
+
+def test_arguments_of_other_shapes_and_types(cuda, launches, monkeypatch):
+    monkeypatch.setattr(functions, "KEPT", 2)
+    compiled, params = cuda.compile(affine(cuda.xp)), numbers(14)
+
+    def check(n_rows, dtype):
+        ours = compiled(*(cuda.asarray(array.astype(dtype)) for array in (numbers(n_rows, 3), params)))
+        for one, other in zip(ours, affine(np)(numbers(n_rows, 3), params), strict=True):
+            assert one.dtype == dtype
+            np.testing.assert_array_equal(one, other)
+
+    for shape in ((4, "float64"), (1, "float64"), (4, "float32"), (4, "float64"), (4, "float32")):
+        check(*shape)
+    # A product and a sum each time.
+    assert len(launches) == 10
+    assert len(compiled._launched) == 2
+
+
+def test_results_are_the_callers_own(cuda, caplog):
+    x = cuda.asarray(numbers(4, 3))
+
+    def function(pair, other):
+        x, (y,) = pair
+        total = x + y
+        return total, (x, total, cuda.xp.reshape(total, (12,))[3:5]), other, cuda.xp.concat([total, x, total[1:]])
+
+    compiled = cuda.compile(function)
+    ours = compiled((x, (x,)), x)
+    total, (same, again, part), other, joined = ours
+    kept = [np.array(array) for array in (total, same, again, part, other, joined)]
+    values = numbers(4, 3)
+    expected = (2 * values, values, 2 * values, 2 * values.ravel()[3:5], values)
+    for one, array in zip(kept, (*expected, np.concatenate([2 * values, values, 2 * values[1:]])), strict=True):
+        np.testing.assert_array_equal(one, array)
+    arrays = [total, same, again, part, other, joined, x]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+    compiled((-x, (x,)), x)
+    for one, array in zip(kept, (total, same, again, part, other, joined), strict=True):
+        np.testing.assert_array_equal(one, array)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [lambda xp, x: xp.sort(x), lambda xp, x: x if float(x[0]) > 0 else -x, lambda xp, x: xp.arctan(x)],
+    ids=["unknown", "host-read", "no-kernel"],
+)
+def test_what_cannot_be_recorded_runs_line_by_line_and_is_told_once(cuda, breaks, caplog):
+    compiled = cuda.compile(lambda x: breaks(cuda.xp, x))
+    with caplog.at_level(logging.WARNING):
+        for x in (numbers(3), numbers(3), numbers(4)):
+            np.testing.assert_array_equal(compiled(cuda.asarray(x)), breaks(np, x))
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the evaluation of rows runs line by line on cuda:0, for it cannot be captured"
+    )
+    assert "\n" not in record.getMessage()
+
+
+def test_what_the_function_itself_raises_is_raised(cuda):
+    def function(x):
+        raise ZeroDivisionError("this is the user's")
+
+    with pytest.raises(ZeroDivisionError, match="the user's"):
+        cuda.compile(function)(cuda.asarray(numbers(3)))
+
+
+def test_memory_that_is_not_there_is_not_a_reason_to_go_on(cuda, cupy, monkeypatch):
+    def refuse(shape, dtype):
+        raise MemoryError("Out of memory allocating 1,024 bytes")
+
+    monkeypatch.setattr(cupy, "zeros", refuse)
+    with pytest.raises(MemoryError):
+        cuda.compile(lambda x: x + 1)(cuda.asarray(numbers(3)))
+
+
+def test_a_function_within_a_step_is_recorded_with_it(cuda, caplog):
+    double = cuda.compile(lambda x: x * 2)
+
+    def step(state, data, item):
+        return (double(state[0]) + item[0],), cuda.xp.sum(state[0])
+
+    launched = hosted.Graph.launches
+    (state,), losses = cuda.compile_loop(step)((cuda.asarray(numbers(3)),), (), (cuda.asarray(numbers(2, 3)),))
+    np.testing.assert_array_equal(state, [4 + 2 + 4, 8 + 4 + 5, 12 + 6 + 6])
+    np.testing.assert_array_equal(losses, [6, 18])
+    assert hosted.Graph.launches > launched
+    assert not double._launched
+    assert not caplog.records
+
+
+def test_one_pass_is_line_by_line_until_it_has_proved_long(cuda, launches, monkeypatch):
+    monkeypatch.setattr("mlpgpu.backends.cupy.PATIENCE", 3)
+    compiled, x = cuda.compile(lambda x: x + 1, once=True), cuda.asarray(numbers(3))
+    counts = []
+    for _ in range(5):
+        np.testing.assert_array_equal(compiled(x), numbers(3) + 1)
+        counts.append(len(launches))
+    assert counts == [0, 0, 0, 1, 2]
+    compiled(cuda.asarray(numbers(4)))
+    assert len(launches) == 2
+
+
+def test_line_by_line_where_that_is_asked_for(cuda, launches, monkeypatch):
+    monkeypatch.setenv("MLPGPU_LOOP", "eager")
+    np.testing.assert_array_equal(cuda.compile(lambda x: x + 1)(cuda.asarray(numbers(3))), numbers(3) + 1)
+    assert not launches
