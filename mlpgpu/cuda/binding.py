@@ -43,7 +43,7 @@ class Multiplier(Products):
 
     def __init__(self, cupy: Any) -> None:
         self._space = cupy.empty(WORKSPACE_BYTES, np.uint8)
-        super().__init__(library(cupy), self._space.data.ptr)
+        super().__init__(library(cupy), self._space.data.ptr, cupy.cuda.runtime.getDevice())
 
 
 class Binding:

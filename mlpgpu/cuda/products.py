@@ -7,6 +7,7 @@ algorithm are there beforehand, so that a product is one launch. The functions a
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,7 @@ def matrix(node: Traced, address: int) -> Matrix:
 
 
 class Products:
-    """cuBLASLt with a handle and a work space of its own.
+    """cuBLASLt with a work space of its own.
 
     Parameters
     ----------
@@ -112,6 +113,8 @@ class Products:
         Of cuBLASLt.
     workspace : int
         Address of `WORKSPACE_BYTES` on the device.
+    device : int
+        The number of the device in use.
 
     Raises
     ------
@@ -119,10 +122,8 @@ class Products:
         Where a function of the library fails.
     """
 
-    def __init__(self, library: Any, workspace: int) -> None:
-        self._library, self._workspace = library, workspace
-        self._handle = ctypes.c_void_p()
-        self._call("cublasLtCreate", ctypes.byref(self._handle))
+    def __init__(self, library: Any, workspace: int, device: int = 0) -> None:
+        self._library, self._workspace, self._handle = library, workspace, _handle(library, device)
         self._preference = ctypes.c_void_p()
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
         self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
@@ -164,8 +165,15 @@ class Products:
             columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
             sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)
             self._call("cublasLtMatrixLayoutCreate", ctypes.byref(described), DATA[each.dtype], *sizes)
-        for attribute, each in ((ALIGNMENT_A, b), (ALIGNMENT_B, a), (ALIGNMENT_C, out), (ALIGNMENT_D, out)):
-            self._prefer(attribute, ctypes.c_uint32(each.alignment))
+        # An algorithm may read a bias in the pieces in which it writes.
+        written = min(out.alignment, alignment(bias or 0))
+        for attribute, n_bytes in (
+            (ALIGNMENT_A, b.alignment),
+            (ALIGNMENT_B, a.alignment),
+            (ALIGNMENT_C, out.alignment),
+            (ALIGNMENT_D, written),
+        ):
+            self._prefer(attribute, ctypes.c_uint32(n_bytes))
         found, n_found = Algorithm(), ctypes.c_int()
         layouts = left, right, result, result
         self._call(
@@ -202,11 +210,24 @@ class Products:
         self._call("cublasLtMatmulPreferenceSetAttribute", self._preference, attribute, ctypes.byref(value), size)
 
     def _call(self, name: str, *arguments: Any) -> None:
-        status = getattr(self._library, name)(*arguments)
-        if status:
-            raise NoProduct(f"a product: {name} of cuBLASLt fails with status {status}")
+        _call(self._library, name, *arguments)
 
 
+def _call(library: Any, name: str, *arguments: Any) -> None:
+    status = getattr(library, name)(*arguments)
+    if status:
+        raise NoProduct(f"a product: {name} of cuBLASLt fails with status {status}")
+
+
+@functools.cache
+def _handle(library: Any, device: int) -> ctypes.c_void_p:
+    """That of a device, which is kept: to give it back, the library would wait for all that the device does."""
+    handle = ctypes.c_void_p()
+    _call(library, "cublasLtCreate", ctypes.byref(handle))
+    return handle
+
+
+@functools.cache
 def library(cupy: Any) -> Any:
     """cuBLASLt, as CuPy has it beside cuBLAS.
 

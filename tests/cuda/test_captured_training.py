@@ -98,6 +98,20 @@ def test_many_rows_are_put_together_from_parts(cuda, caplog):
     assert_captured(cuda, plan, rows, caplog)
 
 
+@pytest.mark.parametrize("hurries", [False, True], ids=["late", "at-once"])
+@pytest.mark.parametrize("order", [1, 2, 3], ids=["backward", "shuffled", "otherwise"])
+def test_threads_blocks_and_streams_in_any_order(cuda, monkeypatch, order, hurries, caplog):
+    monkeypatch.setattr(hosted.Function, "order", order)
+    monkeypatch.setattr(hosted.Stream, "hurries", hurries)
+    rows = rows_of("cross_entropy", dtype="uint8")
+    rows = dataclasses.replace(
+        rows, **{name: np.concatenate([getattr(rows, name)] * 20) for name in ("x", "targets", "weights")}
+    )
+    # Sums come from several blocks, in tiles of columns, and products of three layers are done aside.
+    given = ALL_AT_ONCE | {"hidden": (70, 40, 7), "batch_size": 260, "epochs": 2}
+    assert_captured(cuda, plan_of(rows, "cross_entropy", **given), rows, caplog)
+
+
 def test_elements_that_32_bits_do_not_count(cuda, monkeypatch, caplog):
     monkeypatch.setattr(grid, "FAR", 1)
     monkeypatch.setattr(elements, "FAR", 1)

@@ -76,6 +76,23 @@ def test_an_algorithm_is_promised_no_more_alignment_than_there_is(products, lt, 
     np.testing.assert_allclose(view(258), view(1) @ view(65), rtol=1e-5)
 
 
+def test_no_more_alignment_is_promised_than_a_bias_has(products, rng):
+    memory = np.zeros(64, np.float32)
+    bias = memory[1:5]
+    bias[:] = rng.normal(size=4)
+    (a, of_a), (b, of_b), (out, of_out) = (laid(rng.normal(size=(4, 4)).astype(np.float32), False) for _ in range(3))
+    stream = hosted.Stream()
+    with stream:
+        products.prepare(of_a, of_b, of_out, bias=bias.ctypes.data)(stream.ptr)
+    np.testing.assert_allclose(out, np.maximum(a @ b + bias, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_device_has_one_handle(lt):
+    for device in (0, 0, 1, 0):
+        Products(lt, 4096, device)
+    assert list(lt.made.values()).count("handle") == 2
+
+
 def test_what_the_library_has_not_is_refused(products, lt, rng):
     (_, a), (_, b), (_, out) = (laid(rng.normal(size=(2, 2)), False) for _ in range(3))
     with pytest.raises(NotCaptured, match="products of int32"):
