@@ -34,8 +34,8 @@ class Namespace:
         vars(self).update(own)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            # What copies or pickles this asks for such before anything is set.
+        if "_xp" not in vars(self):
+            # What copies this asks before anything is set.
             raise AttributeError(name)
         return getattr(self._xp, name)
 

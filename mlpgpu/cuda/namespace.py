@@ -25,8 +25,8 @@ class Recordable:
         self.is_recording = False
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            # What copies or pickles this asks for such before anything is set.
+        if "_library" not in vars(self):
+            # What copies this asks before anything is set.
             raise AttributeError(name)
         return getattr(np if self.is_recording else self._library, name)
 

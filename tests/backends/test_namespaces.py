@@ -13,6 +13,7 @@ from mlpgpu.cuda.namespace import Recordable
 def test_a_namespace_can_be_copied_and_has_all_the_others_have(wrap):
     xp = copy.copy(wrap(np))
     assert xp.float32 is np.float32
+    assert xp.__version__ == np.__version__
     with pytest.raises(AttributeError):
         _ = xp.no_such_function
 
