@@ -7,7 +7,7 @@ the gradient through, and `mlpgpu.maths.activations.relu_derivative` does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,9 @@ class Epilogue:
     bias: Traced
 
 
-def find(nodes: Sequence[Traced], users: Mapping[Traced, Sequence[Traced]]) -> dict[Traced, Epilogue]:
+def find(
+    nodes: Sequence[Traced], users: Mapping[Traced, Sequence[Traced]], results: Collection[Traced] = ()
+) -> dict[Traced, Epilogue]:
     """The epilogues among recorded operations, by what they write.
 
     Parameters
@@ -42,19 +44,26 @@ def find(nodes: Sequence[Traced], users: Mapping[Traced, Sequence[Traced]]) -> d
         In order.
     users : mapping of Traced to sequence of Traced
         What reads each, also through views.
+    results : collection of Traced
+        What has to be written, whoever reads it.
     """
-    return {node: epilogue for node in nodes if (epilogue := _epilogue(node, users)) is not None}
+    found = ((node, _epilogue(node, users, results)) for node in nodes)
+    return {node: epilogue for node, epilogue in found if epilogue is not None}
 
 
-def _epilogue(node: Traced, users: Mapping[Traced, Sequence[Traced]]) -> Epilogue | None:
+def _epilogue(node: Traced, users: Mapping[Traced, Sequence[Traced]], results: Collection[Traced]) -> Epilogue | None:
     # Where the next product does not read it, it need not be written at all.
     if node.operation != "maximum" or not any(user.operation == "matmul" for user in users[node]):
         return None
-    sums = [argument for argument in node.parents if argument.operation == "add" and _is_read_by(argument, node, users)]
+
+    def is_within(argument: Traced, user: Traced) -> bool:
+        return argument not in results and all(other is user for other in users[argument])
+
+    sums = [argument for argument in node.parents if argument.operation == "add" and is_within(argument, node)]
     if len(sums) != 1 or len(sums[0].parents) != 2 or not any(_is_zero(argument) for argument in node.arguments):
         return None
     for product, bias in (sums[0].parents, sums[0].parents[::-1]):
-        if _is_product(product) and _is_read_by(product, sums[0], users) and _is_row(bias, product):
+        if _is_product(product) and is_within(product, sums[0]) and _is_row(bias, product):
             return Epilogue(product, bias)
     return None
 
@@ -62,10 +71,6 @@ def _epilogue(node: Traced, users: Mapping[Traced, Sequence[Traced]]) -> Epilogu
 def _is_product(node: Traced) -> bool:
     # In float64 the library need not have such an end.
     return node.operation == "matmul" and node.ndim == 2 and node.dtype == np.float32
-
-
-def _is_read_by(node: Traced, user: Traced, users: Mapping[Traced, Sequence[Traced]]) -> bool:
-    return all(other is user for other in users[node])
 
 
 def _is_zero(argument: object) -> bool:

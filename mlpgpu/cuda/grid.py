@@ -9,8 +9,9 @@ from mlpgpu.cuda.passes import Kernel, Passes, folded, is_fold, is_row_fold, is_
 from mlpgpu.cuda.source import THREADS, indent
 from mlpgpu.fusion.trace import Traced
 
-# Rows that each thread of a sum over rows has at least; and how many blocks share such a sum, whose parts the last of
-# them puts together: enough to fill a GPU over all tiles of columns, and so few that the parts do not take longer.
+# Rows that each thread of a sum over rows has at least; but one where it goes through its row for something else first,
+# which takes longer than another part. How many blocks share such a sum, whose parts the last of them puts together:
+# enough to fill a GPU over all tiles of columns, and so few that the parts do not take longer.
 ROWS_A_THREAD, BLOCKS_OF_SUM, MOST_PARTS, FEWEST_PARTS = 4, 512, 256, 32
 # Columns of a thread whose sums have room in its registers.
 MOST_UNROLLED = 32
@@ -78,7 +79,8 @@ class Grid:
             self.row_blocks = min(BLOCKS, -(-math.prod(domain) // THREADS))
         elif self.folds:
             most = min(MOST_PARTS, max(FEWEST_PARTS, BLOCKS_OF_SUM // self.tiles))
-            self.row_blocks = max(1, min(most, -(-self.rows // (self.at_once * ROWS_A_THREAD))))
+            rows_a_thread = 1 if by_rows else ROWS_A_THREAD
+            self.row_blocks = max(1, min(most, -(-self.rows // (self.at_once * rows_a_thread))))
         else:
             self.row_blocks = min(BLOCKS, -(-self.rows // self.at_once))
 

@@ -151,7 +151,7 @@ class Passes:
                 for parent in node.parents:
                     self._users[base(parent)].append(node)
         self._given_back = set(results)
-        ends = find_epilogues(self.nodes, self._users) if epilogues else {}
+        ends = find_epilogues(self.nodes, self._users, self._given_back) if epilogues else {}
         within = {end.product for end in ends.values()}
         # By what they write.
         self._products = {

@@ -191,6 +191,24 @@ def test_what_is_given_back_and_handed_in_in_another_place(cuda):
     np.testing.assert_array_equal(cuda.to_host(b), 0.0)
 
 
+@pytest.mark.parametrize("kept", ["product", "sum"])
+def test_what_is_before_the_end_of_a_product_may_be_kept(cuda, kept, caplog):
+    def step(state, data, item):
+        (x, _), (w, b) = state, data
+        product = x @ w
+        inside = product + b
+        return (xp.maximum(inside, 0) @ w, {"product": product, "sum": inside}[kept]), xp.sum(item[0])
+
+    xp, rng = cuda.xp, np.random.default_rng(7)
+    x, w, b = (rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((4, 3), (3, 3), (3,)))
+    items = np.ones((1, 2), np.float32)
+    state, data, on = (cuda.asarray(x), cuda.asarray(x)), (cuda.asarray(w), cuda.asarray(b)), (cuda.asarray(items),)
+    (after, before), _ = cuda.compile_loop(step)(state, data, on)
+    np.testing.assert_array_equal(cuda.to_host(after), np.maximum(x @ w + b, 0) @ w)
+    np.testing.assert_array_equal(cuda.to_host(before), x @ w + (b if kept == "sum" else 0))
+    assert not caplog.records
+
+
 def test_a_number_for_each_row_is_written_once(cuda, caplog):
     def step(state, data, item):
         x, _ = state
