@@ -61,8 +61,10 @@ class Dropout:
             if not threshold:
                 self._masks.append(None)
                 continue
-            columns = -(-width // 2)
-            counters = backend.asarray(np.arange(rows * columns, dtype=np.int32).reshape(rows, columns))
+            n_columns = -(-width // 2)
+            # Counted row by row, a place is the sum of these, which wraps where they are many.
+            places = np.arange(rows)[:, None] * n_columns, np.arange(n_columns)
+            counters = [backend.asarray(part.astype(np.int32)) for part in places]
             pair = [backend.asarray(keys[i : i + 1]) for i in (2 * layer, 2 * layer + 1)]
             self._masks.append(partial(self._mask, counters, pair, width, threshold))
 
@@ -76,10 +78,12 @@ class Dropout:
         """
         return [None if mask is None else mask(step) for mask in self._masks]
 
-    def _mask(self, counters: Array, keys: list[Array], width: int, threshold: int, step: Array) -> Array:
+    def _mask(self, counters: list[Array], keys: list[Array], width: int, threshold: int, step: Array) -> Array:
         xp = self.xp
         steps = xp.reshape(step, (1,))
         stride, start = (mix(mix(steps ^ key) + key) for key in keys)
-        bits = mix((stride | 1) * counters + start)
+        # A stride times a place, from a start: of a sum, without a product for each of the elements.
+        rows, columns = ((stride | 1) * part for part in counters)
+        bits = mix(rows + (columns + start))
         draws = xp.concat([bits & (LEVELS - 1), _shift(bits, 16)], axis=-1)[..., :width]
         return xp.astype(draws >= threshold, self.dtype) * (LEVELS / (LEVELS - threshold))
