@@ -102,6 +102,9 @@ class Cuda:
 
     def pinned_blocks(self) -> int:
         """Blocks of pinned memory that CuPy holds ready."""
+        # It takes back what was in use when it gives out the next.
+        self.cupy.cuda.runtime.deviceSynchronize()
+        self.cupy.cuda.alloc_pinned_memory(1)
         return int(self.cupy.get_default_pinned_memory_pool().n_free_blocks())
 
     def _forget(self) -> None:
