@@ -27,10 +27,11 @@ class Evaluation:
 
     def __init__(self, backend: Backend, network: Network, placement: Placement, score_name: str = "score") -> None:
         self.backend, self.network, self.placement, self.score_name = backend, network, placement, score_name
-        self._sums = backend.compile(self._compute_sums)
+        self._sums = backend.compile(self.sums)
         self._predict = backend.compile(self._compute_predictions)
 
-    def _compute_sums(self, params: Array, x: Array, targets: Array, weights: Array) -> Array:
+    def sums(self, params: Array, x: Array, targets: Array, weights: Array) -> Array:
+        """What `measure` adds up over chunks of rows, as arrays of one; pure, for it is compiled."""
         xp, loss = self.backend.xp, self.network.loss
         z = logits(xp, self.network, params, self.placement(x))
         rows, _ = loss.rows(xp, z, targets)

@@ -1,6 +1,6 @@
 """How rows reach the device: all at once, or batch by batch where they do not fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -233,17 +233,18 @@ class Streamed:
         )
 
 
-def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: int = 0) -> Feed:
+def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: Callable[[], int] = lambda: 0) -> Feed:
     """`Resident` where the rows fit into the free memory of the device, else `Streamed`.
 
-    They may take three quarters of it, and leave the `beside` bytes that are to come. What is on the device stays
+    They may take three quarters of it, and leave the ``beside()`` bytes that are to come. What is on the device stays
     there, sparse rows become dense a batch at a time, and rows in a file are read so.
     """
     if is_sparse(rows.x) or isinstance(rows.x, Mapped):
         return Streamed(backend, rows, placement)
     free = backend.free_memory()
-    fits = free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= min(0.75 * free, free - beside)
-    return Resident(backend, rows, placement) if fits else Streamed(backend, rows, placement)
+    if free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= min(0.75 * free, free - beside()):
+        return Resident(backend, rows, placement)
+    return Streamed(backend, rows, placement)
 
 
 def _dense(x: Any, rows: np.ndarray) -> np.ndarray:

@@ -73,8 +73,8 @@ def device_line(prepared: Prepared) -> str:
     """The device, and why it was taken."""
     note = f" ({prepared.backend_note})" if prepared.backend_note else ""
     free = prepared.backend.free_memory()
-    needs = preflight.size(preflight.predict(prepared.plan).total)
-    memory = "" if free is None else f"; about {needs} beside the data, of {preflight.size(free)} free"
+    needs = f"about {preflight.size(prepared.need.data)} for the data and {preflight.size(prepared.need.beside)} beside"
+    memory = "" if free is None else f"; {needs}, of {preflight.size(free)} free"
     return f"Device    {prepared.backend.description}, {prepared.plan.dtype}{note}{memory}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu import preflight
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, finalised
 from mlpgpu.checkpoint import Checkpoint, fingerprint, states
@@ -24,6 +25,7 @@ from mlpgpu.training import Training
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
+    from mlpgpu.preflight import Need
 
 __all__ = ["Best", "Diverged", "Record", "Run", "fit"]
 
@@ -50,6 +52,7 @@ def fit(
     as_model: Callable[[np.ndarray], Model] | None = None,
     rollbacks: int = 0,
     resume: Checkpoint | None = None,
+    need: Need | None = None,
 ) -> tuple[State, Run]:
     """Train a network.
 
@@ -79,6 +82,8 @@ def fit(
         of its losses are above 100 times that of the weights at the start.
     resume : Checkpoint or None
         Of a run with the same plan and callbacks, to be taken up.
+    need : Need or None
+        Memory that the run takes; None to find it out where it decides how rows reach the device.
 
     Returns
     -------
@@ -95,7 +100,11 @@ def fit(
     """
     if resume is not None:
         state = copied(resume.state, backend.asarray)
-    training = Training(backend, plan, train, placement, state)
+
+    def beside() -> int:
+        return (need or preflight.predict(backend, plan, train, watched, rollbacks)).beside
+
+    training = Training(backend, plan, train, placement, state, beside)
     run = Run(
         plan,
         len(train),

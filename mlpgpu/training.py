@@ -6,18 +6,37 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import preflight
 from mlpgpu.backends import Backend
-from mlpgpu.backends.base import eager_loop, is_eager
+from mlpgpu.backends.base import Step, eager_loop, is_eager
 from mlpgpu.data.batches import batches
 from mlpgpu.dropout import Dropout
-from mlpgpu.feed import CHUNK_ELEMENTS, Placement, Rows, Streamed, open_feed
+from mlpgpu.feed import CHUNK_ELEMENTS, Feed, Placement, Rows, Streamed, open_feed
+from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.plan import Plan
 
 Array = Any
 # Told how many steps of the epoch are done, and where to fetch the losses of the last of them; True ends the epoch.
 AfterSteps = Callable[[int, Callable[[], np.ndarray]], bool]
+
+
+def make_step(backend: Backend, plan: Plan, feed: Feed, placement: Placement, dtype: Any) -> Step:
+    """One step of a run, as `Backend.compile_loop` takes it; with the backend's own `dtype` of the parameters."""
+    xp, network = backend.xp, plan.network
+    dropout = Dropout(backend, dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
+
+    def step(state: State, data: tuple[Array, ...], item: tuple[Array, ...]) -> tuple[State, Array]:
+        x, targets, weights = feed.batch(data, item)
+        batch = Batch(placement(x), targets, weights)
+        return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
+
+    return step
+
+
+def steps_per_call(backend: Backend, plan: Plan) -> int:
+    """How many steps are handed to a compiled loop at once, where their rows are on the device."""
+    products = plan.batch_size * count(plan.network.sizes)
+    return max(1, int(min(backend.steps_per_call, backend.products_per_call / products)))
 
 
 class Training:
@@ -32,6 +51,8 @@ class Training:
     placement : Placement
     state : State or None
         To go on from, on the device; None for the start that the plan gives.
+    beside : callable
+        Bytes of the device that the rows have to leave.
 
     Attributes
     ----------
@@ -42,11 +63,16 @@ class Training:
     """
 
     def __init__(
-        self, backend: Backend, plan: Plan, rows: Rows, placement: Placement, state: State | None = None
+        self,
+        backend: Backend,
+        plan: Plan,
+        rows: Rows,
+        placement: Placement,
+        state: State | None = None,
+        beside: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.backend, self.plan = backend, plan
-        self.feed = feed = open_feed(backend, rows, placement, preflight.predict(plan).total)
-        xp, network = backend.xp, plan.network
+        self.backend, self.plan, xp = backend, plan, backend.xp
+        self.feed = feed = open_feed(backend, rows, placement, beside)
         if state is None:
             params = backend.asarray(plan.params, plan.dtype)
             slots = plan.recipe.optimizer.init(xp, params)
@@ -56,13 +82,7 @@ class Training:
             own = partial(xp.asarray, copy=True)
             state = State(own(state.params), tuple(map(own, state.slots)), own(state.step), own(state.learning_rate))
         self.state, self._last_rate = state, state.learning_rate
-        dropout = Dropout(backend, state.params.dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
-
-        def step(state: State, data: tuple[Array, ...], item: tuple[Array, ...]) -> tuple[State, Array]:
-            x, targets, weights = feed.batch(data, item)
-            batch = Batch(placement(x), targets, weights)
-            return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
-
+        step = make_step(backend, plan, feed, placement, state.params.dtype)
         # A GPU is still at the steps that it was told, and the host has nothing else to do.
         self._draws_ahead = plan.draws_ahead and backend.device != "cpu" and not isinstance(feed, Streamed)
         self._ahead: tuple[int, np.ndarray, Callable[[int, int], Any]] | None = None
@@ -100,8 +120,7 @@ class Training:
         present, pick = ahead[1:] if ahead is not None and ahead[0] == number else self._draw(number)
         done = 0 if begun is None else len(begun)
         self._losses = losses = [self.backend.asarray(begun)] if begun is not None else []
-        products = plan.batch_size * self.state.params.shape[-1]
-        per_call = max(1, int(min(self.backend.steps_per_call, self.backend.products_per_call / products)))
+        per_call = steps_per_call(self.backend, plan)
         if isinstance(self.feed, Streamed):
             # The rows of all steps of a call are on the device at once, and dense.
             per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))

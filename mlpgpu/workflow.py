@@ -46,6 +46,10 @@ class Prepared:
     backend_note : str
         Why ``auto`` took this device.
     plan : Plan
+    rollbacks : int
+        How often it may go back where it diverges.
+    need : Need
+        Memory that it takes on its device.
     """
 
     config: Config
@@ -53,6 +57,8 @@ class Prepared:
     backend: Backend
     backend_note: str
     plan: Plan
+    rollbacks: int
+    need: preflight.Need
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,13 @@ def prepare(config: Config) -> Prepared:
             f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
-    preflight.check(backend, plan)
+    rollbacks = ROLLBACKS if config.on_divergence == "rollback" else 0
+    need = preflight.check(backend, plan, *_rows(data), rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
     if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
         # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
-    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan)
+    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan, rollbacks, need)
 
 
 def train_and_test(
@@ -140,13 +147,10 @@ def train_and_test(
     if resume is not None:
         check_same(config, resume.model.config)
     stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []
-    train = Rows(data.x_train, data.y_train)
-    watched = {"train": _thinned(train)}
-    if data.x_validation is not None and data.y_validation is not None:
-        watched["validation"] = Rows(data.x_validation, data.y_validation)
+    train, watched = _rows(data)
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
-    with survivable(backend, callbacks), preflight.explained(backend, plan):
+    with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
         state, run = fit(
             backend,
             plan,
@@ -155,8 +159,9 @@ def train_and_test(
             placement,
             [*stopping, *callbacks],
             as_model=as_model,
-            rollbacks=ROLLBACKS if config.on_divergence == "rollback" else 0,
+            rollbacks=prepared.rollbacks,
             resume=resume,
+            need=prepared.need,
         )
         # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
         run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
@@ -189,6 +194,15 @@ def train_and_test(
         **tested,
     }
     return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)
+
+
+def _rows(data: DataSet) -> tuple[Rows, dict[str, Rows]]:
+    """The training rows, and those that are watched by name."""
+    train = Rows(data.x_train, data.y_train)
+    watched = {"train": _thinned(train)}
+    if data.x_validation is not None and data.y_validation is not None:
+        watched["validation"] = Rows(data.x_validation, data.y_validation)
+    return train, watched
 
 
 def _thinned(rows: Rows) -> Rows:

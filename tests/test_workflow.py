@@ -14,7 +14,6 @@ from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.data import mapped
-from mlpgpu.preflight import predict
 from mlpgpu.workflow import prepare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -64,7 +63,7 @@ def test_without_validation_rows(tmp_path):
 def test_a_set_that_does_not_fit_is_streamed_and_the_user_told(monkeypatch, progress):
     config = Config(dataset="iris", hidden=(8,), epochs=3)
     resident = train_and_test(config)
-    free = predict(prepare(config).plan).total
+    free = prepare(config).need.beside
     monkeypatch.setattr(NumpyBackend, "free_memory", lambda self: free)
     said = io.StringIO()
     streamed = train_and_test(

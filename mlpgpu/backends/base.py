@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlpgpu.backends.live_bytes import Bytes
+
 # Says how a step runs where `auto` is not wanted: `eager` to every backend, the others to NumPy.
 VARIABLE = "MLPGPU_LOOP"
 
@@ -83,6 +85,20 @@ class Backend(Protocol):
             Whether it is for one pass over rows: what is dear to prepare waits until that has proved long.
         """
 
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> "Bytes":
+        """Memory that a loop of `step` takes.
+
+        Parameters
+        ----------
+        step : callable
+            As `compile_loop` has it, written in NumPy's namespace.
+        state, data, items : tuple of array
+            What the loop is called with at most, of the shapes and types that are asked for; nothing else is.
+        """
+
+    def function_bytes(self, function: Callable[..., Any], *given: Any) -> "Bytes":
+        """The same of a function, as `compile` has it without `once`, and its arguments."""
+
     def arithmetic(self) -> str:
         """What the last digits of its results depend on, in words."""
 
@@ -141,6 +157,18 @@ class Eager:
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return function
+
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> "Bytes":
+        """See `Backend.loop_bytes`."""
+        from mlpgpu.backends import live_bytes
+
+        return live_bytes.of_loop(step, state, data, items)
+
+    def function_bytes(self, function: Callable[..., Any], *given: Any) -> "Bytes":
+        """See `Backend.function_bytes`."""
+        from mlpgpu.backends import live_bytes
+
+        return live_bytes.of_function(function, given)
 
     def arithmetic(self) -> str:
         """See `Backend.arithmetic`."""

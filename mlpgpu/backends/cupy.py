@@ -7,7 +7,9 @@ import numpy as np
 
 from mlpgpu.backends.base import Eager, Step, is_eager
 from mlpgpu.backends.cupy_wheel import cuda_device
+from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import emulated, in_words
+from mlpgpu.cuda import needs
 from mlpgpu.cuda.function import PATIENCE, Function
 from mlpgpu.cuda.loop import Loop
 from mlpgpu.cuda.namespace import Recordable
@@ -54,6 +56,21 @@ class CupyBackend(Eager):
         if is_eager():
             return function
         return Function(self.cupy, self.xp, function, self.device, self.precision, PATIENCE if once else 0)
+
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> Bytes:
+        """See `Backend.loop_bytes`."""
+        try:
+            return needs.of_loop(step, state, data, items)
+        except Exception:
+            # What cannot be captured runs line by line, which is told when it does.
+            return super().loop_bytes(step, state, data, items)
+
+    def function_bytes(self, function: Callable[..., Any], *given: Any) -> Bytes:
+        """See `Backend.function_bytes`."""
+        try:
+            return super().function_bytes(function, *given) if is_eager() else needs.of_function(function, given)
+        except Exception:
+            return super().function_bytes(function, *given)
 
     def free_memory(self) -> int:
         """See `Backend.free_memory`."""

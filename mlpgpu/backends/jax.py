@@ -1,12 +1,11 @@
 """JAX: the step traced once, an epoch scanned."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Step
+from mlpgpu.backends.base import Eager, Step
 from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
@@ -15,13 +14,12 @@ ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
 
-class JaxBackend:
+class JaxBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "jax"
     # Long enough that the launch of a call does not count, short enough to stop within a moment.
     steps_per_call = 64
-    products_per_call = math.inf
     out_of_memory = ("RESOURCE_EXHAUSTED",)
 
     def __init__(self, jax: Any, device: Any, precision: str = "float32") -> None:
@@ -54,10 +52,6 @@ class JaxBackend:
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return self.jax.jit(function)
-
-    def arithmetic(self) -> str:
-        """See `Backend.arithmetic`."""
-        return self.description
 
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""

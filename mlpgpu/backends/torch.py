@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 from mlpgpu.backends.torch_build import cuda_device
 
@@ -56,6 +57,14 @@ class TorchBackend(Eager):
         from mlpgpu.backends.torch_graph import CudaGraphs, Loop
 
         return Loop(self.torch, CudaGraphs(self.torch, self.device), step, eager)
+
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> Bytes:
+        """See `Backend.loop_bytes`."""
+        if self.device == "cpu":
+            return super().loop_bytes(step, state, data, items)
+        from mlpgpu.backends import torch_graph
+
+        return torch_graph.needs(step, state, data, items)
 
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""

@@ -6,6 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from mlpgpu.backends import live_bytes
+from mlpgpu.backends.collection import without_collection
+from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.errors import one_line
 from mlpgpu.fusion.trace import leaves, rebuild
 
@@ -66,7 +69,7 @@ class CudaGraphs:
             graph = cuda.CUDAGraph()
             try:
                 # Other threads, such as one that reads rows into pinned memory, may go on.
-                with cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                with cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"), without_collection():
                     function()
             except RuntimeError as error:
                 # PyTorch raises another over the first where it ends a capture that has failed.
@@ -153,6 +156,13 @@ class Captured:
         news = [leaf.clone() if is_own else leaf for (_, leaf), is_own in zip(pairs, inside, strict=True)]
         for (mine, _), new in zip(pairs, news, strict=True):
             mine.copy_(new)
+
+
+def needs(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Bytes:
+    """Memory of a loop by graphs, which keep what their steps work in; see `Backend.loop_bytes`."""
+    steps = live_bytes.of_loop(step, state, data, items)
+    own_state, own_items = (sum(map(live_bytes.in_pieces, leaves(tree))) for tree in (state, items))
+    return Bytes(steps.kept + steps.call + own_items, 0, own_state)
 
 
 class Loop:

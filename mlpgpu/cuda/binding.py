@@ -1,4 +1,4 @@
-"""A program in the memory of a device: its kernels compiled, its products prepared, addresses for all of it."""
+"""A program on a device: its kernels compiled, its products prepared, addresses for all of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mlpgpu.cuda.indexing import layout
 from mlpgpu.cuda.products import WORKSPACE_BYTES, NoProduct, Products, alignment, library, matrix
 from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Multiply, Program
-from mlpgpu.cuda.source import THREADS, Buffer, Source
+from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Source
 from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
 
@@ -47,7 +47,7 @@ class Multiplier(Products):
 
 
 class Binding:
-    """A program, and the memory that it has beside what it is given.
+    """A program that can be launched, once it is told of memory to work in.
 
     Parameters
     ----------
@@ -81,14 +81,21 @@ class Binding:
         multipliers: Sequence[Multiplier] = (),
     ) -> None:
         self._cupy, self.program, self._precision = cupy, program, precision
-        # Where sums are counted, it has to be 0.
-        self._memory = cupy.zeros(program.n_bytes, np.uint8)
+        self._counting = cupy.zeros(program.n_counting, np.uint8)
+        # What lies in the memory that it works in, and how far from its beginning.
+        self._inside: list[tuple[Place, int]] = []
         # What is done aside has a work space of its own.
         self._multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
         self._constants: list[Array] = []
         self._places: dict[Buffer, Place] = dict(places.items())
         self.calls = [self._bound(launch) for launch in program.launches]
+
+    def work_in(self, memory: Array) -> None:
+        """Have what is launched from now on work in `memory`, `Program.n_bytes` of the device, whatever is in it."""
+        begin = int(memory.data.ptr)
+        for place, offset in self._inside:
+            place.move(begin + offset)
 
     def _bound(self, launch: Launch) -> Call:
         if isinstance(launch, Source):
@@ -131,16 +138,21 @@ class Binding:
         if isinstance(buffer, Traced):
             buffer = self.program.stands_for.get(buffer, buffer)
         if buffer not in self._places:
-            self._places[buffer] = Place(self._address(buffer))
+            self._places[buffer] = self._placed(buffer)
         return self._places[buffer]
 
-    def _address(self, buffer: Buffer) -> int:
+    def _placed(self, buffer: Buffer) -> Place:
         if isinstance(buffer, Traced) and buffer.operation in {"constant", "fill"}:
             assert buffer.value is not None
             value = np.broadcast_to(buffer.value, buffer.shape) if buffer.operation == "fill" else buffer.value
             self._constants.append(self._cupy.ascontiguousarray(self._cupy.asarray(value)))
-            return int(self._constants[-1].data.ptr)
-        return int(self._memory.data.ptr) + self.program.places[buffer]
+            return Place(int(self._constants[-1].data.ptr))
+        offset = self.program.places[buffer]
+        if isinstance(buffer, Arrivals):
+            return Place(int(self._counting.data.ptr) + offset)
+        # Until it is known where that begins: products are prepared for how things are aligned.
+        self._inside.append((place := Place(offset), offset))
+        return place
 
 
 def bind(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from mlpgpu.cuda.binding import Multiplier, Place, bind
 from mlpgpu.cuda.indexing import NotCaptured
@@ -21,59 +23,94 @@ KEPT = 8
 PATIENCE = 64
 
 
+class Recorded:
+    """What a function does with arguments of some shapes and types, as a program.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    function : callable
+        Its functions record.
+    given : tuple
+        Arguments. Their shapes and types are looked at, nothing else.
+
+    Attributes
+    ----------
+    inputs : list of Traced
+        The leaves of the arguments.
+    result : Traced or tuple
+        What the function returns.
+    results : list of Traced
+        Its leaves.
+    parts : list of list of (Traced, int)
+        For each of these, see `parts_of`.
+
+    Raises
+    ------
+    NotCaptured
+        Where an array has no elements.
+    """
+
+    def __init__(self, recorder: Recorder, function: Callable[..., Any], given: Any) -> None:
+        self.inputs = [recorder.input(leaf.shape, leaf.dtype) for leaf in leaves(given)]
+        self.result = function(*rebuild(given, iter(self.inputs)))
+        self.results = [recorder.constant(leaf) for leaf in leaves(self.result)]
+        if not all(node.size for node in (*self.inputs, *self.results)):
+            raise NotCaptured("arrays without elements")
+        taken: set[Traced] = set()
+        self.parts = [parts_of(recorder, node, taken) for node in self.results]
+        self.made = [node for of_result in self.parts for node, _ in of_result]
+
+    def program(self, *, epilogues: bool = True) -> Program:
+        """Its kernels and products, those with epilogues where it may have some.
+
+        Raises
+        ------
+        NotCaptured
+            Where there is an operation that is not known here.
+        """
+        return Program(self.made, outside=self.made, epilogues=epilogues)
+
+
 class Launched:
-    """A function recorded for arguments of some shapes and types, in memory of its own.
+    """A recorded function on a device.
 
     Parameters
     ----------
     cupy : module
-    function : callable
-        Its functions record.
+    recorded : Recorded
     given : tuple
         Arguments, as the first call has them.
     precision : str
         Of products.
     multiplier : Multiplier
         Of the stream that it will be launched on.
-
-    Raises
-    ------
-    NotCaptured
-        Where there is an operation that is not known here.
     """
 
-    def __init__(
-        self, cupy: Any, function: Callable[..., Any], given: Any, precision: str, multiplier: Multiplier
-    ) -> None:
-        self._cupy, recorder = cupy, DeviceRecorder(cupy)
-        inputs = [recorder.input(leaf.shape, leaf.dtype) for leaf in leaves(given)]
-        self._result = function(*rebuild(given, iter(inputs)))
-        self._results = [recorder.constant(leaf) for leaf in leaves(self._result)]
-        if not all(node.size for node in (*inputs, *self._results)):
-            raise NotCaptured("arrays without elements")
-        taken: set[Traced] = set()
-        parts = [parts_of(recorder, node, taken) for node in self._results]
-        made = [node for of_result in parts for node, _ in of_result]
-        places = {node: Place(0) for node in made}
-        places |= {node: Place(leaf.data.ptr) for node, leaf in zip(inputs, leaves(given), strict=True)}
-        self._inputs = [places[node] for node in inputs]
-        self._parts = [[(places[node], offset) for node, offset in of_result] for of_result in parts]
-        # It holds the memory that the kernels work in.
-        self._bound = bind(cupy, partial(Program, made, outside=made), places, precision, [multiplier, multiplier])
+    def __init__(self, cupy: Any, recorded: Recorded, given: Any, precision: str, multiplier: Multiplier) -> None:
+        self._cupy, self._recorded = cupy, recorded
+        places = {node: Place(0) for node in recorded.made}
+        places |= {node: Place(leaf.data.ptr) for node, leaf in zip(recorded.inputs, leaves(given), strict=True)}
+        self._inputs = [places[node] for node in recorded.inputs]
+        self._parts = [[(places[node], offset) for node, offset in of_result] for of_result in recorded.parts]
+        self._bound = bind(cupy, recorded.program, places, precision, [multiplier, multiplier])
 
     def __call__(self, given: Any, stream: int) -> Any:
         """New arrays, which hold what they should when the stream has come to that."""
         # From a chunk to the next, all but the parameters lie elsewhere.
         arrays = [self._cupy.ascontiguousarray(leaf) for leaf in leaves(given)]
-        results = [self._cupy.empty(node.shape, node.dtype) for node in self._results]
+        results = [self._cupy.empty(node.shape, node.dtype) for node in self._recorded.results]
         for place, array in zip(self._inputs, arrays, strict=True):
             place.move(array.data.ptr)
         for parts, array in zip(self._parts, results, strict=True):
             for place, offset in parts:
                 place.move(array.data.ptr + offset)
+        # When all is launched, it is for what this stream does next: CuPy's pool minds that.
+        memory = self._cupy.empty(self._bound.program.n_bytes, np.uint8)
+        self._bound.work_in(memory)
         for call in self._bound.calls:
             call(stream)
-        return rebuild(self._result, iter(results))
+        return rebuild(self._recorded.result, iter(results))
 
 
 def parts_of(recorder: Recorder, result: Traced, taken: set[Traced]) -> list[tuple[Traced, int]]:
@@ -136,7 +173,8 @@ class Function:
         try:
             multiplier = _multiplier(self._cupy, self._device, stream)
             with self._xp.recording():
-                launched = Launched(self._cupy, self._function, given, self._precision, multiplier)
+                recorded = Recorded(DeviceRecorder(self._cupy), self._function, given)
+            launched = Launched(self._cupy, recorded, given, self._precision, multiplier)
             result = launched(given, stream)
         except MemoryError:
             raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from mlpgpu.backends.collection import without_collection
 from mlpgpu.cuda.binding import Place, bind
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
@@ -95,8 +95,9 @@ class Captured:
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
         places = {node: Place(array.data.ptr) for node, array in zip(given, arrays, strict=True)}
-        # It holds the memory that the graphs work in.
         self._bound = bind(cupy, recorded.program, places, precision)
+        self._memory = cupy.empty(self._bound.program.n_bytes, np.uint8)
+        self._bound.work_in(self._memory)
         # Those that do not wait for the others, for what is captured must not.
         self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         self._event = cupy.cuda.Event(disable_timing=True)
@@ -162,7 +163,7 @@ class Captured:
 
     def _capture(self, n_steps: int) -> Any:
         runtime = self._cupy.cuda.runtime
-        with self._stream, _without_collection():
+        with self._stream, without_collection():
             self._stream.begin_capture(runtime.streamCaptureModeThreadLocal)
             try:
                 for _ in range(n_steps):
@@ -173,18 +174,6 @@ class Captured:
                     self._stream.end_capture()
                 raise
             return self._stream.end_capture()
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Within it, Python frees nothing that lies in a cycle: to destroy a graph would end the capture of another."""
-    is_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_enabled:
-            gc.enable()
 
 
 class Loop:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlpgpu.cuda.indexing import At
 from mlpgpu.cuda.kernels import Writer
 from mlpgpu.cuda.passes import Kernel, Passes, Product, long_axes
-from mlpgpu.cuda.source import Arrivals, Buffer, Source
+from mlpgpu.cuda.source import Arrivals, Buffer, Parts, Source
 from mlpgpu.fusion.trace import Traced
 
 PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
@@ -66,13 +66,15 @@ class Program:
     kernels : str
         The source of all of them, which goes with `PRELUDE`.
     places : dict of Traced, Parts or Arrivals to int
-        Where each array lies that is neither given nor in the place of an input, in bytes from the beginning.
+        Where each array lies that is neither given nor in the place of an input, in bytes from the beginning; those in
+        which blocks are counted from the beginning of a memory of their own.
     stands_for : dict of Traced to Traced
         Results that are written over the input that they replace.
     joined : dict of int to int
         For each launch that is done aside, the first that waits for it, both by their place among `launches`.
-    n_bytes : int
-        Of the memory that is needed beside what is given.
+    n_bytes, n_counting : int
+        Of the memory that is needed beside what is given, whatever is in it; and of that for counting, 0 before the
+        first launch and after the last.
 
     Raises
     ------
@@ -110,6 +112,7 @@ class Program:
         self.joined = self._join()
         elsewhere = {*self.stands_for, *a_step, *outside}
         self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
+        self.n_counting = self._count()
 
     def _side_by_side(self, products: Sequence[Product]) -> list[Multiply]:
         """The products of a level: what is read first is waited for, the others are done aside, and begun before it."""
@@ -161,30 +164,37 @@ class Program:
                 # What is done aside may be done at any time until it is joined.
                 last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
         known = set(nodes)
-        sizes = {
-            buffer: buffer.size * buffer.dtype.itemsize if isinstance(buffer, Traced) else buffer.n_bytes
+        sizes: dict[Buffer, int] = {
+            buffer: buffer.n_bytes if isinstance(buffer, Parts) else buffer.size * buffer.dtype.itemsize
             for buffer in first
-            if not isinstance(buffer, Traced) or buffer in known
+            if not isinstance(buffer, Arrivals) and (isinstance(buffer, Parts) or buffer in known)
         }
         places: dict[Buffer, int] = {}
         whole = 0
         for buffer in sorted(sizes, key=lambda one: -sizes[one]):
-            always = isinstance(buffer, Arrivals)
-            beside = sorted(
+            taken = sorted(
                 (places[other], places[other] + sizes[other])
                 for other in places
-                if always
-                or isinstance(other, Arrivals)
-                or (first[other] <= last[buffer] and first[buffer] <= last[other])
+                if first[other] <= last[buffer] and first[buffer] <= last[other]
             )
             place = 0
-            for begin, end in beside:
+            for begin, end in taken:
                 if place + sizes[buffer] <= begin:
                     break
                 place = max(place, -(-end // ALIGNMENT) * ALIGNMENT)
             places[buffer] = place
             whole = max(whole, place + sizes[buffer])
         return places, -(-whole // ALIGNMENT) * ALIGNMENT
+
+    def _count(self) -> int:
+        """Give what counts its places, one after the other."""
+        whole = 0
+        for launch in self.launches:
+            for buffer in used_by(launch):
+                if isinstance(buffer, Arrivals) and buffer not in self.places:
+                    self.places[buffer] = whole
+                    whole += buffer.n_bytes
+        return whole
 
 
 def used_by(launch: Launch) -> set[Buffer]:

@@ -120,6 +120,11 @@ class Recorder:
             found = self._constants[id(value)] = Traced(self, "constant", (), (), value.shape, value.dtype, value)
         return found
 
+    @property
+    def constants(self) -> list[Traced]:
+        """NumPy's arrays that were met."""
+        return list(self._constants.values())
+
     def record(
         self, operation: str, arguments: tuple[Any, ...], settings: tuple[Any, ...], shape: Sequence[int], dtype: Any
     ) -> Traced:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import types
 import typing
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,30 @@ SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w
 ARGUMENT = re.compile(r"(.*?) \*(?:__restrict__ )?(\w+)")
 
 
+class Memory:
+    """Bytes of the device that arrays take, in pieces as CuPy's pool gives them, and the most that were."""
+
+    now = most = 0
+
+    @classmethod
+    def take(cls, n_bytes):
+        n_bytes = -(-n_bytes // 512) * 512
+        cls.now += n_bytes
+        cls.most = max(cls.most, cls.now)
+        return n_bytes
+
+    @classmethod
+    def give_back(cls, n_bytes):
+        cls.now -= n_bytes
+
+
 class DeviceArray(np.ndarray):
     """An array that lies on the device."""
+
+    def __array_finalize__(self, of):
+        # Others are views of one that is counted.
+        if not isinstance(self.base, DeviceArray):
+            weakref.finalize(self, Memory.give_back, Memory.take(self.nbytes)).atexit = False
 
     @property
     def data(self):
@@ -292,6 +315,8 @@ def _on_device(function):
     @functools.wraps(function)
     def call(*given, **more):
         result = function(*given, **more)
+        if isinstance(result, DeviceArray):
+            return result
         return np.asarray(result).view(DeviceArray) if isinstance(result, np.ndarray | np.generic) else result
 
     return call
@@ -313,6 +338,9 @@ def cupy():
         keep = isinstance(array, DeviceArray) and not copy and dtype in {None, array.dtype.name}
         return array if keep else np.array(array, dtype).view(DeviceArray)
 
+    def ascontiguousarray(array):
+        return array if array.flags.c_contiguous else array.copy()
+
     def asnumpy(array):
         assert isinstance(array, DeviceArray)
         return np.array(array, subok=False)
@@ -321,7 +349,7 @@ def cupy():
         assert (kind, stream) == (3, Stream.current.ptr)
         Stream.current.launch(lambda: ctypes.memmove(to, of, n_bytes))
 
-    module.asarray, module.asnumpy = asarray, asnumpy
+    module.asarray, module.asnumpy, module.ascontiguousarray = asarray, asnumpy, ascontiguousarray
     module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)
     module.cuda = types.SimpleNamespace(
         Stream=Stream,

@@ -1,0 +1,55 @@
+"""How much memory a captured step takes, and a function of a few launches: what `loop` and `function` ask CuPy for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlpgpu.backends.live_bytes import Bytes, in_pieces
+from mlpgpu.cuda import function, loop
+from mlpgpu.cuda.products import WORKSPACE_BYTES
+from mlpgpu.cuda.program import Program, used_by
+from mlpgpu.fusion.trace import Recorder, Traced, leaves
+
+
+def of_loop(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Bytes:
+    """See `mlpgpu.backends.live_bytes.of_loop`.
+
+    Raises
+    ------
+    NotCaptured
+        Where there is an operation that is not known here.
+    """
+    recorder = Recorder()
+    recorded = loop.Recorded(recorder, step, state, data, items)
+    program = recorded.program()
+    losses = len(next(leaves(items))) * recorded.loss.dtype.itemsize
+    kept = _total(leaves(items)) + losses + _of_program(recorder, program)
+    kept += program.n_bytes + WORKSPACE_BYTES * (2 if program.joined else 1)
+    return Bytes(kept, losses, losses + _total(leaves(state)))
+
+
+def of_function(called: Callable[..., Any], given: Any) -> Bytes:
+    """See `mlpgpu.backends.live_bytes.of_function`.
+
+    Raises
+    ------
+    NotCaptured
+        As `of_loop`.
+    """
+    recorder = Recorder()
+    recorded = function.Recorded(recorder, called, given)
+    program = recorded.program()
+    call = program.n_bytes + _total(recorded.results)
+    return Bytes(WORKSPACE_BYTES + _of_program(recorder, program), call, call)
+
+
+def _of_program(recorder: Recorder, program: Program) -> int:
+    """What it keeps beside the memory that it works in: constants, and what counts blocks."""
+    used = {buffer for launch in program.launches for buffer in used_by(launch) if isinstance(buffer, Traced)}
+    filled = [buffer for buffer in used if buffer.operation == "fill"]
+    return _total(recorder.constants) + _total(filled) + program.n_counting
+
+
+def _total(arrays: Any) -> int:
+    return sum(map(in_pieces, arrays))

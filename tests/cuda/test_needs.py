@@ -1,0 +1,90 @@
+"""Memory of the device as it is predicted, and as arrays take it there."""
+
+import gc
+
+import hosted
+import numpy as np
+import pytest
+
+from mlpgpu import backends
+from mlpgpu.config import Config
+from mlpgpu.cuda import binding, loop, needs, products
+from mlpgpu.cuda.indexing import NotCaptured
+from mlpgpu.feed import Rows, Scaled
+from mlpgpu.plan import make_plan
+from mlpgpu.preflight import predict
+from mlpgpu.trainer import fit
+
+# Name -> settings, with the shape of the data.
+RUNS = {
+    "a wide step": {"hidden": (64,), "batch_size": 128},
+    "no dropout": {"hidden": (32, 32, 32), "batch_size": 128, "dropout": 0, "input_dropout": 0},
+    "many layers": {"hidden": (40,) * 4, "n_features": 20, "batch_size": 64, "dtype": "float64"},
+    "a wide output": {"hidden": (100,), "n_features": 20, "n_outputs": 50, "batch_size": 100},
+    "evaluation": {"hidden": (64, 64, 64), "batch_size": 16},
+    "clipping": {"hidden": (100,), "n_features": 100, "batch_size": 16, "clip_norm": 1},
+    "floats": {"hidden": (100,), "n_features": 50, "batch_size": 64, "x": "float64"},
+    "slots": {"hidden": (200,), "n_features": 100, "batch_size": 16, "optimizer": "sgd"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _a_small_work_space(monkeypatch):
+    """Beside the usual one, arrays of these sizes would not count."""
+    for module in (binding, needs, products):
+        monkeypatch.setattr(module, "WORKSPACE_BYTES", 2048)
+    monkeypatch.setattr("mlpgpu.feed.CHUNK", 200)
+
+
+def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="uint8", **settings):
+    n_rows = 3 * settings["batch_size"]
+    plan = make_plan(
+        Config(epochs=3, **settings), n_rows=n_rows, n_features=n_features, n_outputs=n_outputs, task="classification"
+    )
+    # The second set has a chunk of 200 rows and one of 100.
+    rows, watched = (
+        Rows(rng.normal(100, 50, (n, n_features)).astype(x), rng.integers(0, n_outputs, n)) for n in (n_rows, 300)
+    )
+    predicted = predict(cuda, plan, rows, {"validation": watched}, rollbacks).total
+    placement = Scaled(cuda, np.array(0.0), np.array(1 / 255), plan.dtype)
+    gc.collect()
+    before = hosted.Memory.most = hosted.Memory.now
+    fit(cuda, plan, rows, {"validation": watched}, placement, rollbacks=rollbacks)
+    assert predicted == pytest.approx(hosted.Memory.most - before, rel=0.03)
+
+
+@pytest.mark.parametrize(("name", "rollbacks"), [(name, i % 2) for i, name in enumerate(RUNS)])
+def test_captured(cuda, rng, name, rollbacks, caplog):
+    launched = hosted.Graph.launches
+    assert_as_predicted(cuda, rng, rollbacks, **RUNS[name])
+    assert hosted.Graph.launches > launched
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("rollbacks", [0, 1])
+@pytest.mark.parametrize("name", RUNS)
+def test_line_by_line(cuda, rng, name, rollbacks):
+    assert_as_predicted(cuda, rng, rollbacks, capture=False, **RUNS[name])
+
+
+def test_line_by_line_in_evaluation_too(cuda, rng, monkeypatch):
+    monkeypatch.setenv("MLPGPU_LOOP", "eager")
+    assert_as_predicted(cuda, rng, 1, **RUNS["evaluation"])
+
+
+@pytest.mark.parametrize("capture", [True, False])
+def test_products_that_are_rounded(cupy, rng, capture):
+    """Line by line, their operands are arrays too."""
+    cuda = backends.select("cuda", precision="tf32")[0]
+    assert_as_predicted(cuda, rng, 1, capture=capture, precision="tf32", **RUNS["a wide step"])
+
+
+def test_a_step_that_cannot_be_captured(cuda, rng, monkeypatch, caplog):
+    """It runs line by line, and is predicted so."""
+
+    def refuse(*_, **__):
+        raise NotCaptured("this one")
+
+    monkeypatch.setattr(loop.Recorded, "program", refuse)
+    assert_as_predicted(cuda, rng, 1, **RUNS["clipping"])
+    assert "the step runs line by line" in caplog.text
