@@ -1,5 +1,6 @@
 """CuPy and cuBLASLt on the host: kernels compiled for the processor, streams that record, arrays in its memory."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -25,18 +26,36 @@ ARGUMENT = re.compile(r"(.*?) \*(?:__restrict__ )?(\w+)")
 class Memory:
     """Bytes of the device that arrays take, in pieces as CuPy's pool gives them, and the most that were."""
 
-    now = most = 0
+    counted = None
+
+    def __init__(self):
+        self.now = self.most = 0
 
     @classmethod
-    def take(cls, n_bytes):
-        n_bytes = -(-n_bytes // 512) * 512
-        cls.now += n_bytes
-        cls.most = max(cls.most, cls.now)
-        return n_bytes
+    @contextlib.contextmanager
+    def counting(cls):
+        """Within it, arrays that are made are counted."""
+        outer, cls.counted = cls.counted, cls()
+        yield cls.counted
+        cls.counted = outer
 
-    @classmethod
-    def give_back(cls, n_bytes):
-        cls.now -= n_bytes
+    def take(self, array):
+        n_bytes = -(-array.nbytes // 512) * 512
+        self.now += n_bytes
+        self.most = max(self.most, self.now)
+        weakref.finalize(array, self.give_back, n_bytes).atexit = False
+
+    def give_back(self, n_bytes):
+        self.now -= n_bytes
+
+
+def _refuse_host(given):
+    """As CuPy does, which takes numbers of the host and no arrays."""
+    for each in given:
+        if isinstance(each, list | tuple):
+            _refuse_host(each)
+        elif type(each) is np.ndarray:
+            raise TypeError(f"Unsupported type {type(each)}")
 
 
 class DeviceArray(np.ndarray):
@@ -44,8 +63,16 @@ class DeviceArray(np.ndarray):
 
     def __array_finalize__(self, of):
         # Others are views of one that is counted.
-        if not isinstance(self.base, DeviceArray):
-            weakref.finalize(self, Memory.give_back, Memory.take(self.nbytes)).atexit = False
+        if Memory.counted is not None and not isinstance(self.base, DeviceArray):
+            Memory.counted.take(self)
+
+    def __array_ufunc__(self, function, method, *given, out=(), **more):
+        _refuse_host((*given, *out))
+        as_host = [np.asarray(each) if isinstance(each, DeviceArray) else each for each in given]
+        if out:
+            more["out"] = tuple(np.asarray(each) for each in out)
+        result = getattr(function, method)(*as_host, **more)
+        return out[0] if out else np.asarray(result).view(DeviceArray)
 
     @property
     def data(self):
@@ -314,6 +341,7 @@ def _on_device(function):
 
     @functools.wraps(function)
     def call(*given, **more):
+        _refuse_host((*given, *more.values()))
         result = function(*given, **more)
         if isinstance(result, DeviceArray):
             return result

@@ -105,7 +105,7 @@ def test_scores_of_ties_and_of_what_is_no_number(cuda, caplog):
         expected = scores.correct(np, z, labels)
         assert 0 < expected.mean() < 1
         assert ours.dtype == z.dtype
-        np.testing.assert_array_equal(ours, expected)
+        np.testing.assert_array_equal(cuda.to_host(ours), expected)
     assert not caplog.records
 
 
@@ -118,7 +118,7 @@ def test_predictions_through_every_activation(cuda, caplog):
 
     ours = cuda.compile(function(cuda.xp))(cuda.asarray(params), cuda.asarray(x))
     for one, other in zip(ours, function(np)(params, x), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+        np.testing.assert_allclose(cuda.to_host(one), other, rtol=1e-12)
     assert not caplog.records
 
 
@@ -200,8 +200,8 @@ def test_arguments_that_lie_elsewhere(cuda, caplog):
     for part in given:
         for values in (params, -params):
             ours = compiled(part, cuda.asarray(values))
-            for one, other in zip(ours, affine(np)(np.array(part), values), strict=True):
-                np.testing.assert_array_equal(one, other)
+            for one, other in zip(ours, affine(np)(cuda.to_host(part), values), strict=True):
+                np.testing.assert_array_equal(cuda.to_host(one), other)
     assert len(compiled._launched) == 1
     assert not caplog.records
 
@@ -214,7 +214,7 @@ def test_arguments_of_other_shapes_and_types(cuda, launches, monkeypatch):
         ours = compiled(*(cuda.asarray(array.astype(dtype)) for array in (numbers(n_rows, 3), params)))
         for one, other in zip(ours, affine(np)(numbers(n_rows, 3), params), strict=True):
             assert one.dtype == dtype
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(cuda.to_host(one), other)
 
     for shape in ((4, "float64"), (1, "float64"), (4, "float32"), (4, "float64"), (4, "float32")):
         check(*shape)
@@ -234,7 +234,7 @@ def test_results_are_the_callers_own(cuda, caplog):
     compiled = cuda.compile(function)
     ours = compiled((x, (x,)), x)
     total, (same, again, part), other, joined = ours
-    kept = [np.array(array) for array in (total, same, again, part, other, joined)]
+    kept = [cuda.to_host(array) for array in (total, same, again, part, other, joined)]
     values = numbers(4, 3)
     expected = (2 * values, values, 2 * values, 2 * values.ravel()[3:5], values)
     for one, array in zip(kept, (*expected, np.concatenate([2 * values, values, 2 * values[1:]])), strict=True):
@@ -243,7 +243,7 @@ def test_results_are_the_callers_own(cuda, caplog):
     assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
     compiled((-x, (x,)), x)
     for one, array in zip(kept, (total, same, again, part, other, joined), strict=True):
-        np.testing.assert_array_equal(one, array)
+        np.testing.assert_array_equal(one, cuda.to_host(array))
     assert not caplog.records
 
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_recorded_runs_line_by_line_and_is_told_once(cuda, breaks
     compiled = cuda.compile(lambda x: breaks(cuda.xp, x))
     with caplog.at_level(logging.WARNING):
         for x in (numbers(3), numbers(3), numbers(4)):
-            np.testing.assert_array_equal(compiled(cuda.asarray(x)), breaks(np, x))
+            np.testing.assert_array_equal(cuda.to_host(compiled(cuda.asarray(x))), breaks(np, x))
     (record,) = caplog.records
     assert record.getMessage().startswith(
         "the evaluation of rows runs line by line on cuda:0, for it cannot be captured"
@@ -289,8 +289,8 @@ def test_a_function_within_a_step_is_recorded_with_it(cuda, caplog):
 
     launched = hosted.Graph.launches
     (state,), losses = cuda.compile_loop(step)((cuda.asarray(numbers(3)),), (), (cuda.asarray(numbers(2, 3)),))
-    np.testing.assert_array_equal(state, [4 + 2 + 4, 8 + 4 + 5, 12 + 6 + 6])
-    np.testing.assert_array_equal(losses, [6, 18])
+    np.testing.assert_array_equal(cuda.to_host(state), [4 + 2 + 4, 8 + 4 + 5, 12 + 6 + 6])
+    np.testing.assert_array_equal(cuda.to_host(losses), [6, 18])
     assert hosted.Graph.launches > launched
     assert not double._launched
     assert not caplog.records
@@ -301,7 +301,7 @@ def test_one_pass_is_line_by_line_until_it_has_proved_long(cuda, launches, monke
     compiled, x = cuda.compile(lambda x: x + 1, once=True), cuda.asarray(numbers(3))
     counts = []
     for _ in range(5):
-        np.testing.assert_array_equal(compiled(x), numbers(3) + 1)
+        np.testing.assert_array_equal(cuda.to_host(compiled(x)), numbers(3) + 1)
         counts.append(len(launches))
     assert counts == [0, 0, 0, 1, 2]
     compiled(cuda.asarray(numbers(4)))
@@ -310,5 +310,6 @@ def test_one_pass_is_line_by_line_until_it_has_proved_long(cuda, launches, monke
 
 def test_line_by_line_where_that_is_asked_for(cuda, launches, monkeypatch):
     monkeypatch.setenv("MLPGPU_LOOP", "eager")
-    np.testing.assert_array_equal(cuda.compile(lambda x: x + 1)(cuda.asarray(numbers(3))), numbers(3) + 1)
+    compiled = cuda.compile(lambda x: x + 1)
+    np.testing.assert_array_equal(cuda.to_host(compiled(cuda.asarray(numbers(3)))), numbers(3) + 1)
     assert not launches

@@ -1,7 +1,5 @@
 """Memory of the device as it is predicted, and as arrays take it there."""
 
-import gc
-
 import hosted
 import numpy as np
 import pytest
@@ -47,10 +45,9 @@ def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="u
     )
     predicted = predict(cuda, plan, rows, {"validation": watched}, rollbacks).total
     placement = Scaled(cuda, np.array(0.0), np.array(1 / 255), plan.dtype)
-    gc.collect()
-    before = hosted.Memory.most = hosted.Memory.now
-    fit(cuda, plan, rows, {"validation": watched}, placement, rollbacks=rollbacks)
-    assert predicted == pytest.approx(hosted.Memory.most - before, rel=0.03)
+    with hosted.Memory.counting() as memory:
+        fit(cuda, plan, rows, {"validation": watched}, placement, rollbacks=rollbacks)
+    assert predicted == pytest.approx(memory.most, rel=0.03)
 
 
 @pytest.mark.parametrize(("name", "rollbacks"), [(name, i % 2) for i, name in enumerate(RUNS)])
