@@ -7,9 +7,12 @@ import signal
 import sys
 from pathlib import Path
 
-# Every process is the copy of one that has imported all there is to import.
+# Every process is the copy of one that has imported all there is to import, also what a run imports as it goes.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["killed", "mlpgpu.train", "mlpgpu.workflow", "mlpgpu.run_folder", "mlpgpu.report"])
+CONTEXT.set_forkserver_preload([
+    "killed", "mlpgpu.train", "mlpgpu.workflow", "mlpgpu.run_folder", "mlpgpu.report", "mlpgpu.fusion.loop",
+    "sklearn.datasets", "sklearn.model_selection",
+])  # fmt: skip
 
 
 def start(arguments, folder, **more):

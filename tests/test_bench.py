@@ -172,9 +172,7 @@ def test_ctrl_c_before_the_first_figure(command, machine, tmp_path):
 
 
 def test_a_real_ctrl_c(tmp_path):
-    line = (
-        "-u -m mlpgpu bench --dataset digits --devices cpu --batch-sizes 16,32 --seconds 0.05 --repeats 200 --out out"
-    )
+    line = "-u -m mlpgpu bench --dataset digits --devices cpu --batch-sizes 16,32 --seconds 0.05 --repeats 60 --out out"
     process = subprocess.Popen(
         [sys.executable, *line.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -35,7 +35,8 @@ class Source:
 
     ``run(n_steps, thread, n_threads, meeting, give_way, numbers, whole_numbers, losses, *arrays, *items)`` does the
     part of `thread` in `n_steps` steps, one for each row of `items`.
-    Sizes and settings are arguments, so that one text, compiled once, serves many networks and batch sizes.
+    Sizes and settings are arguments, so that one text, compiled once, serves many networks and batch sizes, on any
+    number of threads.
 
     Parameters
     ----------
@@ -123,9 +124,7 @@ class Source:
         done = [id(parts) for parts, _, _ in sums]
         self._sums = [known for known in self._sums if id(known[0]) not in done]
         lines = [line for _, _, of_one in sums for line in of_one]
-        uses = [
-            self.private.use(array, write) for parts, out, _ in sums for array, write in ((parts, False), (out, True))
-        ]
+        uses = [use for parts, out, _ in sums for use in (whole(parts), self.private.use(out, write=True))]
         self._add(lines, uses)
 
     def _copy(self, to: np.ndarray, of: np.ndarray | str) -> None:

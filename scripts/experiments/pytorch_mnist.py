@@ -199,7 +199,6 @@ def with_torch(digits: Digits, epochs: int, dtype: str) -> tuple[list[tuple[np.n
     import torch
     from torch import nn
 
-    torch.set_num_threads(2)
     torch.manual_seed(0)
     sizes = [digits.x.shape[1], *HIDDEN, 10]
     layers = [nn.Linear(*pair, dtype=torch.float64).to(getattr(torch, dtype)) for pair in pairwise(sizes)]

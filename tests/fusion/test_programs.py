@@ -22,36 +22,42 @@ SETTINGS = settings(
 )
 
 
-def check(program, choose):
-    """That a way of running a program, chosen of what is recorded, agrees with running it line by line."""
+def check(program, *choices):
+    """That each way of running a program, chosen of what is recorded, agrees with running it line by line."""
     step = program.step()
     state, losses = Eager.compile_loop(BACKEND, step)(tuple(program.state), tuple(program.data), tuple(program.items))
-    try:
-        recorded = Recorded(step, tuple(program.state), tuple(program.data), tuple(program.items))
-        run = choose(recorded)
-    except ValueError as error:
-        if "creating a copy" not in str(error):
-            raise
-        # A view of what does not lie in a row.
-        assume(False)
-    for own, leaf in zip(recorded.state, program.state, strict=True):
-        np.copyto(own, leaf)
-    ours = np.empty_like(losses)
-    run(program.items, ours)
-    for one, other in zip([*recorded.state, ours], [*state, losses], strict=True):
-        np.testing.assert_array_equal(one, other)
+    for choose in choices:
+        try:
+            recorded = Recorded(step, tuple(program.state), tuple(program.data), tuple(program.items))
+            run = choose(recorded)
+        except ValueError as error:
+            if "creating a copy" not in str(error):
+                raise
+            # A view of what does not lie in a row.
+            assume(False)
+        for own, leaf in zip(recorded.state, program.state, strict=True):
+            np.copyto(own, leaf)
+        ours = np.empty_like(losses)
+        run(program.items, ours)
+        for one, other in zip([*recorded.state, ours], [*state, losses], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("block", [1, 6, 16_384])
-def test_by_calls(block, monkeypatch):
-    monkeypatch.setattr(calls, "BLOCK", block)
+def in_blocks(block):
+    """NumPy's calls, in blocks of so many elements."""
 
-    @SETTINGS
-    @given(programs())
-    def examples(program):
-        check(program, lambda recorded: recorded.by_calls()[0])
+    def choose(recorded):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(calls, "BLOCK", block)
+            return recorded.by_calls()[0]
 
-    examples()
+    return choose
+
+
+@SETTINGS
+@given(programs())
+def test_by_calls(program):
+    check(program, *(in_blocks(block) for block in (1, 6, 16_384)))
 
 
 def product(address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):
@@ -100,11 +106,7 @@ def interpreted(n_threads, order):
 
 
 @pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
-@pytest.mark.parametrize(("n_threads", "order"), [(1, 1), (2, 1), (2, -1), (3, 1), (3, -1)])
-def test_by_the_source(n_threads, order):
-    @SETTINGS
-    @given(programs(most_axes=2))
-    def examples(program):
-        check(program, interpreted(n_threads, order))
-
-    examples()
+@SETTINGS
+@given(programs(most_axes=2))
+def test_by_the_source(program):
+    check(program, *(interpreted(*which) for which in [(1, 1), (2, 1), (2, -1), (3, 1), (3, -1)]))

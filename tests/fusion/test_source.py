@@ -42,6 +42,15 @@ def test_what_threads_add_up_lies_apart():
     assert parts.strides[0] >= 3 * parts.itemsize + 64
 
 
+def test_one_text_serves_any_number_of_threads():
+    def step(state, data, item):
+        x, total = state
+        return (x + np.sum(x, axis=0), total + np.sum(x) * item[0]), np.sum(x * total)
+
+    state = np.ones((8, 3)), np.ones(())
+    assert len({source_of(step, state, n_threads).text for n_threads in (1, 2, 5)}) == 1
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (32, 128), (200, 128), (5, 5)])
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
 def test_the_parts_of_a_product_are_of_its_longer_side_and_together_all_of_it(shape, n_threads):

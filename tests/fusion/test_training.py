@@ -1,22 +1,21 @@
 """Training in each way is training line by line."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 from small_networks import ALL_AT_ONCE, N_ROWS, TRAINED, plan_of, rows_of
 from threadpoolctl import threadpool_limits
-from ways import BACKEND, loop_by, told
+from ways import BACKEND, told
 
 from mlpgpu.callbacks import Callback, EarlyStopping
-from mlpgpu.dropout import Dropout
 from mlpgpu.feed import Rows, Scaled, Unscaled
 from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.maths import parameters
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.trainer import Best, fit
 from mlpgpu.training import Training
 
@@ -97,15 +96,25 @@ def test_settings_by_numpy(case, loss, block, monkeypatch, caplog):
     check(plan_of(rows, loss, **given), rows, monkeypatch, caplog)
 
 
-@pytest.mark.parametrize("given", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
-@pytest.mark.parametrize("frozen", [1, 2])
-def test_frozen_layers(way, frozen, given, monkeypatch):
+def check_frozen(way, frozen, given, monkeypatch):
     rows = rows_of("cross_entropy")
     plan = plan_of(rows, "cross_entropy", **given)
     plan = dataclasses.replace(plan, network=dataclasses.replace(plan.network, frozen=frozen))
     expected = trained("eager", plan, rows, monkeypatch)
     assert np.count_nonzero(expected[0] == plan.params) == parameters.count(plan.network.sizes[: frozen + 1])
     assert_close(trained(way, plan, rows, monkeypatch), expected)
+
+
+@pytest.mark.parametrize("given", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_frozen_layers_by_numpy(frozen, given, monkeypatch):
+    check_frozen("numpy", frozen, given, monkeypatch)
+
+
+@pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed: nothing is compiled")
+@pytest.mark.parametrize(("frozen", "given"), [(1, ALL_AT_ONCE), (2, {})], ids=["1 and all at once", "2"])
+def test_frozen_layers_compiled(frozen, given, monkeypatch):
+    check_frozen("numba", frozen, given, monkeypatch)
 
 
 @pytest.mark.parametrize("block", [64, None])
@@ -132,7 +141,7 @@ def test_a_batch_whose_rows_have_no_weight(way, loss, monkeypatch):
     np.testing.assert_array_equal(ours[0], plan.params)
 
 
-# Each loop trains some networks at once, so that few and short sources have everything in them.
+# Each loop has one of everything in it: compiling takes the more time for a line, the more lines there are.
 def _networks():
     """Activations, loss and optimizer of each network, the last of them deep."""
     losses, optimizers = list(LOSSES), list(OPTIMIZERS)
@@ -141,74 +150,58 @@ def _networks():
     return [(activations[i], losses[i % len(losses)], optimizers[i % len(optimizers)]) for i in range(n)]
 
 
-TOGETHER = [_networks()[i::3] for i in range(3)]
+NETWORKS = _networks()
 # What they do beside; the deep one has dropout.
 BESIDE = [{"clip_norm": 0.5, "l2": 0.01}, {"weight_decay": 0.1}, {}]
 
 
-def together(way, networks, given, steps=12, dtype="float64"):
-    """The state and losses of several networks in one loop."""
-    rng, plans, data, states, dropouts = np.random.default_rng(5), [], [], [], []
-    for activations, loss, optimizer in networks:
-        rows = rows_of(loss)
-        settings = {"hidden": (6, 4)[: len(activations)], "activation": activations, "optimizer": optimizer}
-        settings |= {"schedule": "constant", "dropout": 0.3 if len(activations) > 1 else 0.0}
-        plan = plan_of(rows, loss, dtype=dtype, **settings, **given)
-        params = plan.params.astype(dtype)
-        slots = plan.recipe.optimizer.init(np, params)
-        states.append(State(params, slots, np.zeros((), np.int32), np.asarray(plan.learning_rate, dtype)))
-        dropouts.append(Dropout(BACKEND, np.dtype(dtype), 7, plan.network.sizes[:-1], plan.dropout, plan.seed))
-        targets = rows.targets if rows.targets.dtype.kind == "i" else rows.targets.astype(dtype)
-        data.append((rows.x.astype(dtype), targets, rows.weights.astype(dtype)))
-        plans.append(plan)
-
-    def step(state, data, item):
-        news, total = [], 0.0
-        for plan, dropout, own, parts in zip(plans, dropouts, state, data, strict=True):
-            batch = Batch(*(np.take(part, item[0], axis=0) for part in parts))
-            new, loss = train_step(np, plan.network, plan.recipe, own, batch, dropout(own.step))
-            news.append(new)
-            total = total + loss
-        return tuple(news), total
-
-    rows = np.array([rng.permutation(N_ROWS)[:7] for _ in range(steps)])
-    state, losses = loop_by(way, step)(tuple(states), tuple(data), (rows,))
-    return [np.array(leaf) for own in state for leaf in (own.params, *own.slots)] + [losses]
-
-
-@pytest.fixture(params=[1, 2])
-def threads(request, monkeypatch):
-    """How many threads a compiled loop has, whatever its size."""
+@pytest.fixture
+def on_threads(monkeypatch):
+    """``with on_threads(2):`` compiled loops have so many, whatever their size."""
     if not compiled.has_numba():
         pytest.skip("numba is not installed: nothing is compiled")
     from mlpgpu.fusion import loop, meeting
 
     pools, pool = [], loop.ThreadPoolExecutor
     monkeypatch.setattr(loop, "PRODUCTS_A_THREAD", 1)
-    monkeypatch.setattr(meeting, "product_threads", lambda: request.param)
     monkeypatch.setattr(loop, "ThreadPoolExecutor", lambda n, *more: pools.append(n) or pool(n, *more))
-    # What the loop sets the threads of products to afterwards is set back.
-    with threadpool_limits(request.param, "blas"):
-        yield request.param
-    assert set(pools) == ({request.param - 1} if request.param > 1 else set())
+
+    @contextlib.contextmanager
+    def on(n_threads):
+        pools.clear()
+        monkeypatch.setattr(meeting, "product_threads", lambda: n_threads)
+        # What the loop sets the threads of products to afterwards is set back.
+        with threadpool_limits(n_threads, "blas"):
+            yield
+        assert set(pools) == ({n_threads - 1} if n_threads > 1 else set())
+
+    return on
 
 
 def test_the_compiled_sources_have_everything_in_them():
-    networks = [network for some in TOGETHER for network in some]
-    assert {name for activations, _, _ in networks for name in activations} >= set(TRAINED)
-    assert {loss for _, loss, _ in networks} == set(LOSSES)
-    assert {optimizer for _, _, optimizer in networks} == set(OPTIMIZERS)
+    assert {name for activations, _, _ in NETWORKS for name in activations} >= set(TRAINED)
+    assert {loss for _, loss, _ in NETWORKS} == set(LOSSES)
+    assert {optimizer for _, _, optimizer in NETWORKS} == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize("number", range(len(TOGETHER)))
-def test_compiled(number, threads, caplog):
+@pytest.mark.parametrize("number", range(len(NETWORKS)), ids=[" ".join((*a, *more)) for a, *more in NETWORKS])
+def test_compiled(number, on_threads, monkeypatch, caplog):
+    """By one thread and by two, the same each time; compiled once for both."""
+    activations, loss, optimizer = NETWORKS[number]
+    rows = rows_of(loss)
+    given = {"hidden": (6, 4)[: len(activations)], "activation": activations, "optimizer": optimizer}
+    given |= {"schedule": "constant", "dropout": 0.3 if len(activations) > 1 else 0.0}
+    plan = plan_of(rows, loss, **given, **BESIDE[number % len(BESIDE)])
     caplog.set_level("INFO")
-    given = BESIDE[number]
-    ours = together("numba", TOGETHER[number], given)
-    assert_close(ours, together("eager", TOGETHER[number], given))
-    for one, other in zip(together("numba", TOGETHER[number], given), ours, strict=True):
-        np.testing.assert_array_equal(one, other)
+    expected = trained("eager", plan, rows, monkeypatch)
+    for n_threads in (1, 2):
+        with on_threads(n_threads):
+            ours, again = (trained("numba", plan, rows, monkeypatch) for _ in range(2))
+        assert_close(ours, expected)
+        for one, other in zip(again, ours, strict=True):
+            np.testing.assert_array_equal(one, other)
     assert not told(caplog)
+    assert sum(record.getMessage().startswith("compiling") for record in caplog.records) == 1
 
 
 class Keeps(Callback):
