@@ -1,6 +1,7 @@
 """CuPy on a CUDA device."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -59,18 +60,17 @@ class CupyBackend(Eager):
 
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> Bytes:
         """See `Backend.loop_bytes`."""
-        try:
+        # What cannot be captured runs line by line, which is told when it does.
+        with suppress(Exception):
             return needs.of_loop(step, state, data, items)
-        except Exception:
-            # What cannot be captured runs line by line, which is told when it does.
-            return super().loop_bytes(step, state, data, items)
+        return super().loop_bytes(step, state, data, items)
 
     def function_bytes(self, function: Callable[..., Any], *given: Any) -> Bytes:
         """See `Backend.function_bytes`."""
-        try:
-            return super().function_bytes(function, *given) if is_eager() else needs.of_function(function, given)
-        except Exception:
-            return super().function_bytes(function, *given)
+        if not is_eager():
+            with suppress(Exception):
+                return needs.of_function(function, given)
+        return super().function_bytes(function, *given)
 
     def free_memory(self) -> int:
         """See `Backend.free_memory`."""
