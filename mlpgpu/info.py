@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from mlpgpu.machine import describe, warnings
+from mlpgpu.machine import describe, load, warnings
 from mlpgpu.train import run_command
 
 # What the versions of CUDA are of.
@@ -42,7 +42,7 @@ def info(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
             "reason": note,
         },
         "mnist": _mnist(),
-        "warnings": warnings(found),
+        "warnings": warnings(found, load()),
     }
     if json:
         print(json_module.dumps(found, indent=2))  # noqa: T201

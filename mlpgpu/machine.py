@@ -35,6 +35,8 @@ THREADS = {
     "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
     "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
 }
+# What is no load yet, of a core.
+LITTLE = 0.5
 # The core types of OpenBLAS whose kernels use AVX-512.
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
 
@@ -84,20 +86,30 @@ def describe() -> dict[str, Any]:
     }
 
 
-def warnings(description: dict[str, Any]) -> list[str]:
+def load() -> float:
+    """How many programs wanted a core at a time, in the last minute; 0 where that is not known, as on Windows."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 0.0
+
+
+def warnings(description: dict[str, Any], load: float = 0.0) -> list[str]:
     """What makes a machine slower than it could be, and what to do about it.
 
     Parameters
     ----------
     description : dict
         From `describe`.
+    load : float
+        From `load`, before this program does much.
 
     Returns
     -------
     list of str
         One line each.
     """
-    lines = (*_presets(description), *_few_threads(description), *_missing(description))
+    lines = (*_presets(description), *_few_threads(description), *_busy(description, load), *_missing(description))
     # NumPy and SciPy may each have brought the same BLAS.
     return list(dict.fromkeys(lines))
 
@@ -175,6 +187,16 @@ def _few_threads(description: dict[str, Any]) -> Iterator[str]:
         name = next((name for name in THREADS.get(api, ()) if name in variables), None)
         if name and threads and threads < cores:
             yield f"{name}={variables[name]} is set: {api} uses {threads} of {cores} cores; unset it to use all"
+
+
+def _busy(description: dict[str, Any], load: float) -> Iterator[str]:
+    cores = description["cores"]
+    threads = max((pool["num_threads"] or 1 for pool in description["blas"]), default=1)
+    if threads > 1 and load > LITTLE and load + threads > cores:
+        yield (
+            f"other programs kept {load:.1f} of {cores} cores busy in the last minute: the {threads} threads of a "
+            "product wait for each other, which can take ten times as long; end them, or set OPENBLAS_NUM_THREADS=1"
+        )
 
 
 def _missing(description: dict[str, Any]) -> Iterator[str]:

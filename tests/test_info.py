@@ -50,6 +50,12 @@ MACHINE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _at_rest(monkeypatch):
+    """No other program is busy."""
+    monkeypatch.setattr(info, "load", lambda: 0.0)
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache folder that is empty yet, and no other folder to look in."""

@@ -232,12 +232,12 @@ NUMBA = {"numba": "0.60"}
 SLOW = "AVX-512 unused"
 
 
-def told(**changes):
+def told(load=0.4, **changes):
     """The warnings of a machine with nothing to warn of, but for what is changed."""
     good = {"simd": ["AVX2"], "cores": 8, "versions": NUMBA, "blas": [OPENBLAS], "environment": {}, "cuda": []}
     good["cuda_versions"] = {}
-    assert warnings(good) == []
-    lines = warnings({**good, **changes})
+    assert warnings(good, 0.4) == []
+    lines = warnings({**good, **changes}, load)
     assert not any("\n" in line for line in lines)
     return lines
 
@@ -294,6 +294,28 @@ def test_too_few_threads(api, n, environment, blamed):
 )
 def test_threads_that_no_variable_holds_back(n, environment):
     assert told(blas=[threads("openblas", n)], environment=environment) == []
+
+
+@pytest.mark.parametrize(
+    ("n", "load", "busy"), [(8, 0.6, True), (8, 7, True), (4, 4, False), (4, 5, True), (1, 9, False)]
+)
+def test_other_programs_that_keep_threads_waiting(n, load, busy):
+    lines = told(load, blas=[threads("openblas", n), {**OPENBLAS, "num_threads": None}])
+    assert len(lines) == busy
+    assert all(f"other programs kept {load:.1f} of 8 cores busy" in line for line in lines)
+    assert all("OPENBLAS_NUM_THREADS=1" in line for line in lines)
+
+
+@needs_openblas
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="the system does not tell its load")
+def test_the_load_is_that_of_the_system():
+    before, told, after = os.getloadavg()[0], machine.load(), os.getloadavg()[0]
+    assert min(before, after) <= told <= max(before, after)
+
+
+def test_a_load_that_is_not_known(monkeypatch):
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    assert machine.load() == 0
 
 
 def test_numba_is_missing():
