@@ -1,5 +1,6 @@
 """NumPy on the CPU."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -49,8 +50,6 @@ class NumpyBackend(Eager):
 
     def arithmetic(self) -> str:
         """See `Backend.arithmetic`."""
-        from threadpoolctl import threadpool_info
-
         from mlpgpu.fusion.compiled import has_numba
         from mlpgpu.fusion.loop import wanted_way
 
@@ -58,14 +57,22 @@ class NumpyBackend(Eager):
         blas = [
             f"{pool['internal_api']} {pool['version']} for {pool.get('architecture', 'any processor')} "
             f"on {pool['num_threads']} threads"
-            for pool in threadpool_info()
-            if pool["user_api"] == "blas" and "numpy" in pool["filepath"]
+            for pool in _blas().info()
+            if "numpy" in pool["filepath"]
         ]
         numba = "with" if has_numba() else "without"
         return ", ".join([self.description, *blas, f"loop {wanted_way()} {numba} Numba"])
 
     def free_memory(self) -> None:
         """See `Backend.free_memory`."""
+
+
+@functools.cache
+def _blas() -> Any:
+    """The BLAS libraries of this process, found once: that takes as long as to write a small checkpoint."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
