@@ -15,8 +15,8 @@ from mlpgpu.trainer import fit
 
 # Name -> settings, with the shape of the data.
 RUNS = {
-    "a wide step": {"hidden": (64,), "batch_size": 128},
-    "no dropout": {"hidden": (32, 32, 32), "batch_size": 128, "dropout": 0, "input_dropout": 0},
+    "a wide step": {"hidden": (64,), "batch_size": 64},
+    "no dropout": {"hidden": (32, 32, 32), "batch_size": 64, "dropout": 0, "input_dropout": 0},
     "many layers": {"hidden": (40,) * 4, "n_features": 20, "batch_size": 64, "dtype": "float64"},
     "a wide output": {"hidden": (100,), "n_features": 20, "n_outputs": 50, "batch_size": 100},
     "evaluation": {"hidden": (64, 64, 64), "batch_size": 16},
