@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.backends import live_bytes
-from mlpgpu.backends.base import is_eager, is_out_of_memory
+from mlpgpu.backends.base import is_out_of_memory
 from mlpgpu.backends.cuda_devices import left_of_memory
 from mlpgpu.backends.cuda_failures import FULL
-from mlpgpu.backends.live_bytes import Bytes, in_pieces
+from mlpgpu.backends.live_bytes import Bytes, in_pieces, total
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError, one_line
@@ -29,7 +29,7 @@ from mlpgpu.feed import SMALL_INTEGERS, Placement, Resident, Rows, Scaled, Unsca
 from mlpgpu.machine import available_memory
 from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import State
-from mlpgpu.training import make_step, steps_per_call
+from mlpgpu.training import is_captured, make_step, steps_per_call
 
 if TYPE_CHECKING:
     from mlpgpu.backends import Backend
@@ -116,7 +116,7 @@ class _Rehearsal:
 
     def __init__(self, backend: Backend, plan: Plan, train: Rows) -> None:
         self._backend, self._plan, network = backend, plan, plan.network
-        self._captured = plan.capture and not is_eager()
+        self._captured = is_captured(plan)
         # Where steps run line by line, rounded operands are arrays too.
         self._host = host = NumpyBackend("float32" if self._captured else plan.precision)
         kind = train.x.dtype if train.x.dtype in SMALL_INTEGERS else plan.dtype
@@ -128,15 +128,15 @@ class _Rehearsal:
         params = _of((count(network.sizes),), plan.dtype)
         slots = (params,) * plan.recipe.optimizer.n_slots
         self._state = State(params, slots, _of((), "int32"), _of((), plan.dtype))
-        self.state_bytes, self.param_bytes = sum(map(in_pieces, (params, *slots))), in_pieces(params)
+        self.state_bytes, self.param_bytes = total((params, *slots)), in_pieces(params)
         whole = (plan.steps_per_epoch, plan.batch_size)
-        self.order_bytes = in_pieces(_of(whole, "int64")) + in_pieces(_of(whole, plan.dtype))
+        self.order_bytes = total((_of(whole, "int64"), _of(whole, plan.dtype)))
 
     def placed(self, rows: Rows) -> int:
         """Bytes of rows on the device; none of those that are streamed in any case."""
         if is_sparse(rows.x) or isinstance(rows.x, Mapped):
             return 0
-        return sum(in_pieces(_of((len(rows), *part.shape[1:]), part.dtype)) for part in self._feed.data)
+        return total(_of((len(rows), *part.shape[1:]), part.dtype) for part in self._feed.data)
 
     def loop(self) -> Bytes:
         """Of the loop of steps."""

@@ -33,6 +33,11 @@ def make_step(backend: Backend, plan: Plan, feed: Feed, placement: Placement, dt
     return step
 
 
+def is_captured(plan: Plan) -> bool:
+    """Whether steps run in the fast way of the backend, if it can."""
+    return plan.capture and not is_eager()
+
+
 def steps_per_call(backend: Backend, plan: Plan) -> int:
     """How many steps are handed to a compiled loop at once, where their rows are on the device."""
     products = plan.batch_size * count(plan.network.sizes)
@@ -86,7 +91,7 @@ class Training:
         # A GPU is still at the steps that it was told, and the host has nothing else to do.
         self._draws_ahead = plan.draws_ahead and backend.device != "cpu" and not isinstance(feed, Streamed)
         self._ahead: tuple[int, np.ndarray, Callable[[int, int], Any]] | None = None
-        self._captured = plan.capture and not is_eager()
+        self._captured = is_captured(plan)
         n_steps = plan.epochs * plan.steps_per_epoch
         self._loop = backend.compile_loop(step, n_steps) if self._captured else eager_loop(xp, step)
 

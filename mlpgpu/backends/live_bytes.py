@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,11 @@ class Bytes(NamedTuple):
 def in_pieces(array: Any) -> int:
     """Bytes that are taken for an array."""
     return -(-array.size * array.dtype.itemsize // PIECE) * PIECE
+
+
+def total(arrays: Iterable[Any]) -> int:
+    """Bytes that are taken for all of them."""
+    return sum(map(in_pieces, arrays))
 
 
 class Counted(Traced):
@@ -108,7 +113,7 @@ def of_loop(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Byte
 
 def _counted(counter: Counter) -> Bytes:
     # A device holds what NumPy holds here.
-    return Bytes(sum(map(in_pieces, counter.constants)), counter.most, counter.most)
+    return Bytes(total(counter.constants), counter.most, counter.most)
 
 
 def _inputs(counter: Counter, given: Any) -> Any:

@@ -161,7 +161,7 @@ class Captured:
 def needs(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Bytes:
     """Memory of a loop by graphs, which keep what their steps work in; see `Backend.loop_bytes`."""
     steps = live_bytes.of_loop(step, state, data, items)
-    own_state, own_items = (sum(map(live_bytes.in_pieces, leaves(tree))) for tree in (state, items))
+    own_state, own_items = (live_bytes.total(leaves(tree)) for tree in (state, items))
     return Bytes(steps.kept + steps.call + own_items, 0, own_state)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlpgpu.backends.live_bytes import Bytes, in_pieces
+from mlpgpu.backends.live_bytes import Bytes, total
 from mlpgpu.cuda import function, loop
 from mlpgpu.cuda.products import WORKSPACE_BYTES
 from mlpgpu.cuda.program import Program, used_by
@@ -24,9 +24,9 @@ def of_loop(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Byte
     recorded = loop.Recorded(recorder, step, state, data, items)
     program = recorded.program()
     losses = len(next(leaves(items))) * recorded.loss.dtype.itemsize
-    kept = _total(leaves(items)) + losses + _of_program(recorder, program)
+    kept = total(leaves(items)) + losses + _of_program(recorder, program)
     kept += program.n_bytes + WORKSPACE_BYTES * (2 if program.joined else 1)
-    return Bytes(kept, losses, losses + _total(leaves(state)))
+    return Bytes(kept, losses, losses + total(leaves(state)))
 
 
 def of_function(called: Callable[..., Any], given: Any) -> Bytes:
@@ -40,7 +40,7 @@ def of_function(called: Callable[..., Any], given: Any) -> Bytes:
     recorder = Recorder()
     recorded = function.Recorded(recorder, called, given)
     program = recorded.program()
-    call = program.n_bytes + _total(recorded.results)
+    call = program.n_bytes + total(recorded.results)
     return Bytes(WORKSPACE_BYTES + _of_program(recorder, program), call, call)
 
 
@@ -48,8 +48,4 @@ def _of_program(recorder: Recorder, program: Program) -> int:
     """What it keeps beside the memory that it works in: constants, and what counts blocks."""
     used = {buffer for launch in program.launches for buffer in used_by(launch) if isinstance(buffer, Traced)}
     filled = [buffer for buffer in used if buffer.operation == "fill"]
-    return _total(recorder.constants) + _total(filled) + program.n_counting
-
-
-def _total(arrays: Any) -> int:
-    return sum(map(in_pieces, arrays))
+    return total(recorder.constants) + total(filled) + program.n_counting
