@@ -46,6 +46,9 @@ class Prepared:
     backend_note : str
         Why ``auto`` took this device.
     plan : Plan
+    train : Rows
+    watched : dict of str to Rows
+        Rows that each epoch is scored on.
     rollbacks : int
         How often it may go back where it diverges.
     need : Need
@@ -57,6 +60,8 @@ class Prepared:
     backend: Backend
     backend_note: str
     plan: Plan
+    train: Rows
+    watched: dict[str, Rows]
     rollbacks: int
     need: preflight.Need
 
@@ -106,12 +111,13 @@ def prepare(config: Config) -> Prepared:
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
     rollbacks = ROLLBACKS if config.on_divergence == "rollback" else 0
-    need = preflight.check(backend, plan, *_rows(data), rollbacks)
+    train, watched = _rows(data)
+    need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
     if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
         # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
-    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan, rollbacks, need)
+    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan, train, watched, rollbacks, need)
 
 
 def train_and_test(
@@ -147,14 +153,14 @@ def train_and_test(
     if resume is not None:
         check_same(config, resume.model.config)
     stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []
-    train, watched = _rows(data)
+    watched = prepared.watched
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
     with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
         state, run = fit(
             backend,
             plan,
-            train,
+            prepared.train,
             watched,
             placement,
             [*stopping, *callbacks],

@@ -75,12 +75,13 @@ def test_a_set_that_does_not_fit_is_streamed_and_the_user_told(monkeypatch, prog
 
 def test_many_rows_are_scored_in_part(monkeypatch):
     """Every ninth of 108 rows, for at most 12; not the first ones, which may be of one class."""
-    prepared = prepare(Config(dataset="iris", hidden=(8,), epochs=2, seed=1))
-    x, y = prepared.data.x_train, prepared.data.y_train
+    config = Config(dataset="iris", hidden=(8,), epochs=2, seed=1)
+    data = prepare(config).data
+    x, y = data.x_train, data.y_train
     assert len(x) == 108
     for most, every in ((12, 9), (107, 2), (108, 1), (10_000, 1)):
         monkeypatch.setattr(workflow, "SCORED_ROWS", most)
-        outcome = train_and_test(prepared)
+        outcome = train_and_test(config)
         expected = metrics.accuracy_score(y[::every], outcome.model.predict_proba(x[::every]).argmax(1))
         assert outcome.metrics["train_accuracy"] == pytest.approx(expected, rel=1e-6), most
 
