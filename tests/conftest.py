@@ -52,6 +52,34 @@ def pytest_report_header():
     return [f"backends tested: {', '.join(REAL)}, and array-api-strict on two devices", *MISSING.values()]
 
 
+def pytest_collection_modifyitems(items):
+    """Leave a case uncounted that only combines what earlier cases of its test had.
+
+    Counting lines makes many a test twice as long, and a combination hardly ever reaches a line of its own.
+    """
+    seen = set()
+    for item in items:
+        if hasattr(item, "callspec"):
+            test = item.parent, item.originalname
+            values = {(test, name, id(value)) for name, value in item.callspec.params.items()}
+            if values <= seen:
+                item.add_marker("uncounted")
+            seen |= values
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    # In a process of xdist pytest-cov counts twice, and its own mark, `no_cover`, stops one of the two.
+    if not (item.config.pluginmanager.hasplugin("_cov") and item.get_closest_marker("uncounted")):
+        return (yield)
+    counter = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(counter)
+
+
 def _open(name):
     if name.startswith("strict"):
         return StrictBackend({"strict": "CPU_DEVICE", "strict-device1": "device1"}[name])

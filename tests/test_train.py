@@ -423,12 +423,9 @@ def test_help_names_every_setting_and_imports_no_array_library(tmp_path):
     assert "--no-shuffle" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("line", "accuracy"), [("--hidden 100 --epochs 10", 0.975), ("", 0.984)], ids=["100 units, 10 epochs", "defaults"]
-)
-def test_real_mnist(command, data_dir, tmp_path, line, accuracy):
-    code, *_ = command(f"--dataset mnist --quiet --run-dir run {line}")
+def test_real_mnist(command, data_dir, tmp_path):
+    code, *_ = command("--dataset mnist --quiet --run-dir run")
     assert code == 0
     found = metrics_in(tmp_path / "run")
     assert found["n_train"] + found["n_validation"] == 60_000
-    assert found["test_accuracy"] >= accuracy
+    assert found["test_accuracy"] >= 0.984

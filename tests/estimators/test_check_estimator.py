@@ -26,13 +26,12 @@ CHECKED_HERE = [
     "batch_size=8",
     'solver="lbfgs"',
     "dropout=0.2",
-    'optimizer="adamw"',
     'learning_rate_schedule="one_cycle", warmup=2',
 ]
 
 
 # It takes long, and twice as long where lines are counted, all of which other tests reach.
-@pytest.mark.no_cover
+@pytest.mark.uncounted
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size:UserWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("setting", CHECKED_HERE)

@@ -128,7 +128,7 @@ SOLVERS, ACTIVATIONS = ("adam", "sgd", "lbfgs"), ("relu", "logistic", "tanh", "i
 
 
 # Hundreds of runs, which take twice as long where lines are counted, all of which other tests reach.
-@pytest.mark.no_cover
+@pytest.mark.uncounted
 @pytest.mark.parametrize("task", OURS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -136,7 +136,7 @@ def test_every_setting_gives_scikit_learns_numbers(solver, activation, task):
     assert max(worst for worst, *_ in compared(solver, activation, task)) < 1e-10
 
 
-@pytest.mark.no_cover
+@pytest.mark.uncounted
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_those_settings_reach_both_ends_of_a_run(solver):
     """A fifth of the runs at least: else the stopping rules were hardly compared."""
