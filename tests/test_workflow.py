@@ -108,6 +108,19 @@ def test_rows_in_a_file_train_as_well_and_the_run_can_be_repeated(tmp_path, monk
     assert prepare(Config(**given | {"epochs": 1})).config.memory_map == "never"
 
 
+def test_rows_of_a_file_that_are_scored_are_read_once(tmp_path, monkeypatch):
+    """They lie far apart: each is a read of the disk where the file is larger than memory."""
+    digits = load_digits()
+    np.save(tmp_path / "x.npy", digits.data)
+    np.save(tmp_path / "y.npy", digits.target)
+    read, keys = mapped.Mapped.__getitem__, []
+    monkeypatch.setattr(mapped.Mapped, "__getitem__", lambda x, key: keys.append(key) or read(x, key))
+    monkeypatch.setattr(workflow, "SCORED_ROWS", 100)
+    given = {"dataset": str(tmp_path / "x.npy"), "target": str(tmp_path / "y.npy"), "memory_map": "always"}
+    train_and_test(Config(**given, hidden=(8,), epochs=3))
+    assert sum(isinstance(key, slice) and (key.step or 1) > 1 for key in keys) == 1
+
+
 def test_figures_of_the_last_epoch():
     outcome = train_and_test(Config(dataset="iris", hidden=(8,), epochs=3))
     last = outcome.run.history[-1]
