@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import config_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
@@ -23,7 +21,7 @@ from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
-from mlpgpu.protocol import arrays, parity, saving
+from mlpgpu.protocol import arrays, parity, progress, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
     activations_of,
@@ -35,20 +33,10 @@ from mlpgpu.protocol.choices import (
 )
 from mlpgpu.protocol.held import Continuation, fitted_sizes, keep_shape, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
-from mlpgpu.trainer import Best, Diverged, Run
+from mlpgpu.trainer import Diverged, Run
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
-)
-# Fitted attributes of one solver that another does not have.
-OF_A_RUN = (
-    "loss_curve_",
-    "validation_loss_curve_",
-    "validation_scores_",
-    "best_validation_score_",
-    "best_loss_",
-    "_no_improvement_count",
-    "_continuation",
 )
 
 
@@ -140,7 +128,8 @@ class Fit:
         """Train, and leave what was learned on the estimator."""
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
-            self._begin_anew()
+            progress.begin_anew(estimator)
+            keep_shape(estimator, self.sizes, self.loss)
         estimator._keep_classes(self.at)
         train = self.rows(self.x, self.y, self.weights)
         watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
@@ -156,7 +145,7 @@ class Fit:
         vars(estimator).update(self._pairs(params))
         history = estimator.history_
         history += [record | {"epoch": len(history) + number} for number, record in enumerate(run.history, 1)]
-        self._warn(run, plan)
+        progress.warn(run, plan.epochs, self.incremental)
 
     def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
         estimator = self.estimator
@@ -167,10 +156,11 @@ class Fit:
     def _by_steps(
         self, plan: Plan, train: Rows, watched: Any, placement: Unscaled, callbacks: list[Callback], **more: Any
     ) -> tuple[Array, Run]:
-        rule = self._rule()
+        estimator = self.estimator
+        rule = progress.stopping_rule(estimator)
         # The weights are the estimator's, which its user may have changed.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
-        more |= {"state": start, "best": self._best(rule), "resume": self.resume}
+        more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
         for number in range(1, len(self.resume.history) + 1 if self.resume else 1):
             # Each order is drawn from the one before.
             plan.order(number)
@@ -181,10 +171,10 @@ class Fit:
                 f"{NON_FINITE} It happened in epoch {error.epoch}, step {error.step}; try StandardScaler, "
                 "a smaller learning_rate_init, or clip_norm=1."
             ) from None
-        self.estimator._continuation = Continuation(
+        estimator._continuation = Continuation(
             self.backend, state, self.random_state, self.order.rows, plan.seed, self.kind
         )
-        self._keep_curves(run, rule)
+        progress.keep(estimator, run, rule, validated=self.held_out is not None)
         return state.params, run
 
     @staticmethod
@@ -238,14 +228,6 @@ class Fit:
             given = checked_pairs(estimator.init, [w.shape for w, _ in layers])
             params = join(np, [*given, *layers[len(given) :]])
         return params
-
-    def _begin_anew(self) -> None:
-        estimator = self.estimator
-        for name in OF_A_RUN:
-            vars(estimator).pop(name, None)
-        estimator.n_iter_ = estimator.t_ = 0
-        estimator.history_ = []
-        keep_shape(estimator, self.sizes, self.loss)
 
     def _hold_out(self) -> None:
         """Part the rows into those to train on and those to validate on."""
@@ -316,52 +298,6 @@ class Fit:
         most = plan.epochs + by_lbfgs(estimator)
         return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *own]
 
-    def _rule(self) -> parity.StoppingRule:
-        estimator = self.estimator
-        scored, by_sgd = estimator.early_stopping, estimator.solver == "sgd" and estimator.optimizer is None
-        best = getattr(estimator, "best_validation_score_" if scored else "best_loss_", None)
-        worst = -np.inf if scored else np.inf
-        return parity.StoppingRule(
-            tol=estimator.tol,
-            patience=estimator.n_iter_no_change,
-            monitor="validation_score" if scored else "loss",
-            learning_rate=estimator.learning_rate if by_sgd else "constant",
-            initial_rate=estimator.learning_rate_init,
-            power_t=estimator.power_t,
-            samples=estimator.t_,
-            best=worst if best is None else best,
-            count=getattr(estimator, "_no_improvement_count", 0),
-            verbose=bool(estimator.verbose),
-        )
-
-    def _best(self, rule: parity.StoppingRule) -> Best:
-        """Which weights the fit ends with: the last, but for early stopping."""
-        if not self.estimator.early_stopping:
-            return Best(restore="never")
-        than = rule.best if np.isfinite(rule.best) else None
-        return Best("validation_score", greater=True, restore="always", than=than)
-
-    def _keep_curves(self, run: Run, rule: parity.StoppingRule) -> None:
-        estimator, scored = self.estimator, self.estimator.early_stopping
-        estimator.t_, estimator._no_improvement_count = rule.samples, rule.count
-        losses = [record["loss"] for record in run.history]
-        scores = [record["validation_score"] for record in run.history if "validation_score" in record]
-        if run.diverged:
-            losses, scores = [*losses, float(run.losses[-1][-1])], [*scores, math.nan]
-        if not run.restored:
-            estimator.loss_ = losses[-1]
-        elif run.best_epoch:
-            estimator.loss_ = losses[run.best_epoch - 1]
-        estimator.loss_curve_ = [*getattr(estimator, "loss_curve_", []), *losses]
-        for name, curve in (
-            ("validation_scores_", scores),
-            ("validation_loss_curve_", [r["validation_loss"] for r in run.history if "validation_loss" in r]),
-        ):
-            whole = [*(getattr(estimator, name, None) or []), *curve]
-            setattr(estimator, name, whole if self.held_out is not None else None)
-        estimator.best_loss_ = None if scored else rule.best
-        estimator.best_validation_score_ = rule.best if scored else max(scores, default=None)
-
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
         """The fitted weights and biases, where the rows are at home."""
         backend = self.backend
@@ -370,24 +306,6 @@ class Fit:
             "coefs_": [arrays.move(w, backend, self.at) for w, _ in layers],
             "intercepts_": [arrays.move(b, backend, self.at) for _, b in layers],
         }
-
-    def _warn(self, run: Run, plan: Plan) -> None:
-        if run.diverged:
-            warnings.warn(
-                f"Training diverged in epoch {run.diverged.epoch}, step {run.diverged.step}; the weights are the best "
-                "before. Scale the data, or lower learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
-        elif run.stopped == "interrupted":
-            warnings.warn("Training interrupted by user.", stacklevel=6)
-        elif not run.stopped and not self.incremental and run.training is not None:
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({plan.epochs}) reached and the optimization hasn't "
-                "converged yet.",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
 
 
 def _scorer(fit: Fit, plan: Plan) -> Callable[[Array], float]:

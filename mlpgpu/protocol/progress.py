@@ -1,0 +1,120 @@
+"""How far an estimator has come: the counts, curves and best values that a fit goes on from and adds to."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from mlpgpu.protocol.parity import StoppingRule
+from mlpgpu.trainer import Best, Run
+
+# Fitted attributes of one solver that another does not have.
+OF_A_RUN = (
+    "loss_curve_",
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "best_loss_",
+    "_no_improvement_count",
+    "_continuation",
+)
+
+
+def begin_anew(estimator: Any) -> None:
+    """Forget earlier fits."""
+    for name in OF_A_RUN:
+        vars(estimator).pop(name, None)
+    estimator.n_iter_ = estimator.t_ = 0
+    estimator.history_ = []
+
+
+def stopping_rule(estimator: Any) -> StoppingRule:
+    """scikit-learn's, which counts on from the fit before."""
+    scored, by_sgd = estimator.early_stopping, estimator.solver == "sgd" and estimator.optimizer is None
+    best = getattr(estimator, "best_validation_score_" if scored else "best_loss_", None)
+    worst = -np.inf if scored else np.inf
+    return StoppingRule(
+        tol=estimator.tol,
+        patience=estimator.n_iter_no_change,
+        monitor="validation_score" if scored else "loss",
+        learning_rate=estimator.learning_rate if by_sgd else "constant",
+        initial_rate=estimator.learning_rate_init,
+        power_t=estimator.power_t,
+        samples=estimator.t_,
+        best=worst if best is None else best,
+        count=getattr(estimator, "_no_improvement_count", 0),
+        verbose=bool(estimator.verbose),
+    )
+
+
+def best_of(estimator: Any, rule: StoppingRule) -> Best:
+    """Which weights a fit ends with: the last, but for early stopping."""
+    if not estimator.early_stopping:
+        return Best(restore="never")
+    than = rule.best if np.isfinite(rule.best) else None
+    return Best("validation_score", greater=True, restore="always", than=than)
+
+
+def keep(estimator: Any, run: Run, rule: StoppingRule, validated: bool) -> None:
+    """Add a run in steps to the fitted attributes.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    run : Run
+    rule : StoppingRule
+        After the run.
+    validated : bool
+        Whether rows were held out.
+    """
+    scored = estimator.early_stopping
+    estimator.t_, estimator._no_improvement_count = rule.samples, rule.count
+    losses = [record["loss"] for record in run.history]
+    scores = [record["validation_score"] for record in run.history if "validation_score" in record]
+    if run.diverged:
+        losses, scores = [*losses, float(run.losses[-1][-1])], [*scores, math.nan]
+    if not run.restored:
+        estimator.loss_ = losses[-1]
+    elif run.best_epoch:
+        estimator.loss_ = losses[run.best_epoch - 1]
+    estimator.loss_curve_ = [*getattr(estimator, "loss_curve_", []), *losses]
+    for name, curve in (
+        ("validation_scores_", scores),
+        ("validation_loss_curve_", [r["validation_loss"] for r in run.history if "validation_loss" in r]),
+    ):
+        whole = [*(getattr(estimator, name, None) or []), *curve]
+        setattr(estimator, name, whole if validated else None)
+    estimator.best_loss_ = None if scored else rule.best
+    estimator.best_validation_score_ = rule.best if scored else max(scores, default=None)
+
+
+def warn(run: Run, most: int, incremental: bool) -> None:
+    """Warn, where the user called the fit, of a run that ended before it had converged.
+
+    Parameters
+    ----------
+    run : Run
+    most : int
+        Epochs that it had.
+    incremental : bool
+        Whether more are expected.
+    """
+    if run.diverged:
+        warnings.warn(
+            f"Training diverged in epoch {run.diverged.epoch}, step {run.diverged.step}; the weights are the best "
+            "before. Scale the data, or lower learning_rate_init.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
+    elif run.stopped == "interrupted":
+        warnings.warn("Training interrupted by user.", stacklevel=6)
+    elif not run.stopped and not incremental and run.training is not None:
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({most}) reached and the optimization hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
