@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import unique_labels
 
@@ -20,6 +19,7 @@ from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.base import Available, Perceptron, limits
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.held import whole
 from mlpgpu.protocol.labels import Labels
 from mlpgpu.protocol.tasks import with_callbacks
 
@@ -225,8 +225,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}"
                 )
-            self._labels = known or given
-        Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
+        with whole(self):
+            if classes is not None:
+                self._labels = known or given
+            Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: N803
@@ -327,7 +329,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         known = LOSSES[name].having(label_smoothing=self.label_smoothing)
         return (name, known) if isinstance(self.loss, str) else ("own", own_loss(self.loss, known))
 
-    def _class_weights(self, y: np.ndarray, incremental: bool) -> np.ndarray | None:
+    def _class_weights(self, y: np.ndarray, incremental: bool) -> list[np.ndarray] | None:
         if self.class_weight is None:
             return None
         if incremental and self.class_weight == "balanced":
@@ -335,7 +337,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 "class_weight='balanced' needs all rows, and partial_fit has some of them; give the weights as a dict, "
                 "such as from sklearn.utils.compute_class_weight."
             )
-        return np.asarray(compute_sample_weight(self.class_weight, y))
+        return self._labels.weigh(self.class_weight, y)
 
     def _keep_classes(self, at: Backend) -> None:
         classes = self._labels.classes
@@ -448,7 +450,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
         -------
         self
         """
-        Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
+        with whole(self):
+            Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: N803

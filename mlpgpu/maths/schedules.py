@@ -34,8 +34,8 @@ def exponential(xp: Any, t: Array, total: float, *, decay_rate: float = 0.1) -> 
 
 
 def cosine(xp: Any, t: Array, total: float) -> Array:
-    """Half a cosine from 1 to 0 (Loshchilov and Hutter, 2017), without restarts."""
-    return 0.5 + 0.5 * xp.cos(t * (math.pi / total))
+    """Half a cosine from 1 to 0 (Loshchilov and Hutter, 2017), without restarts: it stays there."""
+    return 0.5 + 0.5 * xp.cos(xp.minimum(t * (math.pi / total), math.pi))
 
 
 # Where it starts and ends, and the part of the run that rises: PyTorch's and fastai's defaults.

@@ -32,7 +32,7 @@ from mlpgpu.protocol import arrays, conversion, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import TRAINABLE, activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import fitted_sizes, params_of
+from mlpgpu.protocol.held import LINKS, fitted_sizes, params_of, whole
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 
 
@@ -148,7 +148,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         self
         """
         held_out = Validation(X_val, y_val, sample_weight_val)
-        Fit(self, X, y, sample_weight, held_out, incremental=False, resume=resume).run()
+        with whole(self):
+            Fit(self, X, y, sample_weight, held_out, incremental=False, resume=resume).run()
         return self
 
     def _check_partial_fit(self) -> None:
@@ -174,7 +175,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     def _choose_loss(self, n_outputs: int) -> tuple[str, Loss]:
         """Name and function of the loss."""
 
-    def _class_weights(self, y: np.ndarray, incremental: bool) -> np.ndarray | None:
+    def _class_weights(self, y: np.ndarray, incremental: bool) -> list[np.ndarray] | None:
         return None
 
     def _keep_classes(self, at: Backend) -> None:
@@ -204,7 +205,10 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
 
     def _network(self) -> Network:
         sizes = fitted_sizes(self)
-        return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], self._choose_loss(sizes[-1])[1])
+        loss = self._choose_loss(sizes[-1])[1]
+        # The link is that of the fit, whatever loss the next one is to have.
+        loss = loss._replace(link=LINKS.get(self.out_activation_, loss.link))
+        return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], loss)
 
     def hidden_activations(self, X: Any, layer: int = -1) -> Array:  # noqa: N803
         """What the units of a hidden layer make of rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,9 +113,13 @@ def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> li
 def hidden_sizes(given: Any) -> tuple[int, ...]:
     """Units of each hidden layer."""
     sizes = list(given) if hasattr(given, "__iter__") else [given]
-    if any(size <= 0 for size in sizes):
+    try:
+        whole = tuple(operator.index(size) for size in sizes)
+    except TypeError:
+        raise TypeError(f"hidden_layer_sizes must be whole numbers, got {sizes}.") from None
+    if any(size <= 0 for size in whole):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return tuple(int(size) for size in sizes)
+    return whole
 
 
 def compute_backend(estimator: Any, at: Backend, dtype: str) -> Backend:

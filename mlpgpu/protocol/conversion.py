@@ -6,7 +6,6 @@ import copy
 import inspect
 from typing import Any
 
-import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 from mlpgpu import backends
@@ -64,10 +63,12 @@ def to_sklearn(ours: Any) -> Any:
     for attribute in ("coefs_", "intercepts_"):
         arrays = getattr(ours, attribute)
         setattr(theirs, attribute, [backends.beside(array).to_host(array).copy() for array in arrays])
+    if ours.early_stopping:
+        # What a warm start of theirs goes back to where it gets no better.
+        theirs._best_coefs, theirs._best_intercepts = copy.deepcopy((theirs.coefs_, theirs.intercepts_))
     if hasattr(ours, "_labels"):
         labels = ours._labels
-        theirs._label_binarizer = binarizer = LabelBinarizer()
-        binarizer.fit(np.eye(len(labels.classes), dtype=int) if labels.multilabel else labels.classes)
+        theirs._label_binarizer = LabelBinarizer().fit(labels.example())
         theirs.classes_ = labels.classes
     return theirs
 

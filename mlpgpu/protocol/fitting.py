@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,9 @@ from mlpgpu.trainer import Diverged, Run
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
+
+# What changes the network that is learned, and L-BFGS cannot do.
+OF_STEPS = ("dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
 class Validation(NamedTuple):
@@ -83,6 +87,7 @@ class Fit:
         n_outputs = estimator._learn(self.y, incremental)
         self.targets = estimator._encode(self.y)
         self.weights = self._check_weights(sample_weight, len(self.targets))
+        self.class_weights = estimator._class_weights(self.y, incremental)
         self.sizes = (int(self.x.shape[1]), *hidden, n_outputs)
         if not first and self.sizes != fitted_sizes(estimator):
             raise ValueError(
@@ -137,6 +142,9 @@ class Fit:
         more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes)}
         if self.held_out is not None and estimator.scoring is not None:
             more["score"] = _scorer(self, plan)
+        elif getattr(getattr(estimator, "_labels", None), "single", False):
+            # Right, whatever the output: see `Labels.decode`.
+            more["score"] = lambda params: 1.0
         solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
         params, run = solve(*given, self._callbacks(plan), **more)
         if not np.isfinite(self.backend.to_host(params)).all():
@@ -150,7 +158,15 @@ class Fit:
     def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
         estimator = self.estimator
         more |= {"tol": estimator.tol, "max_fun": estimator.max_fun, "verbose": bool(estimator.verbose)}
+        ignored = [name for name in OF_STEPS if getattr(estimator, name)]
+        if ignored:
+            warnings.warn(
+                f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.",
+                stacklevel=6,
+            )
         params, run, estimator.loss_ = lbfgs.fit(self.backend, *given, **more)
+        if self.held_out is not None:
+            progress.keep_validation(estimator, run)
         return params, run
 
     def _by_steps(
@@ -252,10 +268,17 @@ class Fit:
         """Rows where the backend takes them, on its device where they are there, and weighted by class too."""
         if not is_sparse(x) and not arrays.same_home(self.at, self.backend):
             x = self.at.to_host(x)
-        by_class = self.estimator._class_weights(y, self.incremental)
-        if by_class is not None:
+        estimator = self.estimator
+        targets = estimator._encode(y)
+        if self.class_weights is not None:
+            by_class = estimator._labels.row_weights(self.class_weights, targets)
             weights = by_class if weights is None else weights * by_class
-        return Rows(x, self.estimator._encode(y), weights)
+            if not (self.incremental or weights.any()):
+                raise ValueError(
+                    f"class_weight is {estimator.class_weight!r}, which leaves these {len(targets)} rows no weight at "
+                    "all; give one above 0 to a class that they are of."
+                )
+        return Rows(x, targets, weights)
 
     def _plan(self, params: np.ndarray, seed: int) -> Plan:
         estimator, n_rows = self.estimator, len(self.targets)
@@ -323,7 +346,7 @@ def _scorer(fit: Fit, plan: Plan) -> Callable[[Array], float]:
     if hasattr(probe, "_labels"):
         probe.classes_ = probe._labels.classes
     scorer = check_scoring(estimator, estimator.scoring)
-    more = {} if weights is None else {"sample_weight": weights}
+    more = {"sample_weight": weights} if weights is not None and _takes_weights(scorer) else {}
 
     def score(params: Array) -> float:
         layers = split(np, backend.to_host(params), plan.network.sizes)
@@ -332,3 +355,9 @@ def _scorer(fit: Fit, plan: Plan) -> Callable[[Array], float]:
             return float(scorer(probe, x, y, **more))
 
     return score
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer, or the metric that it is made of, knows weights of rows."""
+    taken = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    return any(one.name == "sample_weight" or one.kind == one.VAR_KEYWORD for one in taken)

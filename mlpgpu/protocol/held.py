@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,21 @@ import numpy as np
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
-from mlpgpu.maths.losses import Loss
+from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.maths.parameters import join
 from mlpgpu.maths.step import State
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.arrays import Array
+
+
+def _name(loss: Loss) -> str:
+    """Of its link, as scikit-learn has it."""
+    name = loss.link.__name__
+    return {"exponential": "exp"}.get(name, name)
+
+
+# By the name that a fitted estimator has for it.
+LINKS = {_name(loss): loss.link for loss in LOSSES.values()}
 
 
 @dataclass
@@ -66,11 +77,28 @@ def fitted_sizes(estimator: Any) -> tuple[int, ...]:
     return (*(fan_in for fan_in, _ in shapes), shapes[-1][1])
 
 
+@contextlib.contextmanager
+def whole(estimator: Any) -> Iterator[None]:
+    """Have what was fitted before stand where a fit fails: labels, layers and curves go with their weights."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        # The weights come last: what is raised after them is a warning.
+        if vars(estimator).get("coefs_") is before.get("coefs_"):
+            # scikit-learn puts away by itself what its callbacks needed.
+            theirs = {
+                name: value for name, value in vars(estimator).items() if name.startswith(("_skl_", "_callback_"))
+            }
+            vars(estimator).clear()
+            vars(estimator).update(before | theirs)
+        raise
+
+
 def keep_shape(estimator: Any, sizes: Sequence[int], loss: Loss) -> None:
     """Set the fitted attributes that say what network it is."""
     estimator.n_layers_, estimator.n_outputs_ = len(sizes), sizes[-1]
-    link = loss.link.__name__
-    estimator.out_activation_ = {"exponential": "exp"}.get(link, link)
+    estimator.out_activation_ = _name(loss)
 
 
 def params_of(estimator: Any, target: Backend) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
@@ -38,6 +39,11 @@ class Labels:
         """Those of the targets `y`, on the host."""
         check_classification_targets(y)
         multilabel = type_of_target(y).startswith("multilabel")
+        if is_sparse(y) and not multilabel:
+            raise TypeError(
+                "y is a sparse matrix of one column; allowed: a sparse matrix with a column for each of several labels, or "
+                "class labels as an array, such as y.toarray().ravel()."
+            )
         return cls(unique_labels(y), multilabel, multilabel and is_sparse(y))
 
     @classmethod
@@ -50,6 +56,11 @@ class Labels:
     def binary(self) -> bool:
         """Whether one output stands for two classes, or for the only one."""
         return not self.multilabel and len(self.classes) <= 2
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one class, which all rows are of."""
+        return self.binary and len(self.classes) == 1
 
     @property
     def on_host(self) -> bool:
@@ -70,7 +81,8 @@ class Labels:
             Where there are others in `y`.
         """
         if self.multilabel:
-            y = np.asarray(y.toarray() if is_sparse(y) else y, np.float64)
+            # Whatever number stands for a label that a row has: 255, too.
+            y = np.asarray((y.toarray() if is_sparse(y) else np.asarray(y)) != 0, np.float64)
             if y.ndim != 2 or y.shape[1] != len(self.classes):
                 raise ValueError(f"`y` has shape {y.shape}, and there are {len(self.classes)} labels, a column each.")
             return y
@@ -100,13 +112,66 @@ class Labels:
             numbers = xp.argmax(probabilities, axis=1)
         else:
             # The only class there is has number 0, however sure the network.
-            numbers = xp.astype((probabilities[:, 0] > 0.5) & (len(self.classes) > 1), whole)
+            numbers = xp.astype((probabilities[:, 0] > 0.5) & (not self.single), whole)
         if self.on_host:
             return self.classes[at.to_host(numbers)]
         return xp.take(at.asarray(self.classes), numbers, axis=0)
+
+    def example(self) -> Any:
+        """Targets that have these classes."""
+        if not self.multilabel:
+            return self.classes
+        each = np.eye(len(self.classes), dtype=int)
+        return self._as_sparse(each) if self.sparse else each
+
+    def weigh(self, given: Any, y: Any) -> list[np.ndarray]:
+        """How much each class counts.
+
+        Parameters
+        ----------
+        given : dict, list of dict, or "balanced"
+            scikit-learn's ``class_weight``; a class that it does not name counts 1.
+        y : array
+            Targets that ``balanced`` counts.
+
+        Returns
+        -------
+        list of array
+            One of shape (n_classes,); for multilabel targets one for each label, of the weights without and with it.
+
+        Raises
+        ------
+        ValueError
+            Where a weight is negative or not finite, or names a class that there is not.
+        """
+        if not self.multilabel:
+            return [_class_weights(given, self.classes, y)]
+        each = [given] * self.n_outputs if given == "balanced" else given
+        if isinstance(each, dict) or len(each) != self.n_outputs:
+            raise ValueError(
+                f"class_weight is {given!r}; allowed for multilabel targets: 'balanced', or a list of dicts, one for "
+                f"each of the {self.n_outputs} labels."
+            )
+        columns = self.encode(y).T
+        return [_class_weights(one, np.arange(2), column) for one, column in zip(each, columns, strict=True)]
+
+    def row_weights(self, weights: list[np.ndarray], targets: np.ndarray) -> np.ndarray:
+        """What `weigh` makes of rows, by their targets as `encode` gives them; a product over several labels."""
+        columns = targets.T.astype(int) if self.multilabel else [targets]
+        return np.prod([each[column] for each, column in zip(weights, columns, strict=True)], axis=0)
 
     @staticmethod
     def _as_sparse(chosen: np.ndarray) -> Any:
         from scipy.sparse import csr_matrix
 
         return csr_matrix(chosen)
+
+
+def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
+    found = np.ones(len(classes))
+    # None of a class that is not there can be counted.
+    there = np.isin(classes, y) if isinstance(given, str) else np.ones(len(classes), bool)
+    found[there] = compute_class_weight(given, classes=classes[there], y=y)
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise ValueError(f"class_weight is {given!r}; allowed: weights of 0 and above.")
+    return found

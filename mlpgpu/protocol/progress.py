@@ -20,6 +20,7 @@ OF_A_RUN = (
     "best_validation_score_",
     "best_loss_",
     "_no_improvement_count",
+    "_scored_by",
     "_continuation",
 )
 
@@ -33,9 +34,12 @@ def begin_anew(estimator: Any) -> None:
 
 
 def stopping_rule(estimator: Any) -> StoppingRule:
-    """scikit-learn's, which counts on from the fit before."""
+    """scikit-learn's, which counts on from the fit before, unless that had another score."""
     scored, by_sgd = estimator.early_stopping, estimator.solver == "sgd" and estimator.optimizer is None
     best = getattr(estimator, "best_validation_score_" if scored else "best_loss_", None)
+    count = getattr(estimator, "_no_improvement_count", 0)
+    if scored and getattr(estimator, "_scored_by", estimator.scoring) != estimator.scoring:
+        best, count = None, 0
     worst = -np.inf if scored else np.inf
     return StoppingRule(
         tol=estimator.tol,
@@ -46,7 +50,7 @@ def stopping_rule(estimator: Any) -> StoppingRule:
         power_t=estimator.power_t,
         samples=estimator.t_,
         best=worst if best is None else best,
-        count=getattr(estimator, "_no_improvement_count", 0),
+        count=count,
         verbose=bool(estimator.verbose),
     )
 
@@ -74,22 +78,34 @@ def keep(estimator: Any, run: Run, rule: StoppingRule, validated: bool) -> None:
     scored = estimator.early_stopping
     estimator.t_, estimator._no_improvement_count = rule.samples, rule.count
     losses = [record["loss"] for record in run.history]
-    scores = [record["validation_score"] for record in run.history if "validation_score" in record]
     if run.diverged:
-        losses, scores = [*losses, float(run.losses[-1][-1])], [*scores, math.nan]
+        losses = [*losses, float(run.losses[-1][-1])]
     if not run.restored:
         estimator.loss_ = losses[-1]
     elif run.best_epoch:
         estimator.loss_ = losses[run.best_epoch - 1]
     estimator.loss_curve_ = [*getattr(estimator, "loss_curve_", []), *losses]
+    estimator.best_loss_ = None if scored else rule.best
+    if validated:
+        keep_validation(estimator, run)
+    else:
+        estimator.validation_scores_ = estimator.validation_loss_curve_ = estimator.best_validation_score_ = None
+    if scored:
+        estimator.best_validation_score_ = rule.best
+
+
+def keep_validation(estimator: Any, run: Run) -> None:
+    """Add what the validation rows of a run showed to the fitted attributes."""
+    scores = [record["validation_score"] for record in run.history]
+    estimator.best_validation_score_ = max(scores, default=None)
+    estimator._scored_by = estimator.scoring
+    if run.diverged:
+        scores = [*scores, math.nan]
     for name, curve in (
         ("validation_scores_", scores),
-        ("validation_loss_curve_", [r["validation_loss"] for r in run.history if "validation_loss" in r]),
+        ("validation_loss_curve_", [record["validation_loss"] for record in run.history]),
     ):
-        whole = [*(getattr(estimator, name, None) or []), *curve]
-        setattr(estimator, name, whole if validated else None)
-    estimator.best_loss_ = None if scored else rule.best
-    estimator.best_validation_score_ = rule.best if scored else max(scores, default=None)
+        setattr(estimator, name, [*(getattr(estimator, name, None) or []), *curve])
 
 
 def warn(run: Run, most: int, incremental: bool) -> None:

@@ -166,7 +166,7 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, list):
+    if isinstance(value, list | range):
         return [_plain(item) for item in value]
     if isinstance(value, tuple):
         return {"tuple": _plain(list(value))}
