@@ -113,10 +113,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z`, or a `mlpgpu.maths.losses.Loss`.
     label_smoothing : float, default=0
         Part of each label that is spread over the classes.
-    class_weight : dict, "balanced" or None, default=None
-        What the weights of the rows of each class are multiplied with; in the validation loss and accuracy, too.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        What the weights of the rows of each class are multiplied with; in the validation loss and accuracy, too. A dict
+        for each label, where there may be several. All rows that `fit` is given are counted for ``balanced``.
     scoring : str, callable or None, default=None
-        Scorer of scikit-learn for early stopping; None for accuracy.
+        Scorer of scikit-learn for early stopping, of weighted rows where it takes weights; None for accuracy.
     callbacks : list of Callback or None, default=None
 
     Attributes

@@ -41,8 +41,8 @@ class Labels:
         multilabel = type_of_target(y).startswith("multilabel")
         if is_sparse(y) and not multilabel:
             raise TypeError(
-                "y is a sparse matrix of one column; allowed: class labels as an array, such as y.toarray().ravel(), or a "
-                "sparse matrix with a column for each of several labels."
+                "y is a sparse matrix of one column; allowed: class labels as an array, such as y.toarray().ravel(), "
+                "or a sparse matrix with a column for each of several labels."
             )
         return cls(unique_labels(y), multilabel, multilabel and is_sparse(y))
 

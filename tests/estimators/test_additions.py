@@ -94,6 +94,79 @@ def test_class_weights_in_partial_fit():
         classifier(class_weight="balanced").partial_fit(X, TWO, classes=[0, 1])
 
 
+def test_class_weights_are_those_of_all_rows_wherever_they_fall():
+    """Whether or not a class is in a batch, or among the rows that are validated on."""
+    weights, few = {2: 5.0}, THREE < 2
+    by_row = np.where(THREE == 2, 5.0, 1.0)
+    one = classifier(class_weight=weights).partial_fit(X[few], THREE[few], classes=[0, 1, 2]).partial_fit(X, THREE)
+    other = classifier().partial_fit(X[few], THREE[few], classes=[0, 1, 2]).partial_fit(X, THREE, by_row)
+    assert same_weights(one, other)
+    x, y, x_val, y_val = X[:120], THREE[:120], X[40:], THREE[40:]
+    balanced = 120 / (3 * np.array([50, 50, 20]))
+    one = classifier(class_weight="balanced", max_iter=1).fit(x, y, X_val=x_val, y_val=y_val)
+    other = classifier(max_iter=1).fit(x, y, balanced[y], X_val=x_val, y_val=y_val, sample_weight_val=balanced[y_val])
+    assert one.validation_loss_curve_ == pytest.approx(other.validation_loss_curve_, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "said"),
+    [
+        ({0: -1.0}, "allowed: weights of 0 and above"),
+        ({0: 0.0, 1: 0.0}, "leaves these 150 rows no weight"),
+        ({7: 1.0}, "not in class_weight"),
+    ],
+)
+def test_class_weights_that_nothing_can_be_learned_with(class_weight, said):
+    with pytest.raises(ValueError, match=said):
+        classifier(class_weight=class_weight).fit(X, TWO)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", [{1: 3.0}, {0: 0.5}, {}]])
+def test_class_weights_of_several_labels(class_weight):
+    y = np.eye(3, dtype=int)[THREE] | np.eye(3, dtype=int)[np.roll(THREE, 20)]
+    weighted = classifier(class_weight=class_weight).fit(X, y)
+    if isinstance(class_weight, list):
+        by_row = np.where(y[:, 0] == 1, 3.0, 1.0) * np.where(y[:, 1] == 0, 0.5, 1.0)
+    else:
+        by_row = compute_sample_weight("balanced", y)
+    np.testing.assert_allclose(weighted.coefs_[0], classifier().fit(X, y, by_row).coefs_[0], rtol=1e-12)
+    with pytest.raises(ValueError, match="a list of dicts, one for each of the 3 labels"):
+        classifier(class_weight={1: 3.0}).fit(X, y)
+
+
+@pytest.mark.parametrize("scoring", ["v_measure_score", lambda estimator, x, y: estimator.score(x, y)])
+def test_a_scorer_that_knows_no_weights_of_rows(scoring):
+    one, other = (classifier(early_stopping=True, scoring=scoring).fit(X, THREE, w) for w in (np.ones(150), None))
+    assert one.validation_scores_ == other.validation_scores_
+
+
+def test_a_warm_start_with_another_scorer_does_not_count_on():
+    """Accuracies are no bar for log-likelihoods, which are below 0."""
+    warm = classifier(warm_start=True, early_stopping=True, learning_rate_init=0.01, max_iter=20).fit(X, THREE)
+    n = len(warm.validation_scores_)
+    warm.set_params(scoring="neg_log_loss").fit(X, THREE)
+    assert warm.best_validation_score_ == max(warm.validation_scores_[n:]) < 0
+
+
+def test_another_loss_for_the_next_fit_leaves_predictions_alone():
+    fitted = regressor(loss="poisson").fit(X_REG, np.exp(Y_REG))
+    before = fitted.predict(X_REG)
+    np.testing.assert_array_equal(fitted.set_params(loss="squared_error").predict(X_REG), before)
+
+
+def test_what_lbfgs_cannot_do_is_said():
+    with pytest.warns(UserWarning, match="'lbfgs' has no use for dropout, clip_norm"):
+        classifier(solver="lbfgs", dropout=0.2, clip_norm=1.0).fit(X, THREE)
+
+
+def test_curves_of_lbfgs_on_rows_to_validate_on():
+    fitted = classifier(solver="lbfgs").fit(X[::2], THREE[::2], X_val=X[1::2], y_val=THREE[1::2])
+    assert fitted.validation_scores_[-1] == fitted.score(X[1::2], THREE[1::2])
+    assert fitted.validation_loss_curve_[-1] == pytest.approx(
+        metrics.log_loss(THREE[1::2], fitted.predict_proba(X[1::2])), rel=1e-9
+    )
+
+
 def test_an_activation_for_each_layer_and_functions_of_ones_own():
     named = classifier(activation=["tanh", "gelu"]).fit(X, THREE)
     own = classifier(activation=[ACTIVATIONS["tanh"], tuple(ACTIVATIONS["gelu"][:2])]).fit(X, THREE)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -59,6 +60,18 @@ def test_both_go_on_alike():
         ours.partial_fit(X, THREE)
     np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=1e-10)
     assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-10)
+
+
+def test_a_warm_start_of_theirs_goes_on():
+    ours = MLPClassifier(early_stopping=True, warm_start=True, **QUICK).fit(X, THREE)
+    theirs = ours.to_sklearn().set_params(max_iter=1).fit(X, THREE)
+    assert theirs.validation_scores_[:-1] == ours.validation_scores_
+
+
+def test_sparse_labels_stay_sparse():
+    labels = sparse.csr_matrix(np.eye(3, dtype=int)[THREE])
+    ours = MLPClassifier(**QUICK).fit(X, labels)
+    assert (ours.to_sklearn().predict(X) != ours.predict(X)).nnz == 0
 
 
 def test_the_copy_is_a_copy():

@@ -152,7 +152,9 @@ CASES = {
     "binary, part of it held out": ("classifier", X, BINARY, {"early_stopping": True}),
     "multilabel": ("classifier", X, MULTILABEL, {}),
     "multilabel, part of it held out": ("classifier", X, MULTILABEL, {"early_stopping": True}),
+    "labels that are 255": ("classifier", X, 255 * MULTILABEL, {}),
     "one class": ("classifier", X, np.full(len(X), 7), {}),
+    "one class, part of it held out": ("classifier", X, np.full(len(X), 7), {"early_stopping": True}),
     "names": ("classifier", X, np.array(["ash", "beech", "oak"])[TARGETS["classifier"]], {}),
     "two names": ("classifier", X, np.array(["yes", "no"], object)[BINARY], {"early_stopping": True}),
     "truth": ("classifier", X, BINARY.astype(bool), {}),
@@ -378,6 +380,19 @@ def test_other_layers_need_another_fit(task, by):
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(6, 4\).*warm_start=False"):
         getattr(estimator, by)(X, TARGETS[task])
     assert all(itertools.starmap(np.array_equal, zip(estimator.coefs_, before, strict=True)))
+
+
+@pytest.mark.parametrize("task", OURS)
+def test_sizes_that_are_no_whole_numbers(task):
+    for estimator in both(task, hidden_layer_sizes=(2.9,)):
+        with pytest.raises(TypeError):
+            estimator.fit(X, TARGETS[task])
+
+
+def test_a_sparse_column_is_no_target():
+    for estimator in both("classifier"):
+        with pytest.raises(TypeError, match="sparse|Sparse"):
+            estimator.fit(X, sparse.csr_matrix(BINARY[:, None]))
 
 
 def test_poisson_takes_no_negative_targets():

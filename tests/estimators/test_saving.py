@@ -164,6 +164,8 @@ def test_parameters_of_every_plain_kind(tmp_path):
     estimator.save(tmp_path / "m.safetensors")
     found = MLPClassifier.load(tmp_path / "m.safetensors").get_params()
     assert found["hidden_layer_sizes"] == [6, 4]
+    MLPClassifier(**QUICK | {"hidden_layer_sizes": range(4, 6)}).fit(X, THREE).save(tmp_path / "m.safetensors")
+    assert MLPClassifier.load(tmp_path / "m.safetensors").hidden_layer_sizes == [4, 5]
     assert (found["class_weight"], found["init"]) == (given["class_weight"], given["init"])
 
 

@@ -38,6 +38,12 @@ def test_is_torchs(backend, name, settings, make):
     np.testing.assert_allclose(ours, torch_course(make), rtol=1e-9, atol=1e-12)
 
 
+def test_a_cosine_stays_at_its_end(backend):
+    """Without restarts, where `partial_fit` goes on."""
+    schedule = with_warmup(SCHEDULES["cosine"], TOTAL / 2)
+    np.testing.assert_allclose(course(backend, schedule)[TOTAL // 2 :], 0, atol=1e-15)
+
+
 @pytest.mark.parametrize("power", [0.5, 2.0])
 def test_invscaling_is_scikit_learns(backend, power):
     sgd = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")

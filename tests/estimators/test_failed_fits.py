@@ -1,0 +1,61 @@
+"""What was fitted before stands where a fit is refused, fails or is broken off."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import scale
+
+from mlpgpu import MLPClassifier
+from mlpgpu.callbacks import LambdaCallback
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = scale(X)
+WORDS = np.array(["no", "yes"])[(Y == 2).astype(int)]
+
+
+def broken(run, record):
+    raise RuntimeError("broken off")
+
+
+FAILS = {
+    "labels that are not there to validate on": ({}, {"X_val": X[:5], "y_val": [7] * 5}, ValueError),
+    "too many frozen layers": ({"freeze": 5}, {}, ValueError),
+    "a function too many": ({"activation": ["relu", "tanh"]}, {}, ValueError),
+    "negative weights": ({}, {"sample_weight": -np.ones(150)}, ValueError),
+    "a callback": ({"callbacks": [LambdaCallback(on_epoch_end=broken)]}, {}, RuntimeError),
+    "a loss without an end": ({"solver": "sgd", "learning_rate_init": 1e300, "activation": "identity"}, {}, ValueError),
+}
+
+
+@pytest.mark.parametrize("case", FAILS)
+def test_a_fit_that_fails(case):
+    params, given, error = FAILS[case]
+    fitted = MLPClassifier((4,), max_iter=5, random_state=0).fit(X, WORDS)
+    before, predicted = fitted.get_params(), fitted.predict_proba(X)
+    with pytest.raises(error):
+        fitted.set_params(**params).fit(1e9 * X, Y, **given)
+    fitted.set_params(**before)
+    np.testing.assert_array_equal(fitted.predict_proba(X), predicted)
+    assert set(fitted.predict(X)) <= {"no", "yes"}
+    assert (list(fitted.classes_), fitted.n_outputs_, len(fitted.loss_curve_)) == (["no", "yes"], 1, 5)
+    # A first fit leaves nothing.
+    new = MLPClassifier((4,), max_iter=5, random_state=0, **params)
+    with pytest.raises(error):
+        new.fit(1e9 * X, Y, **given)
+    new.set_params(**before).partial_fit(X, WORDS, classes=["no", "yes"])
+    assert list(new.classes_) == ["no", "yes"]
+
+
+def test_a_warning_that_is_an_error_comes_after_the_fit():
+    fitted = MLPClassifier((4,), max_iter=5, random_state=0).fit(X, WORDS)
+    with pytest.warns(match="hasn't converged"):
+        again = MLPClassifier((4,), max_iter=5, random_state=0).fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Warning, match="hasn't converged"):
+            fitted.fit(X, Y)
+    np.testing.assert_array_equal(fitted.predict_proba(X), again.predict_proba(X))
