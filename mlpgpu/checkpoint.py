@@ -63,7 +63,7 @@ class Checkpoint:
         As it was at the start of the epoch in hand, for a run that may go back there.
     rollbacks : int
     start_loss : float
-        That of the weights at the start.
+        That of the weights at the start, penalty included.
     seconds : float
         What the steps of the epoch in hand took.
     stopped : str

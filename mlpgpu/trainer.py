@@ -18,7 +18,7 @@ from mlpgpu.checkpoint import Checkpoint, fingerprint, states
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Placement, Rows, Streamed, open_feed
 from mlpgpu.interrupt import interruptible
-from mlpgpu.maths.step import State
+from mlpgpu.maths.step import State, trained_weights
 from mlpgpu.plan import Plan
 from mlpgpu.run import Best, Diverged, Record, Run, copied, divergence
 from mlpgpu.training import Training
@@ -181,7 +181,7 @@ class Trainer:
         run, training = self.run, self.training
         begun = None if resume is None else self._begin_again(resume)
         if self.rollbacks and self.feeds and resume is None:
-            self._start_loss = self.evaluation.measure(training.state.params, next(iter(self.feeds.values())))["loss"]
+            self._start_loss = self._loss_at_start()
         while len(run.history) < run.plan.epochs and not run.stopped:
             if begun is None:
                 self._begin_epoch()
@@ -230,6 +230,15 @@ class Trainer:
             data=self._data,
             arithmetic=self.training.arithmetic(),
         )
+
+    def _loss_at_start(self) -> float:
+        """What `divergence` compares with: about the median of the losses of an epoch of steps, penalty included."""
+        plan, params, rows = self.run.plan, self.training.state.params, self.training.feed.rows
+        loss = self.evaluation.measure(params, next(iter(self.feeds.values())))["loss"]
+        weights = self.backend.to_host(params)[trained_weights(plan.network)].astype(np.float64)
+        counts = np.diff([*range(0, len(rows), plan.batch_size), len(rows)])
+        share = np.median(1 / counts) / (1 if rows.weights is None else rows.weights.mean())
+        return float(loss + 0.5 * plan.recipe.l2 * (weights @ weights) * share)
 
     def _begin_again(self, given: Checkpoint) -> np.ndarray | None:
         """Undo what callbacks do when they begin; the losses of the epoch under way, where there is one."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from safetensors.numpy import save_file
-from test_trainer import FACTOR, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
+from test_trainer import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
 
 from mlpgpu import Config, InputError, Model, backends, train_and_test
 from mlpgpu.callbacks import (
@@ -347,6 +347,18 @@ def test_a_loss_that_explodes_but_stays_finite(real_backend):
     _, run = train(real_backend, plan, [], rollbacks=3)
     assert run.rollbacks > 0
     assert run.history[-1]["loss"] < 100 * wild.history[0]["loss"]
+
+
+@pytest.mark.parametrize("batch_size", [1, BATCH_SIZE, N_ROWS - 1])
+def test_a_strong_penalty_is_no_divergence(batch_size):
+    """Steps have it in their loss, a batch of one row the whole of it; here they hardly move the weights."""
+    plan = plan_of(batch_size=batch_size, epochs=2, learning_rate=1e-9, l2=1e4)
+    backend = backends.select("cpu", "numpy", "float64")[0]
+    expected, _ = train(backend, plan, [])
+    params, run = train(backend, plan, [], rollbacks=3)
+    assert run.rollbacks == 0
+    assert run.history[-1]["loss"] > 100 * run.history[-1]["validation_loss"]
+    np.testing.assert_array_equal(params, expected)
 
 
 def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
