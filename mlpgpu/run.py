@@ -139,7 +139,9 @@ class Run:
     _asked: dict[Path, tuple[Path | None, bool]] = field(default_factory=dict, repr=False)
 
     def stop(self, reason: str, *, final: bool = True) -> None:
-        """End the run after this epoch, or after the steps in hand; the first reason given is the one that counts.
+        """End the run after this epoch, or after the steps in hand.
+
+        The first reason given is the one that counts, but that a final one goes before one that is not.
 
         Parameters
         ----------
@@ -147,7 +149,8 @@ class Run:
         final : bool
             Whether a run that is taken up from a checkpoint of here is as stopped.
         """
-        if not self.stopped:
+        # What an epoch that was cut short shows is no reason for a run that does the rest of it.
+        if not self.stopped or (final and not self.final and self.whole):
             self.stopped, self.final = reason, final
 
     @property

@@ -1,10 +1,12 @@
 import dataclasses
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
 import scipy.sparse
+from played import run_of
 from safetensors.numpy import save_file
 from test_trainer import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
 
@@ -135,6 +137,35 @@ def test_a_time_limit_is_not_the_end(tmp_path, real_backend):
     assert run.stopped == ""
     np.testing.assert_array_equal(params, expected)
     assert without_times(run.history) == without_times(whole.history)
+
+
+def test_a_run_that_is_interrupted_in_its_last_epoch_is_over(tmp_path, real_backend):
+    plan = plan_of(epochs=30, learning_rate=2.0)
+    expected, whole = train(real_backend, plan, [EarlyStopping(patience=2)])
+
+    def interrupt(run, done, losses):
+        if (run.epoch, done) == (whole.epoch, STEPS):
+            signal.raise_signal(signal.SIGTERM)
+
+    for every in ("none", 1):
+        keep = RunCheckpoint(tmp_path / str(every), every)
+        _, cut = train(real_backend, plan, [LambdaCallback(on_steps=interrupt), keep, EarlyStopping(patience=2)])
+        assert (cut.stopped, cut.final, cut.signal) == ("early stopping", True, signal.SIGTERM)
+        params, run = train(real_backend, plan, [EarlyStopping(patience=2)], resume=Checkpoint.load(keep.folder))
+        assert (run.stopped, len(run.history)) == ("early stopping", len(whole.history))
+        np.testing.assert_array_equal(params, expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_final_reason_to_stop_goes_before_one_that_is_not(whole):
+    """Where it is no figure of an epoch that was cut short."""
+    run = run_of()
+    run.stop("interrupted", final=False)
+    run.whole = whole
+    run.stop("early stopping")
+    run.stop("time limit", final=False)
+    run.stop("diverged")
+    assert (run.stopped, run.final) == (("early stopping", True) if whole else ("interrupted", False))
 
 
 def test_a_checkpoint_comes_back_from_its_file(tmp_path, real_backend):
