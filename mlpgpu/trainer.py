@@ -280,20 +280,24 @@ class Trainer:
 
     def _went_back(self) -> bool:
         run = self.run
-        if run.rollbacks == self.rollbacks or run.stopped or self._before is None:
+        if run.rollbacks == self.rollbacks or (run.stopped and run.final) or self._before is None:
             return False
         assert run.diverged is not None
-        run.rollbacks += 1
+        what, run.diverged = run.diverged.what, None
         self.training.state, self._before = self._before, None
+        if run.stopped:
+            # The run that takes this one up does the rest of the epoch, and then goes back by itself.
+            log.warning("%s; the weights are again those from before the epoch", what)
+            return True
+        run.rollbacks += 1
         run.learning_rate *= LOWERED
         log.warning(
             "%s; the weights are again those from before the epoch, and the learning rate is %g (%d of %d times)",
-            run.diverged.what,
+            what,
             run.learning_rate,
             run.rollbacks,
             self.rollbacks,
         )
-        run.diverged = None
         return True
 
     def _end_epoch(self, losses: np.ndarray, counts: np.ndarray, seconds: float) -> None:

@@ -405,3 +405,16 @@ def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
         params, run = train(real_backend, plan, [], rollbacks=3, resume=Checkpoint.load(path))
         np.testing.assert_array_equal(params, expected)
         assert without_times(run.history) == without_times(whole.history)
+
+
+def test_a_run_that_is_interrupted_in_an_epoch_that_goes_back(tmp_path, real_backend):
+    """It has the weights from before the epoch, and the run that takes it up those of a run of one piece."""
+    plan = plan_of("squared_error", epochs=4, learning_rate=30.0, activation="relu", optimizer="momentum")
+    expected, whole = train(real_backend, plan, [], rollbacks=3)
+    interrupt = LambdaCallback(on_steps=lambda run, done, _: done == STEPS and signal.raise_signal(signal.SIGINT))
+    params, cut = train(real_backend, plan, [interrupt, RunCheckpoint(tmp_path, "none")], rollbacks=3)
+    assert (cut.stopped, cut.final, cut.diverged, cut.history) == ("interrupted", False, None, [])
+    np.testing.assert_array_equal(params, plan.params)
+    params, run = train(real_backend, plan, [], rollbacks=3, resume=Checkpoint.load(tmp_path))
+    np.testing.assert_array_equal(params, expected)
+    assert without_times(run.history) == without_times(whole.history)
