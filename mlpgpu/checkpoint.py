@@ -67,7 +67,7 @@ class Checkpoint:
     seconds : float
         What the steps of the epoch in hand took.
     stopped : str
-        Why the run was over; empty where it was not.
+        Why the run was over; empty where it was not, or an epoch was under way.
     callbacks : list of (str, dict)
         Class and state of each callback that has one.
     plan : dict

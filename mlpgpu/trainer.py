@@ -224,7 +224,8 @@ class Trainer:
             rollbacks=run.rollbacks,
             start_loss=self._start_loss,
             seconds=time.perf_counter() - self._began if under_way else 0.0,
-            stopped=run.stopped if run.final else "",
+            # In an epoch under way it is for the run that does the rest of it to stop, or not.
+            stopped=run.stopped if run.final and not under_way else "",
             callbacks=states(self.callbacks),
             plan=run.plan.facts(),
             data=self._data,

@@ -19,11 +19,12 @@ from mlpgpu.callbacks import (
     ModelCheckpoint,
     ReduceLROnPlateau,
     RunCheckpoint,
+    TerminateOnNaN,
     TimeLimit,
 )
 from mlpgpu.checkpoint import Checkpoint, fingerprint
 from mlpgpu.feed import Rows, Scaled
-from mlpgpu.trainer import Diverged, fit
+from mlpgpu.trainer import Best, Diverged, fit
 
 
 @pytest.fixture(autouse=True)
@@ -418,3 +419,21 @@ def test_a_run_that_is_interrupted_in_an_epoch_that_goes_back(tmp_path, real_bac
     params, run = train(real_backend, plan, [], rollbacks=3, resume=Checkpoint.load(tmp_path))
     np.testing.assert_array_equal(params, expected)
     assert without_times(run.history) == without_times(whole.history)
+
+
+def test_a_run_that_is_stopped_for_its_loss_diverges_again(tmp_path, real_backend):
+    """Where it is taken up from the very step whose loss is not finite."""
+    plan = plan_of("squared_error", epochs=40, learning_rate=500.0, activation="relu")
+    caught = []
+    for resume in (False, True):
+        with pytest.raises(Diverged) as diverged:
+            train(
+                real_backend,
+                plan,
+                [TerminateOnNaN(), RunCheckpoint(tmp_path, "1e-9s")],
+                best=Best(restore="never"),
+                resume=Checkpoint.load(tmp_path) if resume else None,
+            )
+        caught.append((diverged.value.epoch, diverged.value.step))
+    assert len(Checkpoint.load(tmp_path).begun)
+    assert caught[0] == caught[1]
