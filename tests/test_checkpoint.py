@@ -239,6 +239,19 @@ def test_a_model_checkpoint_goes_on(tmp_path):
     assert without_times(again.run.history) == without_times(whole.run.history)
 
 
+def test_an_epoch_that_is_cut_short_is_no_model_checkpoint(tmp_path, step_by_step):
+    config = Config(dataset="iris", hidden=(8,), epochs=4, batch_size=20)
+    whole = train_and_test(config)
+    stop = LambdaCallback(on_steps=lambda run, done, _: run.epoch == 3 and run.stop("time limit", final=False))
+    full, alone = ModelCheckpoint(tmp_path / "full"), ModelCheckpoint(tmp_path / "alone", weights_only=True)
+    cut = train_and_test(config, [stop, full, alone])
+    assert [len(losses) for losses in cut.run.losses] == [6, 6, 1]
+    kept = Checkpoint.load(full.path)
+    assert kept.where() == "the end of epoch 2"
+    assert not np.array_equal(Model.load(alone.path).params, kept.model.params)
+    np.testing.assert_array_equal(train_and_test(config, resume=kept).model.params, whole.model.params)
+
+
 def test_weights_only(tmp_path):
     config = Config(dataset="iris", hidden=(8,), epochs=2)
     outcome = train_and_test(config, [ModelCheckpoint(tmp_path / "m", weights_only=True)])
