@@ -89,6 +89,8 @@ class Run:
         of before.
     losses : list of array
         The loss of every step, an array an epoch.
+    steps_before : int
+        How many of them were done before the run was taken up.
     best_epoch : int
         The epoch of the best weights; 0 before there is one.
     best_params : array or None
@@ -123,6 +125,7 @@ class Run:
     epoch: int = 0
     history: list[Record] = field(default_factory=list)
     losses: list[np.ndarray] = field(default_factory=list)
+    steps_before: int = 0
     best_epoch: int = 0
     best_params: Array = field(default=None, repr=False)
     rollbacks: int = 0

@@ -172,6 +172,7 @@ class Trainer:
         run, steps, done = self.run, given.steps_per_epoch, len(given.history)
         run.epoch, run.history = done, list(given.history)
         run.losses = [given.losses[i * steps : (i + 1) * steps] for i in range(done)]
+        run.steps_before = len(given.losses)
         run.best_epoch, run.rollbacks, run.stopped = given.best_epoch, given.rollbacks, given.stopped
         run.best_params = None if given.best_params is None else self.backend.asarray(given.best_params)
         self._start_loss = given.start_loss

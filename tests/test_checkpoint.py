@@ -115,6 +115,7 @@ def test_a_run_is_taken_up_to_the_bit(tmp_path, real_backend, way, epoch, done):
     np.testing.assert_array_equal(params, expected)
     np.testing.assert_array_equal(np.concatenate(run.losses), np.concatenate(whole.losses))
     assert without_times(run.history) == without_times(whole.history)
+    assert run.steps_before == (epoch - 1) * STEPS + (done or STEPS)
     assert (run.best_epoch, run.stopped, run.restored) == (whole.best_epoch, whole.stopped, whole.restored)
     np.testing.assert_array_equal(real_backend.to_host(run.best_params), real_backend.to_host(whole.best_params))
 
