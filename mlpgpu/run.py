@@ -91,6 +91,8 @@ class Run:
         The loss of every step, an array an epoch.
     steps_before : int
         How many of them were done before the run was taken up.
+    monitor : str
+        Key of the record that the best weights are chosen by; empty where none are.
     best_epoch : int
         The epoch of the best weights; 0 before there is one.
     best_params : array or None
@@ -126,6 +128,7 @@ class Run:
     history: list[Record] = field(default_factory=list)
     losses: list[np.ndarray] = field(default_factory=list)
     steps_before: int = 0
+    monitor: str = ""
     best_epoch: int = 0
     best_params: Array = field(default=None, repr=False)
     rollbacks: int = 0

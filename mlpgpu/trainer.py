@@ -150,6 +150,7 @@ class Trainer:
         self._own = partial(backend.xp.asarray, copy=True)
         self._before: State | None = None
         self._start_loss, self._began, self._paused = math.inf, 0.0, False
+        run.monitor = best.monitor
         if best.than is not None:
             run.best_params = self._own(training.state.params)
 
