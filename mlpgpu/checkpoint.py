@@ -63,11 +63,11 @@ class Checkpoint:
         As it was at the start of the epoch in hand, for a run that may go back there.
     rollbacks : int
     start_loss : float
-        That of the weights at the start.
+        That of the weights at the start, penalty included.
     seconds : float
         What the steps of the epoch in hand took.
     stopped : str
-        Why the run was over; empty where it was not.
+        Why the run was over; empty where it was not, or an epoch was under way.
     callbacks : list of (str, dict)
         Class and state of each callback that has one.
     plan : dict

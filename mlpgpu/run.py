@@ -89,6 +89,10 @@ class Run:
         of before.
     losses : list of array
         The loss of every step, an array an epoch.
+    steps_before : int
+        How many of them were done before the run was taken up.
+    monitor : str
+        Key of the record that the best weights are chosen by; empty where none are.
     best_epoch : int
         The epoch of the best weights; 0 before there is one.
     best_params : array or None
@@ -123,6 +127,8 @@ class Run:
     epoch: int = 0
     history: list[Record] = field(default_factory=list)
     losses: list[np.ndarray] = field(default_factory=list)
+    steps_before: int = 0
+    monitor: str = ""
     best_epoch: int = 0
     best_params: Array = field(default=None, repr=False)
     rollbacks: int = 0
@@ -139,7 +145,9 @@ class Run:
     _asked: dict[Path, tuple[Path | None, bool]] = field(default_factory=dict, repr=False)
 
     def stop(self, reason: str, *, final: bool = True) -> None:
-        """End the run after this epoch, or after the steps in hand; the first reason given is the one that counts.
+        """End the run after this epoch, or after the steps in hand.
+
+        The first reason given is the one that counts, but that a final one goes before one that is not.
 
         Parameters
         ----------
@@ -147,7 +155,8 @@ class Run:
         final : bool
             Whether a run that is taken up from a checkpoint of here is as stopped.
         """
-        if not self.stopped:
+        # What an epoch that was cut short shows is no reason for a run that does the rest of it.
+        if not self.stopped or (final and not self.final and self.whole):
             self.stopped, self.final = reason, final
 
     @property

@@ -18,7 +18,7 @@ from mlpgpu.checkpoint import Checkpoint, fingerprint, states
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Placement, Rows, Streamed, open_feed
 from mlpgpu.interrupt import interruptible
-from mlpgpu.maths.step import State
+from mlpgpu.maths.step import State, trained_weights
 from mlpgpu.plan import Plan
 from mlpgpu.run import Best, Diverged, Record, Run, copied, divergence
 from mlpgpu.training import Training
@@ -150,6 +150,7 @@ class Trainer:
         self._own = partial(backend.xp.asarray, copy=True)
         self._before: State | None = None
         self._start_loss, self._began, self._paused = math.inf, 0.0, False
+        run.monitor = best.monitor
         if best.than is not None:
             run.best_params = self._own(training.state.params)
 
@@ -172,6 +173,7 @@ class Trainer:
         run, steps, done = self.run, given.steps_per_epoch, len(given.history)
         run.epoch, run.history = done, list(given.history)
         run.losses = [given.losses[i * steps : (i + 1) * steps] for i in range(done)]
+        run.steps_before = len(given.losses)
         run.best_epoch, run.rollbacks, run.stopped = given.best_epoch, given.rollbacks, given.stopped
         run.best_params = None if given.best_params is None else self.backend.asarray(given.best_params)
         self._start_loss = given.start_loss
@@ -181,7 +183,7 @@ class Trainer:
         run, training = self.run, self.training
         begun = None if resume is None else self._begin_again(resume)
         if self.rollbacks and self.feeds and resume is None:
-            self._start_loss = self.evaluation.measure(training.state.params, next(iter(self.feeds.values())))["loss"]
+            self._start_loss = self._loss_at_start()
         while len(run.history) < run.plan.epochs and not run.stopped:
             if begun is None:
                 self._begin_epoch()
@@ -224,12 +226,22 @@ class Trainer:
             rollbacks=run.rollbacks,
             start_loss=self._start_loss,
             seconds=time.perf_counter() - self._began if under_way else 0.0,
-            stopped=run.stopped if run.final else "",
+            # In an epoch under way it is for the run that does the rest of it to stop, or not.
+            stopped=run.stopped if run.final and not under_way else "",
             callbacks=states(self.callbacks),
             plan=run.plan.facts(),
             data=self._data,
             arithmetic=self.training.arithmetic(),
         )
+
+    def _loss_at_start(self) -> float:
+        """What `divergence` compares with: about the median of the losses of an epoch of steps, penalty included."""
+        plan, params, rows = self.run.plan, self.training.state.params, self.training.feed.rows
+        loss = self.evaluation.measure(params, next(iter(self.feeds.values())))["loss"]
+        weights = self.backend.to_host(params)[trained_weights(plan.network)].astype(np.float64)
+        counts = np.diff([*range(0, len(rows), plan.batch_size), len(rows)])
+        share = np.median(1 / counts) / (1 if rows.weights is None else rows.weights.mean())
+        return float(loss + 0.5 * plan.recipe.l2 * (weights @ weights) * share)
 
     def _begin_again(self, given: Checkpoint) -> np.ndarray | None:
         """Undo what callbacks do when they begin; the losses of the epoch under way, where there is one."""
@@ -271,20 +283,24 @@ class Trainer:
 
     def _went_back(self) -> bool:
         run = self.run
-        if run.rollbacks == self.rollbacks or run.stopped or self._before is None:
+        if run.rollbacks == self.rollbacks or (run.stopped and run.final) or self._before is None:
             return False
         assert run.diverged is not None
-        run.rollbacks += 1
+        what, run.diverged = run.diverged.what, None
         self.training.state, self._before = self._before, None
+        if run.stopped:
+            # The run that takes this one up does the rest of the epoch, and then goes back by itself.
+            log.warning("%s; the weights are again those from before the epoch", what)
+            return True
+        run.rollbacks += 1
         run.learning_rate *= LOWERED
         log.warning(
             "%s; the weights are again those from before the epoch, and the learning rate is %g (%d of %d times)",
-            run.diverged.what,
+            what,
             run.learning_rate,
             run.rollbacks,
             self.rollbacks,
         )
-        run.diverged = None
         return True
 
     def _end_epoch(self, losses: np.ndarray, counts: np.ndarray, seconds: float) -> None:

@@ -173,6 +173,8 @@ def train_and_test(
         run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
         params = backend.to_host(state.params)
         tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
+    # A run that was interrupted in its first epoch, and went back to its beginning, has no record.
+    last = run.history[-1] if run.history else {}
     metrics = {
         "dataset": data.name,
         "task": data.task,
@@ -194,9 +196,9 @@ def train_and_test(
         "rollbacks": run.rollbacks,
         "epoch_seconds": [record["seconds"] for record in run.history],
         "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)
-        / sum(record["seconds"] for record in run.history),
-        "train_loss": run.history[-1]["loss"],
-        **{key: value for key, value in run.history[-1].items() if key.startswith(("train_", "validation_"))},
+        / (sum(record["seconds"] for record in run.history) or 1),
+        "train_loss": last.get("loss"),
+        **{key: value for key, value in last.items() if key.startswith(("train_", "validation_"))},
         **tested,
     }
     return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)

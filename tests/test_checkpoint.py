@@ -1,12 +1,14 @@
 import dataclasses
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
 import scipy.sparse
+from played import run_of
 from safetensors.numpy import save_file
-from test_trainer import FACTOR, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
+from test_trainer import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
 
 from mlpgpu import Config, InputError, Model, backends, train_and_test
 from mlpgpu.callbacks import (
@@ -17,11 +19,12 @@ from mlpgpu.callbacks import (
     ModelCheckpoint,
     ReduceLROnPlateau,
     RunCheckpoint,
+    TerminateOnNaN,
     TimeLimit,
 )
 from mlpgpu.checkpoint import Checkpoint, fingerprint
 from mlpgpu.feed import Rows, Scaled
-from mlpgpu.trainer import Diverged, fit
+from mlpgpu.trainer import Best, Diverged, fit
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +115,7 @@ def test_a_run_is_taken_up_to_the_bit(tmp_path, real_backend, way, epoch, done):
     np.testing.assert_array_equal(params, expected)
     np.testing.assert_array_equal(np.concatenate(run.losses), np.concatenate(whole.losses))
     assert without_times(run.history) == without_times(whole.history)
+    assert run.steps_before == (epoch - 1) * STEPS + (done or STEPS)
     assert (run.best_epoch, run.stopped, run.restored) == (whole.best_epoch, whole.stopped, whole.restored)
     np.testing.assert_array_equal(real_backend.to_host(run.best_params), real_backend.to_host(whole.best_params))
 
@@ -135,6 +139,35 @@ def test_a_time_limit_is_not_the_end(tmp_path, real_backend):
     assert run.stopped == ""
     np.testing.assert_array_equal(params, expected)
     assert without_times(run.history) == without_times(whole.history)
+
+
+def test_a_run_that_is_interrupted_in_its_last_epoch_is_over(tmp_path, real_backend):
+    plan = plan_of(epochs=30, learning_rate=2.0)
+    expected, whole = train(real_backend, plan, [EarlyStopping(patience=2)])
+
+    def interrupt(run, done, losses):
+        if (run.epoch, done) == (whole.epoch, STEPS):
+            signal.raise_signal(signal.SIGTERM)
+
+    for every in ("none", 1):
+        keep = RunCheckpoint(tmp_path / str(every), every)
+        _, cut = train(real_backend, plan, [LambdaCallback(on_steps=interrupt), keep, EarlyStopping(patience=2)])
+        assert (cut.stopped, cut.final, cut.signal) == ("early stopping", True, signal.SIGTERM)
+        params, run = train(real_backend, plan, [EarlyStopping(patience=2)], resume=Checkpoint.load(keep.folder))
+        assert (run.stopped, len(run.history)) == ("early stopping", len(whole.history))
+        np.testing.assert_array_equal(params, expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_final_reason_to_stop_goes_before_one_that_is_not(whole):
+    """Where it is no figure of an epoch that was cut short."""
+    run = run_of()
+    run.stop("interrupted", final=False)
+    run.whole = whole
+    run.stop("early stopping")
+    run.stop("time limit", final=False)
+    run.stop("diverged")
+    assert (run.stopped, run.final) == (("early stopping", True) if whole else ("interrupted", False))
 
 
 def test_a_checkpoint_comes_back_from_its_file(tmp_path, real_backend):
@@ -205,6 +238,19 @@ def test_a_model_checkpoint_goes_on(tmp_path):
     again = train_and_test(config, resume=Checkpoint.load(tmp_path / "3"))
     np.testing.assert_array_equal(again.model.params, whole.model.params)
     assert without_times(again.run.history) == without_times(whole.run.history)
+
+
+def test_an_epoch_that_is_cut_short_is_no_model_checkpoint(tmp_path, step_by_step):
+    config = Config(dataset="iris", hidden=(8,), epochs=4, batch_size=20)
+    whole = train_and_test(config)
+    stop = LambdaCallback(on_steps=lambda run, done, _: run.epoch == 3 and run.stop("time limit", final=False))
+    full, alone = ModelCheckpoint(tmp_path / "full"), ModelCheckpoint(tmp_path / "alone", weights_only=True)
+    cut = train_and_test(config, [stop, full, alone])
+    assert [len(losses) for losses in cut.run.losses] == [6, 6, 1]
+    kept = Checkpoint.load(full.path)
+    assert kept.where() == "the end of epoch 2"
+    assert not np.array_equal(Model.load(alone.path).params, kept.model.params)
+    np.testing.assert_array_equal(train_and_test(config, resume=kept).model.params, whole.model.params)
 
 
 def test_weights_only(tmp_path):
@@ -349,6 +395,18 @@ def test_a_loss_that_explodes_but_stays_finite(real_backend):
     assert run.history[-1]["loss"] < 100 * wild.history[0]["loss"]
 
 
+@pytest.mark.parametrize("batch_size", [1, BATCH_SIZE, N_ROWS - 1])
+def test_a_strong_penalty_is_no_divergence(batch_size):
+    """Steps have it in their loss, a batch of one row the whole of it; here they hardly move the weights."""
+    plan = plan_of(batch_size=batch_size, epochs=2, learning_rate=1e-9, l2=1e4)
+    backend = backends.select("cpu", "numpy", "float64")[0]
+    expected, _ = train(backend, plan, [])
+    params, run = train(backend, plan, [], rollbacks=3)
+    assert run.rollbacks == 0
+    assert run.history[-1]["loss"] > 100 * run.history[-1]["validation_loss"]
+    np.testing.assert_array_equal(params, expected)
+
+
 def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
     """Also in the middle of the epoch that goes wrong, whose beginning is in the checkpoint."""
     plan = plan_of("squared_error", epochs=4, learning_rate=30.0, activation="relu", optimizer="momentum")
@@ -362,3 +420,34 @@ def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
         params, run = train(real_backend, plan, [], rollbacks=3, resume=Checkpoint.load(path))
         np.testing.assert_array_equal(params, expected)
         assert without_times(run.history) == without_times(whole.history)
+
+
+def test_a_run_that_is_interrupted_in_an_epoch_that_goes_back(tmp_path, real_backend):
+    """It has the weights from before the epoch, and the run that takes it up those of a run of one piece."""
+    plan = plan_of("squared_error", epochs=4, learning_rate=30.0, activation="relu", optimizer="momentum")
+    expected, whole = train(real_backend, plan, [], rollbacks=3)
+    interrupt = LambdaCallback(on_steps=lambda run, done, _: done == STEPS and signal.raise_signal(signal.SIGINT))
+    params, cut = train(real_backend, plan, [interrupt, RunCheckpoint(tmp_path, "none")], rollbacks=3)
+    assert (cut.stopped, cut.final, cut.diverged, cut.history) == ("interrupted", False, None, [])
+    np.testing.assert_array_equal(params, plan.params)
+    params, run = train(real_backend, plan, [], rollbacks=3, resume=Checkpoint.load(tmp_path))
+    np.testing.assert_array_equal(params, expected)
+    assert without_times(run.history) == without_times(whole.history)
+
+
+def test_a_run_that_is_stopped_for_its_loss_diverges_again(tmp_path, real_backend):
+    """Where it is taken up from the very step whose loss is not finite."""
+    plan = plan_of("squared_error", epochs=40, learning_rate=500.0, activation="relu")
+    caught = []
+    for resume in (False, True):
+        with pytest.raises(Diverged) as diverged:
+            train(
+                real_backend,
+                plan,
+                [TerminateOnNaN(), RunCheckpoint(tmp_path, "1e-9s")],
+                best=Best(restore="never"),
+                resume=Checkpoint.load(tmp_path) if resume else None,
+            )
+        caught.append((diverged.value.epoch, diverged.value.step))
+    assert len(Checkpoint.load(tmp_path).begun)
+    assert caught[0] == caught[1]

@@ -128,6 +128,19 @@ def test_a_bar_shows_epoch_loss_accuracy_and_speed(clock):
     assert frames(terminal)[-1].startswith("epoch 3/12 ")
 
 
+def test_the_speed_of_a_run_that_was_taken_up_is_that_of_its_own_steps(clock):
+    terminal, run = Terminal(), run_of()
+    run.steps_before = 5
+    bar = ProgressBar(terminal)
+    bar.on_begin(run)
+    for run.epoch, speed in ((1, "0"), (3, "125")):
+        clock.now += 0.5
+        bar.on_steps(run, 2, no_losses)
+        # Of ten steps, five are of before: those of 25 rows in a second.
+        assert f" {speed} samples/s" in frames(terminal)[-1]
+    bar.on_end(run)
+
+
 def test_a_bar_shows_the_r2_of_a_regression(clock):
     terminal = Terminal()
     list(play(run_of(), [{"loss": 0.5, "validation_r2": 0.25}], ProgressBar(terminal)))

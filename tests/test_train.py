@@ -381,6 +381,23 @@ def test_ctrl_c_keeps_the_run(tmp_path):
     assert "interrupted in epoch" in out
 
 
+def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch):
+    """There is no epoch yet: the weights are those of the start, and the run can be taken up."""
+    line = "--dataset diabetes --hidden 8 --epochs 4 --batch-size 8 --optimizer lion --learning-rate 1e3 --run-dir "
+    assert command(line + "whole")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("mlpgpu.callbacks.CSVLogger.on_steps", lambda *_: signal.raise_signal(signal.SIGTERM))
+        code, out, err = command(line + "run")
+    assert (code, err) == (143, "")
+    assert "weights are again those from before the epoch" in out
+    found = metrics_in(tmp_path / "run")
+    assert (found["epochs"], found["stopped"], found["complete"], found["rollbacks"]) == (0, "interrupted", False, 0)
+    assert command("--resume run")[0] == 0
+    whole, found = metrics_in(tmp_path / "whole"), metrics_in(tmp_path / "run")
+    assert found["rollbacks"] == whole["rollbacks"] > 0
+    assert found["test_loss"] == whole["test_loss"]
+
+
 def test_ctrl_c_before_the_first_step(command, monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt

@@ -975,6 +975,13 @@ def test_early_stopping_without_validation_rows_does_not_stop():
     assert (run.epoch, run.stopped) == (5, "")
 
 
+def test_early_stopping_where_the_validation_loss_was_never_a_number():
+    plan, rows, validation = overfitting(epochs=9)
+    broken = Rows(np.full_like(validation.x, np.nan), validation.targets)
+    _, run = train(plan, NUMPY, rows, broken, [EarlyStopping(patience=3)])
+    assert (run.stopped, run.epoch, run.best_epoch) == ("early stopping", 3, 0)
+
+
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
 def test_divergence_is_told_where_it_happens(backend):
     plan, rows = plan_of("squared_error", activation="relu", learning_rate=500, epochs=40), rows_of("squared_error")

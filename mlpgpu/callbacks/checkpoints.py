@@ -80,6 +80,8 @@ class RunCheckpoint(Callback):
 class ModelCheckpoint(Monitored):
     """Saves the run as it is after an epoch: a checkpoint, which is also a model for `Model.load`.
 
+    After an epoch that was cut short, which cannot be gone on with from its end, it saves with `weights_only` alone.
+
     Parameters
     ----------
     path : path
@@ -121,7 +123,9 @@ class ModelCheckpoint(Monitored):
         """Save where it is due; a wrong name is told after the first epoch all the same."""
         path = self._filled_in(record)
         value = self._value(record) if self.save_best_only else None
-        if run.epoch % self.save_every == 0 and (value is None or self._improves(value)):
+        # A model alone is no checkpoint to put in the place of one.
+        due = run.epoch % self.save_every == 0 and (run.whole or self.weights_only)
+        if due and (value is None or self._improves(value)):
             run.checkpoint(path, weights_only=self.weights_only)
 
     def _filled_in(self, record: Record) -> Path:

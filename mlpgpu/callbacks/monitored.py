@@ -143,7 +143,7 @@ class EarlyStopping(Waiting):
         if run.epoch <= self.start_from_epoch:
             return True
         if value is None:
-            return run.best_epoch in {0, run.epoch}
+            return run.best_epoch == run.epoch or run.monitor not in record
         return self._improves(value) and (self.baseline is None or self._beats(value, self.baseline))
 
 

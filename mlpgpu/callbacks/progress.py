@@ -96,7 +96,9 @@ class ProgressBar(Callback):
             return
         self.shown = now
         steps = (run.epoch - 1) * run.plan.steps_per_epoch + done
-        speed = steps * run.n_rows / run.plan.steps_per_epoch / (now - self.began)
+        # A run that is taken up may go back to before where it was.
+        here = max(steps - run.steps_before, 0)
+        speed = here * run.n_rows / run.plan.steps_per_epoch / (now - self.began)
         self.progress.update(self.bar, completed=steps, epoch=run.epoch, speed=f"{speed:,.0f} samples/s", refresh=True)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:

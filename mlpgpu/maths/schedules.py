@@ -44,8 +44,9 @@ ONE_CYCLE_START, ONE_CYCLE_END, ONE_CYCLE_RISE = 1 / 25, 1 / 25e4, 0.3
 
 def one_cycle(xp: Any, t: Array, total: float) -> Array:
     """Up by half a cosine, then down to almost nothing by another (Smith and Topin, 2018)."""
-    peak = max(ONE_CYCLE_RISE * total - 1, 1e-9)
-    rise = xp.minimum(t / peak, 1)
+    # PyTorch's; of 2 or 3 steps it lies before the first, so that they only fall. One step alone begins to rise.
+    peak = ONE_CYCLE_RISE * total - 1 if total >= 2 else 1e-9
+    rise = xp.minimum(t / peak, 1) if peak > 0 else xp.ones_like(t)
     fall = xp.maximum((t - peak) / max(total - 1 - peak, 1e-9), 0)
     start = 1 + (ONE_CYCLE_START - 1) * (0.5 + 0.5 * xp.cos(math.pi * rise))
     return ONE_CYCLE_END + (start - ONE_CYCLE_END) * (0.5 + 0.5 * xp.cos(math.pi * xp.minimum(fall, 1)))

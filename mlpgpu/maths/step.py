@@ -71,12 +71,17 @@ def clip_by_norm(xp: Any, grads: Array, clip_norm: float) -> Array:
     return grads * (clip_norm / xp.maximum(norm, clip_norm))
 
 
+def trained_weights(network: Network) -> slice:
+    """Where the weights that are trained lie in the flat vector; the biases come after them."""
+    begin = parameters.count_weights(network.sizes[: network.frozen + 1])
+    return slice(begin, parameters.count_weights(network.sizes))
+
+
 def decay(xp: Any, network: Network, params: Array, factor: Array) -> Array:
     """`params` with the weights that are trained multiplied by `factor`, the biases as they are."""
-    begin = parameters.count_weights(network.sizes[: network.frozen + 1])
-    end = parameters.count_weights(network.sizes)
-    held = [params[..., :begin]] if begin else []
-    return xp.concat([*held, params[..., begin:end] * factor, params[..., end:]], axis=-1)
+    weights = trained_weights(network)
+    held = [params[..., : weights.start]] if weights.start else []
+    return xp.concat([*held, params[..., weights] * factor, params[..., weights.stop :]], axis=-1)
 
 
 def train_step(

@@ -7,16 +7,16 @@ from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 TOTAL = 40
 
 
-def course(backend, schedule):
-    return [float(backend.to_host(schedule(backend.xp, backend.asarray(np.asarray(float(t)))))) for t in range(TOTAL)]
+def course(backend, schedule, total=TOTAL):
+    return [float(backend.to_host(schedule(backend.xp, backend.asarray(np.asarray(float(t)))))) for t in range(total)]
 
 
-def torch_course(make):
+def torch_course(make, total=TOTAL):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.zeros(1)], 1.0)
     scheduler = make(torch.optim.lr_scheduler, optimizer)
     rates = []
-    for _ in range(TOTAL):
+    for _ in range(total):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -42,6 +42,13 @@ def test_a_cosine_stays_at_its_end(backend):
     """Without restarts, where `partial_fit` goes on."""
     schedule = with_warmup(SCHEDULES["cosine"], TOTAL / 2)
     np.testing.assert_allclose(course(backend, schedule)[TOTAL // 2 :], 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("total", [2, 3, 4, 10])
+def test_one_cycle_of_few_steps_is_torchs(backend, total):
+    ours = course(backend, with_warmup(SCHEDULES["one_cycle"], total), total)
+    theirs = torch_course(lambda module, o: module.OneCycleLR(o, 1.0, total, cycle_momentum=False), total)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("power", [0.5, 2.0])
