@@ -161,6 +161,19 @@ def test_labels_that_a_file_has_as_text(tmp_path, command):
     assert json.loads(out)["loss"] == json.loads(plain)["loss"]
 
 
+def test_text_that_looks_like_numbers(tmp_path, command):
+    frame = table_of().drop(columns=["town", "age", "price"])
+    frame["size"] = np.where(frame["rooms"] > 3, "01", np.where(frame["rooms"] > 2, "1", "z"))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    numbers = frame[frame["size"] != "z"]
+    numbers.to_csv(tmp_path / "b.csv", index=False)
+    _, predictions, _ = command("predict", "m.safetensors", "b.csv")
+    right = [label for (label,) in read(predictions)[1]] == numbers["size"]
+    _, figures, _ = command("evaluate", "m.safetensors", "b.csv", "--json")
+    assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_several_labels(command, tmp_path):
     """Of an estimator's file."""
