@@ -142,7 +142,8 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"shuffle": "yes"}, "shuffle is 'yes'; allowed: true or false"),
         ({"shuffle": 1}, "shuffle is 1; allowed: true or false"),
         ({"shuffle": False, "replacement": True}, "replacement draws rows at random, which shuffle = false rules out"),
-        ({"dataset": 5}, "dataset is 5; allowed: a text"),
+        ({"dataset": True}, "dataset is True; allowed: a text"),
+        ({"target": 5.0}, "target is 5.0; allowed: a text"),
         ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda, or cuda:N such as cuda:0"),
     ],
 )
@@ -177,6 +178,7 @@ def test_words_among_numbers():
 def test_a_word_that_reads_as_a_number_may_be_given_as_one():
     # A file says scale = 255, and the message of a refusal would name 255 as allowed.
     assert Config(scale=255).scale == "255"
+    assert Config(checkpoint_every=5).checkpoint_every == "5"
 
 
 def test_paths_become_text(tmp_path):
