@@ -299,6 +299,12 @@ def test_files(tmp_path, name, text):
     assert Config(**read_file(str(path))) == expected
 
 
+@pytest.mark.parametrize("name", ["a.toml", "a.yaml"])
+def test_a_byte_order_mark_is_no_setting(tmp_path, name):
+    (tmp_path / name).write_text(TOML if name == "a.toml" else YAML, encoding="utf-8-sig")
+    assert read_file(tmp_path / name)["hidden"] == [512, 256]
+
+
 @pytest.mark.parametrize("name", ["empty.toml", "empty.yaml"])
 def test_an_empty_file_sets_nothing(tmp_path, name):
     (tmp_path / name).write_text("# nothing\n")
@@ -352,9 +358,10 @@ def test_no_file_and_a_folder(tmp_path):
 
 def test_a_setting_is_given_once(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("batch-size: 64\nbatch_size: 128\n")
-    with pytest.raises(InputError, match="batch_size"):
-        read_file(path)
+    for line in ("batch-size: 64\nbatch_size: 128\n", "batch_size: 64\nbatch_size: 128\n"):
+        path.write_text(line)
+        with pytest.raises(InputError, match="sets batch_size twice; keep one of them"):
+            read_file(path)
 
 
 def test_settings_need_no_array_library():
