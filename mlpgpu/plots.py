@@ -263,9 +263,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
         bar.ax.tick_params(labelsize=10, colors=INK, length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         bar.ax.set_title("share of the true class", fontsize=10, color=INK)
         bar.outline.set_visible(False)
-    names = [" ".join(str(name).split()) for name in classes]
-    # Long names often differ only at their end.
-    names = [name if len(name) <= 18 else f"{name[:9]}…{name[-8:]}" for name in names]
+    names = _shortened([" ".join(str(name).split()) for name in classes])
     side = (6.4 - 0.085 * max(map(len, names))) * 72
     if k <= MAX_COUNTED:
         # Two sizes: a class of 10,000 right rows must not make the mistakes small.
@@ -295,6 +293,16 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     axes.set_ylabel("true class", fontsize=TEXT, color=INK)
     axes.spines[:].set_color(FAINT)
     return figure
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Names of at most 18 characters, each another one."""
+    # Long names often differ only at their end.
+    ends = [name if len(name) <= 18 else f"{name[:9]}…{name[-8:]}" for name in names]
+    start = max(len(os.path.commonprefix(names)) - 4, 0)  # noqa: RUF071
+    middles = [f"…{name[start : start + 16]}…" for name in names]
+    numbered = [f"{number}: {name[:12]}…" for number, name in enumerate(names, 1)]
+    return next((short for short in (ends, middles) if len({*short}) == len(names)), numbered)
 
 
 def predictions_figure(

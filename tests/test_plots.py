@@ -363,6 +363,27 @@ def test_class_names_do_not_overlap(k, name):
         assert pitch * math.sin(math.radians(turn)) >= across[0].get_fontsize() * 150 / 72 * 0.95
 
 
+@pytest.mark.parametrize(
+    ("name", "seventh"),
+    [
+        ("class number {} with an extraordinarily long name", "…ber 07 with an e…"),
+        ("{0} a name whose number {0} is far from its ends {0}", "07 a name… ends 07"),
+        ("a name that says its number after another one {} and goes on", "…one 07 and goes …"),
+    ],
+)
+def test_short_class_names_are_told_apart(name, seventh):
+    figure = plots.confusion_figure(np.eye(30, dtype=int), [name.format(f"{i:02}") for i in range(30)], "title")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(set(labels)) == 30
+    assert labels[7] == seventh
+
+
+def test_class_names_that_no_cut_tells_apart_are_numbered():
+    names = ["a" * 20 + digit * 20 + middle + "z" * 20 for digit in "12" for middle in "xy"]
+    figure = plots.confusion_figure(np.eye(4, dtype=int), names, "title")
+    assert [label.get_text()[:3] for label in figure.axes[0].get_yticklabels()] == ["1: ", "2: ", "3: ", "4: "]
+
+
 def test_matrix_without_mistakes_has_no_colour_bar():
     assert not plots.confusion_figure(np.diag([3, 4]), "ab", "").axes[0].child_axes
     assert plots.confusion_figure(np.array([[3, 1], [0, 4]]), "ab", "").axes[0].child_axes
