@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlpgpu.figures import in_words
 from mlpgpu.files import replacing
 
 if TYPE_CHECKING:
@@ -105,14 +106,14 @@ def curves_figure(history: History, title: str) -> "Figure":
         _scale_score(right, _finite(accuracies), floor=0, top=100, least=5)
         right.yaxis.set_major_formatter(lambda share, _: f"{share:g} %")
     elif r2s:
-        labels += _draw(right := axes.twinx(), r2s, SCORE, "R²", lambda r2: f"{r2:.3f}")
+        labels += _draw(right := axes.twinx(), r2s, SCORE, "R²", lambda r2: in_words(r2, 3))
         values = _finite(r2s)
         # One R² of -50 after the first epoch would press the rest of the curve flat.
         floor = -1 if any(value > -1 for value in values) else -math.inf
         _scale_score(right, [max(value, floor) for value in values], floor=floor, top=1, least=0.05)
         right.set_ylabel("R²" if min(values, default=0) >= floor else "R² (below -1 not drawn)")
     elif scores:
-        labels += _draw(right := axes.twinx(), scores, SCORE, "score", lambda score: f"{score:.3f}")
+        labels += _draw(right := axes.twinx(), scores, SCORE, "score", lambda score: in_words(score, 3))
         _scale_score(right, _finite(scores), floor=-math.inf, top=math.inf, least=0.01)
     epochs = [record["epoch"] for record in history] or [1]
     first, last = min(epochs), max(epochs)
@@ -349,7 +350,7 @@ def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
     squares, spread = np.sum((true - predicted) ** 2), np.sum((true - true.mean()) ** 2)
     rmse = math.sqrt(squares / len(true))
     words = f"{rmse:,.0f}" if 1000 <= rmse < 1e9 else f"{rmse:.3g}"
-    return f"RMSE {words}   R² {f'{1 - squares / spread:.3f}' if spread else 'undefined'}"
+    return f"RMSE {words}   R² {in_words(1 - squares / spread, 3) if spread else 'undefined'}"
 
 
 def new_figure(size: tuple[float, float], title: str) -> "Figure":

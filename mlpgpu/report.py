@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mlpgpu import preflight
 from mlpgpu.errors import printable
+from mlpgpu.figures import in_words
 from mlpgpu.maths.parameters import count
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def figures_line(name: str, n_rows: int, figures: Mapping[str, float]) -> str:
     if "accuracy" in figures:
         shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
     else:
-        shown = f"RMSE {figures['rmse']:.4g}, R² {figures['r2']:.4f}"
-    return f"Test      loss {figures['loss']:.4f}, {shown} on {n_rows:,} rows of {printable(name)}"
+        shown = f"RMSE {figures['rmse']:.4g}, R² {in_words(figures['r2'])}"
+    return f"Test      loss {in_words(figures['loss'])}, {shown} on {n_rows:,} rows of {printable(name)}"
 
 
 def confusion_table(confusion: np.ndarray | None, classes: Sequence[object]) -> Table | None:

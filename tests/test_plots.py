@@ -196,6 +196,11 @@ def test_very_negative_r2_is_cut_and_said_to_be():
     assert set(texts(axes)) == {"train 0.700", "validation 0.600"}
 
 
+def test_an_r2_of_many_digits_is_short():
+    axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=[-9.0, -865515772917.908]), "").axes[1]
+    assert texts(axes) == ["train -8.655e+11"]
+
+
 @pytest.mark.parametrize("r2", [[-0.5, 0.2], [-9.0, -3.0]])
 def test_r2_that_is_never_far_above_its_start_is_drawn_whole(r2):
     axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=r2), "").axes[1]
