@@ -210,7 +210,9 @@ def test_a_file_that_was_cut_off(tmp_path, length):
 def test_a_file_of_something_else(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    assert "cannot read the model" in refused(path)
+    said = refused(path)
+    assert "cannot read the model" in said
+    assert said.endswith("give a .safetensors file that a run of mlpgpu has written, or its folder")
 
 
 def test_no_file_and_a_folder(tmp_path):

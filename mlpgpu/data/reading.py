@@ -106,6 +106,8 @@ def features_and_targets(
 
 def _known(path: str | Path) -> Path:
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a .csv, .parquet, .npz, .npy or IDX file")
     if path.suffix.lower() not in {".npz", *table.FORMATS} and not array_file.suits(path):
         raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz, .npy, IDX; give such a file")
     return path
