@@ -265,7 +265,7 @@ def test_what_a_run_gave(command, models):
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
         ("predict price.safetensors rows.csv --out no/p.csv", "there is no folder no; make it first"),
         ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
-        ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean price?"),
+        ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean 'price'?"),
         ("evaluate price.safetensors rows.csv --target size", "the model predicts 1 numbers for each row"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),

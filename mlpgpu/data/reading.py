@@ -98,7 +98,7 @@ def features_and_targets(
     label = {"name": target, "kind": "category"}
     for frame in table.read_chunks(path, [*(columns or []), label] if as_text else columns, ROWS):
         if target is None or target not in frame.columns:
-            hint = did_you_mean(str(target), frame.columns, 0.5) or "; give its --target"
+            hint = did_you_mean(str(target), frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {target!r} to compare with{hint}")
         y, _ = table.labels(frame.pop(target))
         yield _encoded(frame, columns), y
