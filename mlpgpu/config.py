@@ -371,7 +371,7 @@ def _text(path: Path) -> str:
                 f"config file {path} has more than {_MOST_BYTES:,} bytes; allowed: settings and comments of that size; "
                 "leave out the rest"
             )
-        return read.decode("utf-8")
+        return read.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -390,6 +390,11 @@ def _yaml(text: str) -> Any:
     # A few lines of aliases of aliases stand for more values than any memory holds.
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
         raise ValueError("it has an alias; write the value again")
+    root = yaml.compose(text, yaml.SafeLoader)
+    names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    # The parser would keep the last of them.
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"it sets {twice[0]} twice; keep one of them")
     return yaml.safe_load(text) or {}
 
 

@@ -1,7 +1,7 @@
 """The one error that a user can cause, and the words that such messages share."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # A message shows at most so many characters: the names that a file brings may be of any length.
 MOST_SHOWN = 2000
@@ -33,7 +33,7 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:
     """The end of a message: ``; did you mean ...?`` with what is most like `given`, or nothing.
 
     Parameters
@@ -43,6 +43,8 @@ def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         What is allowed.
     cutoff : float
         How alike it must be, from 0 to 1, as `difflib.get_close_matches` measures it.
+    written : callable
+        How what is most like it is written; `repr` for names that spaces may be a part of.
     """
     close = difflib.get_close_matches(given, list(known), 1, cutoff)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {written(close[0])}?" if close else ""

@@ -127,7 +127,8 @@ def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndar
     from mlpgpu.data.reading import features_and_targets
 
     if data not in mnist.MIRRORS:
-        return features_and_targets(data, model.encoding, target or model.target)
+        as_text = any(isinstance(label, str) for label in model.classes)
+        return features_and_targets(data, model.encoding, target or model.target, as_text=as_text)
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
     return iter([(images.x_test[:], images.y_test)])
 
@@ -148,12 +149,13 @@ def _codes(model: Model, y: np.ndarray) -> np.ndarray:
         )
     known = {label: code for code, label in enumerate(model.classes)}
     as_text = {str(label): code for label, code in known.items()}
-    codes = [known.get(label, as_text.get(str(label), -1)) for label in y.reshape(len(y), -1)[:, 0].tolist()]
+    labels = y.reshape(-1).tolist()
+    codes = [known.get(label, as_text.get(str(label), -1)) for label in labels]
     if -1 in codes:
         row = codes.index(-1)
         shown = ", ".join(map(str, model.classes[:20])) + (", ..." if len(model.classes) > 20 else "")
         raise InputError(
-            f"row {row + 1:,} has the label {y[row]!r}, which is no class of the model; its classes are {shown}"
+            f"row {row + 1:,} has the label {labels[row]!r}, which is no class of the model; its classes are {shown}"
         )
     return np.array(codes)
 

@@ -83,6 +83,14 @@ class Model:
         return self.loss == "logistic" and self.sizes[-1] > 1
 
     @property
+    def labels(self) -> np.ndarray:
+        """The classes as an array."""
+        whole = bool(self.classes) and all(type(label) is int for label in self.classes)
+        # NumPy takes whole numbers on both sides of 2^63 for floating-point ones.
+        unsigned = whole and min(self.classes) >= 0 and max(self.classes) >= 2**63
+        return np.array(self.classes, np.uint64 if unsigned else None)
+
+    @property
     def encoding(self) -> list[dict[str, Any]] | None:
         """How the columns of a table become features; an estimator that was fitted on named columns knows those."""
         if self.columns is None and self.estimator and self.feature_names:
@@ -141,7 +149,7 @@ class Model:
         if self.multilabel:
             return (outputs > 0.5).astype(np.int64)
         # Where there is one class only, it is the first of the two that the output stands for.
-        return np.asarray(self.classes)[outputs[:, : len(self.classes)].argmax(axis=1)]
+        return self.labels[outputs[:, : len(self.classes)].argmax(axis=1)]
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""

@@ -193,7 +193,7 @@ def _classification(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str,
         nodes.add("Concat", others, outputs, axis=1, name="probabilities")
     else:
         nodes.add("Identity", outputs, name="probabilities")
-    classes = _classes(model.classes)
+    classes = _classes(model.labels)
     # Where there is one class only, it is the first of the two that the output stands for.
     bounds = [nodes.constant(np.array([n])) for n in (0, len(classes), 1)]
     among = nodes.add("Slice", "probabilities", *bounds)
@@ -202,12 +202,11 @@ def _classification(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str,
     return [("label", _type(classes.dtype), []), ("probabilities", _type(dtype), [n_columns])]
 
 
-def _classes(classes: tuple[Any, ...]) -> np.ndarray:
-    """int64 for whole numbers, float64 for others, and else text."""
-    found = np.asarray(classes)
-    if found.dtype.kind in "bi":
-        return found.astype(np.int64)
-    return found if found.dtype.kind == "f" else np.array([str(label) for label in classes], dtype=object)
+def _classes(labels: np.ndarray) -> np.ndarray:
+    """int64 for whole numbers that it holds, float64 for others, and else text."""
+    if labels.dtype.kind in "bi":
+        return labels.astype(np.int64)
+    return labels if labels.dtype.kind == "f" else np.array([str(label) for label in labels], dtype=object)
 
 
 def _type(dtype: Any) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlpgpu.figures import in_words
 from mlpgpu.files import replacing
 
 if TYPE_CHECKING:
@@ -105,14 +106,14 @@ def curves_figure(history: History, title: str) -> "Figure":
         _scale_score(right, _finite(accuracies), floor=0, top=100, least=5)
         right.yaxis.set_major_formatter(lambda share, _: f"{share:g} %")
     elif r2s:
-        labels += _draw(right := axes.twinx(), r2s, SCORE, "R²", lambda r2: f"{r2:.3f}")
+        labels += _draw(right := axes.twinx(), r2s, SCORE, "R²", lambda r2: in_words(r2, 3))
         values = _finite(r2s)
         # One R² of -50 after the first epoch would press the rest of the curve flat.
         floor = -1 if any(value > -1 for value in values) else -math.inf
         _scale_score(right, [max(value, floor) for value in values], floor=floor, top=1, least=0.05)
         right.set_ylabel("R²" if min(values, default=0) >= floor else "R² (below -1 not drawn)")
     elif scores:
-        labels += _draw(right := axes.twinx(), scores, SCORE, "score", lambda score: f"{score:.3f}")
+        labels += _draw(right := axes.twinx(), scores, SCORE, "score", lambda score: in_words(score, 3))
         _scale_score(right, _finite(scores), floor=-math.inf, top=math.inf, least=0.01)
     epochs = [record["epoch"] for record in history] or [1]
     first, last = min(epochs), max(epochs)
@@ -263,9 +264,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
         bar.ax.tick_params(labelsize=10, colors=INK, length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         bar.ax.set_title("share of the true class", fontsize=10, color=INK)
         bar.outline.set_visible(False)
-    names = [" ".join(str(name).split()) for name in classes]
-    # Long names often differ only at their end.
-    names = [name if len(name) <= 18 else f"{name[:9]}…{name[-8:]}" for name in names]
+    names = _shortened([" ".join(str(name).split()) for name in classes])
     side = (6.4 - 0.085 * max(map(len, names))) * 72
     if k <= MAX_COUNTED:
         # Two sizes: a class of 10,000 right rows must not make the mistakes small.
@@ -295,6 +294,16 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     axes.set_ylabel("true class", fontsize=TEXT, color=INK)
     axes.spines[:].set_color(FAINT)
     return figure
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Names of at most 18 characters, each another one."""
+    # Long names often differ only at their end.
+    ends = [name if len(name) <= 18 else f"{name[:9]}…{name[-8:]}" for name in names]
+    start = max(len(os.path.commonprefix(names)) - 4, 0)  # noqa: RUF071
+    middles = [f"…{name[start : start + 16]}…" for name in names]
+    numbered = [f"{number}: {name[:12]}…" for number, name in enumerate(names, 1)]
+    return next((short for short in (ends, middles) if len({*short}) == len(names)), numbered)
 
 
 def predictions_figure(
@@ -341,7 +350,7 @@ def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
     squares, spread = np.sum((true - predicted) ** 2), np.sum((true - true.mean()) ** 2)
     rmse = math.sqrt(squares / len(true))
     words = f"{rmse:,.0f}" if 1000 <= rmse < 1e9 else f"{rmse:.3g}"
-    return f"RMSE {words}   R² {f'{1 - squares / spread:.3f}' if spread else 'undefined'}"
+    return f"RMSE {words}   R² {in_words(1 - squares / spread, 3) if spread else 'undefined'}"
 
 
 def new_figure(size: tuple[float, float], title: str) -> "Figure":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpgpu.config import read_file
 from mlpgpu.errors import InputError
+from mlpgpu.figures import in_words
 from mlpgpu.files import replacing
 from mlpgpu.model import FILE
 
@@ -179,7 +180,7 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
             title=f"{metrics['dataset']}, {size}: {finding}",
         )
     else:
-        finding = f"test R² {metrics['test_r2']:.3f}"
+        finding = f"test R² {in_words(metrics['test_r2'], 3)}"
         plots.predictions(
             outcome.truth,
             outcome.predictions,

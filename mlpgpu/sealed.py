@@ -74,7 +74,10 @@ def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, 
             raise InputError(f"{path} has format version {version}; this mlpgpu reads up to {newest}: upgrade it")
         digest = content.pop("digest", None)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read the {what} {path}: {one_line(error)}") from None
+        raise InputError(
+            f"cannot read the {what} {path}: {one_line(error)}; give a .safetensors file that a run of mlpgpu has "
+            "written, or its folder"
+        ) from None
     except InputError:
         raise
     # Types that NumPy does not have, depths that Python does not follow, numbers of too many digits.

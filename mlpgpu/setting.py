@@ -69,17 +69,18 @@ class Setting:
     def _item(self, given: Any) -> Any:
         if str(given) in self.choices and not isinstance(given, bool):
             return str(given)
+        if (self.kind is bool) != isinstance(given, bool):
+            raise ValueError
         if self.kind is bool:
-            if not isinstance(given, bool):
-                raise ValueError
             return given
         if self.kind is str:
+            # A floating-point number may have been written otherwise than Python writes it.
+            if self.choices or not isinstance(given, str | Path | int):
+                raise ValueError
             # Most of these name files, which no zero and no half of a character may be in.
-            if self.choices or not isinstance(given, str | Path) or b"\0" in os.fsencode(given):
+            if b"\0" in os.fsencode(str(given)):
                 raise ValueError
             return str(given)
-        if isinstance(given, bool):
-            raise ValueError
         number = float(given)
         if self.kind is int:
             if number != int(given):

@@ -142,7 +142,8 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"shuffle": "yes"}, "shuffle is 'yes'; allowed: true or false"),
         ({"shuffle": 1}, "shuffle is 1; allowed: true or false"),
         ({"shuffle": False, "replacement": True}, "replacement draws rows at random, which shuffle = false rules out"),
-        ({"dataset": 5}, "dataset is 5; allowed: a text"),
+        ({"dataset": True}, "dataset is True; allowed: a text"),
+        ({"target": 5.0}, "target is 5.0; allowed: a text"),
         ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda, or cuda:N such as cuda:0"),
     ],
 )
@@ -177,6 +178,7 @@ def test_words_among_numbers():
 def test_a_word_that_reads_as_a_number_may_be_given_as_one():
     # A file says scale = 255, and the message of a refusal would name 255 as allowed.
     assert Config(scale=255).scale == "255"
+    assert Config(checkpoint_every=5).checkpoint_every == "5"
 
 
 def test_paths_become_text(tmp_path):
@@ -297,6 +299,12 @@ def test_files(tmp_path, name, text):
     assert Config(**read_file(str(path))) == expected
 
 
+@pytest.mark.parametrize("name", ["a.toml", "a.yaml"])
+def test_a_byte_order_mark_is_no_setting(tmp_path, name):
+    (tmp_path / name).write_text(TOML if name == "a.toml" else YAML, encoding="utf-8-sig")
+    assert read_file(tmp_path / name)["hidden"] == [512, 256]
+
+
 @pytest.mark.parametrize("name", ["empty.toml", "empty.yaml"])
 def test_an_empty_file_sets_nothing(tmp_path, name):
     (tmp_path / name).write_text("# nothing\n")
@@ -350,9 +358,10 @@ def test_no_file_and_a_folder(tmp_path):
 
 def test_a_setting_is_given_once(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("batch-size: 64\nbatch_size: 128\n")
-    with pytest.raises(InputError, match="batch_size"):
-        read_file(path)
+    for line in ("batch-size: 64\nbatch_size: 128\n", "batch_size: 64\nbatch_size: 128\n"):
+        path.write_text(line)
+        with pytest.raises(InputError, match="sets batch_size twice; keep one of them"):
+            read_file(path)
 
 
 def test_settings_need_no_array_library():

@@ -151,7 +151,9 @@ def test_values_are_predicted_as_they_are():
     np.testing.assert_array_equal(model.predict(x_of()), model.predict_proba(x_of()))
 
 
-@pytest.mark.parametrize("classes", [(1.5, 2.5, 3.5, 4.5), (True, False), (0, 1, 2, 3), ("a b", "ü", "", "\n")])
+@pytest.mark.parametrize(
+    "classes", [(1.5, 2.5, 3.5, 4.5), (True, False), (0, 1, 2, 3), (5, 2**63 + 6), ("a b", "ü", "", "\n")]
+)
 def test_labels_keep_their_type(tmp_path, classes):
     sizes = (5, 3, len(classes))
     model = model_of(sizes=sizes, activations=("relu",), classes=classes)
@@ -208,7 +210,9 @@ def test_a_file_that_was_cut_off(tmp_path, length):
 def test_a_file_of_something_else(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    assert "cannot read the model" in refused(path)
+    said = refused(path)
+    assert "cannot read the model" in said
+    assert said.endswith("give a .safetensors file that a run of mlpgpu has written, or its folder")
 
 
 def test_no_file_and_a_folder(tmp_path):

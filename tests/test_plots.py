@@ -196,6 +196,11 @@ def test_very_negative_r2_is_cut_and_said_to_be():
     assert set(texts(axes)) == {"train 0.700", "validation 0.600"}
 
 
+def test_an_r2_of_many_digits_is_short():
+    axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=[-9.0, -865515772917.908]), "").axes[1]
+    assert texts(axes) == ["train -8.655e+11"]
+
+
 @pytest.mark.parametrize("r2", [[-0.5, 0.2], [-9.0, -3.0]])
 def test_r2_that_is_never_far_above_its_start_is_drawn_whole(r2):
     axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=r2), "").axes[1]
@@ -361,6 +366,27 @@ def test_class_names_do_not_overlap(k, name):
         assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
     else:
         assert pitch * math.sin(math.radians(turn)) >= across[0].get_fontsize() * 150 / 72 * 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "seventh"),
+    [
+        ("class number {} with an extraordinarily long name", "…ber 07 with an e…"),
+        ("{0} a name whose number {0} is far from its ends {0}", "07 a name… ends 07"),
+        ("a name that says its number after another one {} and goes on", "…one 07 and goes …"),
+    ],
+)
+def test_short_class_names_are_told_apart(name, seventh):
+    figure = plots.confusion_figure(np.eye(30, dtype=int), [name.format(f"{i:02}") for i in range(30)], "title")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(set(labels)) == 30
+    assert labels[7] == seventh
+
+
+def test_class_names_that_no_cut_tells_apart_are_numbered():
+    names = ["a" * 20 + digit * 20 + middle + "z" * 20 for digit in "12" for middle in "xy"]
+    figure = plots.confusion_figure(np.eye(4, dtype=int), names, "title")
+    assert [label.get_text()[:3] for label in figure.axes[0].get_yticklabels()] == ["1: ", "2: ", "3: ", "4: "]
 
 
 def test_matrix_without_mistakes_has_no_colour_bar():

@@ -161,6 +161,19 @@ def test_labels_that_a_file_has_as_text(tmp_path, command):
     assert json.loads(out)["loss"] == json.loads(plain)["loss"]
 
 
+def test_text_that_looks_like_numbers(tmp_path, command):
+    frame = table_of().drop(columns=["town", "age", "price"])
+    frame["size"] = np.where(frame["rooms"] > 3, "01", np.where(frame["rooms"] > 2, "1", "z"))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    numbers = frame[frame["size"] != "z"]
+    numbers.to_csv(tmp_path / "b.csv", index=False)
+    _, predictions, _ = command("predict", "m.safetensors", "b.csv")
+    right = [label for (label,) in read(predictions)[1]] == numbers["size"]
+    _, figures, _ = command("evaluate", "m.safetensors", "b.csv", "--json")
+    assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_several_labels(command, tmp_path):
     """Of an estimator's file."""
@@ -247,11 +260,12 @@ def test_what_a_run_gave(command, models):
         ("predict nothing.safetensors rows.csv", "cannot read the model nothing.safetensors"),
         ("predict price.safetensors nothing.csv", "nothing.csv is not a file"),
         ("predict price.safetensors rows.txt", "rows.txt ends in '.txt'; allowed: .csv, .parquet, .npz"),
+        ("predict price.safetensors .", "error: . is a folder; give a .csv, .parquet, .npz, .npy or IDX file"),
         ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
         ("predict price.safetensors rows.csv --out no/p.csv", "there is no folder no; make it first"),
         ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
-        ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean price?"),
+        ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean 'price'?"),
         ("evaluate price.safetensors rows.csv --target size", "the model predicts 1 numbers for each row"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),

@@ -35,6 +35,14 @@ def test_a_line_of_a_regression():
     )
 
 
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [(0.25, "0.2500"), (0.0, "0.0000"), (1e-9, "1e-09"), (2500.4, "2,500"), (499645205708.8, "4.996e+11")],
+)
+def test_a_loss_of_any_size(loss, said):
+    assert describe(record_of(1, loss=loss)).startswith(f"loss {said}  train accuracy ")
+
+
 def test_a_line_without_validation():
     assert describe({"loss": 1, "train_accuracy": 1.0, "samples_per_second": 1e6}) == (
         "loss 1.0000  train accuracy 100.00%  1,000,000 samples/s"

@@ -198,6 +198,23 @@ def test_regression_from_a_table(command, tmp_path):
     assert "regression" in out
 
 
+@pytest.mark.parametrize(
+    ("factor", "offset", "more", "noted"),
+    [
+        (10, 2000, "", True),
+        (1e-6, 0, "", True),
+        (1000, 0, "", True),
+        (50, 150, "", False),
+        (10, 2000, "--loss poisson", False),
+    ],
+)
+def test_a_target_far_from_the_outputs_of_a_new_network_is_noted(command, tmp_path, factor, offset, more, noted):
+    x = np.random.default_rng(0).normal(size=200)
+    np.savez(tmp_path / "far.npz", x=x[:, None], y=offset + factor * x)
+    _, out, _ = command(f"--dataset far.npz --epochs 1 {more}")
+    assert ("slowly or not at all: standardise the column" in out) == noted
+
+
 def test_a_column_that_single_precision_cannot_hold(command, tmp_path):
     """A time in seconds whose half minute decides the class, learnt in float32 and predicted from the model file."""
     seconds = 1_700_000_000 + np.tile(np.arange(100), 4)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlpgpu.callbacks.base import Callback
+from mlpgpu.figures import in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +45,10 @@ class EpochLines(Callback):
 
 def describe(record: Record) -> str:
     """The figures of an epoch in words."""
-    parts = [f"loss {record['loss']:.4f}"]
+    parts = [f"loss {in_words(record['loss'])}"]
     for key in ("train_accuracy", "validation_loss", "validation_accuracy", "train_r2", "validation_r2"):
         if key in record:
-            value = f"{record[key]:.2%}" if key.endswith("accuracy") else f"{record[key]:.4f}"
+            value = f"{record[key]:.2%}" if key.endswith("accuracy") else in_words(record[key])
             parts.append(f"{key.replace('_', ' ').replace('r2', 'R²')} {value}")
     return "  ".join([*parts, f"{record['samples_per_second']:,.0f} samples/s"])
 
@@ -103,10 +104,11 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Show the figures of the epoch."""
-        figures = f"loss {record['loss']:.4f}"
-        for key, text in (("validation_accuracy", "val accuracy {:.2%}"), ("validation_r2", "val R² {:.4f}")):
-            if key in record:
-                figures += "  " + text.format(record[key])
+        figures = f"loss {in_words(record['loss'])}"
+        if "validation_accuracy" in record:
+            figures += f"  val accuracy {record['validation_accuracy']:.2%}"
+        if "validation_r2" in record:
+            figures += f"  val R² {in_words(record['validation_r2'])}"
         self.progress.update(
             self.bar, completed=run.epoch * run.plan.steps_per_epoch, epoch=run.epoch, figures=figures, refresh=True
         )

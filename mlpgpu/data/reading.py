@@ -60,7 +60,7 @@ def features(path: str | Path, columns: Records | None, rows: int | None) -> Ite
 
 
 def features_and_targets(
-    path: str | Path, columns: Records | None, target: str | None
+    path: str | Path, columns: Records | None, target: str | None, *, as_text: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and targets of the rows in a file, at most `ROWS` at a time.
 
@@ -70,6 +70,8 @@ def features_and_targets(
         As for `read_features`.
     target : str or None
         Column of a table; array of an .npz file, where None is ``y``; file beside a .npy or IDX file.
+    as_text : bool
+        Whether the target is read as text, even where a CSV file has only numbers for it.
 
     Yields
     ------
@@ -93,9 +95,10 @@ def features_and_targets(
         x, y = array_file.read_xy(path, target)
         yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
         return
-    for frame in table.read_chunks(path, columns, ROWS):
+    label = {"name": target, "kind": "category"}
+    for frame in table.read_chunks(path, [*(columns or []), label] if as_text else columns, ROWS):
         if target is None or target not in frame.columns:
-            hint = did_you_mean(str(target), frame.columns, 0.5) or "; give its --target"
+            hint = did_you_mean(str(target), frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {target!r} to compare with{hint}")
         y, _ = table.labels(frame.pop(target))
         yield _encoded(frame, columns), y
@@ -103,6 +106,8 @@ def features_and_targets(
 
 def _known(path: str | Path) -> Path:
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a .csv, .parquet, .npz, .npy or IDX file")
     if path.suffix.lower() not in {".npz", *table.FORMATS} and not array_file.suits(path):
         raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz, .npy, IDX; give such a file")
     return path

@@ -139,11 +139,12 @@ def _warnings_as_errors() -> Iterator[None]:
 
 def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
     names = list(frame.columns)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    # Spaces around a name are a part of it.
+    shown = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     if target is None:
         raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
     if target not in names:
-        hint = did_you_mean(target, names, 0.5)
+        hint = did_you_mean(target, names, 0.5, repr)
         raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
     return target
 

@@ -80,6 +80,8 @@ class Fit:
         if resume is not None and by_lbfgs(estimator):
             raise ValueError("resume needs a solver that goes in steps, 'adam' or 'sgd'; solver='lbfgs' begins anew.")
         self.resume = None if resume is None else Checkpoint.load(resume)
+        if self.resume is not None:
+            saving.check_same(estimator, self.resume.model)
         hidden = hidden_sizes(estimator.hidden_layer_sizes)
         self.first = first = not hasattr(estimator, "coefs_") or not (estimator.warm_start or incremental)
         self.at = arrays.home(x)

@@ -32,6 +32,9 @@ FITTED = (
     "history_",
 )
 
+# What may be otherwise where a fit is taken up: what is shown, and the device, which changes the last digits only.
+UNBOUND = ("callbacks", "verbose", "device", "backend", "warm_start")
+
 
 def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Model:
     """What a file holds of an estimator.
@@ -56,11 +59,6 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
     if own:
         raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
     labels = getattr(estimator, "_labels", None)
-    parameters = {}
-    for name, value in estimator.get_params(deep=False).items():
-        # What JSON cannot hold is left out.
-        with contextlib.suppress(TypeError):
-            parameters[name] = _plain(value)
     return Model(
         params=params,
         shift=np.array(0.0),
@@ -73,11 +71,34 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
         feature_names=tuple(getattr(estimator, "feature_names_in_", ())),
         estimator={
             "class": type(estimator).__name__,
-            "parameters": parameters,
+            "parameters": _parameters(estimator),
             "labels": labels and {"dtype": labels.classes.dtype.str, "sparse": labels.sparse},
             "fitted": {name: getattr(estimator, name) for name in FITTED if hasattr(estimator, name)},
         },
     )
+
+
+def check_same(estimator: Any, model: Model) -> None:
+    """Refuse parameters that are not those of the fit that is to be taken up.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    model : Model
+        Of its checkpoint.
+
+    Raises
+    ------
+    ValueError
+        It names what differs.
+    """
+    ours, theirs = _parameters(estimator), (model.estimator or {}).get("parameters", {})
+    for name, value in estimator.get_params(deep=False).items():
+        if name in theirs and name not in UNBOUND and ours.get(name) != theirs[name]:
+            raise ValueError(
+                f"{name} is {value!r}, and the run to be taken up has {_restored(theirs[name])!r}; give what it has, "
+                f"or begin a new run; allowed to differ: {', '.join(UNBOUND)}."
+            )
 
 
 def from_model(kind: type, model: Model, path: str | Path) -> Any:
@@ -128,6 +149,15 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     keep_shape(estimator, model.sizes, loss)
     vars(estimator).update(fitted)
     return estimator
+
+
+def _parameters(estimator: Any) -> dict[str, Any]:
+    """Those of its parameters that JSON can hold, in its words."""
+    parameters = {}
+    for name, value in estimator.get_params(deep=False).items():
+        with contextlib.suppress(TypeError):
+            parameters[name] = _plain(value)
+    return parameters
 
 
 def _of_command(model: Model) -> dict[str, Any]:

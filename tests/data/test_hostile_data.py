@@ -212,7 +212,7 @@ def train(path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'"p\nq\x1b[31m",z\n1,2\n', r"allowed: p\\nq\\x1b\[31m, z"),
+        (b'"p\nq\x1b[31m",z\n1,2\n', r"allowed: 'p\\nq\\x1b\[31m', 'z'"),
         (b"a,y\n" + b'1,"u\n\x07"\n' * 6, r"the one value u\\n\\x07"),
         (b"w" * 130_000 + b",z\n1,2\n", r" \[\.\.\.\] "),
         (b"w" * 140_000 + b",y\n1,2\n", "field larger than field limit"),

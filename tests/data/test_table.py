@@ -145,9 +145,9 @@ def test_byte_order_mark_and_upper_case_ending(tmp_path):
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (None, "target is not given; .* columns size, rooms, town, garden, price"),
-        ("prices", "target is 'prices'.*allowed: size, rooms.*did you mean price?"),
-        ("qqq", "target is 'qqq'.*price$"),
+        (None, "target is not given; .* columns 'size', 'rooms', 'town', 'garden', 'price'"),
+        ("prices", "target is 'prices'.*allowed: 'size', 'rooms'.*did you mean 'price'?"),
+        ("qqq", "target is 'qqq'.*'price'$"),
     ],
 )
 def test_target_must_be_a_column(tmp_path, mixed, target, says):
@@ -155,9 +155,15 @@ def test_target_must_be_a_column(tmp_path, mixed, target, says):
         load(Config(dataset=save(mixed, tmp_path / "a.csv"), target=target))
 
 
+def test_names_with_spaces_around_them_are_told_from_those_without(tmp_path):
+    (tmp_path / "a.csv").write_text("a , b, y\n1,2,3\n")
+    with pytest.raises(InputError, match="allowed: 'a ', ' b', ' y'; did you mean ' y'?"):
+        load(Config(dataset=str(tmp_path / "a.csv"), target="y"))
+
+
 def test_many_columns_are_not_all_listed(tmp_path):
     (tmp_path / "a.csv").write_text(",".join(f"c{i}" for i in range(30)) + "\n" + ",".join("1" * 30) + "\n")
-    with pytest.raises(InputError, match="c19 and 10 more; give"):
+    with pytest.raises(InputError, match="'c19' and 10 more; give"):
         load(Config(dataset=str(tmp_path / "a.csv")))
 
 

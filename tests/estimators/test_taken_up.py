@@ -75,14 +75,16 @@ def test_a_time_limit_and_a_day_later(tmp_path, monkeypatch):
         (
             "defaults",
             {"hidden_layer_sizes": (9,)},
-            r"layers is \[4, 9, 3\], and the run to be taken up has",
+            r"hidden_layer_sizes is \(9,\), and the run to be taken up has \(8,\)",
         ),
-        ("defaults", {"activation": "tanh"}, r"activation is \['tanh'\], and the run to be taken up has \['relu'\]"),
-        ("defaults", {"solver": "sgd"}, "optimizer is nesterov, and the run to be taken up has adam_hat"),
-        ("defaults", {"learning_rate_init": 0.5}, r"learning_rate is 0\.5"),
-        ("defaults", {"max_iter": 13}, "epochs is 13, and the run to be taken up has 12"),
-        ("early stopping", {"random_state": 4}, "the training rows are not those of the checkpoint: x is"),
-        ("dropout", {"random_state": 4}, "seed is"),
+        ("defaults", {"activation": "tanh"}, "activation is 'tanh', and the run to be taken up has 'relu'"),
+        ("defaults", {"solver": "sgd"}, "solver is 'sgd', and the run to be taken up has 'adam'"),
+        ("defaults", {"learning_rate_init": 0.5}, r"learning_rate_init is 0\.5"),
+        ("defaults", {"max_iter": 13}, "max_iter is 13, and the run to be taken up has 12"),
+        ("defaults", {"learning_rate_schedule": "cosine"}, "learning_rate_schedule is 'cosine', and the run .* None"),
+        ("defaults", {"shuffle": False}, "shuffle is False"),
+        ("defaults", {"tol": 0.5}, r"tol is 0\.5"),
+        ("defaults", {"random_state": np.random.RandomState(3)}, "random_state is RandomState.*has 3; give what"),
         ("defaults", {"solver": "lbfgs"}, "resume needs a solver that goes in steps"),
     ],
 )
@@ -91,6 +93,13 @@ def test_what_does_not_fit(tmp_path, way, given, says):
         estimator(MLPClassifier, way, [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
     with pytest.raises(ValueError, match=says):
         estimator(MLPClassifier, way).set_params(**given).fit(X, Y, resume=tmp_path)
+
+
+def test_what_may_differ(tmp_path):
+    with pytest.raises(Fails):
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+    again = estimator(MLPClassifier, "defaults").set_params(device="cpu", backend="numpy", warm_start=True)
+    assert again.fit(X, Y, resume=tmp_path).n_iter_ == 12
 
 
 def test_other_rows_and_no_checkpoint(tmp_path):
