@@ -173,8 +173,7 @@ class Model:
         InputError
             Where `path` holds no such model.
         """
-        path = Path(path).expanduser()
-        path = path / FILE if path.is_dir() else path
+        path = file_of(path)
         model = cls.of(*sealed.read(path, "model", VERSION), path)
         if not np.isfinite(model.params).all():
             raise InputError(f"the model {path} is damaged: its parameters are not finite")
@@ -200,3 +199,9 @@ class Model:
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
         values: dict[str, Any] = {name: tuple(v) if name in TUPLES else v for name, v in described.items()}
         return cls(**own, **values)
+
+
+def file_of(given: str | Path) -> Path:
+    """The file of a model, which may be given as the run folder that it is in."""
+    path = Path(given).expanduser()
+    return path / FILE if path.is_dir() else path

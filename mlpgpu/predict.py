@@ -39,14 +39,14 @@ def predict(
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
     from mlpgpu.data import reading, writing
-    from mlpgpu.model import Model
+    from mlpgpu.model import Model, file_of
 
     loaded = Model.load(model)
     if proba and not loaded.classes:
         raise InputError(f"the model {model} predicts a number, which has no probabilities; leave out --proba")
     path = None if out is None else Path(out).expanduser()
     if path is not None:
-        writing.check(path)
+        writing.check(path, file_of(model), Path(data).expanduser())
     function = loaded.predict_proba if proba else loaded.predict
     names = [*map(str, loaded.classes)] if proba else _names(loaded)
     try:
