@@ -143,6 +143,8 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"shuffle": 1}, "shuffle is 1; allowed: true or false"),
         ({"shuffle": False, "replacement": True}, "replacement draws rows at random, which shuffle = false rules out"),
         ({"dataset": 5}, "dataset is 5; allowed: a text"),
+        ({"dataset": "bad\udcff.csv"}, "dataset is 'bad\\udcff.csv'; allowed: a text in UTF-8"),
+        ({"run_dir": ""}, "run_dir is ''; allowed: a text in UTF-8, not empty"),
         ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda, or cuda:N such as cuda:0"),
     ],
 )
