@@ -118,7 +118,7 @@ class _Table:
 
 def _create(out: str | None) -> Path:
     now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-    folder = Path("runs") / f"bench-{now}" if out is None else Path(out)
+    folder = Path("runs") / f"bench-{now}" if out is None else Path(out).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -50,7 +50,7 @@ def new(prepared: Prepared) -> Iterator[Path]:
         others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
         folder = next(path for path in (first, *others) if not path.exists())
     else:
-        folder = Path(config.run_dir)
+        folder = Path(config.run_dir).expanduser()
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
