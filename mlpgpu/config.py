@@ -226,7 +226,7 @@ class Config:
     checkpoint_every: str = setting(
         "60s",
         "how often to write what --resume goes on from: every N epochs, or every Ns seconds, also within an epoch; or "
-        "none, but for Ctrl-C and SIGTERM",
+        "none, but for Ctrl-C, SIGTERM and SIGHUP",
         RUN,
         str,
     )

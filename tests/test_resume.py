@@ -170,7 +170,7 @@ def test_a_disk_that_is_full(here):
     assert results(cut / "run") == results(whole / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)])
 def test_a_polite_end(here, number):
     """The results are written, and so is a checkpoint, whether any was asked for or not."""
     given = arguments("adam", "dropout", "--checkpoint-every none --epochs 2000")
