@@ -71,9 +71,9 @@ def new(prepared: Prepared) -> Iterator[Path]:
         yield folder
 
 
-def is_complete(given: str) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether there is nothing to go on with in the folder of a run."""
-    return read_metrics(Path(given).expanduser()).get("complete") is True
+    return read_metrics(folder).get("complete") is True
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

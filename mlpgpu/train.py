@@ -47,14 +47,24 @@ def train(**given: Any) -> int:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
-    if run_folder.is_complete(resume):
-        print(f"Complete  the run in {resume} has come to its end; its results are there")  # noqa: T201
+    folder = Path(resume).expanduser()
+    if run_folder.is_complete(folder):
+        if _as_saved(read_file(folder / run_folder.CONFIG), given).json:
+            _print_json(run_folder.read_metrics(folder), folder)
+        else:
+            print(f"Complete  the run in {resume} has come to its end; its results are there")  # noqa: T201
         return 0
     with run_folder.again(resume) as taken:
-        config = Config(**{**taken.settings, **given})
-        check_same(config, taken.settings)
+        config = _as_saved(taken.settings, given)
         check_installed(config.log_to)
         return _run(prepare(config), taken.folder, taken.checkpoint)
+
+
+def _as_saved(saved: dict[str, Any], given: dict[str, Any]) -> Config:
+    """The settings of a run that is taken up, and what flags say of those that may be otherwise."""
+    config = Config(**{**saved, **given})
+    check_same(config, saved)
+    return config
 
 
 def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
@@ -191,7 +201,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         return DIVERGED
     missing = run_folder.write(folder, outcome)
     if config.json:
-        print(json_module.dumps({**outcome.metrics, "run_dir": str(folder)}))  # noqa: T201
+        _print_json(outcome.metrics, folder)
     else:
         table = report.confusion_table(outcome.confusion, outcome.model.classes)
         for line in report.result_lines(outcome):
@@ -206,6 +216,10 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         _complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED
     return SIGNALLED + outcome.run.signal if outcome.run.signal else 0
+
+
+def _print_json(metrics: dict[str, Any], folder: Path) -> None:
+    print(json_module.dumps({**metrics, "run_dir": str(folder)}))  # noqa: T201
 
 
 def main() -> None:
