@@ -286,3 +286,9 @@ def test_whoever_has_read_enough_may_stop(models):
     reader = f"{sys.executable} -m mlpgpu predict price.safetensors many.csv | head -1"
     done = subprocess.run(reader, shell=True, cwd=models, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("price\n", "")
+
+
+def test_closed_streams(models):
+    for model, code in (("price", 0), ("none", 2)):
+        line = f"{sys.executable} -m mlpgpu predict {model}.safetensors rows.csv >&- 2>&-"
+        assert subprocess.run(line, shell=True, cwd=models, check=False).returncode == code

@@ -410,6 +410,13 @@ def test_the_installed_commands(tmp_path):
     assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __main__.__version__
 
 
+def test_an_encoding_without_the_characters(tmp_path):
+    line = "-m mlpgpu train --dataset diabetes --epochs 1 --hidden 4"
+    done = run_as_process(line.split(), tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"R\xb2" in done.stdout
+
+
 def test_help_names_every_setting_and_imports_no_array_library(tmp_path):
     code = (
         "import sys, mlpgpu.train as t\n"
