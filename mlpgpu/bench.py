@@ -42,13 +42,12 @@ app.default(bench)
 
 
 def _run(study: Study) -> int:
-    from rich.console import Console
-
+    from mlpgpu.report import Output
     from mlpgpu.throughput.contenders import find
     from mlpgpu.throughput.crossing import findings
     from mlpgpu.throughput.measure import measure, plan_of, read
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Output(highlight=False, markup=False, soft_wrap=True)
     say: Callable[..., None] = (lambda *_: None) if study.quiet else console.print
 
     contenders, notes = find(study)

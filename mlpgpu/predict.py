@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -49,14 +48,7 @@ def predict(
         writing.check(path, file_of(model), Path(data).expanduser())
     function = loaded.predict_proba if proba else loaded.predict
     names = [*map(str, loaded.classes)] if proba else _names(loaded)
-    try:
-        writing.write(
-            path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS)))
-        )
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever reads the lines has had enough of them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    writing.write(path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS))))
     return 0
 
 

@@ -131,7 +131,13 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _take_all()
     try:
-        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever reads the lines has had enough of them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except CycloptsError as error:
         _complain(one_line(error))
     except InputError as error:
@@ -202,7 +208,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     if "mlflow" in config.log_to:
         callbacks.append(MLflowLogger(run_name=folder.name))
     if not config.quiet:
-        callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
+        callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every, console.out))
     callbacks.append(RunCheckpoint(folder / run_folder.CHECKPOINTS, config.checkpoint_every))
     if checkpoint is not None:
         say(f"Resumed   after {checkpoint.where()} of {folder}", markup=False)
@@ -232,7 +238,9 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
 
 
 def _print_json(metrics: dict[str, Any], folder: Path) -> None:
-    print(json_module.dumps({**metrics, "run_dir": str(folder)}))  # noqa: T201
+    from mlpgpu import report
+
+    report.console().out(json_module.dumps({**metrics, "run_dir": str(folder)}))
 
 
 def main() -> None:

@@ -410,6 +410,16 @@ def test_the_installed_commands(tmp_path):
     assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __main__.__version__
 
 
+@pytest.mark.parametrize("more", ["", "--quiet --json"])
+def test_a_run_whose_reader_has_gone_keeps_its_results(tmp_path, more):
+    line = f"-m mlpgpu train --dataset iris --epochs 20 --hidden 4 --run-dir run {more}"
+    command, pipe = [sys.executable, *line.split()], subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
+    assert metrics_in(tmp_path / "run")["complete"]
+
+
 def test_an_encoding_without_the_characters(tmp_path):
     line = "-m mlpgpu train --dataset diabetes --epochs 1 --hidden 4"
     done = run_as_process(line.split(), tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
