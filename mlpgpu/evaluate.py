@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +51,9 @@ def evaluate(
     z = np.concatenate([logits for logits, _ in parts])
     figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
     if json:
-        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
+        # JSON has no NaN, which the R² of a single row is.
+        shown = {name: None if math.isnan(value) else value for name, value in figures.items()}
+        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **shown}))  # noqa: T201
     else:
         _show(loaded, data, len(z), figures, confusion)
     return 0
@@ -139,12 +142,13 @@ def _codes(model: Model, y: np.ndarray) -> np.ndarray:
         )
     known = {label: code for code, label in enumerate(model.classes)}
     as_text = {str(label): code for label, code in known.items()}
-    codes = [known.get(label, as_text.get(str(label), -1)) for label in y.reshape(len(y), -1)[:, 0].tolist()]
+    labels = y.reshape(len(y)).tolist()
+    codes = [known.get(label, as_text.get(str(label), -1)) for label in labels]
     if -1 in codes:
         row = codes.index(-1)
         shown = ", ".join(map(str, model.classes[:20])) + (", ..." if len(model.classes) > 20 else "")
         raise InputError(
-            f"row {row + 1:,} has the label {y[row]!r}, which is no class of the model; its classes are {shown}"
+            f"row {row + 1:,} has the label {labels[row]!r}, which is no class of the model; its classes are {shown}"
         )
     return np.array(codes)
 
