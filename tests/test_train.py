@@ -241,7 +241,7 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--epochs 2.5", "epochs is '2.5'"),
         ("--epochs nan", "epochs is 'nan'"),
         ("--hidden 5,x", "hidden is '5,x'"),
-        ("--activation step", "cannot be trained"),
+        ("--activation step", "activation is 'step'; allowed: identity"),
         ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layers"),
         ("--dataset nowhere.csv --target y", "nowhere.csv"),
         ("--dataset mnits", "did you mean mnist"),
