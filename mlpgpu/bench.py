@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ class _Table:
 
 def _create(out: str | None) -> Path:
     now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-    folder = Path("runs") / f"bench-{now}" if out is None else Path(out).expanduser()
+    folder = Path("runs") / f"bench-{now}" if out is None else Path(os.path.expanduser(out))  # noqa: PTH111
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,7 +51,8 @@ def new(prepared: Prepared) -> Iterator[Path]:
         others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
         folder = next(path for path in (first, *others) if not path.exists())
     else:
-        folder = Path(config.run_dir).expanduser()
+        # That of Path is an error where there is no such user.
+        folder = Path(os.path.expanduser(config.run_dir))  # noqa: PTH111
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,7 @@ def test_a_folder_at_home(tmp_path, monkeypatch):
     for home in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(home, str(tmp_path))
     assert create(prepared(run_dir="~/mine")) == tmp_path / "mine"
+    assert create(prepared(run_dir="~no one/mine")) == Path("~no one/mine")
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
