@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,13 +43,12 @@ app.default(bench)
 
 
 def _run(study: Study) -> int:
-    from rich.console import Console
-
+    from mlpgpu.report import Output
     from mlpgpu.throughput.contenders import find
     from mlpgpu.throughput.crossing import findings
     from mlpgpu.throughput.measure import measure, plan_of, read
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Output(highlight=False, markup=False, soft_wrap=True)
     say: Callable[..., None] = (lambda *_: None) if study.quiet else console.print
 
     contenders, notes = find(study)
@@ -118,7 +118,7 @@ class _Table:
 
 def _create(out: str | None) -> Path:
     now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-    folder = Path("runs") / f"bench-{now}" if out is None else Path(out)
+    folder = Path("runs") / f"bench-{now}" if out is None else Path(os.path.expanduser(out))  # noqa: PTH111
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -13,7 +13,7 @@ from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
 from mlpgpu.errors import InputError, did_you_mean, one_line
 from mlpgpu.initial import INITIALS
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
@@ -103,7 +103,7 @@ class Config:
         many=True,
     )
     activation: tuple[str, ...] = setting(
-        ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=ACTIVATIONS, many=True
+        ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=TRAINABLE, many=True
     )
     dropout: float = setting(0.2, "chance that a hidden unit is dropped in training", NETWORK, float, within="[0, 1)")
     input_dropout: float = setting(0.1, "chance that an input is dropped in training", NETWORK, float, within="[0, 1)")
@@ -226,7 +226,7 @@ class Config:
     checkpoint_every: str = setting(
         "60s",
         "how often to write what --resume goes on from: every N epochs, or every Ns seconds, also within an epoch; or "
-        "none, but for Ctrl-C and SIGTERM",
+        "none, but for Ctrl-C, SIGTERM and SIGHUP",
         RUN,
         str,
     )
@@ -263,12 +263,6 @@ class Config:
             raise InputError(
                 f"activation names {len(self.activation)} functions for {len(self.hidden)} hidden layers; "
                 "give one, or one a layer"
-            )
-        forward_only = [name for name in self.activation if ACTIVATIONS[name].derivative is None]
-        if forward_only and self.hidden:
-            raise InputError(
-                f"activation {forward_only[0]!r} has a derivative of zero everywhere and cannot be trained; "
-                "choose another, such as logistic"
             )
         takes = OPTIMIZERS[self.optimizer].settings
         for name in ("momentum", "beta_1", "beta_2", "epsilon"):

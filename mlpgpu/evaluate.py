@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -46,13 +47,13 @@ def evaluate(
 
     loaded = Model.load(model)
     rows = counted(_rows(loaded, data, target), lambda pair: len(pair[1]))
-    # What is not finite of huge features is refused below.
-    with np.errstate(over="ignore", invalid="ignore"):
-        parts = [(loaded.logits(x), y) for x, y in rows]
+    parts = [(loaded.logits(x), y) for x, y in rows]
     z = np.concatenate([logits for logits, _ in parts])
     figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
     if json:
-        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
+        # JSON has no NaN, which the R² of a single row is.
+        shown = {name: None if math.isnan(value) else value for name, value in figures.items()}
+        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **shown}))  # noqa: T201
     else:
         _show(loaded, data, len(z), figures, confusion)
     return 0
@@ -78,7 +79,7 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     Raises
     ------
     InputError
-        Where the targets are none that the model knows.
+        Where the targets are none that the model knows, or a logit is not finite.
     """
     import numpy as np
 
@@ -87,14 +88,7 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     loss, z = _loss(model), z.astype(np.float64)
     encode = _flags if model.multilabel else _codes if model.classes else _numbers
     truth = encode(model, y)
-    with np.errstate(over="ignore", invalid="ignore"):
-        outputs = loss.link(np, z)
-        finite = np.isfinite(z + outputs).all(axis=1)
-    if n_bad := int(np.count_nonzero(~finite)):
-        raise InputError(
-            f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for it: "
-            "compare them with those of training"
-        )
+    outputs = model.linked(z)
     if model.multilabel:
         return _of_several(loss, z, truth, outputs), None
     compared, predictions, confusion = compare(truth, outputs, len(model.classes))

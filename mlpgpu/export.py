@@ -32,20 +32,17 @@ def export(model: str, *, to: str, out: str | None = None) -> int:
     out : str
         File to write [default: beside the model, with the ending of the format].
     """
-    from mlpgpu.files import replacing
-    from mlpgpu.model import FILE, Model
+    from mlpgpu.files import check_out, replacing
+    from mlpgpu.model import Model, file_of
     from mlpgpu.onnx_graph import to_onnx
 
     if to not in FORMATS:
         raise InputError(f"to is {to!r}; allowed: {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
-    source = Path(model).expanduser()
-    loaded = Model.load(source)
-    source = source / FILE if source.is_dir() else source
+    loaded, source = Model.load(model), file_of(model)
     path = source.with_suffix(f".{to}") if out is None else Path(out).expanduser()
     if path.is_dir():
         raise InputError(f"out is {path}, which is a folder; give a file")
-    if not path.parent.is_dir():
-        raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
+    check_out(path, source)
     content, dtype = to_onnx(loaded)
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlpgpu.errors import InputError
+
 
 @contextlib.contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
@@ -33,6 +35,27 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_out(path: Path, *read: Path) -> None:
+    """Refuse a file that `replacing` could not write, or must not.
+
+    Parameters
+    ----------
+    path : path
+    *read : path
+        Files that what is written is made of.
+
+    Raises
+    ------
+    InputError
+        Where the folder is not there, or `path` is one of `read`.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
+    for source in read:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InputError(f"out is {path}, which is read here and would be lost; give another file")
 
 
 @contextlib.contextmanager

@@ -67,14 +67,15 @@ def _mnist() -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from mlpgpu.report import Output
+
+    console = Output()
     if not console.is_terminal:
         # What is not a terminal has no width to keep to.
-        console = Console(width=200)
+        console = Output(width=200)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

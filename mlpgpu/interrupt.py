@@ -1,18 +1,24 @@
-"""Ctrl-C, and SIGTERM, as a polite request."""
+"""Ctrl-C, SIGTERM and SIGHUP as a polite request."""
 
 import contextlib
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+# Windows has none.
+HANGUP = getattr(signal, "SIGHUP", None)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
     """Within it the first request to end is noted, to be acted on between two steps; the second one is an error.
 
-    A request is Ctrl-C, or the SIGTERM of a scheduler or a shutdown; the error is a KeyboardInterrupt. Outside the main
-    thread, where Python has no signal handlers, both are left as they were.
+    A request is Ctrl-C, the SIGTERM of a scheduler or a shutdown, or the SIGHUP of a terminal that closes, but for a
+    process that ignores it, as ``nohup`` has it; the error is a KeyboardInterrupt. Outside the main thread, where
+    Python has no signal handlers, all are left as they were.
 
     Yields
     ------
@@ -26,10 +32,25 @@ def interruptible() -> Iterator[Callable[[], int]]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        if len(came) > 1:
+        if number == HANGUP:
+            # The shell and the system may both send it: the second one asks for no more than the first.
+            _leave_terminal()
+        elif len(came) > 1:
             raise KeyboardInterrupt
 
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
     with contextlib.ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             stack.callback(signal.signal, number, signal.signal(number, handle))
         yield lambda: came[0] if came else 0
+
+
+def _leave_terminal() -> None:
+    """Have what is printed go nowhere: on a terminal that is closed it is an error, and would end the run."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            # One that is closed is no terminal to `os.isatty` any more.
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

@@ -108,8 +108,13 @@ class Model:
         Returns
         -------
         array of shape (n_rows, n_classes), or (n_rows, n_outputs) for regression
+
+        Raises
+        ------
+        InputError
+            Where the features are none that the model takes, or too large for it.
         """
-        outputs = self.network.loss.link(np, self.logits(x))
+        outputs = self.linked(self.logits(x))
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
 
     def logits(self, x: np.ndarray) -> np.ndarray:
@@ -123,13 +128,40 @@ class Model:
         Returns
         -------
         array of shape (n_rows, n_outputs)
-            Of two classes, one output.
+            Of two classes, one output; not finite where the features are too large.
         """
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]})")
-        scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
-        return logits(np, self.network, self.params, scaled)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
+            return logits(np, self.network, self.params, scaled)
+
+    def linked(self, z: np.ndarray) -> np.ndarray:
+        """What the link makes of logits.
+
+        Parameters
+        ----------
+        z : array of shape (n_rows, n_outputs)
+
+        Returns
+        -------
+        array of shape (n_rows, n_outputs)
+
+        Raises
+        ------
+        InputError
+            Where one of either is not finite.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs: np.ndarray = self.network.loss.link(np, z)
+        finite = (np.isfinite(z) & np.isfinite(outputs)).all(axis=1)
+        if n_bad := int(np.count_nonzero(~finite)):
+            raise InputError(
+                f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for "
+                "it: compare them with those of training"
+            )
+        return outputs
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The most probable class, each label of a probability above one half, or the expected target.
@@ -181,8 +213,7 @@ class Model:
         InputError
             Where `path` holds no such model.
         """
-        path = Path(path).expanduser()
-        path = path / FILE if path.is_dir() else path
+        path = file_of(path)
         model = cls.of(*sealed.read(path, "model", VERSION), path)
         if not np.isfinite(model.params).all():
             raise InputError(f"the model {path} is damaged: its parameters are not finite")
@@ -208,3 +239,9 @@ class Model:
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
         values: dict[str, Any] = {name: tuple(v) if name in TUPLES else v for name, v in described.items()}
         return cls(**own, **values)
+
+
+def file_of(given: str | Path) -> Path:
+    """The file of a model, which may be given as the run folder that it is in."""
+    path = Path(given).expanduser()
+    return path / FILE if path.is_dir() else path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -39,24 +38,17 @@ def predict(
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
     from mlpgpu.data import reading, writing
-    from mlpgpu.model import Model
+    from mlpgpu.model import Model, file_of
 
     loaded = Model.load(model)
     if proba and not loaded.classes:
         raise InputError(f"the model {model} predicts a number, which has no probabilities; leave out --proba")
     path = None if out is None else Path(out).expanduser()
     if path is not None:
-        writing.check(path)
+        writing.check(path, file_of(model), Path(data).expanduser())
     function = loaded.predict_proba if proba else loaded.predict
     names = [*map(str, loaded.classes)] if proba else _names(loaded)
-    try:
-        writing.write(
-            path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS)))
-        )
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever reads the lines has had enough of them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    writing.write(path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS))))
     return 0
 
 

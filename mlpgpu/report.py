@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,19 @@ if TYPE_CHECKING:
 MOST_CLASSES = 20
 
 
+class Output(Console):
+    """Standard output that falls silent where its reader has gone: what a run finds is in its folder as well."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on, where Rich would exit."""
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 def console() -> Console:
     """What to print on; what is not a terminal has no width to keep to."""
-    own = Console(highlight=False, soft_wrap=True)
-    return own if own.is_terminal else Console(highlight=False, soft_wrap=True, width=200)
+    own = Output(highlight=False, soft_wrap=True)
+    return own if own.is_terminal else Output(highlight=False, soft_wrap=True, width=200)
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,7 +52,8 @@ def new(prepared: Prepared) -> Iterator[Path]:
         others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
         folder = next(path for path in (first, *others) if not path.exists())
     else:
-        folder = Path(config.run_dir)
+        # That of Path is an error where there is no such user.
+        folder = Path(os.path.expanduser(config.run_dir))  # noqa: PTH111
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -72,9 +74,9 @@ def new(prepared: Prepared) -> Iterator[Path]:
         yield folder
 
 
-def is_complete(given: str) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether there is nothing to go on with in the folder of a run."""
-    return read_metrics(Path(given).expanduser()).get("complete") is True
+    return read_metrics(folder).get("complete") is True
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import numbers
-import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,12 @@ class Setting:
 
     def allowed(self) -> str:
         """What may be given, in words."""
-        kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+        kind = {
+            int: "a whole number",
+            float: "a number",
+            str: "a text in UTF-8, not empty",
+            bool: "true or false",
+        }
         number = " ".join(filter(None, [kind[self.kind], _in_words(self.within) if self.within else ""]))
         words = ", ".join(self.choices)
         allowed = words if self.choices and self.kind is str else " or ".join(filter(None, [number, words]))
@@ -77,8 +81,8 @@ class Setting:
             # A floating-point number may have been written otherwise than Python writes it.
             if self.choices or not isinstance(given, str | Path | int):
                 raise ValueError
-            # Most of these name files, which no zero and no half of a character may be in.
-            if b"\0" in os.fsencode(str(given)):
+            # Most of these name files, which no zero may be in; all are kept in files of UTF-8.
+            if not str(given) or b"\0" in str(given).encode():
                 raise ValueError
             return str(given)
         number = float(given)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import json as json_module
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -47,14 +49,24 @@ def train(**given: Any) -> int:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
-    if run_folder.is_complete(resume):
-        print(f"Complete  the run in {resume} has come to its end; its results are there")  # noqa: T201
+    folder = Path(resume).expanduser()
+    if run_folder.is_complete(folder):
+        if _as_saved(read_file(folder / run_folder.CONFIG), given).json:
+            _print_json(run_folder.read_metrics(folder), folder)
+        else:
+            print(f"Complete  the run in {resume} has come to its end; its results are there")  # noqa: T201
         return 0
     with run_folder.again(resume) as taken:
-        config = Config(**{**taken.settings, **given})
-        check_same(config, taken.settings)
+        config = _as_saved(taken.settings, given)
         check_installed(config.log_to)
         return _run(prepare(config), taken.folder, taken.checkpoint)
+
+
+def _as_saved(saved: dict[str, Any], given: dict[str, Any]) -> Config:
+    """The settings of a run that is taken up, and what flags say of those that may be otherwise."""
+    config = Config(**{**saved, **given})
+    check_same(config, saved)
+    return config
 
 
 def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
@@ -117,8 +129,15 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         0; 1 where the loss diverged; 2 for bad input, a full disk or memory, or a device that failed; 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _take_all()
     try:
-        return app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever reads the lines has had enough of them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except CycloptsError as error:
         _complain(one_line(error))
     except InputError as error:
@@ -135,6 +154,16 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         _complain("interrupted")
         return INTERRUPTED
     return BAD_INPUT
+
+
+def _take_all() -> None:
+    """Have the standard streams take all that is printed: also one that is closed, or whose encoding is not UTF-8."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open to the end)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(line: str) -> None:
@@ -180,7 +209,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     if "mlflow" in config.log_to:
         callbacks.append(MLflowLogger(run_name=folder.name))
     if not config.quiet:
-        callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every))
+        callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every, console.out))
     callbacks.append(RunCheckpoint(folder / run_folder.CHECKPOINTS, config.checkpoint_every))
     if checkpoint is not None:
         say(f"Resumed   after {checkpoint.where()} of {folder}", markup=False)
@@ -192,7 +221,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         return DIVERGED
     missing = run_folder.write(folder, outcome)
     if config.json:
-        print(json_module.dumps({**outcome.metrics, "run_dir": str(folder)}))  # noqa: T201
+        _print_json(outcome.metrics, folder)
     else:
         table = report.confusion_table(outcome.confusion, outcome.model.classes)
         for line in report.result_lines(outcome):
@@ -207,6 +236,12 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         _complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED
     return SIGNALLED + outcome.run.signal if outcome.run.signal else 0
+
+
+def _print_json(metrics: dict[str, Any], folder: Path) -> None:
+    from mlpgpu import report
+
+    report.console().out(json_module.dumps({**metrics, "run_dir": str(folder)}))
 
 
 def main() -> None:

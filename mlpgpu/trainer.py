@@ -56,7 +56,7 @@ def fit(
 ) -> tuple[State, Run]:
     """Train a network.
 
-    Ctrl-C ends the run after the step in hand, and so does SIGTERM.
+    Ctrl-C ends the run after the step in hand, and so do SIGTERM and SIGHUP.
 
     Parameters
     ----------

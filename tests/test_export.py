@@ -209,6 +209,7 @@ def test_the_command_tells_what_x_is(command, tmp_path):
         ("none.safetensors --to onnx", "cannot read the model none.safetensors"),
         ("m.safetensors --to onnx --out no/m.onnx", "out is no/m.onnx, and there is no folder no; make it first"),
         ("m.safetensors --to onnx --out .", "out is ., which is a folder; give a file"),
+        ("m.safetensors --to onnx --out m.safetensors", "out is m.safetensors, which is read here and would be lost"),
     ],
 )
 def test_bad_input_is_one_line(command, tmp_path, line, said):

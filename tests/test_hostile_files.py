@@ -93,7 +93,7 @@ def test_a_damaged_file_is_taken_or_refused_in_one_line(tmp_path, name):
 
 def configs():
     """Settings that go together, of every kind of value."""
-    text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+    text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
     return st.fixed_dictionaries(
         {},
         optional={

@@ -138,6 +138,11 @@ def test_the_figures_of_a_run_come_out_again(command, tmp_path, monkeypatch):
     assert set(read(out)[1][0]) <= {"3", "4", "5"}
 
 
+def test_the_r2_of_one_row_is_null(command, models):
+    table_of(1).to_csv(models / "one.csv", index=False)
+    assert '"r2": null' in command("evaluate", "price.safetensors", "one.csv", "--json")[1]
+
+
 @pytest.mark.usefixtures("data_dir")
 def test_the_test_rows_of_mnist(command, tmp_path):
     outcome = train_and_test(Config(dataset="mnist", **SETTINGS | {"epochs": 1}))
@@ -264,10 +269,13 @@ def test_what_a_run_gave(command, models):
         ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
         ("predict price.safetensors rows.csv --out no/p.csv", "there is no folder no; make it first"),
+        ("predict price.safetensors rows.csv --out ./rows.csv", "out is rows.csv, which is read here and would be"),
         ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
         ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean 'price'?"),
+        ("predict size.safetensors huge.csv", "rows the model's output is not finite; their features are too large"),
         ("evaluate price.safetensors rows.csv --target size", "the model predicts 1 numbers for each row"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
+        ("evaluate size.safetensors gaps.csv --target number", "has the label 4, which is no class of the model"),
         ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),
         ("evaluate size.safetensors empty.csv", "empty.csv has no rows"),
         ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),
@@ -279,7 +287,7 @@ def test_what_a_run_gave(command, models):
 def test_bad_input_is_one_line(command, models, line, said):
     frame = table_of()
     frame.loc[50, "size"] = None
-    frame["other"] = "huge"
+    frame["other"], frame["number"] = "huge", 4
     frame.to_csv(models / "gaps.csv", index=False)
     frame[:0].to_csv(models / "empty.csv", index=False)
     every_other = np.arange(len(frame)) % 2 == 0
@@ -298,3 +306,9 @@ def test_whoever_has_read_enough_may_stop(models):
     reader = f"{sys.executable} -m mlpgpu predict price.safetensors many.csv | head -1"
     done = subprocess.run(reader, shell=True, cwd=models, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("price\n", "")
+
+
+def test_closed_streams(models):
+    for model, code in (("price", 0), ("none", 2)):
+        line = f"{sys.executable} -m mlpgpu predict {model}.safetensors rows.csv >&- 2>&-"
+        assert subprocess.run(line, shell=True, cwd=models, check=False).returncode == code

@@ -170,7 +170,7 @@ def test_a_disk_that_is_full(here):
     assert results(cut / "run") == results(whole / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)])
 def test_a_polite_end(here, number):
     """The results are written, and so is a checkpoint, whether any was asked for or not."""
     given = arguments("adam", "dropout", "--checkpoint-every none --epochs 2000")
@@ -272,6 +272,10 @@ def test_a_run_that_is_complete_is_left_alone(taken, finished, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert train.run_command(train.app, ["--resume", "run"]) == 0
     assert capsys.readouterr().out == "Complete  the run in run has come to its end; its results are there\n"
+    assert train.run_command(train.app, ["--resume", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).pop("run_dir") == "run"
+    assert train.run_command(train.app, ["--resume", "run", "--epochs", "7"]) == 2
+    assert "epochs is 7, and the run to be taken up has 6" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 

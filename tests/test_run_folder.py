@@ -54,6 +54,13 @@ def test_the_folder_that_was_asked_for(tmp_path):
     assert Config(**read_file(asked / "config.toml")) == dataclasses.replace(config, run_dir=None)
 
 
+def test_a_folder_at_home(tmp_path, monkeypatch):
+    for home in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(home, str(tmp_path))
+    assert create(prepared(run_dir="~/mine")) == tmp_path / "mine"
+    assert create(prepared(run_dir="~no one/mine")) == Path("~no one/mine")
+
+
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
     create(prepared(run_dir="mine"))
     before = (tmp_path / "mine" / "config.toml").read_text()

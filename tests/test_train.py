@@ -258,7 +258,7 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--epochs 2.5", "epochs is '2.5'"),
         ("--epochs nan", "epochs is 'nan'"),
         ("--hidden 5,x", "hidden is '5,x'"),
-        ("--activation step", "cannot be trained"),
+        ("--activation step", "activation is 'step'; allowed: identity"),
         ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layers"),
         ("--dataset nowhere.csv --target y", "nowhere.csv"),
         ("--dataset mnits", "did you mean mnist"),
@@ -442,6 +442,23 @@ def test_the_installed_commands(tmp_path):
     one, two = (json.loads(done.stdout) for done in (by_module, by_group))
     assert one["test_loss"] == two["test_loss"]
     assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __main__.__version__
+
+
+@pytest.mark.parametrize("more", ["", "--quiet --json"])
+def test_a_run_whose_reader_has_gone_keeps_its_results(tmp_path, more):
+    line = f"-m mlpgpu train --dataset iris --epochs 20 --hidden 4 --run-dir run {more}"
+    command, pipe = [sys.executable, *line.split()], subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
+    assert metrics_in(tmp_path / "run")["complete"]
+
+
+def test_an_encoding_without_the_characters(tmp_path):
+    line = "-m mlpgpu train --dataset diabetes --epochs 1 --hidden 4"
+    done = run_as_process(line.split(), tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"R\xb2" in done.stdout
 
 
 def test_help_names_every_setting_and_imports_no_array_library(tmp_path):

@@ -29,13 +29,13 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readme_names_what_there_is():
-    from mlpgpu.maths.activations import ACTIVATIONS
+    from mlpgpu.maths.activations import TRAINABLE
     from mlpgpu.maths.losses import LOSSES
     from mlpgpu.maths.optimizers import OPTIMIZERS
     from mlpgpu.maths.schedules import SCHEDULES
 
     for heading, table in (
-        ("activations", {name for name, known in ACTIVATIONS.items() if known.derivative}),
+        ("activations", TRAINABLE),
         ("losses", LOSSES),
         ("optimizers", OPTIMIZERS),
         ("schedules", SCHEDULES),

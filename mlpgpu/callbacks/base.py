@@ -31,7 +31,7 @@ class Callback:
         """After an epoch and its evaluation; `record` is also the last of ``run.history``."""
 
     def on_pause(self, run: Run) -> None:
-        """Before a run ends that another may take up where it is: after Ctrl-C or SIGTERM, or when its time is up."""
+        """Before a run ends that another may take up where it is: after a signal to end, or when its time is up."""
 
     def on_end(self, run: Run) -> None:
         """After the last epoch, or after an error."""

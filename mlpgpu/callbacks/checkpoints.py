@@ -29,7 +29,7 @@ class RunCheckpoint(Callback):
     last one of an epoch that was the best so far; the best weights are in the others too. All of them are models for
     `Model.load` as well.
 
-    A run that ends by Ctrl-C, by SIGTERM or at a `TimeLimit` writes one more, whatever `every` is.
+    A run that ends by Ctrl-C, SIGTERM or SIGHUP, or at a `TimeLimit` writes one more, whatever `every` is.
 
     Parameters
     ----------

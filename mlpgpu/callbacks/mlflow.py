@@ -31,9 +31,9 @@ MOST_CHARACTERS = 6000
 class MLflowLogger(Callback):
     """Logs a run to MLflow: its settings as parameters, its figures as metrics by epoch, and its model file.
 
-    It ends as FINISHED; as KILLED after Ctrl-C or SIGTERM; or as FAILED, where it diverged or an error ended it. A run
-    that is taken up goes on in its run of MLflow. Where MLflow does not answer any more, that is logged as a warning;
-    training goes on, and what is missing is sent after the next epoch.
+    It ends as FINISHED; as KILLED after Ctrl-C, SIGTERM or SIGHUP; or as FAILED where it diverged or an error ended it.
+    A run that is taken up goes on in its run of MLflow. Where MLflow does not answer any more, that is logged as a
+    warning; training goes on, and what is missing is sent after the next epoch.
 
     It needs MLflow's client, and for a database, as MLflow's own choice is, SQLAlchemy and Alembic:
     ``pip install 'mlpgpu[mlflow]'`` brings them.

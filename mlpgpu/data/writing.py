@@ -9,25 +9,24 @@ from typing import IO
 import numpy as np
 
 from mlpgpu.errors import InputError
-from mlpgpu.files import replacing
+from mlpgpu.files import check_out, replacing
 
 __all__ = ["FORMATS", "check", "write"]
 
 FORMATS = (".csv", ".parquet", ".npy")
 
 
-def check(path: Path) -> None:
-    """Refuse what `write` could not write.
+def check(path: Path, *read: Path) -> None:
+    """Refuse what `write` could not write, and what is read for it.
 
     Raises
     ------
     InputError
-        Where the ending is not known, or the folder is not there.
+        Where the ending is not known, the folder is not there, or `path` is one of `read`.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"out is {path}, which ends in {path.suffix!r}; allowed: {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
+    check_out(path, *read)
 
 
 def write(path: Path | None, names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:

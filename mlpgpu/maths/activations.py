@@ -160,3 +160,4 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": Activation(softplus, softplus_derivative),
     "step": Activation(step, None),
 }
+TRAINABLE = tuple(name for name, known in ACTIVATIONS.items() if known.derivative)

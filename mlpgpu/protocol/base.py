@@ -25,12 +25,13 @@ from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
 from mlpgpu.learning_rates import RangeTest, range_test
 from mlpgpu.maths import network as networks
+from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.network import Network
 from mlpgpu.model import Model
 from mlpgpu.protocol import arrays, conversion, saving
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.protocol.choices import TRAINABLE, activations_of, by_lbfgs, compute_backend
+from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.protocol.held import LINKS, fitted_sizes, params_of, whole
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks

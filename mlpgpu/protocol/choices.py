@@ -12,12 +12,10 @@ from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
 from mlpgpu.config import Config
-from mlpgpu.maths.activations import ACTIVATIONS, Activation
+from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
-
-TRAINABLE = tuple(name for name, known in ACTIVATIONS.items() if known.derivative)
 
 
 def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Activation, ...]]:

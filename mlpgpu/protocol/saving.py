@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 
 from mlpgpu.errors import InputError, one_line
+from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import split
 from mlpgpu.model import Model
-from mlpgpu.protocol.choices import TRAINABLE, activations_of
+from mlpgpu.protocol.choices import activations_of
 from mlpgpu.protocol.held import keep_shape
 from mlpgpu.protocol.labels import Labels
 
