@@ -275,7 +275,7 @@ def test_what_a_run_gave(command, models):
         ("predict size.safetensors huge.csv", "rows the model's output is not finite; their features are too large"),
         ("evaluate price.safetensors rows.csv --target size", "the model predicts 1 numbers for each row"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
-        ("evaluate size.safetensors gaps.csv --target number", "has the label 4, which is no class of the model"),
+        ("evaluate size.safetensors gaps.csv --target number", "has the label '4', which is no class of the model"),
         ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),
         ("evaluate size.safetensors empty.csv", "empty.csv has no rows"),
         ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),

@@ -339,6 +339,19 @@ def test_other_data_under_the_same_name(taken, tmp_path, capsys):
     assert "shape is [" in resume("--resume other")[1]
 
 
+def test_data_that_have_moved(taken, tmp_path):
+    _, resume = taken
+    rng = np.random.default_rng(0)
+    np.savez("t.npz", x=rng.normal(size=(60, 3)), y=np.arange(60) % 2)
+    assert resume("--dataset t.npz --target y --epochs 3 --checkpoint-every 1 --run-dir other")[0] == 0
+    (tmp_path / "other" / "metrics.json").unlink()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "t.npz").rename(tmp_path / "there" / "t.npz")
+    assert resume("--resume other")[0] == 2
+    assert resume("--resume other --dataset there/t.npz --quiet") == (0, "")
+    assert "dataset is there/u.npz, and the run to be taken up has" in resume("--resume other --dataset there/u.npz")[1]
+
+
 def test_another_way_of_adding_up_is_told(taken, finished, monkeypatch, capsys):
     folder, _ = taken
     (folder / "checkpoints" / "last.safetensors").unlink()
