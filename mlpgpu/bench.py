@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from cyclopts import App
 
 from mlpgpu import train
 from mlpgpu.errors import InputError
-from mlpgpu.files import replacing
+from mlpgpu.files import expanded, replacing
 from mlpgpu.throughput.study import Study, flags
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class _Table:
 
 def _create(out: str | None) -> Path:
     now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-    folder = Path("runs") / f"bench-{now}" if out is None else Path(os.path.expanduser(out))  # noqa: PTH111
+    folder = Path("runs") / f"bench-{now}" if out is None else expanded(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

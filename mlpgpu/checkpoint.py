@@ -15,6 +15,7 @@ from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.feed import Rows, chunks, is_sparse
+from mlpgpu.files import expanded
 from mlpgpu.maths.step import State
 from mlpgpu.model import VERSION as MODEL_VERSION
 from mlpgpu.model import Model
@@ -138,7 +139,7 @@ class Checkpoint:
         InputError
             Where `path` holds none, or it is not as it was written; the one before it is then named.
         """
-        path = Path(path).expanduser()
+        path = expanded(path)
         if path.is_dir():
             # Between two renamings the last is not there yet.
             path = next((path / name for name in (LAST, PREVIOUS) if (path / name).exists()), path / LAST)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.files import expanded
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def export(model: str, *, to: str, out: str | None = None) -> int:
     if to not in FORMATS:
         raise InputError(f"to is {to!r}; allowed: {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
     loaded, source = Model.load(model), file_of(model)
-    path = source.with_suffix(f".{to}") if out is None else Path(out).expanduser()
+    path = source.with_suffix(f".{to}") if out is None else expanded(out)
     if path.is_dir():
         raise InputError(f"out is {path}, which is a folder; give a file")
     check_out(path, source)

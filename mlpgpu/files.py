@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Paths as users give them, and writing a file whole or not at all."""
 
 import contextlib
 import os
@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlpgpu.errors import InputError
+
+
+def expanded(given: str | Path) -> Path:
+    """A path with ``~`` as the home folder, and as it is where there is no such user."""
+    # Path.expanduser has an error for a user that there is not.
+    return Path(os.path.expanduser(given))  # noqa: PTH111
 
 
 @contextlib.contextmanager

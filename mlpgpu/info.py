@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from mlpgpu.files import expanded
 from mlpgpu.machine import describe, load, warnings
 from mlpgpu.train import run_command
 
@@ -59,7 +60,7 @@ def _mnist() -> dict[str, Any]:
 
     cache = Path(user_cache_dir("mlpgpu"), "mnist")
     given = os.environ.get(mnist.FOLDER_VARIABLE)
-    for folder in (*([Path(given).expanduser()] if given else []), cache):
+    for folder in (*([expanded(given)] if given else []), cache):
         paths = [mnist.find(folder, "mnist", file) for file in mnist.FILES]
         if paths[0] and all(paths):
             return {"folder": str(paths[0].parent), "found": True}

@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from mlpgpu.config import UNBOUND
 from mlpgpu.errors import printable
+from mlpgpu.files import expanded
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
     from mlpgpu import report
     from mlpgpu.model import Model
 
-    loaded, metrics = Model.load(model), _metrics(Path(model).expanduser())
+    loaded, metrics = Model.load(model), _metrics(expanded(model))
     if json:
         print(json_module.dumps({**_facts(loaded), "config": loaded.config, "metrics": metrics}, indent=2))  # noqa: T201
         return 0

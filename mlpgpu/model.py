@@ -11,6 +11,7 @@ import numpy as np
 
 from mlpgpu import metadata, sealed
 from mlpgpu.errors import InputError, one_line
+from mlpgpu.files import expanded
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
@@ -243,5 +244,5 @@ class Model:
 
 def file_of(given: str | Path) -> Path:
     """The file of a model, which may be given as the run folder that it is in."""
-    path = Path(given).expanduser()
+    path = expanded(given)
     return path / FILE if path.is_dir() else path

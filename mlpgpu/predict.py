@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
 from mlpgpu.errors import InputError
+from mlpgpu.files import expanded
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def predict(
     loaded = Model.load(model)
     if proba and not loaded.classes:
         raise InputError(f"the model {model} predicts a number, which has no probabilities; leave out --proba")
-    path = None if out is None else Path(out).expanduser()
+    path = None if out is None else expanded(out)
     if path is not None:
-        writing.check(path, file_of(model), Path(data).expanduser())
+        writing.check(path, file_of(model), expanded(data))
     function = loaded.predict_proba if proba else loaded.predict
     names = [*map(str, loaded.classes)] if proba else _names(loaded)
     writing.write(path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS))))

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpgpu.config import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import in_words
-from mlpgpu.files import replacing
+from mlpgpu.files import expanded, replacing
 from mlpgpu.model import FILE
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def new(prepared: Prepared) -> Iterator[Path]:
         folder = next(path for path in (first, *others) if not path.exists())
     else:
         # That of Path is an error where there is no such user.
-        folder = Path(os.path.expanduser(config.run_dir))  # noqa: PTH111
+        folder = expanded(config.run_dir)
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +111,7 @@ def again(given: str) -> Iterator[Taken]:
     """
     from mlpgpu.checkpoint import Checkpoint
 
-    path = Path(given).expanduser()
+    path = expanded(given)
     folder = path.parent.parent if path.is_file() else path
     if not (folder / CONFIG).exists():
         raise InputError(f"resume is {given}, which is neither the folder of a run nor one of its checkpoints")

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import Config, check_same, read_file, settings
 from mlpgpu.errors import InputError, one_line
+from mlpgpu.files import expanded
 from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def train(**given: Any) -> int:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
-    folder = Path(resume).expanduser()
+    folder = expanded(resume)
     if run_folder.is_complete(folder):
         if _as_saved(read_file(folder / run_folder.CONFIG), given).json:
             _print_json(run_folder.read_metrics(folder), folder)

@@ -269,6 +269,7 @@ def test_what_a_run_gave(command, models):
         ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
         ("predict price.safetensors rows.csv --out no/p.csv", "there is no folder no; make it first"),
+        ("predict ~no.such.user/m.safetensors rows.csv", "cannot read the model ~no.such.user/m.safetensors"),
         ("predict price.safetensors rows.csv --out ./rows.csv", "out is rows.csv, which is read here and would be"),
         ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
         ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean 'price'?"),

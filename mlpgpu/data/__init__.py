@@ -1,7 +1,6 @@
 """Data on the host: a name or a file in, a checked and split data set out."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
 from mlpgpu.data.target import decide
 from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -103,7 +103,7 @@ def _rows(config: "Config") -> Source:
         return mnist.load(name, config)
     if name in BUILTIN:
         return BUILTIN[name](config)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix.lower() == ".npz":
         return npz.load(path, config)
     if path.suffix.lower() in table.FORMATS:

@@ -11,6 +11,7 @@ from mlpgpu.data import idx, npy
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source, flat, image_shape, of_arrays
 from mlpgpu.errors import InputError, one_line
+from mlpgpu.files import expanded
 from mlpgpu.machine import available_memory
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
     """The targets of the rows in `path`, and what they are called."""
     if target is None:
         raise InputError(f"target is not given; {path} has no targets: give the .npy or IDX file of them as target")
-    beside = Path(target).expanduser()
+    beside = expanded(target)
     if not suits(beside):
         raise InputError(f"target is {target!r}; allowed: a .npy or IDX file with a row for each of {path}")
     if beside.suffix.lower() == ".npy":

@@ -10,6 +10,7 @@ from mlpgpu.data import idx
 from mlpgpu.data.mirrors import UnavailableError, download, md5
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError
+from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -88,14 +89,14 @@ def load(name: str, config: "Config") -> Source:
     notes: tuple[str, ...] = ()
     contents = None
     if config.data_dir is not None:
-        folder = Path(config.data_dir).expanduser()
+        folder = expanded(config.data_dir)
         if not folder.is_dir():
             raise InputError(f"data_dir is {str(folder)!r}, which is not a folder; give the folder with the IDX files")
         contents = _from_folder(folder, name, f"data_dir {folder}", lenient=False)
         if contents is None:
             notes = (f"data_dir {folder} holds no files of {name}; looked elsewhere",)
     if contents is None and os.environ.get(FOLDER_VARIABLE):
-        folder = Path(os.environ[FOLDER_VARIABLE]).expanduser()
+        folder = expanded(os.environ[FOLDER_VARIABLE])
         contents = _from_folder(folder, name, f"{FOLDER_VARIABLE} {folder}", lenient=True)
     if contents is None:
         contents = _from_cache(name, progress=not config.quiet)

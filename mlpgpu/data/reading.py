@@ -10,6 +10,7 @@ from mlpgpu.data import array_file, missing, npz, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ def features_and_targets(
 
 
 def _known(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a .csv, .parquet, .npz, .npy or IDX file")
     if path.suffix.lower() not in {".npz", *table.FORMATS} and not array_file.suits(path):
