@@ -109,6 +109,8 @@ def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> It
         names = next(csv.reader(file), [])
     if not names:
         raise InputError(f"{path} is empty; give a table with a header and rows")
+    if len(names) == 1 and ";" in names[0]:
+        raise InputError(f"{path} has semicolons between its columns; allowed: commas, and points in numbers")
     header.check(path, names)
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
