@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlpgpu.config import read_file
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import in_words
 from mlpgpu.files import expanded, replacing
@@ -51,7 +51,6 @@ def new(prepared: Prepared) -> Iterator[Path]:
         others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
         folder = next(path for path in (first, *others) if not path.exists())
     else:
-        # That of Path is an error where there is no such user.
         folder = expanded(config.run_dir)
     with contextlib.ExitStack() as stack:
         try:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from mlpgpu.backends.cuda_failures import described
-from mlpgpu.config import Config, check_same, read_file, settings
+from mlpgpu.config import Config, check_same, settings
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import expanded
 from mlpgpu.setting import Setting

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tomli_w
 
-from mlpgpu.config import Config, read_file, settings
+from mlpgpu.config import Config, settings
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.setting import Setting
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
-from mlpgpu.config import Config, read_file
+from mlpgpu.config import Config
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import MOST_SHOWN, InputError
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES

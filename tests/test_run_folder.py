@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mlpgpu import run_folder
-from mlpgpu.config import Config, read_file
+from mlpgpu.config import Config
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.model import Model
 from mlpgpu.trainer import Run

@@ -10,7 +10,8 @@ import numpy as np
 from mlpgpu import evaluate, inspection
 from mlpgpu.callbacks import EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import Config, read_file, settings
+from mlpgpu.config import Config, settings
+from mlpgpu.config_file import read_file
 from mlpgpu.data import idx, load, reading
 from mlpgpu.maths.parameters import count
 from mlpgpu.model import Model

@@ -1,0 +1,90 @@
+"""The settings in a file: TOML or YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlpgpu.config import settings
+from mlpgpu.errors import InputError, did_you_mean, one_line
+
+__all__ = ["read_file"]
+
+# There are some fifty settings, and the time of both parsers grows with the square of what is nested.
+_MOST_BYTES = 2**14
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML or YAML file, by name.
+
+    Hyphens and underscores in names are the same.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read or names an unknown setting.
+    """
+    path = Path(path)
+    text = _text(path)
+    if path.suffix not in _PARSERS:
+        raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: {', '.join(_PARSERS)}")
+    language, parse = _PARSERS[path.suffix]
+    try:
+        content = parse(text)
+    # Text made for it brings out errors that neither parser has a name for, such as RecursionError.
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        raise InputError(f"config file {path} is not valid {language}: {reason}") from None
+    if not isinstance(content, Mapping):
+        raise InputError(f"config file {path} holds no settings; write lines such as: epochs = 10")
+    names = settings()
+    given: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in names:
+            hint = did_you_mean(name, names) or "; --help lists the settings"
+            raise InputError(f"config file {path} sets {name!r}, which is not a setting{hint}")
+        if name in given:
+            raise InputError(f"config file {path} sets {name} twice; keep one of them")
+        given[name] = value
+    return given
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            read = file.read(_MOST_BYTES + 1)
+        if len(read) > _MOST_BYTES:
+            raise InputError(
+                f"config file {path} has more than {_MOST_BYTES:,} bytes; allowed: settings and comments of that size; "
+                "leave out the rest"
+            )
+        return read.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read the config file {path}: it is not UTF-8 text") from None
+
+
+def _toml(text: str) -> Any:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    # A few lines of aliases of aliases stand for more values than any memory holds.
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+        raise ValueError("it has an alias; write the value again")
+    root = yaml.compose(text, yaml.SafeLoader)
+    names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    # The parser would keep the last of them.
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"it sets {twice[0]} twice; keep one of them")
+    return yaml.safe_load(text) or {}
+
+
+_PARSERS = {".toml": ("TOML", _toml), ".yaml": ("YAML", _yaml), ".yml": ("YAML", _yaml)}
