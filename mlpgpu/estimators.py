@@ -217,7 +217,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         -------
         self
         """
-        known = getattr(self, "_labels", None)
+        known: Any = getattr(self, "_labels", None)
         if known is None and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if classes is not None:
@@ -226,9 +226,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}"
                 )
+            known = known or given
         with whole(self):
-            if classes is not None:
-                self._labels = known or given
+            self._labels = known
             Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
         return self
 

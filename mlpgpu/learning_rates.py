@@ -136,7 +136,7 @@ def range_test(estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float
     plan = fit.prepare()
     rise = partial(exponential, total=steps - 1, decay_rate=high / low)
     plan = dataclasses.replace(plan, learning_rate=low, recipe=dataclasses.replace(plan.recipe, schedule=rise))
-    training = Training(fit.backend, plan, fit.rows(fit.x, fit.y, fit.weights), Unscaled(fit.backend, fit.dtype))
+    training = Training(fit.backend, plan, fit.rows(fit.x, fit.targets, fit.weights), Unscaled(fit.backend, fit.dtype))
     losses = curve = np.empty(0)
 
     def after_steps(done: int, fetch: Callable[[], np.ndarray]) -> bool:

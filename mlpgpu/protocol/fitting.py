@@ -138,8 +138,10 @@ class Fit:
             progress.begin_anew(estimator)
             keep_shape(estimator, self.sizes, self.loss)
         estimator._keep_classes(self.at)
-        train = self.rows(self.x, self.y, self.weights)
-        watched = {} if self.held_out is None else {"validation": self.rows(*self.held_out)}
+        train, watched = self.rows(self.x, self.targets, self.weights), {}
+        if self.held_out is not None:
+            x, y, weights = self.held_out
+            watched["validation"] = self.rows(x, estimator._encode(y), weights)
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
         more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes)}
         if self.held_out is not None and estimator.scoring is not None:
@@ -266,19 +268,17 @@ class Fit:
         self.x, self.y, self.targets = of(self.at, self.x, train), self.y[train], self.targets[train]
         self.weights = weights[0]
 
-    def rows(self, x: Any, y: Any, weights: np.ndarray | None) -> Rows:
+    def rows(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
         """Rows where the backend takes them, on its device where they are there, and weighted by class too."""
         if not is_sparse(x) and not arrays.same_home(self.at, self.backend):
             x = self.at.to_host(x)
-        estimator = self.estimator
-        targets = estimator._encode(y)
         if self.class_weights is not None:
-            by_class = estimator._labels.row_weights(self.class_weights, targets)
+            by_class = self.estimator._labels.row_weights(self.class_weights, targets)
             weights = by_class if weights is None else weights * by_class
             if not (self.incremental or weights.any()):
                 raise ValueError(
-                    f"class_weight is {estimator.class_weight!r}, which leaves these {len(targets)} rows no weight at "
-                    "all; give one above 0 to a class that they are of."
+                    f"class_weight is {self.estimator.class_weight!r}, which leaves these {len(targets)} rows no "
+                    "weight at all; give one above 0 to a class that they are of."
                 )
         return Rows(x, targets, weights)
 
