@@ -166,6 +166,8 @@ class Checkpoint:
             n_slots = run["n_slots"]
             # Files of before there was a choice know nothing of it.
             run["plan"].setdefault("precision", "float32")
+            if model.config:
+                model.config.setdefault("target_scale", "none")
             found = cls(
                 model=model,
                 state=_state(arrays, n_slots),

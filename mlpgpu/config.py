@@ -72,6 +72,14 @@ class Config:
         str,
         choices=("auto", "none", "standard", "minmax", "255"),
     )
+    target_scale: str = setting(
+        "auto",
+        "scaling of the target of a regression, fitted on the training rows: losses are of the scaled target, and "
+        "predictions are scaled back; auto: standard, but none for the poisson loss",
+        DATA,
+        str,
+        choices=("auto", "none", "standard"),
+    )
     impute: str = setting(
         "none",
         "what replaces missing values: none refuses them; else the column's mean or median, or its most frequent "
@@ -123,7 +131,13 @@ class Config:
         str,
         choices=LOSSES,
     )
-    huber_delta: float = setting(1.0, "error from which the huber loss is linear", NETWORK, float, within="(0, inf)")
+    huber_delta: float = setting(
+        1.0,
+        "error from which the huber loss is linear, in the units of the scaled target",
+        NETWORK,
+        float,
+        within="(0, inf)",
+    )
     quantile: float = setting(0.5, "level of the quantile loss", NETWORK, float, within="(0, 1)")
     label_smoothing: float = setting(
         0.0, "part of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"

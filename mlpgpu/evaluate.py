@@ -72,7 +72,7 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     Returns
     -------
     figures : dict
-        ``loss``, ``accuracy`` and ``f1_weighted``; or ``loss``, ``rmse`` and ``r2``.
+        ``loss``, ``accuracy`` and ``f1_weighted``; or ``loss``, of the scaled target, ``rmse``, ``mae`` and ``r2``.
     confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column).
 
@@ -84,6 +84,7 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     import numpy as np
 
     from mlpgpu.evaluation import compare
+    from mlpgpu.maths.scaling import scale
 
     loss, z = _loss(model), z.astype(np.float64)
     encode = _flags if model.multilabel else _codes if model.classes else _numbers
@@ -93,7 +94,8 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
         return _of_several(loss, z, truth, outputs), None
     compared, predictions, confusion = compare(truth, outputs, len(model.classes))
     score = {"accuracy": float(np.mean(predictions == truth))} if model.classes else {"r2": _r2(truth, predictions)}
-    return {"loss": float(np.mean(loss.rows(np, z, truth)[0])), **score, **compared}, confusion
+    scaled = truth if model.target_shift is None else scale(np, truth, model.target_shift, model.target_factor)
+    return {"loss": float(np.mean(loss.rows(np, z, scaled)[0])), **score, **compared}, confusion
 
 
 def _of_several(loss: Loss, z: np.ndarray, truth: np.ndarray, outputs: np.ndarray) -> dict[str, float]:

@@ -132,7 +132,7 @@ def compare(
     Returns
     -------
     figures : dict
-        ``f1_weighted``, or ``rmse``.
+        ``f1_weighted``, or ``rmse`` and ``mae``.
     predictions : array
         As `truth`.
     confusion : int array of shape (n_classes, n_classes), or None for regression
@@ -141,7 +141,8 @@ def compare(
     from sklearn import metrics
 
     if not n_classes:
-        return {"rmse": float(metrics.root_mean_squared_error(truth, outputs))}, outputs, None
+        rmse, mae = metrics.root_mean_squared_error(truth, outputs), metrics.mean_absolute_error(truth, outputs)
+        return {"rmse": float(rmse), "mae": float(mae)}, outputs, None
     # Where there is one class only, it is the first of the two that the output stands for.
     second = (outputs[:, 0] > 0.5) & (n_classes > 1)
     guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)

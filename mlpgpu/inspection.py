@@ -74,7 +74,8 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     yield f"Takes     {model.sizes[0]:,} features{names}"
     filled = sum(column.get("fill") is not None for column in model.columns or ())
     scaled = "the same for all features" if model.shift.ndim == 0 else "each feature by its own"
-    yield f"Prepares  scaling, {scaled}" + (f"; missing values of {filled} columns filled" if filled else "")
+    target = "" if model.target_shift is None else "; the target is scaled, each column by its own"
+    yield f"Prepares  scaling, {scaled}{target}" + (f"; missing values of {filled} columns filled" if filled else "")
     yield f"Loss      {model.loss}, {model.params.dtype}"
     shown = {name: value for name, value in model.config.items() if name not in {*UNBOUND, "hidden"}}
     if shown:

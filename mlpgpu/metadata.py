@@ -27,7 +27,7 @@ def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
     described : mapping
         The fields of a `mlpgpu.Model` that JSON holds, by name, with lists for tuples.
     arrays : mapping
-        ``params``, ``shift`` and ``factor``.
+        ``params``, ``shift`` and ``factor``, and maybe ``target_shift`` and ``target_factor``.
 
     Raises
     ------
@@ -38,6 +38,7 @@ def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
     json.dumps(described, ensure_ascii=False).encode()
     _network(described)
     _arrays(described["sizes"], arrays)
+    _require("target_shift" not in arrays or described["task"] == "regression", "target_shift is there for classes")
     _labels(described)
     _names(described["feature_names"], described["target"], described["sizes"][0])
     if described["columns"] is not None:
@@ -67,12 +68,16 @@ def _network(described: Mapping[str, Any]) -> None:
 
 def _arrays(sizes: list[int], arrays: Mapping[str, np.ndarray]) -> None:
     one_or_each: tuple[tuple[int, ...], ...] = ((), (sizes[0],))
-    for name, allowed in {"params": ((count(sizes),),), "shift": one_or_each, "factor": one_or_each}.items():
+    shapes = {"params": ((count(sizes),),), "shift": one_or_each, "factor": one_or_each}
+    if "target_shift" in arrays or "target_factor" in arrays:
+        shapes |= dict.fromkeys(("target_shift", "target_factor"), ((sizes[-1],),))
+    for name, allowed in shapes.items():
         array = arrays[name]
         _require(array.dtype in (np.float32, np.float64), f"{name} are of type {array.dtype}")
         _require(array.shape in allowed, f"{name} of shape {array.shape} are not those of its layers")
         # Parameters of a run that is about to go back may be anything.
         _require(name == "params" or bool(np.isfinite(array).all()), f"{name} are not finite")
+        _require(name != "target_factor" or bool(array.all()), f"{name} are zero")
 
 
 def _labels(described: Mapping[str, Any]) -> None:

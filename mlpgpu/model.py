@@ -16,11 +16,11 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
 from mlpgpu.maths.parameters import layout
-from mlpgpu.maths.scaling import scale
+from mlpgpu.maths.scaling import scale, unscale
 
 # Of what a file says.
-VERSION = 1
-ARRAYS = ("params", "shift", "factor")
+VERSION = 2
+ARRAYS = ("params", "shift", "factor", "target_shift", "target_factor")
 # What it is called in a run folder.
 FILE = "model.safetensors"
 # Lists in JSON.
@@ -57,6 +57,9 @@ class Model:
         Settings of the run that made it.
     estimator : dict or None
         What `mlpgpu.MLPClassifier.load` needs beside the network, where an estimator was saved.
+    target_shift, target_factor : float64 array of shape (n_outputs,), or None
+        The network was trained on ``(target - target_shift) * target_factor``, and its predictions are scaled back;
+        None where it was trained on the target as it is.
     """
 
     params: np.ndarray
@@ -72,6 +75,8 @@ class Model:
     columns: list[dict[str, Any]] | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     estimator: dict[str, Any] | None = None
+    target_shift: np.ndarray | None = None
+    target_factor: np.ndarray | None = None
 
     @property
     def network(self) -> Network:
@@ -139,7 +144,7 @@ class Model:
             return logits(np, self.network, self.params, scaled)
 
     def linked(self, z: np.ndarray) -> np.ndarray:
-        """What the link makes of logits.
+        """What the link makes of logits, scaled back to the units of the target.
 
         Parameters
         ----------
@@ -156,6 +161,8 @@ class Model:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             outputs: np.ndarray = self.network.loss.link(np, z)
+            if self.target_shift is not None:
+                outputs = unscale(np, outputs, self.target_shift, self.target_factor)
         finite = (np.isfinite(z) & np.isfinite(outputs)).all(axis=1)
         if n_bad := int(np.count_nonzero(~finite)):
             raise InputError(
@@ -190,7 +197,7 @@ class Model:
 
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All of it as what fits JSON, and arrays."""
-        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
         rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ARRAYS}
         content = {
             "version": VERSION,
@@ -233,7 +240,7 @@ class Model:
             # Files of before estimators were saved know nothing of them.
             content = {"estimator": None, **content}
             described = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
-            own: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+            own: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
             metadata.check(described, own)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             reason = one_line(error) if isinstance(error, ValueError) else repr(error)

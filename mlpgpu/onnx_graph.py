@@ -12,7 +12,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.fusion.trace import Recorder, Traced, number_in, operations
 from mlpgpu.maths import network
 from mlpgpu.maths.parameters import join, split
-from mlpgpu.maths.scaling import scale
+from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 
 # What onnxruntime 1.17 reads. It has every operator below in single and in double precision.
@@ -76,8 +76,14 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
     x = Recorder().input((1, model.sizes[0]), model.params.dtype if folded else np.float64)
     scaled = x if folded else np.astype(scale(np, x, model.shift, model.factor), model.params.dtype)
     outputs = model.network.loss.link(np, network.logits(np, model.network, params, scaled))
+    if model.target_shift is not None:
+        outputs = unscale(np, outputs, model.target_shift, model.target_factor)
     found = nodes.of(outputs, x)
-    described = _regression(nodes, found, model) if model.task == "regression" else _classification(nodes, found, model)
+    if model.task == "regression":
+        nodes.add("Identity", found, name="prediction")
+        described = [("prediction", _type(outputs.dtype), [model.sizes[-1]])]
+    else:
+        described = _classification(nodes, found, model)
     graph = helper.make_graph(
         nodes.nodes,
         "mlpgpu",
@@ -169,11 +175,6 @@ def _fold(model: Model) -> tuple[np.ndarray, bool]:
     w = np.broadcast_to(factor, n_features)[:, None] * w
     b = b - np.broadcast_to(shift, n_features) @ w
     return join(np, [(w, b), *rest]).astype(model.params.dtype), True
-
-
-def _regression(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str, int, list[int]]]:
-    nodes.add("Identity", outputs, name="prediction")
-    return [("prediction", _type(model.params.dtype), [model.sizes[-1]])]
 
 
 def _classification(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str, int, list[int]]]:

@@ -12,7 +12,7 @@ import numpy as np
 from mlpgpu import initial
 from mlpgpu.data import batches
 from mlpgpu.errors import InputError
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import ACTIVATIONS, identity
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.optimizers import OPTIMIZERS
@@ -36,6 +36,8 @@ class Plan:
         Name for each hidden layer.
     loss : str
         Name of the loss.
+    target_scale : str
+        How the targets of the rows are scaled: ``none`` or ``standard``.
     score_name : str
         What a score of the network is called in a record: ``accuracy``, ``r2``, or another word.
     network : Network
@@ -73,6 +75,7 @@ class Plan:
     order: Callable[[int], np.ndarray]
     seed: int
     dtype: str
+    target_scale: str = "none"
     precision: str = "float32"
     capture: bool = True
     draws_ahead: bool = False
@@ -118,7 +121,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     Raises
     ------
     InputError
-        Where the loss does not suit the task.
+        Where the loss does not suit the task, or a setting the loss.
     """
     loss = config.loss or _default_loss(task, n_outputs)
     if LOSSES[loss].task != task:
@@ -147,6 +150,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     return Plan(
         activations=activations,
         loss=loss,
+        target_scale=_target_scale(config.target_scale, loss),
         score_name="r2" if task == "regression" else "accuracy",
         network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss),
         recipe=make_recipe(config, epochs=epochs, steps_per_epoch=steps_per_epoch),
@@ -191,6 +195,15 @@ def _default_loss(task: str, n_outputs: int) -> str:
     if task == "regression":
         return "squared_error"
     return "logistic" if n_outputs == 2 else "cross_entropy"
+
+
+def _target_scale(asked: str, loss: str) -> str:
+    known = LOSSES[loss]
+    if known.task == "regression" and known.link is identity:
+        return "standard" if asked == "auto" else asked
+    if asked == "standard":
+        raise InputError(f"target_scale is 'standard', and loss {loss!r} takes its target as it is; leave it out")
+    return "none"
 
 
 def _schedule_settings(config: Config, steps_per_epoch: int) -> dict[str, float]:

@@ -15,12 +15,10 @@ from rich.table import Table
 from mlpgpu import preflight
 from mlpgpu.errors import printable
 from mlpgpu.figures import in_words
-from mlpgpu.maths.activations import identity
 from mlpgpu.maths.parameters import count
 
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
-    from mlpgpu.maths.losses import Loss
     from mlpgpu.maths.network import Network
     from mlpgpu.workflow import Outcome, Prepared
 
@@ -63,8 +61,8 @@ def network_table(network: Network, activations: Sequence[str]) -> Table:
     return table
 
 
-def data_lines(data: DataSet, loss: Loss) -> list[str]:
-    """The rows, features and class counts of a data set, and what is to be noted of them where this loss is used."""
+def data_lines(data: DataSet, target_scale: str) -> list[str]:
+    """The rows, features and class counts or target of a data set, and what is to be noted of them."""
     validation = 0 if data.x_validation is None else len(data.x_validation)
     lines = [
         f"Data      {data.name}: {len(data.x_train):,} training, {validation:,} validation and "
@@ -78,22 +76,11 @@ def data_lines(data: DataSet, loss: Loss) -> list[str]:
         lines.append(f"Classes   {shown}{more} (training rows)")
     else:
         y = data.y_train
-        lines.append(f"Target    {data.target or 'y'}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}")
-    return [printable(line) for line in (*lines, *(f"Note      {note}" for note in (*data.notes, *_far(data, loss))))]
-
-
-def _far(data: DataSet, loss: Loss) -> list[str]:
-    """A note on the first target that is far from the outputs that a network begins with, those near 0 ± 1."""
-    if loss.link is not identity:
-        return []
-    with np.errstate(over="ignore", invalid="ignore"):
-        moments = zip(data.y_train.mean(axis=0), data.y_train.std(axis=0), strict=True)
-    return [
-        f"the target has mean {mean:.4g} and standard deviation {std:.4g}; a network learns targets far from 0 ± 1 "
-        "slowly or not at all: standardise the column"
-        for mean, std in moments
-        if not (abs(mean) <= 10 * std and 0.01 <= std <= 100)
-    ][:1]
+        lines.append(
+            f"Target    {data.target or 'y'}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, "
+            f"scaled: {target_scale}"
+        )
+    return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 
 def device_line(prepared: Prepared) -> str:
@@ -139,7 +126,9 @@ def figures_line(name: str, n_rows: int, figures: Mapping[str, float]) -> str:
     if "accuracy" in figures:
         shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
     else:
-        shown = f"RMSE {figures['rmse']:.4g}, R² {in_words(figures['r2'])}"
+        # Runs of before it was measured have no such figure.
+        mae = f"MAE {figures['mae']:.4g}, " if "mae" in figures else ""
+        shown = f"RMSE {figures['rmse']:.4g}, {mae}R² {in_words(figures['r2'])}"
     return f"Test      loss {in_words(figures['loss'])}, {shown} on {n_rows:,} rows of {printable(name)}"
 
 

@@ -197,7 +197,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     config, console = prepared.config, report.console()
     say: Callable[..., None] = (lambda *_, **__: None) if config.quiet else console.print
 
-    data_lines = report.data_lines(prepared.data, prepared.plan.network.loss)
+    data_lines = report.data_lines(prepared.data, prepared.plan.target_scale)
     for line in (*data_lines, report.device_line(prepared), report.training_line(prepared)):
         say(line, markup=False)
     say(report.network_table(prepared.plan.network, prepared.plan.activations))

@@ -16,14 +16,16 @@ from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config, check_same
-from mlpgpu.data import array_file, load
+from mlpgpu.data import array_file, load, scaling
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
+from mlpgpu.data.scaling import Scaling
 from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, open_feed
 from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan
 from mlpgpu.trainer import Run, fit
@@ -46,7 +48,10 @@ class Prepared:
     backend_note : str
         Why ``auto`` took this device.
     plan : Plan
+    target_scaling : Scaling or None
+        Fitted on the training rows; None where the target is as it was read.
     train : Rows
+        With a scaled target.
     watched : dict of str to Rows
         Rows that each epoch is scored on.
     rollbacks : int
@@ -60,6 +65,7 @@ class Prepared:
     backend: Backend
     backend_note: str
     plan: Plan
+    target_scaling: Scaling | None
     train: Rows
     watched: dict[str, Rows]
     rollbacks: int
@@ -111,13 +117,17 @@ def prepare(config: Config) -> Prepared:
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
     rollbacks = ROLLBACKS if config.on_divergence == "rollback" else 0
-    train, watched = _rows(data)
+    target_scaling = None
+    if plan.target_scale != "none":
+        target_scaling = scaling.fit(plan.target_scale, data.y_train, setting="target_scale", column="target")
+    train, watched = _rows(data, target_scaling)
     need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
     if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
         # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
-    return Prepared(dataclasses.replace(config, **chosen), data, backend, note, plan, train, watched, rollbacks, need)
+    config = dataclasses.replace(config, **chosen)
+    return Prepared(config, data, backend, note, plan, target_scaling, train, watched, rollbacks, need)
 
 
 def train_and_test(
@@ -172,7 +182,7 @@ def train_and_test(
         # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
         run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
         params = backend.to_host(state.params)
-        tested, predictions, confusion = _test(backend, plan, state.params, data, placement)
+        tested, predictions, confusion = _test(prepared, state.params, placement)
     # A run that was interrupted in its first epoch, and went back to its beginning, has no record.
     last = run.history[-1] if run.history else {}
     metrics = {
@@ -204,13 +214,17 @@ def train_and_test(
     return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)
 
 
-def _rows(data: DataSet) -> tuple[Rows, dict[str, Rows]]:
+def _rows(data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:
     """The training rows, and those that are watched by name."""
-    train = Rows(data.x_train, data.y_train)
+    train = Rows(data.x_train, _scaled(data.y_train, target_scaling))
     watched = {"train": _thinned(train)}
     if data.x_validation is not None and data.y_validation is not None:
-        watched["validation"] = Rows(data.x_validation, data.y_validation)
+        watched["validation"] = Rows(data.x_validation, _scaled(data.y_validation, target_scaling))
     return train, watched
+
+
+def _scaled(y: np.ndarray, scaling: Scaling | None) -> np.ndarray:
+    return y if scaling is None else scale(np, y, scaling.shift, scaling.factor)
 
 
 def _thinned(rows: Rows) -> Rows:
@@ -222,11 +236,13 @@ def _thinned(rows: Rows) -> Rows:
 
 
 def _model(prepared: Prepared, params: np.ndarray) -> Model:
-    config, data, plan = prepared.config, prepared.data, prepared.plan
+    config, data, plan, targets = prepared.config, prepared.data, prepared.plan, prepared.target_scaling
     return Model(
         params=params,
         shift=data.scaling.shift,
         factor=data.scaling.factor,
+        target_shift=None if targets is None else targets.shift,
+        target_factor=None if targets is None else targets.factor,
         sizes=plan.network.sizes,
         activations=plan.activations,
         loss=plan.loss,
@@ -240,10 +256,14 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
 
 
 def _test(
-    backend: Backend, plan: Plan, params: Any, data: DataSet, placement: Placement
+    prepared: Prepared, params: Any, placement: Placement
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    backend, plan, data, targets = prepared.backend, prepared.plan, prepared.data, prepared.target_scaling
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
-    figures = evaluation.measure(params, open_feed(backend, Rows(data.x_test, data.y_test), placement))
+    rows = Rows(data.x_test, _scaled(data.y_test, targets))
+    figures = evaluation.measure(params, open_feed(backend, rows, placement))
     outputs = backend.to_host(evaluation.predict(params, data.x_test))
+    if targets is not None:
+        outputs = unscale(np, outputs, targets.shift, targets.factor)
     compared, predictions, confusion = compare(data.y_test, outputs, len(data.classes))
     return {f"test_{name}": value for name, value in (figures | compared).items()}, predictions, confusion

@@ -25,6 +25,13 @@ MODELS = {
     "labels": {"loss": "logistic", "sizes": (5, 8, 3), "activations": ("relu",), "classes": (0, 1, 2)},
     "a value": {"loss": "squared_error", "sizes": (5, 8, 1), "activations": ("tanh",)},
     "values": {"loss": "squared_error", "sizes": (5, 8, 3), "activations": ("tanh",)},
+    "values of a scaled target": {
+        "loss": "huber",
+        "sizes": (5, 8, 2),
+        "activations": ("tanh",),
+        "target_shift": np.array([1.7e9, -2.0]),
+        "target_factor": np.array([1e-3, 1e6]),
+    },
     "linear": {"sizes": (5, 3), "activations": ()},
 }
 

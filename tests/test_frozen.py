@@ -77,9 +77,16 @@ def test_a_run_of_before_there_were_precisions_is_one_of_float32(path):
         checkpoint.check({**facts, "precision": "bf16"}, checkpoint.data)
 
 
+@of("checkpoint")
+def test_a_run_of_before_targets_were_scaled_scales_none(path):
+    with safe_open(path, "numpy") as file:
+        assert "target_scale" not in json.loads(file.metadata()["mlpgpu"])["config"]
+    assert Checkpoint.load(path).model.config["target_scale"] == "none"
+
+
 def test_one_is_of_before_there_was_a_digest():
     sealed = {}
     for path in FILES:
         with safe_open(path, "numpy") as file:
             sealed[path.parent.name] = "digest" in json.loads(file.metadata()["mlpgpu"])
-    assert sealed == {"version1": True, "version1-unsealed": False}
+    assert sealed == {"version1": True, "version1-unsealed": False, "version2": True}

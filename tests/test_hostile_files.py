@@ -168,6 +168,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 def models(draw):
     sizes = tuple(draw(st.lists(st.integers(1, 5), min_size=2, max_size=4)))
     loss = draw(st.sampled_from(sorted(LOSSES)))
+    scaled = LOSSES[loss].task == "regression" and draw(st.booleans())
     n_classes = 2 if loss == "logistic" and sizes[-1] == 1 else sizes[-1]
     labels = st.lists(WORDS, min_size=n_classes, max_size=n_classes, unique=True)
     numbers = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=n_classes, max_size=n_classes, unique=True)
@@ -185,6 +186,8 @@ def models(draw):
         task=LOSSES[loss].task,
         classes=tuple(draw(labels | numbers)) if LOSSES[loss].task == "classification" else (),
         target=draw(st.none() | WORDS),
+        target_shift=floats(sizes[-1]) if scaled else None,
+        target_factor=np.full(sizes[-1], 0.25) if scaled else None,
     )
 
 
@@ -291,6 +294,24 @@ def test_a_description_that_does_not_fit_is_found_when_it_is_read(tmp_path, desc
 )
 def test_arrays_that_do_not_fit_are_found_when_they_are_read(tmp_path, arrays, said):
     assert said in refusal(Model.load, tmp_path / "m", content(arrays))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"target_factor": None}, "KeyError('target_factor')"),
+        ({"target_shift": None}, "KeyError('target_shift')"),
+        ({"target_shift": np.zeros(())}, "target_shift of shape ()"),
+        ({"target_factor": np.array([1.0, 0.0])}, "target_factor are zero"),
+        ({"target_factor": np.array([1.0, np.inf])}, "target_factor are not finite"),
+    ],
+)
+def test_the_scaling_of_a_target_fits_its_outputs(tmp_path, arrays, said):
+    scaling = {"target_shift": np.zeros(2), "target_factor": np.ones(2)}
+    regression = {"loss": "squared_error", "task": "regression", "classes": []}
+    assert refusal(Model.load, tmp_path / "m", content(scaling, **regression)) is None
+    assert said in refusal(Model.load, tmp_path / "m", content(scaling | arrays, **regression))
+    assert "target_shift is there for classes" in refusal(Model.load, tmp_path / "m", content(scaling))
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,8 @@ def test_measured_as_scikit_learn_does(command, models):
         else:
             assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, predicted), rel=1e-6)
             assert found["r2"] == pytest.approx(metrics.r2_score(truth, predicted), rel=1e-5)
-            assert found["loss"] == pytest.approx(found["rmse"] ** 2 / 2, rel=1e-6)
+            assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth, predicted), rel=1e-6)
+            assert found["loss"] == pytest.approx((found["rmse"] * model.target_factor[0]) ** 2 / 2, rel=1e-6)
         code, out, _ = command("evaluate", f"{target}.safetensors", "rows.csv")
         assert code == 0
         assert "on 90 rows of rows.csv" in out
@@ -236,6 +237,7 @@ def test_what_a_model_is(command, models):
     for words in ("Predicts  price, numbers", "Takes     5 features: rooms, town=A", "dense, relu"):
         assert words in out
     assert "missing values of 3 columns filled" in out
+    assert "; the target is scaled, each column by its own" in out
     assert "Trained" not in out
     code, out, _ = command("inspect", "size.safetensors", "--json")
     found = json.loads(out)

@@ -198,21 +198,15 @@ def test_regression_from_a_table(command, tmp_path):
     assert "regression" in out
 
 
-@pytest.mark.parametrize(
-    ("factor", "offset", "more", "noted"),
-    [
-        (10, 2000, "", True),
-        (1e-6, 0, "", True),
-        (1000, 0, "", True),
-        (50, 150, "", False),
-        (10, 2000, "--loss poisson", False),
-    ],
-)
-def test_a_target_far_from_the_outputs_of_a_new_network_is_noted(command, tmp_path, factor, offset, more, noted):
+@pytest.mark.parametrize(("factor", "offset"), [(10, 2000), (1e-6, 0), (1e3, 0), (1e3, 1.7e9)])
+def test_a_target_far_from_the_outputs_of_a_new_network_is_learnt(command, tmp_path, factor, offset):
     x = np.random.default_rng(0).normal(size=200)
     np.savez(tmp_path / "far.npz", x=x[:, None], y=offset + factor * x)
-    _, out, _ = command(f"--dataset far.npz --epochs 1 {more}")
-    assert ("slowly or not at all: standardise the column" in out) == noted
+    code, out, _ = command("--dataset far.npz --dropout 0 --input-dropout 0 --run-dir run")
+    assert code == 0
+    assert ", scaled: standard" in next(line for line in out.splitlines() if line.startswith("Target"))
+    predicted = Model.load(tmp_path / "run").predict(x[:, None])[:, 0]
+    assert np.abs(predicted - offset - factor * x).mean() < 0.05 * factor
 
 
 def test_a_column_that_single_precision_cannot_hold(command, tmp_path):
@@ -400,7 +394,7 @@ def test_ctrl_c_keeps_the_run(tmp_path):
 
 def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch):
     """There is no epoch yet: the weights are those of the start, and the run can be taken up."""
-    line = "--dataset diabetes --hidden 8 --epochs 4 --batch-size 8 --optimizer lion --learning-rate 1e3 --run-dir "
+    line = "--dataset diabetes --hidden 8 --epochs 4 --batch-size 8 --optimizer lion --learning-rate 30 --run-dir "
     assert command(line + "whole")[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr("mlpgpu.callbacks.CSVLogger.on_steps", lambda *_: signal.raise_signal(signal.SIGTERM))

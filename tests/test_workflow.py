@@ -8,12 +8,14 @@ import pytest
 from scipy import special
 from sklearn import metrics
 from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
 
-from mlpgpu import Config, Model, train_and_test, workflow
+from mlpgpu import Config, InputError, Model, train_and_test, workflow
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.data import mapped
+from mlpgpu.maths.losses import LOSSES
 from mlpgpu.workflow import prepare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -155,7 +157,7 @@ DIABETES = {"dataset": "diabetes", "hidden": (8,), "epochs": 3, "dtype": "float6
 
 @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.9])
 def test_the_level_of_the_quantile_loss(quantile):
-    outcome = train_and_test(Config(**DIABETES, loss="quantile", quantile=quantile))
+    outcome = train_and_test(Config(**DIABETES, loss="quantile", quantile=quantile, target_scale="none"))
     expected = metrics.mean_pinball_loss(outcome.truth, outcome.predictions, alpha=quantile)
     assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-12)
 
@@ -175,9 +177,53 @@ def test_a_quantile_has_its_part_of_the_rows_below_it():
 
 @pytest.mark.parametrize("delta", [0.5, 1.0, 80.0])
 def test_where_the_huber_loss_turns(delta):
-    outcome = train_and_test(Config(**DIABETES, loss="huber", huber_delta=delta))
+    outcome = train_and_test(Config(**DIABETES, loss="huber", huber_delta=delta, target_scale="none"))
     expected = special.huber(delta, outcome.truth - outcome.predictions).mean()
     assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-12)
+
+
+SCALED = [name for name, known in LOSSES.items() if known.task == "regression" and name != "poisson"]
+
+
+@pytest.mark.parametrize("loss", SCALED)
+def test_a_target_is_scaled_as_scikit_learn_does(tmp_path, loss):
+    """A run on a target that its scaler has standardised gives the same losses, and predictions in its units."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(120, 4))
+    y = np.column_stack([1.7e9 + 1e3 * x[:, 0] + 300 * rng.normal(size=120), 1e-6 * x[:, 1] ** 2, np.full(120, 0.1)])
+    settings = {"hidden": (8,), "epochs": 6, "dtype": "float64", "loss": loss, "huber_delta": 0.7}
+    np.savez(tmp_path / "raw.npz", x=x, y=y)
+    prepared = prepare(Config(dataset=str(tmp_path / "raw.npz"), **settings))
+    ours = train_and_test(prepared)
+    scaler = StandardScaler().fit(prepared.data.y_train)
+    np.savez(tmp_path / "scaled.npz", x=x, y=scaler.transform(y))
+    theirs = train_and_test(Config(dataset=str(tmp_path / "scaled.npz"), target_scale="none", **settings))
+    for mine, other in zip(ours.run.history, theirs.run.history, strict=True):
+        # The mean of numbers about 1.7e9 has ten digits of its spread.
+        for name in ("loss", "validation_loss", "validation_r2", "train_r2"):
+            assert mine[name] == pytest.approx(other[name], rel=1e-8)
+    assert ours.metrics["test_loss"] == pytest.approx(theirs.metrics["test_loss"], rel=1e-8)
+    assert ours.metrics["test_r2"] == pytest.approx(theirs.metrics["test_r2"], rel=1e-8)
+    expected = scaler.inverse_transform(theirs.predictions)
+    np.testing.assert_allclose(ours.predictions, expected, rtol=1e-8)
+    np.testing.assert_allclose(ours.model.predict(prepared.data.x_test), expected, rtol=1e-8)
+    assert ours.metrics["test_rmse"] == pytest.approx(metrics.root_mean_squared_error(ours.truth, expected))
+    assert ours.metrics["test_mae"] == pytest.approx(metrics.mean_absolute_error(ours.truth, expected))
+
+
+@pytest.mark.parametrize(("dataset", "loss"), [("diabetes", "poisson"), ("iris", "cross_entropy")])
+def test_a_target_that_is_not_to_be_scaled(dataset, loss):
+    for target_scale in ("auto", "none"):
+        model = train_and_test(Config(dataset=dataset, epochs=1, loss=loss, target_scale=target_scale)).model
+        assert model.target_shift is model.target_factor is None
+    with pytest.raises(InputError, match=f"target_scale is 'standard', and loss '{loss}' takes its target as it is"):
+        prepare(Config(dataset=dataset, loss=loss, target_scale="standard"))
+
+
+def test_a_target_too_wide_to_be_scaled(tmp_path):
+    np.savez(tmp_path / "wide.npz", x=np.ones((50, 2)), y=np.linspace(-1e200, 1e200, 50))
+    with pytest.raises(InputError, match="target_scale is 'standard', but the values of target 0 are too far apart"):
+        prepare(Config(dataset=str(tmp_path / "wide.npz")))
 
 
 def test_smoothed_labels():

@@ -1,4 +1,4 @@
-"""Input scaling, fitted on the host, chunk by chunk."""
+"""Scaling of inputs and targets, fitted on the host, chunk by chunk."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Scaling:
     factor: np.ndarray
 
 
-def fit(kind: str, x_train: np.ndarray | Mapped) -> Scaling:
+def fit(kind: str, x_train: np.ndarray | Mapped, *, setting: str = "scale", column: str = "feature") -> Scaling:
     """The scaling of a kind, fitted on training rows.
 
     Parameters
@@ -36,6 +36,8 @@ def fit(kind: str, x_train: np.ndarray | Mapped) -> Scaling:
         ``none``, ``standard`` (mean 0, variance 1), ``minmax`` (0 to 1) or ``255`` (divide by 255).
     x_train : ndarray or Mapped of shape (n_rows, n_features)
         Numbers of any type. A column that is constant is shifted only, as in scikit-learn.
+    setting, column : str
+        What a message calls the setting that chose the kind, and a column.
 
     Raises
     ------
@@ -52,8 +54,8 @@ def fit(kind: str, x_train: np.ndarray | Mapped) -> Scaling:
     wide = np.flatnonzero(~np.isfinite(spread))
     if wide.size:
         raise InputError(
-            f"scale is {kind!r}, but the values of feature {wide[0]} are too far apart for it; "
-            "allowed: a variance below 1e308; rescale that column, or give scale none"
+            f"{setting} is {kind!r}, but the values of {column} {wide[0]} are too far apart for it; "
+            f"allowed: a variance below 1e308; rescale that column, or give {setting} none"
         )
     return Scaling(kind, shift, 1 / spread)
 

@@ -1,4 +1,4 @@
-"""Input scaling."""
+"""Scaling of inputs and targets, and back."""
 
 from typing import Any
 
@@ -15,3 +15,14 @@ def scale(xp: Any, x: Array, shift: Array, factor: Array) -> Array:
     shift, factor : array of shape () or (n_features,)
     """
     return (xp.astype(x, shift.dtype) - shift) * factor
+
+
+def unscale(xp: Any, x: Array, shift: Array, factor: Array) -> Array:
+    """``x / factor + shift``, which undoes `scale`.
+
+    Parameters
+    ----------
+    x : array of shape (..., n_rows, n_features)
+    shift, factor : array of shape () or (n_features,)
+    """
+    return xp.astype(x, shift.dtype) / factor + shift

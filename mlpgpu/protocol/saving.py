@@ -113,17 +113,18 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     Raises
     ------
     InputError
-        Where the model is not of that kind, or prepares its features as no estimator does.
+        Where the model is not of that kind, or scales or encodes what no estimator does.
     """
     task, other = "classification", "MLPRegressor"
     if not issubclass(kind, ClassifierMixin):
         task, other = "regression", "MLPClassifier"
     if model.task != task:
         raise InputError(f"{path} holds a model for {model.task}; load it with {other}.load")
-    if model.columns is not None or model.shift.any() or (model.factor != 1).any():
+    scales = model.shift.any() or (model.factor != 1).any() or model.target_shift is not None
+    if model.columns is not None or scales:
         raise InputError(
-            f"{path} scales its features or encodes the columns of a table, which an estimator does not; load it with "
-            "mlpgpu.Model.load"
+            f"{path} scales its features or its target, or encodes the columns of a table, which an estimator does "
+            "not; load it with mlpgpu.Model.load"
         )
     known = model.estimator or _of_command(model)
     try:

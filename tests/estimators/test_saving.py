@@ -282,7 +282,7 @@ def test_a_classification_of_the_command(trained, y):
 
 
 def test_a_regression_of_the_command(trained):
-    path = trained(X[:, 3], task="regression", loss="quantile", quantile=0.9)
+    path = trained(X[:, 3], task="regression", loss="quantile", quantile=0.9, target_scale="none")
     estimator = MLPRegressor.load(path)
     assert (estimator.loss, estimator.quantile) == ("quantile", 0.9)
     np.testing.assert_array_equal(estimator.predict(X), Model.load(path).predict(X)[:, 0])
@@ -290,6 +290,8 @@ def test_a_regression_of_the_command(trained):
 
 def test_what_the_command_scales_is_not_for_an_estimator(trained):
     assert refused(MLPClassifier, trained(THREE, scale="standard")).endswith("load it with mlpgpu.Model.load")
+    path = trained(X[:, 3], task="regression")
+    assert "scales its features or its target" in refused(MLPRegressor, path)
 
 
 def test_a_network_that_no_estimator_has(tmp_path):
