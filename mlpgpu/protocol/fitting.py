@@ -136,7 +136,7 @@ class Fit:
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
             progress.begin_anew(estimator)
-            keep_shape(estimator, self.sizes, self.loss)
+        keep_shape(estimator, self.sizes, self.loss)
         estimator._keep_classes(self.at)
         train, watched = self.rows(self.x, self.targets, self.weights), {}
         if self.held_out is not None:

@@ -101,6 +101,15 @@ def keep_shape(estimator: Any, sizes: Sequence[int], loss: Loss) -> None:
     estimator.out_activation_ = _name(loss)
 
 
+def loss_of(estimator: Any, n_outputs: int) -> tuple[str, Loss]:
+    """Name and function of a loss that has the link of the fit, whichever the next fit is to have."""
+    name, loss = estimator._choose_loss(n_outputs)
+    link = LINKS.get(estimator.out_activation_, loss.link)
+    if loss.link is link:
+        return name, loss
+    return next((name, loss) for name, loss in LOSSES.items() if loss.link is link)
+
+
 def params_of(estimator: Any, target: Backend) -> Array:
     """Its weights and biases as one flat vector on `target`."""
     at = backends.beside(estimator.coefs_[0])

@@ -16,7 +16,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import split
 from mlpgpu.model import Model
 from mlpgpu.protocol.choices import activations_of
-from mlpgpu.protocol.held import keep_shape
+from mlpgpu.protocol.held import keep_shape, loss_of
 from mlpgpu.protocol.labels import Labels
 
 # What users read of a fitted estimator, and a warm start goes on from, beside what follows from its network.
@@ -55,7 +55,7 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
         Where it has functions or labels that JSON cannot hold.
     """
     activations, _ = activations_of(estimator.activation, len(sizes) - 2)
-    loss_name, loss = estimator._choose_loss(sizes[-1])
+    loss_name, loss = loss_of(estimator, sizes[-1])
     own = [name for name in (*activations, loss_name) if name not in {*TRAINABLE, *LOSSES}]
     if own:
         raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
@@ -133,12 +133,14 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
             estimator._labels = _labels(model, known["labels"])
             estimator.classes_ = estimator._labels.classes
         names, _ = activations_of(estimator.activation, len(model.activations))
-        loss_name, loss = estimator._choose_loss(model.sizes[-1])
+        keep_shape(estimator, model.sizes, LOSSES[model.loss])
+        loss_name, _ = estimator._choose_loss(model.sizes[-1])
         fitted = {name: known["fitted"][name] for name in FITTED if name in known["fitted"]}
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no estimator that this mlpgpu knows: {one_line(error)}") from None
-    if (names, loss_name) != (model.activations, model.loss) or (
-        model.classes and estimator._labels.n_outputs != model.sizes[-1]
+    # A regressor has each of its losses, also another one than its next fit is to have.
+    if names != model.activations or (
+        model.classes and (loss_name, estimator._labels.n_outputs) != (model.loss, model.sizes[-1])
     ):
         raise InputError(f"{path} holds a network that no {kind.__name__} has; load it with mlpgpu.Model.load")
     layers = split(np, model.params, model.sizes)
@@ -147,7 +149,6 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     # Those of the command are its own, where they are not of a table.
     if model.estimator and model.feature_names:
         estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
-    keep_shape(estimator, model.sizes, loss)
     vars(estimator).update(fitted)
     return estimator
 
