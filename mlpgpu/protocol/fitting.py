@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from mlpgpu.protocol.choices import (
     config_of,
     hidden_sizes,
 )
-from mlpgpu.protocol.held import Continuation, fitted_sizes, keep_shape, params_of
+from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Diverged, Run
 
@@ -116,8 +117,9 @@ class Fit:
         """Make every choice, and every draw that comes before those of the epochs, in scikit-learn's order."""
         estimator, backend = self.estimator, self.backend
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
-        self.kind = config_of(estimator).optimizer, self.dtype, estimator.freeze
+        self.kind = estimator.optimizer, self.dtype, estimator.freeze
         self.before = before if before is not None and before.suits(backend, self.kind) else None
+        self.as_made = copy.copy(estimator).set_params(**self.before.made_with) if self.before else estimator
         self.random_state = self.before.random_state if self.before else check_random_state(estimator.random_state)
         params = self._draw() if self.first else params_of(estimator, backend)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
@@ -177,7 +179,7 @@ class Fit:
         self, plan: Plan, train: Rows, watched: Any, placement: Unscaled, callbacks: list[Callback], **more: Any
     ) -> tuple[Array, Run]:
         estimator = self.estimator
-        rule = progress.stopping_rule(estimator)
+        rule = progress.stopping_rule(self.as_made)
         # The weights are the estimator's, which its user may have changed.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
@@ -192,7 +194,13 @@ class Fit:
                 "a smaller learning_rate_init, or clip_norm=1."
             ) from None
         estimator._continuation = Continuation(
-            self.backend, state, self.random_state, self.order.rows, plan.seed, self.kind
+            self.backend,
+            state,
+            self.random_state,
+            self.order.rows,
+            plan.seed,
+            self.kind,
+            {name: getattr(self.as_made, name) for name in OF_OPTIMIZER},
         )
         progress.keep(estimator, run, rule, validated=self.held_out is not None)
         return state.params, run
@@ -295,9 +303,9 @@ class Fit:
             loss=self.loss_name,
             score_name="score",
             network=Network(self.sizes, self.activations, self.loss, estimator.freeze),
-            recipe=make_recipe(config_of(estimator), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
+            recipe=make_recipe(config_of(self.as_made), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
             params=params,
-            learning_rate=estimator.learning_rate_init,
+            learning_rate=self.as_made.learning_rate_init,
             dropout=(estimator.input_dropout, *[estimator.dropout] * len(self.names)),
             epochs=1 if self.incremental else estimator.max_iter,
             batch_size=batch_size,
