@@ -141,8 +141,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             Rows to validate on after each epoch, in place of a part of `X` where ``early_stopping=True``.
         resume : path, default=None
             A checkpoint that `RunCheckpoint` or `ModelCheckpoint` wrote in a fit that was stopped or killed, or the
-            folder of the first: with the same rows, parameters and whole-number `random_state`, this fit ends as that
-            one would have.
+            folder of the first: with the same rows and parameters, this fit ends as that one would have. What is no
+            whole number as `random_state` is taken up as it was when that fit began.
 
         Returns
         -------

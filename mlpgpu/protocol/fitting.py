@@ -7,6 +7,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,7 +121,8 @@ class Fit:
         self.kind = estimator.optimizer, self.dtype, estimator.freeze
         self.before = before if before is not None and before.suits(backend, self.kind) else None
         self.as_made = copy.copy(estimator).set_params(**self.before.made_with) if self.before else estimator
-        self.random_state = self.before.random_state if self.before else check_random_state(estimator.random_state)
+        self.random_state = self.before.random_state if self.before else self._generator()
+        self.drawn_from = saving.state_of(self.random_state)
         params = self._draw() if self.first else params_of(estimator, backend)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
         drops = estimator.dropout > 0 or estimator.input_dropout > 0
@@ -145,7 +147,7 @@ class Fit:
             x, y, weights = self.held_out
             watched["validation"] = self.rows(x, estimator._encode(y), weights)
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
-        more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes)}
+        more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes, drawn_from=self.drawn_from)}
         if self.held_out is not None and estimator.scoring is not None:
             more["score"] = _scorer(self, plan)
         elif getattr(getattr(estimator, "_labels", None), "single", False):
@@ -236,6 +238,19 @@ class Fit:
             raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
         x = x if is_sparse(x) else arrays.move(x, there, self.at)
         return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
+
+    def _generator(self) -> np.random.RandomState:
+        """What is drawn from; in a fit that is taken up, what that one drew from when it began."""
+        given = self.estimator.random_state
+        if self.resume is None:
+            return check_random_state(given)
+        found = saving.generator(self.resume.model)
+        if found is None and not isinstance(given, Integral):
+            raise ValueError(
+                f"random_state is {given!r}, and the checkpoint does not say what its run drew from; a run with a "
+                "whole number can always be taken up: begin a new one."
+            )
+        return found or check_random_state(given)
 
     def _seed(self) -> int:
         return int(self.random_state.randint(np.iinfo(np.int32).max))

@@ -37,7 +37,9 @@ FITTED = (
 UNBOUND = ("callbacks", "verbose", "device", "backend", "warm_start")
 
 
-def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Model:
+def to_model(
+    estimator: Any, sizes: tuple[int, ...], params: np.ndarray, drawn_from: dict[str, Any] | None = None
+) -> Model:
     """What a file holds of an estimator.
 
     Parameters
@@ -48,6 +50,8 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
         Units of each layer, from the inputs to the outputs.
     params : array of shape (n_parameters,)
         On the host.
+    drawn_from : dict or None
+        See `state_of`; for a checkpoint.
 
     Raises
     ------
@@ -75,6 +79,7 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
             "parameters": _parameters(estimator),
             "labels": labels and {"dtype": labels.classes.dtype.str, "sparse": labels.sparse},
             "fitted": {name: getattr(estimator, name) for name in FITTED if hasattr(estimator, name)},
+            **({"drawn_from": drawn_from} if drawn_from else {}),
         },
     )
 
@@ -100,6 +105,42 @@ def check_same(estimator: Any, model: Model) -> None:
                 f"{name} is {value!r}, and the run to be taken up has {_restored(theirs[name])!r}; give what it has, "
                 f"or begin a new run; allowed to differ: {', '.join(UNBOUND)}."
             )
+
+
+def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
+    """What `generator` makes the same one of; None of a kind that is not NumPy's own."""
+    state: Any = random_state.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return None
+    return {"key": state["state"]["key"].tolist(), "position": int(state["state"]["pos"])}
+
+
+def generator(model: Model) -> np.random.RandomState | None:
+    """What the fit of a checkpoint drew from, as it was when that fit began; None where the file does not say.
+
+    Parameters
+    ----------
+    model : Model
+        Of the checkpoint.
+
+    Raises
+    ------
+    InputError
+        Where it is none.
+    """
+    known = (model.estimator or {}).get("drawn_from")
+    if known is None:
+        return None
+    found = np.random.RandomState()
+    try:
+        key, position = np.array(known["key"], np.uint32), known["position"]
+        # NumPy reads whatever lies at that position of the key.
+        if key.shape != (624,) or type(position) is not int or not 0 <= position <= 624:
+            raise ValueError(f"position {position!r} in a key of shape {key.shape}")
+        found.set_state(("MT19937", key, position, 0, 0.0))
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the checkpoint is damaged: it holds no random generator ({one_line(error)})") from None
+    return found
 
 
 def from_model(kind: type, model: Model, path: str | Path) -> Any:
