@@ -203,7 +203,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:  # noqa: N803
-        """Go on for one epoch over these rows.
+        """Go on for one epoch over these rows, with the optimizer and the learning rate of the first call.
 
         Parameters
         ----------
@@ -439,7 +439,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:  # noqa: N803
-        """Go on for one epoch over these rows.
+        """Go on for one epoch over these rows, with the optimizer and the learning rate of the first call.
 
         Parameters
         ----------

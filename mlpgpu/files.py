@@ -1,11 +1,16 @@
 """Paths as users give them, and writing a file whole or not at all."""
 
 import contextlib
+import glob
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlpgpu.errors import InputError
+
+# Seconds after which an unfinished file that nobody wrote to is one of a process that was killed.
+ABANDONED = 24 * 3600
 
 
 def expanded(given: str | Path) -> Path:
@@ -18,6 +23,8 @@ def expanded(given: str | Path) -> Path:
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """A path beside `path` to write to, put in its place on leaving; after an error the old file stands.
 
+    Of several writers at once, each has a path of its own, and the last one to leave wins.
+
     Parameters
     ----------
     path : path
@@ -29,18 +36,29 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     path
         In the same folder, with the same suffix.
     """
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    _clear(path)
+    beside = path.with_name(f".{path.stem}.{os.urandom(4).hex()}.part{path.suffix}")
     try:
         with naming(path):
             yield beside
             with beside.open("rb+") as file:
                 os.fsync(file.fileno())
-            if previous is not None and path.exists():
-                path.replace(previous)
+            if previous is not None:
+                # There is none at first, nor where another writer has just moved it.
+                with contextlib.suppress(FileNotFoundError):
+                    path.replace(previous)
             beside.replace(path)
             _sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove what processes that were killed have left of `path`, where that is allowed."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.????????.part{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def check_out(path: Path, *read: Path) -> None:

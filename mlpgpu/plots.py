@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlpgpu import glyphs
 from mlpgpu.figures import in_words
 from mlpgpu.files import replacing
 
@@ -265,7 +267,10 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
         bar.ax.set_title("share of the true class", fontsize=10, color=INK)
         bar.outline.set_visible(False)
     names = _shortened([" ".join(str(name).split()) for name in classes])
-    side = (6.4 - 0.085 * max(map(len, names))) * 72
+    boxes = glyphs.lacking("".join(names))
+    names = [f"{number}: {name}" if boxes.intersection(name) else name for number, name in enumerate(names, 1)]
+    longest = max(map(_width, names))
+    side = (6.4 - 0.085 * longest) * 72
     if k <= MAX_COUNTED:
         # Two sizes: a class of 10,000 right rows must not make the mistakes small.
         right_size, size = (
@@ -285,7 +290,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
             )
     step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k <= step * MAX_NAMED), k)
     shown, cell = range(0, k, step), side * step / k
-    turn = 0 if cell > 0.62 * SMALL * (max(map(len, names)) + 1) else 45 if cell > 1.8 * SMALL else 90
+    turn = 0 if cell > 0.62 * SMALL * (longest + 1) else 45 if cell > 1.8 * SMALL else 90
     slant: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if turn == 45 else {}
     axes.set_xticks(shown, [names[i] for i in shown], rotation=turn, parse_math=False, **slant)
     axes.set_yticks(shown, [names[i] for i in shown], parse_math=False)
@@ -294,6 +299,11 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     axes.set_ylabel("true class", fontsize=TEXT, color=INK)
     axes.spines[:].set_color(FAINT)
     return figure
+
+
+def _width(name: str) -> int:
+    """Characters, those of Chinese, Japanese and Korean being twice as wide as others."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in name)
 
 
 def _shortened(names: list[str]) -> list[str]:
@@ -365,6 +375,7 @@ def new_figure(size: tuple[float, float], title: str) -> "Figure":
 def save(figure: "Figure", path: PathLike) -> None:
     """Write the PNG beside its place, then move it there: a reader meets the old picture or the new one."""
     with replacing(Path(path)) as unfinished, warnings.catch_warnings():
-        # A class named in a script that the font lacks is drawn as boxes; the run has not failed for that.
+        glyphs.give(figure)
+        # A class named in a script that no font has is drawn as boxes; the run has not failed for that.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(unfinished, format="png", dpi="figure")

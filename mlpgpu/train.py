@@ -140,6 +140,11 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         # Whoever reads the lines has had enough of them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as error:
+        # What Rich, which prints the help, makes of the same.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 0
     except CycloptsError as error:
         _complain(one_line(error))
     except InputError as error:

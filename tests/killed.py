@@ -65,7 +65,7 @@ def _kill_in(moment, number):
 
     def is_due(path):
         nonlocal writes
-        writes += path.name == ".last.part.safetensors"
+        writes += path.match(".last.*.part.safetensors")
         return writes == number
 
     written, moved, synced = Path.write_bytes, Path.replace, os.fsync

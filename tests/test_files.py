@@ -1,10 +1,12 @@
 import errno
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mlpgpu.files import replacing
+from mlpgpu.files import ABANDONED, replacing
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path):
@@ -90,3 +92,46 @@ def test_the_old_file_may_be_kept(tmp_path):
         with replacing(path, previous) as beside:
             beside.write_text(text)
     assert (path.read_text(), previous.read_text()) == ("3", "2")
+
+
+def test_of_two_writers_at_once_the_last_one_wins(tmp_path):
+    path, previous = tmp_path / "a", tmp_path / "b"
+    with replacing(path, previous) as one:
+        one.write_text("one")
+        with replacing(path, previous) as other:
+            other.write_text("other")
+        assert path.read_text() == "other"
+    assert (path.read_text(), previous.read_text()) == ("one", "other")
+    assert sorted(tmp_path.iterdir()) == [path, previous]
+
+
+def test_many_writers_at_once_leave_one_whole_file(tmp_path):
+    path, previous = tmp_path / "a.json", tmp_path / "b.json"
+
+    def write(text):
+        for _ in range(100):
+            with replacing(path, previous) as beside:
+                beside.write_text(text)
+
+    texts = [str(i) * 1000 for i in range(4)]
+    with ThreadPoolExecutor(len(texts)) as threads:
+        list(threads.map(write, texts))
+    assert path.read_text() in texts
+    assert previous.read_text() in texts
+    assert sorted(tmp_path.iterdir()) == [path, previous]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
+    path = tmp_path / "a[1].json"
+    with replacing(path) as beside:
+        beside.write_text("x")
+    old = beside, beside.with_name("." + path.name), tmp_path / beside.name.replace("a[1]", "b")
+    for left in old:
+        left.touch()
+        os.utime(left, (time.time() - ABANDONED - 60,) * 2)
+    with replacing(path) as recent:
+        recent.write_text("killed in the middle of it")
+        # Another writer, which may yet come to its end.
+        with replacing(path) as beside:
+            beside.write_text("x")
+        assert sorted(tmp_path.iterdir()) == sorted([path, recent, *old[1:]])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -315,3 +316,17 @@ def test_closed_streams(models):
     for model, code in (("price", 0), ("none", 2)):
         line = f"{sys.executable} -m mlpgpu predict {model}.safetensors rows.csv >&- 2>&-"
         assert subprocess.run(line, shell=True, cwd=models, check=False).returncode == code
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_labels_on_standard_output_are_those_of_a_file_whatever_the_locale(tmp_path, encoding):
+    x = np.arange(8.0)[:, None]
+    y = np.repeat(["größer", "大きい"], 4)
+    MLPClassifier(solver="lbfgs", random_state=0).fit(x, y).save(tmp_path / "m.safetensors")
+    np.savez(tmp_path / "rows.npz", x=x)
+    line = [sys.executable, "-m", "mlpgpu", "predict", "m.safetensors", "rows.npz", "--proba"]
+    own = {"cwd": tmp_path, "check": True, "env": os.environ | {"PYTHONIOENCODING": encoding}}
+    subprocess.run([*line, "--out", "p.csv"], **own)
+    written = subprocess.run(line, stdout=subprocess.PIPE, **own).stdout
+    assert written == (tmp_path / "p.csv").read_bytes()
+    assert read(written.decode())[0] == ["größer", "大きい"]

@@ -448,6 +448,23 @@ def test_a_run_whose_reader_has_gone_keeps_its_results(tmp_path, more):
     assert metrics_in(tmp_path / "run")["complete"]
 
 
+@pytest.mark.parametrize("line", ["mlpgpu --help", "mlpgpu --version", "mlpgpu train --help", "mlpgpu.predict --help"])
+def test_help_whose_reader_has_gone_is_silent(tmp_path, line):
+    command, pipe = [sys.executable, "-m", *line.split()], subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+def test_an_exit_of_another_kind_stays_one(command, monkeypatch):
+    def leave(config):
+        raise SystemExit(3)
+
+    monkeypatch.setattr("mlpgpu.workflow.prepare", leave)
+    with pytest.raises(SystemExit, match="3"):
+        command("--dataset iris")
+
+
 def test_an_encoding_without_the_characters(tmp_path):
     line = "-m mlpgpu train --dataset diabetes --epochs 1 --hidden 4"
     done = run_as_process(line.split(), tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")

@@ -21,7 +21,11 @@ Record = dict[str, Any]
 
 # More would be names or numbers of rows rather than categories, and each is a column of x.
 MOST_CATEGORIES = 1000
+# As many or fewer are not said to be many for the rows that there are.
+FEW_CATEGORIES = 20
 _DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
+# What people write about a number: a sign of money before it, a unit after it, something between its thousands.
+_AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
 def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
@@ -54,11 +58,12 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
         record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
         if record["kind"] == "category":
             record["categories"] = _categories(column)
-            if share := _share_of_numbers(record["categories"]):
-                notes.append(
-                    f"column {name!r} is text, one feature for each of its {len(record['categories'])} values, "
-                    f"though {share:.0%} of them are numbers"
-                )
+            n_values, n_rows = len(record["categories"]), int(column.count())
+            doubt = _meant_as_numbers(record["categories"])
+            if not doubt and n_values > FEW_CATEGORIES and 2 * n_values > n_rows:
+                doubt = f"there are {n_rows:,} rows, too few to learn from each; remove it, or group its values"
+            if doubt:
+                notes.append(f"column {name!r} is text, one feature for each of its {n_values} values, though {doubt}")
         if impute != "none":
             record["fill"] = _fill(column, record, impute)
         records.append(record)
@@ -150,20 +155,27 @@ def _categories(column: "pd.Series") -> list[str]:
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; remove it, or group its values"
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or 'remove it, or group its values'}"
         )
     return categories
 
 
-def _share_of_numbers(categories: list[str]) -> float:
-    """Which part of some text is numbers, if most of it is but not all, else 0.
+def _meant_as_numbers(categories: list[str]) -> str:
+    """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
 
-    That is what a mark such as ``?`` for a missing number makes of a column.
+    A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
     """
     import pandas as pd
 
-    numbers = int(pd.to_numeric(pd.Series(categories, dtype=object), errors="coerce").notna().sum())
-    return numbers / len(categories) if len(categories) / 2 < numbers < len(categories) else 0.0
+    text = pd.Series(categories, dtype=object)
+    bare, numbers = (
+        pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
+    )
+    if bare.all() or 2 * numbers.sum() <= len(text):
+        return ""
+    written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
+    others = [] if numbers.all() else ["leave the others empty"]
+    return f"{numbers.mean():.0%} of them are numbers; to have one feature, {' and '.join(written + others)}"
 
 
 def _fill(column: "pd.Series", record: Record, impute: str) -> Any:

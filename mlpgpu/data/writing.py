@@ -1,6 +1,7 @@
 """Predictions written to a file, or to standard output as CSV, as they come."""
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def check(path: Path, *read: Path) -> None:
 
 
 def write(path: Path | None, names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:
-    """Write rows whole or not at all; to standard output as they come.
+    """Write rows whole or not at all; to standard output as they come. Text is UTF-8.
 
     Parameters
     ----------
@@ -46,6 +47,9 @@ def write(path: Path | None, names: Sequence[str], chunks: Iterable[np.ndarray])
         Where pyarrow is needed and not installed.
     """
     if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As in a file: the encoding of a locale may lack a character, and names and labels are no messages.
+            sys.stdout.reconfigure(encoding="utf-8", errors=sys.stdout.errors)
         _write_csv(sys.stdout, names, chunks)
         return
     with replacing(path) as unfinished:

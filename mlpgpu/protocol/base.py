@@ -33,7 +33,7 @@ from mlpgpu.protocol import arrays, conversion, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import LINKS, fitted_sizes, params_of, whole
+from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, whole
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 
 
@@ -141,8 +141,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             Rows to validate on after each epoch, in place of a part of `X` where ``early_stopping=True``.
         resume : path, default=None
             A checkpoint that `RunCheckpoint` or `ModelCheckpoint` wrote in a fit that was stopped or killed, or the
-            folder of the first: with the same rows, parameters and whole-number `random_state`, this fit ends as that
-            one would have.
+            folder of the first: with the same rows and parameters, this fit ends as that one would have. What is no
+            whole number as `random_state` is taken up as it was when that fit began.
 
         Returns
         -------
@@ -206,10 +206,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
 
     def _network(self) -> Network:
         sizes = fitted_sizes(self)
-        loss = self._choose_loss(sizes[-1])[1]
-        # The link is that of the fit, whatever loss the next one is to have.
-        loss = loss._replace(link=LINKS.get(self.out_activation_, loss.link))
-        return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], loss)
+        return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], loss_of(self, sizes[-1])[1])
 
     def hidden_activations(self, X: Any, layer: int = -1) -> Array:  # noqa: N803
         """What the units of a hidden layer make of rows.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +34,7 @@ from mlpgpu.protocol.choices import (
     config_of,
     hidden_sizes,
 )
-from mlpgpu.protocol.held import Continuation, fitted_sizes, keep_shape, params_of
+from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Diverged, Run
 
@@ -116,9 +118,11 @@ class Fit:
         """Make every choice, and every draw that comes before those of the epochs, in scikit-learn's order."""
         estimator, backend = self.estimator, self.backend
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
-        self.kind = config_of(estimator).optimizer, self.dtype, estimator.freeze
+        self.kind = estimator.optimizer, self.dtype, estimator.freeze
         self.before = before if before is not None and before.suits(backend, self.kind) else None
-        self.random_state = self.before.random_state if self.before else check_random_state(estimator.random_state)
+        self.as_made = copy.copy(estimator).set_params(**self.before.made_with) if self.before else estimator
+        self.random_state = self.before.random_state if self.before else self._generator()
+        self.drawn_from = saving.state_of(self.random_state)
         params = self._draw() if self.first else params_of(estimator, backend)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
         drops = estimator.dropout > 0 or estimator.input_dropout > 0
@@ -136,14 +140,14 @@ class Fit:
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
             progress.begin_anew(estimator)
-            keep_shape(estimator, self.sizes, self.loss)
+        keep_shape(estimator, self.sizes, self.loss)
         estimator._keep_classes(self.at)
         train, watched = self.rows(self.x, self.targets, self.weights), {}
         if self.held_out is not None:
             x, y, weights = self.held_out
             watched["validation"] = self.rows(x, estimator._encode(y), weights)
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
-        more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes)}
+        more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes, drawn_from=self.drawn_from)}
         if self.held_out is not None and estimator.scoring is not None:
             more["score"] = _scorer(self, plan)
         elif getattr(getattr(estimator, "_labels", None), "single", False):
@@ -177,7 +181,7 @@ class Fit:
         self, plan: Plan, train: Rows, watched: Any, placement: Unscaled, callbacks: list[Callback], **more: Any
     ) -> tuple[Array, Run]:
         estimator = self.estimator
-        rule = progress.stopping_rule(estimator)
+        rule = progress.stopping_rule(self.as_made)
         # The weights are the estimator's, which its user may have changed.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
@@ -192,7 +196,13 @@ class Fit:
                 "a smaller learning_rate_init, or clip_norm=1."
             ) from None
         estimator._continuation = Continuation(
-            self.backend, state, self.random_state, self.order.rows, plan.seed, self.kind
+            self.backend,
+            state,
+            self.random_state,
+            self.order.rows,
+            plan.seed,
+            self.kind,
+            {name: getattr(self.as_made, name) for name in OF_OPTIMIZER},
         )
         progress.keep(estimator, run, rule, validated=self.held_out is not None)
         return state.params, run
@@ -228,6 +238,19 @@ class Fit:
             raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
         x = x if is_sparse(x) else arrays.move(x, there, self.at)
         return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
+
+    def _generator(self) -> np.random.RandomState:
+        """What is drawn from; in a fit that is taken up, what that one drew from when it began."""
+        given = self.estimator.random_state
+        if self.resume is None:
+            return check_random_state(given)
+        found = saving.generator(self.resume.model)
+        if found is None and not isinstance(given, Integral):
+            raise ValueError(
+                f"random_state is {given!r}, and the checkpoint does not say what its run drew from; a run with a "
+                "whole number can always be taken up: begin a new one."
+            )
+        return found or check_random_state(given)
 
     def _seed(self) -> int:
         return int(self.random_state.randint(np.iinfo(np.int32).max))
@@ -295,9 +318,9 @@ class Fit:
             loss=self.loss_name,
             score_name="score",
             network=Network(self.sizes, self.activations, self.loss, estimator.freeze),
-            recipe=make_recipe(config_of(estimator), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
+            recipe=make_recipe(config_of(self.as_made), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
             params=params,
-            learning_rate=estimator.learning_rate_init,
+            learning_rate=self.as_made.learning_rate_init,
             dropout=(estimator.input_dropout, *[estimator.dropout] * len(self.names)),
             epochs=1 if self.incremental else estimator.max_iter,
             batch_size=batch_size,

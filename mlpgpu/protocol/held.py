@@ -29,6 +29,19 @@ def _name(loss: Loss) -> str:
 # By the name that a fitted estimator has for it.
 LINKS = {_name(loss): loss.link for loss in LOSSES.values()}
 
+# scikit-learn makes its optimizer once, of these, and partial_fit goes on with it whatever is set later.
+OF_OPTIMIZER = (
+    "solver",
+    "learning_rate",
+    "learning_rate_init",
+    "power_t",
+    "momentum",
+    "nesterovs_momentum",
+    "beta_1",
+    "beta_2",
+    "epsilon",
+)
+
 
 @dataclass
 class Continuation:
@@ -45,7 +58,9 @@ class Continuation:
     seed : int
         Of dropout.
     kind : tuple
-        What the state is of: optimizer, dtype, number of frozen layers.
+        What the state is of: optimizer by name, dtype, number of frozen layers.
+    made_with : dict
+        `OF_OPTIMIZER`, as they were when the optimizer began.
     """
 
     backend: Backend
@@ -53,9 +68,10 @@ class Continuation:
     random_state: np.random.RandomState
     order: np.ndarray
     seed: int
-    kind: tuple[str, str, int]
+    kind: tuple[str | None, str, int]
+    made_with: dict[str, Any]
 
-    def suits(self, backend: Backend, kind: tuple[str, str, int]) -> bool:
+    def suits(self, backend: Backend, kind: tuple[str | None, str, int]) -> bool:
         """Whether a fit of this kind can go on from it."""
         return arrays.same_home(self.backend, backend) and self.kind == kind
 
@@ -99,6 +115,15 @@ def keep_shape(estimator: Any, sizes: Sequence[int], loss: Loss) -> None:
     """Set the fitted attributes that say what network it is."""
     estimator.n_layers_, estimator.n_outputs_ = len(sizes), sizes[-1]
     estimator.out_activation_ = _name(loss)
+
+
+def loss_of(estimator: Any, n_outputs: int) -> tuple[str, Loss]:
+    """Name and function of a loss that has the link of the fit, whichever the next fit is to have."""
+    name, loss = estimator._choose_loss(n_outputs)
+    link = LINKS.get(estimator.out_activation_, loss.link)
+    if loss.link is link:
+        return name, loss
+    return next((name, loss) for name, loss in LOSSES.items() if loss.link is link)
 
 
 def params_of(estimator: Any, target: Backend) -> Array:

@@ -16,7 +16,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import split
 from mlpgpu.model import Model
 from mlpgpu.protocol.choices import activations_of
-from mlpgpu.protocol.held import keep_shape
+from mlpgpu.protocol.held import keep_shape, loss_of
 from mlpgpu.protocol.labels import Labels
 
 # What users read of a fitted estimator, and a warm start goes on from, beside what follows from its network.
@@ -37,7 +37,9 @@ FITTED = (
 UNBOUND = ("callbacks", "verbose", "device", "backend", "warm_start")
 
 
-def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Model:
+def to_model(
+    estimator: Any, sizes: tuple[int, ...], params: np.ndarray, drawn_from: dict[str, Any] | None = None
+) -> Model:
     """What a file holds of an estimator.
 
     Parameters
@@ -48,6 +50,8 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
         Units of each layer, from the inputs to the outputs.
     params : array of shape (n_parameters,)
         On the host.
+    drawn_from : dict or None
+        See `state_of`; for a checkpoint.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
         Where it has functions or labels that JSON cannot hold.
     """
     activations, _ = activations_of(estimator.activation, len(sizes) - 2)
-    loss_name, loss = estimator._choose_loss(sizes[-1])
+    loss_name, loss = loss_of(estimator, sizes[-1])
     own = [name for name in (*activations, loss_name) if name not in {*TRAINABLE, *LOSSES}]
     if own:
         raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
@@ -75,6 +79,7 @@ def to_model(estimator: Any, sizes: tuple[int, ...], params: np.ndarray) -> Mode
             "parameters": _parameters(estimator),
             "labels": labels and {"dtype": labels.classes.dtype.str, "sparse": labels.sparse},
             "fitted": {name: getattr(estimator, name) for name in FITTED if hasattr(estimator, name)},
+            **({"drawn_from": drawn_from} if drawn_from else {}),
         },
     )
 
@@ -100,6 +105,42 @@ def check_same(estimator: Any, model: Model) -> None:
                 f"{name} is {value!r}, and the run to be taken up has {_restored(theirs[name])!r}; give what it has, "
                 f"or begin a new run; allowed to differ: {', '.join(UNBOUND)}."
             )
+
+
+def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
+    """What `generator` makes the same one of; None of a kind that is not NumPy's own."""
+    state: Any = random_state.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return None
+    return {"key": state["state"]["key"].tolist(), "position": int(state["state"]["pos"])}
+
+
+def generator(model: Model) -> np.random.RandomState | None:
+    """What the fit of a checkpoint drew from, as it was when that fit began; None where the file does not say.
+
+    Parameters
+    ----------
+    model : Model
+        Of the checkpoint.
+
+    Raises
+    ------
+    InputError
+        Where it is none.
+    """
+    known = (model.estimator or {}).get("drawn_from")
+    if known is None:
+        return None
+    found = np.random.RandomState()
+    try:
+        key, position = np.array(known["key"], np.uint32), known["position"]
+        # NumPy reads whatever lies at that position of the key.
+        if key.shape != (624,) or type(position) is not int or not 0 <= position <= 624:
+            raise ValueError(f"position {position!r} in a key of shape {key.shape}")
+        found.set_state(("MT19937", key, position, 0, 0.0))
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the checkpoint is damaged: it holds no random generator ({one_line(error)})") from None
+    return found
 
 
 def from_model(kind: type, model: Model, path: str | Path) -> Any:
@@ -134,12 +175,14 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
             estimator._labels = _labels(model, known["labels"])
             estimator.classes_ = estimator._labels.classes
         names, _ = activations_of(estimator.activation, len(model.activations))
-        loss_name, loss = estimator._choose_loss(model.sizes[-1])
+        keep_shape(estimator, model.sizes, LOSSES[model.loss])
+        loss_name, _ = estimator._choose_loss(model.sizes[-1])
         fitted = {name: known["fitted"][name] for name in FITTED if name in known["fitted"]}
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no estimator that this mlpgpu knows: {one_line(error)}") from None
-    if (names, loss_name) != (model.activations, model.loss) or (
-        model.classes and estimator._labels.n_outputs != model.sizes[-1]
+    # A regressor has each of its losses, also another one than its next fit is to have.
+    if names != model.activations or (
+        model.classes and (loss_name, estimator._labels.n_outputs) != (model.loss, model.sizes[-1])
     ):
         raise InputError(f"{path} holds a network that no {kind.__name__} has; load it with mlpgpu.Model.load")
     layers = split(np, model.params, model.sizes)
@@ -148,7 +191,6 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     # Those of the command are its own, where they are not of a table.
     if model.estimator and model.feature_names:
         estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
-    keep_shape(estimator, model.sizes, loss)
     vars(estimator).update(fitted)
     return estimator
 

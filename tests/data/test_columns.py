@@ -1,6 +1,7 @@
 import datetime as dt
 import decimal
 import json
+import re
 
 import numpy as np
 import pytest
@@ -144,12 +145,56 @@ def test_text_of_many_values_is_refused():
         columns.fit(frame, "none")
     records, _ = columns.fit(frame[:1000], "none")
     assert len(columns.feature_names(records)) == 1000
+    prices = pd.DataFrame({"price": [f"{i:,}" for i in range(2000)]})
+    with pytest.raises(
+        InputError, match="'price' is text with 2,000 .* 100% of them are numbers; .* such as '1,000' with"
+    ):
+        columns.fit(prices, "none")
 
 
-def test_text_that_is_mostly_numbers_is_noted():
-    _, notes = columns.fit(pd.DataFrame({"power": ["130", "165", "?", "150"], "code": ["1", "2", "3", "4"]}), "none")
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["130", "165", "?", "150"], "75% of them are numbers; to have one feature, leave the others empty"),
+        (
+            ["1,000", "12,500", "130"],
+            "100% of them are numbers; to have one feature, write numbers such as '1,000' with",
+        ),
+        (["1'000", "1\u2019200", "1 300", "1_400.5", "1\u202f500"], "100% of them are numbers"),
+        (["12 %", "7%", "0.5 %"], "write numbers such as '0.5 %' with a decimal point alone"),
+        (["$5", "-3", "€ 1.50", "(2)"], "100% of them are numbers"),
+        (["8GB", "16GB", "1.37 kg", "30 km/h", "5 m²", "-4 °C", "60+"], "100% of them are numbers"),
+        (
+            ["$5", "$7", "none"],
+            "67% of them are numbers; .* such as '\\$5' with a decimal point alone and leave the others",
+        ),
+        ([f"name {i}" for i in range(50)], "though there are 50 rows, too few to learn from each; remove it, or group"),
+    ],
+)
+def test_text_that_is_hardly_meant_as_categories_is_noted(values, says):
+    _, notes = columns.fit(pd.DataFrame({"a": range(len(values)), "power": values}), "none")
     assert len(notes) == 1
-    assert "column 'power' is text, one feature for each of its 4 values, though 75% of them are numbers" in notes[0]
+    assert notes[0].startswith(f"column 'power' is text, one feature for each of its {len(values)} values, though ")
+    assert re.search(says, notes[0])
+    assert "\n" not in notes[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        # All of them are numbers, and yet text: they were asked for.
+        ["1", "2", "3", "4"],
+        ["red", "green", "2"],
+        ["A1", "B2", "C3"],
+        ["10-20", "20-30", "30-40"],
+        ["10:30", "1/2", "1.2.3"],
+        ["?", "%", ""],
+        [f"name {i}" for i in range(20)],
+        [f"name {i}" for i in range(50)] * 2,
+    ],
+)
+def test_text_that_may_be_categories_is_not(values):
+    assert columns.fit(pd.DataFrame({"a": values}), "none")[1] == []
 
 
 def test_rows_to_predict_must_match():

@@ -154,6 +154,15 @@ def test_another_loss_for_the_next_fit_leaves_predictions_alone():
     np.testing.assert_array_equal(fitted.set_params(loss="squared_error").predict(X_REG), before)
 
 
+@pytest.mark.parametrize("way", ["partial_fit", "fit"])
+def test_a_fit_that_goes_on_with_another_loss_predicts_by_its_link(way):
+    fitted = regressor(loss="squared_error", warm_start=True).fit(X_REG, np.exp(Y_REG))
+    getattr(fitted.set_params(loss="poisson"), way)(X_REG, np.exp(Y_REG))
+    z = fitted.hidden_activations(X_REG) @ fitted.coefs_[-1] + fitted.intercepts_[-1]
+    np.testing.assert_allclose(fitted.predict(X_REG), np.exp(z[:, 0]), rtol=1e-12)
+    assert fitted.out_activation_ == "exp"
+
+
 def test_what_lbfgs_cannot_do_is_said():
     with pytest.warns(UserWarning, match="'lbfgs' has no use for dropout, clip_norm"):
         classifier(solver="lbfgs", dropout=0.2, clip_norm=1.0).fit(X, THREE)

@@ -316,6 +316,36 @@ def test_later_calls_of_partial_fit_are_scikit_learns_where_nothing_is_drawn(sol
         assert difference(ours, theirs) < 1e-10
 
 
+SET_LATER = {
+    "solver": {"adam": "sgd", "sgd": "adam"},
+    "learning_rate": {"constant": "invscaling", "invscaling": "adaptive", "adaptive": "constant"},
+    "learning_rate_init": {0.001: 0.1},
+    "power_t": {0.5: 0.1},
+    "momentum": {0.9: 0.1},
+    "nesterovs_momentum": {True: False},
+    "beta_1": {0.9: 0.1},
+    "beta_2": {0.999: 0.5},
+    "epsilon": {1e-8: 0.1},
+    "alpha": {0.0001: 1.0},
+    "n_iter_no_change": {10: 1},
+}
+
+
+@pytest.mark.parametrize("name", SET_LATER)
+@pytest.mark.parametrize("learning_rate", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_what_is_set_between_calls_of_partial_fit_does_what_it_does_in_scikit_learn(solver, learning_rate, name):
+    """Their optimizer is made in the first call; all else is read in each."""
+    ours, theirs = both("regressor", solver=solver, learning_rate=learning_rate, shuffle=False, tol=0.1)
+    for estimator in (ours, theirs):
+        for _ in range(3):
+            estimator.partial_fit(X, TARGETS["regressor"])
+        estimator.set_params(**{name: SET_LATER[name].get(getattr(estimator, name), 0.1)})
+        for _ in range(4):
+            estimator.partial_fit(X, TARGETS["regressor"])
+    assert difference(ours, theirs) < 1e-10
+
+
 # Where scikit-learn is not followed.
 
 UNINTERRUPTED = {

@@ -100,6 +100,16 @@ def test_regressors(tmp_path, y, loss, settings):
     check_saved(MLPRegressor(loss, quantile=0.3, **QUICK | settings).fit(X, y), tmp_path / "m.safetensors")
 
 
+@pytest.mark.parametrize(("loss", "later"), [("poisson", "squared_error"), ("huber", "poisson")])
+def test_another_loss_for_the_next_fit(tmp_path, loss, later):
+    estimator = MLPRegressor(loss, **QUICK).fit(X, X[:, 3]).set_params(loss=later)
+    again = check_saved(estimator, tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(Model.load(tmp_path / "m.safetensors").predict(X)[:, 0], estimator.predict(X))
+    for one in (estimator, again):
+        one.fit(X, X[:, 3])
+    same(estimator, again)
+
+
 def test_single_precision_and_names(tmp_path):
     pd = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = pd.DataFrame(X.astype(np.float32), columns=["a", "b", "ü", "d"])

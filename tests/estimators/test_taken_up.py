@@ -1,7 +1,11 @@
 """Fits that are stopped, and taken up from a checkpoint."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.preprocessing import scale
 
@@ -57,6 +61,72 @@ def test_a_fit_is_taken_up_to_the_bit(tmp_path, monkeypatch, kind, way):
     for name in ("n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
         assert getattr(again, name) == getattr(whole, name), name
     assert whole.n_iter_ > 4
+
+
+@pytest.mark.parametrize("way", ["defaults", "early stopping", "dropout"])
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState], ids=["none", "generator"])
+def test_a_fit_without_a_seed_is_taken_up_to_the_bit_and_once_more(tmp_path, monkeypatch, way, random_state):
+    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+
+    def drawn_from(seed, callbacks=()):
+        np.random.seed(seed)  # noqa: NPY002
+        given = {"random_state": random_state and random_state(seed), "n_iter_no_change": 20}
+        return estimator(MLPClassifier, way, callbacks).set_params(**given)
+
+    whole = drawn_from(5).fit(X, Y)
+    with pytest.raises(Fails):
+        drawn_from(5, [RunCheckpoint(tmp_path, every=2), fails_in(4, 1)]).fit(X, Y)
+    for seed, epoch in ((6, 6), (7, 9)):
+        with pytest.raises(Fails):
+            drawn_from(seed, [RunCheckpoint(tmp_path, every=2), fails_in(epoch, 1)]).fit(X, Y, resume=tmp_path)
+    again = drawn_from(8).fit(X, Y, resume=tmp_path)
+    np.testing.assert_array_equal(again.coefs_[0], whole.coefs_[0])
+    assert again.loss_curve_ == whole.loss_curve_
+    other = drawn_from(8).fit(X, Y)
+    assert other.loss_curve_ != whole.loss_curve_
+
+
+def rewritten(folder, change):
+    """The checkpoint in a folder, with another account of what was drawn from; no digest."""
+    path = folder / "last.safetensors"
+    with safe_open(path, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        whole = json.loads(file.metadata()["mlpgpu"])
+    del whole["digest"]
+    change(whole["estimator"])
+    save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        3,
+        {},
+        {"key": [1] * 624},
+        {"key": [1] * 624, "position": 10**6},
+        {"key": [1] * 624, "position": -1},
+        {"key": [1] * 623, "position": 1},
+        {"key": [-1] * 624, "position": 1},
+        {"key": "1", "position": 1},
+    ],
+)
+def test_what_is_no_generator(tmp_path, known):
+    with pytest.raises(Fails):
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+    rewritten(tmp_path, lambda estimator: estimator.update(drawn_from=known))
+    with pytest.raises(InputError, match="the checkpoint is damaged: it holds no random generator"):
+        estimator(MLPClassifier, "defaults").fit(X, Y, resume=tmp_path)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(np.random.PCG64(3))])
+def test_a_checkpoint_that_does_not_say_what_its_run_drew_from(tmp_path, random_state):
+    """Those of earlier versions, and of other kinds of generators."""
+    unseeded = estimator(MLPClassifier, "defaults").set_params(random_state=random_state)
+    with pytest.raises(Fails):
+        unseeded.set_params(callbacks=[RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+    rewritten(tmp_path, lambda estimator: estimator.pop("drawn_from", None))
+    with pytest.raises(ValueError, match="random_state is .* does not say what its run drew from; a run with a whole"):
+        unseeded.set_params(callbacks=None).fit(X, Y, resume=tmp_path)
 
 
 def test_a_time_limit_and_a_day_later(tmp_path, monkeypatch):

@@ -1,0 +1,65 @@
+"""Fonts for text that matplotlib's own has no glyphs for, such as names of classes in Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["give", "lacking"]
+
+
+def lacking(text: str) -> set[str]:
+    """The characters of `text` that no installed font has."""
+    return _families(text)[1]
+
+
+def give(figure: Figure) -> None:
+    """Have each text of a figure drawn with its own font, and what that lacks with the installed ones that have it."""
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    families, _ = _families("".join(text.get_text() for text in texts))
+    if families:
+        for text in texts:
+            text.set_fontfamily([*text.get_fontfamily(), *families])
+
+
+def _families(text: str) -> tuple[list[str], set[str]]:
+    """As few families as have what the usual font lacks of `text`, and the characters that none has."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    wanted = {character for character in text if character.isprintable()}
+    missing = wanted - _known(findfont(FontProperties()), wanted)
+    # The usual font has all of most texts: the others are opened only where it has not.
+    known = {family: _known(path, missing) for family, path in sorted(_installed().items())} if missing else {}
+    families: list[str] = []
+    while missing and known:
+        best = max(known, key=lambda family: len(known[family] & missing))
+        if not known[best] & missing:
+            break
+        families.append(best)
+        missing = missing - known[best]
+    return families, missing
+
+
+def _installed() -> dict[str, str]:
+    """File of each family; not of the one that has a box for every character there is."""
+    from matplotlib.font_manager import fontManager
+
+    found = {font.name: font.fname for font in fontManager.ttflist if font.style == "normal"}
+    return {family: path for family, path in found.items() if not family.startswith("Last Resort")}
+
+
+def _known(path: str, characters: Iterable[str]) -> set[str]:
+    """Those of the characters that the font in a file has."""
+    from matplotlib.font_manager import get_font
+
+    try:
+        font = get_font(path)
+    except (OSError, RuntimeError):
+        # Removed since matplotlib listed it, or of a kind that it cannot draw.
+        return set()
+    return {character for character in characters if font.get_char_index(ord(character))}
