@@ -25,6 +25,8 @@ __all__ = ["Config", "InputError", "MLPClassifier", "MLPRegressor", "Model", "tr
 
 
 def __getattr__(name: str) -> Any:
+    if name == "data":
+        return importlib.import_module("mlpgpu.data")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mlpgpu' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)

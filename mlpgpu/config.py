@@ -142,6 +142,14 @@ class Config:
     label_smoothing: float = setting(
         0.0, "part of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"
     )
+    class_weight: str = setting(
+        "none",
+        "balanced: a row weighs the less the more rows its class has, so that a rare class counts as much as a common "
+        "one, in the losses and scores of training and validation",
+        NETWORK,
+        str,
+        choices=("none", "balanced"),
+    )
 
     optimizer: str = setting("adam", "update rule", TRAINING, str, choices=OPTIMIZERS)
     learning_rate: float | None = setting(

@@ -72,7 +72,8 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     Returns
     -------
     figures : dict
-        ``loss``, ``accuracy`` and ``f1_weighted``; or ``loss``, of the scaled target, ``rmse``, ``mae`` and ``r2``.
+        ``loss``, ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``loss``, of the scaled
+        target, ``rmse``, ``mae`` and ``r2``.
     confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column).
 

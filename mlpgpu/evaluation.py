@@ -132,7 +132,7 @@ def compare(
     Returns
     -------
     figures : dict
-        ``f1_weighted``, or ``rmse`` and ``mae``.
+        ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``rmse`` and ``mae``.
     predictions : array
         As `truth`.
     confusion : int array of shape (n_classes, n_classes), or None for regression
@@ -146,5 +146,12 @@ def compare(
     # Where there is one class only, it is the first of the two that the output stands for.
     second = (outputs[:, 0] > 0.5) & (n_classes > 1)
     guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    f1 = float(metrics.f1_score(truth, guess, average="weighted", zero_division=0))
-    return {"f1_weighted": f1}, guess, metrics.confusion_matrix(truth, guess, labels=range(n_classes))
+    confusion = metrics.confusion_matrix(truth, guess, labels=range(n_classes))
+    there = confusion.any(axis=1)
+    figures = {
+        # The mean recall of the classes that have rows; scikit-learn warns of the others.
+        "balanced_accuracy": float(np.mean(confusion.diagonal()[there] / confusion.sum(axis=1)[there])),
+        "f1_macro": float(metrics.f1_score(truth, guess, average="macro", zero_division=0)),
+        "f1_weighted": float(metrics.f1_score(truth, guess, average="weighted", zero_division=0)),
+    }
+    return figures, guess, confusion

@@ -103,13 +103,13 @@ class Model:
             return [{"name": name, "kind": "number", "fill": None} for name in self.feature_names]
         return self.columns
 
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+    def predict_proba(self, x: Any) -> np.ndarray:
         """Probability of each class, or the expected target.
 
         Parameters
         ----------
-        x : array of shape (n_rows, n_features)
-            As it was before scaling.
+        x : array of shape (n_rows, n_features), or DataFrame
+            As it was before scaling; a table as it was before its columns were encoded.
 
         Returns
         -------
@@ -118,27 +118,33 @@ class Model:
         Raises
         ------
         InputError
-            Where the features are none that the model takes, or too large for it.
+            Where the features are none that the model takes, missing, or too large for it.
         """
         outputs = self.linked(self.logits(x))
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
+    def logits(self, x: Any) -> np.ndarray:
         """What the link makes a prediction of.
 
         Parameters
         ----------
-        x : array of shape (n_rows, n_features)
-            As it was before scaling.
+        x : array of shape (n_rows, n_features), or DataFrame
+            As it was before scaling; a table as it was before its columns were encoded.
 
         Returns
         -------
         array of shape (n_rows, n_outputs)
             Of two classes, one output; not finite where the features are too large.
         """
+        if self.encoding is not None and hasattr(x, "columns"):
+            from mlpgpu.data.columns import encode
+
+            # Of pandas, or of a library that can make one of pandas.
+            x = encode(x.to_pandas() if hasattr(x, "to_pandas") else x, self.encoding)
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
-            raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]})")
+            table = "" if self.columns is None else ", or a DataFrame with the columns of its table"
+            raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]}){table}")
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
             return logits(np, self.network, self.params, scaled)
@@ -166,18 +172,18 @@ class Model:
         finite = (np.isfinite(z) & np.isfinite(outputs)).all(axis=1)
         if n_bad := int(np.count_nonzero(~finite)):
             raise InputError(
-                f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are too large for "
-                "it: compare them with those of training"
+                f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are missing or too "
+                "large for it: compare them with those of training"
             )
         return outputs
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Any) -> np.ndarray:
         """The most probable class, each label of a probability above one half, or the expected target.
 
         Parameters
         ----------
-        x : array of shape (n_rows, n_features)
-            As it was before scaling.
+        x : array of shape (n_rows, n_features), or DataFrame
+            As it was before scaling; a table as it was before its columns were encoded.
 
         Returns
         -------

@@ -98,7 +98,12 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
-    known = {"task": model.task, "feature_names": list(model.feature_names), "classes": list(model.classes)}
+    known = {
+        "task": model.task,
+        "feature_names": list(model.feature_names),
+        "classes": list(model.classes),
+        "columns": model.columns,
+    }
     helper.set_model_props(whole, {name: json.dumps(value) for name, value in known.items()})
     return whole.SerializeToString(), str(x.dtype)
 

@@ -132,8 +132,9 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
             raise InputError(f"loss 'logistic' is for two classes, and there are {n_outputs}; choose cross_entropy")
         n_outputs = 1
     known_loss = LOSSES[loss]
-    if config.label_smoothing and task == "regression":
-        raise InputError("label_smoothing is for classification, and the target makes this regression; leave it out")
+    for name, without in (("label_smoothing", 0), ("class_weight", "none")):
+        if task == "regression" and getattr(config, name) != without:
+            raise InputError(f"{name} is for classification, and the target makes this regression; leave it out")
     own = {name: value for name in known_loss.settings if (value := getattr(config, name)) is not None}
     known_loss = known_loss.having(**own)
 

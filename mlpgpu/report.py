@@ -104,7 +104,7 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """The test figures and the speed."""
     metrics = outcome.metrics
-    lines = [test_line(metrics)]
+    lines = [test_line(metrics), *_never_found(outcome)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -113,6 +113,23 @@ def result_lines(outcome: Outcome) -> list[str]:
         f"{metrics['samples_per_second']:,.0f} samples/s"
     )
     return lines
+
+
+def _never_found(outcome: Outcome) -> list[str]:
+    """A note on classes that have test rows, of which none is found."""
+    if outcome.confusion is None:
+        return []
+    rows = outcome.confusion.sum(axis=1)
+    lost = [
+        f"{printable(str(name))} ({n:,} rows)"
+        for name, n, right in zip(outcome.model.classes, rows, outcome.confusion.diagonal(), strict=True)
+        if n and not right
+    ]
+    if not lost:
+        return []
+    more = f" and {len(lost) - 3:,} classes more" if len(lost) > 3 else ""
+    cure = "" if outcome.model.config["class_weight"] == "balanced" else "; --class-weight balanced weighs rare ones up"
+    return [f"Note      no test row is found of {', '.join(lost[:3])}{more}{cure}"]
 
 
 def test_line(metrics: Mapping[str, Any]) -> str:

@@ -120,7 +120,7 @@ def prepare(config: Config) -> Prepared:
     target_scaling = None
     if plan.target_scale != "none":
         target_scaling = scaling.fit(plan.target_scale, data.y_train, setting="target_scale", column="target")
-    train, watched = _rows(data, target_scaling)
+    train, watched = _rows(config, data, target_scaling)
     need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
     if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
@@ -214,12 +214,21 @@ def train_and_test(
     return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)
 
 
-def _rows(data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:
+def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:
     """The training rows, and those that are watched by name."""
-    train = Rows(data.x_train, _scaled(data.y_train, target_scaling))
+    by_class = None
+    if config.class_weight == "balanced":
+        # n / (k n_c) of n rows, n_c of which are of the class, as in scikit-learn. A class may have test rows only.
+        counts = np.bincount(data.y_train, minlength=len(data.classes))
+        by_class = len(data.y_train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+
+    def rows_of(x: np.ndarray | Mapped, y: np.ndarray) -> Rows:
+        return Rows(x, _scaled(y, target_scaling), None if by_class is None else by_class[y])
+
+    train = rows_of(data.x_train, data.y_train)
     watched = {"train": _thinned(train)}
     if data.x_validation is not None and data.y_validation is not None:
-        watched["validation"] = Rows(data.x_validation, _scaled(data.y_validation, target_scaling))
+        watched["validation"] = rows_of(data.x_validation, data.y_validation)
     return train, watched
 
 
@@ -232,7 +241,7 @@ def _thinned(rows: Rows) -> Rows:
     if len(rows) <= SCORED_ROWS:
         return rows
     every = slice(None, None, -(-len(rows) // SCORED_ROWS))
-    return Rows(rows.x[every], rows.targets[every])
+    return Rows(rows.x[every], rows.targets[every], None if rows.weights is None else rows.weights[every])
 
 
 def _model(prepared: Prepared, params: np.ndarray) -> Model:

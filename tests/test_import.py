@@ -30,6 +30,10 @@ def test_no_library_is_loaded_before_it_is_needed(code):
     assert loaded_by(code) == set()
 
 
+def test_the_data_are_there_for_the_asking():
+    assert "pandas" not in loaded_by("import mlpgpu; mlpgpu.data.read_features")
+
+
 def test_the_scan_sees_what_it_forbids():
     assert "numpy" in loaded_by("import mlpgpu.backends.numpy")
 

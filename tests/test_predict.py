@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from sklearn import metrics
+from sklearn.exceptions import ConvergenceWarning
 
-from mlpgpu import Config, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
+from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
 from mlpgpu.data import mnist, reading
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -71,6 +73,30 @@ def test_predictions_are_those_of_the_model(command, models):
         assert [row[0] for row in rows] == [str(value) for value in expected.reshape(len(expected), -1)[:, 0]]
 
 
+def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
+    frame = pd.read_csv(models / "rows.csv")
+    for target in ("price", "size"):
+        model = Model.load(models / f"{target}.safetensors")
+        expected = model.predict_proba(reading.read_features(models / "rows.csv", model.columns))
+        for given in (frame, frame[sorted(frame.columns, reverse=True)]):
+            np.testing.assert_array_equal(model.predict_proba(given), expected)
+    with pytest.raises(InputError, match="the table has no column 'rooms'"):
+        model.predict(frame.drop(columns="rooms"))
+    with pytest.raises(InputError, match=r"takes \(n_rows, 5\), or a DataFrame with the columns of its table"):
+        model.predict(frame["age"].to_numpy()[:, None])
+    with pytest.raises(InputError, match="their features are missing or too large"):
+        model.predict(np.full((2, 5), np.nan))
+
+
+def test_a_data_frame_for_an_estimator_that_knows_its_columns(tmp_path):
+    frame = table_of()[["rooms", "price"]]
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    fitted = MLPRegressor(hidden_layer_sizes=(4,), max_iter=3, random_state=0).fit(frame, frame["rooms"])
+    fitted.save(tmp_path / "m.safetensors")
+    found = Model.load(tmp_path / "m.safetensors").predict(frame[["price", "rooms"]])
+    np.testing.assert_allclose(found[:, 0], fitted.predict(frame), rtol=1e-12)
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
 def test_probabilities_in_each_format(command, models, ending):
     model = Model.load(models / "size.safetensors")
@@ -108,6 +134,8 @@ def test_measured_as_scikit_learn_does(command, models):
         found = json.loads(out)
         assert found["n_rows"] == 90
         if target == "size":
+            assert found["f1_macro"] == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
+            assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
             assert found["accuracy"] == metrics.accuracy_score(truth, predicted)
             assert found["f1_weighted"] == pytest.approx(metrics.f1_score(truth, predicted, average="weighted"))
             assert found["loss"] == pytest.approx(metrics.log_loss(truth, model.predict_proba(x)), rel=1e-5)

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import pickle
 import re
@@ -9,8 +10,9 @@ from scipy import special
 from sklearn import metrics
 from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import compute_sample_weight
 
-from mlpgpu import Config, InputError, Model, train_and_test, workflow
+from mlpgpu import Config, InputError, Model, report, train_and_test, workflow
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
@@ -209,6 +211,48 @@ def test_a_target_is_scaled_as_scikit_learn_does(tmp_path, loss):
     np.testing.assert_allclose(ours.model.predict(prepared.data.x_test), expected, rtol=1e-8)
     assert ours.metrics["test_rmse"] == pytest.approx(metrics.root_mean_squared_error(ours.truth, expected))
     assert ours.metrics["test_mae"] == pytest.approx(metrics.mean_absolute_error(ours.truth, expected))
+
+
+def rare(tmp_path, n=600):
+    """Two clouds of points that overlap, 1 row in 20 of the second."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 20 == 0
+    path = tmp_path / "rare.npz"
+    np.savez(path, x=rng.normal(size=(n, 3)) + 1.2 * y[:, None], y=np.where(y, "rare", "often"))
+    return {"dataset": str(path), "hidden": (8,), "epochs": 60, "dtype": "float64", "dropout": 0, "input_dropout": 0}
+
+
+def test_balanced_classes_are_weighed_as_scikit_learn_does(tmp_path):
+    config = Config(**rare(tmp_path), class_weight="balanced")
+    prepared = prepare(config)
+    data = prepared.data
+    expected = compute_sample_weight("balanced", data.y_train)
+    np.testing.assert_allclose(prepared.train.weights, expected, rtol=1e-12)
+    outcome = train_and_test(prepared)
+    last, model = outcome.run.history[-1], outcome.model
+    by_class = np.array([expected[data.y_train == code][0] for code in (0, 1)])
+    weights, p = by_class[data.y_validation], model.predict_proba(data.x_validation)
+    assert last["validation_loss"] == pytest.approx(metrics.log_loss(data.y_validation, p, sample_weight=weights))
+    found = metrics.accuracy_score(data.y_validation, p.argmax(axis=1), sample_weight=weights)
+    assert last["validation_accuracy"] == pytest.approx(found)
+    assert outcome.metrics["test_accuracy"] == np.mean(outcome.truth == outcome.predictions)
+    balanced = metrics.balanced_accuracy_score(outcome.truth, outcome.predictions)
+    assert outcome.metrics["test_balanced_accuracy"] == pytest.approx(balanced)
+    plain = train_and_test(dataclasses.replace(config, class_weight="none"))
+    assert outcome.metrics["test_balanced_accuracy"] > plain.metrics["test_balanced_accuracy"] + 0.1
+
+
+def test_a_class_that_is_never_found_is_noted(tmp_path):
+    settings = rare(tmp_path)
+    lines = report.result_lines(train_and_test(Config(**settings | {"learning_rate": 1e-6})))
+    assert any(re.search(r"Note +no test row is found of (rare|often) \(\d+ rows\); --class-weight", x) for x in lines)
+    lines = report.result_lines(train_and_test(Config(dataset="iris", epochs=20)))
+    assert not any("no test row" in line for line in lines)
+
+
+def test_classes_are_weighed_of_a_classification_only():
+    with pytest.raises(InputError, match="class_weight is for classification, and the target makes this regression"):
+        prepare(Config(dataset="diabetes", class_weight="balanced"))
 
 
 @pytest.mark.parametrize(("dataset", "loss"), [("diabetes", "poisson"), ("iris", "cross_entropy")])
