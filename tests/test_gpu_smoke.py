@@ -12,6 +12,7 @@ import pytest
 from toys import absent, bad, dies, good, hangs, leaves, raises
 
 from mlpgpu import machine
+from mlpgpu.cuda import function
 from scripts import gpu_smoke
 from scripts.smoke import agreement, capture, device, memory, nets, phases, runs
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
@@ -252,6 +253,17 @@ def test_the_most_memory_that_was_taken(pool):
         peak.look()
     assert (peak.used, peak.device) == (112 + 32, 300)
     assert not pool.hooks
+
+
+def test_what_is_kept_from_run_to_run_counts_for_each(pool, monkeypatch):
+    monkeypatch.setattr(function, "Multiplier", lambda cupy: cupy.array(64))
+    here = pool, "cuda:0", 0
+    function.multiplier_of(*here)
+    with device.Cuda("cuda").peak() as peak:
+        function.multiplier_of(*here)
+        function.multiplier_of(*here)
+    assert peak.used == 64
+    function.multiplier_of.cache_clear()
 
 
 def test_a_device_is_filled_and_emptied_again(pool):
