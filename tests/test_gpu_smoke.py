@@ -93,6 +93,19 @@ def test_the_command_prints_writes_and_says_how_it_ended(monkeypatch, capsys, tm
     assert gpu_smoke.main() == 0
 
 
+def test_what_was_found_is_there_whatever_ends_the_command(monkeypatch, tmp_path):
+    def ended(*_):
+        yield Row("good", PASSED, "all", "all")
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(gpu_smoke, "run", ended)
+    monkeypatch.setattr(sys, "argv", ["gpu_smoke", "--device", "cpu", "--tiny", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        gpu_smoke.main()
+    (path,) = tmp_path.iterdir()
+    assert [check["check"] for check in json.loads(path.read_text())["checks"]] == ["good"]
+
+
 def test_names_of_checks_are_told_apart():
     names = [check.name for check in gpu_smoke.CHECKS]
     assert len(set(names)) == len(names)
