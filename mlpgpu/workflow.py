@@ -164,9 +164,10 @@ def train_and_test(
         check_same(config, resume.model.config)
     stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []
     watched = prepared.watched
-    placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     as_model = partial(_model, prepared)
     with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
+        # Even a number is an array there, for which a full device has no room.
+        placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
         state, run = fit(
             backend,
             plan,

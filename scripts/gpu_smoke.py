@@ -6,6 +6,7 @@ machine, that the checks themselves run; what it prints says nothing of a GPU.
 """
 
 import argparse
+import functools
 import json
 import sys
 import tempfile
@@ -35,6 +36,10 @@ def chosen(checks: Sequence[Check], only: str | None) -> list[Check]:
     return [check for check in checks if not words or any(word in check.name for word in words)]
 
 
+# What this process knows of the machine, where the check that opens the device does not tell.
+_machine = functools.cache(machine.describe)
+
+
 def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
     """All that was found, in what JSON can hold."""
     found = {row.check: row.details for row in rows}.get("device opens", {})
@@ -43,7 +48,7 @@ def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
         "tiny": place.tiny,
         "backend": found.get("backend"),
         "seconds": round(seconds, 1),
-        "machine": found.get("machine") or machine.describe(),
+        "machine": found.get("machine") or _machine(),
         "checks": [
             {
                 "check": row.check,
@@ -56,6 +61,14 @@ def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
             for row in rows
         ],
     }
+
+
+def write(found: dict[str, Any], folder: Path) -> str:
+    """Put a record into its file; what computed is the last part of the file's name, and comes back."""
+    name = machine.name_of(found["machine"], found["device"])
+    with replacing(folder / f"gpu-smoke-{name}.json") as beside:
+        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return name
 
 
 def summary(rows: Sequence[Row], seconds: float) -> str:
@@ -82,6 +95,7 @@ def main() -> int:
     given = parser.parse_args()
     place, checks = Place(given.device, given.tiny), chosen(CHECKS, given.only)
     folder = given.out or (Path(tempfile.mkdtemp(prefix="gpu-smoke-")) if given.tiny else RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
     began, rows = time.perf_counter(), []
     try:
         for row in run(checks, place, 60 * given.minutes):
@@ -89,14 +103,13 @@ def main() -> int:
             print(
                 f"[{len(rows)}/{len(checks)}] {row.seconds:5.1f} s  {row.check}: {row.result}, {row.figure}", flush=True
             )
+            # Whatever ends this process, what was found so far is there.
+            write(record(rows, place, time.perf_counter() - began), folder)
     except KeyboardInterrupt:
         rows += [Row(check.name, NOT_RUN, "interrupted", check.wanted) for check in checks[len(rows) :]]
     seconds = time.perf_counter() - began
     found = record(rows, place, seconds)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = machine.name_of(found["machine"], place.device)
-    with replacing(folder / f"gpu-smoke-{name}.json") as beside:
-        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    name = write(found, folder)
     if given.plot:
         _plot(rows, found, folder / f"agreement-{name}.png")
     print("\n" + "\n".join(table(rows)))

@@ -12,6 +12,7 @@ import pytest
 from toys import absent, bad, dies, good, hangs, leaves, raises
 
 from mlpgpu import machine
+from mlpgpu.cuda import function
 from scripts import gpu_smoke
 from scripts.smoke import agreement, capture, device, memory, nets, phases, runs
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
@@ -90,6 +91,19 @@ def test_the_command_prints_writes_and_says_how_it_ended(monkeypatch, capsys, tm
     assert found["backend"].startswith("cpu, NumPy")
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--only", "opens"])
     assert gpu_smoke.main() == 0
+
+
+def test_what_was_found_is_there_whatever_ends_the_command(monkeypatch, tmp_path):
+    def ended(*_):
+        yield Row("good", PASSED, "all", "all")
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(gpu_smoke, "run", ended)
+    monkeypatch.setattr(sys, "argv", ["gpu_smoke", "--device", "cpu", "--tiny", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        gpu_smoke.main()
+    (path,) = tmp_path.iterdir()
+    assert [check["check"] for check in json.loads(path.read_text())["checks"]] == ["good"]
 
 
 def test_names_of_checks_are_told_apart():
@@ -252,6 +266,17 @@ def test_the_most_memory_that_was_taken(pool):
         peak.look()
     assert (peak.used, peak.device) == (112 + 32, 300)
     assert not pool.hooks
+
+
+def test_what_is_kept_from_run_to_run_counts_for_each(pool, monkeypatch):
+    monkeypatch.setattr(function, "Multiplier", lambda cupy: cupy.array(64))
+    here = pool, "cuda:0", 0
+    function.multiplier_of(*here)
+    with device.Cuda("cuda").peak() as peak:
+        function.multiplier_of(*here)
+        function.multiplier_of(*here)
+    assert peak.used == 64
+    function.multiplier_of.cache_clear()
 
 
 def test_a_device_is_filled_and_emptied_again(pool):

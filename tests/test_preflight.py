@@ -218,15 +218,16 @@ def test_rows_that_leave_too_little_are_streamed(rng):
         assert type(fit(backend, plan, rows, {}, placement)[1].training.feed) is kind
 
 
+@pytest.mark.parametrize("at", ["Scaled", "fit", "_test"])
 @pytest.mark.parametrize("error", [MemoryError("Unable to allocate 3 GiB"), RuntimeError("out of memory.\nTried 3")])
-def test_an_error_for_want_of_memory_is_one_line(monkeypatch, error):
+def test_an_error_for_want_of_memory_is_one_line(monkeypatch, error, at):
     monkeypatch.setattr(NumpyBackend, "out_of_memory", ("out of memory",))
 
     def fail(*_, **__):
         raise error
 
-    prepared = prepare(Config(dataset="iris", batch_size=20))
-    monkeypatch.setattr("mlpgpu.workflow.fit", fail)
+    prepared = prepare(Config(dataset="iris", batch_size=20, epochs=1))
+    monkeypatch.setattr(f"mlpgpu.workflow.{at}", fail)
     with pytest.raises(InputError, match="out of memory on cpu .*steps of 20 rows") as caught:
         train_and_test(prepared)
     assert "\n" not in str(caught.value)

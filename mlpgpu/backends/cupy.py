@@ -28,8 +28,8 @@ class CupyBackend(Eager):
     # Some hundredths of a second of a small network's steps, and of a large one's multiplications.
     steps_per_call = 512
     products_per_call = 2.0**39
-    # What its pool cannot have is a MemoryError; these are what CUDA and cuBLAS have no room for.
-    out_of_memory = ("cudaErrorMemoryAllocation", "ALLOC_FAILED")
+    # What its pool cannot have is a MemoryError; these are what CUDA, its driver and cuBLAS have no room for.
+    out_of_memory = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "ALLOC_FAILED")
 
     def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
         self.cupy, self.ordinal, self.precision = cupy, ordinal, precision

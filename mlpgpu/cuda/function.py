@@ -171,7 +171,7 @@ class Function:
 
     def _record(self, key: Any, given: Any, stream: int) -> Any:
         try:
-            multiplier = _multiplier(self._cupy, self._device, stream)
+            multiplier = multiplier_of(self._cupy, self._device, stream)
             with self._xp.recording():
                 recorded = Recorded(DeviceRecorder(self._cupy), self._function, given)
             launched = Launched(self._cupy, recorded, given, self._precision, multiplier)
@@ -190,8 +190,8 @@ class Function:
 
 
 @lru_cache(maxsize=4)
-def _multiplier(cupy: Any, device: str, stream: int) -> Multiplier:
-    """What all functions on a stream have in common, for it does one product after the other."""
+def multiplier_of(cupy: Any, device: str, stream: int) -> Multiplier:
+    """What all functions on a stream have in common, for it does one product after the other; kept for the next."""
     return Multiplier(cupy)
 
 

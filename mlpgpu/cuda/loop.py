@@ -105,9 +105,13 @@ class Captured:
         # What is done before, on the stream in use, is there when the first run begins.
         cupy.cuda.get_current_stream().synchronize()
         # So that nothing is loaded, chosen or allocated while it is captured.
-        with self._stream:
-            self._step()
-        self._stream.synchronize()
+        try:
+            with self._stream:
+                self._step()
+        finally:
+            # Where a part of it fails, what was begun must not go on in memory that is then another's.
+            for stream in (self._stream, self._aside):
+                stream.synchronize()
         self._graphs = [(n, self._capture(n)) for n in STEPS if n <= self.n_steps]
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:

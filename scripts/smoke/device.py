@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from mlpgpu.cuda.function import multiplier_of
 from scripts.smoke.place import Place
 from scripts.smoke.ways import loop
 
@@ -108,6 +109,8 @@ class Cuda:
         return int(self.cupy.get_default_pinned_memory_pool().n_free_blocks())
 
     def _forget(self) -> None:
+        # What is kept from run to run belongs to the next one too.
+        multiplier_of.cache_clear()
         gc.collect()
         self.cupy.get_default_memory_pool().free_all_blocks()
 

@@ -232,7 +232,15 @@ def test_an_array_that_no_memory_holds_is_known_as_that(real_backend):
     assert not is_out_of_memory(real_backend, ValueError(str(caught.value)))
 
 
-@pytest.mark.parametrize("words", ["cudaErrorMemoryAllocation: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "cudaErrorMemoryAllocation: out of memory",
+        # So the driver says it, where it loads or launches a kernel.
+        "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+    ],
+)
 def test_what_cuda_says_of_memory(fake_cupy, words):
     assert is_out_of_memory(fake_cupy, fakes.CudaError(words))
     assert not is_out_of_memory(fake_cupy, fakes.CudaError("cudaErrorIllegalAddress"))

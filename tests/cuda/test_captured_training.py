@@ -316,6 +316,24 @@ def test_a_stream_that_refuses_ends_its_capture(cuda, cupy, caplog, monkeypatch)
     assert "cudaErrorStreamCaptureUnsupported" in caplog.text
 
 
+def test_what_was_begun_is_waited_for_where_a_part_of_it_fails(cuda, cupy, caplog, monkeypatch):
+    """The memory that it works in is free for others then."""
+    waited, synchronize = [], hosted.Stream.synchronize
+
+    def wait(stream):
+        waited.append(stream)
+        synchronize(stream)
+
+    monkeypatch.setattr(hosted.Stream, "synchronize", wait)
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmul", lambda *_: 13, raising=False)
+    rows = rows_of("cross_entropy")
+    training = Training(cuda, plan_of(rows, "cross_entropy"), rows, Unscaled(cuda, "float64"))
+    assert np.isfinite(training.epoch(1)[0]).all()
+    assert "cublasLtMatmul of cuBLASLt fails with status 13" in caplog.text
+    # That of all else, and the two of the step.
+    assert len({id(stream) for stream in waited}) == 3
+
+
 def test_memory_that_is_not_there_is_not_a_reason_to_go_on(cuda, cupy, monkeypatch):
     def refuse(shape, dtype):
         raise MemoryError("Out of memory allocating 1,024 bytes")
