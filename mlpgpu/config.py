@@ -200,10 +200,18 @@ class Config:
     shuffle: bool = setting(True, "new order of the rows each epoch", TRAINING, bool)
     replacement: bool = setting(False, "draw each row of an epoch from all of them, some again", TRAINING, bool)
     early_stopping: bool = setting(
-        False, "stop when the validation loss stops falling, and bring back the best weights", TRAINING, bool
+        False, "stop when the validation rows no longer fare better, and bring back the best weights", TRAINING, bool
     )
-    patience: int = setting(
-        10, "epochs without a better validation loss before an early stop", TRAINING, int, within="[1, inf)"
+    monitor: str = setting(
+        "loss",
+        "what of the validation rows tells which weights are the best: their loss, or their score, the accuracy or R²",
+        TRAINING,
+        str,
+        choices=("loss", "score"),
+    )
+    patience: int = setting(10, "epochs that get no better before an early stop", TRAINING, int, within="[1, inf)")
+    min_delta: float = setting(
+        0.0, "by how much an epoch must be better to count before an early stop", TRAINING, float, within="[0, inf)"
     )
 
     on_divergence: str = setting(
@@ -297,6 +305,8 @@ class Config:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
+        if self.min_delta and not self.early_stopping:
+            raise InputError("min_delta is for early_stopping, which is off; turn it on, or leave min_delta out")
         check_precision(self.precision, self.dtype)
         Interval.parse(self.checkpoint_every, "checkpoint_every")
         check_name(self.device)

@@ -132,8 +132,10 @@ class Scaled:
         scaled = np.empty(x.shape, self.dtype)
         # Those of several steps have three axes.
         rows, flat = x.reshape(-1, x.shape[-1]), scaled.reshape(-1, x.shape[-1])
-        for start in range(0, len(rows), CHUNK):
-            flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
+        # What is too large for its type is infinite, as the loss will be, which ends the run with a message.
+        with np.errstate(over="ignore"):
+            for start in range(0, len(rows), CHUNK):
+                flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
         return self.backend.asarray(scaled)
 
     def __call__(self, x: Array) -> Array:

@@ -28,7 +28,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan
-from mlpgpu.trainer import Run, fit
+from mlpgpu.trainer import Best, Run, fit
 
 # Training rows that the training score is taken of; all, where there are fewer.
 SCORED_ROWS = 10_000
@@ -162,7 +162,9 @@ def train_and_test(
         resume = Checkpoint.load(resume)
     if resume is not None:
         check_same(config, resume.model.config)
-    stopping = [EarlyStopping(patience=config.patience)] if config.early_stopping else []
+    best = Best(f"validation_{plan.score_name}", greater=True) if config.monitor == "score" else Best()
+    monitor = best.monitor if config.min_delta else None
+    stopping = [EarlyStopping(monitor, min_delta=config.min_delta, patience=config.patience)]
     watched = prepared.watched
     as_model = partial(_model, prepared)
     with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
@@ -174,7 +176,8 @@ def train_and_test(
             prepared.train,
             watched,
             placement,
-            [*stopping, *callbacks],
+            [*(stopping if config.early_stopping else []), *callbacks],
+            best=best,
             as_model=as_model,
             rollbacks=prepared.rollbacks,
             resume=resume,

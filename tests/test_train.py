@@ -231,6 +231,32 @@ def test_early_stopping_brings_back_the_best(command, tmp_path):
     assert f"weights of epoch {found['weights_of_epoch']}" in out
 
 
+@pytest.mark.parametrize(("dataset", "score"), [("digits", "accuracy"), ("diabetes", "r2")])
+def test_the_best_weights_are_those_of_the_best_score(command, tmp_path, dataset, score):
+    line = f"--dataset {dataset} --hidden 8 --epochs 60 --schedule constant --early-stopping --patience 3"
+    line += " --monitor score --run-dir "
+    command(line + "all")
+    found, rows = metrics_in(tmp_path / "all"), history_in(tmp_path / "all")
+    scores = [float(row[f"validation_{score}"]) for row in rows]
+    assert found["weights_of_epoch"] == int(np.argmax(scores)) + 1 == found["epochs"] - 3
+    command(line + "large --min-delta 0.02")
+    scores = [float(row[f"validation_{score}"]) for row in history_in(tmp_path / "large")]
+    counted = [0]
+    for epoch, value in enumerate(scores):
+        if value > scores[counted[-1]] + 0.02:
+            counted.append(epoch)
+    assert len(scores) == counted[-1] + 4 <= len(rows)
+    assert metrics_in(tmp_path / "large")["weights_of_epoch"] == int(np.argmax(scores)) + 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_too_large_for_single_precision_end_the_run_in_one_line(command, tmp_path):
+    np.savez(tmp_path / "large.npz", x=np.linspace(-1e300, 1e300, 60)[:, None], y=np.arange(60) % 2)
+    code, _, err = command("--dataset large.npz --target y --scale none --epochs 2 --quiet")
+    assert code == 1
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
