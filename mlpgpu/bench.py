@@ -42,6 +42,7 @@ app.default(bench)
 
 
 def _run(study: Study) -> int:
+    from mlpgpu.machine import describe
     from mlpgpu.report import Output
     from mlpgpu.throughput.contenders import find
     from mlpgpu.throughput.crossing import findings
@@ -64,26 +65,35 @@ def _run(study: Study) -> int:
 
     table = _Table(contenders)
     points: list[Point] = []
+    described = describe()
+
+    def write(interrupted: bool) -> dict[str, Any]:
+        figures = {
+            "findings": findings(points, contenders),
+            "interrupted": interrupted,
+            "sizes": sizes,
+            **_figures(study, data, contenders, points),
+            "machine": described,
+        }
+        with replacing(folder / FIGURES) as beside:
+            beside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        return figures
+
     interrupted = False
     say(table.heading())
     try:
         for point in measure(study, data, contenders):
             points.append(point)
             say(table.row(point))
+            # Whatever ends this process, what was measured so far is there.
+            write(interrupted=True)
     except KeyboardInterrupt:
         if not points:
             raise
         interrupted = True
 
-    found = findings(points, contenders)
-    figures = {
-        "findings": found,
-        "interrupted": interrupted,
-        "sizes": sizes,
-        **_figures(study, data, contenders, points),
-    }
-    with replacing(folder / FIGURES) as beside:
-        beside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    figures = write(interrupted)
+    found = figures["findings"]
     missing = _draw(folder / PICTURE, points, contenders, f"{subject}: {'; '.join(found[:2])}")
     if study.json:
         print(json.dumps({**figures, "out": str(folder)}))  # noqa: T201
@@ -126,7 +136,6 @@ def _create(out: str | None) -> Path:
 
 
 def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], points: Sequence[Point]) -> dict[str, Any]:
-    from mlpgpu.machine import describe
     from mlpgpu.throughput.crossing import crossings
 
     return {
@@ -151,7 +160,6 @@ def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], point
             }
             for point in points
         ],
-        "machine": describe(),
     }
 
 

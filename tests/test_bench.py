@@ -161,6 +161,19 @@ def test_ctrl_c_gives_what_was_measured_so_far(command, machine, tmp_path):
     assert (tmp_path / "out" / "throughput.png").exists()
 
 
+def test_what_was_measured_is_there_whatever_ends_the_process(command, machine, tmp_path):
+    def killed(device, batch_size):
+        if batch_size == 125:
+            raise SystemExit(137)
+
+    machine.on_step = killed
+    with pytest.raises(SystemExit):
+        command(f"{SMALL} --out out --batch-sizes 10,100,125")
+    found = figures_in(tmp_path / "out")
+    assert [point["batch_size"] for point in found["points"]] == [10, 100]
+    assert found["interrupted"]
+
+
 def test_ctrl_c_before_the_first_figure(command, machine, tmp_path):
     def pressed(device, batch_size):
         raise KeyboardInterrupt
