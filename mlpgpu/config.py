@@ -269,8 +269,12 @@ class Config:
         choices=PACKAGES,
         many=True,
     )
-    log_every: int | None = setting(
-        None, "epochs between progress lines [default: 1, or as many as make 100 lines]", RUN, int, within="[1, inf)"
+    log_every: str | None = setting(
+        None,
+        "epochs between progress lines, such as 5; seconds, such as 30s, for lines within an epoch as well; or none "
+        "[default: 1 epoch, or as many as make 100 lines]",
+        RUN,
+        str,
     )
     quiet: bool = setting(False, "print the result only", RUN, bool)
     json: bool = setting(False, "print one JSON object as the last line in place of the result", RUN, bool)
@@ -305,10 +309,10 @@ class Config:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
-        if self.min_delta and not self.early_stopping:
-            raise InputError("min_delta is for early_stopping, which is off; turn it on, or leave min_delta out")
         check_precision(self.precision, self.dtype)
         Interval.parse(self.checkpoint_every, "checkpoint_every")
+        if self.log_every is not None:
+            Interval.parse(self.log_every, "log_every")
         check_name(self.device)
 
     def to_dict(self) -> dict[str, Any]:

@@ -207,7 +207,6 @@ def test_devices():
         ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),
         ({"optimizer": "lion", "epsilon": 1e-8}, "leave it out, or choose rmsprop, adagrad, adam, adamw, adam_hat"),
         ({"early_stopping": True, "validation_fraction": 0}, "set validation_fraction above 0"),
-        ({"min_delta": 0.1}, "min_delta is for early_stopping, which is off"),
     ],
 )
 def test_contradictions(given, said):

@@ -5,6 +5,7 @@ import pickle
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from played import play, record_of, run_of
 
@@ -49,7 +50,9 @@ def test_a_line_without_validation():
     )
 
 
-@pytest.mark.parametrize(("every", "told"), [(1, range(1, 13)), (5, [5, 10, 12]), (12, [12]), (100, [12])])
+@pytest.mark.parametrize(
+    ("every", "told"), [(1, range(1, 13)), ("5", [5, 10, 12]), (12, [12]), (100, [12]), ("none", [12])]
+)
 def test_lines_are_as_many_as_asked_for_and_the_last(every, told):
     lines = lines_of([record_of(epoch) for epoch in range(1, 13)], every=every)
     assert [int(re.match(r"epoch +(\d+)/12 ", line)[1]) for line in lines] == list(told)
@@ -79,6 +82,33 @@ def test_it_is_said_where_rows_do_not_fit_on_the_device():
 def test_lines_go_to_standard_output(capsys):
     list(play(run_of(), [record_of(1)], EpochLines()))
     assert capsys.readouterr().out.startswith("epoch  1/12  loss 0.1235  ")
+
+
+def test_lines_within_a_long_epoch(clock):
+    """Of calls that take a second each, a line at least every two and a half."""
+    lines, run = [], run_of(epochs=2, steps=500)
+    teller = EpochLines("2.5s", lines.append)
+    teller.on_begin(run)
+    for run.epoch in (1, 2):
+        for done in range(100, 501, 100):
+            clock.now += 1
+            teller.on_steps(run, done, lambda done=done: np.array([done, done + 2.0]))
+        teller.on_epoch_end(run, record_of(run.epoch))
+    assert [line.split("  train")[0] for line in lines] == [
+        "epoch 1/2  step 300/500  loss 301.0000",
+        "epoch 2/2  step 100/500  loss 101.0000",
+        "epoch 2/2  step 400/500  loss 401.0000",
+        "epoch 2/2  loss 0.0617",
+    ]
+
+
+def test_losses_within_an_epoch_are_not_fetched_where_no_line_is_due(clock):
+    run = run_of(epochs=2, steps=500)
+    for every in (None, 1, "none", "1e6s"):
+        teller = EpochLines(every, print)
+        teller.on_begin(run)
+        clock.now += 100
+        teller.on_steps(run, 100, no_losses)
 
 
 # --- bar ------------------------------------------------------------------------------------------------------------

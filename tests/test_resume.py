@@ -304,6 +304,7 @@ def test_no_checkpoint_yet_begins_again(taken, finished):
         ("--dataset iris --run-dir run", "holds a run already"),
         ("--dataset iris --checkpoint-every often", "checkpoint_every is 'often'; allowed: a whole number of epochs"),
         ("--dataset iris --checkpoint-every 0", "checkpoint_every is '0'; allowed"),
+        ("--dataset iris --log-every often", "log_every is 'often'; allowed: a whole number of epochs"),
         ("--dataset iris --checkpoint-every 1.5", "checkpoint_every is '1.5'; allowed"),
         ("--dataset iris --checkpoint-every=-3s", "checkpoint_every is '-3s'; allowed"),
     ],

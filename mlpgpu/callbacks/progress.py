@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mlpgpu.callbacks.base import Callback
 from mlpgpu.figures import in_words
+from mlpgpu.setting import Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,25 +23,49 @@ class EpochLines(Callback):
 
     Parameters
     ----------
-    every : int or None
-        None for every epoch, or for as many as make 100 lines in a long run.
+    every : int, str or None
+        Epochs; or seconds, such as ``"30s"``, after which there is a line within an epoch as well; or ``"none"``, for
+        the last epoch alone. None for every epoch, or for as many as make 100 lines in a long run.
     write : callable
         Takes a line.
+
+    Raises
+    ------
+    InputError
+        Where `every` is none of these.
     """
 
-    def __init__(self, every: int | None = None, write: Callable[[str], Any] = print) -> None:
-        self.every, self.write = every, write
+    def __init__(self, every: int | str | None = None, write: Callable[[str], Any] = print) -> None:
+        self.every = None if every is None else Interval.parse(every, "every")
+        self.write = write
 
     def on_begin(self, run: Run) -> None:
         """Say how the rows reach the device, where that is not the usual way."""
+        self._told = time.perf_counter()
         if run.streamed:
             self.write(STREAMED)
 
+    def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
+        """Print a line within an epoch where it is due, with the mean loss of the last few steps."""
+        # The line of the epoch follows its last step.
+        if done < run.plan.steps_per_epoch and self._is_time():
+            loss = in_words(float(losses().mean()))
+            self._write(run, f"step {done:,}/{run.plan.steps_per_epoch:,}  loss {loss}")
+
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Print the line of this epoch where it is due."""
-        every = self.every or -(-run.plan.epochs // 100)
-        if run.epoch % every == 0 or run.epoch == run.plan.epochs or run.stopped:
-            self.write(f"epoch {run.epoch:>{len(str(run.plan.epochs))}}/{run.plan.epochs}  {describe(record)}")
+        every = -(-run.plan.epochs // 100) if self.every is None else self.every.epochs
+        is_due = run.epoch % every == 0 if every else self._is_time()
+        if is_due or run.epoch == run.plan.epochs or run.stopped:
+            self._write(run, describe(record))
+
+    def _is_time(self) -> bool:
+        seconds = self.every.seconds if self.every else 0
+        return 0 < seconds <= time.perf_counter() - self._told
+
+    def _write(self, run: Run, words: str) -> None:
+        self._told = time.perf_counter()
+        self.write(f"epoch {run.epoch:>{len(str(run.plan.epochs))}}/{run.plan.epochs}  {words}")
 
 
 def describe(record: Record) -> str:
