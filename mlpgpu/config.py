@@ -93,10 +93,10 @@ class Config:
     )
     test_fraction: float = setting(
         0.2,
-        "part of the rows held out to test on, where a set has no test rows of its own",
+        "part of the rows held out to test on, where a set has no test rows of its own; 0 trains on them too",
         DATA,
         float,
-        within="(0, 1)",
+        within="[0, 1)",
     )
     samples: int = setting(70_000, "rows of the synthetic set", DATA, int, within="[10, 1e9]")
     features: int = setting(784, "columns of the synthetic set", DATA, int, within="[1, 1e6]")

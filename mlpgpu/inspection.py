@@ -94,7 +94,7 @@ def _metrics(path: Path) -> dict[str, Any] | None:
     from mlpgpu.run_folder import read_metrics
 
     found = read_metrics(path if path.is_dir() else path.parent)
-    return found if "test_loss" in found else None
+    return found if "n_test" in found else None
 
 
 def _named(names: tuple[Any, ...]) -> str:

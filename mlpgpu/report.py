@@ -134,6 +134,8 @@ def _never_found(outcome: Outcome) -> list[str]:
 
 def test_line(metrics: Mapping[str, Any]) -> str:
     """The test figures of a run, of its metrics."""
+    if not metrics["n_test"]:
+        return "Test      no rows: all were trained or validated on"
     tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
     return figures_line(metrics["dataset"], metrics["n_test"], tested)
 

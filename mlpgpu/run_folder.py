@@ -179,7 +179,7 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
             folder / "confusion.png",
             title=f"{metrics['dataset']}, {size}: {finding}",
         )
-    else:
+    elif metrics["n_test"]:
         finding = f"test R² {in_words(metrics['test_r2'], 3)}"
         plots.predictions(
             outcome.truth,
@@ -188,5 +188,7 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
             title=f"{metrics['dataset']}, {size}: {finding}",
             target=model.target or "target",
         )
+    else:
+        finding = f"{metrics['n_train']:,} rows, none to test on"
     plots.curves(outcome.run.history, folder / "curves.png", title=f"{metrics['dataset']}, {size}: {finding}")
     return []

@@ -110,7 +110,7 @@ def prepare(config: Config) -> Prepared:
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
     lowest = LOSSES[plan.loss].lowest
-    targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None]
+    targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None and len(y)]
     if min(y.min() for y in targets) < lowest:
         raise InputError(
             f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
@@ -133,7 +133,7 @@ def prepare(config: Config) -> Prepared:
 def train_and_test(
     prepared: Prepared | Config, callbacks: Sequence[Callback] = (), *, resume: Checkpoint | str | Path | None = None
 ) -> Outcome:
-    """Train on the training rows, and measure on the test rows.
+    """Train on the training rows, and measure on the test rows, if there are any.
 
     Parameters
     ----------
@@ -272,6 +272,8 @@ def _test(
     prepared: Prepared, params: Any, placement: Placement
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
     backend, plan, data, targets = prepared.backend, prepared.plan, prepared.data, prepared.target_scaling
+    if not len(data.x_test):
+        return {}, data.y_test, None
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
     rows = Rows(data.x_test, _scaled(data.y_test, targets))
     figures = evaluation.measure(params, open_feed(backend, rows, placement))

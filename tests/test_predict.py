@@ -275,6 +275,15 @@ def test_what_a_model_is(command, models):
     assert found["config"]["target"] == "size"
 
 
+def test_what_a_run_on_all_rows_gave(command, models):
+    given = ("--dataset", "size.csv", "--target", "size", "--impute", "mean", "--epochs", "3", "--test-fraction", "0")
+    assert command("train", *given, "--run-dir", "run")[0] == 0
+    code, out, err = command("inspect", "run")
+    assert (code, err) == (0, "")
+    assert "Trained   81 rows, 3 epochs, on " in out
+    assert "Test      no rows" in out
+
+
 def test_what_a_run_gave(command, models):
     given = ("--dataset", "size.csv", "--target", "size", "--impute", "mean", "--epochs", "3", "--quiet")
     assert command("train", *given, "--run-dir", "run")[0] == 0

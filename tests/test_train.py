@@ -231,6 +231,26 @@ def test_early_stopping_brings_back_the_best(command, tmp_path):
     assert f"weights of epoch {found['weights_of_epoch']}" in out
 
 
+@pytest.mark.parametrize("more", ["", "--validation-fraction 0 --memory-map always"])
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_run_on_all_rows(command, tmp_path, task, more):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", x[:, 0] if task == "regression" else np.arange(60) % 3)
+    code, out, err = command(f"--dataset x.npy --target y.npy --test-fraction 0 --epochs 2 --run-dir run {more}")
+    assert (code, err) == (0, "")
+    assert f"Data      x: {60 if more else 54} training, {0 if more else 6} validation and 0 test rows" in out
+    assert "Test      no rows: all were trained or validated on" in out
+    found = metrics_in(tmp_path / "run")
+    assert (found["n_train"], found["n_test"], found["complete"]) == (60 if more else 54, 0, True)
+    assert not [key for key in found if key.startswith("test_")]
+    pictures = {"confusion.png", "predictions.png"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - pictures
+    assert len(Model.load(tmp_path / "run").predict(x)) == 60
+    assert command("--resume run")[0] == 0
+
+
 @pytest.mark.parametrize(("dataset", "score"), [("digits", "accuracy"), ("diabetes", "r2")])
 def test_the_best_weights_are_those_of_the_best_score(command, tmp_path, dataset, score):
     line = f"--dataset {dataset} --hidden 8 --epochs 60 --schedule constant --early-stopping --patience 3"

@@ -32,7 +32,8 @@ def load(config: "Config") -> DataSet:
     """The data set that a config asks for, split, with its encoding and scaling fitted.
 
     A set without test rows has ``test_fraction`` of its rows held out, and ``validation_fraction`` of
-    the training rows is held out after that. What is fitted, is fitted on the training rows left.
+    the training rows is held out after that; either may be 0, for none. What is fitted, is fitted on the training rows
+    left.
 
     Parameters
     ----------
@@ -50,7 +51,9 @@ def load(config: "Config") -> DataSet:
     test = validation = None
     labels = y if task == "classification" else None
     notes = [*rows.notes, *notes]
-    if rows.x_test is None:
+    if rows.x_test is None and not config.test_fraction:
+        test = train[:0]
+    elif rows.x_test is None:
         train, test, note = hold_out(train, labels, config.test_fraction, config.seed, "test_fraction")
         notes += [note] if note else []
     if config.validation_fraction:

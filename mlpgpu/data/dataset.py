@@ -24,7 +24,8 @@ class DataSet:
     task : str
         ``classification`` or ``regression``.
     x_train, x_test : ndarray of shape (n_rows, n_features)
-        C-contiguous, in the type they were read in: ``uint8`` for images, else integers or floats.
+        C-contiguous, in the type they were read in: ``uint8`` for images, else integers or floats. Those to test on
+        may be none.
     y_train, y_test : ndarray
         ``int64`` codes 0 to k - 1 of shape (n_rows,) for classification; ``float64`` of shape
         (n_rows, n_outputs) for regression.
