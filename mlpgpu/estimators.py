@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.multiclass import unique_labels
 
 from mlpgpu.backends import Backend
 from mlpgpu.maths import network as networks
@@ -20,7 +19,7 @@ from mlpgpu.protocol.base import Available, Perceptron, limits
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.protocol.held import whole
-from mlpgpu.protocol.labels import Labels
+from mlpgpu.protocol.labels import Labels, classes_of
 from mlpgpu.protocol.tasks import with_callbacks
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -314,7 +313,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if known is None or not (self.warm_start or incremental):
             self._labels = known = Labels.of(y)
         else:
-            classes = unique_labels(y)
+            classes = classes_of(y)
             if self.warm_start and set(classes) != set(known.classes):
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
