@@ -12,6 +12,7 @@ from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
 from mlpgpu.config import Config
+from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
@@ -51,7 +52,7 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
         else:
             raise ValueError(
                 f"activation is {choice!r}; allowed: {', '.join(TRAINABLE)}, or a pair of functions value(xp, z) and "
-                "derivative(xp, z, y)."
+                f"derivative(xp, z, y){did_you_mean(str(choice), TRAINABLE) or '.'}"
             )
     return tuple(names), tuple(functions)
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 import signal
 
 import numpy as np
@@ -197,6 +198,26 @@ def test_an_activation_for_each_layer_and_functions_of_ones_own():
 def test_a_wrong_activation(activation, said):
     with pytest.raises(ValueError, match=said):
         classifier(activation=activation).fit(X, THREE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (MLPClassifier, {"activation": "sigmoid"}, "Got 'sigmoid' instead; did you mean logistic?"),
+        (MLPClassifier, {"activation": ["relu", "swish"]}, "derivative(xp, z, y); did you mean silu?"),
+        (MLPClassifier, {"loss": "binary_crossentropy"}, "did you mean log_loss?"),
+        (MLPClassifier, {"optimizer": "adamm"}, "did you mean adam"),
+        (MLPRegressor, {"loss": "mae"}, "did you mean absolute_error?"),
+        (MLPRegressor, {"activation": "no such word"}, "Got 'no such word' instead."),
+        (MLPRegressor, {"alpha": -1.0}, "Got -1.0 instead."),
+        (MLPClassifier, {"callbacks": [EarlyStopping("val_loss")]}, "did you mean validation_loss?"),
+        (MLPClassifier, {"callbacks": [EarlyStopping("val_accuracy")]}, "did you mean validation_score?"),
+    ],
+)
+def test_the_words_of_other_libraries(kind, given, said):
+    with pytest.raises(ValueError, match=rf"{re.escape(said)}.*$") as caught:
+        kind(**QUICK | given).fit(X, TWO, X_val=X, y_val=TWO)
+    assert str(caught.value).count("did you mean") == ("did" in said)
 
 
 def half_square(xp, z, t):
