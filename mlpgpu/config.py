@@ -278,13 +278,9 @@ class Config:
                 f"activation names {len(self.activation)} functions for {len(self.hidden)} hidden layers; "
                 "give one, or one a layer"
             )
-        takes = OPTIMIZERS[self.optimizer].settings
-        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
-            if getattr(self, name) is not None and name not in takes:
-                having = ", ".join(o for o, rule in OPTIMIZERS.items() if name in rule.settings)
-                raise InputError(
-                    f"{name} is not a setting of the optimizer {self.optimizer!r}; leave it out, or choose {having}"
-                )
+        for name in OF_OPTIMIZERS:
+            if getattr(self, name) is not None and (sentence := unused_setting(name, self.optimizer)):
+                raise InputError(sentence)
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
@@ -297,6 +293,18 @@ class Config:
         """Settings by name, those that are ``None`` left out; tuples as lists."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+# Settings that some optimizers have.
+OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
+
+
+def unused_setting(name: str, optimizer: str) -> str:
+    """What is to be said where the setting `name` is given to an optimizer that has none such; else nothing."""
+    if name in OPTIMIZERS[optimizer].settings:
+        return ""
+    having = ", ".join(other for other, rule in OPTIMIZERS.items() if name in rule.settings)
+    return f"{name} is not a setting of the optimizer {optimizer!r}; leave it out, or choose {having}"
 
 
 # What may be otherwise where a run is taken up: where things are, and what is shown and written. The device and the way

@@ -83,7 +83,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         `dtype`, or that of `X`, is to be float32.
     optimizer : str or None, default=None
         ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adagrad``, ``adam``, ``adamw``, ``adam_hat`` or ``lion`` in
-        place of `solver`.
+        place of `solver`. `momentum` is a setting of ``momentum`` and ``nesterov`` alone, `beta_1` of the adams and
+        ``lion``, `beta_2` of these and ``rmsprop``, `epsilon` of all but ``sgd``, ``momentum``, ``nesterov`` and
+        ``lion``; one that the optimizer has no use for is told of where it is not as it is by default.
     learning_rate_schedule : str or None, default=None
         ``constant``, ``invscaling``, ``step``, ``exponential``, ``cosine`` or ``one_cycle``, over `max_iter` epochs.
     warmup : float, default=0

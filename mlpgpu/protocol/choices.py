@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
-from mlpgpu.config import Config
+from mlpgpu.config import OF_OPTIMIZERS, Config, unused_setting
 from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
@@ -149,7 +150,7 @@ def config_of(estimator: Any) -> Config:
     """The settings of the command that the parameters of the estimator amount to."""
     by_solver = {"adam": "adam_hat", "sgd": "nesterov" if estimator.nesterovs_momentum else "momentum", "lbfgs": "sgd"}
     optimizer = estimator.optimizer or by_solver[estimator.solver]
-    own = [name for name in ("momentum", "beta_1", "beta_2", "epsilon") if name in OPTIMIZERS[optimizer].settings]
+    own = [name for name in OF_OPTIMIZERS if name in OPTIMIZERS[optimizer].settings]
     return Config(
         optimizer=optimizer,
         schedule=estimator.learning_rate_schedule or "constant",
@@ -159,3 +160,12 @@ def config_of(estimator: Any) -> Config:
             for name in [*own, "warmup", "decay_rate", "decay_epochs", "power_t", "weight_decay", "clip_norm"]
         },
     )
+
+
+def unused_settings(estimator: Any) -> list[str]:
+    """A sentence for each parameter that an optimizer by name does not have, and that is not as it is by default."""
+    if estimator.optimizer is None:
+        return []
+    known = inspect.signature(type(estimator)).parameters
+    changed = [name for name in OF_OPTIMIZERS if getattr(estimator, name) != known[name].default]
+    return [sentence for name in changed if (sentence := unused_setting(name, estimator.optimizer))]

@@ -33,6 +33,7 @@ from mlpgpu.protocol.choices import (
     compute_backend,
     config_of,
     hidden_sizes,
+    unused_settings,
 )
 from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
@@ -307,9 +308,11 @@ class Fit:
 
     def _plan(self, params: np.ndarray, seed: int) -> Plan:
         estimator, n_rows = self.estimator, len(self.targets)
+        for message in unused_settings(estimator):
+            warnings.warn(message, stacklevel=7)
         if estimator.batch_size != "auto" and estimator.batch_size > n_rows and not by_lbfgs(estimator):
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
             )
         batch_size = min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n_rows)
         steps_per_epoch = -(-n_rows // batch_size)

@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -283,6 +284,20 @@ def test_the_optimizer_has_the_settings_of_the_constructor():
                                           learning_rate_init=0.1).fit(X, THREE))  # fmt: skip
     with pytest.raises(InvalidParameterError, match="'optimizer' parameter"):
         classifier(optimizer="sgdd").fit(X, THREE)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("setting", "value"), [("momentum", 0.5), ("beta_1", 0.5), ("beta_2", 0.5), ("epsilon", 1e-5)])
+def test_a_setting_that_the_optimizer_has_no_use_for_is_told_of(name, setting, value):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plain = classifier(optimizer=name).fit(X, THREE)
+        assert [one for one in caught if one.category is UserWarning] == []
+        changed = classifier(optimizer=name, **{setting: value}).fit(X, THREE)
+    told = [one for one in caught if one.category is UserWarning]
+    assert bool(told) == same_weights(plain, changed)
+    if told:
+        assert f"{setting} is not a setting of the optimizer {name!r}; leave it out, or choose " in str(told[0].message)
 
 
 def test_an_optimizer_takes_the_place_of_lbfgs():
