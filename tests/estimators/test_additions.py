@@ -447,6 +447,24 @@ def test_validation_rows_through_a_pipeline():
     assert routed[-1].validation_loss_curve_ == direct.validation_loss_curve_
 
 
+def test_a_pipeline_does_not_scale_validation_rows_by_itself():
+    """The trap that docs/estimators.md warns of."""
+    scaler, x, x_val = StandardScaler(), 5 * X + 3, 5 * X[::2] + 3
+    fitted = Pipeline([("scaler", scaler), ("mlp", classifier())]).fit(
+        x, THREE, mlp__X_val=x_val, mlp__y_val=THREE[::2]
+    )
+    direct = classifier().fit(scaler.transform(x), THREE, X_val=x_val, y_val=THREE[::2])
+    assert fitted[-1].validation_loss_curve_ == direct.validation_loss_curve_
+
+
+def test_on_steps_comes_after_256_steps_on_numpy_and_at_the_end_of_the_epoch():
+    told = []
+    watch = LambdaCallback(on_steps=lambda run, done, losses: told.append((done, losses())))
+    fitted = classifier(batch_size=1, max_iter=2, callbacks=[watch]).fit(np.tile(X, (2, 1)), np.tile(THREE, 2))
+    assert [(done, len(losses)) for done, losses in told] == [(256, 256), (300, 44)] * 2
+    assert np.concatenate([losses for _, losses in told[:2]]).mean() == pytest.approx(fitted.loss_curve_[0])
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
