@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and the words that such messages share."""
+"""The one error that a user can cause, a warning, and the words that such messages share."""
 
 import difflib
 from collections.abc import Callable, Iterable
@@ -32,6 +32,14 @@ class InputError(ValueError):
         shown = printable(message)
         half = MOST_SHOWN // 2 - 5
         super().__init__(shown if len(shown) <= MOST_SHOWN else f"{shown[:half]} [...] {shown[-half:]}")
+
+
+class OwnFunctionWarning(UserWarning):
+    """A loss or an activation of a user's own that may not be what was meant: its derivative is not that of its value.
+
+    One that is otherwise on purpose, such as a straight-through estimator, is told of it once a fit, and trained all
+    the same: ``warnings.filterwarnings("ignore", category=mlpgpu.OwnFunctionWarning)``.
+    """
 
 
 def printable(text: str) -> str:

@@ -111,7 +111,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     replacement : bool, default=False
         Whether each row of an epoch is drawn from all of them, so that some come more than once.
     loss : "log_loss", pair of callable, or Loss, default="log_loss"
-        ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z`, or a `mlpgpu.maths.losses.Loss`.
+        ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z` of shape (n_rows, n_outputs): the loss of each row,
+        of shape (n_rows,), and its gradient, of the shape of `z`. `t` are class numbers of shape (n_rows,), which
+        ``mlpgpu.maths.losses.one_hot(xp, t, z)`` turns into columns; 0 and 1 of the shape of `z` where there are
+        several labels. Or a `mlpgpu.maths.losses.Loss`.
     label_smoothing : float, default=0
         Part of each label that is spread over the classes.
     class_weight : dict, list of dict, "balanced" or None, default=None
@@ -361,7 +364,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     ----------
     loss : str, pair of callable, or Loss, default="squared_error"
         ``squared_error``, ``poisson``, ``absolute_error``, ``huber``, ``quantile``, or one of your own as in
-        `MLPClassifier`.
+        `MLPClassifier`, with targets `t` of the shape of `z`, also where there is one.
     quantile : float, default=0.5
         Level of the quantile loss.
     huber_delta : float, default=1

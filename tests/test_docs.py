@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "error::mlpgpu.OwnFunctionWarning")
 def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     monkeypatch.chdir(tmp_path)

@@ -64,7 +64,8 @@ def own_loss(pair: Any, default: Loss) -> Loss:
     Parameters
     ----------
     pair : Loss, or pair of callable
-        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient at the logits `z`.
+        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient at the logits `z`; shapes
+        are those of `mlpgpu.maths.losses`.
     default : Loss
         Its link and task are those of the pair.
     """

@@ -21,10 +21,11 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.feed import Rows, Unscaled, is_sparse
+from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
-from mlpgpu.protocol import arrays, parity, progress, saving
+from mlpgpu.protocol import arrays, own, parity, progress, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
     activations_of,
@@ -113,6 +114,8 @@ class Fit:
         self._check_targets(self.y)
         self.dtype = estimator.dtype or arrays.dtype_name(self.x)
         self.backend = compute_backend(estimator, self.at, self.dtype)
+        if self.first or not incremental:
+            self._try_own_functions()
         self.held_out = self._check_validation(validation)
 
     def prepare(self) -> Plan:
@@ -226,6 +229,13 @@ class Fit:
                 f"{self.loss.lowest:g} up, and the smallest is {y.min():g}. Choose another, such as 'squared_error'."
             )
 
+    def _try_own_functions(self) -> None:
+        for number, activation in enumerate(self.activations):
+            if activation not in (*ACTIVATIONS.values(), *self.activations[:number]):
+                own.check_activation(activation, self.backend, self.dtype)
+        if not isinstance(self.estimator.loss, str):
+            own.check_loss(self.estimator.loss, self.targets, self.sizes[-1], self.backend, self.dtype)
+
     def _check_validation(self, given: Validation) -> Validation | None:
         if all(array is None for array in given):
             return None
@@ -336,18 +346,18 @@ class Fit:
 
     def _callbacks(self, plan: Plan) -> list[Callback]:
         estimator = self.estimator
-        own = list(estimator.callbacks or ())
-        for callback in own:
+        theirs = list(estimator.callbacks or ())
+        for callback in theirs:
             if not isinstance(callback, Callback):
                 raise ValueError(
                     f"callbacks holds {callback!r}; allowed: instances of mlpgpu.callbacks.Callback. Those of "
                     "scikit-learn are set with set_callbacks()."
                 )
         if not has_callbacks(estimator):
-            return own
+            return theirs
         # The last iteration that L-BFGS begins is one that it never runs.
         most = plan.epochs + by_lbfgs(estimator)
-        return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *own]
+        return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *theirs]
 
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
         """The fitted weights and biases, where the rows are at home."""
