@@ -96,8 +96,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Decoupled decay of the weights; None for the optimizer's own, 0.01 for ``adamw`` and else 0.
     clip_norm : float or None, default=None
         Largest Euclidean norm of the gradient.
-    dropout, input_dropout : float, default=0
-        Chance that a hidden unit, or an input, is dropped in a step.
+    dropout : float or array-like of float, default=0
+        Chance that a hidden unit is dropped in a step: one, or one for each hidden layer.
+    input_dropout : float, default=0
+        The same of an input.
     init : str, list of (array, array) or None, default=None
         ``glorot_uniform``, ``glorot_normal``, ``he_uniform``, ``he_normal``, ``lecun_normal``, ``normal`` or ``zeros``
         weights with biases of 0; None for scikit-learn's draws. Or weights (fan_in, fan_out) and biases (fan_out,) of
@@ -188,7 +190,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         decay_epochs: float = 10.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         input_dropout: float = 0.0,
         init: Any = None,
         init_std: float = 0.01,
@@ -425,7 +427,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         decay_epochs: float = 10.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         input_dropout: float = 0.0,
         init: Any = None,
         init_std: float = 0.01,

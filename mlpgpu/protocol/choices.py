@@ -12,7 +12,7 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
-from mlpgpu.config import OF_OPTIMIZERS, Config, unused_setting
+from mlpgpu.config import OF_OPTIMIZERS, Config, each_layer, settings, unused_setting
 from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
@@ -34,11 +34,7 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
         Where a name is not known, or there is neither one nor as many as layers.
     """
     one = isinstance(given, str) or (isinstance(given, tuple) and all(map(callable, given[:2])))
-    each = [given] * n_hidden if one else list(given)
-    if len(each) != n_hidden:
-        raise ValueError(
-            f"activation names {len(each)} functions for {n_hidden} hidden layers; give one, or one for each layer."
-        )
+    each = each_layer("activation", [given] if one else given, n_hidden)
     names, functions = [], []
     for choice in each:
         if isinstance(choice, str) and choice in TRAINABLE:
@@ -56,6 +52,24 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
                 f"derivative(xp, z, y){did_you_mean(str(choice), TRAINABLE) or '.'}"
             )
     return tuple(names), tuple(functions)
+
+
+def dropout_of(given: Any, n_hidden: int) -> tuple[float, ...]:
+    """The rate of each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        Where one is not allowed, or there is neither one nor as many as layers.
+    """
+    known, _ = settings()["dropout"]
+    try:
+        rates = known.parse(given)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(
+            f"dropout is {given!r}; allowed: a number from 0 to below 1, or a list of one for each hidden layer."
+        ) from None
+    return each_layer("dropout", rates, n_hidden)
 
 
 def own_loss(pair: Any, default: Loss) -> Loss:

@@ -33,6 +33,7 @@ from mlpgpu.protocol.choices import (
     checked_pairs,
     compute_backend,
     config_of,
+    dropout_of,
     hidden_sizes,
     unused_settings,
 )
@@ -110,6 +111,7 @@ class Fit:
                 "replacement=True draws rows at random, which shuffle=False rules out; leave out one of them."
             )
         self.names, self.activations = activations_of(estimator.activation, len(hidden))
+        self.dropout = (float(estimator.input_dropout), *dropout_of(estimator.dropout, len(hidden)))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.y)
         self.dtype = estimator.dtype or arrays.dtype_name(self.x)
@@ -129,7 +131,7 @@ class Fit:
         self.drawn_from = saving.state_of(self.random_state)
         params = self._draw() if self.first else params_of(estimator, backend)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
-        drops = estimator.dropout > 0 or estimator.input_dropout > 0
+        drops = any(self.dropout)
         seed = self.before.seed if self.before else self._seed() if drops else 0
         if estimator.early_stopping and self.held_out is None and not by_lbfgs(estimator):
             self._hold_out()
@@ -170,7 +172,7 @@ class Fit:
     def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
         estimator = self.estimator
         more |= {"tol": estimator.tol, "max_fun": estimator.max_fun, "verbose": bool(estimator.verbose)}
-        ignored = [name for name in OF_STEPS if getattr(estimator, name)]
+        ignored = [name for name in OF_STEPS if np.any(getattr(estimator, name))]
         if ignored:
             warnings.warn(
                 f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.",
@@ -334,7 +336,7 @@ class Fit:
             recipe=make_recipe(config_of(self.as_made), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
             params=params,
             learning_rate=self.as_made.learning_rate_init,
-            dropout=(estimator.input_dropout, *[estimator.dropout] * len(self.names)),
+            dropout=self.dropout,
             epochs=1 if self.incremental else estimator.max_iter,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,

@@ -38,6 +38,7 @@ from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
+from mlpgpu.protocol.fitting import Fit, Validation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -67,6 +68,38 @@ def test_dropout_changes_the_training_and_not_the_prediction(given):
     assert same_weights(dropped, again)
     assert not same_weights(dropped, plain)
     np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
+
+
+def test_a_rate_of_dropout_for_each_layer():
+    one, each, other = (classifier(dropout=given).fit(X, THREE) for given in ([0.3], np.array([0.3, 0.3]), [0.3, 0]))
+    assert same_weights(one, classifier(dropout=0.3).fit(X, THREE))
+    assert same_weights(one, each)
+    assert not same_weights(one, other)
+    assert same_weights(classifier(dropout=(0, 0.0)).fit(X, THREE), classifier().fit(X, THREE))
+    assert Fit(other, X, THREE, None, Validation(), incremental=False).prepare().dropout == (0, 0.3, 0)
+    assert clone(other).dropout == [0.3, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(solver="lbfgs", dropout=[0, 0], max_iter=500).fit(X, THREE)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "said"),
+    [
+        ([0.1, 0.2, 0.3], "dropout names 3 rates for 2 hidden layers; give one, or one a layer"),
+        ([], "dropout names 0 rates for 2 hidden layers"),
+        ([0.1, 1.0], r"dropout is \[0.1, 1.0\]; allowed: a number from 0 to below 1, or a list of one for each"),
+        ([0.1, None], "allowed: a number from 0 to below 1, or a list of one"),
+        (np.zeros((2, 2)), "allowed: a number from 0 to below 1, or a list of one"),
+        ({0.1: 1, 0.2: 2}, "allowed: a number from 0 to below 1, or a list of one"),
+        (1.0, "'dropout' parameter of MLPClassifier must be"),
+        ("0.2", "'dropout' parameter of MLPClassifier must be"),
+        (None, "'dropout' parameter of MLPClassifier must be"),
+    ],
+)
+def test_rates_of_dropout_that_are_none(dropout, said):
+    with pytest.raises(ValueError, match=said):
+        classifier(dropout=dropout).fit(X, THREE)
 
 
 @pytest.mark.parametrize("y", [TWO, THREE], ids=["binary", "multiclass"])
@@ -185,13 +218,14 @@ def test_an_activation_for_each_layer_and_functions_of_ones_own():
     assert not same_weights(named, classifier(activation=["gelu", "tanh"]).fit(X, THREE))
     one = classifier(activation=tuple(ACTIVATIONS["silu"][:2])).fit(X, THREE)
     assert same_weights(one, classifier(activation="silu").fit(X, THREE))
+    assert same_weights(one, classifier(activation=["silu"]).fit(X, THREE))
     assert clone(one).activation == one.activation
 
 
 @pytest.mark.parametrize(
     ("activation", "said"),
     [
-        (["relu"], "1 functions for 2 hidden layers"),
+        (["relu"] * 3, "3 functions for 2 hidden layers; give one, or one a layer"),
         (["relu", "step"], "activation is 'step'; allowed: identity"),
         (["relu", 3], "activation is 3; allowed"),
     ],

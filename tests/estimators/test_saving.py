@@ -44,7 +44,7 @@ SETTINGS = {
         "hidden_layer_sizes": [np.int64(6), 4],
         "activation": ["gelu", "silu"],
         "optimizer": "lion",
-        "dropout": 0.2,
+        "dropout": [0.2, np.float64(0.1)],
         "dtype": "float32",
     },
     "linear": {"hidden_layer_sizes": ()},
