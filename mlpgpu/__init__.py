@@ -19,9 +19,10 @@ _PUBLIC = {
     "MLPClassifier": "mlpgpu.estimators",
     "MLPRegressor": "mlpgpu.estimators",
     "Model": "mlpgpu.model",
+    "OwnFunctionWarning": "mlpgpu.errors",
     "train_and_test": "mlpgpu.workflow",
 }
-__all__ = ["Config", "InputError", "MLPClassifier", "MLPRegressor", "Model", "train_and_test"]
+__all__ = ["Config", "InputError", "MLPClassifier", "MLPRegressor", "Model", "OwnFunctionWarning", "train_and_test"]
 
 
 def __getattr__(name: str) -> Any:

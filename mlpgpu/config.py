@@ -1,7 +1,7 @@
 """Every setting of a run, once: its type, default, range and help."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,14 @@ class Config:
     activation: tuple[str, ...] = setting(
         ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=TRAINABLE, many=True
     )
-    dropout: float = setting(0.2, "chance that a hidden unit is dropped in training", NETWORK, float, within="[0, 1)")
+    dropout: tuple[float, ...] = setting(
+        (0.2,),
+        "chance that a hidden unit is dropped in training: one, or one a layer",
+        NETWORK,
+        float,
+        within="[0, 1)",
+        many=True,
+    )
     input_dropout: float = setting(0.1, "chance that an input is dropped in training", NETWORK, float, within="[0, 1)")
     init: str | None = setting(
         None,
@@ -293,18 +300,11 @@ class Config:
         self._check_together()
 
     def _check_together(self) -> None:
-        if len(self.activation) not in {1, len(self.hidden)}:
-            raise InputError(
-                f"activation names {len(self.activation)} functions for {len(self.hidden)} hidden layers; "
-                "give one, or one a layer"
-            )
-        takes = OPTIMIZERS[self.optimizer].settings
-        for name in ("momentum", "beta_1", "beta_2", "epsilon"):
-            if getattr(self, name) is not None and name not in takes:
-                having = ", ".join(o for o, rule in OPTIMIZERS.items() if name in rule.settings)
-                raise InputError(
-                    f"{name} is not a setting of the optimizer {self.optimizer!r}; leave it out, or choose {having}"
-                )
+        for name in OF_LAYERS:
+            each_layer(name, getattr(self, name), len(self.hidden))
+        for name in OF_OPTIMIZERS:
+            if getattr(self, name) is not None and (sentence := unused_setting(name, self.optimizer)):
+                raise InputError(sentence)
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:
@@ -319,6 +319,45 @@ class Config:
         """Settings by name, those that are ``None`` left out; tuples as lists."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+# Settings of which there is one for all hidden layers, or one a layer, and what such a one is.
+OF_LAYERS = {"activation": "functions", "dropout": "rates"}
+
+
+def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...]:
+    """The setting `name` of each hidden layer.
+
+    Parameters
+    ----------
+    name : str
+        One of `OF_LAYERS`.
+    given : sequence
+        Of one, or one a layer.
+    n_hidden : int
+
+    Raises
+    ------
+    InputError
+        Where it is of another length.
+    """
+    if len(given) not in {1, n_hidden}:
+        raise InputError(
+            f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one a layer"
+        )
+    return tuple(given) if len(given) == n_hidden else (given[0],) * n_hidden
+
+
+# Settings that some optimizers have.
+OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
+
+
+def unused_setting(name: str, optimizer: str) -> str:
+    """What is to be said where the setting `name` is given to an optimizer that has none such; else nothing."""
+    if name in OPTIMIZERS[optimizer].settings:
+        return ""
+    having = ", ".join(other for other, rule in OPTIMIZERS.items() if name in rule.settings)
+    return f"{name} is not a setting of the optimizer {optimizer!r}; leave it out, or choose {having}"
 
 
 # What may be otherwise where a run is taken up: where things are, and what is shown and written. The device and the way

@@ -1,10 +1,23 @@
-"""The one error that a user can cause, and the words that such messages share."""
+"""The one error that a user can cause, a warning, and the words that such messages share."""
 
 import difflib
 from collections.abc import Callable, Iterable
 
 # A message shows at most so many characters: the names that a file brings may be of any length.
 MOST_SHOWN = 2000
+# What other libraries call some of what has another name here; of several names, that of what was asked for.
+ELSEWHERE = {
+    "val_loss": ("validation_loss",),
+    "val_accuracy": ("validation_accuracy", "validation_score"),
+    "sigmoid": ("logistic",),
+    "linear": ("identity",),
+    "swish": ("silu",),
+    "mse": ("squared_error",),
+    "mae": ("absolute_error",),
+    "binary_crossentropy": ("logistic", "log_loss"),
+    "categorical_crossentropy": ("cross_entropy", "log_loss"),
+    "sparse_categorical_crossentropy": ("cross_entropy", "log_loss"),
+}
 
 
 class InputError(ValueError):
@@ -21,6 +34,14 @@ class InputError(ValueError):
         super().__init__(shown if len(shown) <= MOST_SHOWN else f"{shown[:half]} [...] {shown[-half:]}")
 
 
+class OwnFunctionWarning(UserWarning):
+    """A loss or an activation of a user's own that may not be what was meant: its derivative is not that of its value.
+
+    One that is otherwise on purpose, such as a straight-through estimator, is told of it once a fit, and trained all
+    the same: ``warnings.filterwarnings("ignore", category=mlpgpu.OwnFunctionWarning)``.
+    """
+
+
 def printable(text: str) -> str:
     """`text` in one line, with whatever a terminal would not print, or would obey, escaped as Python does."""
     if text.isprintable():
@@ -34,7 +55,7 @@ def one_line(error: Exception) -> str:
 
 
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:
-    """The end of a message: ``; did you mean ...?`` with what is most like `given`, or nothing.
+    """The end of a message: ``; did you mean ...?`` with what another library calls `given`, or is most like it.
 
     Parameters
     ----------
@@ -46,5 +67,7 @@ def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written:
     written : callable
         How what is most like it is written; `repr` for names that spaces may be a part of.
     """
-    close = difflib.get_close_matches(given, list(known), 1, cutoff)
+    known = list(known)
+    close = [name for name in ELSEWHERE.get(given, ()) if name in known]
+    close = close or difflib.get_close_matches(given, known, 1, cutoff)
     return f"; did you mean {written(close[0])}?" if close else ""

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.multiclass import unique_labels
 
 from mlpgpu.backends import Backend
 from mlpgpu.maths import network as networks
@@ -20,7 +19,7 @@ from mlpgpu.protocol.base import Available, Perceptron, limits
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.protocol.held import whole
-from mlpgpu.protocol.labels import Labels
+from mlpgpu.protocol.labels import Labels, classes_of
 from mlpgpu.protocol.tasks import with_callbacks
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -84,7 +83,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         `dtype`, or that of `X`, is to be float32.
     optimizer : str or None, default=None
         ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adagrad``, ``adam``, ``adamw``, ``adam_hat`` or ``lion`` in
-        place of `solver`.
+        place of `solver`. `momentum` is a setting of ``momentum`` and ``nesterov`` alone, `beta_1` of the adams and
+        ``lion``, `beta_2` of these and ``rmsprop``, `epsilon` of all but ``sgd``, ``momentum``, ``nesterov`` and
+        ``lion``; one that the optimizer has no use for is told of where it is not as it is by default.
     learning_rate_schedule : str or None, default=None
         ``constant``, ``invscaling``, ``step``, ``exponential``, ``cosine`` or ``one_cycle``, over `max_iter` epochs.
     warmup : float, default=0
@@ -95,8 +96,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Decoupled decay of the weights; None for the optimizer's own, 0.01 for ``adamw`` and else 0.
     clip_norm : float or None, default=None
         Largest Euclidean norm of the gradient.
-    dropout, input_dropout : float, default=0
-        Chance that a hidden unit, or an input, is dropped in a step.
+    dropout : float or array-like of float, default=0
+        Chance that a hidden unit is dropped in a step: one, or one for each hidden layer.
+    input_dropout : float, default=0
+        The same of an input.
     init : str, list of (array, array) or None, default=None
         ``glorot_uniform``, ``glorot_normal``, ``he_uniform``, ``he_normal``, ``lecun_normal``, ``normal`` or ``zeros``
         weights with biases of 0; None for scikit-learn's draws. Or weights (fan_in, fan_out) and biases (fan_out,) of
@@ -110,7 +113,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     replacement : bool, default=False
         Whether each row of an epoch is drawn from all of them, so that some come more than once.
     loss : "log_loss", pair of callable, or Loss, default="log_loss"
-        ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z`, or a `mlpgpu.maths.losses.Loss`.
+        ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z` of shape (n_rows, n_outputs): the loss of each row,
+        of shape (n_rows,), and its gradient, of the shape of `z`. `t` are class numbers of shape (n_rows,), which
+        ``mlpgpu.maths.losses.one_hot(xp, t, z)`` turns into columns; 0 and 1 of the shape of `z` where there are
+        several labels. Or a `mlpgpu.maths.losses.Loss`.
     label_smoothing : float, default=0
         Part of each label that is spread over the classes.
     class_weight : dict, list of dict, "balanced" or None, default=None
@@ -184,7 +190,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         decay_epochs: float = 10.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         input_dropout: float = 0.0,
         init: Any = None,
         init_std: float = 0.01,
@@ -314,7 +320,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if known is None or not (self.warm_start or incremental):
             self._labels = known = Labels.of(y)
         else:
-            classes = unique_labels(y)
+            classes = classes_of(y)
             if self.warm_start and set(classes) != set(known.classes):
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
@@ -360,7 +366,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     ----------
     loss : str, pair of callable, or Loss, default="squared_error"
         ``squared_error``, ``poisson``, ``absolute_error``, ``huber``, ``quantile``, or one of your own as in
-        `MLPClassifier`.
+        `MLPClassifier`, with targets `t` of the shape of `z`, also where there is one.
     quantile : float, default=0.5
         Level of the quantile loss.
     huber_delta : float, default=1
@@ -421,7 +427,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         decay_epochs: float = 10.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         input_dropout: float = 0.0,
         init: Any = None,
         init_std: float = 0.01,

@@ -1,6 +1,7 @@
 """Paths as users give them, and writing a file whole or not at all."""
 
 import contextlib
+import errno
 import glob
 import os
 import time
@@ -35,7 +36,14 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     ------
     path
         In the same folder, with the same suffix.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such folder.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}; make it first", str(path))
     _clear(path)
     beside = path.with_name(f".{path.stem}.{os.urandom(4).hex()}.part{path.suffix}")
     try:

@@ -199,7 +199,7 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""
-        sealed.write(Path(path), *self.parts())
+        sealed.write(expanded(path), *self.parts())
 
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """All of it as what fits JSON, and arrays."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mlpgpu import initial
+from mlpgpu.config import OF_LAYERS, Config, each_layer
 from mlpgpu.data import batches
 from mlpgpu.errors import InputError
 from mlpgpu.maths.activations import ACTIVATIONS, identity
@@ -18,9 +19,6 @@ from mlpgpu.maths.network import Network
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 from mlpgpu.maths.step import Recipe
-
-if TYPE_CHECKING:
-    from mlpgpu.config import Config
 
 # Where epochs are not given: this many, or as many as make this many steps on a small set.
 EPOCHS, STEPS = 20, 1000
@@ -139,9 +137,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     known_loss = known_loss.having(**own)
 
     sizes = (n_features, *config.hidden, n_outputs)
-    activations = (
-        config.activation if len(config.activation) == len(config.hidden) else config.activation * len(config.hidden)
-    )
+    activations, dropout = (each_layer(name, getattr(config, name), len(config.hidden)) for name in OF_LAYERS)
     inits = [config.init or ACTIVATIONS[name].init for name in activations]
     inits.append(config.init or "glorot_uniform")
 
@@ -157,7 +153,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         recipe=make_recipe(config, epochs=epochs, steps_per_epoch=steps_per_epoch),
         params=initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init),
         learning_rate=config.learning_rate or OPTIMIZERS[config.optimizer].learning_rate,
-        dropout=(config.input_dropout, *[config.dropout] * len(config.hidden)),
+        dropout=(config.input_dropout, *dropout),
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,

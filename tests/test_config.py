@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from mlpgpu.config import Config, settings
+from mlpgpu.config import Config, check_same, each_layer, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.setting import Setting
@@ -127,6 +127,10 @@ def test_every_word_of_every_choice_and_no_other(name):
         ({"activation": "rellu"}, "did you mean relu?"),
         ({"optimizer": "adamm"}, "did you mean adam"),
         ({"loss": "cross-entropy"}, "did you mean cross_entropy?"),
+        ({"activation": "sigmoid"}, "did you mean logistic?"),
+        ({"activation": ("swish",)}, "did you mean silu?"),
+        ({"loss": "mse"}, "did you mean squared_error?"),
+        ({"loss": "sparse_categorical_crossentropy"}, "did you mean cross_entropy?"),
         ({"batch_size": "ful"}, "did you mean full?"),
         ({"dropout": 1.5}, "dropout is 1.5; allowed: a number from 0 to below 1"),
         ({"dropout": "x"}, "dropout is 'x'; allowed: a number from 0 to below 1"),
@@ -173,6 +177,16 @@ def test_hidden_layers_as_they_may_be_written(given, expected):
     assert Config(hidden=given).hidden == expected
 
 
+@pytest.mark.parametrize("given", [0.25, "0.25", (0.25,), [0.25, 0.25], "0.25,0.25"])
+def test_a_rate_for_all_layers_or_one_a_layer(given):
+    """A number is what configurations of before hold."""
+    config = Config(hidden=(8, 4), dropout=given)
+    assert set(config.dropout) == {0.25}
+    assert Config(**json.loads(json.dumps(config.to_dict()))) == config
+    assert each_layer("dropout", config.dropout, 2) == (0.25, 0.25)
+    check_same(config, {"hidden": [8, 4], "dropout": given})
+
+
 def test_words_among_numbers():
     assert Config(batch_size="full").batch_size == "full"
     assert Config(batch_size="64").batch_size == 64
@@ -202,6 +216,12 @@ def test_devices():
     [
         ({"hidden": (8, 4), "activation": ("relu", "tanh", "relu")}, "3 functions for 2 hidden layers"),
         ({"hidden": (8,), "activation": ()}, "0 functions for 1 hidden layers"),
+        (
+            {"hidden": (8, 4), "dropout": (0.1, 0.2, 0.3)},
+            "dropout names 3 rates for 2 hidden layers; give one, or one a",
+        ),
+        ({"hidden": (8, 4), "dropout": "none"}, "dropout names 0 rates for 2 hidden layers"),
+        ({"dropout": (0.1, 1)}, "dropout is '0.1,1'; allowed: a number from 0 to below 1"),
         ({"optimizer": "sgd", "momentum": 0.9}, "momentum is not a setting of the optimizer 'sgd'"),
         ({"optimizer": "adam", "momentum": 0.9}, "leave it out, or choose momentum, nesterov"),
         ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),
@@ -216,6 +236,8 @@ def test_contradictions(given, said):
 def test_settings_that_belong_together():
     assert Config(hidden=(8, 4), activation=("relu", "tanh")).activation == ("relu", "tanh")
     assert Config(hidden=(), activation=()).activation == ()
+    assert Config(hidden=(), dropout=()).dropout == ()
+    assert Config(hidden=(8, 4), dropout=(0.2, 0)).dropout == (0.2, 0.0)
     assert Config(optimizer="nesterov", momentum=0.5).momentum == 0.5
     assert Config(optimizer="momentum", momentum=1).momentum == 1
     assert Config(optimizer="adam_hat", beta_1=0.5, epsilon=1e-7).epsilon == 1e-7

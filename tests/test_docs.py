@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "error::mlpgpu.OwnFunctionWarning")
 def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     monkeypatch.chdir(tmp_path)
@@ -21,6 +21,8 @@ def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
             # Another BLAS rounds differently, and hundreds of steps later a few rows fall on the other side.
             expected, found = ([float(x) for x in re.findall(r"\d\.\d+", words)] for words in (said, out))
             assert found == pytest.approx(expected, abs=0.03)
+    # The pipeline was validated on what its user's rows become.
+    assert scope["pipeline"].score(scope["X_own"], scope["y_val"]) == scope["pipeline"][-1].best_validation_score_
     assert (tmp_path / "rare-class.png").stat().st_size > 10_000
 
 

@@ -57,6 +57,16 @@ def test_nothing_written_is_an_error_and_not_an_empty_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["no/such/a.json", "file/a.json"])
+def test_a_folder_that_is_not_there_is_named_and_no_name_of_ones_own(tmp_path, name):
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(FileNotFoundError) as caught:
+        fail(path, KeyboardInterrupt(), "ne")
+    assert caught.value.strerror == f"there is no folder {path.parent}; make it first"
+    assert caught.value.filename == str(path)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
 def test_it_is_on_the_disk_before_it_takes_the_place_and_so_is_the_place(tmp_path, monkeypatch):
     path, seen = tmp_path / "a", []

@@ -23,7 +23,7 @@ OPTIMIZERS = {
     "lion": "--optimizer lion --weight-decay 0.01",
 }
 WAYS = {
-    "dropout": "--dropout 0.3 --input-dropout 0.1 --schedule constant",
+    "dropout": "--dropout 0.3,0.1 --input-dropout 0.1 --schedule constant",
     "early stopping": "--early-stopping --patience 4 --schedule constant --epochs 200",
     "one-cycle": "--schedule one_cycle --warmup 1 --clip-norm 1",
 }

@@ -159,20 +159,28 @@ class Watch(Callback):
 # --- the numbers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("rates", [(0.3, 0.3), (0.4, 0.1)])
 @pytest.mark.parametrize("loss", TASKS)
-def test_trains_as_a_textbook_loop_does(backend, loss):
+def test_trains_as_a_textbook_loop_does(backend, loss, rates):
     """With dropout, row weights, a padded last batch, shuffling and one-cycle."""
-    plan = plan_of(loss, epochs=4, dropout=0.3, input_dropout=0.1, schedule="one_cycle", learning_rate=0.3)
+    plan = plan_of(
+        loss,
+        epochs=4,
+        dropout=rates if len(set(rates)) > 1 else rates[0],
+        input_dropout=0.1,
+        schedule="one_cycle",
+        learning_rate=0.3,
+    )
     assert plan.steps_per_epoch == STEPS
     rows = rows_of(loss)
-    dropout = Dropout(NUMPY, np.dtype(float), BATCH_SIZE, (5, 7, 6), (0.1, 0.3, 0.3), plan.seed)
-    rates = one_cycle(0.3, 4 * STEPS)
-    expected, losses = by_hand(plan, rows, rates, lambda t: dropout(np.asarray(t, np.int32)))
+    dropout = Dropout(NUMPY, np.dtype(float), BATCH_SIZE, (5, 7, 6), (0.1, *rates), plan.seed)
+    learning_rates = one_cycle(0.3, 4 * STEPS)
+    expected, losses = by_hand(plan, rows, learning_rates, lambda t: dropout(np.asarray(t, np.int32)))
     params, run = train(plan, backend, rows)
     np.testing.assert_allclose(np.concatenate(run.losses), losses, rtol=1e-10)
     np.testing.assert_allclose(params, expected, rtol=1e-9, atol=1e-12)
     assert [len(part) for part in run.losses] == [STEPS] * 4
-    np.testing.assert_allclose([record["learning_rate"] for record in run.history], rates[STEPS - 1 :: STEPS])
+    np.testing.assert_allclose([record["learning_rate"] for record in run.history], learning_rates[STEPS - 1 :: STEPS])
 
 
 @pytest.mark.parametrize("loss", TASKS)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
@@ -51,9 +51,11 @@ class Monitored(Callback):
 
     def _value(self, record: Record) -> float:
         if self.monitor not in record:
+            # A little like it are also those of other rows.
+            hint = did_you_mean(str(self.monitor), record, 0.8)
             raise InputError(
                 f"{type(self).__name__} monitors {self.monitor!r}, and this run has {', '.join(record)}; "
-                "name one of these, or give the run validation rows to be measured on"
+                f"name one of these, or give the run validation rows to be measured on{hint}"
             )
         return record[self.monitor]
 

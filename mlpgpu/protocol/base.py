@@ -15,12 +15,13 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.config import settings
+from mlpgpu.errors import did_you_mean
 from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
 from mlpgpu.learning_rates import RangeTest, range_test
@@ -98,7 +99,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         "precision": limits("precision"),
         "optimizer": [*limits("optimizer"), None],
         "learning_rate_schedule": [*limits("schedule"), None],
-        **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "dropout", "input_dropout")},
+        **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "input_dropout")},
+        "dropout": [*limits("dropout"), "array-like"],
         **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "bias_init")},
         "init": [*limits("init"), list, tuple, None],
         "init_std": limits("init_std"),
@@ -152,6 +154,18 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         with whole(self):
             Fit(self, X, y, sample_weight, held_out, incremental=False, resume=resume).run()
         return self
+
+    def _validate_params(self) -> None:
+        """Hold the parameters to their constraints, as scikit-learn does, with a hint for a word that is none."""
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            _, name, _ = str(error).split("'", 2)
+            words = [
+                constraint for constraint in self._parameter_constraints[name] if isinstance(constraint, StrOptions)
+            ]
+            hint = did_you_mean(str(getattr(self, name)), sorted(word for one in words for word in one.options))
+            raise InvalidParameterError(f"{str(error).rstrip('.')}{hint or '.'}") from None
 
     def _check_partial_fit(self) -> None:
         if by_lbfgs(self):

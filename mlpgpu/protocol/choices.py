@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
-from mlpgpu.config import Config
+from mlpgpu.config import OF_OPTIMIZERS, Config, each_layer, settings, unused_setting
+from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
@@ -32,11 +34,7 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
         Where a name is not known, or there is neither one nor as many as layers.
     """
     one = isinstance(given, str) or (isinstance(given, tuple) and all(map(callable, given[:2])))
-    each = [given] * n_hidden if one else list(given)
-    if len(each) != n_hidden:
-        raise ValueError(
-            f"activation names {len(each)} functions for {n_hidden} hidden layers; give one, or one for each layer."
-        )
+    each = each_layer("activation", [given] if one else given, n_hidden)
     names, functions = [], []
     for choice in each:
         if isinstance(choice, str) and choice in TRAINABLE:
@@ -51,9 +49,27 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
         else:
             raise ValueError(
                 f"activation is {choice!r}; allowed: {', '.join(TRAINABLE)}, or a pair of functions value(xp, z) and "
-                "derivative(xp, z, y)."
+                f"derivative(xp, z, y){did_you_mean(str(choice), TRAINABLE) or '.'}"
             )
     return tuple(names), tuple(functions)
+
+
+def dropout_of(given: Any, n_hidden: int) -> tuple[float, ...]:
+    """The rate of each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        Where one is not allowed, or there is neither one nor as many as layers.
+    """
+    known, _ = settings()["dropout"]
+    try:
+        rates = known.parse(given)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(
+            f"dropout is {given!r}; allowed: a number from 0 to below 1, or a list of one for each hidden layer."
+        ) from None
+    return each_layer("dropout", rates, n_hidden)
 
 
 def own_loss(pair: Any, default: Loss) -> Loss:
@@ -62,7 +78,8 @@ def own_loss(pair: Any, default: Loss) -> Loss:
     Parameters
     ----------
     pair : Loss, or pair of callable
-        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient at the logits `z`.
+        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient at the logits `z`; shapes
+        are those of `mlpgpu.maths.losses`.
     default : Loss
         Its link and task are those of the pair.
     """
@@ -148,7 +165,7 @@ def config_of(estimator: Any) -> Config:
     """The settings of the command that the parameters of the estimator amount to."""
     by_solver = {"adam": "adam_hat", "sgd": "nesterov" if estimator.nesterovs_momentum else "momentum", "lbfgs": "sgd"}
     optimizer = estimator.optimizer or by_solver[estimator.solver]
-    own = [name for name in ("momentum", "beta_1", "beta_2", "epsilon") if name in OPTIMIZERS[optimizer].settings]
+    own = [name for name in OF_OPTIMIZERS if name in OPTIMIZERS[optimizer].settings]
     return Config(
         optimizer=optimizer,
         schedule=estimator.learning_rate_schedule or "constant",
@@ -158,3 +175,12 @@ def config_of(estimator: Any) -> Config:
             for name in [*own, "warmup", "decay_rate", "decay_epochs", "power_t", "weight_decay", "clip_norm"]
         },
     )
+
+
+def unused_settings(estimator: Any) -> list[str]:
+    """A sentence for each parameter that an optimizer by name does not have, and that is not as it is by default."""
+    if estimator.optimizer is None:
+        return []
+    known = inspect.signature(type(estimator)).parameters
+    changed = [name for name in OF_OPTIMIZERS if getattr(estimator, name) != known[name].default]
+    return [sentence for name in changed if (sentence := unused_setting(name, estimator.optimizer))]

@@ -21,10 +21,11 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.feed import Rows, Unscaled, is_sparse
+from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
-from mlpgpu.protocol import arrays, parity, progress, saving
+from mlpgpu.protocol import arrays, own, parity, progress, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
     activations_of,
@@ -32,7 +33,9 @@ from mlpgpu.protocol.choices import (
     checked_pairs,
     compute_backend,
     config_of,
+    dropout_of,
     hidden_sizes,
+    unused_settings,
 )
 from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, params_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
@@ -108,10 +111,13 @@ class Fit:
                 "replacement=True draws rows at random, which shuffle=False rules out; leave out one of them."
             )
         self.names, self.activations = activations_of(estimator.activation, len(hidden))
+        self.dropout = (float(estimator.input_dropout), *dropout_of(estimator.dropout, len(hidden)))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.y)
         self.dtype = estimator.dtype or arrays.dtype_name(self.x)
         self.backend = compute_backend(estimator, self.at, self.dtype)
+        if self.first or not incremental:
+            self._try_own_functions()
         self.held_out = self._check_validation(validation)
 
     def prepare(self) -> Plan:
@@ -125,7 +131,7 @@ class Fit:
         self.drawn_from = saving.state_of(self.random_state)
         params = self._draw() if self.first else params_of(estimator, backend)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
-        drops = estimator.dropout > 0 or estimator.input_dropout > 0
+        drops = any(self.dropout)
         seed = self.before.seed if self.before else self._seed() if drops else 0
         if estimator.early_stopping and self.held_out is None and not by_lbfgs(estimator):
             self._hold_out()
@@ -166,7 +172,7 @@ class Fit:
     def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
         estimator = self.estimator
         more |= {"tol": estimator.tol, "max_fun": estimator.max_fun, "verbose": bool(estimator.verbose)}
-        ignored = [name for name in OF_STEPS if getattr(estimator, name)]
+        ignored = [name for name in OF_STEPS if np.any(getattr(estimator, name))]
         if ignored:
             warnings.warn(
                 f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.",
@@ -224,6 +230,13 @@ class Fit:
                 f"Some value(s) of y are out of the valid range of the loss {self.loss_name!r}: it takes targets from "
                 f"{self.loss.lowest:g} up, and the smallest is {y.min():g}. Choose another, such as 'squared_error'."
             )
+
+    def _try_own_functions(self) -> None:
+        for number, activation in enumerate(self.activations):
+            if activation not in (*ACTIVATIONS.values(), *self.activations[:number]):
+                own.check_activation(activation, self.backend, self.dtype)
+        if not isinstance(self.estimator.loss, str):
+            own.check_loss(self.estimator.loss, self.targets, self.sizes[-1], self.backend, self.dtype)
 
     def _check_validation(self, given: Validation) -> Validation | None:
         if all(array is None for array in given):
@@ -307,9 +320,11 @@ class Fit:
 
     def _plan(self, params: np.ndarray, seed: int) -> Plan:
         estimator, n_rows = self.estimator, len(self.targets)
+        for message in unused_settings(estimator):
+            warnings.warn(message, stacklevel=7)
         if estimator.batch_size != "auto" and estimator.batch_size > n_rows and not by_lbfgs(estimator):
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
             )
         batch_size = min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n_rows)
         steps_per_epoch = -(-n_rows // batch_size)
@@ -321,7 +336,7 @@ class Fit:
             recipe=make_recipe(config_of(self.as_made), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
             params=params,
             learning_rate=self.as_made.learning_rate_init,
-            dropout=(estimator.input_dropout, *[estimator.dropout] * len(self.names)),
+            dropout=self.dropout,
             epochs=1 if self.incremental else estimator.max_iter,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
@@ -333,18 +348,18 @@ class Fit:
 
     def _callbacks(self, plan: Plan) -> list[Callback]:
         estimator = self.estimator
-        own = list(estimator.callbacks or ())
-        for callback in own:
+        theirs = list(estimator.callbacks or ())
+        for callback in theirs:
             if not isinstance(callback, Callback):
                 raise ValueError(
                     f"callbacks holds {callback!r}; allowed: instances of mlpgpu.callbacks.Callback. Those of "
                     "scikit-learn are set with set_callbacks()."
                 )
         if not has_callbacks(estimator):
-            return own
+            return theirs
         # The last iteration that L-BFGS begins is one that it never runs.
         most = plan.epochs + by_lbfgs(estimator)
-        return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *own]
+        return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *theirs]
 
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
         """The fitted weights and biases, where the rows are at home."""

@@ -44,13 +44,13 @@ class Labels:
                 "y is a sparse matrix of one column; allowed: class labels as an array, such as y.toarray().ravel(), "
                 "or a sparse matrix with a column for each of several labels."
             )
-        return cls(unique_labels(y), multilabel, multilabel and is_sparse(y))
+        return cls(classes_of(y), multilabel, multilabel and is_sparse(y))
 
     @classmethod
     def given(cls, classes: Any, y: Any) -> Labels:
         """Those that a user names, for targets such as `y`."""
         of_y = cls.of(y)
-        return of_y if of_y.multilabel else cls(unique_labels(classes))
+        return of_y if of_y.multilabel else cls(classes_of(classes))
 
     @property
     def binary(self) -> bool:
@@ -165,6 +165,23 @@ class Labels:
         from scipy.sparse import csr_matrix
 
         return csr_matrix(chosen)
+
+
+def classes_of(y: Any) -> np.ndarray:
+    """The classes there are in targets, in order.
+
+    Raises
+    ------
+    ValueError
+        With scikit-learn's own messages.
+    """
+    # Of these, `unique_labels` has a message too, with the whole of `y` in it.
+    if type_of_target(y) == "multiclass-multioutput":
+        raise ValueError(
+            "Multioutput target data is not supported with label binarization; give y as one column of classes, or as "
+            "columns of 0 and 1, one for each of several labels."
+        )
+    return unique_labels(y)
 
 
 def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:

@@ -3,7 +3,9 @@
 import copy
 import io
 import pickle
+import re
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -36,6 +38,7 @@ from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
+from mlpgpu.protocol.fitting import Fit, Validation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -65,6 +68,38 @@ def test_dropout_changes_the_training_and_not_the_prediction(given):
     assert same_weights(dropped, again)
     assert not same_weights(dropped, plain)
     np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
+
+
+def test_a_rate_of_dropout_for_each_layer():
+    one, each, other = (classifier(dropout=given).fit(X, THREE) for given in ([0.3], np.array([0.3, 0.3]), [0.3, 0]))
+    assert same_weights(one, classifier(dropout=0.3).fit(X, THREE))
+    assert same_weights(one, each)
+    assert not same_weights(one, other)
+    assert same_weights(classifier(dropout=(0, 0.0)).fit(X, THREE), classifier().fit(X, THREE))
+    assert Fit(other, X, THREE, None, Validation(), incremental=False).prepare().dropout == (0, 0.3, 0)
+    assert clone(other).dropout == [0.3, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(solver="lbfgs", dropout=[0, 0], max_iter=500).fit(X, THREE)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "said"),
+    [
+        ([0.1, 0.2, 0.3], "dropout names 3 rates for 2 hidden layers; give one, or one a layer"),
+        ([], "dropout names 0 rates for 2 hidden layers"),
+        ([0.1, 1.0], r"dropout is \[0.1, 1.0\]; allowed: a number from 0 to below 1, or a list of one for each"),
+        ([0.1, None], "allowed: a number from 0 to below 1, or a list of one"),
+        (np.zeros((2, 2)), "allowed: a number from 0 to below 1, or a list of one"),
+        ({0.1: 1, 0.2: 2}, "allowed: a number from 0 to below 1, or a list of one"),
+        (1.0, "'dropout' parameter of MLPClassifier must be"),
+        ("0.2", "'dropout' parameter of MLPClassifier must be"),
+        (None, "'dropout' parameter of MLPClassifier must be"),
+    ],
+)
+def test_rates_of_dropout_that_are_none(dropout, said):
+    with pytest.raises(ValueError, match=said):
+        classifier(dropout=dropout).fit(X, THREE)
 
 
 @pytest.mark.parametrize("y", [TWO, THREE], ids=["binary", "multiclass"])
@@ -183,13 +218,14 @@ def test_an_activation_for_each_layer_and_functions_of_ones_own():
     assert not same_weights(named, classifier(activation=["gelu", "tanh"]).fit(X, THREE))
     one = classifier(activation=tuple(ACTIVATIONS["silu"][:2])).fit(X, THREE)
     assert same_weights(one, classifier(activation="silu").fit(X, THREE))
+    assert same_weights(one, classifier(activation=["silu"]).fit(X, THREE))
     assert clone(one).activation == one.activation
 
 
 @pytest.mark.parametrize(
     ("activation", "said"),
     [
-        (["relu"], "1 functions for 2 hidden layers"),
+        (["relu"] * 3, "3 functions for 2 hidden layers; give one, or one a layer"),
         (["relu", "step"], "activation is 'step'; allowed: identity"),
         (["relu", 3], "activation is 3; allowed"),
     ],
@@ -197,6 +233,26 @@ def test_an_activation_for_each_layer_and_functions_of_ones_own():
 def test_a_wrong_activation(activation, said):
     with pytest.raises(ValueError, match=said):
         classifier(activation=activation).fit(X, THREE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (MLPClassifier, {"activation": "sigmoid"}, "Got 'sigmoid' instead; did you mean logistic?"),
+        (MLPClassifier, {"activation": ["relu", "swish"]}, "derivative(xp, z, y); did you mean silu?"),
+        (MLPClassifier, {"loss": "binary_crossentropy"}, "did you mean log_loss?"),
+        (MLPClassifier, {"optimizer": "adamm"}, "did you mean adam"),
+        (MLPRegressor, {"loss": "mae"}, "did you mean absolute_error?"),
+        (MLPRegressor, {"activation": "no such word"}, "Got 'no such word' instead."),
+        (MLPRegressor, {"alpha": -1.0}, "Got -1.0 instead."),
+        (MLPClassifier, {"callbacks": [EarlyStopping("val_loss")]}, "did you mean validation_loss?"),
+        (MLPClassifier, {"callbacks": [EarlyStopping("val_accuracy")]}, "did you mean validation_score?"),
+    ],
+)
+def test_the_words_of_other_libraries(kind, given, said):
+    with pytest.raises(ValueError, match=rf"{re.escape(said)}.*$") as caught:
+        kind(**QUICK | given).fit(X, TWO, X_val=X, y_val=TWO)
+    assert str(caught.value).count("did you mean") == ("did" in said)
 
 
 def half_square(xp, z, t):
@@ -262,6 +318,20 @@ def test_the_optimizer_has_the_settings_of_the_constructor():
                                           learning_rate_init=0.1).fit(X, THREE))  # fmt: skip
     with pytest.raises(InvalidParameterError, match="'optimizer' parameter"):
         classifier(optimizer="sgdd").fit(X, THREE)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("setting", "value"), [("momentum", 0.5), ("beta_1", 0.5), ("beta_2", 0.5), ("epsilon", 1e-5)])
+def test_a_setting_that_the_optimizer_has_no_use_for_is_told_of(name, setting, value):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plain = classifier(optimizer=name).fit(X, THREE)
+        assert [one for one in caught if one.category is UserWarning] == []
+        changed = classifier(optimizer=name, **{setting: value}).fit(X, THREE)
+    told = [one for one in caught if one.category is UserWarning]
+    assert bool(told) == same_weights(plain, changed)
+    if told:
+        assert f"{setting} is not a setting of the optimizer {name!r}; leave it out, or choose " in str(told[0].message)
 
 
 def test_an_optimizer_takes_the_place_of_lbfgs():
@@ -409,6 +479,24 @@ def test_validation_rows_through_a_pipeline():
         scaler.transform(5 * X + 3), THREE, X_val=scaler.transform(5 * X[::2] + 3), y_val=THREE[::2]
     )
     assert routed[-1].validation_loss_curve_ == direct.validation_loss_curve_
+
+
+def test_a_pipeline_does_not_scale_validation_rows_by_itself():
+    """The trap that docs/estimators.md warns of."""
+    scaler, x, x_val = StandardScaler(), 5 * X + 3, 5 * X[::2] + 3
+    fitted = Pipeline([("scaler", scaler), ("mlp", classifier())]).fit(
+        x, THREE, mlp__X_val=x_val, mlp__y_val=THREE[::2]
+    )
+    direct = classifier().fit(scaler.transform(x), THREE, X_val=x_val, y_val=THREE[::2])
+    assert fitted[-1].validation_loss_curve_ == direct.validation_loss_curve_
+
+
+def test_on_steps_comes_after_256_steps_on_numpy_and_at_the_end_of_the_epoch():
+    told = []
+    watch = LambdaCallback(on_steps=lambda run, done, losses: told.append((done, losses())))
+    fitted = classifier(batch_size=1, max_iter=2, callbacks=[watch]).fit(np.tile(X, (2, 1)), np.tile(THREE, 2))
+    assert [(done, len(losses)) for done, losses in told] == [(256, 256), (300, 44)] * 2
+    assert np.concatenate([losses for _, losses in told[:2]]).mean() == pytest.approx(fitted.loss_curve_[0])
 
 
 @pytest.mark.parametrize(

@@ -432,6 +432,23 @@ def test_poisson_takes_no_negative_targets():
         MLPRegressor(loss="poisson").fit(X, y)
 
 
+@pytest.mark.parametrize("kind", [int, str])
+def test_two_columns_of_classes_are_refused_in_one_sentence(kind):
+    y = TARGETS["classifier"]
+    both = np.c_[y, y].astype(kind)
+    begun, first = MLPClassifier(**SETTINGS).partial_fit(X, y, classes=[0, 1, 2]), MLPClassifier()
+    calls = [
+        neural_network.MLPClassifier().fit,
+        first.fit,
+        functools.partial(first.partial_fit, classes=[0, 1, 2]),
+        begun.partial_fit,
+        begun.set_params(warm_start=True).fit,
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^Multioutput target data is not supported with label binarization.*$"):
+            call(X, both)
+
+
 LOUD = 1e4 * X_NEW
 
 

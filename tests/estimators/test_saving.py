@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -43,7 +44,7 @@ SETTINGS = {
         "hidden_layer_sizes": [np.int64(6), 4],
         "activation": ["gelu", "silu"],
         "optimizer": "lion",
-        "dropout": 0.2,
+        "dropout": [0.2, np.float64(0.1)],
         "dtype": "float32",
     },
     "linear": {"hidden_layer_sizes": ()},
@@ -366,6 +367,23 @@ def test_skops(tmp_path, name):
     same(estimator, again)
     assert again.get_params() == estimator.get_params()
     again.fit(X, y)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    estimator = MLPClassifier(**QUICK).fit(X, THREE)
+    path = tmp_path / "no" / "m.safetensors"
+    estimator.save(tmp_path / "m.safetensors")
+    for one in (estimator, Model.load(tmp_path / "m.safetensors")):
+        with pytest.raises(FileNotFoundError, match=f"there is no folder {re.escape(str(path.parent))}; make it first"):
+            one.save(path)
+
+
+def test_the_home_folder_by_its_short_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    estimator = MLPClassifier(**QUICK).fit(X, THREE)
+    estimator.save("~/m.safetensors")
+    same(estimator, MLPClassifier.load(tmp_path / "m.safetensors"))
 
 
 # --- without the libraries of the training --------------------------------------------------------------------------

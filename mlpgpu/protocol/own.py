@@ -1,0 +1,249 @@
+"""Functions of a user's own, tried on a few made-up rows before anything is trained with them."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.backends import Backend
+from mlpgpu.errors import OwnFunctionWarning, one_line
+from mlpgpu.maths.activations import Activation
+from mlpgpu.maths.losses import Loss
+from mlpgpu.protocol import arrays
+
+# Rows that are tried, and fewer of them, for what a function makes of a row that other rows are beside.
+ROWS, FEWER = 8, 5
+# Beyond the rounding, differences of a smooth function are much closer than this, and a wrong factor is not.
+CLOSE = 0.01
+# A part so small may lie at a kink, or where a function is not smooth.
+FORGIVEN = 1 / 8
+
+LOSS = (
+    "the value is to be the loss of each row, of shape (n_rows,), of which the mean is taken elsewhere, and the "
+    "gradient of each row at its logits z, of the shape of z"
+)
+CODES = "; t holds class numbers, which mlpgpu.maths.losses.one_hot(xp, t, z) turns into columns as z has them"
+ACTIVATION = "value and derivative are to be of the shape of z, element by element"
+
+
+def check_activation(given: Activation, backend: Backend, dtype: str) -> None:
+    """Try an activation of a user's own.
+
+    Parameters
+    ----------
+    given : Activation
+    backend : Backend
+        Where it is to run: functions that NumPy cannot run are tried there.
+    dtype : str
+
+    Raises
+    ------
+    ValueError
+        Where one of its functions takes other arguments, fails, or gives what is not of the shape of `z`, or nothing
+        that is finite.
+
+    Warns
+    -----
+    OwnFunctionWarning
+        Where a value depends on others than its own `z`, or the derivative is not that of the value.
+    """
+    # A tenth of a unit and more from 0, where most of the kinks are.
+    z = np.random.RandomState(0).uniform(0.1, 3, (ROWS, 4)) * np.resize([1, -1, -1], (ROWS, 4))
+    _wherever(_try_activation, backend, dtype, given, z)
+
+
+def check_loss(given: Any, targets: np.ndarray, n_outputs: int, backend: Backend, dtype: str) -> None:
+    """Try a loss of a user's own.
+
+    Parameters
+    ----------
+    given : Loss, or pair of callable
+    targets : array of shape (n_rows,) or (n_rows, n_columns)
+        Those that it is to be trained with, of which a few are taken.
+    n_outputs : int
+    backend, dtype
+        See `check_activation`.
+
+    Raises
+    ------
+    ValueError
+        Where one of its functions takes other arguments, fails, or gives what is not of the shapes of `LOSS`, or
+        nothing that is finite.
+
+    Warns
+    -----
+    OwnFunctionWarning
+        Where a row's loss depends on the others beside it, or the gradient is not that of the value.
+    """
+    t = targets[np.linspace(0, len(targets) - 1, ROWS).astype(int)]
+    z, scale = 2 * np.random.RandomState(0).standard_normal((ROWS, n_outputs)), 1.0
+    if t.dtype.kind == "f":
+        # Near the targets a loss is often another than far from them; all of them may be the same.
+        scale = max(float(t.std()), 1e-5 * float(np.abs(t).max())) or scale
+        z[::2] = t[::2] + scale * z[::2]
+    _wherever(_try_loss, backend, dtype, given, z, t, min(scale, 1.0))
+
+
+def _wherever(attempt: Callable[..., None], backend: Backend, dtype: str, *given: Any) -> None:
+    """Try on the host in float64, or else, for functions that are of another library, there."""
+    with np.errstate(all="ignore"):
+        try:
+            attempt(arrays.HOST, "float64", *given)
+        except ValueError:
+            if backend.name == arrays.HOST.name:
+                raise
+            attempt(backend, dtype, *given)
+
+
+def _try_activation(at: Backend, dtype: str, given: Activation, z: np.ndarray) -> None:
+    value, derivative, _ = given
+    assert derivative is not None
+
+    def found(z: np.ndarray) -> np.ndarray:
+        return _called("activation", value, at, {"z": at.asarray(z, dtype)}, z.shape, ACTIVATION)
+
+    _check_arguments("activation", value, ("z",))
+    _check_arguments("derivative of the activation", derivative, ("z", "y"))
+    y = found(z)
+    wanted = {"z": at.asarray(z, dtype), "y": at.asarray(y, dtype)}
+    slope = _called("derivative of the activation", derivative, at, wanted, z.shape, ACTIVATION)
+    _check_alone(f"activation {_name(value)}", y[:FEWER, :2], found(z[:FEWER, :2]), "an element")
+    h = _step(z, dtype)
+    differences = (found(z + h) - found(z - h)) / (2 * h)
+    _check_slopes(f"derivative {_name(derivative)} of the activation", slope, differences, _noise(y, h, dtype))
+
+
+def _try_loss(at: Backend, dtype: str, given: Any, z: np.ndarray, t: np.ndarray, scale: float) -> None:
+    on_device = at.asarray(t, dtype if t.dtype.kind == "f" else None)
+    expected = LOSS + (CODES if t.dtype.kind == "i" else "")
+
+    def call(what: str, function: Callable[..., Any], z: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return _called(what, function, at, {"z": at.asarray(z, dtype), "t": on_device[: len(z)]}, shape, expected)
+
+    value, gradient = _parts(given.rows) if isinstance(given, Loss) else given
+
+    def found(z: np.ndarray) -> np.ndarray:
+        return call("loss", value, z, z.shape[:1])
+
+    _check_arguments("loss", value, ("z", "t"))
+    _check_arguments("gradient of the loss", gradient, ("z", "t"))
+    each, slopes = found(z), call("gradient of the loss", gradient, z, z.shape)
+    _check_alone(f"loss {_name(value)}", each[:FEWER], found(z[:FEWER]), "a row")
+    h = _step(z, dtype, scale)
+    towards = np.random.RandomState(1).standard_normal(z.shape) * h
+    along, differences = np.empty(ROWS), np.empty(ROWS)
+    for row, way in enumerate(towards):
+        step = np.zeros_like(z)
+        step[row] = way
+        along[row] = slopes[row] @ way / np.abs(way).max()
+        # Whatever it changes of the others is a part of the gradient too.
+        differences[row] = (found(z + step) - found(z - step)).sum() / (2 * np.abs(way).max())
+    _check_slopes(
+        f"gradient {_name(gradient)} of the loss", along, differences, _noise(each, np.abs(towards).max(axis=1), dtype)
+    )
+
+
+def _parts(rows: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The two functions that one with two results is, of its name."""
+
+    def value(xp: Any, z: Any, t: Any) -> Any:
+        each, _ = rows(xp, z, t)
+        return each
+
+    def gradient(xp: Any, z: Any, t: Any) -> Any:
+        _, slopes = rows(xp, z, t)
+        return slopes
+
+    value.__name__ = gradient.__name__ = _name(rows)
+    return value, gradient
+
+
+def _called(
+    what: str, function: Callable[..., Any], at: Backend, given: dict[str, Any], shape: tuple[int, ...], expected: str
+) -> np.ndarray:
+    """What a function makes of arrays, on the host, once it has the right shape and something finite in it."""
+    try:
+        found = function(at.xp, *given.values())
+    except Exception as error:
+        raise ValueError(f"{_told(what, function, given)} fails: {one_line(error)}; {expected}.") from error
+    got = tuple(getattr(found, "shape", ()))
+    if got != shape:
+        raise ValueError(f"{_told(what, function, given)} gives an array of shape {got}, not of {shape}; {expected}.")
+    host = np.asarray(at.to_host(found), np.float64)
+    if not np.isfinite(host).any():
+        raise ValueError(f"{_told(what, function, given)} gives no finite number; {expected}.")
+    return host
+
+
+def _told(what: str, function: Callable[..., Any], given: dict[str, Any]) -> str:
+    made_up = " and ".join(f"{name} of shape {tuple(array.shape)}, {array.dtype}," for name, array in given.items())
+    return f"the {what}, {_name(function)}(xp, {', '.join(given)}), of made-up {made_up}"
+
+
+def _check_arguments(what: str, function: Callable[..., Any], names: tuple[str, ...]) -> None:
+    try:
+        takes = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Those that are not written in Python do not always say.
+        return
+    try:
+        takes.bind("xp", *names)
+    except TypeError:
+        raise ValueError(
+            f"the {what}, {_name(function)}{takes}, is called with (xp, {', '.join(names)}); define it with these."
+        ) from None
+
+
+def _check_alone(which: str, among: np.ndarray, alone: np.ndarray, of_what: str) -> None:
+    same = np.isclose(among, alone, rtol=CLOSE, atol=CLOSE * _typical(among), equal_nan=True)
+    if not same.all():
+        here = tuple(np.argwhere(~same)[0])
+        _warn(
+            f"the {which} gives {of_what} another value where there are more beside it, such as {among[here]:.4g} for "
+            f"{alone[here]:.4g}; leave out a mean or a sum over rows, which is taken elsewhere."
+        )
+
+
+def _check_slopes(which: str, slopes: np.ndarray, differences: np.ndarray, noise: np.ndarray) -> None:
+    off = np.abs(slopes - differences)
+    # What is not finite is not close either, and where the value is not, there is nothing to compare.
+    known = np.isfinite(differences)
+    allowed = CLOSE * np.maximum(np.abs(slopes), np.abs(differences)) + CLOSE * 1e-3 * _typical(differences) + noise
+    wrong = known & ~(off <= allowed)
+    if wrong.sum() > FORGIVEN * wrong.size:
+        here = np.unravel_index(np.argmax(np.where(wrong, off, -1)), off.shape)
+        _warn(
+            f"the {which} is not that of its value at {wrong.sum()} of {wrong.size} made-up places: "
+            f"{slopes[here]:.4g} at one of them, where differences of the value give {differences[here]:.4g}; mend the "
+            "one or the other, or, where that is on purpose, ignore mlpgpu.OwnFunctionWarning."
+        )
+
+
+def _typical(numbers: np.ndarray) -> float:
+    """The middle of their sizes, of those that are finite."""
+    finite = np.abs(numbers[np.isfinite(numbers)])
+    return float(np.median(finite)) if finite.size else 0.0
+
+
+def _step(z: np.ndarray, dtype: str, scale: float = 1.0) -> Any:
+    """How far to go for a difference: so that rounding and curvature count about the same, and `z` is changed by it."""
+    eps = np.finfo(dtype).eps
+    return np.maximum(scale * eps ** (1 / 3), 1e3 * eps * np.abs(z))
+
+
+def _noise(values: np.ndarray, h: np.ndarray, dtype: str) -> np.ndarray:
+    """What rounding alone makes of a difference."""
+    return np.asarray(10 * np.finfo(dtype).eps * np.nanmax(np.abs(values), initial=0, where=np.isfinite(values)) / h)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _warn(message: str) -> None:
+    # To the line that calls fit.
+    warnings.warn(message, OwnFunctionWarning, stacklevel=10)

@@ -1,0 +1,279 @@
+"""Functions of a user's own: what is wrong with them is said before the training, and costs next to nothing."""
+
+import re
+import time
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.preprocessing import scale
+
+from mlpgpu import MLPClassifier, MLPRegressor, OwnFunctionWarning
+from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE
+from mlpgpu.maths.losses import LOSSES, Loss, log_softmax, one_hot, softmax
+from mlpgpu.protocol import arrays, own
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, THREE = load_iris(return_X_y=True)
+X_REG, Y_REG = load_diabetes(return_X_y=True)
+Y_REG = scale(Y_REG)
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
+
+
+def squares(xp, z, t):
+    return xp.sum((z - t) ** 2, axis=-1)
+
+
+def slope_of_squares(xp, z, t):
+    return 2 * (z - t)
+
+
+def hold(y, **given):
+    kind, x = (MLPClassifier, X) if len(y) == len(X) else (MLPRegressor, X_REG)
+    return kind(**QUICK | given).fit(x, y)
+
+
+@pytest.mark.parametrize("batch_size", [3, 150])
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (
+            THREE,
+            r"the loss, squares\(xp, z, t\), of made-up z of shape \(8, 3\), float64, and t of shape \(8,\), int64,",
+        ),
+        (THREE == 1, r"the gradient of the loss, slope_of_squares.*gives an array of shape \(8, 8\), not of \(8, 1\)"),
+        # As many as rows are tried, at first and after.
+        (np.arange(150) % own.ROWS, rf"z of shape \({own.FEWER}, {own.ROWS}\)"),
+        (np.arange(150) % own.FEWER, rf"z of shape \({own.ROWS}, {own.FEWER}\)"),
+    ],
+)
+def test_class_numbers_are_no_columns(y, said, batch_size):
+    with pytest.raises(ValueError, match=rf"{said}.*one_hot\(xp, t, z\)"):
+        hold(y, loss=(squares, slope_of_squares), batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (
+            (lambda xp, z, t: (z - t) ** 4, lambda xp, z, t: 4 * (z - t) ** 3),
+            r"gives an array of shape \(8, 1\), not of",
+        ),
+        ((lambda xp, z, t: xp.mean((z - t) ** 2), slope_of_squares), r"gives an array of shape \(\), not of \(8,\)"),
+        ((lambda xp, z, t: 0.0, slope_of_squares), r"gives an array of shape \(\), not of \(8,\)"),
+        ((squares, lambda xp, z, t: z[:, 0]), r"the gradient of the loss, .* of shape \(8,\), not of \(8, 1\)"),
+        ((squares, lambda z, t: z - t), r"<lambda>\(z, t\), is called with \(xp, z, t\); define it with these"),
+        ((lambda xp, z: z, slope_of_squares), r"the loss, <lambda>\(xp, z\), is called with \(xp, z, t\)"),
+        ((lambda xp, z, t: squares(xp, z, t) / 0 * np.inf, slope_of_squares), "gives no finite number"),
+        ((lambda xp, z, t: xp.no_such(z), slope_of_squares), "fails: .*no_such"),
+        (Loss(squares, LOSSES["squared_error"].link, "regression"), r"the loss, squares\(xp, z, t\), .* fails"),
+    ],
+)
+def test_a_wrong_loss(loss, said, caplog):
+    with pytest.raises(ValueError, match=said):
+        hold(Y_REG, loss=loss)
+    assert "line by line" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("activation", "said"),
+    [
+        (
+            (lambda xp, z: xp.sum(z, axis=-1), lambda xp, z, y: z),
+            r"the activation, .* of shape \(8,\), not of \(8, 4\)",
+        ),
+        ((lambda xp, z: z, lambda xp, z, y: 1), r"derivative of the activation, .* of shape \(\), not of \(8, 4\)"),
+        ((lambda xp, z: z, lambda xp, z: z), r"<lambda>\(xp, z\), is called with \(xp, z, y\); define it with these"),
+        ((lambda z: z, lambda xp, z, y: z), r"the activation, <lambda>\(z\), is called with \(xp, z\)"),
+    ],
+)
+def test_a_wrong_activation(activation, said, caplog):
+    with pytest.raises(ValueError, match=said):
+        hold(THREE, activation=["tanh", activation], hidden_layer_sizes=(4, 4))
+    assert "line by line" not in caplog.text
+
+
+def times(factor):
+    return lambda xp, z, t: factor * slope_of_squares(xp, z, t)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *((squares, times(factor)) for factor in (-1, 0.5, 1.1, 0)),
+        (squares, lambda xp, z, t: slope_of_squares(xp, z, t) / len(z)),
+        # Where a class is the right one, and nowhere else.
+        (lambda xp, z, t: -xp.sum(t * log_softmax(xp, z), axis=-1), lambda xp, z, t: softmax(xp, z)),
+    ],
+)
+def test_a_gradient_that_is_not_that_of_the_value(loss):
+    y = np.eye(10)[np.arange(len(X_REG)) % 10]
+    with pytest.warns(OwnFunctionWarning, match=r"is not that of its value at \d of 8 made-up places: .* differences"):
+        hold(y, loss=loss)
+
+
+def test_by_how_much_a_gradient_is_off():
+    with pytest.warns(OwnFunctionWarning) as caught:
+        hold(Y_REG, loss=(squares, times(0.5)))
+    said, differences = map(float, re.search(r"places: (\S+) at .* give (\S+);", str(caught[0].message)).groups())
+    assert said == pytest.approx(differences / 2, rel=1e-3)
+
+
+def errors_from_the_mean(xp, z, t):
+    return z - xp.mean(z) - t
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        (lambda xp, z, t: squares(xp, z, t) / len(z), lambda xp, z, t: slope_of_squares(xp, z, t) / len(z)),
+        (
+            lambda xp, z, t: errors_from_the_mean(xp, z, t)[:, 0] ** 2,
+            lambda xp, z, t: 2 * errors_from_the_mean(xp, z, t) - 2 * xp.mean(errors_from_the_mean(xp, z, t)),
+        ),
+    ],
+)
+def test_a_row_whose_loss_depends_on_others(loss):
+    """With the gradient of the sum, which nothing else is said of."""
+    with pytest.warns(OwnFunctionWarning, match="gives a row another value where there are more beside it"):
+        hold(Y_REG, loss=loss)
+
+
+@pytest.mark.filterwarnings("ignore:.*is not that of its value")
+def test_an_element_whose_activation_depends_on_others():
+    with pytest.warns(OwnFunctionWarning, match="gives an element another value where there are more beside it"):
+        hold(THREE, activation=(softmax, lambda xp, z, y: y * (1 - y)))
+
+
+def rounded(xp, z):
+    return xp.round(z)
+
+
+def straight_through(xp, z, y):
+    return xp.ones_like(z)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        (rounded, straight_through),
+        (lambda xp, z: xp.tanh(z), lambda xp, z, y: y * y - 1),
+        (ACTIVATIONS["relu"].value, straight_through),
+    ],
+)
+def test_a_derivative_that_is_not_that_of_the_value(activation):
+    with pytest.warns(OwnFunctionWarning, match=r"is not that of its value at \d+ of 32 made-up places"):
+        hold(THREE, activation=activation)
+
+
+def test_what_is_wrong_on_purpose_is_trained_all_the_same():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="Stochastic Optimizer")
+        warnings.filterwarnings("ignore", category=OwnFunctionWarning)
+        fitted = hold(THREE, activation=(rounded, straight_through))
+    kept = fitted.hidden_activations(X)
+    np.testing.assert_array_equal(kept, np.round(kept))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_the_activations_that_are_there_are_right(name, dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own._try_activation(arrays.HOST, dtype, ACTIVATIONS[name], np.random.default_rng(0).normal(size=(8, 4)))
+        own.check_activation(ACTIVATIONS[name], arrays.HOST, dtype)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 400])
+@pytest.mark.parametrize("spread", [1e-8, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("middle", [0, 1, 1e6, -1e9])
+def test_the_losses_that_are_there_are_right_for_targets_of_any_size(middle, spread, columns):
+    """With kinks as close to each other as the targets are."""
+    targets = middle + spread * np.random.default_rng(0).normal(size=(50, columns))
+    more = {"huber": {"huber_delta": spread / 2}, "quantile": {"quantile": 0.3}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, loss in LOSSES.items():
+            if loss.task == "regression":
+                t = abs(targets) if name == "poisson" else targets
+                own.check_loss(loss.having(**more.get(name, {})), t, columns, arrays.HOST, "float64")
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 1000])
+def test_the_losses_of_classes_are_right(n_classes):
+    codes = np.arange(1500) % n_classes
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own.check_loss(LOSSES["cross_entropy"], codes, n_classes, arrays.HOST, "float64")
+        own.check_loss(LOSSES["logistic"], np.eye(n_classes)[codes], n_classes, arrays.HOST, "float64")
+        own.check_loss(LOSSES["logistic"], codes % 2, 1, arrays.HOST, "float64")
+
+
+def brier(xp, z, t):
+    return xp.sum((softmax(xp, z) - one_hot(xp, t, z)) ** 2, axis=-1)
+
+
+def slope_of_brier(xp, z, t):
+    p = softmax(xp, z)
+    error = p - one_hot(xp, t, z)
+    return 2 * p * (error - xp.sum(p * error, axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_the_trial_changes_nothing_and_takes_no_time(solver, monkeypatch):
+    state = np.random.RandomState(3)
+    given = QUICK | {"loss": (brier, slope_of_brier), "solver": solver, "random_state": state}
+    np.random.seed(0)  # noqa: NPY002
+    tried, after = MLPClassifier(**given).fit(X, THREE), state.uniform()
+    assert np.random.uniform() == np.random.RandomState(0).uniform()  # noqa: NPY002
+    monkeypatch.setattr("mlpgpu.protocol.fitting.Fit._try_own_functions", lambda fit: None)
+    given["random_state"] = again = np.random.RandomState(3)
+    plain = MLPClassifier(**given).fit(X, THREE)
+    assert after == again.uniform()
+    np.testing.assert_array_equal(tried.coefs_[0], plain.coefs_[0])
+
+    def seconds():
+        began = time.perf_counter()
+        own.check_loss(given["loss"], THREE, 3, arrays.HOST, "float64")
+        own.check_activation(ACTIVATIONS["gelu"], arrays.HOST, "float64")
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(10)) < 0.05
+
+
+def test_the_first_of_many_calls_tries_alone():
+    calls = []
+
+    def counted(xp, z, t):
+        calls.append(z.shape)
+        return squares(xp, z, t)
+
+    fitted = MLPRegressor(loss=(counted, slope_of_squares), **QUICK).partial_fit(X_REG, Y_REG)
+    assert (own.FEWER, 1) in calls
+    calls.clear()
+    fitted.partial_fit(X_REG, Y_REG)
+    assert (own.FEWER, 1) not in calls
+
+
+def test_functions_of_another_library_are_tried_there():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
+    right = (lambda xp, z: softplus(z), lambda xp, z, y: sigmoid(z))
+    wrong = (lambda xp, z: softplus(z[:, 0]), right[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OwnFunctionWarning)
+        ours = hold(THREE, activation=right, backend="torch", device="cpu")
+    np.testing.assert_allclose(ours.coefs_[0], hold(THREE, activation="softplus").coefs_[0], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"of shape \(8,\), not of \(8, 4\)"):
+        hold(THREE, activation=wrong, backend="torch", device="cpu")
+    with pytest.warns(OwnFunctionWarning):
+        hold(
+            THREE,
+            activation=(right[0], lambda xp, z, y: 2 * sigmoid(z)),
+            backend="torch",
+            device="cpu",
+            dtype="float32",
+        )
