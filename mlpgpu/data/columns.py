@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data import text
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["encode", "feature_names", "fit"]
 
 Record = dict[str, Any]
-
-# More would be names or numbers of rows rather than categories, and each is a column of x.
-MOST_CATEGORIES = 1000
-# As many or fewer are not said to be many for the rows that there are.
-FEW_CATEGORIES = 20
-_DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
-# What people write about a number: a sign of money before it, a unit after it, something between its thousands.
-_AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
 def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
@@ -57,13 +50,11 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
         column = frame[name]
         record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
         if record["kind"] == "category":
-            record["categories"] = _categories(column)
-            n_values, n_rows = len(record["categories"]), int(column.count())
-            doubt = _meant_as_numbers(record["categories"])
-            if not doubt and n_values > FEW_CATEGORIES and 2 * n_values > n_rows:
-                doubt = f"there are {n_rows:,} rows, too few to learn from each; remove it, or group its values"
-            if doubt:
-                notes.append(f"column {name!r} is text, one feature for each of its {n_values} values, though {doubt}")
+            categories = record["categories"] = text.categories_of(column)
+            if doubt := text.doubt(column, categories):
+                notes.append(
+                    f"column {name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
+                )
         if impute != "none":
             record["fill"] = _fill(column, record, impute)
         records.append(record)
@@ -97,7 +88,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]
-        features = _one_hot if record["kind"] == "category" else _numbers
+        features = text.one_hot if record["kind"] == "category" else _numbers
         parts[name] = features(frame[name], record)
     infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
     if infinite:
@@ -142,42 +133,6 @@ def _kind(column: "pd.Series") -> str:
     return kinds[inferred]
 
 
-def _categories(column: "pd.Series") -> list[str]:
-    import pandas as pd
-
-    # The categories that a type declares may be absent from these rows, and would be constant features.
-    categories = sorted({str(value) for value in column.dropna().unique()})
-    if categories and pd.Series(categories).str.fullmatch(_DATE).all():
-        raise InputError(
-            f"column {column.name!r} holds dates, such as {categories[0]}; "
-            "allowed: numbers, truth values, text; convert it to numbers, or remove it"
-        )
-    if len(categories) > MOST_CATEGORIES:
-        raise InputError(
-            f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or 'remove it, or group its values'}"
-        )
-    return categories
-
-
-def _meant_as_numbers(categories: list[str]) -> str:
-    """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
-
-    A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
-    """
-    import pandas as pd
-
-    text = pd.Series(categories, dtype=object)
-    bare, numbers = (
-        pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
-    )
-    if bare.all() or 2 * numbers.sum() <= len(text):
-        return ""
-    written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
-    others = [] if numbers.all() else ["leave the others empty"]
-    return f"{numbers.mean():.0%} of them are numbers; to have one feature, {' and '.join(written + others)}"
-
-
 def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
     present = column.dropna()
     if present.empty:
@@ -218,16 +173,6 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     floating = dtype if dtype.kind == "f" else np.dtype(np.float64)
     filled = column.to_numpy(floating, na_value=np.nan)
     return np.where(np.isnan(filled), floating.type(record["fill"]), filled)
-
-
-def _one_hot(column: "pd.Series", record: Record) -> np.ndarray:
-    import pandas as pd
-
-    # Without a fill nothing is missing: that was refused.
-    gaps = column.isna()
-    text = [record["fill"] if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
-    codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
-    return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)
 
 
 def _listed(names: list[Any], most: int = 20) -> str:

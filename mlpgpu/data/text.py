@@ -1,0 +1,83 @@
+"""Columns of text: the categories in them, and one feature for each."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["categories_of", "doubt", "one_hot"]
+
+# More would be names or numbers of rows rather than categories, and each is a column of x.
+MOST_CATEGORIES = 1000
+# As many or fewer are not said to be many for the rows that there are.
+FEW_CATEGORIES = 20
+_DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
+# What people write about a number: a sign of money before it, a unit after it, something between its thousands.
+_AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
+
+
+def categories_of(column: "pd.Series") -> list[str]:
+    """The categories in a column of training rows, sorted.
+
+    Raises
+    ------
+    InputError
+        Where they are dates, or more than 1,000.
+    """
+    import pandas as pd
+
+    # The categories that a type declares may be absent from these rows, and would be constant features.
+    categories = sorted({str(value) for value in column.dropna().unique()})
+    if categories and pd.Series(categories).str.fullmatch(_DATE).all():
+        raise InputError(
+            f"column {column.name!r} holds dates, such as {categories[0]}; "
+            "allowed: numbers, truth values, text; convert it to numbers, or remove it"
+        )
+    if len(categories) > MOST_CATEGORIES:
+        raise InputError(
+            f"column {column.name!r} is text with {len(categories):,} distinct values; "
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or 'remove it, or group its values'}"
+        )
+    return categories
+
+
+def doubt(column: "pd.Series", categories: list[str]) -> str:
+    """Why a column is hardly meant as these categories, and what to do; empty where it may well be."""
+    n_rows = int(column.count())
+    meant_as_numbers = _meant_as_numbers(categories)
+    if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
+        return f"there are {n_rows:,} rows, too few to learn from each; remove it, or group its values"
+    return meant_as_numbers
+
+
+def _meant_as_numbers(categories: list[str]) -> str:
+    """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
+
+    A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
+    """
+    import pandas as pd
+
+    text = pd.Series(categories, dtype=object)
+    bare, numbers = (
+        pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
+    )
+    if bare.all() or 2 * numbers.sum() <= len(text):
+        return ""
+    written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
+    others = [] if numbers.all() else ["leave the others empty"]
+    return f"{numbers.mean():.0%} of them are numbers; to have one feature, {' and '.join(written + others)}"
+
+
+def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:
+    """A feature for each category of a record: 1 where a row has it; all 0 for one that training had not."""
+    import pandas as pd
+
+    # Without a fill nothing is missing: that was refused.
+    gaps = column.isna()
+    text = [record["fill"] if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
+    codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
+    return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)
