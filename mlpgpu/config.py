@@ -82,8 +82,8 @@ class Config:
     )
     impute: str = setting(
         "none",
-        "what replaces missing values: none refuses them; else the column's mean or median, or its most frequent "
-        "category",
+        "what replaces missing values: none refuses them; else the mean or median of the column, the more frequent "
+        "truth value, and for text a category of its own, missing",
         DATA,
         str,
         choices=("none", "mean", "median"),

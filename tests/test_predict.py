@@ -181,6 +181,18 @@ def test_text_that_looks_like_numbers(tmp_path, command):
     assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
 
 
+def test_classes_that_pandas_takes_for_missing(tmp_path, command):
+    frame = table_of().drop(columns=["town", "age", "price"])
+    frame["size"] = np.where(frame["rooms"] > 3, "NA", np.where(frame["rooms"] > 2, "None", "small"))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    _, predictions, _ = command("predict", "m.safetensors", "a.csv")
+    right = [label for (label,) in read(predictions)[1]] == frame["size"]
+    code, figures, err = command("evaluate", "m.safetensors", "a.csv", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_several_labels(command, tmp_path):
     """Of an estimator's file."""

@@ -156,7 +156,7 @@ def _features(
     x, x_test = rows.x, rows.x_test
     if not isinstance(x, np.ndarray | Mapped):
         columns, notes = table_columns.fit(x.iloc[train], config.impute)
-        return table_columns.encode(x, columns), None, columns, notes
+        return table_columns.encode(x, columns), None, columns, [*notes, *table_columns.filled(x, columns)]
     found = [missing.refuse(part, rows.feature_names, config.impute) for part in (x, x_test) if part is not None]
     if not any(found):
         return x, x_test, None, []
@@ -166,4 +166,6 @@ def _features(
             "fill them; give memory_map never, or fill them in the file"
         )
     columns = missing.fit(x[train], rows.feature_names, config.impute)
-    return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, []
+    counts = sum(np.isnan(part).sum(axis=0) for part in (x, x_test) if part is not None)
+    notes = missing.noted(zip(counts.tolist(), columns, strict=True))
+    return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, notes

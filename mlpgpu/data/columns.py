@@ -2,21 +2,21 @@
 
 A record is one column: its ``name``; its ``kind``, which is ``number``, ``bool`` or ``category``;
 ``fill``, which stands in for a missing value, or None where those are refused; and, for a category,
-its ``categories`` as text. A column of numbers or truth values becomes one feature, a column of
-categories one for each, which is 1 where the row has it.
+its ``categories`` as text, of which ``fill`` is one. A column of numbers or truth values becomes one
+feature, a column of categories one for each, which is 1 where the row has it.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.data import text
+from mlpgpu.data import missing, text
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["encode", "feature_names", "fit"]
+__all__ = ["encode", "feature_names", "filled", "fit"]
 
 Record = dict[str, Any]
 
@@ -29,8 +29,9 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
     frame : DataFrame
         Training rows, without the target.
     impute : str
-        ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values and
-        categories are filled with the most frequent one.
+        ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values are filled
+        with the most frequent one. Missing text is a category of its own, or the most frequent one
+        where none is missing in the training rows.
 
     Returns
     -------
@@ -59,6 +60,11 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
             record["fill"] = _fill(column, record, impute)
         records.append(record)
     return records, notes
+
+
+def filled(frame: "pd.DataFrame", columns: list[Record]) -> list[str]:
+    """One note of which missing values `encode` fills with what; none where it fills none."""
+    return missing.noted((int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns)
 
 
 def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
@@ -140,7 +146,11 @@ def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
             f"column {column.name!r} has no values in the training rows, so impute {impute!r} cannot fill it; remove it"
         )
     if record["kind"] == "category":
-        return str(present.map(str).mode()[0])
+        categories = record["categories"]
+        if len(present) == len(column):
+            return str(present.map(str).mode()[0])
+        categories.append(text.name_of_gaps(categories))
+        return categories[-1]
     numbers = _numbers(present, record).astype(np.float64)
     if record["kind"] == "bool":
         return float(numbers.mean() > 0.5)

@@ -72,7 +72,7 @@ def features_and_targets(
     target : str or None
         Column of a table; array of an .npz file, where None is ``y``; file beside a .npy or IDX file.
     as_text : bool
-        Whether the target is read as text, even where a CSV file has only numbers for it.
+        Whether the target is read as text, even where a CSV file has only numbers for it, or NA.
 
     Yields
     ------
@@ -96,8 +96,7 @@ def features_and_targets(
         x, y = array_file.read_xy(path, target)
         yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
         return
-    label = {"name": target, "kind": "category"}
-    for frame in table.read_chunks(path, [*(columns or []), label] if as_text else columns, ROWS):
+    for frame in table.read_chunks(path, columns, ROWS, label=target if as_text else None):
         if target is None or target not in frame.columns:
             hint = did_you_mean(str(target), frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {target!r} to compare with{hint}")

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "labels", "load", "read", "read_chunks"]
 
 FORMATS = (".csv", ".parquet")
+# What stands for a missing value in a CSV file: what pandas takes for one.
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
 
 
 def load(path: Path, config: "Config") -> Source:
@@ -43,19 +48,22 @@ def load(path: Path, config: "Config") -> Source:
             "separated by commas; write it so"
         )
     target = _target_name(frame, config.target, path)
+    if path.suffix.lower() == ".csv" and _is_text_with_gaps(frame[target]):
+        # A class may be called NA or None.
+        frame = read(path, label=target)
     column = frame.pop(target)
     y, categorical = labels(column)
     return Source(path.stem, frame, y, target=target, categorical=categorical)
 
 
-def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFrame":
+def read(path: Path, *, label: str | None = None) -> "pd.DataFrame":
     """A CSV or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns)
+    (frame,) = read_chunks(path, label=label)
     return frame
 
 
 def read_chunks(
-    path: Path, columns: list[dict[str, Any]] | None = None, rows: int | None = None
+    path: Path, columns: list[dict[str, Any]] | None = None, rows: int | None = None, *, label: str | None = None
 ) -> Iterator["pd.DataFrame"]:
     """A CSV or Parquet file, some rows at a time, as DataFrames with text for column names.
 
@@ -68,6 +76,8 @@ def read_chunks(
         only numbers for them.
     rows : int, optional
         The most that a DataFrame has; all are in one without it.
+    label : str, optional
+        A column of a CSV file that is read as text, in which only empty cells are missing.
 
     Raises
     ------
@@ -79,7 +89,7 @@ def read_chunks(
     is_csv = path.suffix.lower() == ".csv"
     empty = True
     try:
-        for frame in _read_csv(path, columns or [], rows) if is_csv else parquet.read(path, rows):
+        for frame in _read_csv(path, columns or [], rows, label) if is_csv else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
             if not frame.empty:
                 empty = False
@@ -101,7 +111,9 @@ def read_chunks(
         raise InputError(f"{path} has no rows; give a table with rows")
 
 
-def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> Iterator["pd.DataFrame"]:
+def _read_csv(
+    path: Path, columns: list[dict[str, Any]], rows: int | None, label: str | None
+) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
@@ -113,8 +125,17 @@ def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> It
         raise InputError(f"{path} has semicolons between its columns; allowed: commas, and points in numbers")
     header.check(path, names)
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
+    gaps: Any = MISSING
+    if label is not None:
+        text[label] = str
+        # As pandas calls a column without a name.
+        known = (name or f"Unnamed: {place}" for place, name in enumerate(names))
+        gaps = {name: "" if name == label else MISSING for name in known}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
-    given: dict[str, Any] = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text}
+    given: dict[str, Any] = {
+        "encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text, "keep_default_na": False,
+        "na_values": gaps,
+    }  # fmt: skip
     if rows is None:
         with _warnings_as_errors():
             frame = pd.read_csv(path, **given)
@@ -149,6 +170,15 @@ def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
         hint = did_you_mean(target, names, 0.5, repr)
         raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
     return target
+
+
+def _is_text_with_gaps(column: "pd.Series") -> bool:
+    import pandas as pd
+
+    present = column.dropna()
+    # Of a column without values none knows what it was.
+    kind = pd.api.types.infer_dtype(present.astype(object))
+    return len(present) < len(column) and kind in {"string", "empty"}
 
 
 def labels(column: "pd.Series") -> tuple[np.ndarray, bool]:

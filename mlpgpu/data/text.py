@@ -9,7 +9,7 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["categories_of", "doubt", "one_hot"]
+__all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot"]
 
 # More would be names or numbers of rows rather than categories, and each is a column of x.
 MOST_CATEGORIES = 1000
@@ -43,6 +43,14 @@ def categories_of(column: "pd.Series") -> list[str]:
             f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or 'remove it, or group its values'}"
         )
     return categories
+
+
+def name_of_gaps(categories: list[str]) -> str:
+    """What the category of missing text is called: ``missing``, or with brackets where that is one already."""
+    name = "missing"
+    while name in categories:
+        name = f"({name})"
+    return name
 
 
 def doubt(column: "pd.Series", categories: list[str]) -> str:

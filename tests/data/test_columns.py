@@ -86,10 +86,36 @@ def test_fills_from_the_training_rows(impute, filled, number):
         }
     )
     records, _ = columns.fit(train, impute)
-    assert [record["fill"] for record in records] == [filled, 1.0, "v", "p"]
+    assert [record["fill"] for record in records] == [filled, 1.0, "missing", "missing"]
     rows = pd.DataFrame({"n": [None, 7.0], "b": [None, False], "c": [None, "u"], "k": [None, "q"]})
-    assert columns.feature_names(records) == ("n", "b", "c=u", "c=v", "k=p", "k=q")
-    assert columns.encode(rows, records).tolist() == [[filled, 1, 0, 1, 1, 0], [7, 0, 1, 0, 0, 1]]
+    assert columns.feature_names(records) == ("n", "b", "c=u", "c=v", "c=missing", "k=p", "k=q", "k=missing")
+    assert columns.encode(rows, records).tolist() == [[filled, 1, 0, 0, 1, 0, 0, 1], [7, 0, 1, 0, 0, 0, 1, 0]]
+
+
+def test_the_category_of_missing_text_takes_no_name_that_is_there():
+    train = pd.DataFrame({"c": ["missing", None, "(missing)", "a"]})
+    records, _ = columns.fit(train, "mean")
+    assert records[0]["categories"] == ["(missing)", "a", "missing", "((missing))"]
+    assert columns.encode(train, records).tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_text_without_gaps_in_training_is_filled_with_the_most_frequent_category():
+    records, _ = columns.fit(pd.DataFrame({"c": ["u", "v", "v"]}), "mean")
+    assert records == [{"name": "c", "kind": "category", "categories": ["u", "v"], "fill": "v"}]
+    assert columns.encode(pd.DataFrame({"c": [None, "u"]}), records).tolist() == [[0, 1], [1, 0]]
+
+
+def test_what_is_filled_is_noted_once():
+    frame = pd.DataFrame(
+        {"n": [1, 3, None], "b": [True, True, None], "c": ["u", None, None], "whole": ["x", "y", "z"]}
+        | {f"n{i}": [1234567.5, 1234567.5, None] for i in range(4)}
+    )
+    records, _ = columns.fit(frame, "mean")
+    assert columns.filled(frame, records) == [
+        "8 missing values are filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
+        "1 of 'n0' with 1.235e+06, 1 of 'n1' with 1.235e+06, and those of 2 columns more"
+    ]
+    assert columns.filled(frame[["whole"]], records[3:4]) == []
 
 
 def test_fills_a_column_that_is_missing_altogether():

@@ -89,13 +89,53 @@ def test_missing_values_are_filled_from_the_training_rows(tmp_path, mixed, imput
     training = mixed.iloc[d.x_train[:, -1].astype(int)]
     fills = {record["name"]: record["fill"] for record in d.columns}
     assert fills["size"] == pytest.approx(getattr(training["size"], impute)())
-    assert fills["town"] == training["town"].mode()[0]
+    assert fills["town"] == "missing"
     assert fills["garden"] == training["garden"].astype(float).mode()[0]
+    assert d.notes[-1].startswith("45 missing values are filled: 15 of 'size' with ")
     gaps = d.x_test[d.x_test[:, -1] % 4 == 0]
     assert len(gaps)
     assert (gaps[:, 0] == fills["size"]).all()
+    assert (gaps[:, d.feature_names.index("town=missing")] == 1).all()
     with pytest.raises(InputError, match=r"'size' \(15\), 'town' \(15\), 'garden' \(15\)"):
         load(Config(dataset=path, target="price"))
+
+
+def test_text_that_pandas_takes_for_missing_is_told_from_the_rest(tmp_path):
+    """House Prices writes NA where there is no garage."""
+    path = tmp_path / "a.csv"
+    path.write_text("garage,y\n" + "NA,1.5\nNone,0.5\nbuilt-in,2.5\n" * 10)
+    d = load(Config(dataset=path, target="y", impute="median", validation_fraction=0))
+    assert d.feature_names == ("garage=built-in", "garage=missing")
+    assert "20 missing values are filled: 20 of 'garage' with the category 'missing'" in d.notes
+    assert read_features(path, json.loads(json.dumps(d.columns)))[:3].tolist() == [[0, 1], [0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("other", ["Attchd", "null"])
+def test_a_class_may_be_called_as_pandas_writes_missing(tmp_path, other):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + f"1,NA\n2,None\n3,{other}\n" * 10)
+    assert load(Config(dataset=path, target="y")).classes == tuple(sorted(["NA", "None", other]))
+    path.write_text("a,y\n" + f"1,NA\n2,\n3,{other}\n" * 10)
+    with pytest.raises(InputError, match="'y', has 10 missing values"):
+        load(Config(dataset=path, target="y"))
+
+
+@pytest.mark.parametrize("values", ["1.5 NA 2.5", "True NA False", "1 null 2"])
+def test_missing_numbers_and_truth_values_of_a_target_stay_missing(tmp_path, values):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "".join(f"1,{value}\n" for value in values.split()) * 10)
+    with pytest.raises(InputError, match="'y', has 10 missing values"):
+        load(Config(dataset=path, target="y"))
+
+
+@pytest.mark.parametrize("label", [None, "y"])
+def test_missing_is_what_pandas_takes_for_it(tmp_path, label):
+    path = tmp_path / "a.csv"
+    cells = [*table.MISSING, "na", " NA", "-", "?", "NONE", "x"]
+    path.write_text(",a,y\n" + "".join(f"{cell},{cell},{cell}\n" for cell in cells))
+    ours, theirs = table.read(path, label=label), pd.read_csv(path)
+    pd.testing.assert_frame_equal(ours.drop(columns="y"), theirs.drop(columns="y"))
+    assert ours["y"].fillna("").tolist() == (theirs["y"].fillna("").tolist() if label is None else cells)
 
 
 def test_categories_that_look_like_numbers_later_stay_text(tmp_path):
