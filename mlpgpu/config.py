@@ -54,6 +54,7 @@ class Config:
     target: str | None = setting(
         None, "for a file: column to predict, array of an .npz file, or file beside a .npy or IDX file", DATA, str
     )
+    drop: tuple[str, ...] = setting((), "for a .csv or .parquet file: columns to leave out", DATA, str, many=True)
     memory_map: str = setting(
         "auto",
         "leave the rows of a .npy or IDX file in it and read them as they come; auto: where they are a quarter of the "
@@ -278,6 +279,8 @@ class Config:
                 f"activation names {len(self.activation)} functions for {len(self.hidden)} hidden layers; "
                 "give one, or one a layer"
             )
+        if self.target in self.drop:
+            raise InputError(f"drop has {self.target!r}, which is the target; leave it out, or choose another target")
         takes = OPTIMIZERS[self.optimizer].settings
         for name in ("momentum", "beta_1", "beta_2", "epsilon"):
             if getattr(self, name) is not None and name not in takes:

@@ -93,6 +93,11 @@ def load(config: "Config") -> DataSet:
 
 def _rows(config: "Config") -> Source:
     name = config.dataset
+    if config.drop and (name is None or expanded(name).suffix.lower() not in table.FORMATS):
+        raise InputError(
+            f"drop is {', '.join(config.drop)}, and dataset is {name or 'mnist'}; allowed: drop for a .csv or .parquet "
+            "file, whose columns have names; leave it out"
+        )
     if name is None:
         try:
             return mnist.load("mnist", config)

@@ -134,7 +134,7 @@ def _kind(column: "pd.Series") -> str:
     if inferred not in kinds:
         raise InputError(
             f"column {column.name!r} holds values of type {inferred} ({dtype}); "
-            "allowed: numbers, truth values, text; convert or remove it"
+            "allowed: numbers, truth values, text; convert it, or leave it out with --drop"
         )
     return kinds[inferred]
 
@@ -143,7 +143,8 @@ def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
     present = column.dropna()
     if present.empty:
         raise InputError(
-            f"column {column.name!r} has no values in the training rows, so impute {impute!r} cannot fill it; remove it"
+            f"column {column.name!r} has no values in the training rows, so impute {impute!r} cannot fill it; "
+            "leave it out with --drop"
         )
     if record["kind"] == "category":
         categories = record["categories"]

@@ -51,8 +51,8 @@ def load(path: Path, config: "Config") -> Source:
     if path.suffix.lower() == ".csv" and _is_text_with_gaps(frame[target]):
         # A class may be called NA or None.
         frame = read(path, label=target)
-    column = frame.pop(target)
-    y, categorical = labels(column)
+    y, categorical = labels(frame.pop(target))
+    frame = _without(frame, config.drop, path)
     return Source(path.stem, frame, y, target=target, categorical=categorical)
 
 
@@ -162,14 +162,31 @@ def _warnings_as_errors() -> Iterator[None]:
 
 def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
     names = list(frame.columns)
-    # Spaces around a name are a part of it.
-    shown = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    shown = _listed(names)
     if target is None:
         raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
     if target not in names:
         hint = did_you_mean(target, names, 0.5, repr)
         raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
     return target
+
+
+def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
+    """A table without its target and the columns to leave out."""
+    names = list(frame.columns)
+    if absent := [name for name in drop if name not in names]:
+        hint = did_you_mean(absent[0], names, 0.5, repr)
+        raise InputError(f"drop has {absent[0]!r}, which {path} does not have; allowed: {_listed(names)}{hint}")
+    if len(set(drop)) == len(names):
+        raise InputError(
+            f"drop leaves none of the columns {_listed(names)} of {path}; leave at least one to learn from"
+        )
+    return frame.drop(columns=list(drop))
+
+
+def _listed(names: list[str]) -> str:
+    # Spaces around a name are a part of it.
+    return ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _is_text_with_gaps(column: "pd.Series") -> bool:

@@ -15,6 +15,7 @@ __all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot"]
 MOST_CATEGORIES = 1000
 # As many or fewer are not said to be many for the rows that there are.
 FEW_CATEGORIES = 20
+LEAVE_OUT = "leave it out with --drop, or group its values"
 _DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
 # What people write about a number: a sign of money before it, a unit after it, something between its thousands.
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
@@ -35,12 +36,12 @@ def categories_of(column: "pd.Series") -> list[str]:
     if categories and pd.Series(categories).str.fullmatch(_DATE).all():
         raise InputError(
             f"column {column.name!r} holds dates, such as {categories[0]}; "
-            "allowed: numbers, truth values, text; convert it to numbers, or remove it"
+            "allowed: numbers, truth values, text; convert it to numbers, or leave it out with --drop"
         )
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or 'remove it, or group its values'}"
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or LEAVE_OUT}"
         )
     return categories
 
@@ -58,7 +59,7 @@ def doubt(column: "pd.Series", categories: list[str]) -> str:
     n_rows = int(column.count())
     meant_as_numbers = _meant_as_numbers(categories)
     if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
-        return f"there are {n_rows:,} rows, too few to learn from each; remove it, or group its values"
+        return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
     return meant_as_numbers
 
 

@@ -194,7 +194,10 @@ def test_text_of_many_values_is_refused():
             ["$5", "$7", "none"],
             "67% of them are numbers; .* such as '\\$5' with a decimal point alone and leave the others",
         ),
-        ([f"name {i}" for i in range(50)], "though there are 50 rows, too few to learn from each; remove it, or group"),
+        (
+            [f"name {i}" for i in range(50)],
+            "though there are 50 rows, too few to learn from each; leave it out with --drop",
+        ),
     ],
 )
 def test_text_that_is_hardly_meant_as_categories_is_noted(values, says):

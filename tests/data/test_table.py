@@ -195,6 +195,34 @@ def test_target_must_be_a_column(tmp_path, mixed, target, says):
         load(Config(dataset=save(mixed, tmp_path / "a.csv"), target=target))
 
 
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_columns_are_left_out(tmp_path, mixed, end):
+    mixed["when"] = pd.date_range("2020-01-01", periods=60)
+    path = save(mixed, tmp_path / f"a{end}")
+    d = load(Config(dataset=path, target="price", drop=["town", "when"]))
+    assert d.feature_names == ("size", "rooms", "garden")
+    np.testing.assert_array_equal(read_features(path, d.columns), mixed[["size", "rooms", "garden"]].to_numpy(float))
+    with pytest.raises(InputError, match="column 'when' holds .*, or leave it out with --drop"):
+        load(Config(dataset=path, target="price"))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"drop": "rooms,towns"}, "drop has 'towns', which .* allowed: 'size', .*'garden'; did you mean 'town'?"),
+        ({"drop": "size,rooms,town,garden"}, "drop leaves none of the columns 'size', .* leave at least one"),
+        ({"drop": "price,town"}, "drop has 'price', which is the target; leave it out, or choose"),
+        ({"drop": "x0", "dataset": "iris"}, "drop is x0, and dataset is iris; allowed: drop for a .csv or .parquet"),
+        ({"drop": "x0", "dataset": None}, "drop is x0, and dataset is mnist"),
+        ({"drop": "x0", "dataset": "a.npz"}, "drop is x0, and dataset is a.npz"),
+    ],
+)
+def test_what_cannot_be_left_out(tmp_path, mixed, given, says):
+    path = save(mixed, tmp_path / "a.csv")
+    with pytest.raises(InputError, match=says):
+        load(Config(**{"dataset": path, "target": "price", **given}))
+
+
 def test_names_with_spaces_around_them_are_told_from_those_without(tmp_path):
     (tmp_path / "a.csv").write_text("a , b, y\n1,2,3\n")
     with pytest.raises(InputError, match="allowed: 'a ', ' b', ' y'; did you mean ' y'?"):
