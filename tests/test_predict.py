@@ -181,6 +181,20 @@ def test_text_that_looks_like_numbers(tmp_path, command):
     assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
 
 
+def test_the_same_file_with_an_index_and_columns_left_out(tmp_path, command):
+    table_of().to_csv(tmp_path / "a.csv")
+    given = ("--target", "size", "--drop", "town,age", "--epochs", "3", "--run-dir", "run")
+    code, out, _ = command("train", "--dataset", "a.csv", *given)
+    assert code == 0
+    assert "Note      column 'Unnamed: 0', the numbers of the rows, is left out\n" in out
+    assert Model.load("run").feature_names == ("rooms", "price")
+    predictions = command("predict", "run", "a.csv")
+    assert (predictions[0], predictions[2]) == (0, "")
+    table_of().to_csv(tmp_path / "b.csv", index=False)
+    assert command("predict", "run", "b.csv") == predictions
+    assert command("evaluate", "run", "a.csv", "--json")[0] == 0
+
+
 def test_classes_that_pandas_takes_for_missing(tmp_path, command):
     frame = table_of().drop(columns=["town", "age", "price"])
     frame["size"] = np.where(frame["rooms"] > 3, "NA", np.where(frame["rooms"] > 2, "None", "small"))

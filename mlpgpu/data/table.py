@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.data import header, parquet
+from mlpgpu.data import header, parquet, row_numbers
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
@@ -52,8 +52,8 @@ def load(path: Path, config: "Config") -> Source:
         # A class may be called NA or None.
         frame = read(path, label=target)
     y, categorical = labels(frame.pop(target))
-    frame = _without(frame, config.drop, path)
-    return Source(path.stem, frame, y, target=target, categorical=categorical)
+    frame, notes = row_numbers.without(_without(frame, config.drop, path))
+    return Source(path.stem, frame, y, target=target, categorical=categorical, notes=tuple(notes))
 
 
 def read(path: Path, *, label: str | None = None) -> "pd.DataFrame":

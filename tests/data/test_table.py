@@ -223,6 +223,55 @@ def test_what_cannot_be_left_out(tmp_path, mixed, given, says):
         load(Config(**{"dataset": path, "target": "price", **given}))
 
 
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_a_column_that_numbers_the_rows_is_noted(tmp_path, mixed, start, end):
+    mixed["row id"] = np.arange(60) + start
+    path = save(mixed, tmp_path / f"a{end}")
+    d = load(Config(dataset=path, target="price"))
+    assert d.feature_names[-1] == "row id"
+    assert d.notes[0].startswith("column 'row id' numbers the rows of the file; ")
+    assert d.notes[0].endswith("leave it out with --drop 'row id'")
+    d = load(Config(dataset=path, target="price", drop="row id"))
+    assert "row id" not in d.feature_names
+    assert len(d.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(60)[::-1],
+        np.arange(60) + 2,
+        np.arange(60) * 2,
+        np.arange(60.0),
+        np.arange(60) // 2,
+        np.arange(60) > 0,
+        pd.array([None, *range(1, 60)], "Int64"),
+    ],
+)
+def test_a_column_that_does_not_is_not(tmp_path, mixed, values):
+    path = save(mixed.assign(rooms=values), tmp_path / "a.parquet")
+    assert not any(
+        "numbers the rows" in note for note in load(Config(dataset=path, target="price", impute="mean")).notes
+    )
+
+
+def test_the_index_that_pandas_writes_is_left_out(tmp_path, mixed):
+    path = tmp_path / "a.csv"
+    mixed.to_csv(path)
+    d = load(Config(dataset=path, target="price"))
+    assert d.feature_names[:2] == ("size", "rooms")
+    assert d.notes[0] == "column 'Unnamed: 0', the numbers of the rows, is left out"
+    with_index = read_features(path, d.columns)
+    save(mixed, path)
+    np.testing.assert_array_equal(read_features(path, d.columns), with_index)
+    # A first column without a name that is no count, and a count that is all there is, are features.
+    mixed[::-1].to_csv(path)
+    assert load(Config(dataset=path, target="price")).feature_names[0] == "Unnamed: 0"
+    mixed[["price"]].to_csv(path)
+    assert load(Config(dataset=path, target="price")).feature_names == ("Unnamed: 0",)
+
+
 def test_names_with_spaces_around_them_are_told_from_those_without(tmp_path):
     (tmp_path / "a.csv").write_text("a , b, y\n1,2,3\n")
     with pytest.raises(InputError, match="allowed: 'a ', ' b', ' y'; did you mean ' y'?"):
@@ -323,7 +372,7 @@ def test_missing_library_says_what_to_install(tmp_path, mixed, monkeypatch, lack
 
 def test_task_given_is_obeyed(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("a,y\n" + "".join(f"{i},{i % 3}\n" for i in range(30)))
+    path.write_text("a,y\n" + "".join(f"{2 * i},{i % 3}\n" for i in range(30)))
     assert load(Config(dataset=str(path), target="y")).classes == (0, 1, 2)
     d = load(Config(dataset=str(path), target="y", task="regression"))
     assert d.y_train.shape == (len(d.x_train), 1)
