@@ -93,10 +93,12 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
             f"task is 'classification', but the target, {where}, has {y.shape[1]} columns; "
             "give one label a row, or task regression"
         )
-    if y.dtype.kind == "f" and len(distinct) > len(y) / 2:
+    if y.dtype.kind in "fUO" and len(distinct) > len(y) / 2:
+        is_number = y.dtype.kind == "f"
         raise InputError(
-            f"task is 'classification', but the target, {where}, has {len(distinct)} distinct numbers "
-            f"in {len(y)} rows; allowed: at most half as many as rows; give task regression, or choose another target"
+            f"the target, {where}, has {len(distinct):,} distinct {'numbers' if is_number else 'texts'} in {len(y):,} "
+            "rows, too many for classes; allowed: at most half as many as rows; "
+            f"{'give task regression, or ' if is_number else ''}choose another target"
         )
     return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
 

@@ -10,9 +10,9 @@ WHERE = "column 'y'"
 @pytest.mark.parametrize(
     ("y", "classes", "codes", "why"),
     [
-        (np.array(["b", "a", "b"], object), ("a", "b"), [1, 0, 1], "the text in column 'y'"),
-        (np.array(["b", "a", "b"]), ("a", "b"), [1, 0, 1], "the text"),
-        (np.array([b"b", b"a", b"b"]), ("a", "b"), [1, 0, 1], "the text"),
+        (np.array(["b", "a", "b", "a"], object), ("a", "b"), [1, 0, 1, 0], "the text in column 'y'"),
+        (np.array(["b", "a", "b", "a"]), ("a", "b"), [1, 0, 1, 0], "the text"),
+        (np.array([b"b", b"a", b"b", b"a"]), ("a", "b"), [1, 0, 1, 0], "the text"),
         (np.array([True, False, True]), (False, True), [1, 0, 1], "truth values"),
         (np.array([7, 3, 7, 3, 7], np.int8), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
         (np.array([[7], [3], [7], [3], [7]]), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
@@ -65,6 +65,8 @@ def test_task_given_is_obeyed_without_a_note():
     [
         (np.array(["a", "b"]), "regression", "holds text; give task classification"),
         (np.array([0.1, 0.2, 0.3, 0.3]), "classification", "3 distinct numbers in 4 rows"),
+        (np.array(["a", "b", "c", "a", "b"]), "auto", "3 distinct texts in 5 rows.*; choose another target"),
+        (np.array([f"id {i}" for i in range(2000)], object), "classification", "2,000 distinct texts in 2,000 rows"),
         (np.array([[1, 2], [3, 4]]), "classification", "2 columns"),
         (np.array(["a", "a"]), "auto", "the one value a"),
         (np.ones(5), "auto", "the one value 1.0"),
