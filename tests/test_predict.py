@@ -195,6 +195,21 @@ def test_the_same_file_with_an_index_and_columns_left_out(tmp_path, command):
     assert command("evaluate", "run", "a.csv", "--json")[0] == 0
 
 
+def test_classes_of_whole_numbers_are_written_as_they_were_read(tmp_path, command):
+    frame = table_of().drop(columns=["town", "age", "price"])
+    frame["size"] = (frame["size"] == "large").astype(float)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.astype({"size": int}).to_csv(tmp_path / "b.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    _, predictions, _ = command("predict", "m.safetensors", "a.csv")
+    labels = [label for (label,) in read(predictions)[1]]
+    assert set(labels) <= {"0.0", "1.0"}
+    for rows in ("a.csv", "b.csv"):
+        code, figures, err = command("evaluate", "m.safetensors", rows, "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(figures)["accuracy"] == pytest.approx(np.mean(np.array(labels, float) == frame["size"]))
+
+
 def test_classes_that_pandas_takes_for_missing(tmp_path, command):
     frame = table_of().drop(columns=["town", "age", "price"])
     frame["size"] = np.where(frame["rooms"] > 3, "NA", np.where(frame["rooms"] > 2, "None", "small"))

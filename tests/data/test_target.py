@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.utils.multiclass import type_of_target
 
 from mlpgpu.data.target import decide
 from mlpgpu.errors import InputError
@@ -16,6 +17,8 @@ WHERE = "column 'y'"
         (np.array([True, False, True]), (False, True), [1, 0, 1], "truth values"),
         (np.array([7, 3, 7, 3, 7], np.int8), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
         (np.array([[7], [3], [7], [3], [7]]), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
+        (np.array([1.0, 0, 1, 0, 1]), (0.0, 1.0), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
+        (np.array([1.0, -0.0, 1, 0, 1], np.float32), (0.0, 1.0), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
     ],
 )
 def test_infers_classes(y, classes, codes, why):
@@ -43,7 +46,27 @@ def test_whole_numbers_are_classes_up_to_a_limit(n_distinct, n_rows, task):
     assert decide(np.arange(n_rows) % n_distinct, "auto", WHERE).task == task
 
 
-@pytest.mark.parametrize("y", [np.array([0.0, 1, 0, 1, 0]), np.array([[1, 2], [3, 4]]), np.arange(9, dtype=np.uint8)])
+def test_infers_classes_where_scikit_learn_does():
+    for y in (
+        np.arange(50) % 3,
+        np.arange(50) % 2.0,
+        np.arange(50) % 3 + 0.5,
+        np.arange(50) / 10,
+        np.ones((50, 2)) / 3,
+    ):
+        discrete = type_of_target(y) in {"binary", "multiclass"}
+        assert (decide(np.vstack([y, y + 1]) if y.ndim == 2 else y, "auto", WHERE).task == "classification") == discrete
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([0.5, 1, 0.5, 1, 0.5]),
+        np.ones((6, 2)) * [[1], [2], [1], [2], [1], [2]],
+        np.array([[1, 2], [3, 4]]),
+        np.arange(9, dtype=np.uint8),
+    ],
+)
 def test_infers_regression(y):
     target = decide(y, "auto", WHERE)
     assert target.task == "regression"
