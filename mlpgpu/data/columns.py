@@ -27,7 +27,7 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
     Parameters
     ----------
     frame : DataFrame
-        Training rows, without the target.
+        Training rows, without the target. The index numbers the rows of the file from 0, here and in `encode`.
     impute : str
         ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values are filled
         with the most frequent one. Missing text is a category of its own, or the most frequent one
@@ -175,7 +175,11 @@ def _refuse_missing(frame: "pd.DataFrame", columns: list[Record]) -> None:
 def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     kind = _kind(column)
     if kind == "category":
-        raise InputError(f"column {column.name!r} holds text; allowed: numbers, as in training; convert it")
+        allowed = "truth values" if record["kind"] == "bool" else "numbers"
+        raise InputError(
+            f"column {column.name!r} holds text, such as {text.unlike(column, record['kind'])}; "
+            f"allowed: {allowed}, as in training; convert it"
+        )
     if kind == "bool":
         column = column.astype("boolean").astype("UInt8")
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)

@@ -67,6 +67,8 @@ def read_chunks(
 ) -> Iterator["pd.DataFrame"]:
     """A CSV or Parquet file, some rows at a time, as DataFrames with text for column names.
 
+    Their index numbers the rows of the file from 0.
+
     Parameters
     ----------
     path : Path
@@ -87,12 +89,13 @@ def read_chunks(
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
     is_csv = path.suffix.lower() == ".csv"
-    empty = True
+    n_rows = 0
     try:
         for frame in _read_csv(path, columns or [], rows, label) if is_csv else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
+            frame.index = range(n_rows, n_rows + len(frame))
+            n_rows += len(frame)
             if not frame.empty:
-                empty = False
                 yield frame
     except ImportError:
         raise InputError(
@@ -107,7 +110,7 @@ def read_chunks(
         reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
         kind = "CSV" if is_csv else "Parquet"
         raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
-    if empty:
+    if not n_rows:
         raise InputError(f"{path} has no rows; give a table with rows")
 
 

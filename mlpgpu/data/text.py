@@ -9,7 +9,7 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot"]
+__all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot", "unlike"]
 
 # More would be names or numbers of rows rather than categories, and each is a column of x.
 MOST_CATEGORIES = 1000
@@ -41,7 +41,7 @@ def categories_of(column: "pd.Series") -> list[str]:
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or LEAVE_OUT}"
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(column, categories) or LEAVE_OUT}"
         )
     return categories
 
@@ -57,13 +57,31 @@ def name_of_gaps(categories: list[str]) -> str:
 def doubt(column: "pd.Series", categories: list[str]) -> str:
     """Why a column is hardly meant as these categories, and what to do; empty where it may well be."""
     n_rows = int(column.count())
-    meant_as_numbers = _meant_as_numbers(categories)
+    meant_as_numbers = _meant_as_numbers(column, categories)
     if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
         return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
     return meant_as_numbers
 
 
-def _meant_as_numbers(categories: list[str]) -> str:
+def unlike(column: "pd.Series", kind: str) -> str:
+    """A cell of a text column that is no value of a ``number`` or ``bool`` column, and its row."""
+    import pandas as pd
+
+    present = column.dropna().map(str)
+    if kind == "bool":
+        fits = present.str.lower().isin({"true", "false"})
+    else:
+        fits = pd.to_numeric(present.astype(object), errors="coerce").notna()
+    return _first(present if fits.all() else present[~fits])
+
+
+def _first(cells: "pd.Series") -> str:
+    """The cell that comes first in the file: of training rows, the order is another."""
+    row = cells.index.min()
+    return f"{cells[row]!r} in row {row + 1:,}"
+
+
+def _meant_as_numbers(column: "pd.Series", categories: list[str]) -> str:
     """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
 
     A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
@@ -77,8 +95,14 @@ def _meant_as_numbers(categories: list[str]) -> str:
     if bare.all() or 2 * numbers.sum() <= len(text):
         return ""
     written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
-    others = [] if numbers.all() else ["leave the others empty"]
-    return f"{numbers.mean():.0%} of them are numbers; to have one feature, {' and '.join(written + others)}"
+    but, others = "", []
+    if not numbers.all():
+        present = column.dropna().map(str)
+        but = f", but {_first(present[present.isin(set(text[~numbers]))])} is not"
+        others = ["leave such cells empty, with impute mean or median"]
+    # Rounded down: all of them are 100%.
+    share = 100 * int(numbers.sum()) // len(text)
+    return f"{share}% of them are numbers{but}; to have one feature, {' and '.join(written + others)}"
 
 
 def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:

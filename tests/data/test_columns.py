@@ -178,10 +178,27 @@ def test_text_of_many_values_is_refused():
         columns.fit(prices, "none")
 
 
+def test_numbers_among_which_some_are_not():
+    values = [f"{i / 7:.3f}" for i in range(4950)]
+    values[90:90] = ["?"] * 25
+    values[4000:4000] = ["n/k"] * 25
+    frame = pd.DataFrame({"a": values})
+    training = frame.iloc[np.random.default_rng(0).permutation(5000)]
+    with pytest.raises(
+        InputError,
+        match=r"'a' is text with 4,952 distinct values; allowed: at most 1,000; 99% of them "
+        r"are numbers, but '\?' in row 91 is not; to have one feature, leave such cells empty, with impute",
+    ):
+        columns.fit(training, "none")
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (["130", "165", "?", "150"], "75% of them are numbers; to have one feature, leave the others empty"),
+        (
+            ["130", "165", "?", "150"],
+            "75% of them are numbers, but '\\?' in row 3 is not; to have one feature, leave such cells empty",
+        ),
         (
             ["1,000", "12,500", "130"],
             "100% of them are numbers; to have one feature, write numbers such as '1,000' with",
@@ -192,7 +209,7 @@ def test_text_of_many_values_is_refused():
         (["8GB", "16GB", "1.37 kg", "30 km/h", "5 m²", "-4 °C", "60+"], "100% of them are numbers"),
         (
             ["$5", "$7", "none"],
-            "67% of them are numbers; .* such as '\\$5' with a decimal point alone and leave the others",
+            "66% of them are numbers, but 'none' in row 3 is not; .* such as '\\$5' with a decimal point alone",
         ),
         (
             [f"name {i}" for i in range(50)],
@@ -230,8 +247,14 @@ def test_rows_to_predict_must_match():
     records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
     with pytest.raises(InputError, match="no column 'b'; it has 'a', 'c'"):
         columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
-    with pytest.raises(InputError, match="column 'b' holds text"):
-        columns.encode(pd.DataFrame({"a": [1], "b": ["x"]}), records)
+    for values, cell in ((["7", "1.5", "x", "y"], "'x' in row 3"), (["1", "2"], "'1' in row 1")):
+        frame = pd.DataFrame({"a": 1, "b": values})
+        with pytest.raises(InputError, match=f"'b' holds text, such as {cell}; allowed: numbers, as in training"):
+            columns.encode(frame, records)
+    records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [True, False]}), "none")
+    for values, cell in ((["True", "false", "no"], "'no' in row 3"), (["1", "x"], "'1' in row 1")):
+        with pytest.raises(InputError, match=f"'b' holds text, such as {cell}; allowed: truth values, as in training"):
+            columns.encode(pd.DataFrame({"a": 1, "b": values}), records)
     wide = pd.DataFrame([range(25)], columns=[f"c{i}" for i in range(25)])
     with pytest.raises(InputError, match="'c19' and 5 more"):
         columns.encode(wide, records)
