@@ -211,6 +211,25 @@ def test_classes_of_whole_numbers_are_written_as_they_were_read(tmp_path, comman
         assert json.loads(figures)["accuracy"] == pytest.approx(np.mean(np.array(labels, float) == frame["size"]))
 
 
+@pytest.mark.parametrize("line", ["predict {}.safetensors new.csv", "evaluate {}.safetensors new.csv --json"])
+def test_values_that_training_had_not_are_noted_once(command, models, line):
+    frame = table_of()
+    frame["town"] = frame["town"].replace({"A": "a", "B": "Köln\n"})
+    # In the second of three chunks.
+    frame.loc[:39, "town"] = "C"
+    frame.loc[40, "town"] = "b"
+    frame.to_csv(models / "new.csv", index=False)
+    n_unseen = int((frame["town"] != "C").sum())
+    for target in ("price", "size"):
+        code, out, err = command(*line.format(target).split())
+        assert code == 0
+        assert err == (f"note: column 'town': {n_unseen} of 90 rows hold values that training had not, such as 'b'\n")
+        if line.startswith("predict"):
+            assert len(read(out)[1]) == 90
+        else:
+            assert json.loads(out)["n_rows"] == 90
+
+
 def test_classes_that_pandas_takes_for_missing(tmp_path, command):
     frame = table_of().drop(columns=["town", "age", "price"])
     frame["size"] = np.where(frame["rooms"] > 3, "NA", np.where(frame["rooms"] > 2, "None", "small"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.data import missing, text
+from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def filled(frame: "pd.DataFrame", columns: list[Record]) -> list[str]:
     return missing.noted((int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns)
 
 
-def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
+def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None = None) -> np.ndarray:
     """Features of a table's rows.
 
     Parameters
@@ -76,6 +77,8 @@ def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
         A table with at least the recorded columns, in any order.
     columns : list of dict
         The records that `fit` made, or their copy out of JSON.
+    unseen : Unseen, optional
+        Counts the rows, and their categories that were not among the training rows.
 
     Returns
     -------
@@ -96,10 +99,14 @@ def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
         name: str = record["name"]
         features = text.one_hot if record["kind"] == "category" else _numbers
         parts[name] = features(frame[name], record)
+        if unseen is not None and record["kind"] == "category":
+            unseen.add(frame[name], parts[name].sum(axis=1) == 0)
     infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
     if infinite:
         raise InputError(f"infinite values in column {_listed(infinite)}; allowed: finite numbers; remove those rows")
     x = np.empty((len(frame), len(feature_names(columns))), np.result_type(np.uint8, *parts.values()))
+    if unseen is not None:
+        unseen.n_rows += len(frame)
     at = 0
     for part in parts.values():
         width = 1 if part.ndim == 1 else part.shape[1]

@@ -91,9 +91,11 @@ def read_chunks(
     is_csv = path.suffix.lower() == ".csv"
     n_rows = 0
     try:
+        import pandas as pd
+
         for frame in _read_csv(path, columns or [], rows, label) if is_csv else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
-            frame.index = range(n_rows, n_rows + len(frame))
+            frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
             n_rows += len(frame)
             if not frame.empty:
                 yield frame
