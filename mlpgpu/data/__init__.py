@@ -71,6 +71,7 @@ def load(config: "Config") -> DataSet:
         x_test, y_test = take(x, test), y[test]
     assert x_test is not None
     assert y_test is not None
+    feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     kind = rows.scale if config.scale == "auto" else config.scale
     return DataSet(
         name=rows.name,
@@ -82,10 +83,10 @@ def load(config: "Config") -> DataSet:
         x_test=x_test,
         y_test=y_test,
         classes=classes,
-        feature_names=rows.feature_names or table_columns.feature_names(columns or []),
+        feature_names=feature_names,
         target=rows.target,
         image_shape=rows.image_shape,
-        scaling=scaling.fit(kind, x_train),
+        scaling=scaling.fit(kind, x_train, names=feature_names),
         columns=columns,
         notes=tuple(notes),
     )

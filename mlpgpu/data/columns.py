@@ -37,19 +37,22 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
     Returns
     -------
     records : list of dict
-        One a column, fit for JSON.
+        One a column that has values, fit for JSON.
     notes : list of str
         One-line things to tell the user.
 
     Raises
     ------
     InputError
-        Where a column holds neither numbers, truth values nor text, has too many categories, or
-        nothing to fill missing values with.
+        Where a column holds neither numbers, truth values nor text, or has too many categories, or none
+        has values.
     """
     records, notes = [], []
     for name in frame.columns:
         column = frame[name]
+        if not column.count():
+            notes.append(f"column {name!r} has no values in the training rows, and is left out")
+            continue
         record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
         if record["kind"] == "category":
             categories = record["categories"] = text.categories_of(column)
@@ -60,6 +63,8 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
         if impute != "none":
             record["fill"] = _fill(column, record, impute)
         records.append(record)
+    if not records:
+        raise InputError(f"no column has values in the training rows: {_listed(list(frame.columns))}; fill some")
     return records, notes
 
 
@@ -137,6 +142,7 @@ def _kind(column: "pd.Series") -> str:
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         return "number"
     inferred = pd.api.types.infer_dtype(column, skipna=True)
+    # Rows to predict for may have no value where those of training had some.
     kinds = {"string": "category", "boolean": "bool", "empty": "number"}
     if inferred not in kinds:
         raise InputError(
@@ -148,11 +154,6 @@ def _kind(column: "pd.Series") -> str:
 
 def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
     present = column.dropna()
-    if present.empty:
-        raise InputError(
-            f"column {column.name!r} has no values in the training rows, so impute {impute!r} cannot fill it; "
-            "leave it out with --drop"
-        )
     if record["kind"] == "category":
         categories = record["categories"]
         if len(present) == len(column):

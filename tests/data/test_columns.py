@@ -125,15 +125,25 @@ def test_fills_a_column_that_is_missing_altogether():
 
 
 def test_missing_values_are_counted_by_column():
-    frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, 3], "c": ["x", None, "y"], "d": [None] * 3})
+    frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, 3], "c": ["x", None, "y"]})
     records, _ = columns.fit(frame, "none")
-    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\), 'd' \(3\); give impute mean or median"):
+    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\); give impute mean or median"):
         columns.encode(frame, records)
-    with pytest.raises(InputError, match="column 'd' has no values in the training rows"):
-        columns.fit(frame, "mean")
     many = pd.DataFrame({f"c{i}": [None, 1.0] for i in range(12)})
     with pytest.raises(InputError, match=r"'c9' \(1\) and 2 more;"):
         columns.encode(many, columns.fit(many, "none")[0])
+
+
+@pytest.mark.parametrize("impute", ["none", "mean"])
+def test_a_column_without_values_is_left_out(impute):
+    frame = pd.DataFrame({"a": [1, 2], "d": [None] * 2, "n": np.nan, "k": pd.Categorical([None] * 2, ["x"])})
+    frame["when"] = pd.to_datetime([None] * 2)
+    records, notes = columns.fit(frame, impute)
+    assert columns.feature_names(records) == ("a",)
+    assert notes == [f"column {name!r} has no values in the training rows, and is left out" for name in frame][1:]
+    assert columns.encode(frame, records).tolist() == [[1], [2]]
+    with pytest.raises(InputError, match="no column has values in the training rows: 'd', 'n'; fill some"):
+        columns.fit(frame[["d", "n"]], impute)
 
 
 @pytest.mark.parametrize("impute", ["none", "mean", "median"])

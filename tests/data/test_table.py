@@ -272,6 +272,12 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path, mixed):
     assert load(Config(dataset=path, target="price")).feature_names == ("Unnamed: 0",)
 
 
+def test_a_column_that_cannot_be_scaled_is_named(tmp_path, mixed):
+    mixed["debt"] = np.where(mixed["garden"], 1e300, -1e300)
+    with pytest.raises(InputError, match="the values of feature 'debt' are too far apart"):
+        load(Config(dataset=save(mixed, tmp_path / "a.csv"), target="price"))
+
+
 def test_names_with_spaces_around_them_are_told_from_those_without(tmp_path):
     (tmp_path / "a.csv").write_text("a , b, y\n1,2,3\n")
     with pytest.raises(InputError, match="allowed: 'a ', ' b', ' y'; did you mean ' y'?"):
