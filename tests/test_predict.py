@@ -346,6 +346,7 @@ def test_what_a_run_gave(command, models):
         ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),
         ("evaluate price.safetensors huge.csv", "for 45 of 90 rows the model's output is not finite; their features"),
         ("evaluate price.safetensors only_x.npz", "has no array 'price' to compare with; it has x; give its --target"),
+        ("predict price.safetensors rows.csv p.csv", "'p.csv' belongs to no flag; leave it out"),
         ("inspect .", "cannot read the model model.safetensors"),
     ],
 )  # fmt: skip
