@@ -54,6 +54,7 @@ class Config:
     target: str | None = setting(
         None, "for a file: column to predict, array of an .npz file, or file beside a .npy or IDX file", DATA, str
     )
+    drop: tuple[str, ...] = setting((), "for a .csv or .parquet file: columns to leave out", DATA, str, many=True)
     memory_map: str = setting(
         "auto",
         "leave the rows of a .npy or IDX file in it and read them as they come; auto: where they are a quarter of the "
@@ -82,8 +83,8 @@ class Config:
     )
     impute: str = setting(
         "none",
-        "what replaces missing values: none refuses them; else the column's mean or median, or its most frequent "
-        "category",
+        "what replaces missing values: none refuses them; else the mean or median of the column, the more frequent "
+        "truth value, and for text a category of its own, missing",
         DATA,
         str,
         choices=("none", "mean", "median"),
@@ -305,6 +306,8 @@ class Config:
         for name in OF_OPTIMIZERS:
             if getattr(self, name) is not None and (sentence := unused_setting(name, self.optimizer)):
                 raise InputError(sentence)
+        if self.target in self.drop:
+            raise InputError(f"drop has {self.target!r}, which is the target; leave it out, or choose another target")
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:

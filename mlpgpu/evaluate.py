@@ -16,6 +16,7 @@ from mlpgpu.train import run_command
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlpgpu.data.unseen import Unseen
     from mlpgpu.maths.losses import Loss
     from mlpgpu.model import Model
 
@@ -42,11 +43,12 @@ def evaluate(
     """
     import numpy as np
 
+    from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model
-    from mlpgpu.predict import counted
+    from mlpgpu.predict import counted, tell
 
-    loaded = Model.load(model)
-    rows = counted(_rows(loaded, data, target), lambda pair: len(pair[1]))
+    loaded, unseen = Model.load(model), Unseen()
+    rows = counted(_rows(loaded, data, target, unseen), lambda pair: len(pair[1]))
     parts = [(loaded.logits(x), y) for x, y in rows]
     z = np.concatenate([logits for logits, _ in parts])
     figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
@@ -56,6 +58,7 @@ def evaluate(
         print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **shown}))  # noqa: T201
     else:
         _show(loaded, data, len(z), figures, confusion)
+    tell(unseen)
     return 0
 
 
@@ -118,14 +121,14 @@ def _r2(truth: np.ndarray, predictions: np.ndarray) -> float:
     return float(r2_score(truth, predictions)) if len(truth) > 1 else float("nan")
 
 
-def _rows(model: Model, data: str, target: str | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     from mlpgpu.config import Config
     from mlpgpu.data import load, mnist
     from mlpgpu.data.reading import features_and_targets
 
     if data not in mnist.MIRRORS:
         as_text = any(isinstance(label, str) for label in model.classes)
-        return features_and_targets(data, model.encoding, target or model.target, as_text=as_text)
+        return features_and_targets(data, model.encoding, target or model.target, as_text=as_text, unseen=unseen)
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
     return iter([(images.x_test[:], images.y_test)])
 

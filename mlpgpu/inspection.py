@@ -103,7 +103,7 @@ def _named(names: tuple[Any, ...]) -> str:
 
 
 def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (",".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def main() -> None:

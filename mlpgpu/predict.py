@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, printable
 from mlpgpu.files import expanded
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
+    from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model
 
 Chunk = TypeVar("Chunk", bound=Any)
@@ -38,6 +39,7 @@ def predict(
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
     from mlpgpu.data import reading, writing
+    from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model, file_of
 
     loaded = Model.load(model)
@@ -48,8 +50,17 @@ def predict(
         writing.check(path, file_of(model), expanded(data))
     function = loaded.predict_proba if proba else loaded.predict
     names = [*map(str, loaded.classes)] if proba else _names(loaded)
-    writing.write(path, names, (function(x) for x in counted(reading.features(data, loaded.encoding, reading.ROWS))))
+    unseen = Unseen()
+    rows = counted(reading.features(data, loaded.encoding, reading.ROWS, unseen))
+    writing.write(path, names, (function(x) for x in rows))
+    tell(unseen)
     return 0
+
+
+def tell(unseen: Unseen) -> None:
+    """Note on standard error which rows hold what the model cannot know."""
+    for note in unseen.notes():
+        print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
 
 
 def _names(model: Model) -> list[str]:

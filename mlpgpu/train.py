@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import Config, check_same, settings
 from mlpgpu.config_file import read_file
-from mlpgpu.errors import InputError, one_line
+from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.files import expanded
 from mlpgpu.setting import Setting
 
@@ -145,6 +145,10 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return 0
+    except UnusedCliTokensError as error:
+        (given, *_) = error.unused_tokens or [""]
+        meant = error.target is train and not any(word.startswith("--dataset") for word in arguments)
+        _complain(f"{given!r} belongs to no flag; {f'give --dataset {printable(given)}' if meant else 'leave it out'}")
     except CycloptsError as error:
         _complain(one_line(error))
     except InputError as error:

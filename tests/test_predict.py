@@ -119,7 +119,8 @@ def test_nothing_is_left_of_what_could_not_be_written_whole(command, models):
     frame.to_csv(models / "bad.csv", index=False)
     code, _, err = command("predict", "price.safetensors", "bad.csv", "--out", "p.csv")
     assert code == 2
-    assert err == "error: column 'age' holds text; allowed: numbers, as in training; convert it\n"
+    cell = "'old' in row 71"
+    assert err == f"error: column 'age' holds text, such as {cell}; allowed: numbers, as in training; convert it\n"
     assert not list(models.glob("p.csv")) + list(models.glob(".*"))
 
 
@@ -206,6 +207,66 @@ def test_text_that_looks_like_numbers(tmp_path, command):
     _, predictions, _ = command("predict", "m.safetensors", "b.csv")
     right = [label for (label,) in read(predictions)[1]] == numbers["size"]
     _, figures, _ = command("evaluate", "m.safetensors", "b.csv", "--json")
+    assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
+
+
+def test_the_same_file_with_an_index_and_columns_left_out(tmp_path, command):
+    table_of().to_csv(tmp_path / "a.csv")
+    given = ("--target", "size", "--drop", "town,age", "--epochs", "3", "--run-dir", "run")
+    code, out, _ = command("train", "--dataset", "a.csv", *given)
+    assert code == 0
+    assert "Note      column 'Unnamed: 0', the numbers of the rows, is left out\n" in out
+    assert Model.load("run").feature_names == ("rooms", "price")
+    predictions = command("predict", "run", "a.csv")
+    assert (predictions[0], predictions[2]) == (0, "")
+    table_of().to_csv(tmp_path / "b.csv", index=False)
+    assert command("predict", "run", "b.csv") == predictions
+    assert command("evaluate", "run", "a.csv", "--json")[0] == 0
+
+
+def test_classes_of_whole_numbers_are_written_as_they_were_read(tmp_path, command):
+    frame = table_of().drop(columns=["town", "age", "price"])
+    frame["size"] = (frame["size"] == "large").astype(float)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.astype({"size": int}).to_csv(tmp_path / "b.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    _, predictions, _ = command("predict", "m.safetensors", "a.csv")
+    labels = [label for (label,) in read(predictions)[1]]
+    assert set(labels) <= {"0.0", "1.0"}
+    for rows in ("a.csv", "b.csv"):
+        code, figures, err = command("evaluate", "m.safetensors", rows, "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(figures)["accuracy"] == pytest.approx(np.mean(np.array(labels, float) == frame["size"]))
+
+
+@pytest.mark.parametrize("line", ["predict {}.safetensors new.csv", "evaluate {}.safetensors new.csv --json"])
+def test_values_that_training_had_not_are_noted_once(command, models, line):
+    frame = table_of()
+    frame["town"] = frame["town"].replace({"A": "a", "B": "Köln\n"})
+    # In the second of three chunks.
+    frame.loc[:39, "town"] = "C"
+    frame.loc[40, "town"] = "b"
+    frame.to_csv(models / "new.csv", index=False)
+    n_unseen = int((frame["town"] != "C").sum())
+    for target in ("price", "size"):
+        code, out, err = command(*line.format(target).split())
+        assert code == 0
+        assert err == (f"note: column 'town': {n_unseen} of 90 rows hold values that training had not, such as 'b'\n")
+        if line.startswith("predict"):
+            assert len(read(out)[1]) == 90
+        else:
+            assert json.loads(out)["n_rows"] == 90
+
+
+def test_classes_that_pandas_takes_for_missing(tmp_path, command):
+    frame = table_of().drop(columns=["town", "age", "price"])
+    frame["size"] = np.where(frame["rooms"] > 3, "NA", np.where(frame["rooms"] > 2, "None", "small"))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    train_and_test(Config(dataset=tmp_path / "a.csv", target="size", **SETTINGS)).model.save(tmp_path / "m.safetensors")
+    _, predictions, _ = command("predict", "m.safetensors", "a.csv")
+    right = [label for (label,) in read(predictions)[1]] == frame["size"]
+    code, figures, err = command("evaluate", "m.safetensors", "a.csv", "--json")
+    assert (code, err) == (0, "")
     assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
 
 
@@ -322,6 +383,7 @@ def test_what_a_run_gave(command, models):
         ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),
         ("evaluate price.safetensors huge.csv", "for 45 of 90 rows the model's output is not finite; their features"),
         ("evaluate price.safetensors only_x.npz", "has no array 'price' to compare with; it has x; give its --target"),
+        ("predict price.safetensors rows.csv p.csv", "'p.csv' belongs to no flag; leave it out"),
         ("inspect .", "cannot read the model model.safetensors"),
     ],
 )  # fmt: skip

@@ -303,6 +303,8 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layers"),
         ("--dataset nowhere.csv --target y", "nowhere.csv"),
         ("--dataset mnits", "did you mean mnist"),
+        ("iris --epochs 3", "'iris' belongs to no flag; give --dataset iris"),
+        ("--dataset iris --quiet yes", "'yes' belongs to no flag; leave it out"),
         ("--dataset diabetes --loss cross_entropy", "choose squared_error"),
         ("--dataset iris --loss logistic", "choose cross_entropy"),
         ("--dataset diabetes --label-smoothing 0.1", "label_smoothing is for classification"),

@@ -74,6 +74,7 @@ def load(config: "Config") -> DataSet:
         x_test, y_test = take(x, test), y[test]
     assert x_test is not None
     assert y_test is not None
+    feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     kind = rows.scale if config.scale == "auto" else config.scale
     return DataSet(
         name=rows.name,
@@ -85,10 +86,10 @@ def load(config: "Config") -> DataSet:
         x_test=x_test,
         y_test=y_test,
         classes=classes,
-        feature_names=rows.feature_names or table_columns.feature_names(columns or []),
+        feature_names=feature_names,
         target=rows.target,
         image_shape=rows.image_shape,
-        scaling=scaling.fit(kind, x_train),
+        scaling=scaling.fit(kind, x_train, names=feature_names),
         columns=columns,
         notes=tuple(notes),
     )
@@ -96,6 +97,11 @@ def load(config: "Config") -> DataSet:
 
 def _rows(config: "Config") -> Source:
     name = config.dataset
+    if config.drop and (name is None or expanded(name).suffix.lower() not in table.FORMATS):
+        raise InputError(
+            f"drop is {', '.join(config.drop)}, and dataset is {name or 'mnist'}; allowed: drop for a .csv or .parquet "
+            "file, whose columns have names; leave it out"
+        )
     if name is None:
         try:
             return mnist.load("mnist", config)
@@ -159,7 +165,7 @@ def _features(
     x, x_test = rows.x, rows.x_test
     if not isinstance(x, np.ndarray | Mapped):
         columns, notes = table_columns.fit(x.iloc[train], config.impute)
-        return table_columns.encode(x, columns), None, columns, notes
+        return table_columns.encode(x, columns), None, columns, [*notes, *table_columns.filled(x, columns)]
     found = [missing.refuse(part, rows.feature_names, config.impute) for part in (x, x_test) if part is not None]
     if not any(found):
         return x, x_test, None, []
@@ -169,4 +175,6 @@ def _features(
             "fill them; give memory_map never, or fill them in the file"
         )
     columns = missing.fit(x[train], rows.feature_names, config.impute)
-    return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, []
+    counts = sum(np.isnan(part).sum(axis=0) for part in (x, x_test) if part is not None)
+    notes = missing.noted(zip(counts.tolist(), columns, strict=True))
+    return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, notes

@@ -2,30 +2,24 @@
 
 A record is one column: its ``name``; its ``kind``, which is ``number``, ``bool`` or ``category``;
 ``fill``, which stands in for a missing value, or None where those are refused; and, for a category,
-its ``categories`` as text. A column of numbers or truth values becomes one feature, a column of
-categories one for each, which is 1 where the row has it.
+its ``categories`` as text, of which ``fill`` is one. A column of numbers or truth values becomes one
+feature, a column of categories one for each, which is 1 where the row has it.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data import missing, text
+from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["encode", "feature_names", "fit"]
+__all__ = ["encode", "feature_names", "filled", "fit"]
 
 Record = dict[str, Any]
-
-# More would be names or numbers of rows rather than categories, and each is a column of x.
-MOST_CATEGORIES = 1000
-# As many or fewer are not said to be many for the rows that there are.
-FEW_CATEGORIES = 20
-_DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
-# What people write about a number: a sign of money before it, a unit after it, something between its thousands.
-_AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
 def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
@@ -34,43 +28,52 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
     Parameters
     ----------
     frame : DataFrame
-        Training rows, without the target.
+        Training rows, without the target. The index numbers the rows of the file from 0, here and in `encode`.
     impute : str
-        ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values and
-        categories are filled with the most frequent one.
+        ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values are filled
+        with the most frequent one. Missing text is a category of its own, or the most frequent one
+        where none is missing in the training rows.
 
     Returns
     -------
     records : list of dict
-        One a column, fit for JSON.
+        One a column that has values, fit for JSON.
     notes : list of str
         One-line things to tell the user.
 
     Raises
     ------
     InputError
-        Where a column holds neither numbers, truth values nor text, has too many categories, or
-        nothing to fill missing values with.
+        Where a column holds neither numbers, truth values nor text, or has too many categories, or none
+        has values.
     """
     records, notes = [], []
     for name in frame.columns:
         column = frame[name]
+        if not column.count():
+            notes.append(f"column {name!r} has no values in the training rows, and is left out")
+            continue
         record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
         if record["kind"] == "category":
-            record["categories"] = _categories(column)
-            n_values, n_rows = len(record["categories"]), int(column.count())
-            doubt = _meant_as_numbers(record["categories"])
-            if not doubt and n_values > FEW_CATEGORIES and 2 * n_values > n_rows:
-                doubt = f"there are {n_rows:,} rows, too few to learn from each; remove it, or group its values"
-            if doubt:
-                notes.append(f"column {name!r} is text, one feature for each of its {n_values} values, though {doubt}")
+            categories = record["categories"] = text.categories_of(column)
+            if doubt := text.doubt(column, categories):
+                notes.append(
+                    f"column {name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
+                )
         if impute != "none":
             record["fill"] = _fill(column, record, impute)
         records.append(record)
+    if not records:
+        raise InputError(f"no column has values in the training rows: {_listed(list(frame.columns))}; fill some")
     return records, notes
 
 
-def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
+def filled(frame: "pd.DataFrame", columns: list[Record]) -> list[str]:
+    """One note of which missing values `encode` fills with what; none where it fills none."""
+    return missing.noted((int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns)
+
+
+def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None = None) -> np.ndarray:
     """Features of a table's rows.
 
     Parameters
@@ -79,6 +82,8 @@ def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
         A table with at least the recorded columns, in any order.
     columns : list of dict
         The records that `fit` made, or their copy out of JSON.
+    unseen : Unseen, optional
+        Counts the rows, and their categories that were not among the training rows.
 
     Returns
     -------
@@ -97,12 +102,16 @@ def encode(frame: "pd.DataFrame", columns: list[Record]) -> np.ndarray:
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]
-        features = _one_hot if record["kind"] == "category" else _numbers
+        features = text.one_hot if record["kind"] == "category" else _numbers
         parts[name] = features(frame[name], record)
+        if unseen is not None and record["kind"] == "category":
+            unseen.add(frame[name], parts[name].sum(axis=1) == 0)
     infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
     if infinite:
         raise InputError(f"infinite values in column {_listed(infinite)}; allowed: finite numbers; remove those rows")
     x = np.empty((len(frame), len(feature_names(columns))), np.result_type(np.uint8, *parts.values()))
+    if unseen is not None:
+        unseen.n_rows += len(frame)
     at = 0
     for part in parts.values():
         width = 1 if part.ndim == 1 else part.shape[1]
@@ -133,59 +142,24 @@ def _kind(column: "pd.Series") -> str:
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         return "number"
     inferred = pd.api.types.infer_dtype(column, skipna=True)
+    # Rows to predict for may have no value where those of training had some.
     kinds = {"string": "category", "boolean": "bool", "empty": "number"}
     if inferred not in kinds:
         raise InputError(
             f"column {column.name!r} holds values of type {inferred} ({dtype}); "
-            "allowed: numbers, truth values, text; convert or remove it"
+            "allowed: numbers, truth values, text; convert it, or leave it out with --drop"
         )
     return kinds[inferred]
 
 
-def _categories(column: "pd.Series") -> list[str]:
-    import pandas as pd
-
-    # The categories that a type declares may be absent from these rows, and would be constant features.
-    categories = sorted({str(value) for value in column.dropna().unique()})
-    if categories and pd.Series(categories).str.fullmatch(_DATE).all():
-        raise InputError(
-            f"column {column.name!r} holds dates, such as {categories[0]}; "
-            "allowed: numbers, truth values, text; convert it to numbers, or remove it"
-        )
-    if len(categories) > MOST_CATEGORIES:
-        raise InputError(
-            f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(categories) or 'remove it, or group its values'}"
-        )
-    return categories
-
-
-def _meant_as_numbers(categories: list[str]) -> str:
-    """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
-
-    A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
-    """
-    import pandas as pd
-
-    text = pd.Series(categories, dtype=object)
-    bare, numbers = (
-        pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
-    )
-    if bare.all() or 2 * numbers.sum() <= len(text):
-        return ""
-    written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
-    others = [] if numbers.all() else ["leave the others empty"]
-    return f"{numbers.mean():.0%} of them are numbers; to have one feature, {' and '.join(written + others)}"
-
-
 def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
     present = column.dropna()
-    if present.empty:
-        raise InputError(
-            f"column {column.name!r} has no values in the training rows, so impute {impute!r} cannot fill it; remove it"
-        )
     if record["kind"] == "category":
-        return str(present.map(str).mode()[0])
+        categories = record["categories"]
+        if len(present) == len(column):
+            return str(present.map(str).mode()[0])
+        categories.append(text.name_of_gaps(categories))
+        return categories[-1]
     numbers = _numbers(present, record).astype(np.float64)
     if record["kind"] == "bool":
         return float(numbers.mean() > 0.5)
@@ -209,7 +183,11 @@ def _refuse_missing(frame: "pd.DataFrame", columns: list[Record]) -> None:
 def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     kind = _kind(column)
     if kind == "category":
-        raise InputError(f"column {column.name!r} holds text; allowed: numbers, as in training; convert it")
+        allowed = "truth values" if record["kind"] == "bool" else "numbers"
+        raise InputError(
+            f"column {column.name!r} holds text, such as {text.unlike(column, record['kind'])}; "
+            f"allowed: {allowed}, as in training; convert it"
+        )
     if kind == "bool":
         column = column.astype("boolean").astype("UInt8")
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
@@ -218,16 +196,6 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     floating = dtype if dtype.kind == "f" else np.dtype(np.float64)
     filled = column.to_numpy(floating, na_value=np.nan)
     return np.where(np.isnan(filled), floating.type(record["fill"]), filled)
-
-
-def _one_hot(column: "pd.Series", record: Record) -> np.ndarray:
-    import pandas as pd
-
-    # Without a fill nothing is missing: that was refused.
-    gaps = column.isna()
-    text = [record["fill"] if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
-    codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
-    return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)
 
 
 def _listed(names: list[Any], most: int = 20) -> str:

@@ -1,5 +1,6 @@
 """Missing and infinite values in plain arrays: refused, or filled from the training rows."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,10 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
-__all__ = ["fill", "fit", "refuse"]
+__all__ = ["fill", "fit", "noted", "refuse"]
+
+# A note names no more columns.
+MOST_NAMES = 5
 
 
 def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str) -> bool:
@@ -85,3 +89,26 @@ def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
     if x.dtype.kind != "f":
         return x
     return np.where(np.isnan(x), np.array([record["fill"] for record in columns], x.dtype), x)
+
+
+def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
+    """One note of what is filled with what, or none where nothing is.
+
+    Parameters
+    ----------
+    counts : iterable of (int, dict)
+        Missing values of each column, and its record.
+    """
+    gaps = [(count, record) for count, record in counts if count]
+    if not gaps:
+        return []
+    shown = [f"{count:,} of {record['name']!r} with {_in_words(record)}" for count, record in gaps[:MOST_NAMES]]
+    more = f", and those of {len(gaps) - MOST_NAMES} columns more" if len(gaps) > MOST_NAMES else ""
+    return [f"{sum(count for count, _ in gaps):,} missing values are filled: {', '.join(shown)}{more}"]
+
+
+def _in_words(record: dict[str, Any]) -> str:
+    fill = record["fill"]
+    if record["kind"] == "category":
+        return f"the category {fill!r}"
+    return ("true" if fill else "false") if record["kind"] == "bool" else f"{fill:.4g}"

@@ -9,6 +9,7 @@ import numpy as np
 from mlpgpu.data import array_file, missing, npz, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
+from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.files import expanded
 
@@ -46,8 +47,10 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
     return x
 
 
-def features(path: str | Path, columns: Records | None, rows: int | None) -> Iterator[np.ndarray]:
-    """As `read_features`, at most `rows` of them at a time; None for all."""
+def features(
+    path: str | Path, columns: Records | None, rows: int | None, unseen: Unseen | None = None
+) -> Iterator[np.ndarray]:
+    """As `read_features`, at most `rows` of them at a time; None for all. `unseen` counts as in `columns.encode`."""
     path = _known(path)
     x: np.ndarray | Mapped
     if path.suffix.lower() == ".npz":
@@ -57,11 +60,16 @@ def features(path: str | Path, columns: Records | None, rows: int | None) -> Ite
         x = array_file.read_x(path)
         yield from (_filled(path, x[part], columns) for part in _parts(len(x), rows))
     else:
-        yield from (_encoded(frame, columns) for frame in table.read_chunks(path, columns, rows))
+        yield from (_encoded(frame, columns, unseen) for frame in table.read_chunks(path, columns, rows))
 
 
 def features_and_targets(
-    path: str | Path, columns: Records | None, target: str | None, *, as_text: bool = False
+    path: str | Path,
+    columns: Records | None,
+    target: str | None,
+    *,
+    as_text: bool = False,
+    unseen: Unseen | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and targets of the rows in a file, at most `ROWS` at a time.
 
@@ -72,7 +80,9 @@ def features_and_targets(
     target : str or None
         Column of a table; array of an .npz file, where None is ``y``; file beside a .npy or IDX file.
     as_text : bool
-        Whether the target is read as text, even where a CSV file has only numbers for it.
+        Whether the target is read as text, even where a CSV file has only numbers for it, or NA.
+    unseen : Unseen, optional
+        Counts the categories that training had not.
 
     Yields
     ------
@@ -96,13 +106,12 @@ def features_and_targets(
         x, y = array_file.read_xy(path, target)
         yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
         return
-    label = {"name": target, "kind": "category"}
-    for frame in table.read_chunks(path, [*(columns or []), label] if as_text else columns, ROWS):
+    for frame in table.read_chunks(path, columns, ROWS, label=target if as_text else None):
         if target is None or target not in frame.columns:
             hint = did_you_mean(str(target), frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {target!r} to compare with{hint}")
         y, _ = table.labels(frame.pop(target))
-        yield _encoded(frame, columns), y
+        yield _encoded(frame, columns, unseen), y
 
 
 def _known(path: str | Path) -> Path:
@@ -122,11 +131,11 @@ def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
     return x if columns is None else missing.fill(x, columns)
 
 
-def _encoded(frame: "pd.DataFrame", columns: Records | None) -> np.ndarray:
+def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen | None) -> np.ndarray:
     if columns is None:
         # A model trained on an array knows no names, so the columns stand for themselves, in order.
         columns = [{"name": name, "kind": "number", "fill": None} for name in frame.columns]
-    return table_columns.encode(frame, columns)
+    return table_columns.encode(frame, columns, unseen)
 
 
 def _parts(n_rows: int, rows: int | None) -> Iterator[slice]:

@@ -1,5 +1,6 @@
 """Scaling of inputs and targets, fitted on the host, chunk by chunk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,14 @@ class Scaling:
     factor: np.ndarray
 
 
-def fit(kind: str, x_train: np.ndarray | Mapped, *, setting: str = "scale", column: str = "feature") -> Scaling:
+def fit(
+    kind: str,
+    x_train: np.ndarray | Mapped,
+    *,
+    names: Sequence[str] = (),
+    setting: str = "scale",
+    column: str = "feature",
+) -> Scaling:
     """The scaling of a kind, fitted on training rows.
 
     Parameters
@@ -36,6 +44,8 @@ def fit(kind: str, x_train: np.ndarray | Mapped, *, setting: str = "scale", colu
         ``none``, ``standard`` (mean 0, variance 1), ``minmax`` (0 to 1) or ``255`` (divide by 255).
     x_train : ndarray or Mapped of shape (n_rows, n_features)
         Numbers of any type. A column that is constant is shifted only, as in scikit-learn.
+    names : sequence of str
+        Of the columns; empty where a message can tell their numbers alone.
     setting, column : str
         What a message calls the setting that chose the kind, and a column.
 
@@ -53,8 +63,9 @@ def fit(kind: str, x_train: np.ndarray | Mapped, *, setting: str = "scale", colu
         shift, spread = _standard(x_train) if kind == "standard" else _minmax(x_train)
     wide = np.flatnonzero(~np.isfinite(spread))
     if wide.size:
+        name = repr(names[wide[0]]) if names else wide[0]
         raise InputError(
-            f"{setting} is {kind!r}, but the values of {column} {wide[0]} are too far apart for it; "
+            f"{setting} is {kind!r}, but the values of {column} {name} are too far apart for it; "
             f"allowed: a variance below 1e308; rescale that column, or give {setting} none"
         )
     return Scaling(kind, shift, 1 / spread)

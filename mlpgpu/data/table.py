@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.data import header, parquet
+from mlpgpu.data import header, parquet, row_numbers
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "labels", "load", "read", "read_chunks"]
 
 FORMATS = (".csv", ".parquet")
+# What stands for a missing value in a CSV file: what pandas takes for one.
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
 
 
 def load(path: Path, config: "Config") -> Source:
@@ -43,21 +48,26 @@ def load(path: Path, config: "Config") -> Source:
             "separated by commas; write it so"
         )
     target = _target_name(frame, config.target, path)
-    column = frame.pop(target)
-    y, categorical = labels(column)
-    return Source(path.stem, frame, y, target=target, categorical=categorical)
+    if path.suffix.lower() == ".csv" and _is_text_with_gaps(frame[target]):
+        # A class may be called NA or None.
+        frame = read(path, label=target)
+    y, categorical = labels(frame.pop(target))
+    frame, notes = row_numbers.without(_without(frame, config.drop, path))
+    return Source(path.stem, frame, y, target=target, categorical=categorical, notes=tuple(notes))
 
 
-def read(path: Path, columns: list[dict[str, Any]] | None = None) -> "pd.DataFrame":
+def read(path: Path, *, label: str | None = None) -> "pd.DataFrame":
     """A CSV or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns)
+    (frame,) = read_chunks(path, label=label)
     return frame
 
 
 def read_chunks(
-    path: Path, columns: list[dict[str, Any]] | None = None, rows: int | None = None
+    path: Path, columns: list[dict[str, Any]] | None = None, rows: int | None = None, *, label: str | None = None
 ) -> Iterator["pd.DataFrame"]:
     """A CSV or Parquet file, some rows at a time, as DataFrames with text for column names.
+
+    Their index numbers the rows of the file from 0.
 
     Parameters
     ----------
@@ -68,6 +78,8 @@ def read_chunks(
         only numbers for them.
     rows : int, optional
         The most that a DataFrame has; all are in one without it.
+    label : str, optional
+        A column of a CSV file that is read as text, in which only empty cells are missing.
 
     Raises
     ------
@@ -77,12 +89,15 @@ def read_chunks(
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
     is_csv = path.suffix.lower() == ".csv"
-    empty = True
+    n_rows = 0
     try:
-        for frame in _read_csv(path, columns or [], rows) if is_csv else parquet.read(path, rows):
+        import pandas as pd
+
+        for frame in _read_csv(path, columns or [], rows, label) if is_csv else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
+            frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
+            n_rows += len(frame)
             if not frame.empty:
-                empty = False
                 yield frame
     except ImportError:
         raise InputError(
@@ -97,11 +112,13 @@ def read_chunks(
         reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
         kind = "CSV" if is_csv else "Parquet"
         raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
-    if empty:
+    if not n_rows:
         raise InputError(f"{path} has no rows; give a table with rows")
 
 
-def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> Iterator["pd.DataFrame"]:
+def _read_csv(
+    path: Path, columns: list[dict[str, Any]], rows: int | None, label: str | None
+) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
@@ -113,8 +130,17 @@ def _read_csv(path: Path, columns: list[dict[str, Any]], rows: int | None) -> It
         raise InputError(f"{path} has semicolons between its columns; allowed: commas, and points in numbers")
     header.check(path, names)
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
+    gaps: Any = MISSING
+    if label is not None:
+        text[label] = str
+        # As pandas calls a column without a name.
+        known = (name or f"Unnamed: {place}" for place, name in enumerate(names))
+        gaps = {name: "" if name == label else MISSING for name in known}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
-    given: dict[str, Any] = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text}
+    given: dict[str, Any] = {
+        "encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text, "keep_default_na": False,
+        "na_values": gaps,
+    }  # fmt: skip
     if rows is None:
         with _warnings_as_errors():
             frame = pd.read_csv(path, **given)
@@ -141,14 +167,40 @@ def _warnings_as_errors() -> Iterator[None]:
 
 def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
     names = list(frame.columns)
-    # Spaces around a name are a part of it.
-    shown = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    shown = _listed(names)
     if target is None:
         raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
     if target not in names:
         hint = did_you_mean(target, names, 0.5, repr)
         raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
     return target
+
+
+def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
+    """A table without its target and the columns to leave out."""
+    names = list(frame.columns)
+    if absent := [name for name in drop if name not in names]:
+        hint = did_you_mean(absent[0], names, 0.5, repr)
+        raise InputError(f"drop has {absent[0]!r}, which {path} does not have; allowed: {_listed(names)}{hint}")
+    if len(set(drop)) == len(names):
+        raise InputError(
+            f"drop leaves none of the columns {_listed(names)} of {path}; leave at least one to learn from"
+        )
+    return frame.drop(columns=list(drop))
+
+
+def _listed(names: list[str]) -> str:
+    # Spaces around a name are a part of it.
+    return ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _is_text_with_gaps(column: "pd.Series") -> bool:
+    import pandas as pd
+
+    present = column.dropna()
+    # Of a column without values none knows what it was.
+    kind = pd.api.types.infer_dtype(present.astype(object))
+    return len(present) < len(column) and kind in {"string", "empty"}
 
 
 def labels(column: "pd.Series") -> tuple[np.ndarray, bool]:

@@ -23,7 +23,7 @@ class Target(NamedTuple):
     y : ndarray
         ``int64`` codes of shape (n_rows,), or ``float64`` of shape (n_rows, n_outputs).
     classes : tuple
-        Label of each code, sorted; empty for regression.
+        Label of each code, sorted, in the type that it was read in; empty for regression.
     note : str or None
         How the task was inferred, where it was.
     """
@@ -37,8 +37,8 @@ class Target(NamedTuple):
 def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -> Target:
     """Decide on the task and encode the target for it.
 
-    Text, truth values and categories ask for classification, and so do whole numbers with at most 20
-    distinct values and fewer than half as many as there are rows. All else asks for regression.
+    Text, truth values and categories ask for classification, and so do whole numbers, of any type, with
+    at most 20 distinct values and fewer than half as many as there are rows. All else asks for regression.
 
     Parameters
     ----------
@@ -93,10 +93,12 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
             f"task is 'classification', but the target, {where}, has {y.shape[1]} columns; "
             "give one label a row, or task regression"
         )
-    if y.dtype.kind == "f" and len(distinct) > len(y) / 2:
+    if y.dtype.kind in "fUO" and len(distinct) > len(y) / 2:
+        is_number = y.dtype.kind == "f"
         raise InputError(
-            f"task is 'classification', but the target, {where}, has {len(distinct)} distinct numbers "
-            f"in {len(y)} rows; allowed: at most half as many as rows; give task regression, or choose another target"
+            f"the target, {where}, has {len(distinct):,} distinct {'numbers' if is_number else 'texts'} in {len(y):,} "
+            "rows, too many for classes; allowed: at most half as many as rows; "
+            f"{'give task regression, or ' if is_number else ''}choose another target"
         )
     return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
 
@@ -116,6 +118,6 @@ def _infer(y: np.ndarray, n_distinct: int, where: str, categorical: bool) -> tup
         return "classification", f"the text in {where}"
     if y.dtype.kind == "b":
         return "classification", f"the truth values in {where}"
-    if y.dtype.kind in "iu" and n_distinct <= MOST_CODES and n_distinct < len(y) / 2:
+    if n_distinct <= MOST_CODES and n_distinct < len(y) / 2 and np.array_equal(y, np.trunc(y)):
         return "classification", f"the {n_distinct} distinct whole numbers in {where}"
     return "regression", f"the {n_distinct} distinct numbers in {where}"

@@ -86,10 +86,36 @@ def test_fills_from_the_training_rows(impute, filled, number):
         }
     )
     records, _ = columns.fit(train, impute)
-    assert [record["fill"] for record in records] == [filled, 1.0, "v", "p"]
+    assert [record["fill"] for record in records] == [filled, 1.0, "missing", "missing"]
     rows = pd.DataFrame({"n": [None, 7.0], "b": [None, False], "c": [None, "u"], "k": [None, "q"]})
-    assert columns.feature_names(records) == ("n", "b", "c=u", "c=v", "k=p", "k=q")
-    assert columns.encode(rows, records).tolist() == [[filled, 1, 0, 1, 1, 0], [7, 0, 1, 0, 0, 1]]
+    assert columns.feature_names(records) == ("n", "b", "c=u", "c=v", "c=missing", "k=p", "k=q", "k=missing")
+    assert columns.encode(rows, records).tolist() == [[filled, 1, 0, 0, 1, 0, 0, 1], [7, 0, 1, 0, 0, 0, 1, 0]]
+
+
+def test_the_category_of_missing_text_takes_no_name_that_is_there():
+    train = pd.DataFrame({"c": ["missing", None, "(missing)", "a"]})
+    records, _ = columns.fit(train, "mean")
+    assert records[0]["categories"] == ["(missing)", "a", "missing", "((missing))"]
+    assert columns.encode(train, records).tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_text_without_gaps_in_training_is_filled_with_the_most_frequent_category():
+    records, _ = columns.fit(pd.DataFrame({"c": ["u", "v", "v"]}), "mean")
+    assert records == [{"name": "c", "kind": "category", "categories": ["u", "v"], "fill": "v"}]
+    assert columns.encode(pd.DataFrame({"c": [None, "u"]}), records).tolist() == [[0, 1], [1, 0]]
+
+
+def test_what_is_filled_is_noted_once():
+    frame = pd.DataFrame(
+        {"n": [1, 3, None], "b": [True, True, None], "c": ["u", None, None], "whole": ["x", "y", "z"]}
+        | {f"n{i}": [1234567.5, 1234567.5, None] for i in range(4)}
+    )
+    records, _ = columns.fit(frame, "mean")
+    assert columns.filled(frame, records) == [
+        "8 missing values are filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
+        "1 of 'n0' with 1.235e+06, 1 of 'n1' with 1.235e+06, and those of 2 columns more"
+    ]
+    assert columns.filled(frame[["whole"]], records[3:4]) == []
 
 
 def test_fills_a_column_that_is_missing_altogether():
@@ -99,15 +125,25 @@ def test_fills_a_column_that_is_missing_altogether():
 
 
 def test_missing_values_are_counted_by_column():
-    frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, 3], "c": ["x", None, "y"], "d": [None] * 3})
+    frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, 3], "c": ["x", None, "y"]})
     records, _ = columns.fit(frame, "none")
-    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\), 'd' \(3\); give impute mean or median"):
+    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\); give impute mean or median"):
         columns.encode(frame, records)
-    with pytest.raises(InputError, match="column 'd' has no values in the training rows"):
-        columns.fit(frame, "mean")
     many = pd.DataFrame({f"c{i}": [None, 1.0] for i in range(12)})
     with pytest.raises(InputError, match=r"'c9' \(1\) and 2 more;"):
         columns.encode(many, columns.fit(many, "none")[0])
+
+
+@pytest.mark.parametrize("impute", ["none", "mean"])
+def test_a_column_without_values_is_left_out(impute):
+    frame = pd.DataFrame({"a": [1, 2], "d": [None] * 2, "n": np.nan, "k": pd.Categorical([None] * 2, ["x"])})
+    frame["when"] = pd.to_datetime([None] * 2)
+    records, notes = columns.fit(frame, impute)
+    assert columns.feature_names(records) == ("a",)
+    assert notes == [f"column {name!r} has no values in the training rows, and is left out" for name in frame][1:]
+    assert columns.encode(frame, records).tolist() == [[1], [2]]
+    with pytest.raises(InputError, match="no column has values in the training rows: 'd', 'n'; fill some"):
+        columns.fit(frame[["d", "n"]], impute)
 
 
 @pytest.mark.parametrize("impute", ["none", "mean", "median"])
@@ -152,10 +188,27 @@ def test_text_of_many_values_is_refused():
         columns.fit(prices, "none")
 
 
+def test_numbers_among_which_some_are_not():
+    values = [f"{i / 7:.3f}" for i in range(4950)]
+    values[90:90] = ["?"] * 25
+    values[4000:4000] = ["n/k"] * 25
+    frame = pd.DataFrame({"a": values})
+    training = frame.iloc[np.random.default_rng(0).permutation(5000)]
+    with pytest.raises(
+        InputError,
+        match=r"'a' is text with 4,952 distinct values; allowed: at most 1,000; 99% of them "
+        r"are numbers, but '\?' in row 91 is not; to have one feature, leave such cells empty, with impute",
+    ):
+        columns.fit(training, "none")
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (["130", "165", "?", "150"], "75% of them are numbers; to have one feature, leave the others empty"),
+        (
+            ["130", "165", "?", "150"],
+            "75% of them are numbers, but '\\?' in row 3 is not; to have one feature, leave such cells empty",
+        ),
         (
             ["1,000", "12,500", "130"],
             "100% of them are numbers; to have one feature, write numbers such as '1,000' with",
@@ -166,9 +219,12 @@ def test_text_of_many_values_is_refused():
         (["8GB", "16GB", "1.37 kg", "30 km/h", "5 m²", "-4 °C", "60+"], "100% of them are numbers"),
         (
             ["$5", "$7", "none"],
-            "67% of them are numbers; .* such as '\\$5' with a decimal point alone and leave the others",
+            "66% of them are numbers, but 'none' in row 3 is not; .* such as '\\$5' with a decimal point alone",
         ),
-        ([f"name {i}" for i in range(50)], "though there are 50 rows, too few to learn from each; remove it, or group"),
+        (
+            [f"name {i}" for i in range(50)],
+            "though there are 50 rows, too few to learn from each; leave it out with --drop",
+        ),
     ],
 )
 def test_text_that_is_hardly_meant_as_categories_is_noted(values, says):
@@ -201,8 +257,14 @@ def test_rows_to_predict_must_match():
     records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
     with pytest.raises(InputError, match="no column 'b'; it has 'a', 'c'"):
         columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
-    with pytest.raises(InputError, match="column 'b' holds text"):
-        columns.encode(pd.DataFrame({"a": [1], "b": ["x"]}), records)
+    for values, cell in ((["7", "1.5", "x", "y"], "'x' in row 3"), (["1", "2"], "'1' in row 1")):
+        frame = pd.DataFrame({"a": 1, "b": values})
+        with pytest.raises(InputError, match=f"'b' holds text, such as {cell}; allowed: numbers, as in training"):
+            columns.encode(frame, records)
+    records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [True, False]}), "none")
+    for values, cell in ((["True", "false", "no"], "'no' in row 3"), (["1", "x"], "'1' in row 1")):
+        with pytest.raises(InputError, match=f"'b' holds text, such as {cell}; allowed: truth values, as in training"):
+            columns.encode(pd.DataFrame({"a": 1, "b": values}), records)
     wide = pd.DataFrame([range(25)], columns=[f"c{i}" for i in range(25)])
     with pytest.raises(InputError, match="'c19' and 5 more"):
         columns.encode(wide, records)

@@ -75,3 +75,5 @@ def test_refuses_a_column_beyond_float64(kind, far):
     x = np.array([[0.0, -far], [1, far], [2, 0]])
     with pytest.raises(InputError, match="feature 1 are too far apart"):
         scaling.fit(kind, x)
+    with pytest.raises(InputError, match="feature 'far' are too far apart"):
+        scaling.fit(kind, x, names=("near", "far"))

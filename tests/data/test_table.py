@@ -89,13 +89,53 @@ def test_missing_values_are_filled_from_the_training_rows(tmp_path, mixed, imput
     training = mixed.iloc[d.x_train[:, -1].astype(int)]
     fills = {record["name"]: record["fill"] for record in d.columns}
     assert fills["size"] == pytest.approx(getattr(training["size"], impute)())
-    assert fills["town"] == training["town"].mode()[0]
+    assert fills["town"] == "missing"
     assert fills["garden"] == training["garden"].astype(float).mode()[0]
+    assert d.notes[-1].startswith("45 missing values are filled: 15 of 'size' with ")
     gaps = d.x_test[d.x_test[:, -1] % 4 == 0]
     assert len(gaps)
     assert (gaps[:, 0] == fills["size"]).all()
+    assert (gaps[:, d.feature_names.index("town=missing")] == 1).all()
     with pytest.raises(InputError, match=r"'size' \(15\), 'town' \(15\), 'garden' \(15\)"):
         load(Config(dataset=path, target="price"))
+
+
+def test_text_that_pandas_takes_for_missing_is_told_from_the_rest(tmp_path):
+    """House Prices writes NA where there is no garage."""
+    path = tmp_path / "a.csv"
+    path.write_text("garage,y\n" + "NA,1.5\nNone,0.5\nbuilt-in,2.5\n" * 10)
+    d = load(Config(dataset=path, target="y", impute="median", validation_fraction=0))
+    assert d.feature_names == ("garage=built-in", "garage=missing")
+    assert "20 missing values are filled: 20 of 'garage' with the category 'missing'" in d.notes
+    assert read_features(path, json.loads(json.dumps(d.columns)))[:3].tolist() == [[0, 1], [0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("other", ["Attchd", "null"])
+def test_a_class_may_be_called_as_pandas_writes_missing(tmp_path, other):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + f"1,NA\n2,None\n3,{other}\n" * 10)
+    assert load(Config(dataset=path, target="y")).classes == tuple(sorted(["NA", "None", other]))
+    path.write_text("a,y\n" + f"1,NA\n2,\n3,{other}\n" * 10)
+    with pytest.raises(InputError, match="'y', has 10 missing values"):
+        load(Config(dataset=path, target="y"))
+
+
+@pytest.mark.parametrize("values", ["1.5 NA 2.5", "True NA False", "1 null 2"])
+def test_missing_numbers_and_truth_values_of_a_target_stay_missing(tmp_path, values):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "".join(f"1,{value}\n" for value in values.split()) * 10)
+    with pytest.raises(InputError, match="'y', has 10 missing values"):
+        load(Config(dataset=path, target="y"))
+
+
+@pytest.mark.parametrize("label", [None, "y"])
+def test_missing_is_what_pandas_takes_for_it(tmp_path, label):
+    path = tmp_path / "a.csv"
+    cells = [*table.MISSING, "na", " NA", "-", "?", "NONE", "x"]
+    path.write_text(",a,y\n" + "".join(f"{cell},{cell},{cell}\n" for cell in cells))
+    ours, theirs = table.read(path, label=label), pd.read_csv(path)
+    pd.testing.assert_frame_equal(ours.drop(columns="y"), theirs.drop(columns="y"))
+    assert ours["y"].fillna("").tolist() == (theirs["y"].fillna("").tolist() if label is None else cells)
 
 
 def test_categories_that_look_like_numbers_later_stay_text(tmp_path):
@@ -153,6 +193,89 @@ def test_byte_order_mark_and_upper_case_ending(tmp_path):
 def test_target_must_be_a_column(tmp_path, mixed, target, says):
     with pytest.raises(InputError, match=says):
         load(Config(dataset=save(mixed, tmp_path / "a.csv"), target=target))
+
+
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_columns_are_left_out(tmp_path, mixed, end):
+    mixed["when"] = pd.date_range("2020-01-01", periods=60)
+    path = save(mixed, tmp_path / f"a{end}")
+    d = load(Config(dataset=path, target="price", drop=["town", "when"]))
+    assert d.feature_names == ("size", "rooms", "garden")
+    np.testing.assert_array_equal(read_features(path, d.columns), mixed[["size", "rooms", "garden"]].to_numpy(float))
+    with pytest.raises(InputError, match="column 'when' holds .*, or leave it out with --drop"):
+        load(Config(dataset=path, target="price"))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"drop": "rooms,towns"}, "drop has 'towns', which .* allowed: 'size', .*'garden'; did you mean 'town'?"),
+        ({"drop": "size,rooms,town,garden"}, "drop leaves none of the columns 'size', .* leave at least one"),
+        ({"drop": "price,town"}, "drop has 'price', which is the target; leave it out, or choose"),
+        ({"drop": "x0", "dataset": "iris"}, "drop is x0, and dataset is iris; allowed: drop for a .csv or .parquet"),
+        ({"drop": "x0", "dataset": None}, "drop is x0, and dataset is mnist"),
+        ({"drop": "x0", "dataset": "a.npz"}, "drop is x0, and dataset is a.npz"),
+    ],
+)
+def test_what_cannot_be_left_out(tmp_path, mixed, given, says):
+    path = save(mixed, tmp_path / "a.csv")
+    with pytest.raises(InputError, match=says):
+        load(Config(**{"dataset": path, "target": "price", **given}))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_a_column_that_numbers_the_rows_is_noted(tmp_path, mixed, start, end):
+    mixed["row id"] = np.arange(60) + start
+    path = save(mixed, tmp_path / f"a{end}")
+    d = load(Config(dataset=path, target="price"))
+    assert d.feature_names[-1] == "row id"
+    assert d.notes[0].startswith("column 'row id' numbers the rows of the file; ")
+    assert d.notes[0].endswith("leave it out with --drop 'row id'")
+    d = load(Config(dataset=path, target="price", drop="row id"))
+    assert "row id" not in d.feature_names
+    assert len(d.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(60)[::-1],
+        np.arange(60) + 2,
+        np.arange(60) * 2,
+        np.arange(60.0),
+        np.arange(60) // 2,
+        np.arange(60) > 0,
+        pd.array([None, *range(1, 60)], "Int64"),
+    ],
+)
+def test_a_column_that_does_not_is_not(tmp_path, mixed, values):
+    path = save(mixed.assign(rooms=values), tmp_path / "a.parquet")
+    assert not any(
+        "numbers the rows" in note for note in load(Config(dataset=path, target="price", impute="mean")).notes
+    )
+
+
+def test_the_index_that_pandas_writes_is_left_out(tmp_path, mixed):
+    path = tmp_path / "a.csv"
+    mixed.to_csv(path)
+    d = load(Config(dataset=path, target="price"))
+    assert d.feature_names[:2] == ("size", "rooms")
+    assert d.notes[0] == "column 'Unnamed: 0', the numbers of the rows, is left out"
+    with_index = read_features(path, d.columns)
+    save(mixed, path)
+    np.testing.assert_array_equal(read_features(path, d.columns), with_index)
+    # A first column without a name that is no count, and a count that is all there is, are features.
+    mixed[::-1].to_csv(path)
+    assert load(Config(dataset=path, target="price")).feature_names[0] == "Unnamed: 0"
+    mixed[["price"]].to_csv(path)
+    assert load(Config(dataset=path, target="price")).feature_names == ("Unnamed: 0",)
+
+
+def test_a_column_that_cannot_be_scaled_is_named(tmp_path, mixed):
+    mixed["debt"] = np.where(mixed["garden"], 1e300, -1e300)
+    with pytest.raises(InputError, match="the values of feature 'debt' are too far apart"):
+        load(Config(dataset=save(mixed, tmp_path / "a.csv"), target="price"))
 
 
 def test_names_with_spaces_around_them_are_told_from_those_without(tmp_path):
@@ -255,7 +378,7 @@ def test_missing_library_says_what_to_install(tmp_path, mixed, monkeypatch, lack
 
 def test_task_given_is_obeyed(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("a,y\n" + "".join(f"{i},{i % 3}\n" for i in range(30)))
+    path.write_text("a,y\n" + "".join(f"{2 * i},{i % 3}\n" for i in range(30)))
     assert load(Config(dataset=str(path), target="y")).classes == (0, 1, 2)
     d = load(Config(dataset=str(path), target="y", task="regression"))
     assert d.y_train.shape == (len(d.x_train), 1)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.utils.multiclass import type_of_target
 
 from mlpgpu.data.target import decide
 from mlpgpu.errors import InputError
@@ -10,12 +11,14 @@ WHERE = "column 'y'"
 @pytest.mark.parametrize(
     ("y", "classes", "codes", "why"),
     [
-        (np.array(["b", "a", "b"], object), ("a", "b"), [1, 0, 1], "the text in column 'y'"),
-        (np.array(["b", "a", "b"]), ("a", "b"), [1, 0, 1], "the text"),
-        (np.array([b"b", b"a", b"b"]), ("a", "b"), [1, 0, 1], "the text"),
+        (np.array(["b", "a", "b", "a"], object), ("a", "b"), [1, 0, 1, 0], "the text in column 'y'"),
+        (np.array(["b", "a", "b", "a"]), ("a", "b"), [1, 0, 1, 0], "the text"),
+        (np.array([b"b", b"a", b"b", b"a"]), ("a", "b"), [1, 0, 1, 0], "the text"),
         (np.array([True, False, True]), (False, True), [1, 0, 1], "truth values"),
         (np.array([7, 3, 7, 3, 7], np.int8), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
         (np.array([[7], [3], [7], [3], [7]]), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
+        (np.array([1.0, 0, 1, 0, 1]), (0.0, 1.0), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
+        (np.array([1.0, -0.0, 1, 0, 1], np.float32), (0.0, 1.0), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
     ],
 )
 def test_infers_classes(y, classes, codes, why):
@@ -43,7 +46,27 @@ def test_whole_numbers_are_classes_up_to_a_limit(n_distinct, n_rows, task):
     assert decide(np.arange(n_rows) % n_distinct, "auto", WHERE).task == task
 
 
-@pytest.mark.parametrize("y", [np.array([0.0, 1, 0, 1, 0]), np.array([[1, 2], [3, 4]]), np.arange(9, dtype=np.uint8)])
+def test_infers_classes_where_scikit_learn_does():
+    for y in (
+        np.arange(50) % 3,
+        np.arange(50) % 2.0,
+        np.arange(50) % 3 + 0.5,
+        np.arange(50) / 10,
+        np.ones((50, 2)) / 3,
+    ):
+        discrete = type_of_target(y) in {"binary", "multiclass"}
+        assert (decide(np.vstack([y, y + 1]) if y.ndim == 2 else y, "auto", WHERE).task == "classification") == discrete
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([0.5, 1, 0.5, 1, 0.5]),
+        np.ones((6, 2)) * [[1], [2], [1], [2], [1], [2]],
+        np.array([[1, 2], [3, 4]]),
+        np.arange(9, dtype=np.uint8),
+    ],
+)
 def test_infers_regression(y):
     target = decide(y, "auto", WHERE)
     assert target.task == "regression"
@@ -65,6 +88,8 @@ def test_task_given_is_obeyed_without_a_note():
     [
         (np.array(["a", "b"]), "regression", "holds text; give task classification"),
         (np.array([0.1, 0.2, 0.3, 0.3]), "classification", "3 distinct numbers in 4 rows"),
+        (np.array(["a", "b", "c", "a", "b"]), "auto", "3 distinct texts in 5 rows.*; choose another target"),
+        (np.array([f"id {i}" for i in range(2000)], object), "classification", "2,000 distinct texts in 2,000 rows"),
         (np.array([[1, 2], [3, 4]]), "classification", "2 columns"),
         (np.array(["a", "a"]), "auto", "the one value a"),
         (np.ones(5), "auto", "the one value 1.0"),

@@ -1,0 +1,116 @@
+"""Columns of text: the categories in them, and one feature for each."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot", "unlike"]
+
+# More would be names or numbers of rows rather than categories, and each is a column of x.
+MOST_CATEGORIES = 1000
+# As many or fewer are not said to be many for the rows that there are.
+FEW_CATEGORIES = 20
+LEAVE_OUT = "leave it out with --drop, or group its values"
+_DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
+# What people write about a number: a sign of money before it, a unit after it, something between its thousands.
+_AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
+
+
+def categories_of(column: "pd.Series") -> list[str]:
+    """The categories in a column of training rows, sorted.
+
+    Raises
+    ------
+    InputError
+        Where they are dates, or more than 1,000.
+    """
+    import pandas as pd
+
+    # The categories that a type declares may be absent from these rows, and would be constant features.
+    categories = sorted({str(value) for value in column.dropna().unique()})
+    if categories and pd.Series(categories).str.fullmatch(_DATE).all():
+        raise InputError(
+            f"column {column.name!r} holds dates, such as {categories[0]}; "
+            "allowed: numbers, truth values, text; convert it to numbers, or leave it out with --drop"
+        )
+    if len(categories) > MOST_CATEGORIES:
+        raise InputError(
+            f"column {column.name!r} is text with {len(categories):,} distinct values; "
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(column, categories) or LEAVE_OUT}"
+        )
+    return categories
+
+
+def name_of_gaps(categories: list[str]) -> str:
+    """What the category of missing text is called: ``missing``, or with brackets where that is one already."""
+    name = "missing"
+    while name in categories:
+        name = f"({name})"
+    return name
+
+
+def doubt(column: "pd.Series", categories: list[str]) -> str:
+    """Why a column is hardly meant as these categories, and what to do; empty where it may well be."""
+    n_rows = int(column.count())
+    meant_as_numbers = _meant_as_numbers(column, categories)
+    if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
+        return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
+    return meant_as_numbers
+
+
+def unlike(column: "pd.Series", kind: str) -> str:
+    """A cell of a text column that is no value of a ``number`` or ``bool`` column, and its row."""
+    import pandas as pd
+
+    present = column.dropna().map(str)
+    if kind == "bool":
+        fits = present.str.lower().isin({"true", "false"})
+    else:
+        fits = pd.to_numeric(present.astype(object), errors="coerce").notna()
+    return _first(present if fits.all() else present[~fits])
+
+
+def _first(cells: "pd.Series") -> str:
+    """The cell that comes first in the file: of training rows, the order is another."""
+    row = cells.index.min()
+    return f"{cells[row]!r} in row {row + 1:,}"
+
+
+def _meant_as_numbers(column: "pd.Series", categories: list[str]) -> str:
+    """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
+
+    A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
+    """
+    import pandas as pd
+
+    text = pd.Series(categories, dtype=object)
+    bare, numbers = (
+        pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
+    )
+    if bare.all() or 2 * numbers.sum() <= len(text):
+        return ""
+    written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
+    but, others = "", []
+    if not numbers.all():
+        present = column.dropna().map(str)
+        but = f", but {_first(present[present.isin(set(text[~numbers]))])} is not"
+        others = ["leave such cells empty, with impute mean or median"]
+    # Rounded down: all of them are 100%.
+    share = 100 * int(numbers.sum()) // len(text)
+    return f"{share}% of them are numbers{but}; to have one feature, {' and '.join(written + others)}"
+
+
+def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:
+    """A feature for each category of a record: 1 where a row has it; all 0 for one that training had not."""
+    import pandas as pd
+
+    # Without a fill nothing is missing: that was refused.
+    gaps = column.isna()
+    text = [record["fill"] if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
+    codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
+    return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)

@@ -1,0 +1,32 @@
+"""Categories that training had not, counted while the rows of a file are read."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Unseen"]
+
+
+class Unseen:
+    """How many rows of which columns hold values that training had not, over all chunks of a file."""
+
+    def __init__(self) -> None:
+        self.n_rows = 0
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def add(self, column: "pd.Series", is_unseen: np.ndarray) -> None:
+        """Count the rows of a chunk in which a column holds such a value."""
+        if is_unseen.any():
+            name = str(column.name)
+            count, example = self._found.get(name, (0, str(column[is_unseen].iloc[0])))
+            self._found[name] = count + int(np.count_nonzero(is_unseen)), example
+
+    def notes(self) -> list[str]:
+        """One line for each column that has some."""
+        return [
+            f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values that training had not, such as {example!r}"
+            for name, (count, example) in self._found.items()
+        ]
