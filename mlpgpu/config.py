@@ -1,7 +1,7 @@
 """Every setting of a run, once: its type, default, range and help."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from mlpgpu.backends.cuda_devices import check_name
 from mlpgpu.backends.precision import PRECISIONS
 from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
+from mlpgpu.dependent import OF_LAYERS, OF_OPTIMIZERS, each_layer, unused_setting
 from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.initial import INITIALS
 from mlpgpu.maths.activations import TRAINABLE
@@ -322,45 +323,6 @@ class Config:
         """Settings by name, those that are ``None`` left out; tuples as lists."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
-
-
-# Settings of which there is one for all hidden layers, or one a layer, and what such a one is.
-OF_LAYERS = {"activation": "functions", "dropout": "rates"}
-
-
-def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...]:
-    """The setting `name` of each hidden layer.
-
-    Parameters
-    ----------
-    name : str
-        One of `OF_LAYERS`.
-    given : sequence
-        Of one, or one a layer.
-    n_hidden : int
-
-    Raises
-    ------
-    InputError
-        Where it is of another length.
-    """
-    if len(given) not in {1, n_hidden}:
-        raise InputError(
-            f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one a layer"
-        )
-    return tuple(given) if len(given) == n_hidden else (given[0],) * n_hidden
-
-
-# Settings that some optimizers have.
-OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
-
-
-def unused_setting(name: str, optimizer: str) -> str:
-    """What is to be said where the setting `name` is given to an optimizer that has none such; else nothing."""
-    if name in OPTIMIZERS[optimizer].settings:
-        return ""
-    having = ", ".join(other for other, rule in OPTIMIZERS.items() if name in rule.settings)
-    return f"{name} is not a setting of the optimizer {optimizer!r}; leave it out, or choose {having}"
 
 
 # What may be otherwise where a run is taken up: where things are, and what is shown and written. The device and the way

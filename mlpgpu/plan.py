@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlpgpu import initial
-from mlpgpu.config import OF_LAYERS, Config, each_layer
 from mlpgpu.data import batches
+from mlpgpu.dependent import OF_LAYERS, each_layer
 from mlpgpu.errors import InputError
 from mlpgpu.maths.activations import ACTIVATIONS, identity
 from mlpgpu.maths.losses import LOSSES
@@ -19,6 +19,9 @@ from mlpgpu.maths.network import Network
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 from mlpgpu.maths.step import Recipe
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
 
 # Where epochs are not given: this many, or as many as make this many steps on a small set.
 EPOCHS, STEPS = 20, 1000

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tomli_w
 
-from mlpgpu.config import Config, check_same, each_layer, settings
+from mlpgpu.config import Config, check_same, settings
 from mlpgpu.config_file import read_file
+from mlpgpu.dependent import each_layer
 from mlpgpu.errors import InputError
 from mlpgpu.setting import Setting
 

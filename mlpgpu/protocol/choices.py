@@ -12,7 +12,8 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
-from mlpgpu.config import OF_OPTIMIZERS, Config, each_layer, settings, unused_setting
+from mlpgpu.config import Config, settings
+from mlpgpu.dependent import OF_OPTIMIZERS, each_layer, unused_setting
 from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss

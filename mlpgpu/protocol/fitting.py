@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
-from collections.abc import Callable
 from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn import config_context
-from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from mlpgpu import initial, lbfgs, trainer
-from mlpgpu.backends import BACKENDS
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.feed import Rows, Unscaled, is_sparse
@@ -38,6 +33,7 @@ from mlpgpu.protocol.choices import (
     unused_settings,
 )
 from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, params_of
+from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Diverged, Run
 
@@ -155,7 +151,7 @@ class Fit:
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
         more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes, drawn_from=self.drawn_from)}
         if self.held_out is not None and estimator.scoring is not None:
-            more["score"] = _scorer(self, plan)
+            more["score"] = scorer_of(self)
         elif getattr(getattr(estimator, "_labels", None), "single", False):
             # Right, whatever the output: see `Labels.decode`.
             more["score"] = lambda params: 1.0
@@ -369,35 +365,3 @@ class Fit:
             "coefs_": [arrays.move(w, backend, self.at) for w, _ in layers],
             "intercepts_": [arrays.move(b, backend, self.at) for _, b in layers],
         }
-
-
-def _scorer(fit: Fit, plan: Plan) -> Callable[[Array], float]:
-    """The score of the validation rows by the scorer of the user, who knows host arrays alone."""
-    estimator, backend = fit.estimator, fit.backend
-    assert fit.held_out is not None
-    x, y, weights = fit.held_out
-    x = x if is_sparse(x) else fit.at.to_host(x)
-    probe = object.__new__(type(estimator))
-    vars(probe).update(vars(estimator))
-    # The rows are those of fit without their names.
-    vars(probe).pop("feature_names_in_", None)
-    if backend.name in BACKENDS:
-        probe.device, probe.backend = backend.device, backend.name
-    if hasattr(probe, "_labels"):
-        probe.classes_ = probe._labels.classes
-    scorer = check_scoring(estimator, estimator.scoring)
-    more = {"sample_weight": weights} if weights is not None and _takes_weights(scorer) else {}
-
-    def score(params: Array) -> float:
-        layers = split(np, backend.to_host(params), plan.network.sizes)
-        probe.coefs_, probe.intercepts_ = [w for w, _ in layers], [b for _, b in layers]
-        with config_context(array_api_dispatch=False):
-            return float(scorer(probe, x, y, **more))
-
-    return score
-
-
-def _takes_weights(scorer: Any) -> bool:
-    """Whether a scorer, or the metric that it is made of, knows weights of rows."""
-    taken = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
-    return any(one.name == "sample_weight" or one.kind == one.VAR_KEYWORD for one in taken)

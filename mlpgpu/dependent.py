@@ -1,0 +1,45 @@
+"""Settings that depend on others: those of the hidden layers, and those that some optimizers have."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlpgpu.errors import InputError
+from mlpgpu.maths.optimizers import OPTIMIZERS
+
+__all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "each_layer", "unused_setting"]
+
+# Settings of which there is one for all hidden layers, or one a layer, and what such a one is.
+OF_LAYERS = {"activation": "functions", "dropout": "rates"}
+# Settings that some optimizers have.
+OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
+
+
+def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...]:
+    """The setting `name` of each hidden layer.
+
+    Parameters
+    ----------
+    name : str
+        One of `OF_LAYERS`.
+    given : sequence
+        Of one, or one a layer.
+    n_hidden : int
+
+    Raises
+    ------
+    InputError
+        Where it is of another length.
+    """
+    if len(given) not in {1, n_hidden}:
+        raise InputError(
+            f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one a layer"
+        )
+    return tuple(given) if len(given) == n_hidden else (given[0],) * n_hidden
+
+
+def unused_setting(name: str, optimizer: str) -> str:
+    """What is to be said where the setting `name` is given to an optimizer that has none such; else nothing."""
+    if name in OPTIMIZERS[optimizer].settings:
+        return ""
+    having = ", ".join(other for other, rule in OPTIMIZERS.items() if name in rule.settings)
+    return f"{name} is not a setting of the optimizer {optimizer!r}; leave it out, or choose {having}"

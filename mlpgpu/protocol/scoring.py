@@ -1,0 +1,53 @@
+"""Scorers of scikit-learn, for the rows that a fit validates on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn import config_context
+from sklearn.metrics import check_scoring
+
+from mlpgpu.backends import BACKENDS
+from mlpgpu.feed import is_sparse
+from mlpgpu.maths.parameters import split
+from mlpgpu.protocol.arrays import Array
+
+if TYPE_CHECKING:
+    from mlpgpu.protocol.fitting import Fit
+
+__all__ = ["scorer_of"]
+
+
+def scorer_of(fit: Fit) -> Callable[[Array], float]:
+    """``score(params)`` of the validation rows of a fit, by the scorer of its user, who knows host arrays alone."""
+    estimator, backend = fit.estimator, fit.backend
+    assert fit.held_out is not None
+    x, y, weights = fit.held_out
+    x = x if is_sparse(x) else fit.at.to_host(x)
+    probe = object.__new__(type(estimator))
+    vars(probe).update(vars(estimator))
+    # The rows are those of fit without their names.
+    vars(probe).pop("feature_names_in_", None)
+    if backend.name in BACKENDS:
+        probe.device, probe.backend = backend.device, backend.name
+    if hasattr(probe, "_labels"):
+        probe.classes_ = probe._labels.classes
+    scorer = check_scoring(estimator, estimator.scoring)
+    more = {"sample_weight": weights} if weights is not None and _takes_weights(scorer) else {}
+
+    def score(params: Array) -> float:
+        layers = split(np, backend.to_host(params), fit.sizes)
+        probe.coefs_, probe.intercepts_ = [w for w, _ in layers], [b for _, b in layers]
+        with config_context(array_api_dispatch=False):
+            return float(scorer(probe, x, y, **more))
+
+    return score
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer, or the metric that it is made of, knows weights of rows."""
+    taken = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    return any(one.name == "sample_weight" or one.kind == one.VAR_KEYWORD for one in taken)
