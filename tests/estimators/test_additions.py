@@ -701,9 +701,9 @@ def test_history_goes_on():
     assert [record["epoch"] for record in grown.history_] == [1, 2, 3]
 
 
-def test_another_solver_starts_its_own_state():
-    grown = classifier().fit(X, THREE).set_params(solver="sgd")
-    fresh = pickle.loads(pickle.dumps(classifier().fit(X, THREE))).set_params(solver="sgd")
+def test_another_optimizer_starts_its_own_state():
+    grown = classifier().fit(X, THREE).set_params(optimizer="lion")
+    fresh = pickle.loads(pickle.dumps(classifier().fit(X, THREE))).set_params(optimizer="lion")
     assert same_weights(grown.partial_fit(X, THREE), fresh.partial_fit(X, THREE))
 
 

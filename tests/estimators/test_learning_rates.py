@@ -17,6 +17,7 @@ from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 from mlpgpu.maths.step import Batch, Recipe, State, train_step
 from mlpgpu.protocol import parity
+from mlpgpu.protocol.own import ROWS
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 
@@ -147,7 +148,9 @@ def test_no_step_is_done_in_vain_once_it_has_diverged(diabetes, monkeypatch):
     calls = []
 
     def value(xp, z, t):
-        calls.append(1)
+        # The function is tried first, on a few rows.
+        if len(z) > ROWS:
+            calls.append(1)
         return xp.sum((z - t) ** 2, axis=-1)
 
     estimator = MLPRegressor((value, lambda xp, z, t: 2 * (z - t)), solver="sgd", random_state=0)
