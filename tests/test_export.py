@@ -167,7 +167,11 @@ def test_what_the_file_says_of_itself(tmp_path):
         "task": "classification",
         "feature_names": list(names),
         "classes": ["p", "q", "r", "s"],
+        "columns": None,
     }
+    columns = [{"name": name, "kind": "number", "fill": 0.5} for name in names]
+    session, _ = session_of(model_of(feature_names=names, columns=columns))
+    assert json.loads(session.get_modelmeta().custom_metadata_map["columns"]) == columns
     assert onnx.load_from_string(to_onnx(model_of())[0]).producer_version == __version__
 
 

@@ -374,7 +374,7 @@ def test_what_a_run_gave(command, models):
         ("predict price.safetensors rows.csv --out ./rows.csv", "out is rows.csv, which is read here and would be"),
         ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
         ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean 'price'?"),
-        ("predict size.safetensors huge.csv", "rows the model's output is not finite; their features are too large"),
+        ("predict size.safetensors huge.csv", "output is not finite; their features are missing or too large"),
         ("evaluate price.safetensors rows.csv --target size", "the model predicts 1 numbers for each row"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv --target number", "has the label '4', which is no class of the model"),
