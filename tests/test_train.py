@@ -203,7 +203,10 @@ def test_regression_from_a_table(command, tmp_path):
 def test_a_target_far_from_the_outputs_of_a_new_network_is_learnt(command, tmp_path, factor, offset):
     x = np.random.default_rng(0).normal(size=200)
     np.savez(tmp_path / "far.npz", x=x[:, None], y=offset + factor * x)
-    code, out, _ = command("--dataset far.npz --dropout 0 --input-dropout 0 --run-dir run")
+    code, out, _ = command(
+        "--dataset far.npz --hidden 16 --epochs 60 --batch-size 16 --learning-rate 0.01 --dropout 0 "
+        "--input-dropout 0 --run-dir run"
+    )
     assert code == 0
     assert ", scaled: standard" in next(line for line in out.splitlines() if line.startswith("Target"))
     predicted = Model.load(tmp_path / "run").predict(x[:, None])[:, 0]
