@@ -175,13 +175,16 @@ def classes_of(y: Any) -> np.ndarray:
     ValueError
         With scikit-learn's own messages.
     """
-    # Of these, `unique_labels` has a message too, with the whole of `y` in it.
-    if type_of_target(y) == "multiclass-multioutput":
+    try:
+        return unique_labels(y)
+    except ValueError:
+        # Its own message of these has the whole of `y` in it.
+        if type_of_target(y) != "multiclass-multioutput":
+            raise
         raise ValueError(
             "Multioutput target data is not supported with label binarization; give y as one column of classes, or as "
             "columns of 0 and 1, one for each of several labels."
-        )
-    return unique_labels(y)
+        ) from None
 
 
 def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
