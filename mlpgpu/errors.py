@@ -1,7 +1,8 @@
 """The one error that a user can cause, a warning, and the words that such messages share."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 # A message shows at most so many characters: the names that a file brings may be of any length.
 MOST_SHOWN = 2000
@@ -52,6 +53,12 @@ def printable(text: str) -> str:
 def one_line(error: Exception) -> str:
     """The message of `error` without line breaks."""
     return " ".join(str(error).split())
+
+
+def listed(names: Sequence[Any], most: int = 20) -> str:
+    """Names for a message, at most so many of them, in quotes: spaces around a name are a part of it."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(str(name)) for name in names[:most]) + more
 
 
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:

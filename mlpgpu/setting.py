@@ -152,6 +152,10 @@ class Interval:
                 f"{name} is {given!r}; allowed: a whole number of epochs, such as 5, seconds, such as 60s, or none"
             ) from None
 
+    def is_due(self, elapsed: float, epoch: int = 0) -> bool:
+        """Whether it is over: so many seconds after it began, or at the end of the epoch of this number, from 1."""
+        return 0 < self.seconds <= elapsed or (epoch > 0 and self.epochs > 0 and epoch % self.epochs == 0)
+
 
 def setting(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:
     """A dataclass field that carries its `Setting`."""

@@ -164,7 +164,7 @@ def train_and_test(
         check_same(config, resume.model.config)
     best = Best(f"validation_{plan.score_name}", greater=True) if config.monitor == "score" else Best()
     monitor = best.monitor if config.min_delta else None
-    stopping = [EarlyStopping(monitor, min_delta=config.min_delta, patience=config.patience)]
+    stopping = EarlyStopping(monitor, min_delta=config.min_delta, patience=config.patience)
     watched = prepared.watched
     as_model = partial(_model, prepared)
     with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
@@ -176,7 +176,7 @@ def train_and_test(
             prepared.train,
             watched,
             placement,
-            [*(stopping if config.early_stopping else []), *callbacks],
+            [stopping, *callbacks] if config.early_stopping else callbacks,
             best=best,
             as_model=as_model,
             rollbacks=prepared.rollbacks,

@@ -53,12 +53,12 @@ class RunCheckpoint(Callback):
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
         """Write where the time has come."""
-        if self._is_time():
+        if self._is_due():
             self._write(run)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Write where the time has come, or the epoch is one of those."""
-        if self._is_time() or (self.every.epochs and run.epoch % self.every.epochs == 0):
+        if self._is_due(run.epoch):
             self._write(run)
             if run.whole and run.best_epoch == run.epoch:
                 run.checkpoint(self.folder / BEST)
@@ -67,8 +67,8 @@ class RunCheckpoint(Callback):
         """Write what the next run takes up."""
         self._write(run)
 
-    def _is_time(self) -> bool:
-        return bool(self.every.seconds) and time.perf_counter() - self._written >= self.every.seconds
+    def _is_due(self, epoch: int = 0) -> bool:
+        return self.every.is_due(time.perf_counter() - self._written, epoch)
 
     def _write(self, run: Run) -> None:
         # A model alone is no checkpoint to put in the place of one.

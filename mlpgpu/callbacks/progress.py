@@ -48,20 +48,18 @@ class EpochLines(Callback):
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
         """Print a line within an epoch where it is due, with the mean loss of the last few steps."""
         # The line of the epoch follows its last step.
-        if done < run.plan.steps_per_epoch and self._is_time():
+        if done < run.plan.steps_per_epoch and self._is_due(run):
             loss = in_words(float(losses().mean()))
             self._write(run, f"step {done:,}/{run.plan.steps_per_epoch:,}  loss {loss}")
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Print the line of this epoch where it is due."""
-        every = -(-run.plan.epochs // 100) if self.every is None else self.every.epochs
-        is_due = run.epoch % every == 0 if every else self._is_time()
-        if is_due or run.epoch == run.plan.epochs or run.stopped:
+        if self._is_due(run, run.epoch) or run.epoch == run.plan.epochs or run.stopped:
             self._write(run, describe(record))
 
-    def _is_time(self) -> bool:
-        seconds = self.every.seconds if self.every else 0
-        return 0 < seconds <= time.perf_counter() - self._told
+    def _is_due(self, run: Run, epoch: int = 0) -> bool:
+        every = self.every or Interval(epochs=-(-run.plan.epochs // 100))
+        return every.is_due(time.perf_counter() - self._told, epoch)
 
     def _write(self, run: Run, words: str) -> None:
         self._told = time.perf_counter()

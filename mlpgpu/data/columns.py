@@ -12,7 +12,7 @@ import numpy as np
 
 from mlpgpu.data import missing, text
 from mlpgpu.data.unseen import Unseen
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
             record["fill"] = _fill(column, record, impute)
         records.append(record)
     if not records:
-        raise InputError(f"no column has values in the training rows: {_listed(list(frame.columns))}; fill some")
+        raise InputError(f"no column has values in the training rows: {listed(list(frame.columns))}; fill some")
     return records, notes
 
 
@@ -97,7 +97,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
         Where a column is not there, holds something else, or has values that are missing or infinite.
     """
     if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
-        raise InputError(f"the table has no column {_listed(absent)}; it has {_listed(list(frame.columns))}")
+        raise InputError(f"the table has no column {listed(absent)}; it has {listed(list(frame.columns))}")
     _refuse_missing(frame, columns)
     parts: dict[str, np.ndarray] = {}
     for record in columns:
@@ -108,7 +108,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
             unseen.add(frame[name], parts[name].sum(axis=1) == 0)
     infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
     if infinite:
-        raise InputError(f"infinite values in column {_listed(infinite)}; allowed: finite numbers; remove those rows")
+        raise InputError(f"infinite values in column {listed(infinite)}; allowed: finite numbers; remove those rows")
     x = np.empty((len(frame), len(feature_names(columns))), np.result_type(np.uint8, *parts.values()))
     if unseen is not None:
         unseen.n_rows += len(frame)
@@ -196,8 +196,3 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     floating = dtype if dtype.kind == "f" else np.dtype(np.float64)
     filled = column.to_numpy(floating, na_value=np.nan)
     return np.where(np.isnan(filled), floating.type(record["fill"]), filled)
-
-
-def _listed(names: list[Any], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(str(name)) for name in names[:most]) + more

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpgpu.data import header, parquet, row_numbers
 from mlpgpu.data.source import Source
-from mlpgpu.errors import InputError, did_you_mean, one_line
+from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,7 +167,7 @@ def _warnings_as_errors() -> Iterator[None]:
 
 def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
     names = list(frame.columns)
-    shown = _listed(names)
+    shown = listed(names)
     if target is None:
         raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
     if target not in names:
@@ -181,17 +181,10 @@ def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.Da
     names = list(frame.columns)
     if absent := [name for name in drop if name not in names]:
         hint = did_you_mean(absent[0], names, 0.5, repr)
-        raise InputError(f"drop has {absent[0]!r}, which {path} does not have; allowed: {_listed(names)}{hint}")
+        raise InputError(f"drop has {absent[0]!r}, which {path} does not have; allowed: {listed(names)}{hint}")
     if len(set(drop)) == len(names):
-        raise InputError(
-            f"drop leaves none of the columns {_listed(names)} of {path}; leave at least one to learn from"
-        )
+        raise InputError(f"drop leaves none of the columns {listed(names)} of {path}; leave at least one to learn from")
     return frame.drop(columns=list(drop))
-
-
-def _listed(names: list[str]) -> str:
-    # Spaces around a name are a part of it.
-    return ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _is_text_with_gaps(column: "pd.Series") -> bool:
