@@ -55,13 +55,20 @@ def pytest_report_header():
 def pytest_collection_modifyitems(items):
     """Leave a case uncounted that only combines what earlier cases of its test had.
 
-    Counting lines makes many a test twice as long, and a combination hardly ever reaches a line of its own.
+    Counting lines makes many a test twice as long, and a combination hardly ever reaches a line of its own. Nor does a
+    backend that an earlier test of the same file has run on.
     """
     seen = set()
     for item in items:
         if hasattr(item, "callspec"):
-            test = item.parent, item.originalname
-            values = {(test, name, id(value)) for name, value in item.callspec.params.items()}
+            values = {
+                (
+                    item.path if name in {"backend", "real_backend"} else (item.parent, item.originalname),
+                    name,
+                    id(value),
+                )
+                for name, value in item.callspec.params.items()
+            }
             if values <= seen:
                 item.add_marker("uncounted")
             seen |= values
@@ -102,6 +109,12 @@ def real_backend(request):
 def step_by_step(monkeypatch):
     """Told of each step, also by the backend that does many between two words."""
     monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """The command draws none: they take longer than all else of a short run."""
+    monkeypatch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
 
 
 @pytest.fixture

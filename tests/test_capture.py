@@ -87,6 +87,7 @@ def test_numpy_line_by_line_warns_of_nothing():
     assert not np.isfinite(losses).all()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_flag(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert Config().capture

@@ -116,7 +116,7 @@ def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
     """In single precision the sums of the chunks are added up in double precision."""
     monkeypatch.setattr(feeds, "CHUNK", 10)
     rng = np.random.default_rng(0)
-    x, targets = np.zeros((20_000, 3)), rng.normal(size=(20_000, 1)) + 1000
+    x, targets = np.zeros((5_000, 3)), rng.normal(size=(5_000, 1)) + 1000
     network = Network((3, 5, 1), (ACTIVATIONS["tanh"],), LOSSES["squared_error"])
     scores = Evaluation(real_backend, network, Scaled(real_backend, SHIFT, FACTOR, "float32"), "r2")
     params = real_backend.asarray(np.zeros(count((3, 5, 1))), "float32")

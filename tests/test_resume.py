@@ -28,7 +28,7 @@ WAYS = {
     "one-cycle": "--schedule one_cycle --warmup 1 --clip-norm 1",
 }
 DATA = "--dataset synthetic --samples 900 --features 20 --classes 4 --hidden 32,16 --batch-size 16 --epochs 25"
-KILLS = 6
+KILLS = 3
 
 
 def arguments(optimizer, way, more=""):

@@ -29,8 +29,14 @@ METRICS = {
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(drawing_command, no_pictures):
     """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
+    return drawing_command
+
+
+@pytest.fixture
+def drawing_command(tmp_path, monkeypatch, capsys):
+    """The command with its pictures."""
     monkeypatch.chdir(tmp_path)
 
     def run(line):
@@ -54,12 +60,12 @@ def run_as_process(arguments, folder, **variables):
     )
 
 
-def test_digits_by_default_settings(command, tmp_path):
+def test_digits_by_default_settings(drawing_command, tmp_path):
     from sklearn import metrics
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    code, out, err = command("--dataset digits --run-dir run")
+    code, out, err = drawing_command("--dataset digits --run-dir run")
     assert (code, err) == (0, "")
     # A slow machine is at it for longer than the time between two checkpoints.
     assert {path.name for path in (tmp_path / "run").iterdir()} - {"checkpoints"} == FILES
@@ -142,13 +148,13 @@ def test_settings_stay_text_where_pydantic_is_imported(command):
     assert command("--epochs 2.5")[2].startswith("error: epochs is '2.5'; allowed: ")
 
 
-def test_each_epoch_is_told_to_the_trackers(command, tmp_path, monkeypatch):
+def test_each_epoch_is_told_to_the_trackers(drawing_command, tmp_path, monkeypatch):
     pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     uri = (tmp_path / "mlruns").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
-    code, _, err = command("--dataset iris --epochs 3 --log-to tensorboard,mlflow --run-dir run")
+    code, _, err = drawing_command("--dataset iris --epochs 3 --log-to tensorboard,mlflow --run-dir run")
     assert (code, err) == (0, "")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {*FILES, "tensorboard"}
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
@@ -177,7 +183,7 @@ def test_log_every(command):
     assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["2/5", "4/5", "5/5"]
 
 
-def test_regression_from_a_table(command, tmp_path):
+def test_regression_from_a_table(drawing_command, tmp_path):
     from sklearn.metrics import r2_score
 
     rng = np.random.default_rng(0)
@@ -185,7 +191,7 @@ def test_regression_from_a_table(command, tmp_path):
     price = 3 * size + np.where(colour == "red", 2.0, -1.0) + 0.1 * rng.normal(size=200)
     with (tmp_path / "houses.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("size", "colour", "price"), *zip(size, colour, price, strict=True)])
-    code, out, _ = command("--dataset houses.csv --target price --dropout 0 --input-dropout 0 --run-dir run")
+    code, out, _ = drawing_command("--dataset houses.csv --target price --dropout 0 --input-dropout 0 --run-dir run")
     assert code == 0
     written = {path.name for path in (tmp_path / "run").iterdir()} - {"checkpoints"}
     assert written == FILES - {"confusion.png"} | {"predictions.png"}
@@ -237,12 +243,14 @@ def test_early_stopping_brings_back_the_best(command, tmp_path):
 
 @pytest.mark.parametrize("more", ["", "--validation-fraction 0 --memory-map always"])
 @pytest.mark.parametrize("task", ["regression", "classification"])
-def test_a_run_on_all_rows(command, tmp_path, task, more):
+def test_a_run_on_all_rows(drawing_command, tmp_path, task, more):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", x[:, 0] if task == "regression" else np.arange(60) % 3)
-    code, out, err = command(f"--dataset x.npy --target y.npy --test-fraction 0 --epochs 2 --run-dir run {more}")
+    code, out, err = drawing_command(
+        f"--dataset x.npy --target y.npy --test-fraction 0 --epochs 2 --run-dir run {more}"
+    )
     assert (code, err) == (0, "")
     assert f"Data      x: {60 if more else 54} training, {0 if more else 6} validation and 0 test rows" in out
     assert "Test      no rows: all were trained or validated on" in out
@@ -252,7 +260,7 @@ def test_a_run_on_all_rows(command, tmp_path, task, more):
     pictures = {"confusion.png", "predictions.png"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - pictures
     assert len(Model.load(tmp_path / "run").predict(x)) == 60
-    assert command("--resume run")[0] == 0
+    assert drawing_command("--resume run")[0] == 0
 
 
 @pytest.mark.parametrize(("dataset", "score"), [("digits", "accuracy"), ("diabetes", "r2")])
@@ -372,9 +380,9 @@ def test_what_was_learned_before_it_diverged_is_kept(command, tmp_path):
     assert f"diverged in epoch {len(losses) + 1}; weights of epoch {best}" in out
 
 
-def test_without_matplotlib_all_but_the_pictures(command, tmp_path, monkeypatch):
+def test_without_matplotlib_all_but_the_pictures(drawing_command, tmp_path, monkeypatch):
     monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
-    code, out, _ = command("--dataset iris --epochs 1 --run-dir run")
+    code, out, _ = drawing_command("--dataset iris --epochs 1 --run-dir run")
     assert code == 0
     assert "pip install 'mlpgpu[plots]'" in out
     assert {path.name for path in (tmp_path / "run").iterdir()} == {name for name in FILES if not name.endswith("png")}
@@ -538,8 +546,8 @@ def test_help_names_every_setting_and_imports_no_array_library(tmp_path):
 
 
 def test_real_mnist(command, data_dir, tmp_path):
-    code, *_ = command("--dataset mnist --quiet --run-dir run")
+    code, *_ = command("--dataset mnist --epochs 3 --quiet --run-dir run")
     assert code == 0
     found = metrics_in(tmp_path / "run")
     assert found["n_train"] + found["n_validation"] == 60_000
-    assert found["test_accuracy"] >= 0.984
+    assert found["test_accuracy"] >= 0.97

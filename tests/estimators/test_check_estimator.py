@@ -23,10 +23,8 @@ THEIRS = {"classifier": neural_network.MLPClassifier, "regressor": neural_networ
 CHECKED_HERE = [
     "defaults",
     "early_stopping=True, validation_fraction=0.5",
-    "batch_size=8",
     'solver="lbfgs"',
     "dropout=0.2",
-    'learning_rate_schedule="one_cycle", warmup=2',
 ]
 
 

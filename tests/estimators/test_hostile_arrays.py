@@ -278,6 +278,7 @@ def test_how_arrays_lie_changes_no_bit_and_they_stay_as_they_are(tmp_path, task,
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("end", ["csv", "npz"])
 def test_scales_make_no_difference_to_the_command(tmp_path, capsys, end):
     losses = []

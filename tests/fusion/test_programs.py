@@ -14,7 +14,7 @@ from mlpgpu.fusion import calls, compiled
 from mlpgpu.fusion.loop import Recorded
 
 SETTINGS = settings(
-    max_examples=400,
+    max_examples=150,
     derandomize=True,
     deadline=None,
     database=None,
@@ -54,6 +54,7 @@ def in_blocks(block):
     return choose
 
 
+@pytest.mark.uncounted
 @SETTINGS
 @given(programs())
 def test_by_calls(program):
@@ -105,6 +106,7 @@ def interpreted(n_threads, order):
     return choose
 
 
+@pytest.mark.uncounted
 @pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
 @SETTINGS
 @given(programs(most_axes=2))

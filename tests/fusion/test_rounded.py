@@ -35,7 +35,7 @@ def test_training_with_rounded_products(way, precision, monkeypatch, caplog):
     by_hand.xp = Namespace(np, matmul=lambda a, b: np.matmul(by_bits(a, bits), by_bits(b, bits)))
     rows = rows_of("cross_entropy")
     # What there is beside the products takes long to compile, and NumPy has done it with them.
-    given = ALL_AT_ONCE if way == "numpy" else {"l2": 0.01}
+    given = ALL_AT_ONCE if way == "numpy" else {"hidden": (6,), "l2": 0.01}
     plan = plan_of(rows, "cross_entropy", dtype="float32", precision=precision, optimizer="momentum", **given)
     expected = trained(by_hand, plan, rows, "eager", monkeypatch)
     assert_close(trained(NumpyBackend(precision), plan, rows, way, monkeypatch), expected, 2e-6)
