@@ -12,6 +12,7 @@ from mlpgpu.backends.precision import PRECISIONS
 from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
 from mlpgpu.dependent import OF_LAYERS, OF_OPTIMIZERS, each_layer, unused_setting
+from mlpgpu.endings import DATA_FILE, TABLE_FILE
 from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.initial import INITIALS
 from mlpgpu.maths.activations import TRAINABLE
@@ -41,8 +42,8 @@ class Config:
 
     dataset: str | None = setting(
         None,
-        "mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a .csv, .parquet, .npz, .npy or "
-        "IDX file [default: mnist, or digits where MNIST can be neither found nor downloaded]",
+        f"mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a {DATA_FILE} [default: mnist, or "
+        "digits where MNIST can be neither found nor downloaded]",
         DATA,
         str,
     )
@@ -55,7 +56,7 @@ class Config:
     target: str | None = setting(
         None, "for a file: column to predict, array of an .npz file, or file beside a .npy or IDX file", DATA, str
     )
-    drop: tuple[str, ...] = setting((), "for a .csv or .parquet file: columns to leave out", DATA, str, many=True)
+    drop: tuple[str, ...] = setting((), f"for a {TABLE_FILE}: columns to leave out", DATA, str, many=True)
     memory_map: str = setting(
         "auto",
         "leave the rows of a .npy or IDX file in it and read them as they come; auto: where they are a quarter of the "

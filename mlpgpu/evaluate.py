@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError
 from mlpgpu.train import run_command
 
@@ -25,7 +26,17 @@ app = App(name="mlpgpu evaluate", help_format="plaintext", version_flags=[], sup
 
 @app.default
 def evaluate(
-    model: str, data: str, *, target: str | None = None, json: Annotated[bool, Parameter(negative="")] = False
+    model: str,
+    data: Annotated[
+        str,
+        Parameter(
+            help=f"A {DATA_FILE} with features and, but for .npy and IDX, the target; or mnist or fashion-mnist, for "
+            "their test rows."
+        ),
+    ],
+    *,
+    target: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Measure a model on rows whose targets are known.
 
@@ -34,8 +45,7 @@ def evaluate(
     model : str
         A model.safetensors file, or the run folder that holds it.
     data : str
-        A .csv, .parquet or .npz file with features and target, a .npy or IDX file with features; or mnist or
-        fashion-mnist, for their test rows.
+        A file with features and, but for .npy and IDX, the target; or mnist or fashion-mnist, for their test rows.
     target : str
         Column or array to compare with [default: that which the model was trained on]; file beside a .npy or IDX file.
     json : bool

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
+from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError, printable
 from mlpgpu.files import expanded
 from mlpgpu.train import run_command
@@ -23,7 +24,13 @@ app = App(name="mlpgpu predict", help_format="plaintext", version_flags=[], supp
 
 @app.default
 def predict(
-    model: str, data: str, *, proba: Annotated[bool, Parameter(negative="")] = False, out: str | None = None
+    model: str,
+    data: Annotated[
+        str, Parameter(help=f"A {DATA_FILE} with the features that the model was trained on; it needs no target.")
+    ],
+    *,
+    proba: Annotated[bool, Parameter(negative="")] = False,
+    out: str | None = None,
 ) -> int:
     """Predict for each row of a file, as many as there are.
 
@@ -32,7 +39,7 @@ def predict(
     model : str
         A model.safetensors file, or the run folder that holds it.
     data : str
-        A .csv, .parquet, .npz, .npy or IDX file with the features that the model was trained on; it needs no target.
+        A file with the features that the model was trained on; it needs no target.
     proba : bool
         Write the probability of each class instead of the class.
     out : str
@@ -58,7 +65,7 @@ def predict(
 
 
 def tell(unseen: Unseen) -> None:
-    """Note on standard error which rows hold what the model cannot know."""
+    """Note on standard error how a file is written, and which rows hold what the model cannot know."""
     for note in unseen.notes():
         print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
 

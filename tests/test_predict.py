@@ -365,8 +365,8 @@ def test_what_a_run_gave(command, models):
     [
         ("predict nothing.safetensors rows.csv", "cannot read the model nothing.safetensors"),
         ("predict price.safetensors nothing.csv", "nothing.csv is not a file"),
-        ("predict price.safetensors rows.txt", "rows.txt ends in '.txt'; allowed: .csv, .parquet, .npz"),
-        ("predict price.safetensors .", "error: . is a folder; give a .csv, .parquet, .npz, .npy or IDX file"),
+        ("predict price.safetensors rows.txt", "rows.txt ends in '.txt'; allowed: a .csv, .tsv"),
+        ("predict price.safetensors .", "error: . is a folder; give a .csv, .tsv"),
         ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
         ("predict price.safetensors rows.csv --out no/p.csv", "there is no folder no; make it first"),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu import endings
 from mlpgpu.data import array_file, missing, mnist, npz, scaling, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.builtin import BUILTIN
@@ -97,10 +98,10 @@ def load(config: "Config") -> DataSet:
 
 def _rows(config: "Config") -> Source:
     name = config.dataset
-    if config.drop and (name is None or expanded(name).suffix.lower() not in table.FORMATS):
+    if config.drop and (name is None or endings.parts(expanded(name))[1] not in endings.TABLES):
         raise InputError(
-            f"drop is {', '.join(config.drop)}, and dataset is {name or 'mnist'}; allowed: drop for a .csv or .parquet "
-            "file, whose columns have names; leave it out"
+            f"drop is {', '.join(config.drop)}, and dataset is {name or 'mnist'}; allowed: drop for a "
+            f"{endings.TABLE_FILE}, whose columns have names; leave it out"
         )
     if name is None:
         try:
@@ -113,16 +114,15 @@ def _rows(config: "Config") -> Source:
     if name in BUILTIN:
         return BUILTIN[name](config)
     path = expanded(name)
-    if path.suffix.lower() == ".npz":
+    ending = endings.parts(path)[1]
+    if ending == ".npz":
         return npz.load(path, config)
-    if path.suffix.lower() in table.FORMATS:
+    if ending in endings.TABLES:
         return table.load(path, config)
     if array_file.suits(path):
         return array_file.load(path, config)
     hint = did_you_mean(name, NAMES)
-    raise InputError(
-        f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a .csv, .parquet, .npz, .npy or IDX file{hint}"
-    )
+    raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a {endings.DATA_FILE}{hint}")
 
 
 def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarray | None, tuple[Any, ...], list[str]]:

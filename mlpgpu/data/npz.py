@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpgpu import endings
 from mlpgpu.data import npy
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.data.source import Source, flat, image_shape, of_arrays
@@ -106,7 +107,7 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _names(path: Path) -> list[str]:
     if not path.is_file():
-        raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
+        raise InputError(f"{path} is not a file; give the path of a {endings.DATA_FILE}")
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]

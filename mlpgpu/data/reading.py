@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu import endings
 from mlpgpu.data import array_file, missing, npz, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
@@ -29,7 +30,7 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        A .csv, .parquet, .npz, .npy or IDX file; it needs no target.
+        A file as for training; it needs no target.
     columns : list of dict or None
         `DataSet.columns` of the set that the model was trained on.
 
@@ -51,16 +52,17 @@ def features(
     path: str | Path, columns: Records | None, rows: int | None, unseen: Unseen | None = None
 ) -> Iterator[np.ndarray]:
     """As `read_features`, at most `rows` of them at a time; None for all. `unseen` counts as in `columns.encode`."""
-    path = _known(path)
+    path, ending = _known(path)
     x: np.ndarray | Mapped
-    if path.suffix.lower() == ".npz":
+    if ending == ".npz":
         x = _filled(path, npz.read_x(path), columns)
         yield from (x[part] for part in _parts(len(x), rows))
-    elif array_file.suits(path):
+    elif ending in endings.TABLES:
+        frames = table.read_chunks(path, columns, rows, notes=None if unseen is None else unseen.of_file)
+        yield from (_encoded(frame, columns, unseen) for frame in frames)
+    else:
         x = array_file.read_x(path)
         yield from (_filled(path, x[part], columns) for part in _parts(len(x), rows))
-    else:
-        yield from (_encoded(frame, columns, unseen) for frame in table.read_chunks(path, columns, rows))
 
 
 def features_and_targets(
@@ -95,18 +97,19 @@ def features_and_targets(
     InputError
         As `read_features`, and where the targets are not there or some are missing.
     """
-    path = _known(path)
+    path, ending = _known(path)
     x: np.ndarray | Mapped
-    if path.suffix.lower() == ".npz":
+    if ending == ".npz":
         x, y = npz.read_xy(path, target)
         x = _filled(path, x, columns)
         yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
         return
-    if array_file.suits(path):
+    if ending not in endings.TABLES:
         x, y = array_file.read_xy(path, target)
         yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
         return
-    for frame in table.read_chunks(path, columns, ROWS, label=target if as_text else None):
+    label, notes = target if as_text else None, None if unseen is None else unseen.of_file
+    for frame in table.read_chunks(path, columns, ROWS, label=label, notes=notes):
         if target is None or target not in frame.columns:
             hint = did_you_mean(str(target), frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {target!r} to compare with{hint}")
@@ -114,13 +117,15 @@ def features_and_targets(
         yield _encoded(frame, columns, unseen), y
 
 
-def _known(path: str | Path) -> Path:
+def _known(path: str | Path) -> tuple[Path, str]:
+    """A file and its ending."""
     path = expanded(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give a .csv, .parquet, .npz, .npy or IDX file")
-    if path.suffix.lower() not in {".npz", *table.FORMATS} and not array_file.suits(path):
-        raise InputError(f"{path} ends in {path.suffix!r}; allowed: .csv, .parquet, .npz, .npy, IDX; give such a file")
-    return path
+        raise InputError(f"{path} is a folder; give a {endings.DATA_FILE}")
+    _, ending = endings.parts(path)
+    if ending not in {".npz", *endings.TABLES} and not array_file.suits(path):
+        raise InputError(f"{path} ends in {path.suffix!r}; allowed: a {endings.DATA_FILE}; give one")
+    return path, ending
 
 
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:

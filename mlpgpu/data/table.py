@@ -1,7 +1,6 @@
-"""Tables: CSV and Parquet files, with a column to predict."""
+"""Tables: text and Parquet files, with a column to predict."""
 
 import contextlib
-import csv
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.data import header, parquet, row_numbers
+from mlpgpu import endings
+from mlpgpu.data import dialect, header, parquet, row_numbers
+from mlpgpu.data.packed import open_text
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["FORMATS", "labels", "load", "read", "read_chunks"]
+__all__ = ["labels", "load", "read", "read_chunks"]
 
-FORMATS = (".csv", ".parquet")
-# What stands for a missing value in a CSV file: what pandas takes for one.
+# What stands for a missing value in text: what pandas takes for one.
 MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
@@ -41,45 +41,54 @@ def load(path: Path, config: "Config") -> Source:
     InputError
         Where the file cannot be read, or has no usable target.
     """
-    frame = read(path)
+    written: list[str] = []
+    frame = read(path, notes=written)
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
-            "separated by commas; write it so"
+            "separated by commas, semicolons or tabs; write it so"
         )
     target = _target_name(frame, config.target, path)
-    if path.suffix.lower() == ".csv" and _is_text_with_gaps(frame[target]):
+    name, ending = endings.parts(path)
+    if ending in endings.TEXT and _is_text_with_gaps(frame[target]):
         # A class may be called NA or None.
         frame = read(path, label=target)
     y, categorical = labels(frame.pop(target))
     frame, notes = row_numbers.without(_without(frame, config.drop, path))
-    return Source(path.stem, frame, y, target=target, categorical=categorical, notes=tuple(notes))
+    return Source(name, frame, y, target=target, categorical=categorical, notes=(*written, *notes))
 
 
-def read(path: Path, *, label: str | None = None) -> "pd.DataFrame":
-    """A CSV or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, label=label)
+def read(path: Path, *, label: str | None = None, notes: list[str] | None = None) -> "pd.DataFrame":
+    """A text or Parquet file as a DataFrame; see `read_chunks`."""
+    (frame,) = read_chunks(path, label=label, notes=notes)
     return frame
 
 
 def read_chunks(
-    path: Path, columns: list[dict[str, Any]] | None = None, rows: int | None = None, *, label: str | None = None
+    path: Path,
+    columns: list[dict[str, Any]] | None = None,
+    rows: int | None = None,
+    *,
+    label: str | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator["pd.DataFrame"]:
-    """A CSV or Parquet file, some rows at a time, as DataFrames with text for column names.
+    """A text or Parquet file, some rows at a time, as DataFrames with text for column names.
 
     Their index numbers the rows of the file from 0.
 
     Parameters
     ----------
     path : Path
-        CSV is read as UTF-8 with commas and a header.
+        Text is UTF-8 with a header; what separates columns and decimals is found out, as `dialect.find` does.
     columns : list of dict, optional
         Records of a trained model, whose categories are then read as text even where this file has
         only numbers for them.
     rows : int, optional
         The most that a DataFrame has; all are in one without it.
     label : str, optional
-        A column of a CSV file that is read as text, in which only empty cells are missing.
+        A column of a text file that is read as text, in which only empty cells are missing.
+    notes : list of str, optional
+        Takes a line on what separates columns and decimals, where that is not as in plain CSV.
 
     Raises
     ------
@@ -87,13 +96,13 @@ def read_chunks(
         Where the file cannot be read as a table with rows.
     """
     if not path.is_file():
-        raise InputError(f"{path} is not a file; give the path of a .csv, .parquet or .npz file")
-    is_csv = path.suffix.lower() == ".csv"
+        raise InputError(f"{path} is not a file; give the path of a {endings.DATA_FILE}")
+    is_text = endings.parts(path)[1] in endings.TEXT
     n_rows = 0
     try:
         import pandas as pd
 
-        for frame in _read_csv(path, columns or [], rows, label) if is_csv else parquet.read(path, rows):
+        for frame in _read_text(path, columns or [], rows, label, notes) if is_text else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
             frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
             n_rows += len(frame)
@@ -110,49 +119,49 @@ def read_chunks(
     # A damaged file can bring any error out of the libraries that read it.
     except Exception as error:
         reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
-        kind = "CSV" if is_csv else "Parquet"
+        kind = "CSV" if is_text else "Parquet"
         raise InputError(f"cannot read {path} as {kind}: {reason}; mend the file, or give another") from None
     if not n_rows:
         raise InputError(f"{path} has no rows; give a table with rows")
 
 
-def _read_csv(
-    path: Path, columns: list[dict[str, Any]], rows: int | None, label: str | None
+def _read_text(
+    path: Path, columns: list[dict[str, Any]], rows: int | None, label: str | None, notes: list[str] | None
 ) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
-    # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file), [])
-    if not names:
+    found = dialect.find(path)
+    if not found.names:
         raise InputError(f"{path} is empty; give a table with a header and rows")
-    if len(names) == 1 and ";" in names[0]:
-        raise InputError(f"{path} has semicolons between its columns; allowed: commas, and points in numbers")
-    header.check(path, names)
+    # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
+    header.check(path, found.names)
+    if notes is not None:
+        notes += found.notes()
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
     gaps: Any = MISSING
     if label is not None:
         text[label] = str
         # As pandas calls a column without a name.
-        known = (name or f"Unnamed: {place}" for place, name in enumerate(names))
+        known = (name or f"Unnamed: {place}" for place, name in enumerate(found.names))
         gaps = {name: "" if name == label else MISSING for name in known}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
     given: dict[str, Any] = {
-        "encoding": "utf-8-sig", "index_col": False, "low_memory": False, "dtype": text, "keep_default_na": False,
-        "na_values": gaps,
+        "sep": found.separator, "decimal": found.decimal or ".", "index_col": False, "low_memory": False, "dtype": text,
+        "keep_default_na": False, "na_values": gaps,
     }  # fmt: skip
-    if rows is None:
-        with _warnings_as_errors():
-            frame = pd.read_csv(path, **given)
-        yield frame
-        return
-    with pd.read_csv(path, chunksize=rows, **given) as reader:
-        while True:
+    with open_text(path) as file:
+        if rows is None:
             with _warnings_as_errors():
-                frame = next(reader, None)
-            if frame is None:
-                return
+                frame = pd.read_csv(file, **given)
             yield frame
+            return
+        with pd.read_csv(file, chunksize=rows, **given) as reader:
+            while True:
+                with _warnings_as_errors():
+                    frame = next(reader, None)
+                if frame is None:
+                    return
+                yield frame
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Categories that training had not, counted while the rows of a file are read."""
+"""Categories that training had not, counted while the rows of a file are read, and how that is written."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,19 @@ __all__ = ["Unseen"]
 
 
 class Unseen:
-    """How many rows of which columns hold values that training had not, over all chunks of a file."""
+    """How many rows of which columns hold values that training had not, over all chunks of a file.
+
+    Attributes
+    ----------
+    n_rows : int
+        All rows.
+    of_file : list of str
+        Notes on how the file is written.
+    """
 
     def __init__(self) -> None:
         self.n_rows = 0
+        self.of_file: list[str] = []
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, column: "pd.Series", is_unseen: np.ndarray) -> None:
@@ -25,8 +34,9 @@ class Unseen:
             self._found[name] = count + int(np.count_nonzero(is_unseen)), example
 
     def notes(self) -> list[str]:
-        """One line for each column that has some."""
-        return [
+        """Those of the file, and one line for each column that has some."""
+        columns = (
             f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values that training had not, such as {example!r}"
             for name, (count, example) in self._found.items()
-        ]
+        )
+        return [*self.of_file, *columns]

@@ -1,0 +1,142 @@
+"""How a table in text is written, found out from the file: what is between its columns, and before its decimals."""
+
+import contextlib
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from mlpgpu.data.packed import open_text
+from mlpgpu.errors import InputError
+
+__all__ = ["Dialect", "find"]
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_MARKS = {",": "comma", ".": "point"}
+# The header and so many rows tell what separates columns, where the header alone does not.
+_LINES = 101
+_PIECE = 2**20
+
+
+def _number(mark: str, unlike: str = "") -> re.Pattern[str]:
+    """A cell that is a number with a mark in it, as pandas reads one; there is a zero byte on each side of a cell."""
+    digits = rf"(?:\d+{mark}\d*|{mark}\d+)(?:[eE][+-]?\d+)?"
+    return re.compile(rf"\0(\s*[+-]?{unlike}{digits}\s*)(?=\0)", re.ASCII)
+
+
+_WITH = {mark: _number(re.escape(mark)) for mark in _MARKS}
+# Three digits after the mark, and one to three before it, may be 1,234 as well as 1.234.
+_CERTAIN = _number("[,.]", unlike=r"(?![1-9]\d{0,2}[,.]\d{3}\s*\0)")
+
+
+class Dialect(NamedTuple):
+    """How a table is written.
+
+    Attributes
+    ----------
+    names : list of str
+        Its header.
+    separator : str
+        What is between its columns.
+    decimal : str or None
+        What is before its decimals; None where there are none, and where the separator is a comma, which leaves points.
+    """
+
+    names: list[str]
+    separator: str
+    decimal: str | None
+
+    def notes(self) -> list[str]:
+        """One line on what is not plain CSV."""
+        if self.separator == ",":
+            return []
+        decimals = [] if self.decimal is None else [f"decimal {_MARKS[self.decimal]}s"]
+        return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals])]
+
+
+def find(path: Path) -> Dialect:
+    """How the table in a file is written. All of its cells are looked at, unless commas separate them.
+
+    Raises
+    ------
+    InputError
+        Where the file does not tell.
+    """
+    separator = _separator(path)
+    with open_text(path) as file:
+        rows = _rows(file, separator)
+        names = next(rows, [])
+        return Dialect(names, separator, None if separator == "," else _decimal(rows, path))
+
+
+def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """The lines that are not empty, as pandas counts them."""
+    return filter(None, csv.reader(file, delimiter=separator))
+
+
+def _separator(path: Path) -> str:
+    """What separates columns: what splits the header, and of several the one that splits it, and the rows, well."""
+    possible = [mark for mark in _SEPARATORS if len(_header(path, mark)) > 1]
+    # A tab is hardly a part of a name.
+    for is_likely in (_leaves_quotes, _fits_rows, lambda _, mark: mark == "\t"):
+        if len(possible) > 1:
+            possible = [mark for mark in possible if is_likely(path, mark)] or possible
+    if len(possible) > 1:
+        raise InputError(
+            f"{path} has {' and '.join(_SEPARATORS[mark] for mark in possible)} in its header, and its first rows do "
+            "not tell which are between columns; put names that hold one in quotes"
+        )
+    return possible[0] if possible else ","
+
+
+def _start(path: Path, separator: str, lines: int) -> Iterator[list[str]]:
+    """The first lines, up to one with a cell that is larger than csv takes: split so, it is no cell."""
+    with open_text(path) as file, contextlib.suppress(csv.Error):
+        yield from islice(_rows(file, separator), lines)
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    return next(_start(path, separator, 1), [])
+
+
+def _leaves_quotes(path: Path, separator: str) -> bool:
+    """Whether no name is cut where it is in quotes."""
+    return all(name.count('"') % 2 == 0 for name in _header(path, separator))
+
+
+def _fits_rows(path: Path, separator: str) -> bool:
+    return len({len(row) for row in _start(path, separator, _LINES)}) == 1
+
+
+def _decimal(rows: Iterator[list[str]], path: Path) -> str | None:
+    """The mark in the numbers of a table, where that can only be before decimals."""
+    with open_text(path) as file:
+        pieces = iter(lambda: file.read(_PIECE), "")
+        there = {mark for piece in pieces for mark in _MARKS if mark in piece}
+    first: dict[str, str] = {}
+    certain = False
+    for number, row in enumerate(rows, 1):
+        if not there or (certain and len(there) == 1):
+            # Nothing more is to be found, and to look at cells takes longer than at letters.
+            break
+        cells = "\0".join(["", *row, ""])
+        for mark, pattern in _WITH.items():
+            if mark not in first and mark in cells and (cell := pattern.search(cells)):
+                first[mark] = f"{cell[1]!r} in row {number:,}"
+        if len(first) == len(_WITH):
+            raise InputError(
+                f"{path} has numbers with a comma, such as {first[',']}, and with a point, such as {first['.']}; "
+                "allowed: one of them, before decimals, and nothing between thousands; write all numbers so"
+            )
+        certain = certain or bool(first and _CERTAIN.search(cells))
+    if not first:
+        return None
+    ((mark, shown),) = first.items()
+    if not certain:
+        raise InputError(
+            f"{path} has numbers such as {shown}, whose {_MARKS[mark]} may be before decimals or between thousands; "
+            "save it with decimal points, and commas between columns"
+        )
+    return mark

@@ -1,0 +1,72 @@
+"""Text files, plain or compressed; what comes out of one is counted, since few bytes can stand for many."""
+
+import bz2
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from mlpgpu.data.inflation import refuse_bomb
+from mlpgpu.errors import InputError, listed
+
+__all__ = ["open_text"]
+
+
+def open_text(path: Path) -> TextIO:
+    """A text file in UTF-8, its line ends as they are.
+
+    Raises
+    ------
+    InputError
+        Here, where an archive holds other than one file; on reading, where more comes out than a file of that size can
+        honestly hold.
+    """
+    unpack = _UNPACK.get(path.suffix.lower())
+    file = path.open("rb") if unpack is None else io.BufferedReader(_Counted(path, unpack(path)))
+    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+
+
+class _Counted(io.RawIOBase):
+    """The bytes that a file unpacks to."""
+
+    def __init__(self, path: Path, unpacked: io.BufferedIOBase) -> None:
+        self._path, self._unpacked, self._count = path, unpacked, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._unpacked.read(len(buffer))
+        buffer[: len(data)] = data
+        self._count += len(data)
+        refuse_bomb(self._path, self._count)
+        return len(data)
+
+    def close(self) -> None:
+        self._unpacked.close()
+        super().close()
+
+
+def _only_entry(path: Path) -> io.BufferedIOBase:
+    # What is read of an entry keeps the archive open.
+    with zipfile.ZipFile(path) as archive:
+        # macOS adds a folder of its own.
+        entries = [entry for entry in archive.infolist() if not entry.is_dir() and "__MACOSX/" not in entry.filename]
+        if len(entries) != 1:
+            raise InputError(
+                f"{path} holds {len(entries):,} files: {listed([entry.filename for entry in entries])}; allowed: one "
+                "table; unpack it, and give the file that is meant"
+            )
+        # The others include one whose header says how much memory it takes.
+        if entries[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise InputError(f"{path} is not packed by deflate, as archives are nearly always; pack it again so")
+        return cast(io.BufferedIOBase, archive.open(entries[0]))
+
+
+_UNPACK: dict[str, Callable[[Path], io.BufferedIOBase]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".zip": _only_entry,
+}

@@ -1,0 +1,344 @@
+"""Tables as people have them: whatever separates columns and decimals, and however they are compressed."""
+
+import bz2
+import csv
+import gzip
+import io
+import itertools
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from mlpgpu import Config, InputError, __main__, endings, train, train_and_test
+from mlpgpu.data import load, packed, reading, table
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+
+PLAIN = {"sep": ",", "decimal": "."}
+DIALECTS = [{"sep": sep, "decimal": decimal} for sep in ";\t" for decimal in ".,"]
+SETTINGS = settings(
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture
+def houses():
+    rng = np.random.default_rng(0)
+    n = 60
+    frame = pd.DataFrame({"size, m": rng.normal(size=n), "rooms; all": rng.integers(1, 6, n)})
+    frame["town"] = rng.choice(["Ulm", "Bonn, Süd", "Köln; Nord", 'say "so"', "tab\there", "1,2,3", "two\nlines"], n)
+    frame["garden"] = rng.random(n) < 0.5
+    frame["age"] = np.where(rng.random(n) < 0.2, np.nan, rng.uniform(0, 50, n).round(2))
+    return frame.assign(price=rng.normal(200, 20, n))
+
+
+def trained(path):
+    config = Config(dataset=path, target="price", impute="mean", hidden=(4,), epochs=2, quiet=True)
+    return train_and_test(config).model
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_table_is_the_same_however_it_is_written(tmp_path, houses, dialect, quoting):
+    # Pieces of it have no decimals at all.
+    houses.loc[:20, ["size, m", "age", "price"]] = 3
+    houses.to_csv(tmp_path / "plain.csv", index=False)
+    houses.to_csv(tmp_path / "other.tsv", index=False, quoting=quoting, **dialect)
+    frames = [table.read(tmp_path / name) for name in ("plain.csv", "other.tsv")]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    columns = load(Config(dataset=tmp_path / "plain.csv", target="price", impute="mean")).columns
+    expected = reading.read_features(tmp_path / "plain.csv", columns)
+    for rows in (None, 7):
+        found = np.concatenate(list(reading.features(tmp_path / "other.tsv", columns, rows)))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_model_is_the_same_however_its_table_is_written(tmp_path, houses):
+    houses.to_csv(tmp_path / "plain.csv", index=False)
+    houses.to_csv(tmp_path / "other.csv", index=False, sep=";", decimal=",")
+    one, other = (trained(tmp_path / name) for name in ("plain.csv", "other.csv"))
+    np.testing.assert_array_equal(one.params, other.params)
+    frame = pd.read_csv(tmp_path / "other.csv", sep=";", decimal=",")
+    predicted = [other.predict(reading.read_features(tmp_path / "plain.csv", other.columns)), one.predict(frame)]
+    np.testing.assert_array_equal(*predicted)
+
+
+def test_every_door_says_what_was_found(tmp_path, houses, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reading, "ROWS", 7)
+    houses["price"] = houses["price"].round()
+    houses.to_csv("houses.csv.gz", index=False, sep=";", decimal=",")
+    houses.to_csv("new.csv", index=False)
+    houses.to_csv("new.tab", index=False, sep="\t")
+
+    def run(command):
+        assert train.run_command(__main__.app, command.split()) == 0
+        return capsys.readouterr()
+
+    out, _ = run("train --dataset houses.csv.gz --target price --hidden 4 --epochs 1 --impute mean")
+    assert "houses: " in out
+    assert "Note      semicolons between columns, decimal commas\n" in out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("houses-2")
+    plain, semicolons, tabs = (run(f"predict {folder} {name}") for name in ("new.csv", "houses.csv.gz", "new.tab"))
+    assert plain.out == semicolons.out == tabs.out
+    assert plain.err == ""
+    assert semicolons.err == "note: semicolons between columns, decimal commas\n"
+    assert tabs.err == "note: tabs between columns, decimal points\n"
+    figures = [run(f"evaluate {folder} {name}") for name in ("new.csv", "houses.csv.gz")]
+    assert figures[0].out.replace("new.csv", "") == figures[1].out.replace("houses.csv.gz", "")
+    assert figures[1].err == "note: semicolons between columns, decimal commas\n"
+
+
+def test_classes_that_are_called_as_gaps_are(tmp_path):
+    (tmp_path / "a.tsv").write_text("\ufeffy\ta\n" + "NA\t1,5\nNone\t2,5\nx\t3,5\n" * 10, encoding="utf-8")
+    assert load(Config(dataset=tmp_path / "a.tsv", target="y")).classes == ("NA", "None", "x")
+
+
+# --- what separates columns -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("a;b,c\n1,2\n", ["a;b", "c"]),
+        ("a;b,c\n1;2\n", ["a", "b,c"]),
+        ("a;b,c;d\n1;2,5;3\n1;2;3\n", ["a", "b,c", "d"]),
+        ('"a, b";c\n1,5;2\n', ["a, b", "c"]),
+        ('c;"a, b"\n2;1,5\n', ["c", "a, b"]),
+        ('c;"a ""x, y"" b"\n2;1,5\n', ["c", 'a "x, y" b']),
+        ('"a;b\tc","d\ne;f"\n1,2\n', ["a;b\tc", "d\ne;f"]),
+        ('a,5" pipe;x\n1,2\n', ["a", '5" pipe;x']),
+        ("a, b\tc\n1,5\t2\n", ["a, b", "c"]),
+        ("a,b,c\t\n1,2,3\n", ["a", "b", "c\t"]),
+        ("\n\na;b\n\n1;2\n", ["a", "b"]),
+        ("\ufeffa;b\r\n1;2\r\n", ["a", "b"]),
+        ("a\n1\n", ["a"]),
+        ("a" * 70_000 + "," + "b" * 70_000 + "\n1,2\n", ["a" * 70_000, "b" * 70_000]),
+    ],
+)
+def test_the_separator_is_found(tmp_path, content, names):
+    (tmp_path / "a.csv").write_bytes(content.encode())
+    assert list(table.read(tmp_path / "a.csv").columns) == names
+
+
+@pytest.mark.parametrize("rows", ["1,5;2\n", "1;2,5;3\n1\n", ""])
+def test_a_separator_that_cannot_be_told(tmp_path, rows):
+    (tmp_path / "a.csv").write_text("size, m;y\n" + rows)
+    with pytest.raises(InputError, match="has commas and semicolons in its header, and its first rows do not tell"):
+        table.read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('"size, m";y\n1,5;2\n')
+    assert table.read(tmp_path / "a.csv")["size, m"].tolist() == [1.5]
+
+
+NAMES = st.text(st.sampled_from('ab,;\t"\n. '), min_size=1, max_size=6)
+
+
+@SETTINGS
+@given(st.lists(NAMES, min_size=2, max_size=4, unique=True), st.sampled_from(",;\t"))
+def test_names_in_quotes_hold_anything(tmp_path, names, separator):
+    """But quotes without a partner, where the rows do not tell either."""
+    assume(all(name.count('"') % 2 == 0 for name in names))
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL)
+        writer.writerows([names, range(len(names))])
+    frame = table.read(tmp_path / "a.csv")
+    assert list(frame.columns) == names
+    assert frame.loc[0].tolist() == list(range(len(names)))
+
+
+# --- what is before decimals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["1,5", "-2,25"], [1.5, -2.25]),
+        (["1,5", "1,234"], [1.5, 1.234]),
+        (["0,123", "7"], [0.123, 7]),
+        (["1234,567", "7"], [1234.567, 7]),
+        (["1,234e2", "7"], [123.4, 7]),
+        (["+,5", "5,"], [0.5, 5]),
+        ([" 1,5 ", "NA"], [1.5, np.nan]),
+        (["1.5", "1.234"], [1.5, 1.234]),
+        (["1", "2"], [1, 2]),
+        # Neither is a number, which is the point.
+        (["1,234.5", "0.5"], ["1,234.5", "0.5"]),
+        (["1.234,5", "0,5"], ["1.234,5", "0,5"]),
+        (["1,234,567", "5"], ["1,234,567", "5"]),
+        (["31.12.2024", "1,5"], ["31.12.2024", "1,5"]),
+    ],
+)
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimals_are_found(tmp_path, cells, values, separator):
+    (tmp_path / "a.csv").write_text(f"a{separator}y\n" + "".join(f"{cell}{separator}1\n" for cell in cells))
+    column = table.read(tmp_path / "a.csv")["a"]
+    np.testing.assert_array_equal(column.to_numpy(type(values[0])), values)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["1,5;1.5"], "with a comma, such as '1,5' in row 1, and with a point, such as '1.5' in row 1; allowed: one"),
+        (["1;x", "", "1,5;x"] + ["2;x"] * 300 + ["3;1.25"], "'1,5' in row 2, and .* '1.25' in row 303; "),
+        (["1,234;0.5"], "'1,234' in row 1, and .* '0.5' in row 1; "),
+        (["1.234;0,5"], "'0,5' in row 1, and .* '1.234' in row 1; "),
+        (['"1,5";"1.5"'], "'1,5' in row 1, and .* '1.5' in row 1; "),
+        (["1,234;5", "22,500;7"], "numbers such as '1,234' in row 1, whose comma may be before decimals or between"),
+        (["1;2", "-1.234;5"], "numbers such as '-1.234' in row 2, whose point may be before decimals or between"),
+        (["1,234,567;5", "1,000;7"], "numbers such as '1,000' in row 2, whose comma may be"),
+    ],
+)
+def test_decimals_that_cannot_be_told(tmp_path, rows, said):
+    (tmp_path / "a.csv").write_text("\n".join(["a;y", *rows, ""]))
+    for n_rows in (None, 1):
+        with pytest.raises(InputError, match=said) as caught:
+            list(table.read_chunks(tmp_path / "a.csv", rows=n_rows))
+        assert str(caught.value).isprintable()
+
+
+def written(number, thousands, mark):
+    """A number as a spreadsheet shows it."""
+    whole, _, decimals = str(number).partition(".")
+    whole = f"{int(whole):,}".replace(",", thousands) if thousands else whole
+    return f"{whole}{mark}{decimals}" if decimals else whole
+
+
+DECIMALS = st.decimals(0, 10**7, places=3).map(lambda d: d.normalize()).map(lambda d: f"{d:f}")
+
+
+@SETTINGS
+@given(
+    st.lists(st.tuples(DECIMALS, DECIMALS), min_size=1, max_size=6),
+    st.sampled_from([("", "."), ("", ","), (",", "."), (".", ","), (" ", ","), ("'", ".")]),
+    st.sampled_from(";\t"),
+)
+def test_what_is_read_as_a_number_is_that_number(tmp_path, rows, marks, separator):
+    lines = (separator.join(written(number, *marks) for number in row) for row in rows)
+    (tmp_path / "a.csv").write_text("\n".join([f"a{separator}b", *lines, ""]))
+    try:
+        frame = table.read(tmp_path / "a.csv")
+    except InputError:
+        return
+    for name, numbers in zip(frame, zip(*rows, strict=True), strict=True):
+        if pd.api.types.is_numeric_dtype(frame[name]):
+            np.testing.assert_allclose(frame[name], [float(number) for number in numbers], rtol=1e-15)
+        else:
+            # With something between thousands.
+            assert marks[0]
+
+
+@SETTINGS
+@given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=6), st.sampled_from(DIALECTS))
+def test_any_numbers_come_back(tmp_path, numbers, dialect):
+    frame = pd.DataFrame({"a": numbers, "b": 0.5})
+    for name, how in (("plain.csv", PLAIN), ("other.csv", dialect)):
+        frame.to_csv(tmp_path / name, index=False, **how)
+    pd.testing.assert_frame_equal(*(table.read(tmp_path / n) for n in ("plain.csv", "other.csv")), check_exact=True)
+
+
+# --- compressed -----------------------------------------------------------------------------------------------------
+
+
+def archive(*names, method=zipfile.ZIP_DEFLATED, content=b""):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as entries:
+        for name in names:
+            entries.writestr(name, content)
+    return file.getvalue()
+
+
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".zip": lambda data: archive("x.csv", content=data)}
+
+
+def test_each_ending_has_its_way_of_unpacking():
+    assert tuple(packed._UNPACK) == endings.PACKED == tuple(PACKERS)
+
+
+@pytest.mark.parametrize(("kind", "packing"), [*itertools.product(endings.TEXT, endings.PACKED)])
+def test_a_compressed_table_is_that_table(tmp_path, houses, kind, packing):
+    houses.to_csv(tmp_path / "plain.csv", index=False)
+    text = houses.to_csv(index=False, sep=";", decimal=",").encode()
+    path = tmp_path / f"Old.Houses{kind}{packing.upper()}"
+    path.write_bytes(PACKERS[packing](text))
+    expected = table.read(tmp_path / "plain.csv")
+    pd.testing.assert_frame_equal(table.read(path), expected, check_exact=True)
+    pieces = list(table.read_chunks(path, rows=7))
+    assert len(pieces) == 9
+    pd.testing.assert_frame_equal(pd.concat(pieces)[["age", "price"]], expected[["age", "price"]], check_exact=True)
+    assert load(Config(dataset=path, target="price", impute="mean")).name == "Old.Houses"
+
+
+TEXT = b"a;y\n" + b"".join(b"%d,5;%d\n" % (n, n * n) for n in range(2000))
+
+
+@pytest.mark.parametrize("rows", [None, 100])
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv.gz", gzip.compress(TEXT)[:-100], "as CSV: Compressed file ended before"),
+        ("a.csv.gz", gzip.compress(TEXT)[:-8] + b"\0" * 8, "as CSV: CRC check failed"),
+        ("a.csv.gz", TEXT, "as CSV: Not a gzipped file"),
+        ("a.csv.gz", b"", "is empty"),
+        ("a.csv.gz", gzip.compress(b""), "is empty"),
+        ("a.csv.gz", gzip.compress("a;y\nü;1\n".encode("latin-1")), "is not UTF-8 text"),
+        ("a.csv.bz2", bz2.compress(TEXT)[:-100], "as CSV: Compressed file ended before"),
+        ("a.csv.bz2", TEXT, "as CSV: Invalid data stream"),
+        ("a.csv.zip", TEXT, "as CSV: File is not a zip file"),
+        ("a.csv.zip", archive("x.csv", method=zipfile.ZIP_STORED, content=TEXT).replace(b"99,", b"88,"), "Bad CRC-32"),
+        ("a.csv.zip", archive("x.csv", "y\n.csv"), r"holds 2 files: 'x.csv', 'y\\n.csv'; allowed: one"),
+        ("a.csv.zip", archive("folder/"), "holds 0 files"),
+        ("a.csv.zip", archive("x.csv", method=zipfile.ZIP_LZMA, content=TEXT), "is not packed by deflate"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_one_line(tmp_path, name, content, said, rows):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        list(table.read_chunks(tmp_path / name, rows=rows))
+    assert str(caught.value).isprintable()
+
+
+def test_what_macos_adds_to_an_archive_is_no_table(tmp_path):
+    (tmp_path / "a.csv.zip").write_bytes(archive("x.csv", "__MACOSX/._x.csv", content=TEXT))
+    assert len(table.read(tmp_path / "a.csv.zip")) == 2000
+
+
+@pytest.mark.parametrize("start", [b"a;y\n", b"a,y\n", b""])
+@pytest.mark.parametrize("packing", [".bz2", ".zip"])
+def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start):
+    """Of rows, and of one row without end."""
+    monkeypatch.setattr("mlpgpu.data.inflation._ALWAYS_ALLOWED", 2**14)
+    monkeypatch.setattr("mlpgpu.data.inflation.MOST_INFLATION", 10)
+    path = tmp_path / f"a.csv{packing}"
+    path.write_bytes(PACKERS[packing](start + start.replace(b"a", b"1").replace(b"y", b"2") * 50_000 + b"w" * 2**20))
+    assert path.stat().st_size < 10_000
+    for rows in (None, 100):
+        with pytest.raises(InputError, match=r"bytes and promises .*; allowed: .* times its size; get it again"):
+            list(table.read_chunks(path, rows=rows))
+
+
+# --- names of files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.txt.gz", "a.parquet.gz", "a.csv.xz", "a.tar.gz", "csv.gz", ".csv.gz.zip"])
+def test_other_endings_are_refused_with_what_there_is(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    allowed = r"\.csv, \.tsv, \.tab \(plain, \.gz, \.bz2, \.zip\), \.parquet, \.npz, \.npy or IDX file"
+    with pytest.raises(InputError, match=f"allowed: a {allowed}; give one"):
+        reading.read_features(tmp_path / name, None)
+    with pytest.raises(InputError, match=f"or a {allowed}"):
+        load(Config(dataset=tmp_path / name, target="y"))
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate"])
+def test_help_names_the_same_endings(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    train.run_command(__main__.app, [command, "--help"])
+    assert endings.DATA_FILE in " ".join(capsys.readouterr().out.replace("│", " ").split())
