@@ -46,7 +46,7 @@ ODD_TYPES = (
 )
 
 
-def idx(data: bytes, most: int, seed: int) -> bytes:
+def gzipped(data: bytes, most: int, seed: int) -> bytes:
     """The bytes, or those that they unpack to."""
     chance = random.Random(seed)
     if data[:2] != b"\x1f\x8b" or chance.random() < 0.3:

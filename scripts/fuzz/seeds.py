@@ -29,12 +29,20 @@ def idx() -> list[bytes]:
 
 
 def csv() -> list[bytes]:
-    """Numbers, text, truth values, gaps, quotes."""
+    """Numbers, text, truth values, gaps, quotes; commas, semicolons and tabs."""
     rows = zip(*TABLE.values(), strict=True)
     table = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)
     quoted = 'a,"b, c",y\r\n' + '1,"say ""so""",0.5\r\n,"two\nlines",1.5\r\n3,,2\r\n' * 3
     truth = "a,b,y\n" + "True,2020-01-02,u\nFalse,,v\n" * 6
-    return [table.encode(), quoted.encode(), truth.encode(), b"\xef\xbb\xbf" + table.encode(), b"y\n1\n"]
+    semicolons = "a;b;y\n" + '1,5;"u; v";0\n,25;w;1\n1,234;u;1\n' * 4
+    tabs = table.replace(",", "\t")
+    texts = (table, quoted, truth, semicolons, tabs, "\ufeff" + table, "y\n1\n")
+    return [text.encode() for text in texts]
+
+
+def packed() -> list[bytes]:
+    """Those of `csv`, gzipped."""
+    return [gzip.compress(data) for data in csv()]
 
 
 def npz() -> list[bytes]:

@@ -80,13 +80,32 @@ def _resume(path: Path) -> None:
 
 
 _NAMES = tuple(name.encode() for name in settings())
-_CSV = (b"a", b"y", b",", b"\n", b"\r\n", b'"', b'""', b"nan", b"NA", b"inf", b"1e400", b"True", b"2020-01-02", b"\0")
+_CSV = (
+    b"a",
+    b"y",
+    b",",
+    b";",
+    b"\t",
+    b".",
+    b"\n",
+    b"\r\n",
+    b'"',
+    b'""',
+    b"nan",
+    b"NA",
+    b"inf",
+    b"1e400",
+    b"True",
+    b"2020-01-02",
+    b"\0",
+)
 _TOML = (b"[", b"]", b"{", b"}", b"=", b'"""', b"'''", b".", b"1e9", b"inf", b"0x", b"2020-01-02", b"12:00:00", b"\\u")
 _YAML = (b": ", b"- ", b"? ", b"&a", b"*a", b"<<", b"!!int", b"!!float", b"!!python/name:os", b"!!binary", b"|", b">")
 
 TARGETS: dict[str, Target] = {
-    "idx": Target(".gz", idx.read, seeds.idx, mutate=mutators.idx),
+    "idx": Target(".gz", idx.read, seeds.idx, mutate=mutators.gzipped),
     "csv": Target(".csv", _train_and_measure, seeds.csv, _CSV),
+    "csv.gz": Target(".csv.gz", _train_and_measure, seeds.packed, _CSV, mutators.gzipped),
     "npz": Target(".npz", _train_and_measure, seeds.npz, mutate=mutators.npz),
     "parquet": Target(".parquet", _train_and_measure, seeds.parquet),
     "toml": Target(".toml", _settings, seeds.toml, (*_NAMES, *_TOML)),
