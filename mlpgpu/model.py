@@ -100,7 +100,9 @@ class Model:
     def encoding(self) -> list[dict[str, Any]] | None:
         """How the columns of a table become features; an estimator that was fitted on named columns knows those."""
         if self.columns is None and self.estimator and self.feature_names:
-            return [{"name": name, "kind": "number", "fill": None} for name in self.feature_names]
+            from mlpgpu.data.columns import numbers
+
+            return numbers(self.feature_names)
         return self.columns
 
     def predict_proba(self, x: Any) -> np.ndarray:

@@ -88,6 +88,16 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
         model.predict(np.full((2, 5), np.nan))
 
 
+def test_an_array_has_no_text_that_fills_it(tmp_path):
+    town = {"name": "town", "kind": "category", "fill": "missing", "categories": ["a", "missing"]}
+    columns = [{"name": "age", "kind": "number", "fill": 30.0}, town]
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    np.testing.assert_array_equal(reading.read_features(tmp_path / "x.npy", columns), np.ones((3, 2)))
+    np.save(tmp_path / "x.npy", np.full((3, 2), np.nan))
+    with pytest.raises(InputError, match="missing values in feature 0"):
+        reading.read_features(tmp_path / "x.npy", columns)
+
+
 def test_a_data_frame_for_an_estimator_that_knows_its_columns(tmp_path):
     frame = table_of()[["rooms", "price"]]
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -251,7 +261,7 @@ def test_values_that_training_had_not_are_noted_once(command, models, line):
     for target in ("price", "size"):
         code, out, err = command(*line.format(target).split())
         assert code == 0
-        assert err == (f"note: column 'town': {n_unseen} of 90 rows hold values that training had not, such as 'b'\n")
+        assert err == f"note: column 'town': {n_unseen} of 90 rows hold values new to the model, such as 'b'\n"
         if line.startswith("predict"):
             assert len(read(out)[1]) == 90
         else:

@@ -6,6 +6,7 @@ its ``categories`` as text, of which ``fill`` is one. A column of numbers or tru
 feature, a column of categories one for each, which is 1 where the row has it.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from mlpgpu.errors import InputError, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["encode", "feature_names", "filled", "fit"]
+__all__ = ["encode", "feature_names", "filled", "fit", "numbers"]
 
 Record = dict[str, Any]
 
@@ -68,6 +69,11 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
     return records, notes
 
 
+def numbers(names: Iterable[str]) -> list[Record]:
+    """Records of columns that stand for themselves, in order, and of which no value is missing."""
+    return [{"name": name, "kind": "number", "fill": None} for name in names]
+
+
 def filled(frame: "pd.DataFrame", columns: list[Record]) -> list[str]:
     """One note of which missing values `encode` fills with what; none where it fills none."""
     return missing.noted((int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns)
@@ -97,7 +103,9 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
         Where a column is not there, holds something else, or has values that are missing or infinite.
     """
     if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
-        raise InputError(f"the table has no column {listed(absent)}; it has {listed(list(frame.columns))}")
+        raise InputError(
+            f"the table has no column {listed(absent)}, which the model takes; it has {listed(list(frame.columns))}"
+        )
     _refuse_missing(frame, columns)
     parts: dict[str, np.ndarray] = {}
     for record in columns:

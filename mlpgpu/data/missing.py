@@ -8,7 +8,7 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
-__all__ = ["fill", "fit", "noted", "refuse"]
+__all__ = ["fill", "fills", "fit", "noted", "refuse"]
 
 # A note names no more columns.
 MOST_NAMES = 5
@@ -89,6 +89,11 @@ def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
     if x.dtype.kind != "f":
         return x
     return np.where(np.isnan(x), np.array([record["fill"] for record in columns], x.dtype), x)
+
+
+def fills(columns: list[dict[str, Any]]) -> bool:
+    """Whether there is a number for a missing value of each column."""
+    return all(isinstance(record["fill"], int | float) for record in columns)
 
 
 def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:

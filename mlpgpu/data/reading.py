@@ -131,15 +131,17 @@ def _known(path: str | Path) -> tuple[Path, str]:
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
     if columns is not None and len(columns) != x.shape[1]:
         raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
-    filled = columns is not None and all(record["fill"] is not None for record in columns)
-    missing.refuse(x, (), "fill" if filled else "none")
-    return x if columns is None else missing.fill(x, columns)
+    if columns is None or not missing.fills(columns):
+        missing.refuse(x, (), "none")
+        return x
+    missing.refuse(x, (), "fill")
+    return missing.fill(x, columns)
 
 
 def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen | None) -> np.ndarray:
     if columns is None:
         # A model trained on an array knows no names, so the columns stand for themselves, in order.
-        columns = [{"name": name, "kind": "number", "fill": None} for name in frame.columns]
+        columns = table_columns.numbers(frame.columns)
     return table_columns.encode(frame, columns, unseen)
 
 

@@ -36,7 +36,7 @@ class Unseen:
     def notes(self) -> list[str]:
         """Those of the file, and one line for each column that has some."""
         columns = (
-            f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values that training had not, such as {example!r}"
+            f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values new to the model, such as {example!r}"
             for name, (count, example) in self._found.items()
         )
         return [*self.of_file, *columns]

@@ -255,7 +255,7 @@ def test_text_that_may_be_categories_is_not(values):
 
 def test_rows_to_predict_must_match():
     records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
-    with pytest.raises(InputError, match="no column 'b'; it has 'a', 'c'"):
+    with pytest.raises(InputError, match="no column 'b', which the model takes; it has 'a', 'c'"):
         columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
     for values, cell in ((["7", "1.5", "x", "y"], "'x' in row 3"), (["1", "2"], "'1' in row 1")):
         frame = pd.DataFrame({"a": 1, "b": values})
