@@ -11,7 +11,7 @@ from mlpgpu.backends.cuda_devices import check_name
 from mlpgpu.backends.precision import PRECISIONS
 from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
-from mlpgpu.dependent import OF_LAYERS, OF_OPTIMIZERS, each_layer, unused_setting
+from mlpgpu.dependent import OF_LAYERS, OF_OPTIMIZERS, check_freeze, each_layer, unused_setting
 from mlpgpu.endings import DATA_FILE, TABLE_FILE
 from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.initial import INITIALS
@@ -134,6 +134,9 @@ class Config:
     )
     init_std: float = setting(0.01, "standard deviation of --init normal", NETWORK, float, within="(0, inf)")
     bias_init: float = setting(0.0, "initial value of every bias", NETWORK, float, within="(-inf, inf)")
+    freeze: int = setting(
+        0, "so many of the lowest layers stay as they start, at most the hidden ones", NETWORK, int, within="[0, inf)"
+    )
     loss: str | None = setting(
         None,
         "training loss [default: logistic for two classes, cross_entropy for more, squared_error for regression]",
@@ -305,6 +308,7 @@ class Config:
     def _check_together(self) -> None:
         for name in OF_LAYERS:
             each_layer(name, getattr(self, name), len(self.hidden))
+        check_freeze(self.freeze, len(self.hidden))
         for name in OF_OPTIMIZERS:
             if getattr(self, name) is not None and (sentence := unused_setting(name, self.optimizer)):
                 raise InputError(sentence)

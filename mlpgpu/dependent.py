@@ -6,7 +6,7 @@ from typing import Any
 from mlpgpu.errors import InputError
 from mlpgpu.maths.optimizers import OPTIMIZERS
 
-__all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "each_layer", "unused_setting"]
+__all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "check_freeze", "each_layer", "unused_setting"]
 
 # Settings of which there is one for all hidden layers, or one a layer, and what such a one is.
 OF_LAYERS = {"activation": "functions", "dropout": "rates"}
@@ -35,6 +35,20 @@ def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...
             f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one a layer"
         )
     return tuple(given) if len(given) == n_hidden else (given[0],) * n_hidden
+
+
+def check_freeze(given: int, n_hidden: int) -> None:
+    """Refuse to freeze more layers than `n_hidden`.
+
+    Raises
+    ------
+    InputError
+    """
+    if given > n_hidden:
+        raise InputError(
+            f"freeze is {given}; allowed: 0 to {n_hidden}, the number of hidden layers, for the last layer is always "
+            "trained"
+        )
 
 
 def unused_setting(name: str, optimizer: str) -> str:

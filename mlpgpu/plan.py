@@ -152,7 +152,7 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         loss=loss,
         target_scale=_target_scale(config.target_scale, loss),
         score_name="r2" if task == "regression" else "accuracy",
-        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss),
+        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss, config.freeze),
         recipe=make_recipe(config, epochs=epochs, steps_per_epoch=steps_per_epoch),
         params=initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init),
         learning_rate=config.learning_rate or OPTIMIZERS[config.optimizer].learning_rate,

@@ -53,9 +53,10 @@ def network_table(network: Network, activations: Sequence[str]) -> Table:
     sizes = network.sizes
     table = _table("Network", "layer", "output shape", "parameters")
     table.add_row("input", f"({sizes[0]},)", "0")
-    names = [*(f"dense, {name}" for name in activations), f"dense, {network.loss.link.__name__}"]
-    for name, fan_in, fan_out in zip(names, sizes, sizes[1:], strict=False):
-        table.add_row(name, f"({fan_out},)", f"{fan_in * fan_out + fan_out:,}")
+    names = [*activations, network.loss.link.__name__]
+    for i, (name, fan_in, fan_out) in enumerate(zip(names, sizes, sizes[1:], strict=False)):
+        frozen = ", frozen" if i < network.frozen else ""
+        table.add_row(f"dense, {name}{frozen}", f"({fan_out},)", f"{fan_in * fan_out + fan_out:,}")
     table.add_section()
     table.add_row("total", "", f"{count(sizes):,}")
     return table

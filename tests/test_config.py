@@ -22,7 +22,8 @@ OWNERS = {"momentum": "momentum", "beta_1": "adam", "beta_2": "adam", "epsilon":
 
 
 def configured(name, value):
-    return Config(**{"optimizer": OWNERS.get(name, "adam"), name: value})
+    # So many layers may be frozen as there are hidden ones.
+    return Config(**{"optimizer": OWNERS.get(name, "adam"), "hidden": [8] * 12, name: value})
 
 
 def message(**given):
@@ -228,6 +229,8 @@ def test_devices():
         ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),
         ({"optimizer": "lion", "epsilon": 1e-8}, "leave it out, or choose rmsprop, adagrad, adam, adamw, adam_hat"),
         ({"early_stopping": True, "validation_fraction": 0}, "set validation_fraction above 0"),
+        ({"hidden": (8, 4), "freeze": 3}, "freeze is 3; allowed: 0 to 2, the number of hidden layers, for the last"),
+        ({"hidden": (), "freeze": 1}, "freeze is 1; allowed: 0 to 0"),
     ],
 )
 def test_contradictions(given, said):

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 from mlpgpu import initial, lbfgs, trainer
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.dependent import check_freeze
 from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.network import Network
@@ -97,11 +98,7 @@ class Fit:
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} and the data make layers of {self.sizes}; the "
                 f"fitted ones are {fitted_sizes(estimator)}; set warm_start=False, or fit a new estimator."
             )
-        if estimator.freeze > len(hidden):
-            raise ValueError(
-                f"freeze is {estimator.freeze}; allowed: 0 to {len(hidden)}, the number of hidden layers, for the last "
-                "layer is always trained."
-            )
+        check_freeze(estimator.freeze, len(hidden))
         if estimator.replacement and not estimator.shuffle:
             raise ValueError(
                 "replacement=True draws rows at random, which shuffle=False rules out; leave out one of them."
