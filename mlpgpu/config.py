@@ -134,6 +134,13 @@ class Config:
     )
     init_std: float = setting(0.01, "standard deviation of --init normal", NETWORK, float, within="(0, inf)")
     bias_init: float = setting(0.0, "initial value of every bias", NETWORK, float, within="(-inf, inf)")
+    start_from: str | None = setting(
+        None,
+        "model file, run folder or checkpoint whose weights the lowest layers of the same sizes start from, the last "
+        "where it predicts the same; inputs are encoded and scaled as there [default: all weights are drawn]",
+        NETWORK,
+        str,
+    )
     freeze: int = setting(
         0, "so many of the lowest layers stay as they start, at most the hidden ones", NETWORK, int, within="[0, inf)"
     )
@@ -355,7 +362,7 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
     for name in settings():
         one, other = ours.get(name), theirs.get(name)
         # A file may lie elsewhere by now: its rows are compared when they are read.
-        moved = name in {"dataset", "target"} and one and other and Path(one).name == Path(other).name
+        moved = name in {"dataset", "target", "start_from"} and one and other and Path(one).name == Path(other).name
         if name not in UNBOUND and one != other and not moved:
             raise InputError(
                 f"{name} is {one}, and the run to be taken up has {other}; leave it out, or begin a new run; allowed "

@@ -38,13 +38,15 @@ class Plan:
     loss : str
         Name of the loss.
     target_scale : str
-        How the targets of the rows are scaled: ``none`` or ``standard``.
+        Kind of the `Scaling` of the targets of the rows, ``none`` where they have none.
     score_name : str
         What a score of the network is called in a record: ``accuracy``, ``r2``, or another word.
     network : Network
     recipe : Recipe
     params : array of shape (n_parameters,)
         Initial parameters, on the host in float64 or on the device.
+    drawn : array of shape (n_parameters,) or None
+        Parameters that know nothing, where some of `params` are those of a trained model.
     learning_rate : float
     dropout : tuple of float
         Rate for the inputs of each layer.
@@ -80,6 +82,7 @@ class Plan:
     precision: str = "float32"
     capture: bool = True
     draws_ahead: bool = False
+    drawn: np.ndarray | None = None
 
     def facts(self) -> dict[str, Any]:
         """What a plan must have in common with this one to go on with its run, fit for JSON."""

@@ -16,6 +16,7 @@ from mlpgpu import preflight
 from mlpgpu.errors import printable
 from mlpgpu.figures import in_words
 from mlpgpu.maths.parameters import count
+from mlpgpu.model import file_of
 
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
@@ -91,6 +92,20 @@ def device_line(prepared: Prepared) -> str:
     needs = f"about {preflight.size(prepared.need.data)} for the data and {preflight.size(prepared.need.beside)} beside"
     memory = "" if free is None else f"; {needs}, of {preflight.size(free)} free"
     return f"Device    {prepared.backend.description}, {prepared.plan.dtype}{note}{memory}"
+
+
+def start_line(prepared: Prepared) -> str:
+    """Which layers start from a trained model, and why the others do not."""
+    start, n_layers = prepared.start, len(prepared.plan.network.sizes) - 1
+    assert start is not None
+    assert prepared.config.start_from is not None
+    taken, drawn = (_layers(first, last) for first, last in ((1, start.n_layers), (start.n_layers + 1, n_layers)))
+    rest = f"; {drawn} drawn: {start.why}" if start.why else ""
+    return printable(f"Start     {taken} of {n_layers} from {file_of(prepared.config.start_from)}{rest}")
+
+
+def _layers(first: int, last: int) -> str:
+    return f"layer {first}" if first == last else f"layers {first} {'and' if last == first + 1 else 'to'} {last}"
 
 
 def training_line(prepared: Prepared) -> str:

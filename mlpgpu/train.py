@@ -61,7 +61,7 @@ def train(**given: Any) -> int:
     with run_folder.again(resume) as taken:
         config = _as_saved(taken.settings, given)
         check_installed(config.log_to)
-        return _run(prepare(config), taken.folder, taken.checkpoint)
+        return _run(prepare(config, taken.checkpoint), taken.folder, taken.checkpoint)
 
 
 def _as_saved(saved: dict[str, Any], given: dict[str, Any]) -> Config:
@@ -209,6 +209,8 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     data_lines = report.data_lines(prepared.data, prepared.plan.target_scale)
     for line in (*data_lines, report.device_line(prepared), report.training_line(prepared)):
         say(line, markup=False)
+    if prepared.start is not None and checkpoint is None:
+        say(report.start_line(prepared), markup=False)
     say(report.network_table(prepared.plan.network, prepared.plan.activations))
 
     callbacks: list[Callback] = [

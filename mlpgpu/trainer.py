@@ -235,8 +235,18 @@ class Trainer:
         )
 
     def _loss_at_start(self) -> float:
-        """What `divergence` compares with: about the median of the losses of an epoch of steps, penalty included."""
-        plan, params, rows = self.run.plan, self.training.state.params, self.training.feed.rows
+        """What `divergence` compares with: about the median of the losses of an epoch of steps, penalty included.
+
+        That of a trained model may be so small that dropout alone makes a hundred times as much of it: the loss of one
+        that knows nothing is then the measure.
+        """
+        loss, drawn = self._penalised_loss(self.training.state.params), self.run.plan.drawn
+        if drawn is None:
+            return loss
+        return max(loss, self._penalised_loss(self.backend.asarray(drawn, self.run.plan.dtype)))
+
+    def _penalised_loss(self, params: Array) -> float:
+        plan, rows = self.run.plan, self.training.feed.rows
         loss = self.evaluation.measure(params, next(iter(self.feeds.values())))["loss"]
         weights = self.backend.to_host(params)[trained_weights(plan.network)].astype(np.float64)
         counts = np.diff([*range(0, len(rows), plan.batch_size), len(rows)])

@@ -28,6 +28,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan
+from mlpgpu.start import Start, check_setting
 from mlpgpu.trainer import Best, Run, fit
 
 # Training rows that the training score is taken of; all, where there are fewer.
@@ -49,7 +50,8 @@ class Prepared:
         Why ``auto`` took this device.
     plan : Plan
     target_scaling : Scaling or None
-        Fitted on the training rows; None where the target is as it was read.
+        Fitted on the training rows, or that of the model whose last layer is taken; None where the target is as it was
+        read.
     train : Rows
         With a scaled target.
     watched : dict of str to Rows
@@ -58,6 +60,8 @@ class Prepared:
         How often it may go back where it diverges.
     need : Need
         Memory that it takes on its device.
+    start : Start or None
+        What it takes from a trained model.
     """
 
     config: Config
@@ -70,6 +74,7 @@ class Prepared:
     watched: dict[str, Rows]
     rollbacks: int
     need: preflight.Need
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,14 @@ class Outcome:
     confusion: np.ndarray | None
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
     """Read the data, open the device and make every choice.
+
+    Parameters
+    ----------
+    config : Config
+    resume : Checkpoint or None
+        Of the run that is to be taken up. Where it started from a model, all that it took of that is in there.
 
     Raises
     ------
@@ -106,7 +117,12 @@ def prepare(config: Config) -> Prepared:
         Where a file, a device or a setting cannot be used.
     """
     backend, note = backends.select(config.device, config.backend, config.dtype, config.precision)
-    data = load(config)
+    model = None
+    if config.start_from is not None:
+        model = Model.load(config.start_from) if resume is None else resume.model
+        for name in ("scale", "impute"):
+            check_setting(name, config, model)
+    data = load(config, model)
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
     lowest = LOSSES[plan.loss].lowest
@@ -116,10 +132,11 @@ def prepare(config: Config) -> Prepared:
             f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
             f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
         )
+    start = None if model is None else Start.find(model, plan, data)
+    if start is not None:
+        plan = start.begin(plan)
+    target_scaling = _target_scaling(config, plan, data, start)
     rollbacks = ROLLBACKS if config.on_divergence == "rollback" else 0
-    target_scaling = None
-    if plan.target_scale != "none":
-        target_scaling = scaling.fit(plan.target_scale, data.y_train, setting="target_scale", column="target")
     train, watched = _rows(config, data, target_scaling)
     need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
@@ -127,7 +144,7 @@ def prepare(config: Config) -> Prepared:
         # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
     config = dataclasses.replace(config, **chosen)
-    return Prepared(config, data, backend, note, plan, target_scaling, train, watched, rollbacks, need)
+    return Prepared(config, data, backend, note, plan, target_scaling, train, watched, rollbacks, need, start)
 
 
 def train_and_test(
@@ -155,13 +172,14 @@ def train_and_test(
     Diverged
         Where the loss is not finite and there are no best weights to bring back.
     """
-    if isinstance(prepared, Config):
-        prepared = prepare(prepared)
-    config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
     if isinstance(resume, str | Path):
         resume = Checkpoint.load(resume)
+    if isinstance(prepared, Config):
+        prepared = prepare(prepared, resume)
+    config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
     if resume is not None:
         check_same(config, resume.model.config)
+        _check_scaling(prepared, resume)
     best = Best(f"validation_{plan.score_name}", greater=True) if config.monitor == "score" else Best()
     monitor = best.monitor if config.min_delta else None
     stopping = EarlyStopping(monitor, min_delta=config.min_delta, patience=config.patience)
@@ -191,6 +209,7 @@ def train_and_test(
     last = run.history[-1] if run.history else {}
     metrics = {
         "dataset": data.name,
+        "start_from": config.start_from,
         "task": data.task,
         "backend": backend.name,
         "device": backend.device,
@@ -216,6 +235,26 @@ def train_and_test(
         **tested,
     }
     return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)
+
+
+def _check_scaling(prepared: Prepared, resume: Checkpoint) -> None:
+    """Refuse another scaling of the inputs, of a model that has changed; all else that it says is in the rows."""
+    ours, theirs = prepared.data.scaling, resume.model
+    same = np.array_equal(ours.shift, theirs.shift) and np.array_equal(ours.factor, theirs.factor)
+    if prepared.start is not None and not same:
+        raise InputError(
+            f"start_from is {prepared.config.start_from}, which is another model than when the run began; prepare the "
+            "run with its checkpoint, which holds all that it took"
+        )
+
+
+def _target_scaling(config: Config, plan: Plan, data: DataSet, start: Start | None) -> Scaling | None:
+    if start is not None and not start.why:
+        check_setting("target_scale", config, start.model)
+        return start.target_scaling
+    if plan.target_scale == "none":
+        return None
+    return scaling.fit(plan.target_scale, data.y_train, setting="target_scale", column="target")
 
 
 def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:

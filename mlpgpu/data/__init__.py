@@ -1,6 +1,8 @@
 """Data on the host: a name or a file in, a checked and split data set out."""
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +18,15 @@ from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
 from mlpgpu.data.target import decide
-from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.data.unseen import Unseen
+from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mlpgpu.config import Config
+    from mlpgpu.model import Model
 
 __all__ = ["NAMES", "DataSet", "load", "read_features"]
 
@@ -29,7 +35,7 @@ NAMES = (*mnist.MIRRORS, *BUILTIN)
 _FEWEST_ROWS = 5
 
 
-def load(config: "Config") -> DataSet:
+def load(config: "Config", like: "Model | None" = None) -> DataSet:
     """The data set that a config asks for, split, with its encoding and scaling fitted.
 
     A set without test rows has ``test_fraction`` of its rows held out, and ``validation_fraction`` of
@@ -40,13 +46,15 @@ def load(config: "Config") -> DataSet:
     ----------
     config : Config
         Its settings of the group Data, ``seed`` and ``quiet`` are read.
+    like : Model or None
+        A trained model, whose encoding and scaling take the place of what would be fitted.
 
     Raises
     ------
     InputError
-        Where there is no such set, or it cannot be used as asked.
+        Where there is no such set, or it cannot be used as asked, or not by that model.
     """
-    rows = _rows(config)
+    rows = _rows(config, None if like is None else like.columns)
     task, y, y_test, classes, notes = _targets(rows, config)
     train = np.arange(len(y))
     test = validation = None
@@ -57,6 +65,10 @@ def load(config: "Config") -> DataSet:
     elif rows.x_test is None:
         train, test, note = hold_out(train, labels, config.test_fraction, config.seed, "test_fraction")
         notes += [note] if note else []
+        if like is not None and (changed := _splits_otherwise(config, like.config)):
+            notes.append(
+                f"the model to start from had another {changed}: it may have learned from rows that are tested on here"
+            )
     if config.validation_fraction:
         left = None if labels is None else labels[train]
         train, validation, note = hold_out(train, left, config.validation_fraction, config.seed, "validation_fraction")
@@ -67,7 +79,7 @@ def load(config: "Config") -> DataSet:
         notes.append(f"memory-mapped: rows are read from {rows.x.path} as they come, and shuffled block-wise")
         train = np.sort(train)
         validation, test = (None if part is None else np.sort(part) for part in (validation, test))
-    x, x_test, columns, more = _features(rows, train, config)
+    x, x_test, columns, more = _features(rows, train, config.impute, like)
     notes += more
     whole = len(train) == len(x)
     x_train, y_train = (x, y) if whole else (take(x, train), y[train])
@@ -90,13 +102,13 @@ def load(config: "Config") -> DataSet:
         feature_names=feature_names,
         target=rows.target,
         image_shape=rows.image_shape,
-        scaling=scaling.fit(kind, x_train, names=feature_names),
+        scaling=scaling.of_model(like.shift, like.factor) if like else scaling.fit(kind, x_train, names=feature_names),
         columns=columns,
         notes=tuple(notes),
     )
 
 
-def _rows(config: "Config") -> Source:
+def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
     name = config.dataset
     if config.drop and (name is None or endings.parts(expanded(name))[1] not in endings.TABLES):
         raise InputError(
@@ -118,7 +130,7 @@ def _rows(config: "Config") -> Source:
     if ending == ".npz":
         return npz.load(path, config)
     if ending in endings.TABLES:
-        return table.load(path, config)
+        return table.load(path, config, columns)
     if array_file.suits(path):
         return array_file.load(path, config)
     hint = did_you_mean(name, NAMES)
@@ -159,22 +171,47 @@ def _sort(dtype: np.dtype) -> str:
 
 
 def _features(
-    rows: Source, train: np.ndarray, config: "Config"
+    rows: Source, train: np.ndarray, impute: str, like: "Model | None"
 ) -> tuple[np.ndarray | Mapped, np.ndarray | None, list[dict[str, Any]] | None, list[str]]:
     """All x, x of the set's own test rows, the record of the encoding, and notes."""
-    x, x_test = rows.x, rows.x_test
+    x, x_test, columns = rows.x, rows.x_test, None if like is None else like.columns
     if not isinstance(x, np.ndarray | Mapped):
-        columns, notes = table_columns.fit(x.iloc[train], config.impute)
-        return table_columns.encode(x, columns), None, columns, [*notes, *table_columns.filled(x, columns)]
-    found = [missing.refuse(part, rows.feature_names, config.impute) for part in (x, x_test) if part is not None]
+        encoded, columns, notes = _encoded(x, train, impute, like)
+        return encoded, None, columns, [*notes, *table_columns.filled(x, columns)]
+    if like is not None and columns is not None:
+        fills = len(columns) == x.shape[1] and missing.fills(columns)
+        columns, impute = (columns, str(like.config.get("impute"))) if fills else (None, "none")
+    found = [missing.refuse(part, rows.feature_names, impute) for part in (x, x_test) if part is not None]
     if not any(found):
-        return x, x_test, None, []
+        return x, x_test, columns, []
     if isinstance(x, Mapped):
         raise InputError(
-            f"{rows.name} has missing values, and its rows stay in their file, where impute {config.impute!r} cannot "
+            f"{rows.name} has missing values, and its rows stay in their file, where impute {impute!r} cannot "
             "fill them; give memory_map never, or fill them in the file"
         )
-    columns = missing.fit(x[train], rows.feature_names, config.impute)
+    columns = columns or missing.fit(x[train], rows.feature_names, impute)
     counts = sum(np.isnan(part).sum(axis=0) for part in (x, x_test) if part is not None)
     notes = missing.noted(zip(counts.tolist(), columns, strict=True))
     return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, notes
+
+
+def _encoded(
+    frame: "pd.DataFrame", train: np.ndarray, impute: str, like: "Model | None"
+) -> tuple[np.ndarray, list[dict[str, Any]], list[str]]:
+    """Features of a table, the record of their encoding, and notes."""
+    if like is None:
+        columns, notes = table_columns.fit(frame.iloc[train], impute)
+        return table_columns.encode(frame, columns), columns, notes
+    columns, unseen = like.encoding or table_columns.numbers(frame.columns), Unseen()
+    x = table_columns.encode(frame, columns, unseen)
+    known = {record["name"] for record in columns}
+    more = [name for name in frame.columns if name not in known]
+    notes = [f"left out, as the model to start from has no such column: {listed(more)}"] if more else []
+    return x, columns, [*notes, *unseen.notes()]
+
+
+def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:
+    """Why rows to test on are drawn otherwise than by `other` settings of the same set; empty where they are not."""
+    if config.dataset is None or Path(config.dataset).name != Path(str(other.get("dataset"))).name:
+        return ""
+    return ", ".join(name for name in ("target", "test_fraction", "seed") if getattr(config, name) != other.get(name))

@@ -8,7 +8,7 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
-__all__ = ["Scaling", "fit"]
+__all__ = ["Scaling", "fit", "of_model"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Scaling:
     Attributes
     ----------
     kind : str
-        ``none``, ``standard``, ``minmax`` or ``255``.
+        ``none``, ``standard``, ``minmax`` or ``255``; or another word, of a scaling that was not fitted here.
     shift, factor : ndarray of float64
         Of shape (n_features,), or () where all features share one.
     """
@@ -69,6 +69,11 @@ def fit(
             f"allowed: a variance below 1e308; rescale that column, or give {setting} none"
         )
     return Scaling(kind, shift, 1 / spread)
+
+
+def of_model(shift: np.ndarray, factor: np.ndarray) -> Scaling:
+    """The scaling that a trained model has."""
+    return Scaling("as in the model", shift, factor)
 
 
 def _standard(x: np.ndarray | Mapped) -> tuple[np.ndarray, np.ndarray]:

@@ -28,8 +28,8 @@ MISSING = (
 )  # fmt: skip
 
 
-def load(path: Path, config: "Config") -> Source:
-    """The rows of a table, its target apart.
+def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = None) -> Source:
+    """The rows of a table, its target apart; `columns` as for `read_chunks`.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def load(path: Path, config: "Config") -> Source:
         Where the file cannot be read, or has no usable target.
     """
     written: list[str] = []
-    frame = read(path, notes=written)
+    frame = read(path, columns, notes=written)
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
@@ -52,15 +52,21 @@ def load(path: Path, config: "Config") -> Source:
     name, ending = endings.parts(path)
     if ending in endings.TEXT and _is_text_with_gaps(frame[target]):
         # A class may be called NA or None.
-        frame = read(path, label=target)
+        frame = read(path, columns, label=target)
     y, categorical = labels(frame.pop(target))
     frame, notes = row_numbers.without(_without(frame, config.drop, path))
     return Source(name, frame, y, target=target, categorical=categorical, notes=(*written, *notes))
 
 
-def read(path: Path, *, label: str | None = None, notes: list[str] | None = None) -> "pd.DataFrame":
+def read(
+    path: Path,
+    columns: list[dict[str, Any]] | None = None,
+    *,
+    label: str | None = None,
+    notes: list[str] | None = None,
+) -> "pd.DataFrame":
     """A text or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, label=label, notes=notes)
+    (frame,) = read_chunks(path, columns, label=label, notes=notes)
     return frame
 
 

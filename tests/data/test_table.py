@@ -170,7 +170,7 @@ def test_targets_of_parquet(tmp_path, values, task, classes):
 def test_categories_of_numbers_are_classes(monkeypatch):
     # Parquet need not give them back as categories, so the frame comes without a file.
     frame = pd.DataFrame({"a": np.arange(40.0), "y": pd.Categorical(range(40))})
-    monkeypatch.setattr(table, "read", lambda path, **_: frame)
+    monkeypatch.setattr(table, "read", lambda *_, **__: frame)
     d = load(Config(dataset="a.parquet", target="y"))
     assert d.classes == tuple(range(40))
     assert "the categories of column 'y'" in d.notes[0]

@@ -1,0 +1,144 @@
+"""What a run starts from in place of drawn weights: the lowest layers of a trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlpgpu.config import settings
+from mlpgpu.data.scaling import Scaling, of_model
+from mlpgpu.errors import InputError, listed
+from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.parameters import join, split
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+    from mlpgpu.data.dataset import DataSet
+    from mlpgpu.model import Model
+    from mlpgpu.plan import Plan
+
+__all__ = ["Start", "check_setting"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """The layers that a run takes from a trained model.
+
+    Attributes
+    ----------
+    model : Model
+    n_layers : int
+        So many of the lowest are taken.
+    why : str
+        Why those above are drawn; empty where there are none.
+    """
+
+    model: Model
+    n_layers: int
+    why: str
+
+    @classmethod
+    def find(cls, model: Model, plan: Plan, data: DataSet) -> Start:
+        """The layers that a model and a plan for these data have in common.
+
+        Raises
+        ------
+        InputError
+            Where that is none, the features are others, or a layer that would be taken has another activation.
+        """
+        _check_features(model, data)
+        theirs, ours = model.sizes[1:-1], plan.network.sizes[1:-1]
+        alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(theirs, ours, strict=False))
+        n_layers = len(list(alike))
+        if n_layers == 0 and (theirs or ours):
+            raise InputError(
+                f"hidden is {_in_words(ours)}, and the model to start from has {_in_words(theirs)}, so that no "
+                f"layer is the same; give --hidden {_in_words(theirs)}, as it has"
+            )
+        activations = (*model.activations[:n_layers], *plan.activations[n_layers:])
+        if activations != plan.activations:
+            mended = activations[:1] if len(set(activations)) == 1 else activations
+            raise InputError(
+                f"activation is {_in_words(plan.activations)}, and the layers to take from the model to start "
+                f"from have {_in_words(model.activations[:n_layers])}; give --activation {_in_words(mended)}"
+            )
+        why = "other sizes" if theirs != ours else _other_outputs(model, plan, data)
+        if n_layers == 0 and why:
+            raise InputError(
+                f"the model to start from has no hidden layers, and the one that it has is for {why}; "
+                "leave out start_from"
+            )
+        return cls(model, n_layers if why else n_layers + 1, why)
+
+    @property
+    def target_scaling(self) -> Scaling | None:
+        """What the last layer of the model was trained on; None for targets as they are."""
+        shift, factor = self.model.target_shift, self.model.target_factor
+        return None if shift is None or factor is None else of_model(shift, factor)
+
+    def begin(self, plan: Plan) -> Plan:
+        """`plan` with the parameters of these layers, and the scaling of targets that goes with the last."""
+        if not self.why:
+            scaling = self.target_scaling
+            plan = dataclasses.replace(plan, target_scale="none" if scaling is None else scaling.kind)
+        taken = split(np, self.model.params, self.model.sizes)[: self.n_layers]
+        drawn = split(np, plan.params, plan.network.sizes)[self.n_layers :]
+        return dataclasses.replace(plan, params=join(np, [*taken, *drawn]), drawn=plan.params)
+
+
+def check_setting(name: str, config: Config, model: Model) -> None:
+    """Refuse a setting of how rows are prepared, where a model says how and was trained with another.
+
+    Raises
+    ------
+    InputError
+    """
+    given, (_, default) = getattr(config, name), settings()[name]
+    if given not in (default, model.config.get(name)):
+        raise InputError(
+            f"{name} is {given!r}, and a run that starts from a model prepares its rows as that one was trained on, "
+            f"with {name} {model.config.get(name, default)}; leave out {name}, or start_from"
+        )
+
+
+def _check_features(model: Model, data: DataSet) -> None:
+    if data.n_features != model.sizes[0]:
+        raise InputError(
+            f"{data.name} has {data.n_features} features, and the model to start from takes {model.sizes[0]}; give "
+            "data with as many, or leave out start_from"
+        )
+    ours, theirs = data.feature_names, model.feature_names
+    if ours != theirs and _tell(ours) and _tell(theirs):
+        raise InputError(
+            f"{data.name} has the features {listed(ours)}, and the model to start from takes {listed(theirs)}; give "
+            "data with these, in this order, or leave out start_from"
+        )
+
+
+def _tell(names: tuple[str, ...]) -> bool:
+    """Whether names say more than the numbers of their columns, which those of arrays do not."""
+    return bool(names) and names != tuple(f"x{i}" for i in range(len(names)))
+
+
+def _other_outputs(model: Model, plan: Plan, data: DataSet) -> str:
+    """What the outputs of the plan are for, where those of the model are for something else; else nothing."""
+    if model.task != data.task:
+        return "another task"
+    if model.classes != data.classes:
+        return "other classes"
+    if data.task == "regression" and model.sizes[-1] != data.n_targets:
+        return "another number of targets"
+    if data.task == "regression" and None not in (model.target, data.target) and model.target != data.target:
+        return "another target"
+    if LOSSES[model.loss].link is not plan.network.loss.link or model.sizes[-1] != plan.network.sizes[-1]:
+        return "another loss"
+    return ""
+
+
+def _in_words(values: Iterable[object]) -> str:
+    return ",".join(map(str, values)) or "none"
