@@ -68,7 +68,7 @@ def find(path: Path) -> Dialect:
     with open_text(path) as file:
         rows = _rows(file, separator)
         names = next(rows, [])
-        return Dialect(names, separator, None if separator == "," else _decimal(rows, path))
+        return Dialect(names, separator, None if separator == "," else _decimal(rows, path, separator))
 
 
 def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
@@ -110,7 +110,7 @@ def _fits_rows(path: Path, separator: str) -> bool:
     return len({len(row) for row in _start(path, separator, _LINES)}) == 1
 
 
-def _decimal(rows: Iterator[list[str]], path: Path) -> str | None:
+def _decimal(rows: Iterator[list[str]], path: Path, separator: str) -> str | None:
     """The mark in the numbers of a table, where that can only be before decimals."""
     with open_text(path) as file:
         pieces = iter(lambda: file.read(_PIECE), "")
@@ -134,7 +134,8 @@ def _decimal(rows: Iterator[list[str]], path: Path) -> str | None:
     if not first:
         return None
     ((mark, shown),) = first.items()
-    if not certain:
+    # Spreadsheets that write points between thousands put semicolons between columns.
+    if not certain and (separator, mark) != ("\t", "."):
         raise InputError(
             f"{path} has numbers such as {shown}, whose {_MARKS[mark]} may be before decimals or between thousands; "
             "save it with decimal points, and commas between columns"

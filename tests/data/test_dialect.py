@@ -168,6 +168,7 @@ def test_names_in_quotes_hold_anything(tmp_path, names, separator):
         (["+,5", "5,"], [0.5, 5]),
         ([" 1,5 ", "NA"], [1.5, np.nan]),
         (["1.5", "1.234"], [1.5, 1.234]),
+        (["0.5", "1.234"], [0.5, 1.234]),
         (["1", "2"], [1, 2]),
         # Neither is a number, which is the point.
         (["1,234.5", "0.5"], ["1,234.5", "0.5"]),
@@ -181,6 +182,13 @@ def test_decimals_are_found(tmp_path, cells, values, separator):
     (tmp_path / "a.csv").write_text(f"a{separator}y\n" + "".join(f"{cell}{separator}1\n" for cell in cells))
     column = table.read(tmp_path / "a.csv")["a"]
     np.testing.assert_array_equal(column.to_numpy(type(values[0])), values)
+
+
+def test_points_alone_are_before_decimals_where_tabs_are_between_columns(tmp_path):
+    (tmp_path / "a.tsv").write_text("a\ty\n1.234\t1\n22.500\t2\n")
+    notes = []
+    np.testing.assert_array_equal(table.read(tmp_path / "a.tsv", notes=notes)["a"], [1.234, 22.5])
+    assert notes == ["tabs between columns, decimal points"]
 
 
 @pytest.mark.parametrize(
