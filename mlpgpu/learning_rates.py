@@ -5,18 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property, partial
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from mlpgpu import plots
-from mlpgpu.feed import Unscaled
 from mlpgpu.maths.schedules import exponential
-from mlpgpu.protocol.choices import by_lbfgs
-from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.training import Training
 
 if TYPE_CHECKING:
@@ -24,14 +18,12 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from mlpgpu.backends import Backend
+    from mlpgpu.feed import Placement, Rows
+    from mlpgpu.plan import Plan
+
 # Those of fastai: how much of the smoothed loss stays in each step, and how many times its lowest it may be.
 SMOOTHING, DIVERGED = 0.98, 4
-
-LIMITS = {
-    "low": [Interval(Real, 0, None, closed="neither")],
-    "high": [Interval(Real, 0, None, closed="neither")],
-    "steps": [Interval(Integral, 10, None, closed="left")],
-}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,20 +92,40 @@ class RangeTest:
         return f"RangeTest(suggested={suggested}, {len(self.rates)} rates from {first:.2g} to {last:.2g})"
 
 
-def range_test(estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float, high: float, steps: int) -> RangeTest:
-    """Train an unfitted copy of `estimator` on all rows while its learning rate rises.
+class NotFinite(ArithmeticError):
+    """The loss is no finite number before the first step."""
+
+
+def range_test(
+    backend: Backend,
+    plan: Plan,
+    rows: Rows,
+    placement: Placement,
+    *,
+    low: float,
+    high: float,
+    steps: int,
+    beside: int = 0,
+    tell: Callable[[int], object] = lambda done: None,
+) -> RangeTest:
+    """Train a network while its learning rate rises.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        Left as it is.
-    x, y, sample_weight : array
-        As its ``fit`` takes them.
+    backend : Backend
+    plan : Plan
+        Its learning rate and schedule give way to the rise.
+    rows : Rows
+    placement : Placement
     low, high : float
         First and last learning rate, above 0.
     steps : int
         From one to the other, at least 10. The run ends early where the loss is not finite, or the smoothed one above
         four times its lowest.
+    beside : int
+        Bytes of the device that the rows have to leave.
+    tell : callable
+        ``tell(done)``, called every few steps with the number of steps done.
 
     Returns
     -------
@@ -121,28 +133,19 @@ def range_test(estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float
 
     Raises
     ------
-    ValueError
-        Where a parameter is out of its range, the solver has no learning rate, or the first loss is not finite.
+    NotFinite
+        Where the first loss is not.
     """
-    validate_parameter_constraints(LIMITS, {"low": low, "high": high, "steps": steps}, "find_learning_rate")
-    if low >= high:
-        raise ValueError(f"low={low:g} is not below high={high:g}; give a range such as low=1e-7, high=10.")
-    if by_lbfgs(estimator):
-        raise ValueError("solver='lbfgs' has no learning rate to find; choose 'adam' or 'sgd', or name an optimizer.")
-    # All rows are trained on.
-    probe = clone(estimator).set_params(early_stopping=False)
-    probe._validate_params()
-    fit = Fit(probe, x, y, sample_weight, Validation(), incremental=False)
-    plan = fit.prepare()
     rise = partial(exponential, total=steps - 1, decay_rate=high / low)
     plan = dataclasses.replace(plan, learning_rate=low, recipe=dataclasses.replace(plan.recipe, schedule=rise))
-    training = Training(fit.backend, plan, fit.rows(fit.x, fit.targets, fit.weights), Unscaled(fit.backend, fit.dtype))
+    training = Training(backend, plan, rows, placement, beside=lambda: beside)
     losses = curve = np.empty(0)
 
     def after_steps(done: int, fetch: Callable[[], np.ndarray]) -> bool:
         nonlocal losses, curve
         losses = np.append(losses, fetch())
         curve = _until_diverged(losses[:steps])
+        tell(len(curve))
         return not goes_on()
 
     def goes_on() -> bool:
@@ -153,7 +156,7 @@ def range_test(estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float
         epoch += 1
         training.epoch(epoch, after_steps)
     if not len(curve):
-        raise ValueError(f"the loss is {losses[0]} before the first step; scale X and y, such as with StandardScaler.")
+        raise NotFinite(f"the loss is {losses[0]} before the first step")
     return RangeTest(np.geomspace(low, high, steps)[: len(curve)], curve)
 
 

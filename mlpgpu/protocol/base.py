@@ -24,18 +24,19 @@ from mlpgpu.config import settings
 from mlpgpu.errors import did_you_mean
 from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
-from mlpgpu.learning_rates import RangeTest, range_test
+from mlpgpu.learning_rates import RangeTest
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.network import Network
 from mlpgpu.model import Model
-from mlpgpu.protocol import arrays, conversion, saving
+from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, whole
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
+from mlpgpu.search import Search
 
 
 def limits(name: str) -> list[Any]:
@@ -256,9 +257,9 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         y: Any,
         sample_weight: Any = None,
         *,
-        low: float = 1e-7,
-        high: float = 10.0,
-        steps: int = 100,
+        low: float = Search.low,
+        high: float = Search.high,
+        steps: int = Search.steps,
     ) -> RangeTest:
         """Train a copy with a learning rate that rises from tiny to large, and see where the loss falls fastest.
 
@@ -281,7 +282,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         ValueError
             Where `low`, `high` or `steps` is out of its range, the solver is L-BFGS, or the first loss is not finite.
         """
-        return range_test(self, X, y, sample_weight, low=low, high=high, steps=steps)
+        return rates.find_learning_rate(self, X, y, sample_weight, low=low, high=high, steps=steps)
 
     def summary(self) -> str:
         """The layers of the fitted network as a table: units, activation and parameters of each."""

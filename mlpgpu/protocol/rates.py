@@ -1,0 +1,60 @@
+"""The range test of an estimator."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.base import clone
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from mlpgpu.feed import Unscaled
+from mlpgpu.learning_rates import NotFinite, RangeTest, range_test
+from mlpgpu.protocol.choices import by_lbfgs
+from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.search import check_range
+
+LIMITS = {
+    "low": [Interval(Real, 0, None, closed="neither")],
+    "high": [Interval(Real, 0, None, closed="neither")],
+    "steps": [Interval(Integral, 10, None, closed="left")],
+}
+
+
+def find_learning_rate(
+    estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float, high: float, steps: int
+) -> RangeTest:
+    """Train an unfitted copy of `estimator` on all rows while its learning rate rises.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Left as it is.
+    x, y, sample_weight : array
+        As its ``fit`` takes them.
+    low, high, steps
+        See `mlpgpu.learning_rates.range_test`.
+
+    Returns
+    -------
+    RangeTest
+
+    Raises
+    ------
+    ValueError
+        Where a parameter is out of its range, the solver has no learning rate, or the first loss is not finite.
+    """
+    validate_parameter_constraints(LIMITS, {"low": low, "high": high, "steps": steps}, "find_learning_rate")
+    check_range(low, high)
+    if by_lbfgs(estimator):
+        raise ValueError("solver='lbfgs' has no learning rate to find; choose 'adam' or 'sgd', or name an optimizer.")
+    # All rows are trained on.
+    probe = clone(estimator).set_params(early_stopping=False)
+    probe._validate_params()
+    fit = Fit(probe, x, y, sample_weight, Validation(), incremental=False)
+    plan = fit.prepare()
+    rows, placement = fit.rows(fit.x, fit.targets, fit.weights), Unscaled(fit.backend, fit.dtype)
+    try:
+        return range_test(fit.backend, plan, rows, placement, low=low, high=high, steps=steps)
+    except NotFinite as error:
+        raise ValueError(f"{error}; scale X and y, such as with StandardScaler.") from None
