@@ -4,7 +4,7 @@ import sys
 
 from cyclopts import App
 
-from mlpgpu import __version__, bench, evaluate, export, info, inspection, predict, train
+from mlpgpu import __version__, bench, evaluate, export, find_learning_rate, info, inspection, predict, train
 
 app = App(
     name="mlpgpu",
@@ -14,6 +14,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(train.app, name="train")
+app.command(find_learning_rate.app, name="find-learning-rate")
 app.command(predict.app, name="predict")
 app.command(evaluate.app, name="evaluate")
 app.command(inspection.app, name="inspect")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from mlpgpu.backends.cuda_failures import described
-from mlpgpu.config import Config, check_same, settings
+from mlpgpu.config import RUN, Config, check_same, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.files import expanded
@@ -99,18 +99,19 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     )
 
 
-def _signature() -> inspect.Signature:
-    flags = [flag(name, setting, default) for name, (setting, default) in settings().items()]
-    for name, text in (
-        ("config", "TOML or YAML file with settings"),
-        ("resume", "run folder, or one of its checkpoints, whose run is to go on where it stopped"),
-    ):
-        more = Annotated[str | None, Parameter(help=text, group=GROUPS["Run"])]
-        flags.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=more))
-    return inspect.Signature(flags)
+def path_flag(name: str, text: str) -> inspect.Parameter:
+    """The flag of a file or folder that is no setting, but may have some."""
+    annotation = Annotated[str | None, Parameter(help=text, group=GROUPS[RUN])]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-train.__signature__ = _signature()  # type: ignore[attr-defined]
+train.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *(flag(name, setting, default) for name, (setting, default) in settings().items()),
+        path_flag("config", "TOML or YAML file with settings"),
+        path_flag("resume", "run folder, or one of its checkpoints, whose run is to go on where it stopped"),
+    ]
+)
 
 app = App(name="mlpgpu train", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 app.default(train)
@@ -147,22 +148,23 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         return 0
     except UnusedCliTokensError as error:
         (given, *_) = error.unused_tokens or [""]
-        meant = error.target is train and not any(word.startswith("--dataset") for word in arguments)
-        _complain(f"{given!r} belongs to no flag; {f'give --dataset {printable(given)}' if meant else 'leave it out'}")
+        takes_one = error.target is not None and "dataset" in inspect.signature(error.target).parameters
+        meant = takes_one and not any(word.startswith("--dataset") for word in arguments)
+        complain(f"{given!r} belongs to no flag; {f'give --dataset {printable(given)}' if meant else 'leave it out'}")
     except CycloptsError as error:
-        _complain(one_line(error))
+        complain(one_line(error))
     except InputError as error:
-        _complain(str(error))
+        complain(str(error))
     except OSError as error:
-        _complain(f"{error.filename or 'a file'}: {error.strerror or error}; nothing more can be written or read there")
+        complain(f"{error.filename or 'a file'}: {error.strerror or error}; nothing more can be written or read there")
     except MemoryError as error:
-        _complain(f"out of memory: {error}; lower --hidden, --batch-size or --samples")
+        complain(f"out of memory: {error}; lower --hidden, --batch-size or --samples")
     except RuntimeError as error:
         if (said := described(error)) is None:
             raise
-        _complain(said)
+        complain(said)
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return INTERRUPTED
     return BAD_INPUT
 
@@ -177,12 +179,13 @@ def _take_all() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _complain(line: str) -> None:
+def complain(line: str) -> None:
+    """Say in one line why the command ends."""
     print(f"error: {line}", file=sys.stderr)  # noqa: T201
 
 
 @contextlib.contextmanager
-def _telling(say: Callable[..., None]) -> Iterator[None]:
+def telling(say: Callable[..., None]) -> Iterator[None]:
     """Within it, what the package logs is said: what takes a while, such as compiling, and what is not as wanted."""
     handler, logger = logging.Handler(), logging.getLogger("mlpgpu")
     handler.emit = lambda record: say(f"Note      {record.getMessage()}", markup=False)  # type: ignore[method-assign]
@@ -227,10 +230,10 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     if checkpoint is not None:
         say(f"Resumed   after {checkpoint.where()} of {folder}", markup=False)
     try:
-        with _telling(say):
+        with telling(say):
             outcome = train_and_test(prepared, callbacks, resume=checkpoint)
     except Diverged as error:
-        _complain(f"{error}; its history is in {folder}")
+        complain(f"{error}; its history is in {folder}")
         return DIVERGED
     missing = run_folder.write(folder, outcome)
     if config.json:
@@ -246,7 +249,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         if outcome.run.stopped and not outcome.run.final:
             console.print(f"Resume    go on with it by mlpgpu train --resume {folder}", markup=False)
     if outcome.run.diverged:
-        _complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
+        complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED
     return SIGNALLED + outcome.run.signal if outcome.run.signal else 0
 

@@ -1,0 +1,165 @@
+"""Which learning rate a run should have: ``python -m mlpgpu.find_learning_rate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json as json_module
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from mlpgpu import train
+from mlpgpu.config import settings
+from mlpgpu.config_file import read_file
+from mlpgpu.errors import InputError
+from mlpgpu.files import check_out, expanded
+from mlpgpu.search import Search, flags
+
+if TYPE_CHECKING:
+    from mlpgpu.learning_rates import RangeTest
+    from mlpgpu.workflow import Prepared
+
+# Settings of what is printed here, which say nothing of the run to come.
+SAID = ("quiet", "json")
+
+
+def find_learning_rate(**given: Any) -> int:
+    """Train for some steps while the learning rate rises from tiny to large, and see where the loss falls fastest.
+
+    Prints the rate to give to a run with the same settings. Of those in --config, such as that of a run, the ones
+    without a flag here are passed over.
+    """
+    asked = {name: value for name, value in given.items() if name != "config"}
+    file = read_file(given["config"]) if "config" in given else {}
+    return _run(Search(**{**{name: value for name, value in file.items() if name in flags()}, **asked}), given)
+
+
+find_learning_rate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *(train.flag(name, setting, default) for name, (setting, default) in flags().items()),
+        train.path_flag("config", "TOML or YAML file with settings, such as config.toml of a run"),
+    ]
+)
+
+app = App(
+    name="mlpgpu find-learning-rate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False
+)
+app.default(find_learning_rate)
+
+
+def _run(search: Search, given: Mapping[str, Any]) -> int:
+    from tqdm import tqdm
+
+    from mlpgpu import plots, preflight, report
+    from mlpgpu.device_loss import survivable
+    from mlpgpu.feed import Scaled
+    from mlpgpu.learning_rates import NotFinite, range_test
+    from mlpgpu.workflow import prepare
+
+    out = None if search.out is None else expanded(search.out)
+    if out is not None:
+        check_out(out)
+        if not plots.available():
+            raise InputError("no picture without matplotlib: pip install 'mlpgpu[plots]', or leave out --out")
+    # What does not fit as a run is of no use to it.
+    prepared = prepare(search)
+    backend, data, console = prepared.backend, prepared.data, report.console()
+    plan = dataclasses.replace(prepared.plan, epochs=-(-search.steps // prepared.plan.steps_per_epoch))
+    say: Callable[..., None] = (lambda *_, **__: None) if search.quiet else console.print
+    for line in (*report.data_lines(data, plan.target_scale), report.device_line(prepared), _line(prepared, search)):
+        say(line, markup=False)
+    say(report.network_table(plan.network, plan.activations))
+
+    bar = tqdm(total=search.steps, unit="step", disable=search.quiet or None, file=sys.stderr, leave=False)
+    try:
+        with bar, train.telling(say), survivable(backend, ()), preflight.explained(backend, plan, prepared.need):
+            found = range_test(
+                backend,
+                plan,
+                prepared.train,
+                Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype),
+                low=search.low,
+                high=search.high,
+                steps=search.steps,
+                beside=prepared.need.beside,
+                tell=lambda done: bar.update(done - bar.n),
+            )
+    except NotFinite as error:
+        train.complain(f"{error}; scale the inputs, such as by --scale standard")
+        return train.DIVERGED
+    if out is not None:
+        found.plot(out)
+    if search.json:
+        console.out(json_module.dumps(_figures(prepared, search, found)))
+        return 0
+    for line in _result_lines(search, found, _command(given)):
+        console.print(line, markup=False)
+    if out is not None:
+        console.print(f"Saved     {out}", markup=False)
+    return 0
+
+
+def _line(prepared: Prepared, search: Search) -> str:
+    """How it will be searched."""
+    plan = prepared.plan
+    return (
+        f"Search    {search.steps:,} steps of {plan.batch_size:,} rows, learning rate from {search.low:g} to "
+        f"{search.high:g}: loss {plan.loss}, {search.optimizer}"
+    )
+
+
+def _result_lines(search: Search, found: RangeTest, command: str) -> list[str]:
+    """What was found, and the command that uses it."""
+    diverged = len(found.rates) < search.steps
+    if found.suggested is not None:
+        lines = [f"Suggested {found.suggested:.2g}; {command} --learning-rate {found.suggested:.2g}"]
+    elif diverged:
+        lines = ["Suggested none: the loss diverges before it falls; lower --low, or raise --steps"]
+    else:
+        lines = ["Suggested none: the loss falls by no more than its noise; raise --high or --steps"]
+    if diverged:
+        lines.insert(0, f"Diverged  at a learning rate of {found.rates[-1]:.2g}, after {len(found.rates):,} steps")
+    return lines
+
+
+def _command(given: Mapping[str, Any]) -> str:
+    """The command that trains with the flags given, as far as it has them."""
+    words = ["mlpgpu", "train"]
+    for name in ("config", *settings()):
+        value, flag = given.get(name), name.replace("_", "-")
+        if value is None or name in SAID:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", ",".join(value) if isinstance(value, tuple) else value]
+    return shlex.join(words)
+
+
+def _figures(prepared: Prepared, search: Search, found: RangeTest) -> dict[str, Any]:
+    return {
+        "dataset": prepared.data.name,
+        "n_train": len(prepared.train),
+        "device": prepared.backend.device,
+        "dtype": prepared.plan.dtype,
+        "optimizer": search.optimizer,
+        "batch_size": prepared.plan.batch_size,
+        "suggested": found.suggested,
+        "diverged": len(found.rates) < search.steps,
+        "rates": found.rates.tolist(),
+        "losses": found.losses.tolist(),
+        "out": search.out,
+    }
+
+
+def main() -> None:
+    """Entry point of ``python -m mlpgpu.find_learning_rate``."""
+    sys.exit(train.run_command(app))
+
+
+if __name__ == "__main__":
+    main()
