@@ -56,7 +56,10 @@ def train(**given: Any) -> int:
         if _as_saved(read_file(folder / run_folder.CONFIG), given).json:
             _print_json(run_folder.read_metrics(folder), folder)
         else:
-            print(f"Complete  the run in {resume} has come to its end; its results are there")  # noqa: T201
+            print(  # noqa: T201
+                f"Complete  the run in {resume} has come to its end; its results are there, and a new one goes on from its "
+                f"weights with --start-from {resume}"
+            )
         return 0
     with run_folder.again(resume) as taken:
         config = _as_saved(taken.settings, given)
