@@ -57,8 +57,8 @@ def train(**given: Any) -> int:
             _print_json(run_folder.read_metrics(folder), folder)
         else:
             print(  # noqa: T201
-                f"Complete  the run in {resume} has come to its end; its results are there, and a new one goes on from its "
-                f"weights with --start-from {resume}"
+                f"Complete  the run in {resume} has come to its end; its results are there, and a new one goes on from "
+                f"its weights with --start-from {resume}"
             )
         return 0
     with run_folder.again(resume) as taken:
