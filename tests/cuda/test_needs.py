@@ -35,9 +35,9 @@ def _a_small_work_space(monkeypatch):
 
 
 def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="uint8", **settings):
-    n_rows = 3 * settings["batch_size"]
+    n_rows = 2 * settings["batch_size"]
     plan = make_plan(
-        Config(epochs=3, **settings), n_rows=n_rows, n_features=n_features, n_outputs=n_outputs, task="classification"
+        Config(epochs=2, **settings), n_rows=n_rows, n_features=n_features, n_outputs=n_outputs, task="classification"
     )
     # The second set has a chunk of 200 rows and one of 100.
     rows, watched = (

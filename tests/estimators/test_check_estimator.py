@@ -21,18 +21,19 @@ KINDS = check_grid.KINDS
 THEIRS = {"classifier": neural_network.MLPClassifier, "regressor": neural_network.MLPRegressor}
 # Those that take long are left to scripts/estimator_checks.py.
 CHECKED_HERE = [
-    "defaults",
-    "early_stopping=True, validation_fraction=0.5",
-    'solver="lbfgs"',
-    "dropout=0.2",
+    ("defaults", "classifier"),
+    ("defaults", "regressor"),
+    ('solver="lbfgs"', "classifier"),
+    ('solver="lbfgs"', "regressor"),
+    ("early_stopping=True, validation_fraction=0.5", "classifier"),
+    ("dropout=0.2", "regressor"),
 ]
 
 
 # It takes long, and twice as long where lines are counted, all of which other tests reach.
 @pytest.mark.uncounted
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size:UserWarning")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("setting", CHECKED_HERE)
+@pytest.mark.parametrize(("setting", "kind"), CHECKED_HERE)
 def test_scikit_learns_checks_pass(setting, kind):
     estimator = KINDS[kind](**check_grid.GRID[setting])
     results = check_grid.run_checks(estimator)
