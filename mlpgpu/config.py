@@ -54,7 +54,11 @@ class Config:
         str,
     )
     target: str | None = setting(
-        None, "for a file: column to predict, array of an .npz file, or file beside a .npy or IDX file", DATA, str
+        None,
+        "for a file: column to predict, or several with commas for a regression; array of an .npz file, or file beside "
+        "a .npy or IDX file",
+        DATA,
+        str,
     )
     drop: tuple[str, ...] = setting((), f"for a {TABLE_FILE}: columns to leave out", DATA, str, many=True)
     memory_map: str = setting(

@@ -17,7 +17,7 @@ from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
-from mlpgpu.data.target import decide
+from mlpgpu.data.target import decide, numbered
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.files import expanded
@@ -87,6 +87,7 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
         x_test, y_test = take(x, test), y[test]
     assert x_test is not None
     assert y_test is not None
+    several = task == "regression" and y.shape[1] > 1
     feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     kind = rows.scale if config.scale == "auto" else config.scale
     return DataSet(
@@ -101,6 +102,7 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
         classes=classes,
         feature_names=feature_names,
         target=rows.target,
+        targets=rows.targets or (numbered(rows.target or "y", y.shape[1]) if several else ()),
         image_shape=rows.image_shape,
         scaling=scaling.of_model(like.shift, like.factor) if like else scaling.fit(kind, x_train, names=feature_names),
         columns=columns,
@@ -160,6 +162,8 @@ def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarra
             )
         y = np.concatenate([y, rows.y_test])
     where = f"{'array' if isinstance(rows.x, np.ndarray | Mapped) else 'column'} {rows.target!r}"
+    if rows.targets:
+        where = f"columns {listed(rows.targets)}"
     target = decide(y, config.task, where, categorical=rows.categorical)
     y_test = None if rows.y_test is None else target.y[n_rows:]
     return target.task, target.y[:n_rows], y_test, target.classes, [target.note] if target.note else []

@@ -36,7 +36,9 @@ class DataSet:
     feature_names : tuple of str
         One a column of x; empty for images.
     target : str or None
-        Column that is predicted, for a file.
+        What is predicted, for a file: a column, columns with commas between them, or an array.
+    targets : tuple of str
+        One a column of y, where a regression has several.
     image_shape : tuple of int or None
         Height and width, where a row is an image.
     scaling : Scaling
@@ -58,6 +60,7 @@ class DataSet:
     classes: tuple[Any, ...]
     feature_names: tuple[str, ...]
     target: str | None
+    targets: tuple[str, ...]
     image_shape: tuple[int, int] | None
     scaling: Scaling
     columns: list[dict[str, Any]] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.data import array_file, missing, npz, table
+from mlpgpu.data import array_file, missing, npz, table, target_columns
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
@@ -80,7 +80,8 @@ def features_and_targets(
     path, columns
         As for `read_features`.
     target : str or None
-        Column of a table; array of an .npz file, where None is ``y``; file beside a .npy or IDX file.
+        Columns of a table, with commas between them; array of an .npz file, where None is ``y``; file beside a .npy or
+        IDX file.
     as_text : bool
         Whether the target is read as text, even where a CSV file has only numbers for it, or NA.
     unseen : Unseen, optional
@@ -110,11 +111,12 @@ def features_and_targets(
         return
     label, notes = target if as_text else None, None if unseen is None else unseen.of_file
     for frame in table.read_chunks(path, columns, ROWS, label=label, notes=notes):
-        if target is None or target not in frame.columns:
-            hint = did_you_mean(str(target), frame.columns, 0.5, repr) or "; give its --target"
-            raise InputError(f"{path} has no column {target!r} to compare with{hint}")
-        y, _ = table.labels(frame.pop(target))
-        yield _encoded(frame, columns, unseen), y
+        names = [None] if target is None else target_columns.named(target, list(frame.columns))
+        if absent := [name for name in names if name not in frame.columns]:
+            hint = did_you_mean(str(absent[0]), frame.columns, 0.5, repr) or "; give its --target"
+            raise InputError(f"{path} has no column {absent[0]!r} to compare with{hint}")
+        y, _ = target_columns.values(frame[names])
+        yield _encoded(frame.drop(columns=names), columns, unseen), y
 
 
 def _known(path: str | Path) -> tuple[Path, str]:

@@ -36,7 +36,7 @@ class Source:
         The scaling that ``auto`` means for this set.
     categorical : bool
         Whether numbers in y are known to be labels.
-    feature_names, target, image_shape, notes
+    feature_names, target, targets, image_shape, notes
         As in `mlpgpu.data.DataSet`.
     """
 
@@ -51,6 +51,7 @@ class Source:
     categorical: bool = False
     feature_names: tuple[str, ...] = ()
     target: str | None = None
+    targets: tuple[str, ...] = ()
     image_shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Tables: text and Parquet files, with a column to predict."""
+"""Tables: text and Parquet files, with columns to predict."""
 
 import contextlib
 import warnings
@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlpgpu import endings
-from mlpgpu.data import dialect, header, parquet, row_numbers
+from mlpgpu.data import dialect, header, parquet, row_numbers, target_columns
 from mlpgpu.data.packed import open_text
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, listed, one_line
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["labels", "load", "read", "read_chunks"]
+__all__ = ["load", "read", "read_chunks"]
 
 # What stands for a missing value in text: what pandas takes for one.
 MISSING = (
@@ -29,7 +27,7 @@ MISSING = (
 
 
 def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = None) -> Source:
-    """The rows of a table, its target apart; `columns` as for `read_chunks`.
+    """The rows of a table, its targets apart; `columns` as for `read_chunks`.
 
     Returns
     -------
@@ -48,14 +46,24 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
             "separated by commas, semicolons or tabs; write it so"
         )
-    target = _target_name(frame, config.target, path)
+    targets = target_columns.chosen(list(frame.columns), config, path)
     name, ending = endings.parts(path)
-    if ending in endings.TEXT and _is_text_with_gaps(frame[target]):
+    if len(targets) == 1 and ending in endings.TEXT and _is_text_with_gaps(frame[targets[0]]):
         # A class may be called NA or None.
-        frame = read(path, columns, label=target)
-    y, categorical = labels(frame.pop(target))
-    frame, notes = row_numbers.without(_without(frame, config.drop, path))
-    return Source(name, frame, y, target=target, categorical=categorical, notes=(*written, *notes))
+        frame = read(path, columns, label=targets[0])
+    y, categorical = target_columns.values(frame[targets])
+    if y.ndim > 1:
+        target_columns.check_varied(targets, y)
+    frame, notes = row_numbers.without(_without(frame.drop(columns=targets), config.drop, path))
+    return Source(
+        name,
+        frame,
+        y,
+        categorical=categorical,
+        target=",".join(targets),
+        targets=tuple(targets) if len(targets) > 1 else (),
+        notes=(*written, *notes),
+    )
 
 
 def read(
@@ -180,19 +188,8 @@ def _warnings_as_errors() -> Iterator[None]:
         yield
 
 
-def _target_name(frame: "pd.DataFrame", target: str | None, path: Path) -> str:
-    names = list(frame.columns)
-    shown = listed(names)
-    if target is None:
-        raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
-    if target not in names:
-        hint = did_you_mean(target, names, 0.5, repr)
-        raise InputError(f"target is {target!r}, which {path} does not have; allowed: {shown}{hint}")
-    return target
-
-
 def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
-    """A table without its target and the columns to leave out."""
+    """A table without its targets, and without the columns to leave out."""
     names = list(frame.columns)
     if absent := [name for name in drop if name not in names]:
         hint = did_you_mean(absent[0], names, 0.5, repr)
@@ -209,31 +206,3 @@ def _is_text_with_gaps(column: "pd.Series") -> bool:
     # Of a column without values none knows what it was.
     kind = pd.api.types.infer_dtype(present.astype(object))
     return len(present) < len(column) and kind in {"string", "empty"}
-
-
-def labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
-    """The values of a target, and whether they are known to be labels.
-
-    Raises
-    ------
-    InputError
-        Where some are missing, or are neither numbers, truth values nor text.
-    """
-    import pandas as pd
-
-    if n_missing := int(column.isna().sum()):
-        raise InputError(f"the target, column {column.name!r}, has {n_missing:,} missing values; remove those rows")
-
-    categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    if categorical:
-        column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
-        return column.to_numpy(dtype), categorical
-    inferred = pd.api.types.infer_dtype(column)
-    if inferred not in {"string", "boolean"}:
-        raise InputError(
-            f"the target, column {column.name!r}, holds values of type {inferred} ({column.dtype}); "
-            "allowed: numbers, truth values, text; convert it, or choose another target"
-        )
-    return column.to_numpy(bool if inferred == "boolean" else object), categorical

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlpgpu.errors import InputError
 
-__all__ = ["Target", "decide"]
+__all__ = ["Target", "decide", "numbered"]
 
 # A target of whole numbers with at most so many distinct ones is taken for classes.
 MOST_CODES = 20
@@ -91,7 +91,7 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
     if y.ndim == 2:
         raise InputError(
             f"task is 'classification', but the target, {where}, has {y.shape[1]} columns; "
-            "give one label a row, or task regression"
+            "give one of them at a time, or task regression"
         )
     if y.dtype.kind in "fUO" and len(distinct) > len(y) / 2:
         is_number = y.dtype.kind == "f"
@@ -101,6 +101,11 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
             f"{'give task regression, or ' if is_number else ''}choose another target"
         )
     return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
+
+
+def numbered(name: str, n: int) -> tuple[str, ...]:
+    """What each of `n` columns is called that have one name between them."""
+    return tuple(f"{name}{i}" for i in range(n))
 
 
 def _spells(y: np.ndarray) -> bool:

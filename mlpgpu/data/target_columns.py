@@ -1,0 +1,123 @@
+"""The targets of a table: which columns they are, and their values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlpgpu.config import Config
+
+__all__ = ["check_varied", "chosen", "named", "values"]
+
+
+def named(target: str, names: Sequence[str]) -> list[str]:
+    """The columns that `target` means: one of that very name, or else several between commas.
+
+    Parameters
+    ----------
+    target : str
+    names : sequence of str
+        Of the columns that there are; those that are meant need not be among them.
+
+    Raises
+    ------
+    InputError
+        Where one is named twice.
+    """
+    if target in names or "," not in target:
+        return [target]
+    parts = [part if part in names else part.strip() for part in target.split(",")]
+    if twice := [part for part in parts if parts.count(part) > 1]:
+        raise InputError(f"target is {target!r}, which has {twice[0]!r} twice; name each column once")
+    return parts
+
+
+def chosen(names: Sequence[str], config: "Config", path: Path) -> list[str]:
+    """The columns that a config has for targets, among those of the table in `path`.
+
+    Raises
+    ------
+    InputError
+        Where there is none, one is not in the table or is to be left out, or they leave nothing to learn from.
+    """
+    target, shown = config.target, listed(names)
+    if target is None:
+        raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
+    targets = named(target, names)
+    if absent := [name for name in targets if name not in names]:
+        lacking = f"which {path} does not have" if len(targets) == 1 else f"and {path} does not have {absent[0]!r}"
+        hint = did_you_mean(absent[0], names, 0.5, repr)
+        raise InputError(f"target is {target!r}, {lacking}; allowed: {shown}{hint}")
+    if both := [name for name in targets if name in config.drop]:
+        raise InputError(f"drop has {both[0]!r}, which is one of the targets; leave it out, or choose other targets")
+    if len(targets) == len(names):
+        raise InputError(f"target is {target!r}, all columns of {path}; leave at least one to learn from")
+    return targets
+
+
+def values(frame: "pd.DataFrame") -> tuple[np.ndarray, bool]:
+    """The values of the targets, and whether they are known to be labels.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The columns that are targets.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), or (n_rows, n_targets) where they are several
+    bool
+
+    Raises
+    ------
+    InputError
+        Where some are missing, one is neither numbers, truth values nor text, or one of several is not numbers.
+    """
+    import pandas as pd
+
+    if len(frame.columns) == 1:
+        return _labels(frame.iloc[:, 0])
+    for name, column in frame.items():
+        if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+            raise InputError(
+                f"several targets are a regression, and column {name!r} holds values of type "
+                f"{pd.api.types.infer_dtype(column)}; allowed: numbers; convert it, or give one target at a time"
+            )
+    return np.column_stack([_labels(column)[0] for _, column in frame.items()]), False
+
+
+def check_varied(targets: Sequence[str], y: np.ndarray) -> None:
+    """Refuse one of several targets that is the same in all rows."""
+    for name, column in zip(targets, y.T, strict=True):
+        if (column == column[0]).all():
+            raise InputError(
+                f"the target, column {name!r}, has the one value {column[0]!s}; it needs at least two to learn from; "
+                "leave it out"
+            )
+
+
+def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
+    import pandas as pd
+
+    if n_missing := int(column.isna().sum()):
+        raise InputError(f"the target, column {column.name!r}, has {n_missing:,} missing values; remove those rows")
+
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    if categorical:
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+        return column.to_numpy(dtype), categorical
+    inferred = pd.api.types.infer_dtype(column)
+    if inferred not in {"string", "boolean"}:
+        raise InputError(
+            f"the target, column {column.name!r}, holds values of type {inferred} ({column.dtype}); "
+            "allowed: numbers, truth values, text; convert it, or choose another target"
+        )
+    return column.to_numpy(bool if inferred == "boolean" else object), categorical

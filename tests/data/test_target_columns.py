@@ -1,0 +1,86 @@
+"""Several targets of a table: which columns they are, and what they must be."""
+
+import numpy as np
+import pytest
+
+from mlpgpu import Config, InputError
+from mlpgpu.data import load
+from mlpgpu.data.target_columns import named, values
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+
+
+@pytest.fixture
+def houses(rng):
+    """A table with targets of every kind, and features of which one has a comma in its name."""
+    n = 40
+    frame = pd.DataFrame({"size": rng.normal(50, 10, n), "price,area": rng.normal(size=n)})
+    frame["price"], frame["area"] = 1e6 * frame["size"], 1e-6 * rng.normal(size=n)
+    frame["rooms"] = rng.integers(1, 4, n)
+    frame["kind"], frame["sold"], frame["flat"] = rng.choice(["u", "v"], n), rng.random(n) > 0.5, 7
+    frame["gaps"], frame["far"] = (
+        frame["size"].where(frame["size"] > 50),
+        frame["size"].replace(frame["size"][3], np.inf),
+    )
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("target", "names", "expected"),
+    [
+        ("a", "abc", ["a"]),
+        ("a,c", "abc", ["a", "c"]),
+        (" a , c", "abc", ["a", "c"]),
+        ("c,a", "abc", ["c", "a"]),
+        ("a,b", ["a", "b", "a,b"], ["a,b"]),
+        ("a, b", ["a", " b"], ["a", " b"]),
+        (" a", "abc", [" a"]),
+    ],
+)
+def test_a_column_of_that_very_name_goes_first(target, names, expected):
+    assert named(target, list(names)) == expected
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_are_targets_in_the_order_given(tmp_path, houses, ending):
+    path = tmp_path / f"houses.{ending}"
+    frame = houses[["rooms", "size", "price", "area"]]
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+    d = load(Config(dataset=path, target="price, rooms", test_fraction=0, validation_fraction=0))
+    assert (d.task, d.target, d.targets, d.n_targets) == ("regression", "price,rooms", ("price", "rooms"), 2)
+    assert d.feature_names == ("size", "area")
+    np.testing.assert_allclose(d.y_train, frame[["price", "rooms"]], rtol=1e-12)
+
+
+def test_one_column_whose_name_has_a_comma_is_one_target(tmp_path, houses):
+    houses[["size", "price", "area", "price,area"]].to_csv(tmp_path / "houses.csv", index=False)
+    d = load(Config(dataset=tmp_path / "houses.csv", target="price,area"))
+    assert (d.target, d.targets, d.n_targets) == ("price,area", (), 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"target": "price,aera"}, "and .* does not have 'aera'; allowed: 'size', .*; did you mean 'area'?"),
+        ({"target": "price,"}, "does not have ''"),
+        ({"target": "price, price"}, "target is 'price, price', which has 'price' twice; name each column once"),
+        ({"target": "price,area", "drop": "kind,area"}, "drop has 'area', which is one of the targets; leave it out"),
+        ({"target": "price,kind"}, "column 'kind' holds values of type string; allowed: numbers; .* one target at a"),
+        ({"target": "price,sold"}, "several targets are a regression, and column 'sold' holds values of type boolean"),
+        ({"target": "price,gaps"}, "the target, column 'gaps', has .* missing values; remove those rows"),
+        ({"target": "price,flat"}, "the target, column 'flat', has the one value 7.0; .*; leave it out"),
+        ({"target": "price,far"}, "the target, columns 'price', 'far', has 1 missing or infinite values"),
+        ({"target": "price,rooms", "task": "classification"}, "columns 'price', 'rooms', has 2 columns; give one of"),
+        ({"target": "size,price,area,rooms,kind,sold,flat,gaps,far"}, "all columns of .*; leave at least one"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_several_targets(tmp_path, houses, given, said):
+    houses.drop(columns="price,area").to_parquet(tmp_path / "houses.parquet")
+    with pytest.raises(InputError, match=said):
+        load(Config(dataset=tmp_path / "houses.parquet", **given))
+
+
+def test_categories_of_numbers_are_no_numbers():
+    frame = pd.DataFrame({"price": [1.0, 2.0], "grade": pd.Categorical([1, 2])})
+    with pytest.raises(InputError, match="column 'grade' holds values of type categorical"):
+        values(frame)
