@@ -53,6 +53,7 @@ def _facts(model: Model) -> dict[str, Any]:
     return {
         "task": model.task,
         "target": model.target,
+        "targets": list(model.targets),
         "classes": list(model.classes),
         "feature_names": list(model.feature_names),
         "sizes": list(model.sizes),
@@ -67,8 +68,10 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     from mlpgpu import report
 
     what = f"one of {len(model.classes)} classes ({_named(model.classes)})" if model.classes else "numbers"
+    what = "a number each" if model.targets else what
     what = f"each of {len(model.classes)} labels, or not" if model.multilabel else what
-    target = f"{model.target}, " if model.target else ""
+    target = _named(model.targets) or model.target
+    target = f"{target}, " if target else ""
     yield f"Predicts  {target}{what}"
     names = f": {_named(model.feature_names)}" if model.feature_names else ""
     yield f"Takes     {model.sizes[0]:,} features{names}"

@@ -41,6 +41,7 @@ def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
     _require("target_shift" not in arrays or described["task"] == "regression", "target_shift is there for classes")
     _labels(described)
     _names(described["feature_names"], described["target"], described["sizes"][0])
+    _targets(described["targets"], described["sizes"][-1] if described["task"] == "regression" else 0)
     if described["columns"] is not None:
         _columns(described["columns"], described["sizes"][0])
     config = described["config"]
@@ -98,6 +99,12 @@ def _names(names: Any, target: Any, n_features: int) -> None:
     _require(isinstance(names, list) and all(isinstance(name, str) for name in names), "feature_names are not text")
     _require(len(names) in {0, n_features}, f"{len(names)} feature_names do not fit {n_features} features")
     _require(target is None or isinstance(target, str), "target is not text")
+
+
+def _targets(names: Any, n_targets: int) -> None:
+    _require(isinstance(names, list) and all(isinstance(name, str) for name in names), "targets are not text")
+    _require(len(names) in {0, n_targets}, f"{len(names)} targets do not fit the outputs")
+    _distinct("targets", names)
 
 
 def _columns(columns: Any, n_features: int) -> None:

@@ -24,7 +24,7 @@ ARRAYS = ("params", "shift", "factor", "target_shift", "target_factor")
 # What it is called in a run folder.
 FILE = "model.safetensors"
 # Lists in JSON.
-TUPLES = {"sizes", "activations", "classes", "feature_names"}
+TUPLES = {"sizes", "activations", "classes", "feature_names", "targets"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Model:
     feature_names : tuple of str
         May be empty.
     target : str or None
-        Column that is predicted.
+        What is predicted: a column, columns with commas between them, or an array.
+    targets : tuple of str
+        One an output of a regression that has several; may be empty.
     columns : list of dict or None
         How the columns of a table become features.
     config : dict
@@ -72,6 +74,7 @@ class Model:
     classes: tuple[Any, ...] = ()
     feature_names: tuple[str, ...] = ()
     target: str | None = None
+    targets: tuple[str, ...] = ()
     columns: list[dict[str, Any]] | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     estimator: dict[str, Any] | None = None
@@ -95,6 +98,14 @@ class Model:
         # NumPy takes whole numbers on both sides of 2^63 for floating-point ones.
         unsigned = whole and min(self.classes) >= 0 and max(self.classes) >= 2**63
         return np.array(self.classes, np.uint64 if unsigned else None)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What each column of a prediction is called."""
+        from mlpgpu.data.target import numbered
+
+        name, n = self.target or "prediction", 1 if self.classes and not self.multilabel else self.sizes[-1]
+        return self.targets or ((name,) if n == 1 else numbered(name, n))
 
     @property
     def encoding(self) -> list[dict[str, Any]] | None:
@@ -245,8 +256,8 @@ class Model:
             Where they are not those of a model.
         """
         try:
-            # Files of before estimators were saved know nothing of them.
-            content = {"estimator": None, **content}
+            # Files of before estimators were saved, or targets had names each, know nothing of them.
+            content = {"estimator": None, "targets": [], **content}
             described = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
             own: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
             metadata.check(described, own)

@@ -54,7 +54,7 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
     Returns
     -------
     content : bytes
-        Of a file, with the feature names, the classes and the task as JSON in its metadata.
+        Of a file, with the names of features and of several targets, the classes and the task as JSON in its metadata.
     dtype : str
         Of ``x``: that of the weights, or float64 where less would lose digits.
 
@@ -101,6 +101,7 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
     known = {
         "task": model.task,
         "feature_names": list(model.feature_names),
+        "targets": list(model.targets),
         "classes": list(model.classes),
         "columns": model.columns,
     }

@@ -15,7 +15,6 @@ from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
     from mlpgpu.data.unseen import Unseen
-    from mlpgpu.model import Model
 
 Chunk = TypeVar("Chunk", bound=Any)
 
@@ -56,7 +55,7 @@ def predict(
     if path is not None:
         writing.check(path, file_of(model), expanded(data))
     function = loaded.predict_proba if proba else loaded.predict
-    names = [*map(str, loaded.classes)] if proba else _names(loaded)
+    names = [*map(str, loaded.classes)] if proba else loaded.target_names
     unseen = Unseen()
     rows = counted(reading.features(data, loaded.encoding, reading.ROWS, unseen))
     writing.write(path, names, (function(x) for x in rows))
@@ -68,12 +67,6 @@ def tell(unseen: Unseen) -> None:
     """Note on standard error how a file is written, and which rows hold what the model cannot know."""
     for note in unseen.notes():
         print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
-
-
-def _names(model: Model) -> list[str]:
-    """What the columns of a prediction are called."""
-    name, n = model.target or "prediction", 1 if model.classes and not model.multilabel else model.sizes[-1]
-    return [name] if n == 1 else [f"{name}{i}" for i in range(n)]
 
 
 def counted(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iterator[Chunk]:

@@ -134,7 +134,7 @@ def _other_outputs(model: Model, plan: Plan, data: DataSet) -> str:
     if data.task == "regression" and model.sizes[-1] != data.n_targets:
         return "another number of targets"
     if data.task == "regression" and None not in (model.target, data.target) and model.target != data.target:
-        return "another target"
+        return "other targets" if data.targets else "another target"
     if LOSSES[model.loss].link is not plan.network.loss.link or model.sizes[-1] != plan.network.sizes[-1]:
         return "another loss"
     return ""

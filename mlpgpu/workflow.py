@@ -302,6 +302,7 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
         classes=data.classes,
         feature_names=data.feature_names,
         target=data.target,
+        targets=data.targets,
         columns=data.columns,
         config=config.to_dict(),
     )

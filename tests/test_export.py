@@ -166,6 +166,7 @@ def test_what_the_file_says_of_itself(tmp_path):
     assert {name: json.loads(value) for name, value in said.custom_metadata_map.items()} == {
         "task": "classification",
         "feature_names": list(names),
+        "targets": [],
         "classes": ["p", "q", "r", "s"],
         "columns": None,
     }

@@ -203,6 +203,7 @@ def test_any_model_comes_back_from_its_file(tmp_path, model):
 
 
 CATEGORY = {"name": "c", "kind": "category", "fill": None, "categories": ["u", "v"]}
+VALUES = {"loss": "huber", "task": "regression", "classes": []}
 NUMBER = {"name": "n", "kind": "number", "fill": 0.5}
 
 
@@ -227,6 +228,7 @@ def content(arrays=None, **described):
 def test_the_model_that_is_spoiled_below_is_a_good_one(tmp_path):
     assert refusal(Model.load, tmp_path / "m", content()) is None
     assert refusal(Model.load, tmp_path / "m", content(columns=[CATEGORY, NUMBER])) is None
+    assert refusal(Model.load, tmp_path / "m", content(targets=["p", "q"], **VALUES)) is None
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,10 @@ def test_the_model_that_is_spoiled_below_is_a_good_one(tmp_path):
         ({"feature_names": ["a"]}, "1 feature_names do not fit 3 features"),
         ({"feature_names": [1, 2, 3]}, "feature_names are not text"),
         ({"target": 3}, "target is not text"),
+        ({"targets": "pq"}, "targets are not text"),
+        ({"targets": ["p", "q"]}, "2 targets do not fit the outputs"),
+        ({"targets": ["p"], **VALUES}, "1 targets do not fit the outputs"),
+        ({"targets": ["p", "p"], **VALUES}, "targets are there twice"),
         ({"config": [1]}, "config is no table of settings"),
         ({"config": {"label_smoothing": "much"}}, "label_smoothing is no number"),
         ({"columns": {}}, "columns are not records"),
