@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-import math
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from mlpgpu.endings import DATA_FILE
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, listed
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ def evaluate(
     data : str
         A file with features and, but for .npy and IDX, the target; or mnist or fashion-mnist, for their test rows.
     target : str
-        Column or array to compare with [default: that which the model was trained on]; file beside a .npy or IDX file.
+        Column, columns with commas between them, or array to compare with [default: what the model was trained on];
+        file beside a .npy or IDX file.
     json : bool
         Print one JSON object.
     """
@@ -63,16 +63,14 @@ def evaluate(
     z = np.concatenate([logits for logits, _ in parts])
     figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
     if json:
-        # JSON has no NaN, which the R² of a single row is.
-        shown = {name: None if math.isnan(value) else value for name, value in figures.items()}
-        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **shown}))  # noqa: T201
+        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
     else:
         _show(loaded, data, len(z), figures, confusion)
     tell(unseen)
     return 0
 
 
-def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float], np.ndarray | None]:
+def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray | None]:
     """Figures of rows with these logits and targets.
 
     Parameters
@@ -86,7 +84,8 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     -------
     figures : dict
         ``loss``, ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``loss``, of the scaled
-        target, ``rmse``, ``mae`` and ``r2``.
+        target, ``rmse``, ``mae`` and ``r2``, the mean of all targets, and where there are several, ``targets``: those
+        three of each by its name.
     confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column).
 
@@ -106,7 +105,7 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, float
     outputs = model.linked(z)
     if model.multilabel:
         return _of_several(loss, z, truth, outputs), None
-    compared, predictions, confusion = compare(truth, outputs, len(model.classes))
+    compared, predictions, confusion = compare(truth, outputs, len(model.classes), model.target_names)
     score = {"accuracy": float(np.mean(predictions == truth))} if model.classes else {"r2": _r2(truth, predictions)}
     scaled = truth if model.target_shift is None else scale(np, truth, model.target_shift, model.target_factor)
     return {"loss": float(np.mean(loss.rows(np, z, scaled)[0])), **score, **compared}, confusion
@@ -125,10 +124,11 @@ def _of_several(loss: Loss, z: np.ndarray, truth: np.ndarray, outputs: np.ndarra
     }
 
 
-def _r2(truth: np.ndarray, predictions: np.ndarray) -> float:
+def _r2(truth: np.ndarray, predictions: np.ndarray) -> float | None:
+    """None for a single row, which has none."""
     from sklearn.metrics import r2_score
 
-    return float(r2_score(truth, predictions)) if len(truth) > 1 else float("nan")
+    return float(r2_score(truth, predictions)) if len(truth) > 1 else None
 
 
 def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -178,7 +178,7 @@ def _flags(model: Model, y: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "biuf" or y.shape[1:] != (expected,) or not np.isin(y, (0, 1)).all():
         raise InputError(
             f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} labels for each row: "
-            "give an .npz file with a column of 0 and 1 for each"
+            "give a column of 0 and 1 for each"
         )
     return y.astype(np.float64)
 
@@ -189,7 +189,8 @@ def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
     expected = model.sizes[-1]
     if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
         raise InputError(
-            f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} numbers for each row"
+            f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} numbers for each row "
+            f"({listed(model.target_names)}); give as many numbers"
         )
     numbers = y.reshape(len(y), -1).astype(np.float64)
     if n_bad := int(np.count_nonzero(~np.isfinite(numbers))):
@@ -197,13 +198,12 @@ def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _show(model: Model, data: str, n_rows: int, figures: dict[str, float], confusion: np.ndarray | None) -> None:
+def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusion: np.ndarray | None) -> None:
     from mlpgpu import report
 
     console = report.console()
     console.print(report.figures_line(data, n_rows, figures), markup=False)
-    table = report.confusion_table(confusion, model.classes)
-    if table is not None:
+    for table in report.tables(figures.get("targets", {}), confusion, model.classes):
         console.print(table)
 
 

@@ -1,6 +1,6 @@
 """Loss, score and predictions of a network on rows, computed on the device, and their comparison with what is true."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,8 +116,8 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
 
 
 def compare(
-    truth: np.ndarray, outputs: np.ndarray, n_classes: int
-) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    truth: np.ndarray, outputs: np.ndarray, n_classes: int, targets: Sequence[str]
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
     """Predictions beside what is true, on the host.
 
     Parameters
@@ -128,11 +128,14 @@ def compare(
         Probabilities, one column for two classes; or expected values.
     n_classes : int
         0 for regression.
+    targets : sequence of str
+        What the columns of a regression are called.
 
     Returns
     -------
     figures : dict
-        ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``rmse`` and ``mae``.
+        ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``rmse`` and ``mae``, the
+        mean of all targets, and where there are several, ``targets``: as `by_target`.
     predictions : array
         As `truth`.
     confusion : int array of shape (n_classes, n_classes), or None for regression
@@ -142,7 +145,8 @@ def compare(
 
     if not n_classes:
         rmse, mae = metrics.root_mean_squared_error(truth, outputs), metrics.mean_absolute_error(truth, outputs)
-        return {"rmse": float(rmse), "mae": float(mae)}, outputs, None
+        each = {"targets": by_target(truth, outputs, targets)} if len(targets) > 1 else {}
+        return {"rmse": float(rmse), "mae": float(mae), **each}, outputs, None
     # Where there is one class only, it is the first of the two that the output stands for.
     second = (outputs[:, 0] > 0.5) & (n_classes > 1)
     guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
@@ -155,3 +159,16 @@ def compare(
         "f1_weighted": float(metrics.f1_score(truth, guess, average="weighted", zero_division=0)),
     }
     return figures, guess, confusion
+
+
+def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """``r2``, ``rmse`` and ``mae`` of each target by its name; the R² of a single row is None."""
+    from sklearn import metrics
+
+    each = {"multioutput": "raw_values"}
+    figures = {
+        "r2": metrics.r2_score(truth, outputs, **each).tolist() if len(truth) > 1 else [None] * len(targets),
+        "rmse": metrics.root_mean_squared_error(truth, outputs, **each).tolist(),
+        "mae": metrics.mean_absolute_error(truth, outputs, **each).tolist(),
+    }
+    return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mlpgpu.maths.network import Network
     from mlpgpu.workflow import Outcome, Prepared
 
-# More classes than this make a table that nobody reads.
-MOST_CLASSES = 20
+# More classes or targets than this make a table that nobody reads.
+MOST_CLASSES = MOST_TARGETS = 20
 
 
 class Output(Console):
@@ -77,11 +77,13 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
         more = f", and {len(data.classes) - MOST_CLASSES} classes more" if len(data.classes) > MOST_CLASSES else ""
         lines.append(f"Classes   {shown}{more} (training rows)")
     else:
-        y = data.y_train
-        lines.append(
-            f"Target    {data.target or 'y'}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, "
-            f"scaled: {target_scale}"
-        )
+        names = data.targets or (data.target or "y",)
+        for name, y in list(zip(names, data.y_train.T, strict=True))[:MOST_TARGETS]:
+            lines.append(
+                f"Target    {name}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, scaled: {target_scale}"
+            )
+        if len(names) > MOST_TARGETS:
+            lines.append(f"Target    and {len(names) - MOST_TARGETS} targets more")
     return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 
@@ -156,21 +158,42 @@ def test_line(metrics: Mapping[str, Any]) -> str:
     return figures_line(metrics["dataset"], metrics["n_test"], tested)
 
 
-def figures_line(name: str, n_rows: int, figures: Mapping[str, float]) -> str:
+def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
     """The figures of rows that a network was not trained on."""
     if "accuracy" in figures:
         shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
     else:
         # Runs of before it was measured have no such figure.
         mae = f"MAE {figures['mae']:.4g}, " if "mae" in figures else ""
-        shown = f"RMSE {figures['rmse']:.4g}, {mae}R² {in_words(figures['r2'])}"
+        shown = f"RMSE {figures['rmse']:.4g}, {mae}R² {_r2_in_words(figures['r2'])}"
     return f"Test      loss {in_words(figures['loss'])}, {shown} on {n_rows:,} rows of {printable(name)}"
 
 
-def confusion_table(confusion: np.ndarray | None, classes: Sequence[object]) -> Table | None:
-    """Test rows by true and predicted class, correct ones in bold; None for many classes or none."""
-    if confusion is None or len(confusion) > MOST_CLASSES:
-        return None
+def _r2_in_words(r2: float | None) -> str:
+    """That of a single row is none."""
+    return "undefined" if r2 is None else in_words(r2)
+
+
+def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, classes: Sequence[object]) -> Iterator[Table]:
+    """What is to be said of each target or class, where they are several and not many."""
+    if 0 < len(targets) <= MOST_TARGETS:
+        yield _targets_table(targets)
+    if confusion is not None and len(confusion) <= MOST_CLASSES:
+        yield _confusion_table(confusion, classes)
+
+
+def _targets_table(targets: Mapping[str, Any]) -> Table:
+    """RMSE, MAE and R² of the test rows for each target."""
+    table = _table("Test rows by target; RMSE, MAE and R² above are the means of these", "", "RMSE", "MAE", "R²")
+    for name, figures in targets.items():
+        table.add_row(
+            escape(printable(name)), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", _r2_in_words(figures["r2"])
+        )
+    return table
+
+
+def _confusion_table(confusion: np.ndarray, classes: Sequence[object]) -> Table:
+    """Test rows by true and predicted class, correct ones in bold."""
     names = [escape(printable(str(c))) for c in classes]
     table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names)
     for i, (name, row) in enumerate(zip(names, confusion, strict=True)):

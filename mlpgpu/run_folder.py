@@ -180,13 +180,14 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
             title=f"{metrics['dataset']}, {size}: {finding}",
         )
     elif metrics["n_test"]:
-        finding = f"test R² {in_words(metrics['test_r2'], 3)}"
+        mean = "mean " if len(model.target_names) > 1 else ""
+        finding = f"{mean}test R² {in_words(metrics['test_r2'], 3)}"
         plots.predictions(
             outcome.truth,
             outcome.predictions,
             folder / "predictions.png",
             title=f"{metrics['dataset']}, {size}: {finding}",
-            target=model.target or "target",
+            target=model.target_names if model.target else "target",
         )
     else:
         finding = f"{metrics['n_train']:,} rows, none to test on"

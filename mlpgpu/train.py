@@ -242,10 +242,9 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     if config.json:
         _print_json(outcome.metrics, folder)
     else:
-        table = report.confusion_table(outcome.confusion, outcome.model.classes)
         for line in report.result_lines(outcome):
             console.print(line, markup=False)
-        if table is not None:
+        for table in report.tables(outcome.metrics.get("test_targets", {}), outcome.confusion, outcome.model.classes):
             console.print(table)
         for line in (*missing, f"Saved     {folder}"):
             console.print(line, markup=False)

@@ -204,7 +204,8 @@ def train_and_test(
         # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
         run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
         params = backend.to_host(state.params)
-        tested, predictions, confusion = _test(prepared, state.params, placement)
+        model = as_model(params)
+        tested, predictions, confusion = _test(prepared, state.params, placement, model.target_names)
     # A run that was interrupted in its first epoch, and went back to its beginning, has no record.
     last = run.history[-1] if run.history else {}
     metrics = {
@@ -234,7 +235,7 @@ def train_and_test(
         **{key: value for key, value in last.items() if key.startswith(("train_", "validation_"))},
         **tested,
     }
-    return Outcome(as_model(params), run, metrics, data.y_test, predictions, confusion)
+    return Outcome(model, run, metrics, data.y_test, predictions, confusion)
 
 
 def _check_scaling(prepared: Prepared, resume: Checkpoint) -> None:
@@ -309,8 +310,8 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
 
 
 def _test(
-    prepared: Prepared, params: Any, placement: Placement
-) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+    prepared: Prepared, params: Any, placement: Placement, names: Sequence[str]
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
     backend, plan, data, targets = prepared.backend, prepared.plan, prepared.data, prepared.target_scaling
     if not len(data.x_test):
         return {}, data.y_test, None
@@ -320,5 +321,5 @@ def _test(
     outputs = backend.to_host(evaluation.predict(params, data.x_test))
     if targets is not None:
         outputs = unscale(np, outputs, targets.shift, targets.factor)
-    compared, predictions, confusion = compare(data.y_test, outputs, len(data.classes))
+    compared, predictions, confusion = compare(data.y_test, outputs, len(data.classes), names)
     return {f"test_{name}": value for name, value in (figures | compared).items()}, predictions, confusion
