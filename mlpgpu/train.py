@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
 
 from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import RUN, Config, check_same, settings
@@ -154,6 +154,11 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         takes_one = error.target is not None and "dataset" in inspect.signature(error.target).parameters
         meant = takes_one and not any(word.startswith("--dataset") for word in arguments)
         complain(f"{given!r} belongs to no flag; {f'give --dataset {printable(given)}' if meant else 'leave it out'}")
+    except UnknownOptionError as error:
+        # It compares with the flags of one command alone.
+        name = (error.token.keyword or "").removeprefix("--").replace("-", "_")
+        of_train = f"{error.token.keyword} is a flag of mlpgpu train, and not of this command; leave it out"
+        complain(of_train if name in settings() else one_line(error))
     except CycloptsError as error:
         complain(one_line(error))
     except InputError as error:
