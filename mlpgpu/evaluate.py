@@ -188,9 +188,10 @@ def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
 
     expected = model.sizes[-1]
     if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
+        what = f"are text, such as {y[0]!r}" if y.dtype.kind == "O" else f"have type {y.dtype} and shape {y.shape}"
         raise InputError(
-            f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} numbers for each row "
-            f"({listed(model.target_names)}); give as many numbers"
+            f"the targets {what}; the model predicts {expected} numbers for each row ({listed(model.target_names)}); "
+            "give as many numbers"
         )
     numbers = y.reshape(len(y), -1).astype(np.float64)
     if n_bad := int(np.count_nonzero(~np.isfinite(numbers))):

@@ -1,5 +1,6 @@
 """The target: whether it asks for classification or regression, and its codes or numbers."""
 
+import re
 import sys
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ __all__ = ["Target", "decide", "numbered"]
 
 # A target of whole numbers with at most so many distinct ones is taken for classes.
 MOST_CODES = 20
+# As people write it, with a sign of money, something between thousands, a unit; and no date.
+_NUMBER = re.compile(r"(?!\d\d?\.\d\d?\.)\W{0,4}\d[\d.,'\u2019_\s]{0,40}[^\d\s]{0,4}")
 
 
 class Target(NamedTuple):
@@ -95,10 +98,12 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
         )
     if y.dtype.kind in "fUO" and len(distinct) > len(y) / 2:
         is_number = y.dtype.kind == "f"
+        cure = "give task regression, or " if is_number else ""
+        if not is_number and _NUMBER.fullmatch(str(distinct[0])):
+            cure = f"write numbers such as {str(distinct[0])!r} with the decimal mark of the table alone, or "
         raise InputError(
             f"the target, {where}, has {len(distinct):,} distinct {'numbers' if is_number else 'texts'} in {len(y):,} "
-            "rows, too many for classes; allowed: at most half as many as rows; "
-            f"{'give task regression, or ' if is_number else ''}choose another target"
+            f"rows, too many for classes; allowed: at most half as many as rows; {cure}choose another target"
         )
     return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
 
