@@ -6,18 +6,20 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from mlpgpu.data.packed import open_text
 from mlpgpu.errors import InputError
 
-__all__ = ["Dialect", "find"]
+__all__ = ["Dialect", "find", "open_rows"]
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MARKS = {",": "comma", ".": "point"}
 # The header and so many rows tell what separates columns, where the header alone does not.
 _LINES = 101
 _PIECE = 2**20
+# A first line for Excel, above the header.
+_SAID = re.compile(r'"?sep=([,;\t])"?[\r\n]+', re.IGNORECASE)
 
 
 def _number(mark: str, unlike: str = "") -> re.Pattern[str]:
@@ -65,10 +67,25 @@ def find(path: Path) -> Dialect:
         Where the file does not tell.
     """
     separator = _separator(path)
-    with open_text(path) as file:
+    with open_rows(path) as file:
         rows = _rows(file, separator)
         names = next(rows, [])
         return Dialect(names, separator, None if separator == "," else _decimal(rows, path, separator))
+
+
+def open_rows(path: Path) -> TextIO:
+    """The text of a table, from its header on."""
+    said, file = _said(path), open_text(path)
+    if said:
+        file.readline()
+    return file
+
+
+def _said(path: Path) -> str | None:
+    """The separator that a line such as ``sep=;`` names."""
+    with open_text(path) as file:
+        found = _SAID.fullmatch(file.readline(10))
+    return found[1] if found else None
 
 
 def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
@@ -78,6 +95,8 @@ def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
 
 def _separator(path: Path) -> str:
     """What separates columns: what splits the header, and of several the one that splits it, and the rows, well."""
+    if said := _said(path):
+        return said
     possible = [mark for mark in _SEPARATORS if len(_header(path, mark)) > 1]
     # A tab is hardly a part of a name.
     for is_likely in (_leaves_quotes, _fits_rows, lambda _, mark: mark == "\t"):
@@ -93,7 +112,7 @@ def _separator(path: Path) -> str:
 
 def _start(path: Path, separator: str, lines: int) -> Iterator[list[str]]:
     """The first lines, up to one with a cell that is larger than csv takes: split so, it is no cell."""
-    with open_text(path) as file, contextlib.suppress(csv.Error):
+    with open_rows(path) as file, contextlib.suppress(csv.Error):
         yield from islice(_rows(file, separator), lines)
 
 
@@ -112,7 +131,7 @@ def _fits_rows(path: Path, separator: str) -> bool:
 
 def _decimal(rows: Iterator[list[str]], path: Path, separator: str) -> str | None:
     """The mark in the numbers of a table, where that can only be before decimals."""
-    with open_text(path) as file:
+    with open_rows(path) as file:
         pieces = iter(lambda: file.read(_PIECE), "")
         there = {mark for piece in pieces for mark in _MARKS if mark in piece}
     first: dict[str, str] = {}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu import endings
 from mlpgpu.data import dialect, header, parquet, row_numbers, target_columns
-from mlpgpu.data.packed import open_text
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 
@@ -24,6 +23,7 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
+_DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 
 def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = None) -> Source:
@@ -163,40 +163,71 @@ def _read_text(
         "sep": found.separator, "decimal": found.decimal or ".", "index_col": False, "low_memory": False, "dtype": text,
         "keep_default_na": False, "na_values": gaps,
     }  # fmt: skip
-    with open_text(path) as file:
+    with dialect.open_rows(path) as file:
         if rows is None:
-            with _warnings_as_errors():
+            with _warnings_as_errors(path):
                 frame = pd.read_csv(file, **given)
-            yield frame
+            yield _with_points(frame, found)
             return
         with pd.read_csv(file, chunksize=rows, **given) as reader:
             while True:
-                with _warnings_as_errors():
+                with _warnings_as_errors(path):
                     frame = next(reader, None)
                 if frame is None:
                     return
-                yield frame
+                yield _with_points(frame, found)
+
+
+def _with_points(frame: "pd.DataFrame", found: dialect.Dialect) -> "pd.DataFrame":
+    """A table whose numbers are written as in plain CSV also where other cells make text of their column."""
+    import pandas as pd
+
+    if found.decimal != ",":
+        return frame
+    for name in frame.select_dtypes(exclude=["number", "bool"]).columns:
+        column = frame[name]
+        if pd.api.types.infer_dtype(column) == "string" and column.str.contains(",", regex=False).any():
+            frame[name] = column.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
+    return frame
 
 
 @contextlib.contextmanager
-def _warnings_as_errors() -> Iterator[None]:
-    """Within it, what pandas finds odd in a file is an error."""
+def _warnings_as_errors(path: Path) -> Iterator[None]:
+    """Within it, what pandas finds odd in a file is an error: cells beyond the last name."""
     import pandas as pd
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        yield
+        try:
+            yield
+        except pd.errors.ParserWarning:
+            raise InputError(
+                f"{path} has rows with more cells than there are names in its first line; allowed: a name for each "
+                "column, and nothing above the names, such as a title or a comment; mend it"
+            ) from None
 
 
 def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
     """A table without its targets, and without the columns to leave out."""
     names = list(frame.columns)
+    drop = _with_commas(drop, names)
     if absent := [name for name in drop if name not in names]:
         hint = did_you_mean(absent[0], names, 0.5, repr)
         raise InputError(f"drop has {absent[0]!r}, which {path} does not have; allowed: {listed(names)}{hint}")
     if len(set(drop)) == len(names):
         raise InputError(f"drop leaves none of the columns {listed(names)} of {path}; leave at least one to learn from")
     return frame.drop(columns=list(drop))
+
+
+def _with_commas(given: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
+    """Names that were given with commas between them, where some have commas themselves."""
+    whole, at = [], 0
+    while at < len(given):
+        ends = (end for end in range(at + 1, len(given) + 1) if ",".join(given[at:end]) in names)
+        end = next(ends, at + 1)
+        whole.append(",".join(given[at:end]))
+        at = end
+    return tuple(whole)
 
 
 def _is_text_with_gaps(column: "pd.Series") -> bool:

@@ -121,12 +121,35 @@ def test_classes_that_are_called_as_gaps_are(tmp_path):
         ("\n\na;b\n\n1;2\n", ["a", "b"]),
         ("\ufeffa;b\r\n1;2\r\n", ["a", "b"]),
         ("a\n1\n", ["a"]),
+        ("sep=;\na, m;y\n1,5;2\n", ["a, m", "y"]),
+        ('\ufeff"SEP=\t"\r\na;b\ty\r\n1\t2\r\n', ["a;b", "y"]),
+        ("sep=,\n\na;b,y\n1,2\n", ["a;b", "y"]),
+        ("sep=;x;y\n1;2;3\n", ["sep=", "x", "y"]),
         ("a" * 70_000 + "," + "b" * 70_000 + "\n1,2\n", ["a" * 70_000, "b" * 70_000]),
     ],
 )
 def test_the_separator_is_found(tmp_path, content, names):
     (tmp_path / "a.csv").write_bytes(content.encode())
     assert list(table.read(tmp_path / "a.csv").columns) == names
+
+
+@pytest.mark.parametrize("rows", [None, 7])
+def test_a_first_line_for_excel_is_no_row(tmp_path, houses, rows):
+    houses.to_csv(tmp_path / "plain.csv", index=False)
+    text = houses.to_csv(index=False, sep=";", decimal=",", lineterminator="\r\n")
+    (tmp_path / "excel.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\n" + text.encode())
+    (tmp_path / "excel.csv.gz").write_bytes(gzipped(b"sep=;\n" + text.encode()))
+    for name in ("excel.csv", "excel.csv.gz"):
+        found = pd.concat(table.read_chunks(tmp_path / name, rows=rows))
+        pd.testing.assert_frame_equal(found, table.read(tmp_path / "plain.csv"), check_exact=True)
+
+
+@pytest.mark.parametrize("lines", ["# of 2024\na,b\n1,2\n", "a\n1,2\n", "Houses;\na;b;c\n1;2;3\n", "a;b\n1;2;3\n"])
+def test_cells_without_a_name(tmp_path, lines):
+    (tmp_path / "a.csv").write_text(lines)
+    for rows in (None, 1):
+        with pytest.raises(InputError, match=r"more cells than there are names in its first line; allowed: a name for"):
+            list(table.read_chunks(tmp_path / "a.csv", rows=rows))
 
 
 @pytest.mark.parametrize("rows", ["1,5;2\n", "1;2,5;3\n1\n", ""])
@@ -170,11 +193,11 @@ def test_names_in_quotes_hold_anything(tmp_path, names, separator):
         (["1.5", "1.234"], [1.5, 1.234]),
         (["0.5", "1.234"], [0.5, 1.234]),
         (["1", "2"], [1, 2]),
-        # Neither is a number, which is the point.
+        # The first is no number, which is the point.
         (["1,234.5", "0.5"], ["1,234.5", "0.5"]),
-        (["1.234,5", "0,5"], ["1.234,5", "0,5"]),
+        (["1.234,5", "0,5"], ["1.234,5", "0.5"]),
         (["1,234,567", "5"], ["1,234,567", "5"]),
-        (["31.12.2024", "1,5"], ["31.12.2024", "1,5"]),
+        (["31.12.2024", "1,5"], ["31.12.2024", "1.5"]),
     ],
 )
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -210,6 +233,21 @@ def test_decimals_that_cannot_be_told(tmp_path, rows, said):
         with pytest.raises(InputError, match=said) as caught:
             list(table.read_chunks(tmp_path / "a.csv", rows=n_rows))
         assert str(caught.value).isprintable()
+
+
+def test_a_cell_is_a_number_also_where_another_makes_text_of_its_column(tmp_path):
+    """So a message names the other, and a category is the same in every file."""
+    (tmp_path / "plain.csv").write_text("a,kind,y\n" + '1.5,"1,2,3",0.25\n-2e3,"x,y",1\n#NV,2.5,2\n' * 5)
+    (tmp_path / "other.csv").write_text("a;kind;y\n" + "1,5;1,2,3;0,25\n-2e3;x,y;1\n#NV;2,5;2\n" * 5)
+    columns = [{"name": "kind", "kind": "category", "fill": None, "categories": ["2.5"]}]
+    for rows, known in ((None, None), (4, None), (4, columns)):
+        frames = [
+            pd.concat(table.read_chunks(tmp_path / name, known, rows)).astype(object)
+            for name in ("plain.csv", "other.csv")
+        ]
+        pd.testing.assert_frame_equal(*frames)
+    with pytest.raises(InputError, match="column 'a' holds text, such as '#NV' in row 3; "):
+        reading.read_features(tmp_path / "other.csv", [{"name": "a", "kind": "number", "fill": None}])
 
 
 def written(number, thousands, mark):

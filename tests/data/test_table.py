@@ -223,6 +223,16 @@ def test_what_cannot_be_left_out(tmp_path, mixed, given, says):
         load(Config(**{"dataset": path, "target": "price", **given}))
 
 
+@pytest.mark.parametrize("drop", ["size, m²,town", ["town", "size, m²"], ["town", "size", " m²"]])
+def test_names_with_commas_are_left_out(tmp_path, mixed, drop):
+    path = save(mixed.rename(columns={"size": "size, m²"}), tmp_path / "a.csv")
+    config = Config(dataset=path, target="price", drop=drop)
+    for same in (config, Config(**config.to_dict())):
+        assert load(same).feature_names == ("rooms", "garden")
+    with pytest.raises(InputError, match="drop has 'size', which .* did you mean 'size, m²'?"):
+        load(Config(dataset=path, target="price", drop="size"))
+
+
 @pytest.mark.parametrize("start", [0, 1])
 @pytest.mark.parametrize("end", [".csv", ".parquet"])
 def test_a_column_that_numbers_the_rows_is_noted(tmp_path, mixed, start, end):
@@ -300,7 +310,7 @@ def test_many_columns_are_not_all_listed(tmp_path):
         (b"y\n1\n2\n", "separated by commas, semicolons or tabs"),
         (b"a,a,y\n1,2,3\n", "more than one column 'a'"),
         (b"a,y\n1,2\n1,2,3\n", "cannot read .* as CSV: .*line 3"),
-        (b"a,y\n1,2,3\n1,2,3\n", "cannot read .* as CSV: "),
+        (b"a,y\n1,2,3\n1,2,3\n", "has rows with more cells than there are names"),
         (b'a,y\n"1,2\n', "cannot read .* as CSV: "),
         (b"a,y\n\xff\xfe,2\n", "not UTF-8"),
         ("a,y\n1,2\n".encode("utf-16"), "not UTF-8"),
