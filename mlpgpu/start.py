@@ -100,9 +100,11 @@ def check_setting(name: str, config: Config, model: Model) -> None:
     """
     given, (_, default) = getattr(config, name), settings()[name]
     if given not in (default, model.config.get(name)):
+        # That of an estimator, which has no such setting, was given rows that were prepared.
+        how = f", with {name} {model.config[name]}" if name in model.config else ""
         raise InputError(
-            f"{name} is {given!r}, and a run that starts from a model prepares its rows as that one was trained on, "
-            f"with {name} {model.config.get(name, default)}; leave out {name}, or start_from"
+            f"{name} is {given!r}, and a run that starts from a model prepares its rows as that one was trained on"
+            f"{how}; leave out {name}, or start_from"
         )
 
 

@@ -105,6 +105,8 @@ def test_a_model_of_scikit_learn(tmp_path, dtype):
     found = train_and_test(prepared).run.history[0]["loss"]
     expected = log_loss(prepared.data.y_train, theirs.predict_proba(prepared.data.x_train))
     assert found == pytest.approx(expected, rel=1e-12 if dtype == "float64" else 1e-6)
+    with pytest.raises(InputError, match="prepares its rows as that one was trained on; leave out scale"):
+        prepare(Config(**(IRIS | given), scale="minmax"))
 
 
 def test_a_network_of_pytorch(tmp_path):
