@@ -70,11 +70,8 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     backend, data, console = prepared.backend, prepared.data, report.console()
     plan = dataclasses.replace(prepared.plan, epochs=-(-search.steps // prepared.plan.steps_per_epoch))
     say: Callable[..., None] = (lambda *_, **__: None) if search.quiet else console.print
-    for line in (*report.data_lines(data, plan.target_scale), report.device_line(prepared), _line(prepared, search)):
-        say(line, markup=False)
-    if prepared.start is not None:
-        say(report.start_line(prepared), markup=False)
-    say(report.network_table(plan.network, plan.activations))
+    for part in report.opening(prepared, _line(prepared, search)):
+        say(part, markup=False)
 
     bar = tqdm(total=search.steps, unit="step", disable=search.quiet or None, file=sys.stderr, leave=False)
     try:

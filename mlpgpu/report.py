@@ -110,6 +110,16 @@ def _layers(first: int, last: int) -> str:
     return f"layer {first}" if first == last else f"layers {first} {'and' if last == first + 1 else 'to'} {last}"
 
 
+def opening(prepared: Prepared, how: str, *, resumed: bool = False) -> Iterator[str | Table]:
+    """What is said before the first step, `how` being a line on what will be done."""
+    yield from data_lines(prepared.data, prepared.plan.target_scale)
+    yield device_line(prepared)
+    yield how
+    if prepared.start is not None and not resumed:
+        yield start_line(prepared)
+    yield network_table(prepared.plan.network, prepared.plan.activations)
+
+
 def training_line(prepared: Prepared) -> str:
     """How it will be trained."""
     plan, config = prepared.plan, prepared.config

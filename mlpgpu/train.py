@@ -217,12 +217,8 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     config, console = prepared.config, report.console()
     say: Callable[..., None] = (lambda *_, **__: None) if config.quiet else console.print
 
-    data_lines = report.data_lines(prepared.data, prepared.plan.target_scale)
-    for line in (*data_lines, report.device_line(prepared), report.training_line(prepared)):
-        say(line, markup=False)
-    if prepared.start is not None and checkpoint is None:
-        say(report.start_line(prepared), markup=False)
-    say(report.network_table(prepared.plan.network, prepared.plan.activations))
+    for part in report.opening(prepared, report.training_line(prepared), resumed=checkpoint is not None):
+        say(part, markup=False)
 
     callbacks: list[Callback] = [
         CSVLogger(folder / run_folder.HISTORY),

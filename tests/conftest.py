@@ -110,6 +110,26 @@ def no_pictures(monkeypatch):
 
 
 @pytest.fixture
+def command(drawing_command, no_pictures):
+    """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
+    return drawing_command
+
+
+@pytest.fixture
+def drawing_command(tmp_path, monkeypatch, capsys):
+    """The command with its pictures."""
+    monkeypatch.chdir(tmp_path)
+
+    from mlpgpu import train
+
+    def run(line):
+        code = train.run_command(train.app, line.split())
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
 def small_files():
     """``with small_files(1000):`` no file grows beyond so many bytes, as on a disk that is full."""
     pytest.importorskip("resource", reason="this system has no limit on the size of files")

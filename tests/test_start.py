@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier as Theirs
 from sklearn.preprocessing import scale
 
-from mlpgpu import Config, InputError, MLPClassifier, Model, initial, train, train_and_test
+from mlpgpu import Config, InputError, MLPClassifier, Model, initial, train_and_test
 from mlpgpu.callbacks import Callback, RunCheckpoint
 from mlpgpu.maths.parameters import split
 from mlpgpu.workflow import prepare
@@ -44,19 +44,6 @@ def iris(tmp_path_factory):
     model = train_and_test(Config(**IRIS, epochs=30)).model
     model.save(path)
     return path, model
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
-
-    def run(line):
-        code = train.run_command(train.app, line.split())
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])

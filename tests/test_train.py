@@ -14,7 +14,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from mlpgpu import Model, __main__, train
+from mlpgpu import Model, __main__
 from mlpgpu.config import settings
 from mlpgpu.data import mnist
 
@@ -26,24 +26,6 @@ METRICS = {
     "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",
     "epoch_seconds", "train_loss", "test_loss",
 }  # fmt: skip
-
-
-@pytest.fixture
-def command(drawing_command, no_pictures):
-    """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
-    return drawing_command
-
-
-@pytest.fixture
-def drawing_command(tmp_path, monkeypatch, capsys):
-    """The command with its pictures."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        code = train.run_command(train.app, line.split())
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def metrics_in(folder):

@@ -2,13 +2,8 @@ import pytest
 
 from mlpgpu.fusion import compiled
 
-# Numba takes half as long again where lines are counted, all of which other tests reach.
 NUMBA = pytest.param(
-    "numba",
-    marks=[
-        pytest.mark.uncounted,
-        pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed: nothing is compiled"),
-    ],
+    "numba", marks=pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed: nothing is compiled")
 )
 
 
