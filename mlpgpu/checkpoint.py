@@ -16,11 +16,14 @@ from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.feed import Rows, chunks, is_sparse
 from mlpgpu.files import expanded
+from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import State
 from mlpgpu.model import VERSION as MODEL_VERSION
 from mlpgpu.model import Model
 from mlpgpu.run import Record
 
+# Parameters of a network with normalised units, where the model has these folded in.
+WITH_UNITS = "params_with_units"
 # Of what the run's part of a file says.
 VERSION = 1
 # A fingerprint reads the whole of what is not larger, in some tenths of a second, and else parts of this size.
@@ -116,7 +119,10 @@ class Checkpoint:
             Where the file that is there is moved to, so that two are there at most moments, and one at all of them.
         """
         content, arrays = self.model.parts()
-        arrays |= {"losses": self.losses, **_named(self.state)}
+        state = _named(self.state)
+        if self.state.params.shape != self.model.params.shape:
+            state[WITH_UNITS] = state.pop("params")
+        arrays |= {"losses": self.losses, **state}
         if self.best_params is not None:
             arrays["best_params"] = self.best_params
         if self.before is not None:
@@ -165,12 +171,12 @@ class Checkpoint:
                 )
             n_slots = run["n_slots"]
             # Files of before there was a choice know nothing of it.
-            run["plan"].setdefault("precision", "float32")
+            run["plan"] |= {"precision": "float32", "normalized layers": []} | run["plan"]
             if model.config:
                 model.config.setdefault("target_scale", "none")
             found = cls(
                 model=model,
-                state=_state(arrays, n_slots),
+                state=_state(arrays | {"params": arrays.get(WITH_UNITS, arrays["params"])}, n_slots),
                 before=_state(arrays, n_slots, "before.") if "before.params" in arrays else None,
                 best_params=arrays.get("best_params"),
                 losses=arrays["losses"],
@@ -186,7 +192,9 @@ class Checkpoint:
 
     def _hold_together(self) -> None:
         """Raise a ValueError, a LookupError or a TypeError where a part does not fit the others."""
-        params, steps, done = self.model.params, self.steps_per_epoch, len(self.history)
+        sizes, steps, done = self.model.sizes, self.steps_per_epoch, len(self.history)
+        normalized = [i in self.plan["normalized layers"] for i in range(1, len(sizes) - 1)]
+        params = (count(sizes, normalized),)
         states = [self.state] if self.before is None else [self.state, self.before]
         whole = (steps, self.best_epoch, self.rollbacks)
         for fits, what in (
@@ -197,8 +205,8 @@ class Checkpoint:
             (self.losses.ndim == 1 and done * steps <= len(self.losses) <= (done + 1) * steps, "losses"),
             (len(self.losses) > 0, "losses"),
             (self.best_epoch <= done, "best epochs"),
-            (self.best_params is None or self.best_params.shape == params.shape, "the best weights"),
-            (all(array.shape == params.shape for state in states for array in (state.params, *state.slots)), "slots"),
+            (self.best_params is None or self.best_params.shape == params, "the best weights"),
+            (all(array.shape == params for state in states for array in (state.params, *state.slots)), "slots"),
             (all(state.step.shape == state.learning_rate.shape == () for state in states), "steps"),
             (all(state.step.dtype == np.int32 for state in states), "steps"),
             (all(map(_is_number, (self.start_loss, self.seconds))), "times"),

@@ -17,6 +17,7 @@ from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.initial import INITIALS
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
 from mlpgpu.setting import Interval, Setting, setting
@@ -119,6 +120,15 @@ class Config:
     )
     activation: tuple[str, ...] = setting(
         ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=TRAINABLE, many=True
+    )
+    normalization: tuple[str, ...] = setting(
+        ("none",),
+        "batch: each hidden unit has mean 0 and variance 1 over the rows of a batch before its activation, then a "
+        "scale and a bias that are learned; one, or one a layer",
+        NETWORK,
+        str,
+        choices=NORMALIZATIONS,
+        many=True,
     )
     dropout: tuple[float, ...] = setting(
         (0.2,),

@@ -6,10 +6,10 @@ from typing import Any
 from mlpgpu.errors import InputError
 from mlpgpu.maths.optimizers import OPTIMIZERS
 
-__all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "check_freeze", "each_layer", "unused_setting"]
+__all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "check_batches", "check_freeze", "each_layer", "unused_setting"]
 
 # Settings of which there is one for all hidden layers, or one a layer, and what such a one is.
-OF_LAYERS = {"activation": "functions", "dropout": "rates"}
+OF_LAYERS = {"activation": "functions", "normalization": "kinds", "dropout": "rates"}
 # Settings that some optimizers have.
 OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
 
@@ -48,6 +48,20 @@ def check_freeze(given: int, n_hidden: int) -> None:
         raise InputError(
             f"freeze is {given}; allowed: 0 to {n_hidden}, the number of hidden layers, for the last layer is always "
             "trained"
+        )
+
+
+def check_batches(batch_size: int, normalized: Sequence[bool]) -> None:
+    """Refuse batches of one row where units are normalised over a batch.
+
+    Raises
+    ------
+    InputError
+    """
+    if batch_size == 1 and any(normalized):
+        raise InputError(
+            "normalization is 'batch', and a batch is one sample, which is its own mean, so that nothing would be "
+            "learned of it; choose a batch_size of 2 or more, better 16, and give as many rows"
         )
 
 

@@ -96,6 +96,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Decoupled decay of the weights; None for the optimizer's own, 0.01 for ``adamw`` and else 0.
     clip_norm : float or None, default=None
         Largest Euclidean norm of the gradient.
+    normalization : str or list of str, default="none"
+        ``batch``: each hidden unit has mean 0 and variance 1 over the rows of a batch before its activation, then a
+        scale and a bias that are learned (Ioffe and Szegedy, 2015); ``none``; or one of them for each hidden layer.
+        `coefs_` and `intercepts_` are those of the network without normalisation that predicts the same. Layers whose
+        weights are given, frozen or read from a file are trained without it.
     dropout : float or array-like of float, default=0
         Chance that a hidden unit is dropped in a step: one, or one for each hidden layer.
     input_dropout : float, default=0
@@ -190,6 +195,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         decay_epochs: float = 10.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        normalization: Any = "none",
         dropout: Any = 0.0,
         input_dropout: float = 0.0,
         init: Any = None,
@@ -427,6 +433,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         decay_epochs: float = 10.0,
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        normalization: Any = "none",
         dropout: Any = 0.0,
         input_dropout: float = 0.0,
         init: Any = None,

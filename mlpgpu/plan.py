@@ -11,11 +11,12 @@ import numpy as np
 
 from mlpgpu import initial
 from mlpgpu.data import batches
-from mlpgpu.dependent import OF_LAYERS, each_layer
+from mlpgpu.dependent import OF_LAYERS, check_batches, each_layer
 from mlpgpu.errors import InputError
 from mlpgpu.maths.activations import ACTIVATIONS, identity
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
+from mlpgpu.maths.normalization import begin
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 from mlpgpu.maths.step import Recipe
@@ -92,6 +93,7 @@ class Plan:
             "activation": list(self.activations),
             "loss": self.loss,
             "frozen layers": self.network.frozen,
+            "normalized layers": [i for i, is_normalized in enumerate(self.network.normalized, 1) if is_normalized],
             "optimizer": recipe.optimizer.update.__name__,
             **recipe.settings,
             "weight_decay": recipe.weight_decay,
@@ -143,11 +145,15 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     known_loss = known_loss.having(**own)
 
     sizes = (n_features, *config.hidden, n_outputs)
-    activations, dropout = (each_layer(name, getattr(config, name), len(config.hidden)) for name in OF_LAYERS)
+    activations, kinds, dropout = (each_layer(name, getattr(config, name), len(config.hidden)) for name in OF_LAYERS)
+    normalized = tuple(kind == "batch" and i >= config.freeze for i, kind in enumerate(kinds))
     inits = [config.init or ACTIVATIONS[name].init for name in activations]
     inits.append(config.init or "glorot_uniform")
 
+    drawn = initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init)
+
     batch_size = n_rows if config.batch_size == "full" else min(int(config.batch_size), n_rows)
+    check_batches(batch_size, normalized)
     steps_per_epoch = -(-n_rows // batch_size)
     epochs = config.epochs or max(EPOCHS, -(-STEPS // steps_per_epoch))
     return Plan(
@@ -155,9 +161,9 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
         loss=loss,
         target_scale=_target_scale(config.target_scale, loss),
         score_name="r2" if task == "regression" else "accuracy",
-        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss, config.freeze),
+        network=Network(sizes, tuple(ACTIVATIONS[name] for name in activations), known_loss, config.freeze, normalized),
         recipe=make_recipe(config, epochs=epochs, steps_per_epoch=steps_per_epoch),
-        params=initial.draw(sizes, inits, config.seed, std=config.init_std, bias=config.bias_init),
+        params=begin(np, drawn, sizes, normalized),
         learning_rate=config.learning_rate or OPTIMIZERS[config.optimizer].learning_rate,
         dropout=(config.input_dropout, *dropout),
         epochs=epochs,

@@ -125,7 +125,7 @@ class _Rehearsal:
             self._placement = Scaled(host, np.array(1.0), np.array(2.0), plan.dtype)
         row = Rows(np.zeros((1, network.sizes[0]), kind), train.targets[:1])
         self._feed = Resident(host, row, self._placement)
-        params = _of((count(network.sizes),), plan.dtype)
+        params = _of((count(network.sizes, network.normalized),), plan.dtype)
         slots = (params,) * plan.recipe.optimizer.n_slots
         self._state = State(params, slots, _of((), "int32"), _of((), plan.dtype))
         self.state_bytes, self.param_bytes = total((params, *slots)), in_pieces(params)

@@ -15,7 +15,7 @@ from rich.table import Table
 from mlpgpu import preflight
 from mlpgpu.errors import printable
 from mlpgpu.figures import in_words
-from mlpgpu.maths.parameters import count
+from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
 if TYPE_CHECKING:
@@ -57,9 +57,13 @@ def network_table(network: Network, activations: Sequence[str]) -> Table:
     names = [*activations, network.loss.link.__name__]
     for i, (name, fan_in, fan_out) in enumerate(zip(names, sizes, sizes[1:], strict=False)):
         frozen = ", frozen" if i < network.frozen else ""
-        table.add_row(f"dense, {name}{frozen}", f"({fan_out},)", f"{fan_in * fan_out + fan_out:,}")
+        normalized = i < len(network.normalized) and network.normalized[i]
+        trained = fan_in * fan_out + fan_out * (2 if normalized else 1)
+        table.add_row(
+            f"dense, {'batch normalization, ' if normalized else ''}{name}{frozen}", f"({fan_out},)", f"{trained:,}"
+        )
     table.add_section()
-    table.add_row("total", "", f"{count(sizes):,}")
+    table.add_row("total", "", f"{count(sizes) + count_normalized(sizes, network.normalized):,}")
     return table
 
 

@@ -114,9 +114,9 @@ class Run:
     training : Training or None
         What the run changes; None for a solver of another kind.
     fetch : callable or None
-        ``fetch()`` -> the parameters as they are, on the host.
+        ``fetch()`` -> the weights and biases as they are, on the host.
     as_model : callable or None
-        ``as_model(params)`` -> the `Model` of these weights.
+        ``as_model(params)`` -> the `Model` of these weights and biases.
     snapshot : callable or None
         ``snapshot()`` -> the `Checkpoint` of this moment.
     """
@@ -175,7 +175,7 @@ class Run:
 
     @property
     def params(self) -> np.ndarray:
-        """The weights and biases as they are now, one flat vector on the host."""
+        """The weights and biases as they are now, with normalisation folded in: one flat vector on the host."""
         assert self.fetch is not None
         # Whatever a callback does to it, the run goes on from its own.
         return self.fetch().copy()

@@ -28,7 +28,7 @@ class Setting:
     choices : tuple of str
         The allowed words. For a number, words allowed in place of it.
     many : bool
-        Whether the value is a tuple. The word ``none`` stands for the empty tuple.
+        Whether the value is a tuple. The word ``none`` stands for the empty tuple, where it is not one of the choices.
     """
 
     help: str
@@ -49,7 +49,9 @@ class Setting:
         number = " ".join(filter(None, [kind[self.kind], _in_words(self.within) if self.within else ""]))
         words = ", ".join(self.choices)
         allowed = words if self.choices and self.kind is str else " or ".join(filter(None, [number, words]))
-        return f"{allowed}; several with commas, or none" if self.many else allowed
+        if not self.many:
+            return allowed
+        return f"{allowed}; several with commas{'' if 'none' in self.choices else ', or none'}"
 
     def parse(self, given: Any) -> Any:
         """The value of `given`: a word from the command line, or a value from a file or Python.
@@ -66,7 +68,7 @@ class Setting:
             raise TypeError
         items = [given] if isinstance(given, str | numbers.Real) else list(given)
         words = [w for item in items for w in (item.split(",") if isinstance(item, str) else [item])]
-        if words == ["none"]:
+        if words == ["none"] and "none" not in self.choices:
             return ()
         return tuple(self._item(word) for word in words)
 

@@ -14,7 +14,8 @@ from mlpgpu.config import settings
 from mlpgpu.data.scaling import Scaling, of_model
 from mlpgpu.errors import InputError, listed
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.maths.parameters import join, split
+from mlpgpu.maths.normalization import begin
+from mlpgpu.maths.parameters import count, join, split
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -82,13 +83,24 @@ class Start:
         return None if shift is None or factor is None else of_model(shift, factor)
 
     def begin(self, plan: Plan) -> Plan:
-        """`plan` with the parameters of these layers, and the scaling of targets that goes with the last."""
+        """`plan` with the parameters of these layers, and the scaling of targets that goes with the last.
+
+        They are trained without normalisation: what they had of it is in their weights.
+        """
         if not self.why:
             scaling = self.target_scaling
             plan = dataclasses.replace(plan, target_scale="none" if scaling is None else scaling.kind)
+        sizes = plan.network.sizes
+        normalized = tuple(one and i >= self.n_layers for i, one in enumerate(plan.network.normalized))
         taken = split(np, self.model.params, self.model.sizes)[: self.n_layers]
-        drawn = split(np, plan.params, plan.network.sizes)[self.n_layers :]
-        return dataclasses.replace(plan, params=join(np, [*taken, *drawn]), drawn=plan.params)
+        drawn = split(np, plan.params, sizes)[self.n_layers :]
+        params, knows_nothing = join(np, [*taken, *drawn]), plan.params[: count(sizes)]
+        return dataclasses.replace(
+            plan,
+            network=dataclasses.replace(plan.network, normalized=normalized),
+            params=begin(np, params, sizes, normalized),
+            drawn=begin(np, knows_nothing, sizes, normalized),
+        )
 
 
 def check_setting(name: str, config: Config, model: Model) -> None:

@@ -18,6 +18,7 @@ from mlpgpu.checkpoint import Checkpoint, fingerprint, states
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Placement, Rows, Streamed, open_feed
 from mlpgpu.interrupt import interruptible
+from mlpgpu.maths.network import plain
 from mlpgpu.maths.step import State, trained_weights
 from mlpgpu.plan import Plan
 from mlpgpu.run import Best, Diverged, Record, Run, copied, divergence
@@ -110,7 +111,7 @@ def fit(
         len(train),
         isinstance(training.feed, Streamed),
         training=training,
-        fetch=lambda: backend.to_host(training.state.params),
+        fetch=lambda: plain(np, plan.network, backend.to_host(training.state.params)),
         as_model=as_model,
     )
     trainer = Trainer(backend, run, training, placement, watched, callbacks, best or Best(), score, rollbacks)
@@ -215,7 +216,7 @@ class Trainer:
         under_way = run.epoch > len(run.history)
         losses = [*run.losses, self.training.losses()] if under_way else run.losses
         return Checkpoint(
-            model=run.as_model(state.params),
+            model=run.as_model(plain(np, run.plan.network, state.params)),
             state=state,
             losses=np.concatenate(losses),
             steps_per_epoch=run.plan.steps_per_epoch,

@@ -25,6 +25,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, open_feed
 from mlpgpu.maths.losses import LOSSES
+from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan
@@ -203,7 +204,7 @@ def train_and_test(
         )
         # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
         run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
-        params = backend.to_host(state.params)
+        params = plain(np, plan.network, backend.to_host(state.params))
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model.target_names)
     # A run that was interrupted in its first epoch, and went back to its beginning, has no record.

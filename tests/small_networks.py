@@ -10,6 +10,7 @@ from mlpgpu.plan import make_plan
 
 TRAINED = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
 ALL_AT_ONCE = {
+    "normalization": "batch",
     "dropout": 0.3,
     "input_dropout": 0.2,
     "clip_norm": 0.5,

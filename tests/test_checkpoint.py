@@ -87,7 +87,7 @@ WAYS = {
     "dropout": {"dropout": 0.3, "input_dropout": 0.1},
     "one-cycle": {"schedule": "one_cycle", "warmup": 1.5, "optimizer": "adamw"},
     "lion, clipped": {"optimizer": "lion", "clip_norm": 0.5, "learning_rate": 0.01},
-    "replacement": {"replacement": True, "optimizer": "nesterov"},
+    "replacement, normalised": {"replacement": True, "optimizer": "nesterov", "normalization": "batch"},
 }
 
 

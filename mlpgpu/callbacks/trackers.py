@@ -54,6 +54,7 @@ def settings(run: Run) -> dict[str, str]:
             "batch_size": plan.batch_size,
             "input_dropout": plan.dropout[0],
             "dropout": plan.dropout[1:],
+            "normalization": ["batch" if one else "none" for one in plan.network.normalized],
             "weight_decay": recipe.weight_decay,
             "clip_norm": recipe.clip_norm,
         }

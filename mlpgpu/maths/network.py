@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlpgpu.maths import parameters
+from mlpgpu.maths import normalization, parameters
 from mlpgpu.maths.activations import ACTIVATIONS, Activation
 from mlpgpu.maths.losses import Loss
-from mlpgpu.maths.parameters import Array, Pair
+from mlpgpu.maths.parameters import Array
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,28 @@ class Network:
         Its link is the activation of the outputs.
     frozen : int
         Lowest layers that stay as they are: their gradient is zero, without a penalty, and the way back ends above
-        them.
+        them. None of them is normalised.
+    normalized : tuple of bool
+        Whether each hidden layer is; empty where none is.
     """
 
     sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
     loss: Loss
     frozen: int = 0
+    normalized: tuple[bool, ...] = ()
 
 
 def dense(
-    xp: Any, activation: Activation, w: Array, b: Array, x: Array, mask: Array | None
-) -> tuple[Array, Callable[[Array], tuple[Pair, Callable[[], Array]]]]:
+    xp: Any,
+    activation: Activation,
+    w: Array,
+    b: Array,
+    x: Array,
+    mask: Array | None,
+    scale: Array | None = None,
+    share: Array | None = None,
+) -> tuple[Array, Callable[[Array], tuple[tuple[Array, ...], Callable[[], Array]]], tuple[Array, Array] | None]:
     """One layer: ``y = activation(mask x w + b)``, and its own way back.
 
     Parameters
@@ -44,36 +54,47 @@ def dense(
     b : array of shape (..., fan_out)
     x : array of shape (..., n_rows, fan_in)
     mask : array that broadcasts against `x`, or None
+    scale : array of shape (..., fan_out) or None
+        Of units that are normalised over the batch.
+    share : array of shape (..., n_rows) or None
+        Of each row in the means of the batch, where units are normalised.
 
     Returns
     -------
     y : array of shape (..., n_rows, fan_out)
     backward : callable
-        ``dy -> (dw, db), dx``, where `dx` is a function: the first layer's is never called.
+        ``dy -> (dw, db), dx``, with ``dscale`` after `db` where units are normalised. `dx` is a function: the first
+        layer's is never called.
+    moments : (array, array) or None
+        Mean and variance of normalised units in the batch.
     """
     if mask is not None:
         x = x * mask
-    z = xp.matmul(x, w) + b[..., None, :]
+    u, moments = xp.matmul(x, w), None
+    if scale is None:
+        z = u + b[..., None, :]
+    else:
+        z, through, moments = normalization.normalized(xp, u, scale, b, share)
     y = activation.value(xp, z)
 
-    def backward(dy: Array) -> tuple[Pair, Callable[[], Array]]:
+    def backward(dy: Array) -> tuple[tuple[Array, ...], Callable[[], Array]]:
         assert activation.derivative is not None
         dz = dy * activation.derivative(xp, z, y)
-        dw = xp.matmul(xp.matrix_transpose(x), dz)
-        db = xp.sum(dz, axis=-2)
+        du, *gradients = (dz, xp.sum(dz, axis=-2)) if scale is None else through(dz)
+        dw = xp.matmul(xp.matrix_transpose(x), du)
 
         def dx() -> Array:
-            product = xp.matmul(dz, xp.matrix_transpose(w))
+            product = xp.matmul(du, xp.matrix_transpose(w))
             return product if mask is None else product * mask
 
-        return (dw, db), dx
+        return (dw, *gradients), dx
 
-    return y, backward
+    return y, backward, moments
 
 
 def forward(
-    xp: Any, network: Network, params: Array, x: Array, masks: Sequence[Array | None] = ()
-) -> tuple[Array, Callable[[Array], list[Pair]]]:
+    xp: Any, network: Network, params: Array, x: Array, masks: Sequence[Array | None] = (), share: Array | None = None
+) -> tuple[Array, Callable[[Array], list[tuple[Array, ...]]], list[tuple[Array, Array]]]:
     """Logits of the rows of `x`, and the way back from their gradient.
 
     Parameters
@@ -82,29 +103,37 @@ def forward(
     x : array of shape (..., n_rows, n_features)
     masks : sequence of array or None
         Dropout masks of the inputs of each layer, 0 or ``1 / (1 - rate)``; empty for no dropout.
+    share : array of shape (..., n_rows) or None
+        Of each row in the means of the batch, for layers that are normalised; None where none is, or `params` have it
+        folded in.
 
     Returns
     -------
     z : array of shape (..., n_rows, n_outputs)
     backward : callable
-        ``dz -> [(dw, db), ...]``, first layer first.
+        ``dz -> [(dw, db), ...]``, first layer first, with ``dscale`` after `db` where one is normalised.
+    moments : list of (array, array)
+        Mean and variance in the batch of each normalised layer.
     """
     layers = parameters.split(xp, params, network.sizes)
     activations = (*network.activations, ACTIVATIONS["identity"])
-    ways_back = []
-    for (w, b), activation, mask in zip(layers, activations, masks or [None] * len(layers), strict=True):
-        x, back = dense(xp, activation, w, b, x, mask)
+    units = parameters.split_units(params, network.sizes, () if share is None else network.normalized)
+    ways_back, moments = [], []
+    for (w, b), unit, activation, mask in zip(layers, units, activations, masks or [None] * len(layers), strict=True):
+        x, back, found = dense(xp, activation, w, b, x, mask, unit and unit.scale, share)
         ways_back.append(back)
+        if found is not None:
+            moments.append(found)
 
-    def backward(dz: Array) -> list[Pair]:
-        pairs = []
+    def backward(dz: Array) -> list[tuple[Array, ...]]:
+        gradients: list[tuple[Array, ...]] = []
         gradient = lambda: dz  # noqa: E731
         for back in reversed(ways_back[network.frozen :]):
-            pair, gradient = back(gradient())
-            pairs.append(pair)
-        return [(xp.zeros_like(w), xp.zeros_like(b)) for w, b in layers[: network.frozen]] + pairs[::-1]
+            of_layer, gradient = back(gradient())
+            gradients.append(of_layer)
+        return [(xp.zeros_like(w), xp.zeros_like(b)) for w, b in layers[: network.frozen]] + gradients[::-1]
 
-    return x, backward
+    return x, backward, moments
 
 
 def hidden(xp: Any, network: Network, params: Array, x: Array, layer: int) -> Array:
@@ -115,15 +144,20 @@ def hidden(xp: Any, network: Network, params: Array, x: Array, layer: int) -> Ar
     layer : int
         Its index, from 0 for the one next to the inputs.
     """
-    layers = parameters.split(xp, params, network.sizes)
+    layers = parameters.split(xp, plain(xp, network, params), network.sizes)
     for (w, b), activation in zip(layers[: layer + 1], network.activations, strict=False):
-        x, _ = dense(xp, activation, w, b, x, None)
+        x, *_ = dense(xp, activation, w, b, x, None)
     return x
+
+
+def plain(xp: Any, network: Network, params: Array) -> Array:
+    """Weights and biases that predict, with normalisation folded in; `params` themselves where there is none."""
+    return normalization.folded(xp, params, network.sizes, network.normalized)
 
 
 def logits(xp: Any, network: Network, params: Array, x: Array) -> Array:
     """What the link makes a prediction of, shape (..., n_rows, n_outputs)."""
-    return forward(xp, network, params, x)[0]
+    return forward(xp, network, plain(xp, network, params), x)[0]
 
 
 def predict(xp: Any, network: Network, params: Array, x: Array) -> Array:
@@ -159,17 +193,38 @@ def loss_and_gradient(
     -------
     loss : array of shape (...)
     gradient : array of shape (..., n_parameters)
+        0 for running means and variances, which the loss of a batch does not depend on.
     """
-    z, backward = forward(xp, network, params, x, masks)
-    rows, dz = network.loss.rows(xp, z, targets)
+    return measured(xp, network, params, x, targets, weights, masks, l2)[:2]
+
+
+def measured(
+    xp: Any,
+    network: Network,
+    params: Array,
+    x: Array,
+    targets: Array,
+    weights: Array,
+    masks: Sequence[Array | None] = (),
+    l2: float = 0.0,
+) -> tuple[Array, Array, list[tuple[Array, Array]]]:
+    """`loss_and_gradient`, and mean and variance of each normalised layer in these rows."""
     total = xp.sum(weights, axis=-1)
     share = xp.where(total > 0, 1 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
+    shares = weights * share[..., None]
+    z, backward, moments = forward(xp, network, params, x, masks, shares)
+    rows, dz = network.loss.rows(xp, z, targets)
     loss = xp.sum(weights * rows, axis=-1) * share
-    pairs = backward(dz * (weights * share[..., None])[..., None])
+    gradients = backward(dz * shares[..., None])
     if l2:
         strength = l2 * share
         n, layers = network.frozen, parameters.split(xp, params, network.sizes)
         loss = loss + 0.5 * strength * sum(xp.sum(w * w, axis=(-2, -1)) for w, _ in layers[n:])
-        trained = zip(pairs[n:], layers[n:], strict=True)
-        pairs = pairs[:n] + [(dw + strength[..., None, None] * w, db) for (dw, db), (w, _) in trained]
-    return loss, parameters.join(xp, pairs)
+        trained = zip(gradients[n:], layers[n:], strict=True)
+        gradients = gradients[:n] + [(dw + strength[..., None, None] * w, *rest) for (dw, *rest), (w, _) in trained]
+    pairs, scales = [(dw, db) for dw, db, *_ in gradients], [dscale for _, _, *rest in gradients for dscale in rest]
+    gradient = parameters.join(xp, pairs)
+    if moments:
+        known = gradient.shape[-1] + sum(dscale.shape[-1] for dscale in scales)
+        gradient = xp.concat([gradient, *scales, xp.zeros_like(params[..., known:])], axis=-1)
+    return loss, gradient, moments

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mlpgpu.maths import parameters
-from mlpgpu.maths.network import Network, loss_and_gradient
+from mlpgpu.maths.network import Network, measured
+from mlpgpu.maths.normalization import followed
 from mlpgpu.maths.optimizers import Optimizer, Slots
 from mlpgpu.maths.parameters import Array
 
@@ -100,8 +101,12 @@ def train_step(
     loss : array of shape (...)
         Before the update, with the L2 penalty.
     """
-    loss, grads = loss_and_gradient(xp, network, state.params, *batch, masks, recipe.l2)
-    return update(xp, network, recipe, state, grads), loss
+    loss, grads, moments = measured(xp, network, state.params, *batch, masks, recipe.l2)
+    new = update(xp, network, recipe, state, grads)
+    if moments:
+        last = followed(xp, state.params, network.sizes, network.normalized, moments, batch.weights)
+        new = new._replace(params=xp.concat([new.params[..., : -last.shape[-1]], last], axis=-1))
+    return new, loss
 
 
 def update(xp: Any, network: Network, recipe: Recipe, state: State, grads: Array) -> State:

@@ -101,6 +101,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         "optimizer": [*limits("optimizer"), None],
         "learning_rate_schedule": [*limits("schedule"), None],
         **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "input_dropout")},
+        "normalization": [*limits("normalization"), list, tuple],
         "dropout": [*limits("dropout"), "array-like"],
         **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "bias_init")},
         "init": [*limits("init"), list, tuple, None],

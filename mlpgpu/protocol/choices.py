@@ -17,6 +17,7 @@ from mlpgpu.dependent import OF_OPTIMIZERS, each_layer, unused_setting
 from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
+from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
 
@@ -53,6 +54,24 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
                 f"derivative(xp, z, y){did_you_mean(str(choice), TRAINABLE) or '.'}"
             )
     return tuple(names), tuple(functions)
+
+
+def normalized_of(given: Any, n_hidden: int) -> tuple[bool, ...]:
+    """Whether each hidden layer is normalised over the batch.
+
+    Raises
+    ------
+    ValueError
+        Where a word is not known, or there is neither one nor as many as layers.
+    """
+    kinds = each_layer("normalization", [given] if isinstance(given, str) else given, n_hidden)
+    for kind in kinds:
+        if kind not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalization is {kind!r}; allowed: {', '.join(NORMALIZATIONS)}, or a list of one for each hidden "
+                f"layer{did_you_mean(str(kind), NORMALIZATIONS) or '.'}"
+            )
+    return tuple(kind == "batch" for kind in kinds)
 
 
 def dropout_of(given: Any, n_hidden: int) -> tuple[float, ...]:

@@ -15,10 +15,11 @@ from sklearn.utils.validation import _check_sample_weight
 from mlpgpu import initial, lbfgs, trainer
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.dependent import check_freeze
+from mlpgpu.dependent import check_batches, check_freeze
 from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.activations import ACTIVATIONS
-from mlpgpu.maths.network import Network
+from mlpgpu.maths.network import Network, plain
+from mlpgpu.maths.normalization import begin
 from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
 from mlpgpu.protocol import arrays, own, parity, progress, saving
@@ -31,9 +32,10 @@ from mlpgpu.protocol.choices import (
     config_of,
     dropout_of,
     hidden_sizes,
+    normalized_of,
     unused_settings,
 )
-from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, params_of
+from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, left_by_fit, params_of
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Diverged, Run
@@ -105,6 +107,7 @@ class Fit:
             )
         self.names, self.activations = activations_of(estimator.activation, len(hidden))
         self.dropout = (float(estimator.input_dropout), *dropout_of(estimator.dropout, len(hidden)))
+        self.normalized = normalized_of(estimator.normalization, len(hidden))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.y)
         self.dtype = estimator.dtype or arrays.dtype_name(self.x)
@@ -116,13 +119,15 @@ class Fit:
     def prepare(self) -> Plan:
         """Make every choice, and every draw that comes before those of the epochs, in scikit-learn's order."""
         estimator, backend = self.estimator, self.backend
+        params = self._given()
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
-        self.kind = estimator.optimizer, self.dtype, estimator.freeze
+        self.kind = estimator.optimizer, self.dtype, estimator.freeze, self.normalized
         self.before = before if before is not None and before.suits(backend, self.kind) else None
         self.as_made = copy.copy(estimator).set_params(**self.before.made_with) if self.before else estimator
         self.random_state = self.before.random_state if self.before else self._generator()
         self.drawn_from = saving.state_of(self.random_state)
-        params = self._draw() if self.first else params_of(estimator, backend)
+        if params is None:
+            params = begin(np, self._draw(), self.sizes, self.normalized)
         # Drawn where it is used only: without dropout the draws are those of scikit-learn.
         drops = any(self.dropout)
         seed = self.before.seed if self.before else self._seed() if drops else 0
@@ -166,6 +171,8 @@ class Fit:
         estimator = self.estimator
         more |= {"tol": estimator.tol, "max_fun": estimator.max_fun, "verbose": bool(estimator.verbose)}
         ignored = [name for name in OF_STEPS if np.any(getattr(estimator, name))]
+        if any(normalized_of(estimator.normalization, len(self.normalized))):
+            ignored.append("normalization")
         if ignored:
             warnings.warn(
                 f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.",
@@ -261,6 +268,30 @@ class Fit:
     def _seed(self) -> int:
         return int(self.random_state.randint(np.iinfo(np.int32).max))
 
+    def _given(self) -> Array | None:
+        """Parameters that are there before a fit; None where they are to be drawn.
+
+        Layers that have no part of the normalisation of before, which is folded into their weights, go on without.
+        """
+        estimator, n_hidden = self.estimator, len(self.normalized)
+        without = n_hidden if by_lbfgs(estimator) else estimator.freeze
+        if self.first and isinstance(estimator.init, list | tuple):
+            without = max(without, len(estimator.init))
+        wanted = self.normalized = tuple(one and i >= without for i, one in enumerate(self.normalized))
+        if self.first:
+            return None
+        if any(wanted):
+            params = left_by_fit(estimator, wanted, self.backend)
+            if params is not None:
+                return params
+            self.normalized = (False,) * n_hidden
+            warnings.warn(
+                "normalization is 'batch', and the weights to go on from were changed, read from a file or fitted "
+                "without it: what they had of it is folded in, and they go on without; fit anew to normalise again.",
+                stacklevel=7,
+            )
+        return params_of(estimator, self.backend)
+
     def _draw(self) -> np.ndarray:
         estimator, sizes = self.estimator, self.sizes
         named = isinstance(estimator.init, str)
@@ -313,6 +344,7 @@ class Fit:
 
     def _plan(self, params: np.ndarray, seed: int) -> Plan:
         estimator, n_rows = self.estimator, len(self.targets)
+        self.network = Network(self.sizes, self.activations, self.loss, estimator.freeze, self.normalized)
         for message in unused_settings(estimator):
             warnings.warn(message, stacklevel=7)
         if estimator.batch_size != "auto" and estimator.batch_size > n_rows and not by_lbfgs(estimator):
@@ -320,12 +352,13 @@ class Fit:
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
             )
         batch_size = min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n_rows)
+        check_batches(batch_size, self.normalized)
         steps_per_epoch = -(-n_rows // batch_size)
         return Plan(
             activations=self.names,
             loss=self.loss_name,
             score_name="score",
-            network=Network(self.sizes, self.activations, self.loss, estimator.freeze),
+            network=self.network,
             recipe=make_recipe(config_of(self.as_made), epochs=estimator.max_iter, steps_per_epoch=steps_per_epoch),
             params=params,
             learning_rate=self.as_made.learning_rate_init,
@@ -357,7 +390,7 @@ class Fit:
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
         """The fitted weights and biases, where the rows are at home."""
         backend = self.backend
-        layers = split(backend.xp, backend.asarray(params), self.sizes)
+        layers = split(backend.xp, plain(backend.xp, self.network, backend.asarray(params)), self.sizes)
         return {
             "coefs_": [arrays.move(w, backend, self.at) for w, _ in layers],
             "intercepts_": [arrays.move(b, backend, self.at) for _, b in layers],

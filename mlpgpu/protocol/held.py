@@ -14,6 +14,7 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.maths.losses import LOSSES, Loss
+from mlpgpu.maths.normalization import folded
 from mlpgpu.maths.parameters import join
 from mlpgpu.maths.step import State
 from mlpgpu.protocol import arrays
@@ -42,6 +43,8 @@ OF_OPTIMIZER = (
     "epsilon",
 )
 
+Kind = tuple[str | None, str, int, tuple[bool, ...]]
+
 
 @dataclass
 class Continuation:
@@ -58,7 +61,7 @@ class Continuation:
     seed : int
         Of dropout.
     kind : tuple
-        What the state is of: optimizer by name, dtype, number of frozen layers.
+        What the state is of: optimizer by name, dtype, number of frozen layers, which hidden layers are normalised.
     made_with : dict
         `OF_OPTIMIZER`, as they were when the optimizer began.
     """
@@ -68,10 +71,10 @@ class Continuation:
     random_state: np.random.RandomState
     order: np.ndarray
     seed: int
-    kind: tuple[str | None, str, int]
+    kind: Kind
     made_with: dict[str, Any]
 
-    def suits(self, backend: Backend, kind: tuple[str | None, str, int]) -> bool:
+    def suits(self, backend: Backend, kind: Kind) -> bool:
         """Whether a fit of this kind can go on from it."""
         return arrays.same_home(self.backend, backend) and self.kind == kind
 
@@ -124,6 +127,34 @@ def loss_of(estimator: Any, n_outputs: int) -> tuple[str, Loss]:
     if loss.link is link:
         return name, loss
     return next((name, loss) for name, loss in LOSSES.items() if loss.link is link)
+
+
+def left_by_fit(estimator: Any, normalized: tuple[bool, ...], target: Backend) -> Array | None:
+    """Its parameters on `target`, with those that go with normalised layers.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted.
+    normalized : tuple of bool
+        Which hidden layers are to be.
+    target : Backend
+
+    Returns
+    -------
+    array of shape (n_parameters,) or None
+        None where its weights and biases are not what comes of these: they were changed, or read from a file, or
+        fitted with other layers normalised.
+    """
+    kept = getattr(estimator, "_continuation", None)
+    if kept is None or kept.kind[-1] != normalized:
+        return None
+    params, backend = kept.state.params, kept.backend
+    expected = folded(np, backend.to_host(params), fitted_sizes(estimator), normalized)
+    # Folded on a device, they may differ in the last digits.
+    close = 16 * np.finfo(expected.dtype).eps
+    same = np.allclose(params_of(estimator, arrays.HOST), expected, rtol=close, atol=close * np.abs(expected).max())
+    return arrays.move(params, backend, target) if same else None
 
 
 def params_of(estimator: Any, target: Backend) -> Array:

@@ -21,7 +21,7 @@ CASES = [
     *({"loss": name} for name in LOSSES),
     *({"activation": name} for name in TRAINED),
     *({"schedule": name, "warmup": 1.0} for name in SCHEDULES),
-    {"clip_norm": 1.0, "l2": 0.1, "weight_decay": 0.1, "label_smoothing": 0.1},
+    {"clip_norm": 1.0, "l2": 0.1, "weight_decay": 0.1, "label_smoothing": 0.1, "normalization": "batch"},
 ]
 
 

@@ -46,6 +46,7 @@ GRID = {
     "batch_size=8": QUICK | {"batch_size": 8, "max_iter": 20},
     'solver="lbfgs"': {"solver": "lbfgs"},
     "dropout=0.2": QUICK | {"dropout": 0.2},
+    'normalization="batch"': QUICK | {"normalization": "batch"},
     **{f'optimizer="{name}"': _with_optimizer(name) for name in OPTIMIZERS},
     "weight_decay=0.01": QUICK | {"weight_decay": 0.01},
     "clip_norm=1": QUICK | {"clip_norm": 1.0},

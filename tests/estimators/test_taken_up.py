@@ -25,7 +25,7 @@ WAYS = {
     "adaptive": {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 2, "tol": 0.05},
     "invscaling": {"solver": "sgd", "learning_rate": "invscaling"},
     "dropout": {"dropout": 0.3, "optimizer": "lion", "learning_rate_init": 0.01},
-    "dropout by layer": {"hidden_layer_sizes": (8, 5), "dropout": (0.3, 0.1)},
+    "by layer": {"hidden_layer_sizes": (8, 5), "dropout": (0.3, 0.1), "normalization": ("none", "batch")},
     "replacement": {"replacement": True, "optimizer": "adamw"},
     "in order": {"shuffle": False},
 }

@@ -1,7 +1,6 @@
 """Training in each way is training line by line."""
 
 import contextlib
-import dataclasses
 
 import numpy as np
 import pytest
@@ -56,12 +55,14 @@ def test_by_numpy(activation, loss, optimizer, monkeypatch, caplog):
     check(plan_of(rows, loss, activation=activation, optimizer=optimizer), rows, monkeypatch, caplog)
 
 
+ONE_ROW = {"normalization": "none", "batch_size": 1, "epochs": 1}
 # Settings, and the rows that they are for.
 SETTINGS = {
     "L2": ({"l2": 0.1}, {}),
     "weight decay": ({"weight_decay": 0.2}, {}),
     "clipping": ({"clip_norm": 0.05}, {}),
     "dropout": ({"dropout": 0.4, "input_dropout": 0.2}, {}),
+    "batch normalization": ({"normalization": "batch"}, {}),
     "one cycle after a warm-up": ({"schedule": "one_cycle", "warmup": 1.0}, {}),
     "a power": ({"schedule": "invscaling", "warmup": 0.5}, {}),
     "drops": ({"schedule": "step", "decay_epochs": 1.0}, {}),
@@ -73,10 +74,10 @@ SETTINGS = {
     "full batches": ({"batch_size": 13}, {"weighted": False}),
     "all rows": ({"batch_size": "full", "epochs": 12}, {}),
     "one row": ({"batch_size": 1, "epochs": 1}, {}),
-    "one row with all at once": (ALL_AT_ONCE | {"batch_size": 1, "epochs": 1, "warmup": 0.5}, {}),
+    "one row with all at once": (ALL_AT_ONCE | ONE_ROW | {"warmup": 0.5}, {}),
     "one output": ({}, {"n_outputs": 1}),
     "one feature": ({}, {"n_features": 1}),
-    "one of each": (ALL_AT_ONCE | {"hidden": (1,), "batch_size": 1, "epochs": 1}, {"n_outputs": 1, "n_features": 1}),
+    "one of each": (ALL_AT_ONCE | ONE_ROW | {"hidden": (1,)}, {"n_outputs": 1, "n_features": 1}),
     "no hidden layer": ({"hidden": ()}, {}),
     "label smoothing": ({"label_smoothing": 0.1}, {}),
 }
@@ -96,15 +97,11 @@ def test_settings_by_numpy(case, loss, block, monkeypatch, caplog):
     check(plan_of(rows, loss, **given), rows, monkeypatch, caplog)
 
 
-def with_frozen(plan, frozen):
-    return dataclasses.replace(plan, network=dataclasses.replace(plan.network, frozen=frozen))
-
-
 @pytest.mark.parametrize("given", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
 @pytest.mark.parametrize("frozen", [1, 2])
 def test_frozen_layers_by_numpy(frozen, given, monkeypatch):
     rows = rows_of("cross_entropy")
-    plan = with_frozen(plan_of(rows, "cross_entropy", **given), frozen)
+    plan = plan_of(rows, "cross_entropy", freeze=frozen, **given)
     expected = trained("eager", plan, rows, monkeypatch)
     assert np.count_nonzero(expected[0] == plan.params) == parameters.count(plan.network.sizes[: frozen + 1])
     assert_close(trained("numpy", plan, rows, monkeypatch), expected)
@@ -144,7 +141,7 @@ def _networks():
 
 
 NETWORKS = _networks()
-# What they do beside; the deep one has dropout.
+# What they do beside; the deep one has dropout and batch normalisation.
 BESIDE = [{"clip_norm": 0.5, "l2": 0.01}, {"weight_decay": 0.1}, {}]
 # The one whose lowest layer is frozen: it clips, which that layer's gradient is no part of.
 FROZEN = 3
@@ -187,9 +184,10 @@ def test_compiled(number, on_threads, monkeypatch, caplog):
     activations, loss, optimizer = NETWORKS[number]
     rows = rows_of(loss)
     given = {"hidden": (6, 4)[: len(activations)], "activation": activations, "optimizer": optimizer}
-    given |= {"schedule": "constant", "dropout": 0.3 if len(activations) > 1 else 0.0}
+    given |= {"schedule": "constant", "freeze": int(number == FROZEN)}
+    if len(activations) > 1:
+        given |= {"dropout": 0.3, "normalization": "batch"}
     plan = plan_of(rows, loss, **given, **BESIDE[number % len(BESIDE)])
-    plan = with_frozen(plan, 1 if number == FROZEN else 0)
     caplog.set_level("INFO")
     expected = trained("eager", plan, rows, monkeypatch)
     for n_threads in (1, 2):
