@@ -37,10 +37,11 @@ FIT_EPOCHS = 30
 def problems(folder, given):
     """All that is trained, in the order in which it is."""
     rounds, fit_epochs = given.rounds, 2 if given.quick else FIT_EPOCHS
-    yield from (Problem(folder, (784, *HIDDEN, 10), size, rounds, fit_epochs) for size in given.batch_sizes)
+    found = [Problem(folder, (784, *HIDDEN, 10), size, rounds, fit_epochs) for size in given.batch_sizes]
     if given.wide:
         # Each epoch takes as long as many of the others.
-        yield Problem(folder, (784, *WIDE, 10), WIDE_BATCH_SIZE, min(rounds, 3), fit_epochs=2)
+        found.append(Problem(folder, (784, *WIDE, 10), WIDE_BATCH_SIZE, min(rounds, 3), fit_epochs=2))
+    return [dataclasses.replace(problem, normalization=given.normalization) for problem in found]
 
 
 def save_images(folder):
@@ -114,16 +115,22 @@ def read_arguments():
     parser.add_argument("--rounds", type=int, default=5, help="turns of each that are timed [default: 5]")
     parser.add_argument("--batch-sizes", type=numbers, default=BATCH_SIZES, help="[default: 32,200,1024,8192]")
     parser.add_argument("--no-wide", dest="wide", action="store_false", help="without 784-1024-1024-10")
-    parser.add_argument("--only", default=",".join(CONTESTANTS), help="[default: %(default)s]")
+    parser.add_argument(
+        "--normalization", choices=("none", "batch"), default="none", help="of the hidden layers [default: none]"
+    )
+    parser.add_argument("--only", help=f"[default: {','.join(CONTESTANTS)}, where they normalise as asked]")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
     parser.add_argument("--name", default="peers", help="beginning of the names of the files [default: %(default)s]")
     parser.add_argument("--quick", action="store_true", help="one network, batch 200, two rounds")
     given = parser.parse_args()
     if given.quick:
         given.rounds, given.batch_sizes, given.wide = 2, (200,), False
-    names = list(dict.fromkeys(given.only.split(",")))
+    able = [name for name, each in CONTESTANTS.items() if each.normalizes or given.normalization == "none"]
+    names = list(dict.fromkeys(given.only.split(","))) if given.only else able
     if unknown := [name for name in names if name not in CONTESTANTS]:
         parser.error(f"--only has {unknown[0]!r}; allowed: {', '.join(CONTESTANTS)}")
+    if unable := [name for name in names if name not in able]:
+        parser.error(f"--only has {unable[0]!r}; allowed with --normalization batch: {', '.join(able)}")
     if given.rounds < 1 or min(given.batch_sizes) < 1:
         parser.error("--rounds and --batch-sizes take whole numbers from 1")
     return names, given

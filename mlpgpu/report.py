@@ -60,7 +60,7 @@ def network_table(network: Network, activations: Sequence[str]) -> Table:
         normalized = i < len(network.normalized) and network.normalized[i]
         trained = fan_in * fan_out + fan_out * (2 if normalized else 1)
         table.add_row(
-            f"dense, {'batch normalization, ' if normalized else ''}{name}{frozen}", f"({fan_out},)", f"{trained:,}"
+            f"dense, {'batch normalisation, ' if normalized else ''}{name}{frozen}", f"({fan_out},)", f"{trained:,}"
         )
     table.add_section()
     table.add_row("total", "", f"{count(sizes) + count_normalized(sizes, network.normalized):,}")

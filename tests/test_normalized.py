@@ -29,7 +29,7 @@ def test_the_command_trains_one_and_its_model_is_plain(command):
     rows = [line.split() for line in out.splitlines() if line.strip().startswith(("dense", "total"))]
     # Weights, biases and, of the normalised layer, scales.
     assert rows == [
-        ["dense,", "batch", "normalization,", "relu", "(16,)", "1,056"],
+        ["dense,", "batch", "normalisation,", "relu", "(16,)", "1,056"],
         ["dense,", "relu", "(8,)", "136"],
         ["dense,", "softmax", "(10,)", "90"],
         ["total", "1,282"],

@@ -41,6 +41,8 @@ class Contestant:
         Modules without which it is not what it says.
     environment : dict of str
         Variables of its process.
+    normalizes : bool
+        Whether it can train a network with batch normalisation.
     """
 
     label: str
@@ -50,18 +52,20 @@ class Contestant:
     own: bool = False
     needs: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    normalizes: bool = False
 
 
 CONTESTANTS = {
-    "floor": Contestant("matmul floor", "peers.ours:MatmulFloor", "floor", GREY),
+    "floor": Contestant("matmul floor", "peers.ours:MatmulFloor", "floor", GREY, normalizes=True),
     "mlpgpu": Contestant(
-        "mlpgpu with Numba", "peers.ours:Epochs", "epoch", BLUE, own=True, needs=("numba",), environment=WITH_NUMBA
+        "mlpgpu with Numba", "peers.ours:Epochs", "epoch", BLUE, own=True, needs=("numba",), environment=WITH_NUMBA,
+        normalizes=True,
     ),
     "mlpgpu-numpy": Contestant(
-        "mlpgpu, NumPy alone", "peers.ours:Epochs", "epoch", SKY, own=True, environment=NUMPY_ALONE
+        "mlpgpu, NumPy alone", "peers.ours:Epochs", "epoch", SKY, own=True, environment=NUMPY_ALONE, normalizes=True
     ),
     "jax": Contestant("JAX", "peers.jax_scan:Scan", "epoch", GREEN, needs=("jax",)),
-    "torch": Contestant("PyTorch, eager", "peers.pytorch:Eager", "epoch", VERMILION, needs=("torch",)),
+    "torch": Contestant("PyTorch, eager", "peers.pytorch:Eager", "epoch", VERMILION, needs=("torch",), normalizes=True),
     "torch-compiled": Contestant("PyTorch, compiled", "peers.pytorch:Compiled", "epoch", ORANGE, needs=("torch",)),
     "keras": Contestant("Keras", "peers.keras_fit:Fit", "epoch", PURPLE, needs=("keras",)),
     "mlpgpu-fit": Contestant(

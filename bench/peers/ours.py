@@ -9,6 +9,7 @@ from mlpgpu import backends
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows, Scaled
 from mlpgpu.maths import parameters
+from mlpgpu.maths.normalization import begin
 from mlpgpu.plan import make_plan
 from mlpgpu.training import Training
 
@@ -39,11 +40,13 @@ class Epochs:
             schedule="constant",
             device=problem.device,
             precision=problem.precision,
+            normalization=problem.normalization,
             capture=self.capture,
         )
         rows = Rows(problem.rows, problem.labels)
         plan = make_plan(config, n_rows=len(rows), n_features=n_features, n_outputs=n_outputs, task="classification")
-        plan = dataclasses.replace(plan, params=parameters.join(np, problem.weights), order=problem.order)
+        params = begin(np, parameters.join(np, problem.weights), problem.sizes, plan.network.normalized)
+        plan = dataclasses.replace(plan, params=params, order=problem.order)
         backend, _ = backends.select(config.device, config.backend, config.dtype, config.precision)
         self.setting = backend.description
         scaled = Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype)

@@ -23,7 +23,7 @@ class Problem:
         Turns that are timed.
     fit_epochs : int
         Epochs of each turn of an estimator, which fits from the start each time.
-    device, precision : str
+    device, precision, normalization : str
         As `mlpgpu.Config` takes them.
     """
 
@@ -34,6 +34,7 @@ class Problem:
     fit_epochs: int
     device: str = "cpu"
     precision: str = "float32"
+    normalization: str = "none"
 
     @property
     def network(self) -> str:
@@ -41,7 +42,8 @@ class Problem:
 
     @property
     def name(self) -> str:
-        return f"{self.network}, batch {self.batch_size:,}"
+        normalized = "" if self.normalization == "none" else ", batch normalisation"
+        return f"{self.network}, batch {self.batch_size:,}{normalized}"
 
     @cached_property
     def rows(self):

@@ -13,8 +13,9 @@ class Steps:
 
     def __init__(self, x, labels, problem):
         self.x, self.labels = x, labels
-        layers = [layer for w, b in problem.weights for layer in (_linear(w, b), torch.nn.ReLU())]
-        self.network = torch.nn.Sequential(*layers[:-1])
+        *hidden, last = problem.weights
+        layers = [layer for w, b in hidden for layer in _hidden(w, b, problem.normalization)]
+        self.network = torch.nn.Sequential(*layers, _linear(*last))
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.001, fused=True)
 
     def __call__(self, picked):
@@ -107,9 +108,17 @@ def best_threads(make, batches, tries=5):
     torch.set_num_threads(min(seconds, key=lambda threads: min(seconds[threads][1:])))
 
 
-def _linear(w, b):
-    layer = torch.nn.Linear(*w.shape)
+def _hidden(w, b, normalization):
+    if normalization == "none":
+        return _linear(w, b), torch.nn.ReLU()
+    # Its own bias, which begins at 0 too, takes the place of the layer's.
+    return _linear(w), torch.nn.BatchNorm1d(len(b)), torch.nn.ReLU()
+
+
+def _linear(w, b=None):
+    layer = torch.nn.Linear(*w.shape, bias=b is not None)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(w.T))
-        layer.bias.copy_(torch.from_numpy(b))
+        if b is not None:
+            layer.bias.copy_(torch.from_numpy(b))
     return layer

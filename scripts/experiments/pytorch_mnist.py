@@ -23,6 +23,7 @@ from scripts.experiments.drawing import dress
 from scripts.experiments.images import images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
+from scripts.experiments.vanishing import vanishing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +44,15 @@ AVERAGED = 125
 SGD = {"optimizer": "sgd", "learning_rate_init": RATE, "batch_size": BATCH}
 ADAM = {"optimizer": "adam", "learning_rate_init": 0.001, "batch_size": 128}
 CYCLE = ADAM | {"learning_rate_init": 0.003, "learning_rate_schedule": "one_cycle", "dropout": 0.2}
-BETTER = {"SGD, rate 0.1": SGD | {"learning_rate_init": 0.1}, "Adam": ADAM, "Adam, one cycle, dropout": CYCLE}
+BETTER = {
+    "SGD, rate 0.1": SGD | {"learning_rate_init": 0.1},
+    "Adam": ADAM,
+    "Adam, batch normalisation": ADAM | {"normalization": "batch"},
+    "Adam, one cycle, dropout": CYCLE,
+}
 
 MLPGPU, TORCH, FLOAT32 = plots.SCORE, "#e69f00", "#56b4e9"
-COLORS = plots.INK, "#009e73", "#cc79a7", plots.LOSS
+COLORS = plots.INK, "#009e73", "#cc79a7", "#56b4e9", plots.LOSS
 
 
 class Digits(NamedTuple):
@@ -140,7 +146,7 @@ def look(digits: Digits) -> Figure:
 
 
 def run(given: Given, report: Report, progress: Progress) -> None:
-    """The nine steps, PyTorch beside them, and better settings."""
+    """The nine steps, PyTorch beside them, better settings, and a network too deep for logistic units."""
     seconds = EXPERIMENT.expected(given)
     report.text(
         "A blog post of 2021, after a book on PyTorch, trains a multilayer perceptron on MNIST: plain SGD, batches of "
@@ -153,7 +159,8 @@ def run(given: Given, report: Report, progress: Progress) -> None:
         report.text("PyTorch is not installed, so the comparison with it was left out.")
     else:
         compare(given, digits, report, progress, 0.6 * seconds)
-    better(given, digits, network, report, progress, 0.3 * seconds)
+    better(given, digits, network, report, progress, 0.25 * seconds)
+    vanishing(given, digits, epochs_of(given), report, progress, 0.05 * seconds)
 
 
 def train(given: Given, report: Report) -> tuple[Digits, MLPClassifier]:

@@ -67,6 +67,7 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
         "label smoothing": {"label_smoothing": 0.1},
         "a linear model": {"hidden": ()},
         "three layers": {"hidden": (16, 12, 8), "input_dropout": 0.1},
+        "batch normalisation": {"hidden": (16, 12), "normalization": "batch"},
         "one row a step": {"batch_size": 1, "epochs": 1},
         "all rows a step": {"batch_size": "full", "epochs": 10},
         "numbers, not bytes": {"scale": "standard"},

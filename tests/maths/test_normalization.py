@@ -8,10 +8,16 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, hidden, loss_and_gradient, measured, plain, predict
 from mlpgpu.maths.normalization import DECAY, EPSILON, begin, followed
+from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.maths.step import Batch, Recipe, State, train_step
 
 SIZES = (4, 6, 5, 3)
 WHICH = {"both": (True, True), "the lower": (True, False), "the upper": (False, True)}
 BOTH = WHICH["both"]
+
+
+def constant(xp, done):
+    return xp.ones_like(done)
 
 
 def network_of(which, activation="tanh"):
@@ -214,3 +220,32 @@ def test_leading_axes_are_many_networks_at_once(backend, rng):
             np.testing.assert_allclose(ours[place], theirs, rtol=1e-9, atol=1e-13)
         np.testing.assert_allclose(outputs[place], predict(np, network, alone["params"], alone["x"]), rtol=1e-12)
         np.testing.assert_allclose(new[place], after(backend, network, alone), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_optimizer_steps_the_averages(rng, name):
+    """Nor do clipping, decay and penalty; and what is trained moves, scales too."""
+    network, given = network_of(BOTH), problem(rng, BOTH)
+    rule = OPTIMIZERS[name]
+    recipe = Recipe(rule, constant, {}, weight_decay=0.1, l2=0.1, clip_norm=1e-3)
+    params = given["params"]
+    state = State(params, rule.init(np, params), np.asarray(0, np.int32), np.asarray(0.1))
+    averages = next(block.start for block in parameters.layout(SIZES, BOTH) if block.name == "mean1")
+    for _ in range(3):
+        batch = Batch(rng.normal(size=(8, 4)), given["targets"], given["weights"])
+        *_, moments = measured(np, network, state.params, *batch)
+        expected = followed(np, state.params, SIZES, BOTH, moments, batch.weights)
+        before, (state, _) = state, train_step(np, network, recipe, state, batch)
+        np.testing.assert_array_equal(state.params[averages:], expected)
+        assert (state.params[:averages] != before.params[:averages]).all()
+
+
+def test_a_clipped_gradient_is_that_of_what_is_trained(rng):
+    """Its norm knows nothing of means and variances, however large they are."""
+    network, given = network_of(BOTH), problem(rng, BOTH)
+    recipe = Recipe(OPTIMIZERS["sgd"], constant, {}, clip_norm=0.5)
+    params = given["params"].copy()
+    params[-24:] *= 1e6
+    state = State(params, (), np.asarray(0, np.int32), np.asarray(1.0))
+    new, _ = train_step(np, network, recipe, state, Batch(20 * given["x"], given["targets"], given["weights"]))
+    assert np.linalg.norm((new.params - params)[:-24]) == pytest.approx(0.5)
