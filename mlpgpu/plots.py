@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LOSS", "SCORE", "apart", "available", "confusion", "curves", "new_figure", "predictions", "save"]
+__all__ = ["LOSS", "SCORE", "apart", "available", "confusion", "curves", "new_figure", "predictions", "save", "written"]
 
 # Okabe and Ito's vermilion and blue, which every kind of colour vision tells apart. Vermilion is what should be
 # small (loss, mistakes), blue what should be large or right (accuracy, R², predictions).
@@ -266,9 +266,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
         bar.ax.tick_params(labelsize=10, colors=INK, length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         bar.ax.set_title("share of the true class", fontsize=10, color=INK)
         bar.outline.set_visible(False)
-    names = _shortened([" ".join(str(name).split()) for name in classes])
-    boxes = glyphs.lacking("".join(names))
-    names = [f"{number}: {name}" if boxes.intersection(name) else name for number, name in enumerate(names, 1)]
+    names = written(classes)
     longest = max(map(_width, names))
     side = (6.4 - 0.085 * longest) * 72
     if k <= MAX_COUNTED:
@@ -299,6 +297,13 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     axes.set_ylabel("true class", fontsize=TEXT, color=INK)
     axes.spines[:].set_color(FAINT)
     return figure
+
+
+def written(names: Sequence[object]) -> list[str]:
+    """Names short enough for a picture, with a number before one that no font can write."""
+    short = _shortened([" ".join(str(name).split()) for name in names])
+    boxes = glyphs.lacking("".join(short))
+    return [f"{number}: {name}" if boxes.intersection(name) else name for number, name in enumerate(short, 1)]
 
 
 def _width(name: str) -> int:

@@ -1,0 +1,69 @@
+"""The picture of several labels: bars beside scikit-learn's counts."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, multilabel_confusion_matrix
+
+pytest.importorskip("matplotlib")
+from mlpgpu import labels_picture
+
+
+def rows(n=200, k=4):
+    rng = np.random.default_rng(0)
+    true = rng.random((n, k)) < np.linspace(0.1, 0.6, k)
+    return true, true ^ (rng.random((n, k)) < 0.2)
+
+
+def bars(figure):
+    """Name of the bars -> where each begins and how long it is, label by label."""
+    (axes,) = figure.axes
+    return {
+        group.get_label(): np.array([(bar.get_x(), bar.get_width()) for bar in group.patches])
+        for group in axes.containers
+    }
+
+
+def test_bars_are_counts_and_the_commonest_label_comes_first():
+    true, predicted = rows()
+    names = ["a", "b", "$c$", "d"]
+    figure = labels_picture.labels_figure(true, predicted, names, "a title")
+    (axes,) = figure.axes
+    order = np.argsort(-true.sum(axis=0))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [names[i] for i in order]
+    counts = multilabel_confusion_matrix(true, predicted)[order]
+    drawn = bars(figure)
+    found, missed, wrong = counts[:, 1, 1], counts[:, 1, 0], counts[:, 0, 1]
+    np.testing.assert_array_equal(drawn["found"], np.column_stack([np.zeros(4), found]))
+    np.testing.assert_array_equal(drawn["missed"], np.column_stack([found, missed]))
+    np.testing.assert_array_equal(drawn["wrongly given"], np.column_stack([found + missed, wrong]))
+    f1 = f1_score(true, predicted, average=None)[order]
+    assert [text.get_text() for text in axes.texts] == [f"F1 {value:.2f}" for value in f1]
+    # The first of all is at the top.
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert figure.get_suptitle() == "a title"
+
+
+def test_the_most_common_of_many_are_drawn_and_the_picture_says_so():
+    true, predicted = rows(k=labels_picture.MOST_LABELS + 5)
+    figure = labels_picture.labels_figure(true, predicted, list(map(str, range(true.shape[1]))), "")
+    assert len(bars(figure)["found"]) == labels_picture.MOST_LABELS
+    assert figure.get_supxlabel() == "the 30 most common of 35 labels"
+    assert labels_picture.labels_figure(*rows(), list("abcd"), "").get_supxlabel() == ""
+
+
+def test_words_stay_inside_and_apart():
+    true, predicted = rows(n=2000, k=30)
+    figure = labels_picture.labels_figure(
+        true, predicted, [f"a rather long name of a label {i}" for i in range(30)], ""
+    )
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    texts = [text.get_window_extent() for text in [*axes.texts, *axes.get_yticklabels()]]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in texts)
+    assert not any(one.overlaps(other) for i, one in enumerate(texts) for other in texts[:i])
+
+
+def test_labels_without_rows_are_drawn(tmp_path):
+    nothing = np.zeros((3, 2))
+    labels_picture.draw(nothing, nothing, ["a", "b"], tmp_path / "labels.png", title="none")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
