@@ -56,8 +56,8 @@ class Config:
     )
     target: str | None = setting(
         None,
-        "for a file: column to predict, or several with commas for a regression; array of an .npz file, or file beside "
-        "a .npy or IDX file",
+        "for a file: column to predict, or several with commas, all numbers or all labels of two values each; array of "
+        "an .npz file, or file beside a .npy or IDX file",
         DATA,
         str,
     )
@@ -160,7 +160,8 @@ class Config:
     )
     loss: str | None = setting(
         None,
-        "training loss [default: logistic for two classes, cross_entropy for more, squared_error for regression]",
+        "training loss [default: logistic for two classes or several labels, cross_entropy for more classes, "
+        "squared_error for regression]",
         NETWORK,
         str,
         choices=LOSSES,

@@ -78,14 +78,15 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any],
     model : Model
     z : array of shape (n_rows, n_outputs)
     y : array of shape (n_rows,) or (n_rows, n_outputs)
-        Labels, a 0 or 1 for each of several labels, or numbers.
+        Labels, one of the two values of each of several labels, or numbers.
 
     Returns
     -------
     figures : dict
-        ``loss``, ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``loss``, of the scaled
-        target, ``rmse``, ``mae`` and ``r2``, the mean of all targets, and where there are several, ``targets``: those
-        three of each by its name.
+        ``loss``, ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; of several labels ``accuracy``,
+        the part of the rows with all of them right, ``f1_macro``, ``f1_micro``, ``f1_weighted``, and ``targets``:
+        ``accuracy``, ``f1`` and ``n_rows`` of each by its name; or ``loss``, of the scaled target, ``rmse``, ``mae``
+        and ``r2``, the mean of all targets, and where there are several, ``targets``: those three of each by its name.
     confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column).
 
@@ -100,28 +101,15 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any],
     from mlpgpu.maths.scaling import scale
 
     loss, z = _loss(model), z.astype(np.float64)
-    encode = _flags if model.multilabel else _codes if model.classes else _numbers
-    truth = encode(model, y)
-    outputs = model.linked(z)
-    if model.multilabel:
-        return _of_several(loss, z, truth, outputs), None
-    compared, predictions, confusion = compare(truth, outputs, len(model.classes), model.target_names)
-    score = {"accuracy": float(np.mean(predictions == truth))} if model.classes else {"r2": _r2(truth, predictions)}
+    truth = (_codes if model.classes else _numbers)(model, y)
+    compared, predictions, confusion = compare(truth, model.linked(z), len(model.classes), model.target_names)
+    score: dict[str, float | None]
+    if model.classes:
+        score = {"accuracy": float(np.mean((predictions == truth).reshape(len(truth), -1).all(axis=1)))}
+    else:
+        score = {"r2": _r2(truth, predictions)}
     scaled = truth if model.target_shift is None else scale(np, truth, model.target_shift, model.target_factor)
     return {"loss": float(np.mean(loss.rows(np, z, scaled)[0])), **score, **compared}, confusion
-
-
-def _of_several(loss: Loss, z: np.ndarray, truth: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
-    """Figures of rows that may have several labels; a row is right where all of them are."""
-    import numpy as np
-    from sklearn.metrics import accuracy_score, f1_score
-
-    predictions = outputs > 0.5
-    return {
-        "loss": float(np.mean(loss.rows(np, z, truth)[0])),
-        "accuracy": float(accuracy_score(truth, predictions)),
-        "f1_weighted": float(f1_score(truth, predictions, average="weighted", zero_division=0)),
-    }
 
 
 def _r2(truth: np.ndarray, predictions: np.ndarray) -> float | None:
@@ -137,7 +125,7 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
     from mlpgpu.data.reading import features_and_targets
 
     if data not in mnist.MIRRORS:
-        as_text = any(isinstance(label, str) for label in model.classes)
+        as_text = [any(isinstance(label, str) for label in column) for column in model.alternatives or ((),)]
         return features_and_targets(data, model.encoding, target or model.target, as_text=as_text, unseen=unseen)
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
     return iter([(images.x_test[:], images.y_test)])
@@ -150,37 +138,33 @@ def _loss(model: Model) -> Loss:
 
 
 def _codes(model: Model, y: np.ndarray) -> np.ndarray:
-    """The number of each label among the classes, which a file may have as text."""
+    """The number of each label among those that there are in its column, which a file may have as text.
+
+    Of shape (n_rows,); or floats of shape (n_rows, n_labels) for several labels.
+    """
     import numpy as np
 
-    if y.size != len(y):
-        raise InputError(
-            f"the targets have shape {y.shape}; the model tells classes apart: give one label for each row"
-        )
-    known = {label: code for code, label in enumerate(model.classes)}
-    as_text = {str(label): code for label, code in known.items()}
-    labels = y.reshape(-1).tolist()
-    codes = [known.get(label, as_text.get(str(label), -1)) for label in labels]
-    if -1 in codes:
-        row = codes.index(-1)
-        shown = ", ".join(map(str, model.classes[:20])) + (", ..." if len(model.classes) > 20 else "")
-        raise InputError(
-            f"row {row + 1:,} has the label {labels[row]!r}, which is no class of the model; its classes are {shown}"
-        )
-    return np.array(codes)
-
-
-def _flags(model: Model, y: np.ndarray) -> np.ndarray:
-    """A 0 or 1 for each label of each row."""
-    import numpy as np
-
-    expected = len(model.classes)
-    if y.dtype.kind not in "biuf" or y.shape[1:] != (expected,) or not np.isin(y, (0, 1)).all():
-        raise InputError(
-            f"the targets have type {y.dtype} and shape {y.shape}; the model predicts {expected} labels for each row: "
-            "give a column of 0 and 1 for each"
-        )
-    return y.astype(np.float64)
+    columns, expected = y.reshape(len(y), -1).T, len(model.alternatives)
+    if len(columns) != expected:
+        what = "tells classes apart: give one label"
+        if expected > 1:
+            what = f"predicts {expected} labels ({listed(model.target_names)}): give a column for each,"
+        raise InputError(f"the targets have shape {y.shape}; the model {what} for each row")
+    codes = []
+    for name, alternatives, column in zip(model.target_names, model.alternatives, columns, strict=True):
+        known = {label: code for code, label in enumerate(alternatives)}
+        as_text = {str(label): code for label, code in known.items()}
+        labels = column.tolist()
+        codes.append([known.get(label, as_text.get(str(label), -1)) for label in labels])
+        if -1 in codes[-1]:
+            row = codes[-1].index(-1)
+            shown = ", ".join(map(str, alternatives[:20])) + (", ..." if len(alternatives) > 20 else "")
+            of = f" for {name!r}" if expected > 1 else ""
+            raise InputError(
+                f"row {row + 1:,} has the label {labels[row]!r}{of}, which is no class of the model; its classes are "
+                f"{shown}"
+            )
+    return np.array(codes[0]) if expected == 1 else np.array(codes, np.float64).T
 
 
 def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
@@ -188,7 +172,8 @@ def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
 
     expected = model.sizes[-1]
     if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
-        what = f"are text, such as {y[0]!r}" if y.dtype.kind == "O" else f"have type {y.dtype} and shape {y.shape}"
+        text = [value for value in y.ravel().tolist() if isinstance(value, str)] if y.dtype.kind == "O" else []
+        what = f"are text, such as {text[0]!r}" if text else f"have type {y.dtype} and shape {y.shape}"
         raise InputError(
             f"the targets {what}; the model predicts {expected} numbers for each row ({listed(model.target_names)}); "
             "give as many numbers"

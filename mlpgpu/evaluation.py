@@ -123,22 +123,23 @@ def compare(
     Parameters
     ----------
     truth : array
-        Numbers of classes, of shape (n_rows,), or values of shape (n_rows, n_outputs).
+        Numbers of classes, of shape (n_rows,), values of shape (n_rows, n_outputs), or 0 and 1 of that shape.
     outputs : array of shape (n_rows, n_outputs)
         Probabilities, one column for two classes; or expected values.
     n_classes : int
-        0 for regression.
+        0 for regression; of several labels their number.
     targets : sequence of str
-        What the columns of a regression are called.
+        What the columns of a regression, or the labels are called.
 
     Returns
     -------
     figures : dict
-        ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; or ``rmse`` and ``mae``, the
-        mean of all targets, and where there are several, ``targets``: as `by_target`.
+        ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; of several labels ``f1_macro``, ``f1_micro``,
+        ``f1_weighted`` and ``targets``, as `by_label`; or ``rmse`` and ``mae``, the mean of all targets, and where
+        there are several, ``targets``, as `by_target`.
     predictions : array
         As `truth`.
-    confusion : int array of shape (n_classes, n_classes), or None for regression
+    confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column).
     """
     from sklearn import metrics
@@ -147,6 +148,13 @@ def compare(
         rmse, mae = metrics.root_mean_squared_error(truth, outputs), metrics.mean_absolute_error(truth, outputs)
         each = {"targets": by_target(truth, outputs, targets)} if len(targets) > 1 else {}
         return {"rmse": float(rmse), "mae": float(mae), **each}, outputs, None
+    if truth.ndim > 1:
+        guess = (outputs > 0.5).astype(np.int64)
+        averages = {
+            f"f1_{average}": float(metrics.f1_score(truth, guess, average=average, zero_division=0))
+            for average in ("macro", "micro", "weighted")
+        }
+        return {**averages, "targets": by_label(truth, guess, targets)}, guess, None
     # Where there is one class only, it is the first of the two that the output stands for.
     second = (outputs[:, 0] > 0.5) & (n_classes > 1)
     guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
@@ -172,3 +180,16 @@ def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) ->
         "mae": metrics.mean_absolute_error(truth, outputs, **each).tolist(),
     }
     return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}
+
+
+def by_label(truth: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """``accuracy``, ``f1`` and ``n_rows``, how many rows have it, of each label by its name."""
+    from sklearn import metrics
+
+    f1 = metrics.f1_score(truth, predictions, average=None, zero_division=0)
+    figures = {
+        "accuracy": np.mean(truth == predictions, axis=0).tolist(),
+        "f1": f1.tolist(),
+        "n_rows": truth.sum(axis=0).astype(int).tolist(),
+    }
+    return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(labels)}

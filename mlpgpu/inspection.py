@@ -54,6 +54,7 @@ def _facts(model: Model) -> dict[str, Any]:
         "task": model.task,
         "target": model.target,
         "targets": list(model.targets),
+        "label_values": [list(pair) for pair in model.label_values],
         "classes": list(model.classes),
         "feature_names": list(model.feature_names),
         "sizes": list(model.sizes),
@@ -69,7 +70,7 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
 
     what = f"one of {len(model.classes)} classes ({_named(model.classes)})" if model.classes else "numbers"
     what = "a number each" if model.targets else what
-    what = f"each of {len(model.classes)} labels, or not" if model.multilabel else what
+    what = _of_labels(model) if model.multilabel else what
     target = _named(model.targets) or model.target
     target = f"{target}, " if target else ""
     yield f"Predicts  {target}{what}"
@@ -90,6 +91,14 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
             yield report.test_line(metrics)
+
+
+def _of_labels(model: Model) -> str:
+    """What several labels say."""
+    each = {" or ".join(map(str, pair)) for pair in model.label_values}
+    if not each:
+        return f"each of {len(model.classes)} labels, or not"
+    return f"{each.pop()} each" if len(each) == 1 else f"each by values of its own ({'; '.join(sorted(each))})"
 
 
 def _metrics(path: Path) -> dict[str, Any] | None:

@@ -41,7 +41,9 @@ def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
     _require("target_shift" not in arrays or described["task"] == "regression", "target_shift is there for classes")
     _labels(described)
     _names(described["feature_names"], described["target"], described["sizes"][0])
-    _targets(described["targets"], described["sizes"][-1] if described["task"] == "regression" else 0)
+    multilabel = described["loss"] == "logistic" and described["sizes"][-1] > 1
+    _targets(described["targets"], described["sizes"][-1] if multilabel or described["task"] == "regression" else 0)
+    _label_values(described["label_values"], described["sizes"][-1] if multilabel else 0)
     if described["columns"] is not None:
         _columns(described["columns"], described["sizes"][0])
     config = described["config"]
@@ -105,6 +107,17 @@ def _targets(names: Any, n_targets: int) -> None:
     _require(isinstance(names, list) and all(isinstance(name, str) for name in names), "targets are not text")
     _require(len(names) in {0, n_targets}, f"{len(names)} targets do not fit the outputs")
     _distinct("targets", names)
+
+
+def _label_values(values: Any, n_labels: int) -> None:
+    _require(
+        isinstance(values, list)
+        and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_label, pair)) for pair in values),
+        "label_values are not pairs of labels",
+    )
+    _require(len(values) in {0, n_labels}, f"{len(values)} label_values do not fit the outputs")
+    for pair in values:
+        _distinct("label_values", list(map(str, pair)))
 
 
 def _columns(columns: Any, n_features: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu import metadata, sealed
+from mlpgpu.data.label_columns import Pair
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import expanded
 from mlpgpu.maths.activations import ACTIVATIONS
@@ -24,7 +25,7 @@ ARRAYS = ("params", "shift", "factor", "target_shift", "target_factor")
 # What it is called in a run folder.
 FILE = "model.safetensors"
 # Lists in JSON.
-TUPLES = {"sizes", "activations", "classes", "feature_names", "targets"}
+TUPLES = {"sizes", "activations", "classes", "feature_names", "targets", "label_values"}
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,15 @@ class Model:
     task : str
         ``classification`` or ``regression``.
     classes : tuple
-        Label of each class; empty for regression.
+        Label of each class, or number of each of several labels; empty for regression.
     feature_names : tuple of str
         May be empty.
     target : str or None
         What is predicted: a column, columns with commas between them, or an array.
     targets : tuple of str
-        One an output of a regression that has several; may be empty.
+        One an output of a regression that has several, or of several labels; may be empty.
+    label_values : tuple of tuple
+        For several labels, what a prediction says of a row without, and of one with each; empty where that is 0 and 1.
     columns : list of dict or None
         How the columns of a table become features.
     config : dict
@@ -75,6 +78,7 @@ class Model:
     feature_names: tuple[str, ...] = ()
     target: str | None = None
     targets: tuple[str, ...] = ()
+    label_values: tuple[Pair, ...] = ()
     columns: list[dict[str, Any]] | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     estimator: dict[str, Any] | None = None
@@ -92,12 +96,24 @@ class Model:
         return self.loss == "logistic" and self.sizes[-1] > 1
 
     @property
+    def alternatives(self) -> tuple[tuple[Any, ...], ...]:
+        """What there is to choose from in each column of a prediction; of a regression nothing."""
+        if self.multilabel:
+            return self.label_values or ((0, 1),) * self.sizes[-1]
+        return (self.classes,) if self.classes else ()
+
+    @property
     def labels(self) -> np.ndarray:
-        """The classes as an array."""
-        whole = bool(self.classes) and all(type(label) is int for label in self.classes)
+        """The alternatives as an array: of shape (n_classes,), or (n_labels, 2) for several labels."""
+        each = [label for column in self.alternatives for label in column]
+        kinds = {type(label) for label in each}
+        if self.multilabel and len(kinds) > 1:
+            # What NumPy has in common for them would change words: of False and 0 both are 0.
+            each = [str(label) for label in each]
         # NumPy takes whole numbers on both sides of 2^63 for floating-point ones.
-        unsigned = whole and min(self.classes) >= 0 and max(self.classes) >= 2**63
-        return np.array(self.classes, np.uint64 if unsigned else None)
+        unsigned = kinds == {int} and min(each) >= 0 and max(each) >= 2**63
+        found = np.array(each, np.uint64 if unsigned else None)
+        return found.reshape(-1, 2) if self.multilabel else found
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -126,7 +142,7 @@ class Model:
 
         Returns
         -------
-        array of shape (n_rows, n_classes), or (n_rows, n_outputs) for regression
+        array of shape (n_rows, n_classes), or (n_rows, n_outputs) for regression and for several labels
 
         Raises
         ------
@@ -206,7 +222,8 @@ class Model:
         if not self.classes:
             return outputs
         if self.multilabel:
-            return (outputs > 0.5).astype(np.int64)
+            without, having = self.labels.T
+            return np.where(outputs > 0.5, having, without)
         # Where there is one class only, it is the first of the two that the output stands for.
         return self.labels[outputs[:, : len(self.classes)].argmax(axis=1)]
 
@@ -256,16 +273,20 @@ class Model:
             Where they are not those of a model.
         """
         try:
-            # Files of before estimators were saved, or targets had names each, know nothing of them.
-            content = {"estimator": None, "targets": [], **content}
+            # Files of before estimators were saved, or targets or labels had words each, know nothing of them.
+            content = {"estimator": None, "targets": [], "label_values": [], **content}
             described = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
             own: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
             metadata.check(described, own)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             reason = one_line(error) if isinstance(error, ValueError) else repr(error)
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
-        values: dict[str, Any] = {name: tuple(v) if name in TUPLES else v for name, v in described.items()}
+        values: dict[str, Any] = {name: _tuple(v) if name in TUPLES else v for name, v in described.items()}
         return cls(**own, **values)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def file_of(given: str | Path) -> Path:

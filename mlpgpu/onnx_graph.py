@@ -54,7 +54,8 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
     Returns
     -------
     content : bytes
-        Of a file, with the names of features and of several targets, the classes and the task as JSON in its metadata.
+        Of a file, with the names of features and of several targets, the classes, the values of labels and the task as
+        JSON in its metadata.
     dtype : str
         Of ``x``: that of the weights, or float64 where less would lose digits.
 
@@ -103,6 +104,7 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
         "feature_names": list(model.feature_names),
         "targets": list(model.targets),
         "classes": list(model.classes),
+        "label_values": list(model.label_values),
         "columns": model.columns,
     }
     helper.set_model_props(whole, {name: json.dumps(value) for name, value in known.items()})
@@ -184,14 +186,14 @@ def _fold(model: Model) -> tuple[np.ndarray, bool]:
 
 
 def _classification(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str, int, list[int]]]:
-    from onnx import TensorProto
-
     dtype = model.params.dtype
     if model.multilabel:
         nodes.add("Identity", outputs, name="probabilities")
         chosen = nodes.add("Greater", outputs, nodes.constant(np.array(0.5, dtype)))
-        nodes.add("Cast", chosen, to=TensorProto.INT64, name="label")
-        labels = ("label", TensorProto.INT64, [model.sizes[-1]])
+        values = _classes(model.labels)
+        without, having = (nodes.constant(column[None]) for column in values.T)
+        nodes.add("Where", chosen, having, without, name="label")
+        labels = ("label", _type(values.dtype), [model.sizes[-1]])
         return [labels, ("probabilities", _type(dtype), [model.sizes[-1]])]
     n_columns = model.sizes[-1]
     if n_columns == 1:
@@ -213,7 +215,7 @@ def _classes(labels: np.ndarray) -> np.ndarray:
     """int64 for whole numbers that it holds, float64 for others, and else text."""
     if labels.dtype.kind in "bi":
         return labels.astype(np.int64)
-    return labels if labels.dtype.kind == "f" else np.array([str(label) for label in labels], dtype=object)
+    return labels if labels.dtype.kind == "f" else labels.astype(str).astype(object)
 
 
 def _type(dtype: Any) -> int:

@@ -109,7 +109,16 @@ class Plan:
         }
 
 
-def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, task: str, block: int = 1) -> Plan:
+def make_plan(
+    config: Config,
+    *,
+    n_rows: int,
+    n_features: int,
+    n_outputs: int,
+    task: str,
+    multilabel: bool = False,
+    block: int = 1,
+) -> Plan:
     """What `config` means for data of this shape.
 
     Parameters
@@ -118,9 +127,11 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     n_rows, n_features : int
         Of the training rows.
     n_outputs : int
-        Classes, or columns of the target.
+        Classes, labels, or columns of the target.
     task : str
         ``classification`` or ``regression``.
+    multilabel : bool
+        Whether a row may have several of the labels, instead of one class.
     block : int
         Rows that are worth being read together, as `mlpgpu.data.batches.order` takes it.
 
@@ -129,11 +140,13 @@ def make_plan(config: Config, *, n_rows: int, n_features: int, n_outputs: int, t
     InputError
         Where the loss does not suit the task, or a setting the loss.
     """
-    loss = config.loss or _default_loss(task, n_outputs)
+    loss = config.loss or _default_loss(task, n_outputs, multilabel)
     if LOSSES[loss].task != task:
         suits = ", ".join(name for name, known in LOSSES.items() if known.task == task)
         raise InputError(f"loss {loss!r} is for {LOSSES[loss].task}, and the target makes this {task}; choose {suits}")
-    if loss == "logistic":
+    if multilabel and loss != "logistic":
+        raise InputError(f"loss {loss!r} is for one class a row, and there are {n_outputs} labels; choose logistic")
+    if loss == "logistic" and not multilabel:
         if n_outputs != 2:
             raise InputError(f"loss 'logistic' is for two classes, and there are {n_outputs}; choose cross_entropy")
         n_outputs = 1
@@ -200,10 +213,10 @@ def _order(n_rows: int, shuffle: bool, replacement: bool, seed: int, block: int,
     return batches.order(n_rows, shuffle=shuffle, replacement=replacement, seed=seed, epoch=epoch, block=block)
 
 
-def _default_loss(task: str, n_outputs: int) -> str:
+def _default_loss(task: str, n_outputs: int, multilabel: bool) -> str:
     if task == "regression":
         return "squared_error"
-    return "logistic" if n_outputs == 2 else "cross_entropy"
+    return "logistic" if multilabel or n_outputs == 2 else "cross_entropy"
 
 
 def _target_scale(asked: str, loss: str) -> str:

@@ -40,7 +40,7 @@ def predict(
     data : str
         A file with the features that the model was trained on; it needs no target.
     proba : bool
-        Write the probability of each class instead of the class.
+        Write the probability of each class instead of the class, or of each label.
     out : str
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
@@ -55,7 +55,7 @@ def predict(
     if path is not None:
         writing.check(path, file_of(model), expanded(data))
     function = loaded.predict_proba if proba else loaded.predict
-    names = [*map(str, loaded.classes)] if proba else loaded.target_names
+    names = loaded.targets or [*map(str, loaded.classes)] if proba else loaded.target_names
     unseen = Unseen()
     rows = counted(reading.features(data, loaded.encoding, reading.ROWS, unseen))
     writing.write(path, names, (function(x) for x in rows))

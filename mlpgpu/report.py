@@ -75,7 +75,13 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
         f"{len(data.x_test):,} test rows of {data.n_features:,} features, {data.x_train.dtype}, "
         f"scaled: {data.scaling.kind}"
     ]
-    if data.classes:
+    if data.multilabel:
+        labels = list(zip(data.targets, data.label_values, data.y_train.sum(axis=0), strict=True))
+        for name, (_, value), n in labels[:MOST_TARGETS]:
+            lines.append(f"Label     {name}: {value} in {n:,.0f} training rows")
+        if len(data.targets) > MOST_TARGETS:
+            lines.append(f"Label     and {len(data.targets) - MOST_TARGETS} labels more")
+    elif data.classes:
         counts = np.bincount(data.y_train, minlength=len(data.classes))
         shown = ", ".join(f"{name}: {n:,}" for name, n in list(zip(data.classes, counts, strict=True))[:MOST_CLASSES])
         more = f", and {len(data.classes) - MOST_CLASSES} classes more" if len(data.classes) > MOST_CLASSES else ""
@@ -148,18 +154,20 @@ def result_lines(outcome: Outcome) -> list[str]:
 
 
 def _never_found(outcome: Outcome) -> list[str]:
-    """A note on classes that have test rows, of which none is found."""
-    if outcome.confusion is None:
+    """A note on classes or labels that have test rows, of which none is found."""
+    model, confusion = outcome.model, outcome.confusion
+    if confusion is not None:
+        found = list(zip(model.classes, confusion.sum(axis=1), confusion.diagonal(), strict=True))
+    elif model.multilabel:
+        labels = outcome.metrics.get("test_targets", {})
+        found = [(name, figures["n_rows"], figures["f1"]) for name, figures in labels.items()]
+    else:
         return []
-    rows = outcome.confusion.sum(axis=1)
-    lost = [
-        f"{printable(str(name))} ({n:,} rows)"
-        for name, n, right in zip(outcome.model.classes, rows, outcome.confusion.diagonal(), strict=True)
-        if n and not right
-    ]
+    lost = [f"{printable(str(name))} ({n:,} rows)" for name, n, right in found if n and not right]
     if not lost:
         return []
-    more = f" and {len(lost) - 3:,} classes more" if len(lost) > 3 else ""
+    what = "labels" if model.multilabel else "classes"
+    more = f" and {len(lost) - 3:,} {what} more" if len(lost) > 3 else ""
     cure = "" if outcome.model.config["class_weight"] == "balanced" else "; --class-weight balanced weighs rare ones up"
     return [f"Note      no test row is found of {', '.join(lost[:3])}{more}{cure}"]
 
@@ -174,7 +182,12 @@ def test_line(metrics: Mapping[str, Any]) -> str:
 
 def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
     """The figures of rows that a network was not trained on."""
-    if "accuracy" in figures:
+    if "f1_micro" in figures:
+        shown = (
+            f"all labels right {figures['accuracy']:.2%}, micro F1 {figures['f1_micro']:.4f}, macro F1 "
+            f"{figures['f1_macro']:.4f}"
+        )
+    elif "accuracy" in figures:
         shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
     else:
         # Runs of before it was measured have no such figure.
@@ -191,7 +204,7 @@ def _r2_in_words(r2: float | None) -> str:
 def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, classes: Sequence[object]) -> Iterator[Table]:
     """What is to be said of each target or class, where they are several and not many."""
     if 0 < len(targets) <= MOST_TARGETS:
-        yield _targets_table(targets)
+        yield _labels_table(targets) if "f1" in next(iter(targets.values())) else _targets_table(targets)
     if confusion is not None and len(confusion) <= MOST_CLASSES:
         yield _confusion_table(confusion, classes)
 
@@ -202,6 +215,16 @@ def _targets_table(targets: Mapping[str, Any]) -> Table:
     for name, figures in targets.items():
         table.add_row(
             escape(printable(name)), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", _r2_in_words(figures["r2"])
+        )
+    return table
+
+
+def _labels_table(labels: Mapping[str, Any]) -> Table:
+    """Test rows that have each label, the part of all rows where it is right, and its F1."""
+    table = _table("Test rows by label; macro F1 above is the mean of these", "", "rows with it", "accuracy", "F1")
+    for name, figures in labels.items():
+        table.add_row(
+            escape(printable(name)), f"{figures['n_rows']:,}", f"{figures['accuracy']:.2%}", f"{figures['f1']:.4f}"
         )
     return table
 

@@ -165,7 +165,7 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
 
 
 def _draw(folder: Path, outcome: Outcome) -> list[str]:
-    from mlpgpu import plots
+    from mlpgpu import labels_picture, plots
 
     if not plots.available():
         return ["no pictures without matplotlib: pip install 'mlpgpu[plots]'"]
@@ -177,6 +177,15 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
             outcome.confusion,
             [str(c) for c in model.classes],
             folder / "confusion.png",
+            title=f"{metrics['dataset']}, {size}: {finding}",
+        )
+    elif metrics["n_test"] and model.multilabel:
+        finding = f"{metrics['test_accuracy']:.2%} of {metrics['n_test']:,} test rows right in all labels"
+        labels_picture.draw(
+            outcome.truth,
+            outcome.predictions,
+            model.target_names,
+            folder / "labels.png",
             title=f"{metrics['dataset']}, {size}: {finding}",
         )
     elif metrics["n_test"]:

@@ -143,11 +143,13 @@ def _other_outputs(model: Model, plan: Plan, data: DataSet) -> str:
     """What the outputs of the plan are for, where those of the model are for something else; else nothing."""
     if model.task != data.task:
         return "another task"
-    if model.classes != data.classes:
+    if data.task == "classification" and model.alternatives != (data.label_values or (data.classes,)):
         return "other classes"
     if data.task == "regression" and model.sizes[-1] != data.n_targets:
         return "another number of targets"
-    if data.task == "regression" and None not in (model.target, data.target) and model.target != data.target:
+    # Classes tell by themselves what they are of.
+    by_name = data.task == "regression" or data.multilabel
+    if by_name and None not in (model.target, data.target) and model.target != data.target:
         return "other targets" if data.targets else "another target"
     if LOSSES[model.loss].link is not plan.network.loss.link or model.sizes[-1] != plan.network.sizes[-1]:
         return "another loss"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,8 +90,9 @@ class Outcome:
     metrics : dict
         The figures of the run, JSON-able.
     truth, predictions : array
-        Of the test rows: class numbers of shape (n_test,), or values of shape (n_test, n_outputs).
-    confusion : int array of shape (n_classes, n_classes), or None for regression
+        Of the test rows: class numbers of shape (n_test,), or values of shape (n_test, n_outputs), which are 0 and 1
+        for several labels.
+    confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Test rows by true class (row) and predicted class (column).
     """
 
@@ -261,20 +262,29 @@ def _target_scaling(config: Config, plan: Plan, data: DataSet, start: Start | No
 
 def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:
     """The training rows, and those that are watched by name."""
-    by_class = None
-    if config.class_weight == "balanced":
-        # n / (k n_c) of n rows, n_c of which are of the class, as in scikit-learn. A class may have test rows only.
-        counts = np.bincount(data.y_train, minlength=len(data.classes))
-        by_class = len(data.y_train) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    balanced = _balanced(data) if config.class_weight == "balanced" else None
 
     def rows_of(x: np.ndarray | Mapped, y: np.ndarray) -> Rows:
-        return Rows(x, _scaled(y, target_scaling), None if by_class is None else by_class[y])
+        return Rows(x, _scaled(y, target_scaling), None if balanced is None else balanced(y))
 
     train = rows_of(data.x_train, data.y_train)
     watched = {"train": _thinned(train)}
     if data.x_validation is not None and data.y_validation is not None:
         watched["validation"] = rows_of(data.x_validation, data.y_validation)
     return train, watched
+
+
+def _balanced(data: DataSet) -> Callable[[np.ndarray], np.ndarray]:
+    """What rows weigh by their classes, so that all count as much; by several labels a product over them."""
+    n_classes = 2 if data.multilabel else len(data.classes)
+
+    def columns(y: np.ndarray) -> np.ndarray:
+        return y.reshape(len(y), -1).T.astype(np.int64)
+
+    # n / (k n_c) of n rows, n_c of which are of the class, as in scikit-learn. A class may have test rows only.
+    counts = np.array([np.bincount(column, minlength=n_classes) for column in columns(data.y_train)])
+    by_class = len(data.y_train) / (np.count_nonzero(counts, axis=1)[:, None] * np.maximum(counts, 1))
+    return lambda y: np.prod([each[codes] for each, codes in zip(by_class, columns(y), strict=True)], axis=0)
 
 
 def _scaled(y: np.ndarray, scaling: Scaling | None) -> np.ndarray:
@@ -305,6 +315,7 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
         feature_names=data.feature_names,
         target=data.target,
         targets=data.targets,
+        label_values=data.label_values,
         columns=data.columns,
         config=config.to_dict(),
     )

@@ -23,6 +23,27 @@ MODELS = {
     "two classes of two outputs": {"sizes": (5, 8, 2), "activations": ("relu",)},
     "one class": {"loss": "logistic", "sizes": (5, 8, 1), "activations": ("relu",), "classes": (7,)},
     "labels": {"loss": "logistic", "sizes": (5, 8, 3), "activations": ("relu",), "classes": (0, 1, 2)},
+    "labels in words": {
+        "loss": "logistic",
+        "sizes": (5, 8, 2),
+        "activations": ("relu",),
+        "classes": (0, 1),
+        "label_values": (("no", "yes"), ("", "ü")),
+    },
+    "labels of two kinds": {
+        "loss": "logistic",
+        "sizes": (5, 8, 2),
+        "activations": ("relu",),
+        "classes": (0, 1),
+        "label_values": ((False, True), (0, 1)),
+    },
+    "labels of numbers": {
+        "loss": "logistic",
+        "sizes": (5, 8, 2),
+        "activations": ("relu",),
+        "classes": (0, 1),
+        "label_values": ((0.5, 1.5), (-2.0, 0.0)),
+    },
     "a value": {"loss": "squared_error", "sizes": (5, 8, 1), "activations": ("tanh",)},
     "values": {"loss": "squared_error", "sizes": (5, 8, 3), "activations": ("tanh",)},
     "values of a scaled target": {
@@ -167,6 +188,7 @@ def test_what_the_file_says_of_itself(tmp_path):
         "task": "classification",
         "feature_names": list(names),
         "targets": [],
+        "label_values": [],
         "classes": ["p", "q", "r", "s"],
         "columns": None,
     }

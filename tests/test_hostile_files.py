@@ -204,6 +204,7 @@ def test_any_model_comes_back_from_its_file(tmp_path, model):
 
 CATEGORY = {"name": "c", "kind": "category", "fill": None, "categories": ["u", "v"]}
 VALUES = {"loss": "huber", "task": "regression", "classes": []}
+PAIRS = [[0, 1], ["no", "yes"]]
 NUMBER = {"name": "n", "kind": "number", "fill": 0.5}
 
 
@@ -229,6 +230,7 @@ def test_the_model_that_is_spoiled_below_is_a_good_one(tmp_path):
     assert refusal(Model.load, tmp_path / "m", content()) is None
     assert refusal(Model.load, tmp_path / "m", content(columns=[CATEGORY, NUMBER])) is None
     assert refusal(Model.load, tmp_path / "m", content(targets=["p", "q"], **VALUES)) is None
+    assert refusal(Model.load, tmp_path / "m", content(targets=["p", "q"], label_values=PAIRS, loss="logistic")) is None
 
 
 @pytest.mark.parametrize(
@@ -263,6 +265,13 @@ def test_the_model_that_is_spoiled_below_is_a_good_one(tmp_path):
         ({"targets": ["p", "q"]}, "2 targets do not fit the outputs"),
         ({"targets": ["p"], **VALUES}, "1 targets do not fit the outputs"),
         ({"targets": ["p", "p"], **VALUES}, "targets are there twice"),
+        ({"label_values": PAIRS}, "2 label_values do not fit the outputs"),
+        ({"label_values": PAIRS[:1], "loss": "logistic"}, "1 label_values do not fit the outputs"),
+        ({"label_values": ["ab", "cd"], "loss": "logistic"}, "label_values are not pairs of labels"),
+        ({"label_values": [[0, 1], [0, 1, 2]], "loss": "logistic"}, "label_values are not pairs of labels"),
+        ({"label_values": [[0, 1], [0, [1]]], "loss": "logistic"}, "label_values are not pairs of labels"),
+        ({"label_values": [[0, 1], ["1", 1]], "loss": "logistic"}, "label_values are there twice"),
+        ({"label_values": {}, "loss": "logistic"}, "label_values are not pairs of labels"),
         ({"config": [1]}, "config is no table of settings"),
         ({"config": {"label_smoothing": "much"}}, "label_smoothing is no number"),
         ({"columns": {}}, "columns are not records"),

@@ -59,6 +59,14 @@ MODELS = {
     ),
     "a quantile": model_of("quantile", sizes=(5, 8, 1), activations=("relu",)),
     "linear": model_of("cross_entropy", sizes=(5, 3), activations=()),
+    "labels": model_of(
+        "logistic",
+        sizes=(5, 2),
+        activations=(),
+        classes=(0, 1),
+        targets=("drama", "crime"),
+        label_values=(("no", "yes"), (False, True)),
+    ),
     "one scale": model_of(shift=np.array(0.0), factor=np.array(1 / 255)),
     "a table": model_of(
         feature_names=("colour=red", "colour=grün", "size", "x", "y"),
@@ -90,6 +98,14 @@ def test_a_model_comes_back_from_its_file(tmp_path, name):
     np.testing.assert_array_equal(again.predict(x_of()), model.predict(x_of()))
     again.save(str(path))
     np.testing.assert_array_equal(Model.load(str(path)).params, model.params)
+
+
+def test_labels_of_several_kinds_are_predicted_in_their_own_words():
+    pairs = ((False, True), (0, 1))
+    model = dataclasses.replace(MODELS["labels"], label_values=pairs)
+    chosen = (model.predict_proba(x_of()) > 0.5).astype(int)
+    expected = [[str(pair[code]) for pair, code in zip(pairs, row, strict=True)] for row in chosen]
+    assert model.predict(x_of()).tolist() == expected
 
 
 def test_a_model_is_the_same_bytes_each_time(tmp_path):

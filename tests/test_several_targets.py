@@ -139,12 +139,13 @@ def test_evaluation_takes_all_of_them_by_name(command):
         ("--target pryce,area", "has no column 'pryce' to compare with; did you mean 'price'?"),
         ("--target price", "the model predicts 2 numbers for each row ('price', 'area'); give as many numbers"),
         ("--target price,area,age", "the table has no column 'age', which the model takes"),
-        ("--target price,town", "column 'town' holds values of type str"),
+        ("--target price,kind", "the targets are text, such as 'x'; the model predicts 2 numbers"),
         ("--target price,price", "has 'price' twice"),
     ],
 )
 def test_what_evaluation_cannot_compare_with(command, given, said):
-    code, out, err = command(f"evaluate run rows.csv {given}")
+    table_of().assign(kind="x").to_csv("odd.csv", index=False)
+    code, out, err = command(f"evaluate run odd.csv {given}")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
 

@@ -1,6 +1,7 @@
 """Data on the host: a name or a file in, a checked and split data set out."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
-from mlpgpu.data.target import decide, numbered
+from mlpgpu.data.target import Target, decide, numbered
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.files import expanded
@@ -55,11 +56,11 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
         Where there is no such set, or it cannot be used as asked, or not by that model.
     """
     rows = _rows(config, None if like is None else like.columns)
-    task, y, y_test, classes, notes = _targets(rows, config)
-    train = np.arange(len(y))
+    target, y_test = _targets(rows, config)
+    y, train = target.y, np.arange(len(target.y))
     test = validation = None
-    labels = y if task == "classification" else None
-    notes = [*rows.notes, *notes]
+    labels = y if target.task == "classification" else None
+    notes = [*rows.notes, *([target.note] if target.note else [])]
     if rows.x_test is None and not config.test_fraction:
         test = train[:0]
     elif rows.x_test is None:
@@ -87,26 +88,26 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
         x_test, y_test = take(x, test), y[test]
     assert x_test is not None
     assert y_test is not None
-    several = task == "regression" and y.shape[1] > 1
     feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     kind = rows.scale if config.scale == "auto" else config.scale
     return DataSet(
         name=rows.name,
-        task=task,
+        task=target.task,
         x_train=x_train,
         y_train=y_train,
         x_validation=None if validation is None else take(x, validation),
         y_validation=None if validation is None else y[validation],
         x_test=x_test,
         y_test=y_test,
-        classes=classes,
+        classes=target.classes,
         feature_names=feature_names,
         target=rows.target,
-        targets=rows.targets or (numbered(rows.target or "y", y.shape[1]) if several else ()),
+        targets=_names(rows) if y.ndim > 1 and y.shape[1] > 1 else (),
         image_shape=rows.image_shape,
         scaling=scaling.of_model(like.shift, like.factor) if like else scaling.fit(kind, x_train, names=feature_names),
         columns=columns,
         notes=tuple(notes),
+        label_values=target.label_values,
     )
 
 
@@ -139,17 +140,17 @@ def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
     raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a {endings.DATA_FILE}{hint}")
 
 
-def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarray | None, tuple[Any, ...], list[str]]:
-    """Task, y, y of the set's own test rows, classes, and notes."""
+def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]:
+    """The target, and y of the set's own test rows."""
     if rows.task != "auto":
         if config.task not in {"auto", rows.task}:
             raise InputError(
                 f"task is {config.task!r}, but {rows.name} is a set for {rows.task}; allowed: auto, {rows.task}"
             )
         if rows.task == "regression":
-            return rows.task, rows.y.reshape(len(rows.y), -1).astype(np.float64), None, (), []
+            return Target(rows.task, rows.y.reshape(len(rows.y), -1).astype(np.float64), (), None), None
         y_test = None if rows.y_test is None else rows.y_test.astype(np.int64)
-        return rows.task, rows.y.astype(np.int64), y_test, rows.classes, []
+        return Target(rows.task, rows.y.astype(np.int64), rows.classes, None), y_test
     n_rows = len(rows.y)
     if n_rows < _FEWEST_ROWS:
         raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_FEWEST_ROWS}; give a set with more rows")
@@ -164,9 +165,13 @@ def _targets(rows: Source, config: "Config") -> tuple[str, np.ndarray, np.ndarra
     where = f"{'array' if isinstance(rows.x, np.ndarray | Mapped) else 'column'} {rows.target!r}"
     if rows.targets:
         where = f"columns {listed(rows.targets)}"
-    target = decide(y, config.task, where, categorical=rows.categorical)
-    y_test = None if rows.y_test is None else target.y[n_rows:]
-    return target.task, target.y[:n_rows], y_test, target.classes, [target.note] if target.note else []
+    target = decide(y, config.task, where, categorical=rows.categorical, names=_names(rows))
+    return target._replace(y=target.y[:n_rows]), None if rows.y_test is None else target.y[n_rows:]
+
+
+def _names(rows: Source) -> tuple[str, ...]:
+    """What each column of y is called."""
+    return rows.targets or numbered(rows.target or "y", math.prod(rows.y.shape[1:]))
 
 
 def _sort(dtype: np.dtype) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.data.label_columns import Pair
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 
@@ -28,17 +29,18 @@ class DataSet:
         may be none.
     y_train, y_test : ndarray
         ``int64`` codes 0 to k - 1 of shape (n_rows,) for classification; ``float64`` of shape
-        (n_rows, n_outputs) for regression.
+        (n_rows, n_outputs) for regression, and 0 and 1 for several labels a row.
     x_validation, y_validation : ndarray or None
         As above; None where no rows are held out.
     classes : tuple
-        What each code stands for, as Python str, int, bool or float; empty for regression.
+        What each code stands for, as Python str, int, bool or float; of several labels a row their numbers; empty for
+        regression.
     feature_names : tuple of str
         One a column of x; empty for images.
     target : str or None
         What is predicted, for a file: a column, columns with commas between them, or an array.
     targets : tuple of str
-        One a column of y, where a regression has several.
+        One a column of y, where there are several.
     image_shape : tuple of int or None
         Height and width, where a row is an image.
     scaling : Scaling
@@ -47,6 +49,8 @@ class DataSet:
         How columns of a table became features, fit for JSON; `mlpgpu.data.columns.encode` repeats it.
     notes : tuple of str
         One-line things to tell the user.
+    label_values : tuple of tuple
+        The two values of each of several labels a row, of which y has the number; else empty.
     """
 
     name: str
@@ -65,11 +69,17 @@ class DataSet:
     scaling: Scaling
     columns: list[dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()
+    label_values: tuple[Pair, ...] = ()
 
     @property
     def n_features(self) -> int:
         """Columns of x."""
         return self.x_train.shape[1]
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row may have several labels."""
+        return bool(self.label_values)
 
     @property
     def block(self) -> int:
@@ -84,10 +94,11 @@ class DataSet:
             "n_features": self.n_features,
             "n_outputs": self.n_targets,
             "task": self.task,
+            "multilabel": self.multilabel,
             "block": self.block,
         }
 
     @property
     def n_targets(self) -> int:
-        """Classes of a classification, columns of y of a regression."""
+        """Classes or labels of a classification, columns of y of a regression."""
         return len(self.classes) if self.task == "classification" else self.y_train.shape[1]

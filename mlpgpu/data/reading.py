@@ -1,6 +1,6 @@
 """The rows of a file as a trained model takes them, not yet scaled: some at a time, so that any number can come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def features_and_targets(
     columns: Records | None,
     target: str | None,
     *,
-    as_text: bool = False,
+    as_text: Sequence[bool] = (False,),
     unseen: Unseen | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and targets of the rows in a file, at most `ROWS` at a time.
@@ -82,8 +82,8 @@ def features_and_targets(
     target : str or None
         Columns of a table, with commas between them; array of an .npz file, where None is ``y``; file beside a .npy or
         IDX file.
-    as_text : bool
-        Whether the target is read as text, even where a CSV file has only numbers for it, or NA.
+    as_text : sequence of bool
+        Whether each target is read as text, even where a CSV file has only numbers for it, or NA.
     unseen : Unseen, optional
         Counts the categories that training had not.
 
@@ -109,8 +109,10 @@ def features_and_targets(
         x, y = array_file.read_xy(path, target)
         yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
         return
-    label, notes = target if as_text else None, None if unseen is None else unseen.of_file
-    for frame in table.read_chunks(path, columns, ROWS, label=label, notes=notes):
+    parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
+    labels = [name for name, text in zip(parts, as_text, strict=False) if text]
+    notes = None if unseen is None else unseen.of_file
+    for frame in table.read_chunks(path, columns, ROWS, labels=labels, notes=notes):
         names = [None] if target is None else target_columns.named(target, list(frame.columns))
         if absent := [name for name in names if name not in frame.columns]:
             hint = did_you_mean(str(absent[0]), frame.columns, 0.5, repr) or "; give its --target"

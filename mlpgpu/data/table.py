@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +48,10 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
         )
     targets = target_columns.chosen(list(frame.columns), config, path)
     name, ending = endings.parts(path)
-    if len(targets) == 1 and ending in endings.TEXT and _is_text_with_gaps(frame[targets[0]]):
+    gaps = [target for target in targets if ending in endings.TEXT and _is_text_with_gaps(frame[target])]
+    if gaps:
         # A class may be called NA or None.
-        frame = read(path, columns, label=targets[0])
+        frame = read(path, columns, labels=gaps)
     y, categorical = target_columns.values(frame[targets])
     if y.ndim > 1:
         target_columns.check_varied(targets, y)
@@ -70,11 +71,11 @@ def read(
     path: Path,
     columns: list[dict[str, Any]] | None = None,
     *,
-    label: str | None = None,
+    labels: Collection[str] = (),
     notes: list[str] | None = None,
 ) -> "pd.DataFrame":
     """A text or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns, label=label, notes=notes)
+    (frame,) = read_chunks(path, columns, labels=labels, notes=notes)
     return frame
 
 
@@ -83,7 +84,7 @@ def read_chunks(
     columns: list[dict[str, Any]] | None = None,
     rows: int | None = None,
     *,
-    label: str | None = None,
+    labels: Collection[str] = (),
     notes: list[str] | None = None,
 ) -> Iterator["pd.DataFrame"]:
     """A text or Parquet file, some rows at a time, as DataFrames with text for column names.
@@ -99,8 +100,8 @@ def read_chunks(
         only numbers for them.
     rows : int, optional
         The most that a DataFrame has; all are in one without it.
-    label : str, optional
-        A column of a text file that is read as text, in which only empty cells are missing.
+    labels : collection of str
+        Columns of a text file that are read as text, in which only empty cells are missing.
     notes : list of str, optional
         Takes a line on what separates columns and decimals, where that is not as in plain CSV.
 
@@ -116,7 +117,7 @@ def read_chunks(
     try:
         import pandas as pd
 
-        for frame in _read_text(path, columns or [], rows, label, notes) if is_text else parquet.read(path, rows):
+        for frame in _read_text(path, columns or [], rows, labels, notes) if is_text else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
             frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
             n_rows += len(frame)
@@ -140,7 +141,7 @@ def read_chunks(
 
 
 def _read_text(
-    path: Path, columns: list[dict[str, Any]], rows: int | None, label: str | None, notes: list[str] | None
+    path: Path, columns: list[dict[str, Any]], rows: int | None, labels: Collection[str], notes: list[str] | None
 ) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
@@ -153,11 +154,11 @@ def _read_text(
         notes += found.notes()
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
     gaps: Any = MISSING
-    if label is not None:
-        text[label] = str
+    if labels:
+        text |= dict.fromkeys(labels, str)
         # As pandas calls a column without a name.
         known = (name or f"Unnamed: {place}" for place, name in enumerate(found.names))
-        gaps = {name: "" if name == label else MISSING for name in known}
+        gaps = {name: "" if name in labels else MISSING for name in known}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
     given: dict[str, Any] = {
         "sep": found.separator, "decimal": found.decimal or ".", "index_col": False, "low_memory": False, "dtype": text,

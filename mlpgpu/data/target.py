@@ -2,10 +2,12 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlpgpu.data.label_columns import Pair, encode, kinds
 from mlpgpu.errors import InputError
 
 __all__ = ["Target", "decide", "numbered"]
@@ -24,24 +26,30 @@ class Target(NamedTuple):
     task : str
         ``classification`` or ``regression``.
     y : ndarray
-        ``int64`` codes of shape (n_rows,), or ``float64`` of shape (n_rows, n_outputs).
+        ``int64`` codes of shape (n_rows,), or ``float64`` of shape (n_rows, n_outputs), which are 0 and 1 for several
+        labels a row.
     classes : tuple
-        Label of each code, sorted, in the type that it was read in; empty for regression.
+        Label of each code, sorted, in the type that it was read in; of several labels a row their numbers; empty for
+        regression.
     note : str or None
         How the task was inferred, where it was.
+    label_values : tuple of tuple
+        The two values of each of several labels; else empty.
     """
 
     task: str
     y: np.ndarray
     classes: tuple[Any, ...]
     note: str | None
+    label_values: tuple[Pair, ...] = ()
 
 
-def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -> Target:
+def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False, names: Sequence[str] = ()) -> Target:
     """Decide on the task and encode the target for it.
 
     Text, truth values and categories ask for classification, and so do whole numbers, of any type, with
-    at most 20 distinct values and fewer than half as many as there are rows. All else asks for regression.
+    at most 20 distinct values and fewer than half as many as there are rows. All else asks for regression. Of several
+    columns, all are labels of two values each where none holds numbers, and a regression where all do.
 
     Parameters
     ----------
@@ -53,6 +61,8 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
         What the target is called in messages, such as ``column 'species'``.
     categorical : bool
         Whether numbers in y are known to be labels.
+    names : sequence of str
+        Of its columns, where they are several.
 
     Raises
     ------
@@ -65,18 +75,20 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
         y = np.char.decode(y, "utf-8", "replace")
     if (
         y.ndim not in (1, 2)
+        or 0 in y.shape
         or y.dtype.kind not in "biufUO"
         or (y.dtype.kind == "f" and y.dtype.itemsize > 8)
-        or (y.ndim == 2 and y.dtype.kind not in "iuf")
     ):
         raise InputError(
             f"the target, {where}, has type {y.dtype} and shape {y.shape}; allowed: one label or number a row, "
-            "or several numbers a row; choose another target"
+            "or several; choose another target"
         )
     if y.dtype.kind == "U" and not _spells(y):
         raise InputError(f"the target, {where}, holds text that is not Unicode; write it again")
     if y.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(y)))):
         raise InputError(f"the target, {where}, has {bad} missing or infinite values; remove those rows")
+    if y.ndim == 2:
+        return _several(y, task, where, names)
     distinct, codes = np.unique(y, return_inverse=True)
     if len(distinct) < 2:
         raise InputError(
@@ -91,11 +103,6 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
         if y.dtype.kind not in "biuf":
             raise InputError(f"task is 'regression', but the target, {where}, holds text; give task classification")
         return Target(task, y.reshape(len(y), -1).astype(np.float64), (), note)
-    if y.ndim == 2:
-        raise InputError(
-            f"task is 'classification', but the target, {where}, has {y.shape[1]} columns; "
-            "give one of them at a time, or task regression"
-        )
     if y.dtype.kind in "fUO" and len(distinct) > len(y) / 2:
         is_number = y.dtype.kind == "f"
         cure = "give task regression, or " if is_number else ""
@@ -106,6 +113,42 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False) -
             f"rows, too many for classes; allowed: at most half as many as rows; {cure}choose another target"
         )
     return Target(task, codes.astype(np.int64), tuple(distinct.tolist()), note)
+
+
+def _several(y: np.ndarray, task: str, where: str, names: Sequence[str]) -> Target:
+    """Columns that are numbers each, for a regression, or labels of two values each."""
+    held, note = kinds(y), None
+    if task == "auto":
+        task, reason = _infer_several(y, held, where, names)
+        note = f"task: {task}, inferred from {reason}"
+    if task == "classification":
+        codes, values = encode(y, names)
+        return Target(task, codes, tuple(range(len(values))), note, values)
+    if odd := [i for i, kind in enumerate(held) if kind != "numbers"]:
+        raise InputError(
+            f"task is 'regression', but column {names[odd[0]]!r} of the target, {where}, holds {held[odd[0]]}; "
+            "allowed: numbers; convert it, leave it out, or give task classification for labels of two values each"
+        )
+    if (y == y[0, 0]).all():
+        raise InputError(
+            f"the target, {where}, has the one value {y[0, 0]!s}; it needs at least two to learn from; "
+            "choose another target"
+        )
+    return Target(task, y.astype(np.float64), (), note)
+
+
+def _infer_several(y: np.ndarray, held: Sequence[str], where: str, names: Sequence[str]) -> tuple[str, str]:
+    if "numbers" not in held:
+        what = " and ".join(sorted(set(held), reverse=True))
+        return "classification", f"the {what} in {where}"
+    if odd := [i for i, kind in enumerate(held) if kind != "numbers"]:
+        number = names[held.index("numbers")]
+        raise InputError(
+            f"column {number!r} of the target, {where}, holds numbers, and {names[odd[0]]!r} {held[odd[0]]}; give task "
+            "classification where each has two values, or targets that are all numbers"
+        )
+    flags = "; all are 0 and 1: give task classification for labels" if np.isin(y, (0, 1)).all() else ""
+    return "regression", f"the {y.shape[1]} numbers a row of {where}{flags}"
 
 
 def numbered(name: str, n: int) -> tuple[str, ...]:
@@ -120,8 +163,6 @@ def _spells(y: np.ndarray) -> bool:
 
 
 def _infer(y: np.ndarray, n_distinct: int, where: str, categorical: bool) -> tuple[str, str]:
-    if y.ndim == 2:
-        return "regression", f"the {y.shape[1]} numbers a row of {where}"
     if categorical:
         return "classification", f"the categories of {where}"
     if y.dtype.kind in "UO":

@@ -72,24 +72,24 @@ def values(frame: "pd.DataFrame") -> tuple[np.ndarray, bool]:
     Returns
     -------
     ndarray of shape (n_rows,), or (n_rows, n_targets) where they are several
+        Several of different kinds as Python's own numbers, truth values and text.
     bool
 
     Raises
     ------
     InputError
-        Where some are missing, one is neither numbers, truth values nor text, or one of several is not numbers.
+        Where some are missing, or one is neither numbers, truth values nor text.
     """
-    import pandas as pd
-
     if len(frame.columns) == 1:
         return _labels(frame.iloc[:, 0])
-    for name, column in frame.items():
-        if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-            raise InputError(
-                f"several targets are a regression, and column {name!r} holds values of type "
-                f"{pd.api.types.infer_dtype(column)}; allowed: numbers; convert it, or give one target at a time"
-            )
-    return np.column_stack([_labels(column)[0] for _, column in frame.items()]), False
+    columns = []
+    for _, column in frame.items():
+        found, categorical = _labels(column)
+        # Nothing else tells categories that are numbers from numbers, in a column of several.
+        columns.append(found.astype(str).astype(object) if categorical else found)
+    if len({"n" if found.dtype.kind in "iuf" else found.dtype.kind for found in columns}) > 1:
+        columns = [found.astype(object) for found in columns]
+    return np.column_stack(columns), False
 
 
 def check_varied(targets: Sequence[str], y: np.ndarray) -> None:

@@ -162,10 +162,12 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     if model.task != task:
         raise InputError(f"{path} holds a model for {model.task}; load it with {other}.load")
     scales = model.shift.any() or (model.factor != 1).any() or model.target_shift is not None
-    if model.columns is not None or scales:
+    # Those of an estimator are 0 and 1.
+    words = any(pair != (0, 1) for pair in model.label_values)
+    if model.columns is not None or scales or words:
         raise InputError(
-            f"{path} scales its features or its target, or encodes the columns of a table, which an estimator does "
-            "not; load it with mlpgpu.Model.load"
+            f"{path} scales its features or its target, encodes the columns of a table, or has words for its labels, "
+            "which an estimator does not; load it with mlpgpu.Model.load"
         )
     known = model.estimator or _of_command(model)
     try:

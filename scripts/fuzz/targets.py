@@ -48,10 +48,11 @@ def _train_and_measure(path: Path) -> None:
     data = load(Config(dataset=str(path), target=None if path.suffix == ".npz" else "y", impute="median"))
     for _ in reading.features(path, data.columns, 3):
         pass
-    loss = {"classification": "cross_entropy", "regression": "squared_error"}[data.task]
+    loss = "logistic" if data.multilabel else {"classification": "cross_entropy"}.get(data.task, "squared_error")
     sizes = (data.n_features, data.n_targets)
     zeros = np.zeros(count(sizes))
-    model = Model(zeros, data.scaling.shift, data.scaling.factor, sizes, (), loss, data.task, data.classes)
+    labels = {"classes": data.classes, "targets": data.targets, "label_values": data.label_values}
+    model = Model(zeros, data.scaling.shift, data.scaling.factor, sizes, (), loss, data.task, **labels)
     for x, y in reading.features_and_targets(path, data.columns, data.target):
         evaluate.measure(model, model.logits(x), y)
 
@@ -66,9 +67,9 @@ def _predict(path: Path) -> None:
     x = np.ones((3, model.sizes[0]))
     list(inspection._lines(model, None))
     model.predict(x)
-    truth = np.zeros((3, model.sizes[-1])) if model.task == "regression" else np.array(model.classes[:1] * 3)
-    if model.loss != "logistic" or model.sizes[-1] == 1:
-        evaluate.measure(model, model.logits(x), truth)
+    first = [column[0] for column in model.alternatives]
+    truth = np.array([first] * 3, object) if first else np.zeros((3, model.sizes[-1]))
+    evaluate.measure(model, model.logits(x), truth)
 
 
 def _resume(path: Path) -> None:

@@ -128,14 +128,15 @@ def test_missing_numbers_and_truth_values_of_a_target_stay_missing(tmp_path, val
         load(Config(dataset=path, target="y"))
 
 
-@pytest.mark.parametrize("label", [None, "y"])
-def test_missing_is_what_pandas_takes_for_it(tmp_path, label):
+@pytest.mark.parametrize("labels", [[], ["y"], ["y", "a"]])
+def test_missing_is_what_pandas_takes_for_it(tmp_path, labels):
     path = tmp_path / "a.csv"
     cells = [*table.MISSING, "na", " NA", "-", "?", "NONE", "x"]
     path.write_text(",a,y\n" + "".join(f"{cell},{cell},{cell}\n" for cell in cells))
-    ours, theirs = table.read(path, label=label), pd.read_csv(path)
-    pd.testing.assert_frame_equal(ours.drop(columns="y"), theirs.drop(columns="y"))
-    assert ours["y"].fillna("").tolist() == (theirs["y"].fillna("").tolist() if label is None else cells)
+    ours, theirs = table.read(path, labels=labels), pd.read_csv(path)
+    pd.testing.assert_frame_equal(ours.drop(columns=labels), theirs.drop(columns=labels))
+    for label in labels:
+        assert ours[label].fillna("").tolist() == cells
 
 
 def test_categories_that_look_like_numbers_later_stay_text(tmp_path):

@@ -78,7 +78,8 @@ def test_infers_regression(y):
 
 def test_task_given_is_obeyed_without_a_note():
     y = np.array([0.5, 1.5, 0.5, 1.5, 0.5])
-    assert decide(y, "classification", WHERE)[2:] == ((0.5, 1.5), None)
+    target = decide(y, "classification", WHERE)
+    assert (target.classes, target.note) == ((0.5, 1.5), None)
     assert decide(np.array([1, 2, 1, 2, 1]), "regression", WHERE).y.shape == (5, 1)
     assert decide(np.array([True, False]), "regression", WHERE).y.tolist() == [[1], [0]]
 
@@ -98,14 +99,14 @@ def test_task_given_is_obeyed_without_a_note():
         (np.array(["1.12.2024", "2.12.2024"]), "auto", "as many as rows; choose another target"),
         (np.array(["7 Oak Street", "8 Elm Street"], object), "auto", "as many as rows; choose another target"),
         (np.array([f"id {i}" for i in range(2000)], object), "classification", "2,000 distinct texts in 2,000 rows"),
-        (np.array([[1, 2], [3, 4]]), "classification", "2 columns"),
         (np.array(["a", "a"]), "auto", "the one value a"),
         (np.ones(5), "auto", "the one value 1.0"),
         (np.array([1, np.nan, np.inf]), "auto", "2 missing or infinite"),
         (np.array([[1, 2], [3, np.nan]]), "regression", "1 missing or infinite"),
         (np.array([1j, 2]), "auto", "complex128"),
         (np.array(["2020-01-01", "2020-01-02"], "M8[D]"), "auto", "datetime64"),
-        (np.array([["a", "b"], ["c", "d"]]), "auto", "shape"),
+        (np.ones((4, 0)), "auto", "shape"),
+        (np.ones((4, 2)), "regression", "the one value 1.0"),
         (np.ones((2, 2, 2)), "auto", "shape"),
     ],
 )

@@ -1,0 +1,58 @@
+"""Several labels a row: a column for each, of the two values that say whether a row has it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError
+
+__all__ = ["Pair", "encode", "kinds"]
+
+# The value of a row without a label, and that of one with it.
+Pair = tuple[Any, Any]
+_KINDS = {bool: "truth values", str: "text"}
+
+
+def kinds(y: np.ndarray) -> list[str]:
+    """What each column holds: ``numbers``, ``truth values`` or ``text``."""
+    return [_KINDS.get(type(value), "numbers") for value in y[0].tolist()]
+
+
+def encode(y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[Pair, ...]]:
+    """Columns of two values each as numbers.
+
+    Parameters
+    ----------
+    y : array of shape (n_rows, n_labels)
+        Each column numbers, truth values or text.
+    names : sequence of str
+        Of the columns.
+
+    Returns
+    -------
+    codes : float64 array of shape (n_rows, n_labels)
+        1 where a row has the second value of the column, in order, else 0.
+    values : tuple of tuple
+        The two of each column, as Python str, int, bool or float.
+
+    Raises
+    ------
+    InputError
+        Where a column has more or fewer than two values, or one that is not finite.
+    """
+    codes, values = np.empty(y.shape, np.float64), []
+    for i, name in enumerate(names):
+        distinct, codes[:, i] = np.unique(y[:, i], return_inverse=True)
+        found = distinct[:3].tolist()
+        if any(isinstance(value, float) and not math.isfinite(value) for value in found):
+            raise InputError(f"the target, column {name!r}, has infinite values; remove those rows")
+        if len(distinct) != 2:
+            has = f"{len(distinct):,} distinct values, such as {found}" if len(distinct) > 1 else f"only {found}"
+            raise InputError(
+                f"the target, column {name!r}, has {has}; each of several labels has two values, such as 0 and 1, or "
+                "no and yes; leave it out, or give it as the one target"
+            )
+        values.append((found[0], found[1]))
+    return codes, tuple(values)
