@@ -9,7 +9,7 @@ import pytest
 from floor import Floor
 
 from mlpgpu.config import Config
-from mlpgpu.feed import Scaled
+from mlpgpu.feed import Rows, Scaled
 from mlpgpu.plan import make_plan
 from mlpgpu.training import Training
 
@@ -26,6 +26,10 @@ from mlpgpu.training import Training
 )
 def test_epoch(benchmark, backend, samples, hidden, batch_size, rounds):
     data, rows = samples
+    if not benchmark.enabled:
+        # A few steps, of which one that is right learns something.
+        some = slice(max(5_000, 9 * batch_size))
+        rows = Rows(rows.x[some], rows.targets[some])
     config = Config(
         hidden=hidden, dropout=0, input_dropout=0, batch_size=batch_size, learning_rate=0.001, schedule="constant"
     )
