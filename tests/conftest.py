@@ -110,6 +110,12 @@ def no_pictures(monkeypatch):
 
 
 @pytest.fixture
+def not_compiled(monkeypatch):
+    """Runs are by NumPy alone, in processes too: to compile takes longer than all else of one that is not long."""
+    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+
+
+@pytest.fixture
 def command(drawing_command, no_pictures):
     """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
     return drawing_command

@@ -20,7 +20,7 @@ def pictures(report):
     return [report.parent / name for name in re.findall(r"!\[[^]]+\]\(([^)]+)\)", report.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.usefixtures("data_dir")
+@pytest.mark.usefixtures("data_dir", "not_compiled")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_version_writes_its_report(name, tmp_path):
     command = [sys.executable, "-m", f"scripts.experiments.{name}", "--quick", "--out", str(tmp_path)]

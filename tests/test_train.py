@@ -415,6 +415,7 @@ def test_no_network_and_no_mnist_falls_back_to_digits(command, tmp_path, monkeyp
     assert err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_ctrl_c_keeps_the_run(tmp_path):
     line = "-m mlpgpu.train --dataset synthetic --samples 4000 --features 50 --epochs 5000 --run-dir run"
     process = subprocess.Popen(
@@ -527,6 +528,7 @@ def test_help_names_every_setting_and_imports_no_array_library(tmp_path):
     assert "--no-shuffle" in done.stdout
 
 
+@pytest.mark.usefixtures("not_compiled")
 def test_real_mnist(command, data_dir, tmp_path):
     code, *_ = command("--dataset mnist --epochs 3 --quiet --run-dir run")
     assert code == 0
