@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from mlpgpu.endings import DATA_FILE
-from mlpgpu.errors import InputError, listed
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mlpgpu.data.unseen import Unseen
-    from mlpgpu.maths.losses import Loss
     from mlpgpu.model import Model
+
+# A note names no more labels that the model does not know.
+MOST_LABELS = 5
 
 app = App(name="mlpgpu evaluate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 
@@ -66,7 +67,7 @@ def evaluate(
         print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
     else:
         _show(loaded, data, len(z), figures, confusion)
-    tell(unseen)
+    tell([*unseen.notes(), *_unknown(figures.get("unknown_labels", {}), len(z))])
     return 0
 
 
@@ -87,8 +88,10 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any],
         the part of the rows with all of them right, ``f1_macro``, ``f1_micro``, ``f1_weighted``, and ``targets``:
         ``accuracy``, ``f1`` and ``n_rows`` of each by its name; or ``loss``, of the scaled target, ``rmse``, ``mae``
         and ``r2``, the mean of all targets, and where there are several, ``targets``: those three of each by its name.
-    confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
-        Rows by true class (row) and predicted class (column).
+        Rows whose label is no class of the model are wrong whatever it predicts, and have no loss; where there are
+        some, ``unknown_labels`` says how many of each.
+    confusion : int array of shape (n_labels, n_classes), or None for regression and for several labels
+        Rows by true class (row) and predicted class (column); the unknown labels are after the classes.
 
     Raises
     ------
@@ -97,19 +100,47 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any],
     """
     import numpy as np
 
+    z = z.astype(np.float64)
+    outputs = model.linked(z)
+    figures_of = _of_labels if model.multilabel else _of_classes if model.classes else _of_numbers
+    return figures_of(model, z, y, outputs)
+
+
+def _of_classes(
+    model: Model, z: np.ndarray, y: np.ndarray, outputs: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    from mlpgpu.evaluation import compare
+    from mlpgpu.truth import codes
+
+    truth, unknown = codes(model, y)
+    known = truth < len(model.classes)
+    compared, predictions, confusion = compare(truth, outputs, len(model.classes), model.target_names)
+    accuracy = float((predictions == truth).mean())
+    more = {"unknown_labels": unknown} if unknown else {}
+    return {"loss": _loss(model, z[known], truth[known]), "accuracy": accuracy, **compared, **more}, confusion
+
+
+def _of_labels(model: Model, z: np.ndarray, y: np.ndarray, outputs: np.ndarray) -> tuple[dict[str, Any], None]:
+    from mlpgpu.evaluation import compare
+    from mlpgpu.truth import flags
+
+    truth = flags(model, y)
+    compared, predictions, _ = compare(truth, outputs, len(model.classes), model.target_names)
+    accuracy = float((predictions == truth).all(axis=1).mean())
+    return {"loss": _loss(model, z, truth), "accuracy": accuracy, **compared}, None
+
+
+def _of_numbers(model: Model, z: np.ndarray, y: np.ndarray, outputs: np.ndarray) -> tuple[dict[str, Any], None]:
+    import numpy as np
+
     from mlpgpu.evaluation import compare
     from mlpgpu.maths.scaling import scale
+    from mlpgpu.truth import numbers
 
-    loss, z = _loss(model), z.astype(np.float64)
-    truth = (_codes if model.classes else _numbers)(model, y)
-    compared, predictions, confusion = compare(truth, model.linked(z), len(model.classes), model.target_names)
-    score: dict[str, float | None]
-    if model.classes:
-        score = {"accuracy": float(np.mean((predictions == truth).reshape(len(truth), -1).all(axis=1)))}
-    else:
-        score = {"r2": _r2(truth, predictions)}
+    truth = numbers(model, y)
+    compared, predictions, _ = compare(truth, outputs, 0, model.target_names)
     scaled = truth if model.target_shift is None else scale(np, truth, model.target_shift, model.target_factor)
-    return {"loss": float(np.mean(loss.rows(np, z, scaled)[0])), **score, **compared}, confusion
+    return {"loss": _loss(model, z, scaled), "r2": _r2(truth, predictions), **compared}, None
 
 
 def _r2(truth: np.ndarray, predictions: np.ndarray) -> float | None:
@@ -131,57 +162,25 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
     return iter([(images.x_test[:], images.y_test)])
 
 
-def _loss(model: Model) -> Loss:
-    """The loss with the settings that the model was trained with."""
+def _loss(model: Model, z: np.ndarray, truth: np.ndarray) -> float:
+    """The mean loss, with the settings that the model was trained with."""
+    import numpy as np
+
     known = model.network.loss
-    return known.having(**{name: model.config[name] for name in known.settings if name in model.config})
+    loss = known.having(**{name: model.config[name] for name in known.settings if name in model.config})
+    return float(np.mean(loss.rows(np, z, truth)[0]))
 
 
-def _codes(model: Model, y: np.ndarray) -> np.ndarray:
-    """The number of each label among those that there are in its column, which a file may have as text.
-
-    Of shape (n_rows,); or floats of shape (n_rows, n_labels) for several labels.
-    """
-    import numpy as np
-
-    columns, expected = y.reshape(len(y), -1).T, len(model.alternatives)
-    if len(columns) != expected:
-        what = "tells classes apart: give one label"
-        if expected > 1:
-            what = f"predicts {expected} labels ({listed(model.target_names)}): give a column for each,"
-        raise InputError(f"the targets have shape {y.shape}; the model {what} for each row")
-    codes = []
-    for name, alternatives, column in zip(model.target_names, model.alternatives, columns, strict=True):
-        known = {label: code for code, label in enumerate(alternatives)}
-        as_text = {str(label): code for label, code in known.items()}
-        labels = column.tolist()
-        codes.append([known.get(label, as_text.get(str(label), -1)) for label in labels])
-        if -1 in codes[-1]:
-            row = codes[-1].index(-1)
-            shown = ", ".join(map(str, alternatives[:20])) + (", ..." if len(alternatives) > 20 else "")
-            of = f" for {name!r}" if expected > 1 else ""
-            raise InputError(
-                f"row {row + 1:,} has the label {labels[row]!r}{of}, which is no class of the model; its classes are "
-                f"{shown}"
-            )
-    return np.array(codes[0]) if expected == 1 else np.array(codes, np.float64).T
-
-
-def _numbers(model: Model, y: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    expected = model.sizes[-1]
-    if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
-        text = [value for value in y.ravel().tolist() if isinstance(value, str)] if y.dtype.kind == "O" else []
-        what = f"are text, such as {text[0]!r}" if text else f"have type {y.dtype} and shape {y.shape}"
-        raise InputError(
-            f"the targets {what}; the model predicts {expected} numbers for each row ({listed(model.target_names)}); "
-            "give as many numbers"
-        )
-    numbers = y.reshape(len(y), -1).astype(np.float64)
-    if n_bad := int(np.count_nonzero(~np.isfinite(numbers))):
-        raise InputError(f"the targets have {n_bad:,} missing or infinite values; remove those rows")
-    return numbers
+def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:
+    """A note of rows whose labels are no classes of the model; none where there are none."""
+    if not labels:
+        return []
+    shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(labels.items())[:MOST_LABELS])
+    more = f" and {len(labels) - MOST_LABELS:,} more" if len(labels) > MOST_LABELS else ""
+    return [
+        f"{sum(labels.values()):,} of {n_rows:,} rows have labels that are no classes of the model, {shown}{more}: "
+        "whatever it predicts there counts as wrong, and the loss is that of the other rows"
+    ]
 
 
 def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusion: np.ndarray | None) -> None:
@@ -189,7 +188,8 @@ def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusi
 
     console = report.console()
     console.print(report.figures_line(data, n_rows, figures), markup=False)
-    for table in report.tables(figures.get("targets", {}), confusion, model.classes):
+    labels = [*model.classes, *figures.get("unknown_labels", {})]
+    for table in report.tables(figures.get("targets", {}), confusion, labels):
         console.print(table)
 
 

@@ -123,7 +123,8 @@ def compare(
     Parameters
     ----------
     truth : array
-        Numbers of classes, of shape (n_rows,), values of shape (n_rows, n_outputs), or 0 and 1 of that shape.
+        Numbers of classes, of shape (n_rows,), values of shape (n_rows, n_outputs), or 0 and 1 of that shape. From
+        `n_classes` up, they are of labels that are never predicted.
     outputs : array of shape (n_rows, n_outputs)
         Probabilities, one column for two classes; or expected values.
     n_classes : int
@@ -139,8 +140,8 @@ def compare(
         there are several, ``targets``, as `by_target`.
     predictions : array
         As `truth`.
-    confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
-        Rows by true class (row) and predicted class (column).
+    confusion : int array of shape (n_labels, n_classes), or None for regression and for several labels
+        Rows by true class (row) and predicted class (column); the other labels are after the classes.
     """
     from sklearn import metrics
 
@@ -158,11 +159,12 @@ def compare(
     # Where there is one class only, it is the first of the two that the output stands for.
     second = (outputs[:, 0] > 0.5) & (n_classes > 1)
     guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    confusion = metrics.confusion_matrix(truth, guess, labels=range(n_classes))
-    there = confusion.any(axis=1)
+    n_labels = max(n_classes, int(truth.max()) + 1)
+    confusion = np.bincount(truth * n_classes + guess, minlength=n_labels * n_classes).reshape(n_labels, n_classes)
+    rows = confusion.sum(axis=1)
     figures = {
-        # The mean recall of the classes that have rows; scikit-learn warns of the others.
-        "balanced_accuracy": float(np.mean(confusion.diagonal()[there] / confusion.sum(axis=1)[there])),
+        # The mean recall of the labels that have rows; scikit-learn warns of the others.
+        "balanced_accuracy": float(np.sum(confusion.diagonal() / np.maximum(rows[:n_classes], 1)) / np.sum(rows > 0)),
         "f1_macro": float(metrics.f1_score(truth, guess, average="macro", zero_division=0)),
         "f1_weighted": float(metrics.f1_score(truth, guess, average="weighted", zero_division=0)),
     }

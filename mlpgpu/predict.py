@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -12,9 +12,6 @@ from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError, printable
 from mlpgpu.files import expanded
 from mlpgpu.train import run_command
-
-if TYPE_CHECKING:
-    from mlpgpu.data.unseen import Unseen
 
 Chunk = TypeVar("Chunk", bound=Any)
 
@@ -59,13 +56,13 @@ def predict(
     unseen = Unseen()
     rows = counted(reading.features(data, loaded.encoding, reading.ROWS, unseen))
     writing.write(path, names, (function(x) for x in rows))
-    tell(unseen)
+    tell(unseen.notes())
     return 0
 
 
-def tell(unseen: Unseen) -> None:
+def tell(notes: Iterable[str]) -> None:
     """Note on standard error how a file is written, and which rows hold what the model cannot know."""
-    for note in unseen.notes():
+    for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
 
 

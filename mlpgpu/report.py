@@ -201,12 +201,12 @@ def _r2_in_words(r2: float | None) -> str:
     return "undefined" if r2 is None else in_words(r2)
 
 
-def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, classes: Sequence[object]) -> Iterator[Table]:
-    """What is to be said of each target or class, where they are several and not many."""
+def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, labels: Sequence[object]) -> Iterator[Table]:
+    """What is to be said of each target or class, where they are several and not many; `labels` begin with those."""
     if 0 < len(targets) <= MOST_TARGETS:
         yield _labels_table(targets) if "f1" in next(iter(targets.values())) else _targets_table(targets)
     if confusion is not None and len(confusion) <= MOST_CLASSES:
-        yield _confusion_table(confusion, classes)
+        yield _confusion_table(confusion, labels)
 
 
 def _targets_table(targets: Mapping[str, Any]) -> Table:
@@ -229,10 +229,10 @@ def _labels_table(labels: Mapping[str, Any]) -> Table:
     return table
 
 
-def _confusion_table(confusion: np.ndarray, classes: Sequence[object]) -> Table:
+def _confusion_table(confusion: np.ndarray, labels: Sequence[object]) -> Table:
     """Test rows by true and predicted class, correct ones in bold."""
-    names = [escape(printable(str(c))) for c in classes]
-    table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names)
+    names, n_classes = [escape(printable(str(label))) for label in labels], confusion.shape[1]
+    table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names[:n_classes])
     for i, (name, row) in enumerate(zip(names, confusion, strict=True)):
         cells = [f"[bold]{n}[/bold]" if i == j else str(n) if n else "·" for j, n in enumerate(row)]
         table.add_row(name, *cells)

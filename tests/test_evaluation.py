@@ -5,7 +5,7 @@ from scipy import special
 from sklearn import metrics
 
 from mlpgpu import feed as feeds
-from mlpgpu.evaluation import Evaluation, in_chunks
+from mlpgpu.evaluation import Evaluation, compare, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -246,3 +246,13 @@ def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
     assert sizes == [(5, 3)] * 4 + [(3, 3)]
     expected = metrics.log_loss(labels, special.softmax(unscaled_logits(params, x, 4), axis=1))
     assert ours["loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_labels_that_are_never_predicted_take_no_square_of_their_number():
+    """Such as a column of numbers, one of which is called as a class."""
+    n = 50_000
+    truth, outputs = np.arange(n), np.full((n, 1), 0.3)
+    figures, predictions, confusion = compare(truth, outputs, 2, ("y",))
+    assert confusion.shape == (n, 2)
+    np.testing.assert_array_equal(confusion.sum(axis=0), [n, 0])
+    assert figures["balanced_accuracy"] == pytest.approx(metrics.recall_score(truth, predictions, average="macro"))

@@ -161,6 +161,63 @@ def test_measured_as_scikit_learn_does(command, models):
         assert ("Confusion matrix" in out) == (target == "size")
 
 
+@pytest.mark.parametrize("given", ["new.csv", "new.parquet"])
+def test_rows_of_labels_that_the_model_does_not_know_are_wrong(command, models, given):
+    model, frame = Model.load(models / "size.safetensors"), pd.read_csv(models / "rows.csv")
+    x = reading.read_features(models / "rows.csv", model.columns)
+    truth = frame["size"].to_numpy(object)
+    truth[[3, 50, 51]], truth[[60, 7]] = "huge", "tiny"
+    frame.assign(size=truth).to_csv(models / "new.csv", index=False)
+    frame.assign(size=truth).to_parquet(models / "new.parquet")
+    known, predicted = np.isin(truth, model.classes), model.predict(x)
+    code, out, err = command("evaluate", "size.safetensors", given, "--json")
+    assert code == 0
+    assert err == (
+        "note: 5 of 90 rows have labels that are no classes of the model, 'huge' (3), 'tiny' (2): whatever it predicts "
+        "there counts as wrong, and the loss is that of the other rows\n"
+    )
+    found = json.loads(out)
+    assert (found["n_rows"], found["unknown_labels"]) == (90, {"huge": 3, "tiny": 2})
+    assert found["accuracy"] == metrics.accuracy_score(truth, predicted)
+    for average in ("macro", "weighted"):
+        expected = metrics.f1_score(truth, predicted, average=average, zero_division=0)
+        assert found[f"f1_{average}"] == pytest.approx(expected)
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
+    assert found["loss"] == pytest.approx(metrics.log_loss(truth[known], model.predict_proba(x[known])), rel=1e-5)
+    _, out, _ = command("evaluate", "size.safetensors", given)
+    table = [line.split() for line in out.splitlines()]
+    assert ["large", "small"] in table
+    labels = ["large", "small", "huge", "tiny"]
+    for i, row in enumerate(metrics.confusion_matrix(truth, predicted, labels=labels)[:, :2]):
+        assert [labels[i], *(str(n) if n or i == j else "·" for j, n in enumerate(row))] in table
+
+
+def test_labels_of_numbers_that_the_model_does_not_know(command, tmp_path):
+    x, y = np.arange(60.0).reshape(-1, 2), np.arange(30) % 2
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    model = train_and_test(Config(dataset=tmp_path / "a.npz", **SETTINGS)).model
+    model.save(tmp_path / "m.safetensors")
+    others = y + 10.0 * (np.arange(30) % 8 == 0)
+    truth = {"floats": others, "text": np.where(others > 1, "x", others.astype(int).astype(str)).astype(object)}
+    gaps = np.where(y, np.nan, y)
+    np.savez(tmp_path / "b.npz", x=x, floats=others, gaps=gaps, text=truth["text"].astype(str))
+    for name in truth:
+        code, out, err = command("evaluate", "m.safetensors", "b.npz", "--target", name, "--json")
+        found = json.loads(out)
+        assert (code, err.count("\n")) == (0, 1)
+        assert found["unknown_labels"] == ({"10.0": 4} if name == "floats" else {"x": 4})
+        assert found["accuracy"] == pytest.approx(np.mean(model.predict(x) == others))
+        assert found["f1_macro"] == pytest.approx(metrics.f1_score(others, model.predict(x), average="macro"))
+    np.savez(tmp_path / "many.npz", x=np.ones((1000, 2)), y=np.arange(1000))
+    code, out, err = command("evaluate", "m.safetensors", "many.npz")
+    assert (code, "Confusion matrix" in out) == (0, False)
+    assert "note: 998 of 1,000 rows have labels that" in err
+    assert ", '2' (1), '3' (1), '4' (1), '5' (1), '6' (1) and 993 more: whatever it predicts" in err
+    code, out, err = command("evaluate", "m.safetensors", "b.npz", "--target", "gaps")
+    assert (code, out) == (2, "")
+    assert err == "error: the targets have 15 missing or infinite values; remove those rows\n"
+
+
 def test_the_figures_of_a_run_come_out_again(command, tmp_path, monkeypatch):
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 256, (60, 4, 4), dtype=np.uint8), rng.integers(3, 6, 60)

@@ -1,0 +1,133 @@
+"""The targets of a file as a model knows them: the numbers of its classes or labels, or numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpgpu.errors import InputError, listed
+
+if TYPE_CHECKING:
+    from mlpgpu.model import Model
+
+__all__ = ["codes", "flags", "numbers"]
+
+
+def codes(model: Model, y: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """The number of each label among the classes of `model`.
+
+    Parameters
+    ----------
+    model : Model
+        It tells classes apart.
+    y : array of shape (n_rows,) or (n_rows, 1)
+        Labels, which a file may have as text.
+
+    Returns
+    -------
+    codes : int array of shape (n_rows,)
+        Labels that are no classes have the numbers after those of the classes.
+    unknown : dict of str to int
+        These, and how many rows have each.
+
+    Raises
+    ------
+    InputError
+        Where there is another number of columns, a value is missing, or no row has a label that is a class.
+    """
+    if y.size != len(y):
+        raise InputError(
+            f"the targets have shape {y.shape}; the model tells classes apart: give one label for each row"
+        )
+    if y.dtype.kind == "f":
+        _refuse_missing(y)
+    labels = y.reshape(-1).tolist()
+    found = _places(model.classes, labels)
+    unknown = Counter(str(label) for label, code in zip(labels, found, strict=True) if code is None)
+    if None not in found:
+        return np.array(found), {}
+    if unknown.total() == len(labels):
+        raise InputError(
+            f"row 1 has the label {labels[0]!r}, which is no class of the model, nor is that of any other row; its "
+            f"classes are {_named(model.classes)}"
+        )
+    others = {label: code for code, label in enumerate(unknown, len(model.classes))}
+    known = [others[str(label)] if code is None else code for label, code in zip(labels, found, strict=True)]
+    return np.array(known), dict(unknown)
+
+
+def flags(model: Model, y: np.ndarray) -> np.ndarray:
+    """A 0 or 1 for each of several labels of each row.
+
+    Parameters
+    ----------
+    model : Model
+        Its rows have several labels.
+    y : array of shape (n_rows, n_labels)
+        One of the two values of each label, which a file may have as text.
+
+    Returns
+    -------
+    float64 array of shape (n_rows, n_labels)
+
+    Raises
+    ------
+    InputError
+        Where there is another number of columns, or another value.
+    """
+    expected = len(model.alternatives)
+    if y.reshape(len(y), -1).shape[1] != expected:
+        raise InputError(
+            f"the targets have shape {y.shape}; the model predicts {expected} labels ({listed(model.target_names)}): "
+            "give a column for each, for each row"
+        )
+    columns = []
+    for name, values, column in zip(model.target_names, model.alternatives, y.T.tolist(), strict=True):
+        columns.append(_places(values, column))
+        if None in columns[-1]:
+            row = columns[-1].index(None)
+            raise InputError(
+                f"row {row + 1:,} has the label {column[row]!r} for {name!r}, which is no class of the model; its "
+                f"classes are {_named(values)}"
+            )
+    return np.array(columns, np.float64).T
+
+
+def numbers(model: Model, y: np.ndarray) -> np.ndarray:
+    """Numbers of shape (n_rows, n_outputs).
+
+    Raises
+    ------
+    InputError
+        Where they are none, not finite, or another number in each row.
+    """
+    expected = model.sizes[-1]
+    if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
+        text = [value for value in y.ravel().tolist() if isinstance(value, str)] if y.dtype.kind == "O" else []
+        what = f"are text, such as {text[0]!r}" if text else f"have type {y.dtype} and shape {y.shape}"
+        raise InputError(
+            f"the targets {what}; the model predicts {expected} numbers for each row ({listed(model.target_names)}); "
+            "give as many numbers"
+        )
+    found = y.reshape(len(y), -1).astype(np.float64)
+    _refuse_missing(found)
+    return found
+
+
+def _places(values: Sequence[Any], labels: Sequence[Any]) -> list[int | None]:
+    """Where each label is among the values, by itself or else as text."""
+    known = {value: code for code, value in enumerate(values)}
+    as_text = {str(value): code for value, code in known.items()}
+    return [known.get(label, as_text.get(str(label))) for label in labels]
+
+
+def _named(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values[:20])) + (", ..." if len(values) > 20 else "")
+
+
+def _refuse_missing(y: np.ndarray) -> None:
+    if n_bad := int(np.count_nonzero(~np.isfinite(y))):
+        raise InputError(f"the targets have {n_bad:,} missing or infinite values; remove those rows")
