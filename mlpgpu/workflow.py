@@ -16,7 +16,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config, check_same
-from mlpgpu.data import array_file, load, scaling
+from mlpgpu.data import array_file, load, scaling, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
@@ -120,6 +120,9 @@ def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
     """
     backend, note = backends.select(config.device, config.backend, config.dtype, config.precision)
     model = None
+    if resume is None:
+        # Runs of before this was refused go on.
+        used.check(config)
     if config.start_from is not None:
         model = Model.load(config.start_from) if resume is None else resume.model
         for name in ("scale", "impute"):

@@ -325,7 +325,9 @@ def test_a_table_is_prepared_as_the_first_one(tables):
 )
 def test_what_does_not_go_together(tables, line, said):
     given = dict(zip(words := line.split(), words[1:], strict=False))
-    base = {"--dataset": "two.csv", "--target": "price", "--hidden": "6", "--start-from": "one", "--run-dir": "new"}
+    base = {"--hidden": "6", "--start-from": "one", "--run-dir": "new"}
+    if "--dataset" not in given:
+        base |= {"--dataset": "two.csv", "--target": "price"}
     code, _, err = tables[2](" ".join(f"{name} {value}" for name, value in (base | given).items()))
     assert code == 2
     assert err.startswith(f"error: {said}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu import endings
+from mlpgpu.config import settings
 from mlpgpu.data import array_file, missing, mnist, npz, scaling, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.builtin import BUILTIN
@@ -61,6 +62,11 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     test = validation = None
     labels = y if target.task == "classification" else None
     notes = [*rows.notes, *([target.note] if target.note else [])]
+    if rows.x_test is not None and config.test_fraction != settings()["test_fraction"][1]:
+        notes.append(
+            f"test_fraction {config.test_fraction:g} is not used: {rows.name} has {len(rows.x_test):,} test rows of "
+            "its own"
+        )
     if rows.x_test is None and not config.test_fraction:
         test = train[:0]
     elif rows.x_test is None:
@@ -113,11 +119,6 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
 
 def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
     name = config.dataset
-    if config.drop and (name is None or endings.parts(expanded(name))[1] not in endings.TABLES):
-        raise InputError(
-            f"drop is {', '.join(config.drop)}, and dataset is {name or 'mnist'}; allowed: drop for a "
-            f"{endings.TABLE_FILE}, whose columns have names; leave it out"
-        )
     if name is None:
         try:
             return mnist.load("mnist", config)
@@ -192,7 +193,8 @@ def _features(
         columns, impute = (columns, str(like.config.get("impute"))) if fills else (None, "none")
     found = [missing.refuse(part, rows.feature_names, impute) for part in (x, x_test) if part is not None]
     if not any(found):
-        return x, x_test, columns, []
+        unused = f"impute {impute} is not used: no value is missing, and of rows to predict for none may be either"
+        return x, x_test, columns, [unused] if columns is None and impute != "none" else []
     if isinstance(x, Mapped):
         raise InputError(
             f"{rows.name} has missing values, and its rows stay in their file, where impute {impute!r} cannot "

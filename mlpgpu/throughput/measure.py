@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from mlpgpu.data import load
+from mlpgpu.data import load, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.errors import InputError
@@ -51,13 +51,16 @@ def read(study: Study) -> DataSet:
     InputError
         Where there is no such set, or it cannot be used as asked.
     """
-    if study.dataset is not None:
-        return load(study)
+    named = study if study.dataset is not None else dataclasses.replace(study, dataset="mnist")
     try:
-        return load(dataclasses.replace(study, dataset="mnist"))
+        data = load(named)
     except UnavailableError as error:
+        if study.dataset is not None:
+            raise
         data = load(dataclasses.replace(study, dataset="synthetic"))
         return dataclasses.replace(data, notes=(f"using the synthetic set, because {error}", *data.notes))
+    used.check(named)
+    return data
 
 
 def plan_of(study: Study, data: DataSet) -> Plan:

@@ -213,9 +213,6 @@ def test_columns_are_left_out(tmp_path, mixed, end):
         ({"drop": "rooms,towns"}, "drop has 'towns', which .* allowed: 'size', .*'garden'; did you mean 'town'?"),
         ({"drop": "size,rooms,town,garden"}, "drop leaves none of the columns 'size', .* leave at least one"),
         ({"drop": "price,town"}, "drop has 'price', which is the target; leave it out, or choose"),
-        ({"drop": "x0", "dataset": "iris"}, "drop is x0, and dataset is iris; allowed: drop for a .csv, .tsv"),
-        ({"drop": "x0", "dataset": None}, "drop is x0, and dataset is mnist"),
-        ({"drop": "x0", "dataset": "a.npz"}, "drop is x0, and dataset is a.npz"),
     ],
 )
 def test_what_cannot_be_left_out(tmp_path, mixed, given, says):

@@ -1,0 +1,59 @@
+"""Which settings a set of data has a use for."""
+
+from typing import TYPE_CHECKING
+
+from mlpgpu import endings
+from mlpgpu.config import settings
+from mlpgpu.data import array_file, mnist
+from mlpgpu.data.builtin import BUILTIN
+from mlpgpu.errors import InputError
+from mlpgpu.files import expanded
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
+
+__all__ = ["check"]
+
+_SYNTHETIC = ({"synthetic"}, "synthetic, a set that is drawn")
+# Setting -> the sorts of data that use it, and what to call them.
+_USED_BY = {
+    "data_dir": ({"mnist"}, "mnist and fashion-mnist"),
+    "target": ({"table", "npz", "array"}, "a file"),
+    "drop": ({"table"}, f"a {endings.TABLE_FILE}, whose columns have names"),
+    "memory_map": ({"array"}, "a .npy file, as numpy.save writes it, or an IDX file"),
+    "samples": _SYNTHETIC,
+    "features": _SYNTHETIC,
+    "classes": _SYNTHETIC,
+}
+
+
+def check(config: "Config") -> None:
+    """Refuse a setting that the data of `config` have no use for, and that is not its default.
+
+    Raises
+    ------
+    InputError
+    """
+    sort = _sort(config.dataset)
+    for name, (users, called) in _USED_BY.items():
+        given, (_, default) = getattr(config, name), settings()[name]
+        # What is in memory anyway is never mapped.
+        if sort is None or sort in users or given in (default, "never"):
+            continue
+        shown = ", ".join(given) if isinstance(given, tuple) else given
+        raise InputError(
+            f"{name} is {shown}, and dataset is {config.dataset or 'mnist'}; allowed: {name} for {called}; leave it out"
+        )
+
+
+def _sort(dataset: str | None) -> str | None:
+    """The sort of data; None for a name that is none."""
+    if dataset is None or dataset in mnist.MIRRORS:
+        return "mnist"
+    if dataset in BUILTIN:
+        return dataset
+    path = expanded(dataset)
+    ending = endings.parts(path)[1]
+    if ending in endings.TABLES:
+        return "table"
+    return "npz" if ending == ".npz" else "array" if array_file.suits(path) else None
