@@ -258,6 +258,10 @@ class Model:
             Where `path` holds no such model.
         """
         path = file_of(path)
+        if path.name == FILE and not path.exists():
+            from mlpgpu import run_folder
+
+            run_folder.refuse_unfinished(path.parent)
         model = cls.of(*sealed.read(path, "model", VERSION), path)
         if not np.isfinite(model.params).all():
             raise InputError(f"the model {path} is damaged: its parameters are not finite")

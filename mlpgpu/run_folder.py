@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import in_words
@@ -84,6 +85,25 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse the folder of a run that has no model yet, or that of its checkpoints, where a model is to be read.
+
+    Raises
+    ------
+    InputError
+        It says how to go on. Of another folder nothing is said.
+    """
+    run = folder.parent if folder.name == CHECKPOINTS else folder
+    if not (run / CONFIG).exists():
+        return
+    kept = [path for name in (LAST, PREVIOUS) if (path := run / CHECKPOINTS / name).exists()]
+    instead = f", or give the model of its last checkpoint, {kept[0]}" if kept else ""
+    raise InputError(
+        f"{folder} has no {FILE}, which a run writes when it ends: go on with this one by mlpgpu train --resume {run}"
+        f"{instead}"
+    )
 
 
 class Taken(NamedTuple):

@@ -126,3 +126,29 @@ def test_without_matplotlib_there_are_no_pictures_and_a_line_that_says_so(tmp_pa
     (line,) = run_folder.write(tmp_path, outcome("classification"))
     assert "pip install 'mlpgpu[plots]'" in line
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "metrics.json"}
+
+
+def test_the_folder_of_a_run_that_was_killed_says_how_to_go_on(command):
+    given = "--dataset iris --hidden 3 --epochs 2 --quiet"
+    assert command(f"{given} --checkpoint-every 1 --run-dir one")[0] == 0
+    for name in ("model.safetensors", "metrics.json"):
+        Path("one", name).unlink()
+    kept = Path("one", "checkpoints")
+    resume = "which a run writes when it ends: go on with this one by mlpgpu train --resume one"
+    for folder in (Path("one"), kept):
+        code, _, err = command(f"{given} --start-from {folder} --run-dir two")
+        last = kept / "last.safetensors"
+        assert (code, err) == (
+            2,
+            f"error: {folder} has no model.safetensors, {resume}, or give the model of its last checkpoint, {last}\n",
+        )
+    (kept / "last.safetensors").unlink()
+    with pytest.raises(InputError, match=re.escape(str(kept / "previous.safetensors"))):
+        Model.load("one")
+    assert command(f"{given} --start-from {kept / 'previous.safetensors'} --run-dir two")[0] == 0
+    (kept / "previous.safetensors").unlink()
+    (kept / "best.safetensors").unlink()
+    with pytest.raises(InputError, match=f"one has no model.safetensors, {resume}$"):
+        Model.load("one")
+    assert command("--resume one")[0] == 0
+    assert Model.load("one").sizes == (4, 3, 3)
