@@ -11,15 +11,16 @@ from typing import NamedTuple, TextIO
 from mlpgpu.data.packed import open_text
 from mlpgpu.errors import InputError
 
-__all__ = ["Dialect", "find", "open_rows"]
+__all__ = ["SEPARATED_BY", "Dialect", "find", "open_rows"]
 
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATED_BY = f"{', '.join([*_SEPARATORS.values()][:-1])} or {[*_SEPARATORS.values()][-1]}"
 _MARKS = {",": "comma", ".": "point"}
 # The header and so many rows tell what separates columns, where the header alone does not.
 _LINES = 101
 _PIECE = 2**20
 # A first line for Excel, above the header.
-_SAID = re.compile(r'"?sep=([,;\t])"?[\r\n]+', re.IGNORECASE)
+_SAID = re.compile(r'"?sep=([,;\t|])"?[\r\n]+', re.IGNORECASE)
 
 
 def _number(mark: str, unlike: str = "") -> re.Pattern[str]:
@@ -154,7 +155,7 @@ def _decimal(rows: Iterator[list[str]], path: Path, separator: str) -> str | Non
         return None
     ((mark, shown),) = first.items()
     # Spreadsheets that write points between thousands put semicolons between columns.
-    if not certain and (separator, mark) != ("\t", "."):
+    if not certain and (separator == ";" or mark == ","):
         raise InputError(
             f"{path} has numbers such as {shown}, whose {_MARKS[mark]} may be before decimals or between thousands; "
             "save it with decimal points, and commas between columns"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from mlpgpu.data.encoding import of_start
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.errors import InputError, listed
 
@@ -15,17 +16,22 @@ __all__ = ["open_text"]
 
 
 def open_text(path: Path) -> TextIO:
-    """A text file in UTF-8, its line ends as they are.
+    """A text file in UTF-8, or in UTF-16 with a byte-order mark, its line ends as they are.
 
     Raises
     ------
     InputError
-        Here, where an archive holds other than one file; on reading, where more comes out than a file of that size can
-        honestly hold.
+        Here, where an archive holds other than one file, or the file begins as no text does; on reading, where more
+        comes out than a file of that size can honestly hold.
     """
     unpack = _UNPACK.get(path.suffix.lower())
     file = path.open("rb") if unpack is None else io.BufferedReader(_Counted(path, unpack(path)))
-    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        encoding = of_start(path, file.peek(4)[:4])
+    except BaseException:
+        file.close()
+        raise
+    return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
 class _Counted(io.RawIOBase):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu import endings
-from mlpgpu.data import dialect, header, parquet, row_numbers, target_columns
+from mlpgpu.data import dialect, encoding, header, parquet, row_numbers, target_columns
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 
@@ -44,7 +44,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
-            "separated by commas, semicolons or tabs; write it so"
+            f"separated by {dialect.SEPARATED_BY}; write it so"
         )
     targets = target_columns.chosen(list(frame.columns), config, path)
     name, ending = endings.parts(path)
@@ -94,7 +94,8 @@ def read_chunks(
     Parameters
     ----------
     path : Path
-        Text is UTF-8 with a header; what separates columns and decimals is found out, as `dialect.find` does.
+        Text is UTF-8, or UTF-16 with a byte-order mark, and has a header; what separates columns and decimals is found
+        out, as `dialect.find` does.
     columns : list of dict, optional
         Records of a trained model, whose categories are then read as text even where this file has
         only numbers for them.
@@ -129,8 +130,8 @@ def read_chunks(
         ) from None
     except InputError:
         raise
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise encoding.refusal(path, error) from None
     # A damaged file can bring any error out of the libraries that read it.
     except Exception as error:
         reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__

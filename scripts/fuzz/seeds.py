@@ -29,15 +29,16 @@ def idx() -> list[bytes]:
 
 
 def csv() -> list[bytes]:
-    """Numbers, text, truth values, gaps, quotes; commas, semicolons and tabs."""
+    """Numbers, text, truth values, gaps, quotes; commas, semicolons, tabs and vertical bars; UTF-8 and UTF-16."""
     rows = zip(*TABLE.values(), strict=True)
     table = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)
     quoted = 'a,"b, c",y\r\n' + '1,"say ""so""",0.5\r\n,"two\nlines",1.5\r\n3,,2\r\n' * 3
     truth = "a,b,y\n" + "True,2020-01-02,u\nFalse,,v\n" * 6
     semicolons = "a;b;y\n" + '1,5;"u; v";0\n,25;w;1\n1,234;u;1\n' * 4
-    tabs = table.replace(",", "\t")
-    texts = (table, quoted, truth, semicolons, tabs, "\ufeff" + table, "y\n1\n")
-    return [text.encode() for text in texts]
+    tabs, bars = table.replace(",", "\t"), table.replace(",", "|")
+    texts = (table, quoted, truth, semicolons, tabs, bars, "\ufeff" + table, "y\n1\n")
+    utf_16 = [text.encode("utf-16") for text in (tabs, semicolons)] + [("\ufeff" + quoted).encode("utf-16-be")]
+    return [text.encode() for text in texts] + utf_16
 
 
 def packed() -> list[bytes]:

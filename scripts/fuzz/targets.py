@@ -87,6 +87,7 @@ _CSV = (
     b",",
     b";",
     b"\t",
+    b"|",
     b".",
     b"\n",
     b"\r\n",
@@ -99,6 +100,9 @@ _CSV = (
     b"True",
     b"2020-01-02",
     b"\0",
+    b"\xff\xfe",
+    b"\xfe\xff",
+    b"\xef\xbb\xbf",
 )
 _TOML = (b"[", b"]", b"{", b"}", b"=", b'"""', b"'''", b".", b"1e9", b"inf", b"0x", b"2020-01-02", b"12:00:00", b"\\u")
 _YAML = (b": ", b"- ", b"? ", b"&a", b"*a", b"<<", b"!!int", b"!!float", b"!!python/name:os", b"!!binary", b"|", b">")

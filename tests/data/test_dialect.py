@@ -18,7 +18,7 @@ from mlpgpu.data import load, packed, reading, table
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 
 PLAIN = {"sep": ",", "decimal": "."}
-DIALECTS = [{"sep": sep, "decimal": decimal} for sep in ";\t" for decimal in ".,"]
+DIALECTS = [{"sep": sep, "decimal": decimal} for sep in ";\t|" for decimal in ".,"]
 SETTINGS = settings(
     max_examples=40,
     derandomize=True,
@@ -95,6 +95,12 @@ def test_every_door_says_what_was_found(tmp_path, houses, monkeypatch, capsys):
     figures = [run(f"evaluate {folder} {name}") for name in ("new.csv", "houses.csv.gz")]
     assert figures[0].out.replace("new.csv", "") == figures[1].out.replace("houses.csv.gz", "")
     assert figures[1].err == "note: semicolons between columns, decimal commas\n"
+    # What Excel calls Unicode text.
+    houses.to_csv("new.csv.zip", index=False, sep="\t", decimal=",", encoding="utf-16", lineterminator="\r\n")
+    assert run(f"predict {folder} new.csv.zip").out == plain.out
+    assert run(f"evaluate {folder} new.csv.zip").out.replace("new.csv.zip", "") == figures[0].out.replace("new.csv", "")
+    out, _ = run("train --dataset new.csv.zip --target price --hidden 4 --epochs 1 --impute mean --run-dir again")
+    assert "Note      tabs between columns, decimal commas\n" in out
 
 
 def test_classes_that_are_called_as_gaps_are(tmp_path):
@@ -124,6 +130,9 @@ def test_classes_that_are_called_as_gaps_are(tmp_path):
         ("sep=;\na, m;y\n1,5;2\n", ["a, m", "y"]),
         ('\ufeff"SEP=\t"\r\na;b\ty\r\n1\t2\r\n', ["a;b", "y"]),
         ("sep=,\n\na;b,y\n1,2\n", ["a;b", "y"]),
+        ("sep=|\na,b|y\n1|2\n", ["a,b", "y"]),
+        ("a,b|c\n1|2\n", ["a,b", "c"]),
+        ("a|b,c\n1|2|3,4\n", ["a|b", "c"]),
         ("sep=;x;y\n1;2;3\n", ["sep=", "x", "y"]),
         ("a" * 70_000 + "," + "b" * 70_000 + "\n1,2\n", ["a" * 70_000, "b" * 70_000]),
     ],
@@ -161,11 +170,11 @@ def test_a_separator_that_cannot_be_told(tmp_path, rows):
     assert table.read(tmp_path / "a.csv")["size, m"].tolist() == [1.5]
 
 
-NAMES = st.text(st.sampled_from('ab,;\t"\n. '), min_size=1, max_size=6)
+NAMES = st.text(st.sampled_from('ab,;\t|"\n. '), min_size=1, max_size=6)
 
 
 @SETTINGS
-@given(st.lists(NAMES, min_size=2, max_size=4, unique=True), st.sampled_from(",;\t"))
+@given(st.lists(NAMES, min_size=2, max_size=4, unique=True), st.sampled_from(",;\t|"))
 def test_names_in_quotes_hold_anything(tmp_path, names, separator):
     """But quotes without a partner, where the rows do not tell either."""
     assume(all(name.count('"') % 2 == 0 for name in names))
@@ -200,18 +209,22 @@ def test_names_in_quotes_hold_anything(tmp_path, names, separator):
         (["31.12.2024", "1,5"], ["31.12.2024", "1.5"]),
     ],
 )
-@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_decimals_are_found(tmp_path, cells, values, separator):
     (tmp_path / "a.csv").write_text(f"a{separator}y\n" + "".join(f"{cell}{separator}1\n" for cell in cells))
     column = table.read(tmp_path / "a.csv")["a"]
     np.testing.assert_array_equal(column.to_numpy(type(values[0])), values)
 
 
-def test_points_alone_are_before_decimals_where_tabs_are_between_columns(tmp_path):
-    (tmp_path / "a.tsv").write_text("a\ty\n1.234\t1\n22.500\t2\n")
+@pytest.mark.parametrize(("separator", "called"), [("\t", "tabs"), ("|", "vertical bars")])
+def test_points_alone_are_before_decimals_where_spreadsheets_put_no_such_separator(tmp_path, separator, called):
+    (tmp_path / "a.tsv").write_text("a\ty\n1.234\t1\n22.500\t2\n".replace("\t", separator))
     notes = []
     np.testing.assert_array_equal(table.read(tmp_path / "a.tsv", notes=notes)["a"], [1.234, 22.5])
-    assert notes == ["tabs between columns, decimal points"]
+    assert notes == [f"{called} between columns, decimal points"]
+    (tmp_path / "a.tsv").write_text("a\ty\n1,234\t1\n22,500\t2\n".replace("\t", separator))
+    with pytest.raises(InputError, match="numbers such as '1,234' in row 1, whose comma may be"):
+        table.read(tmp_path / "a.tsv")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +277,7 @@ DECIMALS = st.decimals(0, 10**7, places=3).map(lambda d: d.normalize()).map(lamb
 @given(
     st.lists(st.tuples(DECIMALS, DECIMALS), min_size=1, max_size=6),
     st.sampled_from([("", "."), ("", ","), (",", "."), (".", ","), (" ", ","), ("'", ".")]),
-    st.sampled_from(";\t"),
+    st.sampled_from(";\t|"),
 )
 def test_what_is_read_as_a_number_is_that_number(tmp_path, rows, marks, separator):
     lines = (separator.join(written(number, *marks) for number in row) for row in rows)
@@ -327,6 +340,48 @@ def test_a_compressed_table_is_that_table(tmp_path, houses, kind, packing):
     assert load(Config(dataset=path, target="price", impute="mean")).name == "Old.Houses"
 
 
+@pytest.mark.parametrize("rows", [None, 7])
+@pytest.mark.parametrize("packing", ["", *endings.PACKED])
+@pytest.mark.parametrize(("encoding", "mark"), [("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")])
+def test_a_table_in_utf_16_is_that_table(tmp_path, houses, rows, packing, encoding, mark):
+    # Letters of two and of four bytes, also where a piece of the file ends.
+    houses.loc[::2, "town"] = "Žilina \U0001f3d9" * 200
+    houses.to_csv(tmp_path / "plain.csv", index=False)
+    for separator in "\t|":
+        content = mark + houses.to_csv(index=False, sep=separator, decimal=",", lineterminator="\r\n").encode(encoding)
+        path = tmp_path / f"other.csv{packing}"
+        path.write_bytes(PACKERS[packing](content) if packing else content)
+        found = pd.concat(table.read_chunks(path, rows=rows))
+        pd.testing.assert_frame_equal(found, table.read(tmp_path / "plain.csv"), check_exact=True)
+
+
+WINDOWS = r"it has '{}' if it is Windows-1252, which Excel calls CSV; save it as UTF-8, .* by iconv -f windows-1252 -t"
+
+
+@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a;stra\xdfe;y\n1;K\xf6ln am Rhein;2\n".encode("cp1252"), WINDOWS.format("straße")),
+        (("a;y\n" + "1;2\n" * 20_000 + "1;50 \u20ac\n").encode("cp1252"), WINDOWS.format("50 €")),
+        (b"a,y\n1,2\n" * 300 + b"\x81,2\n", "it has the byte 0x81; save it as UTF-8, which Excel calls CSV UTF-8$"),
+        ("a;y\nü;1\n".encode("utf-16-le"), "it looks like UTF-16 without that mark; save it as UTF-8"),
+        ("a;y\nü;1\n".encode("utf-16-be"), "it looks like UTF-16 without that mark; save it as UTF-8"),
+        ("a;y\nü;1\n".encode("utf-32"), "it looks like UTF-32; save it as UTF-8"),
+        ("a;y\nü;1\n".encode("utf-16")[:-1], "it begins as UTF-16, and is damaged"),
+        (b"\xff\xfea\0;\0y\0\n\0\0\xdc;\0y\0", "it begins as UTF-16, and is damaged"),
+        (archive("xl/workbook.xml"), "it looks like an Excel workbook, or another archive; save it as UTF-8"),
+    ],
+)
+def test_other_encodings_are_refused_with_what_they_look_like(tmp_path, content, said, packing):
+    path = tmp_path / f"a.csv{packing}"
+    path.write_bytes(PACKERS[packing](content) if packing else content)
+    for rows in (None, 100):
+        with pytest.raises(InputError, match=f"is not UTF-8 text, nor UTF-16 with a byte-order mark: {said}") as caught:
+            list(table.read_chunks(path, rows=rows))
+        assert str(caught.value).isprintable()
+
+
 TEXT = b"a;y\n" + b"".join(b"%d,5;%d\n" % (n, n * n) for n in range(2000))
 
 
@@ -363,12 +418,14 @@ def test_what_macos_adds_to_an_archive_is_no_table(tmp_path):
 
 @pytest.mark.parametrize("start", [b"a;y\n", b"a,y\n", b""])
 @pytest.mark.parametrize("packing", [".bz2", ".zip"])
-def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start, encoding):
     """Of rows, and of one row without end."""
     monkeypatch.setattr("mlpgpu.data.inflation._ALWAYS_ALLOWED", 2**14)
     monkeypatch.setattr("mlpgpu.data.inflation.MOST_INFLATION", 10)
     path = tmp_path / f"a.csv{packing}"
-    path.write_bytes(PACKERS[packing](start + start.replace(b"a", b"1").replace(b"y", b"2") * 50_000 + b"w" * 2**20))
+    content = start + start.replace(b"a", b"1").replace(b"y", b"2") * 50_000 + b"w" * 2**20
+    path.write_bytes(PACKERS[packing](content.decode().encode(encoding)))
     assert path.stat().st_size < 10_000
     for rows in (None, 100):
         with pytest.raises(InputError, match=r"bytes and promises .*; allowed: .* times its size; get it again"):

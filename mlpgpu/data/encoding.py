@@ -1,0 +1,58 @@
+"""The encoding of a text: UTF-8, or UTF-16 where its first bytes say so."""
+
+import codecs
+import re
+from pathlib import Path
+
+from mlpgpu.errors import InputError
+
+__all__ = ["of_start", "refusal"]
+
+# First bytes of what is no text in either, and what it is then.
+_OTHERS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    b"PK\x03\x04": "an Excel workbook, or another archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+}
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# A cell, or a part of it, around a byte.
+_BEFORE, _AFTER = re.compile(rb'[^,;|\t\r\n"]{0,20}$'), re.compile(rb'[^,;|\t\r\n"]{0,20}')
+
+
+def of_start(path: Path, start: bytes) -> str:
+    """What Python calls the encoding of a file that begins with these bytes, of which four are enough.
+
+    Raises
+    ------
+    InputError
+        Where they are not those of a text.
+    """
+    found = next((what for mark, what in _OTHERS.items() if start.startswith(mark)), None)
+    if found is None and not start.startswith(_UTF_16) and b"\0" in start[:4]:
+        found = "UTF-16 without that mark"
+    if found is not None:
+        raise _refused(path, f"it looks like {found}")
+    return "utf-16" if start.startswith(_UTF_16) else "utf-8-sig"
+
+
+def refusal(path: Path, error: UnicodeDecodeError) -> InputError:
+    """What to say of a file where some bytes are no text."""
+    if error.encoding.startswith("utf-16"):
+        return _refused(path, f"it begins as UTF-16, and is damaged ({error.reason})")
+    before, after = _BEFORE.search(error.object[: error.start]), _AFTER.match(error.object[error.start :])
+    assert before is not None
+    assert after is not None
+    try:
+        cell = (before[0] + after[0]).decode("cp1252")
+    except UnicodeDecodeError:
+        return _refused(path, f"it has the byte 0x{error.object[error.start]:02x}")
+    return _refused(path, f"it has {cell!r} if it is Windows-1252, which Excel calls CSV", "windows-1252")
+
+
+def _refused(path: Path, found: str, encoding: str = "") -> InputError:
+    convert = f", or convert it by iconv -f {encoding} -t utf-8" if encoding else ""
+    return InputError(
+        f"{path} is not UTF-8 text, nor UTF-16 with a byte-order mark: {found}; save it as UTF-8, which Excel calls "
+        f"CSV UTF-8{convert}"
+    )
