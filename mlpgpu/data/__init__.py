@@ -166,7 +166,7 @@ def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]
     where = f"{'array' if isinstance(rows.x, np.ndarray | Mapped) else 'column'} {rows.target!r}"
     if rows.targets:
         where = f"columns {listed(rows.targets)}"
-    target = decide(y, config.task, where, categorical=rows.categorical, names=_names(rows))
+    target = decide(y, config.task, where, categorical=rows.categorical, names=_names(rows), decimal=rows.decimal)
     return target._replace(y=target.y[:n_rows]), None if rows.y_test is None else target.y[n_rows:]
 
 
@@ -186,7 +186,7 @@ def _features(
     """All x, x of the set's own test rows, the record of the encoding, and notes."""
     x, x_test, columns = rows.x, rows.x_test, None if like is None else like.columns
     if not isinstance(x, np.ndarray | Mapped):
-        encoded, columns, notes = _encoded(x, train, impute, like)
+        encoded, columns, notes = _encoded(rows, x, train, impute, like)
         return encoded, None, columns, [*notes, *table_columns.filled(x, columns)]
     if like is not None and columns is not None:
         fills = len(columns) == x.shape[1] and missing.fills(columns)
@@ -207,11 +207,11 @@ def _features(
 
 
 def _encoded(
-    frame: "pd.DataFrame", train: np.ndarray, impute: str, like: "Model | None"
+    rows: Source, frame: "pd.DataFrame", train: np.ndarray, impute: str, like: "Model | None"
 ) -> tuple[np.ndarray, list[dict[str, Any]], list[str]]:
     """Features of a table, the record of their encoding, and notes."""
     if like is None:
-        columns, notes = table_columns.fit(frame.iloc[train], impute)
+        columns, notes = table_columns.fit(frame.iloc[train], impute, rows.decimal)
         return table_columns.encode(frame, columns), columns, notes
     columns, unseen = like.encoding or table_columns.numbers(frame.columns), Unseen()
     x = table_columns.encode(frame, columns, unseen)

@@ -23,7 +23,7 @@ __all__ = ["encode", "feature_names", "filled", "fit", "numbers"]
 Record = dict[str, Any]
 
 
-def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
+def fit(frame: "pd.DataFrame", impute: str, decimal: str = "decimal point") -> tuple[list[Record], list[str]]:
     """Learn from training rows how columns become features.
 
     Parameters
@@ -34,6 +34,8 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
         ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values are filled
         with the most frequent one. Missing text is a category of its own, or the most frequent one
         where none is missing in the training rows.
+    decimal : str
+        What is before decimals where the table comes from, in words.
 
     Returns
     -------
@@ -56,8 +58,8 @@ def fit(frame: "pd.DataFrame", impute: str) -> tuple[list[Record], list[str]]:
             continue
         record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
         if record["kind"] == "category":
-            categories = record["categories"] = text.categories_of(column)
-            if doubt := text.doubt(column, categories):
+            categories = record["categories"] = text.categories_of(column, decimal)
+            if doubt := text.doubt(column, categories, decimal):
                 notes.append(
                     f"column {name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
                 )

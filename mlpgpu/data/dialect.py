@@ -51,11 +51,20 @@ class Dialect(NamedTuple):
     separator: str
     decimal: str | None
 
+    @property
+    def mark(self) -> str:
+        """What is to be before decimals, in words."""
+        return (
+            "decimal mark"
+            if self.decimal is None and self.separator != ","
+            else f"decimal {_MARKS[self.decimal or '.']}"
+        )
+
     def notes(self) -> list[str]:
         """One line on what is not plain CSV."""
         if self.separator == ",":
             return []
-        decimals = [] if self.decimal is None else [f"decimal {_MARKS[self.decimal]}s"]
+        decimals = [] if self.decimal is None else [f"{self.mark}s"]
         return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals])]
 
 

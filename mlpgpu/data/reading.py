@@ -58,7 +58,7 @@ def features(
         x = _filled(path, npz.read_x(path), columns)
         yield from (x[part] for part in _parts(len(x), rows))
     elif ending in endings.TABLES:
-        frames = table.read_chunks(path, columns, rows, notes=None if unseen is None else unseen.of_file)
+        frames = table.read_chunks(path, columns, rows, written=None if unseen is None else unseen.written)
         yield from (_encoded(frame, columns, unseen) for frame in frames)
     else:
         x = array_file.read_x(path)
@@ -111,8 +111,8 @@ def features_and_targets(
         return
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
-    notes = None if unseen is None else unseen.of_file
-    for frame in table.read_chunks(path, columns, ROWS, labels=labels, notes=notes):
+    written = None if unseen is None else unseen.written
+    for frame in table.read_chunks(path, columns, ROWS, labels=labels, written=written):
         names = [None] if target is None else target_columns.named(target, list(frame.columns))
         if absent := [name for name in names if name not in frame.columns]:
             hint = did_you_mean(str(absent[0]), frame.columns, 0.5, repr) or "; give its --target"

@@ -36,6 +36,8 @@ class Source:
         The scaling that ``auto`` means for this set.
     categorical : bool
         Whether numbers in y are known to be labels.
+    decimal : str
+        What is before decimals in its text, in words.
     feature_names, target, targets, image_shape, notes
         As in `mlpgpu.data.DataSet`.
     """
@@ -49,6 +51,7 @@ class Source:
     classes: tuple[Any, ...] = ()
     scale: str = "standard"
     categorical: bool = False
+    decimal: str = "decimal point"
     feature_names: tuple[str, ...] = ()
     target: str | None = None
     targets: tuple[str, ...] = ()

@@ -39,8 +39,8 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
     InputError
         Where the file cannot be read, or has no usable target.
     """
-    written: list[str] = []
-    frame = read(path, columns, notes=written)
+    written: list[dialect.Dialect] = []
+    frame = read(path, columns, written=written)
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
@@ -63,7 +63,8 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
         categorical=categorical,
         target=",".join(targets),
         targets=tuple(targets) if len(targets) > 1 else (),
-        notes=(*written, *notes),
+        notes=(*(note for found in written for note in found.notes()), *notes),
+        decimal=written[0].mark if written else "decimal point",
     )
 
 
@@ -72,10 +73,10 @@ def read(
     columns: list[dict[str, Any]] | None = None,
     *,
     labels: Collection[str] = (),
-    notes: list[str] | None = None,
+    written: list[dialect.Dialect] | None = None,
 ) -> "pd.DataFrame":
     """A text or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns, labels=labels, notes=notes)
+    (frame,) = read_chunks(path, columns, labels=labels, written=written)
     return frame
 
 
@@ -85,7 +86,7 @@ def read_chunks(
     rows: int | None = None,
     *,
     labels: Collection[str] = (),
-    notes: list[str] | None = None,
+    written: list[dialect.Dialect] | None = None,
 ) -> Iterator["pd.DataFrame"]:
     """A text or Parquet file, some rows at a time, as DataFrames with text for column names.
 
@@ -103,8 +104,8 @@ def read_chunks(
         The most that a DataFrame has; all are in one without it.
     labels : collection of str
         Columns of a text file that are read as text, in which only empty cells are missing.
-    notes : list of str, optional
-        Takes a line on what separates columns and decimals, where that is not as in plain CSV.
+    written : list of Dialect, optional
+        Takes how a text file is written.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def read_chunks(
     try:
         import pandas as pd
 
-        for frame in _read_text(path, columns or [], rows, labels, notes) if is_text else parquet.read(path, rows):
+        for frame in _read_text(path, columns or [], rows, labels, written) if is_text else parquet.read(path, rows):
             frame.columns = frame.columns.map(str)
             frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
             n_rows += len(frame)
@@ -142,7 +143,11 @@ def read_chunks(
 
 
 def _read_text(
-    path: Path, columns: list[dict[str, Any]], rows: int | None, labels: Collection[str], notes: list[str] | None
+    path: Path,
+    columns: list[dict[str, Any]],
+    rows: int | None,
+    labels: Collection[str],
+    written: list[dialect.Dialect] | None,
 ) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
@@ -151,8 +156,8 @@ def _read_text(
         raise InputError(f"{path} is empty; give a table with a header and rows")
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
     header.check(path, found.names)
-    if notes is not None:
-        notes += found.notes()
+    if written is not None:
+        written.append(found)
     text = {record["name"]: str for record in columns if record["kind"] == "category"}
     gaps: Any = MISSING
     if labels:

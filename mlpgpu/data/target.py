@@ -44,7 +44,15 @@ class Target(NamedTuple):
     label_values: tuple[Pair, ...] = ()
 
 
-def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False, names: Sequence[str] = ()) -> Target:
+def decide(
+    y: np.ndarray,
+    task: str,
+    where: str,
+    *,
+    categorical: bool = False,
+    names: Sequence[str] = (),
+    decimal: str = "decimal point",
+) -> Target:
     """Decide on the task and encode the target for it.
 
     Text, truth values and categories ask for classification, and so do whole numbers, of any type, with
@@ -63,6 +71,8 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False, n
         Whether numbers in y are known to be labels.
     names : sequence of str
         Of its columns, where they are several.
+    decimal : str
+        What is before decimals where y comes from, in words.
 
     Raises
     ------
@@ -107,7 +117,7 @@ def decide(y: np.ndarray, task: str, where: str, *, categorical: bool = False, n
         is_number = y.dtype.kind == "f"
         cure = "give task regression, or " if is_number else ""
         if not is_number and _NUMBER.fullmatch(str(distinct[0])):
-            cure = f"write numbers such as {str(distinct[0])!r} with the decimal mark of the table alone, or "
+            cure = f"write numbers such as {str(distinct[0])!r} with a {decimal} alone, or "
         raise InputError(
             f"the target, {where}, has {len(distinct):,} distinct {'numbers' if is_number else 'texts'} in {len(y):,} "
             f"rows, too many for classes; allowed: at most half as many as rows; {cure}choose another target"

@@ -21,8 +21,8 @@ _DATE = r"\d{4}-\d\d-\d\d([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
-def categories_of(column: "pd.Series") -> list[str]:
-    """The categories in a column of training rows, sorted.
+def categories_of(column: "pd.Series", decimal: str) -> list[str]:
+    """The categories in a column of training rows, sorted; `decimal` as in `doubt`.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def categories_of(column: "pd.Series") -> list[str]:
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(column, categories) or LEAVE_OUT}"
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(column, categories, decimal) or LEAVE_OUT}"
         )
     return categories
 
@@ -54,10 +54,18 @@ def name_of_gaps(categories: list[str]) -> str:
     return name
 
 
-def doubt(column: "pd.Series", categories: list[str]) -> str:
-    """Why a column is hardly meant as these categories, and what to do; empty where it may well be."""
+def doubt(column: "pd.Series", categories: list[str], decimal: str) -> str:
+    """Why a column is hardly meant as these categories, and what to do; empty where it may well be.
+
+    Parameters
+    ----------
+    column : Series
+    categories : list of str
+    decimal : str
+        What is before decimals where the column comes from, in words.
+    """
     n_rows = int(column.count())
-    meant_as_numbers = _meant_as_numbers(column, categories)
+    meant_as_numbers = _meant_as_numbers(column, categories, decimal)
     if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
         return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
     return meant_as_numbers
@@ -81,7 +89,7 @@ def _first(cells: "pd.Series") -> str:
     return f"{cells[row]!r} in row {row + 1:,}"
 
 
-def _meant_as_numbers(column: "pd.Series", categories: list[str]) -> str:
+def _meant_as_numbers(column: "pd.Series", categories: list[str], decimal: str) -> str:
     """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
 
     A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
@@ -94,7 +102,7 @@ def _meant_as_numbers(column: "pd.Series", categories: list[str]) -> str:
     )
     if bare.all() or 2 * numbers.sum() <= len(text):
         return ""
-    written = [f"write numbers such as {value!r} with a decimal point alone" for value in text[numbers & ~bare][:1]]
+    written = [f"write numbers such as {value!r} with a {decimal} alone" for value in text[numbers & ~bare][:1]]
     but, others = "", []
     if not numbers.all():
         present = column.dropna().map(str)

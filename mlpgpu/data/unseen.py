@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpgpu.data.dialect import Dialect
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,13 +19,13 @@ class Unseen:
     ----------
     n_rows : int
         All rows.
-    of_file : list of str
-        Notes on how the file is written.
+    written : list of Dialect
+        How the file is written, where it is text.
     """
 
     def __init__(self) -> None:
         self.n_rows = 0
-        self.of_file: list[str] = []
+        self.written: list[Dialect] = []
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, column: "pd.Series", is_unseen: np.ndarray) -> None:
@@ -34,9 +36,9 @@ class Unseen:
             self._found[name] = count + int(np.count_nonzero(is_unseen)), example
 
     def notes(self) -> list[str]:
-        """Those of the file, and one line for each column that has some."""
+        """Those on how the file is written, and one line for each column that has some."""
         columns = (
             f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values new to the model, such as {example!r}"
             for name, (count, example) in self._found.items()
         )
-        return [*self.of_file, *columns]
+        return [*(note for dialect in self.written for note in dialect.notes()), *columns]

@@ -219,9 +219,9 @@ def test_decimals_are_found(tmp_path, cells, values, separator):
 @pytest.mark.parametrize(("separator", "called"), [("\t", "tabs"), ("|", "vertical bars")])
 def test_points_alone_are_before_decimals_where_spreadsheets_put_no_such_separator(tmp_path, separator, called):
     (tmp_path / "a.tsv").write_text("a\ty\n1.234\t1\n22.500\t2\n".replace("\t", separator))
-    notes = []
-    np.testing.assert_array_equal(table.read(tmp_path / "a.tsv", notes=notes)["a"], [1.234, 22.5])
-    assert notes == [f"{called} between columns, decimal points"]
+    written = []
+    np.testing.assert_array_equal(table.read(tmp_path / "a.tsv", written=written)["a"], [1.234, 22.5])
+    assert [dialect.notes() for dialect in written] == [[f"{called} between columns, decimal points"]]
     (tmp_path / "a.tsv").write_text("a\ty\n1,234\t1\n22,500\t2\n".replace("\t", separator))
     with pytest.raises(InputError, match="numbers such as '1,234' in row 1, whose comma may be"):
         table.read(tmp_path / "a.tsv")
@@ -261,6 +261,28 @@ def test_a_cell_is_a_number_also_where_another_makes_text_of_its_column(tmp_path
         pd.testing.assert_frame_equal(*frames)
     with pytest.raises(InputError, match="column 'a' holds text, such as '#NV' in row 3; "):
         reading.read_features(tmp_path / "other.csv", [{"name": "a", "kind": "number", "fill": None}])
+
+
+@pytest.mark.parametrize(
+    ("separator", "other", "mark"),
+    [(";", "0,5", "comma"), (";", "0.5", "point"), ("\t", "0,5", "comma"), (";", "5", "mark"), (",", "5", "point")],
+)
+def test_numbers_with_units_are_to_be_written_as_in_their_file(tmp_path, separator, other, mark):
+    rows = [["share", "other", "y"], *(["12,5 %", other, "3"], ["7,25 %", other, "4"]) * 10]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows(rows)
+    d = load(Config(dataset=tmp_path / "a.csv", target="y"))
+    said = f"to have one feature, write numbers such as '12,5 %' with a decimal {mark} alone"
+    assert sum(said in note for note in d.notes) == 1
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        unlike = (["share", "other", "y"], *([f"{n},5 %", other, n % 3] for n in range(2000)))
+        csv.writer(file, delimiter=separator).writerows(unlike)
+    with pytest.raises(
+        InputError, match=f"distinct texts .*; write numbers such as '0,5 %' with a decimal {mark} alone"
+    ):
+        load(Config(dataset=tmp_path / "a.csv", target="share"))
+    with pytest.raises(InputError, match=f"'share' is text with 1,.* distinct values; .* with a decimal {mark} alone"):
+        load(Config(dataset=tmp_path / "a.csv", target="y"))
 
 
 def written(number, thousands, mark):

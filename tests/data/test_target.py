@@ -93,7 +93,7 @@ def test_task_given_is_obeyed_without_a_note():
         (
             np.array(["1.234,50", "x", "2,5", "9"]),
             "auto",
-            r"4 distinct texts .*; write numbers such as '1\.234,50' with the decimal mark of the table alone, or",
+            r"4 distinct texts .*; write numbers such as '1\.234,50' with a decimal point alone, or",
         ),
         (np.array(["€ 1'200", "$5 000", "1 %"], object), "auto", "; write numbers such as '[€$1]"),
         (np.array(["1.12.2024", "2.12.2024"]), "auto", "as many as rows; choose another target"),
