@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -11,11 +11,16 @@ from typing import NamedTuple, TextIO
 from mlpgpu.data.packed import open_text
 from mlpgpu.errors import InputError
 
-__all__ = ["SEPARATED_BY", "Dialect", "find", "open_rows"]
+__all__ = ["MISSING", "SEPARATED_BY", "Dialect", "find", "open_rows"]
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SEPARATED_BY = f"{', '.join([*_SEPARATORS.values()][:-1])} or {[*_SEPARATORS.values()][-1]}"
 _MARKS = {",": "comma", ".": "point"}
+# What stands for a missing value in text: what pandas takes for one.
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
 # The header and so many rows tell what separates columns, where the header alone does not.
 _LINES = 101
 _PIECE = 2**20
@@ -32,6 +37,13 @@ def _number(mark: str, unlike: str = "") -> re.Pattern[str]:
 _WITH = {mark: _number(re.escape(mark)) for mark in _MARKS}
 # Three digits after the mark, and one to three before it, may be 1,234 as well as 1.234.
 _CERTAIN = _number("[,.]", unlike=r"(?![1-9]\d{0,2}[,.]\d{3}\s*\0)")
+
+
+# Any number, also with marks between thousands.
+_NUMBER = re.compile(
+    r"\s*[+-]?(?:\d+[,.]?\d*|[,.]\d+|\d{1,3}(?:[,.]\d{3})+(?:[,.]\d*)?|inf(?:inity)?)(?:e[+-]?\d+)?\s*",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class Dialect(NamedTuple):
@@ -68,8 +80,17 @@ class Dialect(NamedTuple):
         return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals])]
 
 
-def find(path: Path) -> Dialect:
+def find(path: Path, aside: Callable[[list[str]], Set[str]] = lambda _: frozenset(), *, text: bool = True) -> Dialect:
     """How the table in a file is written. All of its cells are looked at, unless commas separate them.
+
+    Parameters
+    ----------
+    path : Path
+    aside : callable
+        ``aside(names)``: columns of which no numbers are taken. Where all columns together do not tell what is before
+        decimals, these are not asked.
+    text : bool
+        Whether others may be text: those with a cell that is no number are not asked either.
 
     Raises
     ------
@@ -78,9 +99,12 @@ def find(path: Path) -> Dialect:
     """
     separator = _separator(path)
     with open_rows(path) as file:
-        rows = _rows(file, separator)
-        names = next(rows, [])
-        return Dialect(names, separator, None if separator == "," else _decimal(rows, path, separator))
+        names = next(_rows(file, separator), [])
+    if separator == ",":
+        return Dialect(names, separator, None)
+    not_asked = aside(names)
+    places = {place for place, name in enumerate(names) if name in not_asked}
+    return Dialect(names, separator, _decimal(path, separator, places, text))
 
 
 def open_rows(path: Path) -> TextIO:
@@ -139,34 +163,59 @@ def _fits_rows(path: Path, separator: str) -> bool:
     return len({len(row) for row in _start(path, separator, _LINES)}) == 1
 
 
-def _decimal(rows: Iterator[list[str]], path: Path, separator: str) -> str | None:
-    """The mark in the numbers of a table, where that can only be before decimals."""
+def _decimal(path: Path, separator: str, aside: Set[int], text: bool) -> str | None:
+    """The mark in the numbers of a table, where that can only be before decimals; see `find`."""
+    first, certain = _marks(path, separator)
+    # Spreadsheets that write points between thousands put semicolons between columns.
+    if not first or (len(first) == 1 and (certain or ("." in first and separator != ";"))):
+        return next(iter(first), None)
+    first, certain = _marks(path, separator, aside | (_text(path, separator) if text else set()))
+    if len(first) > 1:
+        raise InputError(
+            f"{path} has numbers with a comma, such as {first[',']}, and with a point, such as {first['.']}; "
+            "allowed: one of them, before decimals, and nothing between thousands; write all numbers so"
+        )
+    for mark, shown in first.items():
+        if not certain:
+            raise InputError(
+                f"{path} has numbers such as {shown}, whose {_MARKS[mark]} may be before decimals or between "
+                "thousands; save it with decimal points, and commas between columns"
+            )
+    return next(iter(first), None)
+
+
+def _marks(path: Path, separator: str, aside: Set[int] = frozenset()) -> tuple[dict[str, str], bool]:
+    """The marks in numbers, each with the first of them, and whether one can only be before decimals.
+
+    Columns at the places `aside` are not looked at, and no more rows than tell.
+    """
     with open_rows(path) as file:
         pieces = iter(lambda: file.read(_PIECE), "")
         there = {mark for piece in pieces for mark in _MARKS if mark in piece}
     first: dict[str, str] = {}
     certain = False
-    for number, row in enumerate(rows, 1):
-        if not there or (certain and len(there) == 1):
-            # Nothing more is to be found, and to look at cells takes longer than at letters.
-            break
-        cells = "\0".join(["", *row, ""])
-        for mark, pattern in _WITH.items():
-            if mark not in first and mark in cells and (cell := pattern.search(cells)):
-                first[mark] = f"{cell[1]!r} in row {number:,}"
-        if len(first) == len(_WITH):
-            raise InputError(
-                f"{path} has numbers with a comma, such as {first[',']}, and with a point, such as {first['.']}; "
-                "allowed: one of them, before decimals, and nothing between thousands; write all numbers so"
-            )
-        certain = certain or bool(first and _CERTAIN.search(cells))
-    if not first:
-        return None
-    ((mark, shown),) = first.items()
-    # Spreadsheets that write points between thousands put semicolons between columns.
-    if not certain and (separator == ";" or mark == ","):
-        raise InputError(
-            f"{path} has numbers such as {shown}, whose {_MARKS[mark]} may be before decimals or between thousands; "
-            "save it with decimal points, and commas between columns"
-        )
-    return mark
+    with open_rows(path) as file:
+        for number, row in enumerate(islice(_rows(file, separator), 1, None), 1):
+            if not there or len(first) == len(_WITH) or (certain and len(there) == 1):
+                # Nothing more is to be found, and to look at cells takes longer than at letters.
+                break
+            asked = [cell for place, cell in enumerate(row) if place not in aside] if aside else row
+            cells = "\0".join(["", *asked, ""])
+            for mark, pattern in _WITH.items():
+                if mark not in first and mark in cells and (cell := pattern.search(cells)):
+                    first[mark] = f"{cell[1]!r} in row {number:,}"
+            certain = certain or bool(first and _CERTAIN.search(cells))
+    return first, certain
+
+
+def _text(path: Path, separator: str) -> set[int]:
+    """The places of columns with a cell that is no number, whatever is before decimals."""
+    places: set[int] = set()
+    with open_rows(path) as file:
+        for row in islice(_rows(file, separator), 1, None):
+            places |= {
+                place
+                for place, cell in enumerate(row)
+                if place not in places and cell not in MISSING and not _NUMBER.fullmatch(cell)
+            }
+    return places

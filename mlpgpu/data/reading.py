@@ -112,7 +112,7 @@ def features_and_targets(
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
     written = None if unseen is None else unseen.written
-    for frame in table.read_chunks(path, columns, ROWS, labels=labels, written=written):
+    for frame in table.read_chunks(path, columns, ROWS, target, labels=labels, written=written):
         names = [None] if target is None else target_columns.named(target, list(frame.columns))
         if absent := [name for name in names if name not in frame.columns]:
             hint = did_you_mean(str(absent[0]), frame.columns, 0.5, repr) or "; give its --target"

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "read", "read_chunks"]
 
-# What stands for a missing value in text: what pandas takes for one.
-MISSING = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-    "NULL", "NaN", "None", "n/a", "nan", "null",
-)  # fmt: skip
 _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 
@@ -40,7 +35,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
         Where the file cannot be read, or has no usable target.
     """
     written: list[dialect.Dialect] = []
-    frame = read(path, columns, written=written)
+    frame = read(path, columns, config.target, drop=config.drop, written=written)
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
@@ -51,7 +46,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
     gaps = [target for target in targets if ending in endings.TEXT and _is_text_with_gaps(frame[target])]
     if gaps:
         # A class may be called NA or None.
-        frame = read(path, columns, labels=gaps)
+        frame = read(path, columns, config.target, labels=gaps, drop=config.drop)
     y, categorical = target_columns.values(frame[targets])
     if y.ndim > 1:
         target_columns.check_varied(targets, y)
@@ -71,12 +66,14 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
 def read(
     path: Path,
     columns: list[dict[str, Any]] | None = None,
+    target: str | None = None,
     *,
     labels: Collection[str] = (),
+    drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
 ) -> "pd.DataFrame":
     """A text or Parquet file as a DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns, labels=labels, written=written)
+    (frame,) = read_chunks(path, columns, None, target, labels=labels, drop=drop, written=written)
     return frame
 
 
@@ -84,8 +81,10 @@ def read_chunks(
     path: Path,
     columns: list[dict[str, Any]] | None = None,
     rows: int | None = None,
+    target: str | None = None,
     *,
     labels: Collection[str] = (),
+    drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
 ) -> Iterator["pd.DataFrame"]:
     """A text or Parquet file, some rows at a time, as DataFrames with text for column names.
@@ -102,8 +101,12 @@ def read_chunks(
         only numbers for them.
     rows : int, optional
         The most that a DataFrame has; all are in one without it.
+    target : str, optional
+        The columns to predict, where they are needed.
     labels : collection of str
         Columns of a text file that are read as text, in which only empty cells are missing.
+    drop : tuple of str
+        Columns that will be left out: what is before decimals there does not matter.
     written : list of Dialect, optional
         Takes how a text file is written.
 
@@ -119,7 +122,11 @@ def read_chunks(
     try:
         import pandas as pd
 
-        for frame in _read_text(path, columns or [], rows, labels, written) if is_text else parquet.read(path, rows):
+        for frame in (
+            _read_text(path, columns or [], rows, target, labels, drop, written)
+            if is_text
+            else parquet.read(path, rows)
+        ):
             frame.columns = frame.columns.map(str)
             frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
             n_rows += len(frame)
@@ -146,25 +153,33 @@ def _read_text(
     path: Path,
     columns: list[dict[str, Any]],
     rows: int | None,
+    target: str | None,
     labels: Collection[str],
+    drop: tuple[str, ...],
     written: list[dialect.Dialect] | None,
 ) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
-    found = dialect.find(path)
+    text = {record["name"]: str for record in columns if record["kind"] == "category"} | dict.fromkeys(labels, str)
+    known = {record["name"] for record in columns}
+
+    def aside(names: list[str]) -> set[str]:
+        """Columns that no numbers are taken of."""
+        targets = () if target is None else target_columns.named(target, names)
+        return {*text, *(set(names) - known - {*targets} if columns else _with_commas(drop, names))}
+
+    found = dialect.find(path, aside, text=not columns)
     if not found.names:
         raise InputError(f"{path} is empty; give a table with a header and rows")
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
     header.check(path, found.names)
     if written is not None:
         written.append(found)
-    text = {record["name"]: str for record in columns if record["kind"] == "category"}
-    gaps: Any = MISSING
+    gaps: Any = dialect.MISSING
     if labels:
-        text |= dict.fromkeys(labels, str)
         # As pandas calls a column without a name.
-        known = (name or f"Unnamed: {place}" for place, name in enumerate(found.names))
-        gaps = {name: "" if name in labels else MISSING for name in known}
+        called = (name or f"Unnamed: {place}" for place, name in enumerate(found.names))
+        gaps = {name: "" if name in labels else dialect.MISSING for name in called}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
     given: dict[str, Any] = {
         "sep": found.separator, "decimal": found.decimal or ".", "index_col": False, "low_memory": False, "dtype": text,

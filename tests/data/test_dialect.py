@@ -225,19 +225,27 @@ def test_points_alone_are_before_decimals_where_spreadsheets_put_no_such_separat
     (tmp_path / "a.tsv").write_text("a\ty\n1,234\t1\n22,500\t2\n".replace("\t", separator))
     with pytest.raises(InputError, match="numbers such as '1,234' in row 1, whose comma may be"):
         table.read(tmp_path / "a.tsv")
+    # The first column is text, and says that they may be between thousands.
+    (tmp_path / "a.tsv").write_text("a\ty\n0,5\t1.234\nx\t22.500\n".replace("\t", separator))
+    with pytest.raises(InputError, match="numbers such as '1.234' in row 1, whose point may be"):
+        table.read(tmp_path / "a.tsv")
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         (["1,5;1.5"], "with a comma, such as '1,5' in row 1, and with a point, such as '1.5' in row 1; allowed: one"),
-        (["1;x", "", "1,5;x"] + ["2;x"] * 300 + ["3;1.25"], "'1,5' in row 2, and .* '1.25' in row 303; "),
+        (["1;", "", "1,5;NA"] + ["2;7"] * 300 + ["3;1.25"], "'1,5' in row 2, and .* '1.25' in row 303; "),
         (["1,234;0.5"], "'1,234' in row 1, and .* '0.5' in row 1; "),
         (["1.234;0,5"], "'0,5' in row 1, and .* '1.234' in row 1; "),
         (['"1,5";"1.5"'], "'1,5' in row 1, and .* '1.5' in row 1; "),
         (["1,234;5", "22,500;7"], "numbers such as '1,234' in row 1, whose comma may be before decimals or between"),
         (["1;2", "-1.234;5"], "numbers such as '-1.234' in row 2, whose point may be before decimals or between"),
         (["1,234,567;5", "1,000;7"], "numbers such as '1,000' in row 2, whose comma may be"),
+        # What is left where the first column, which has text, is not asked.
+        (["0,5;1.234", "x;22.500"], "numbers such as '1.234' in row 1, whose point may be before decimals or between"),
+        (["1.234,5;1.234", "0,5;22.500"], "'0,5' in row 2, and .* '1.234' in row 1; "),
+        (["1,5;2", "1.5;3"], "'1,5' in row 1, and .* '1.5' in row 2; "),
     ],
 )
 def test_decimals_that_cannot_be_told(tmp_path, rows, said):
@@ -246,6 +254,67 @@ def test_decimals_that_cannot_be_told(tmp_path, rows, said):
         with pytest.raises(InputError, match=said) as caught:
             list(table.read_chunks(tmp_path / "a.csv", rows=n_rows))
         assert str(caught.value).isprintable()
+
+
+VERSIONS = "version;price;y\n" + "1.2;0,5;2\n1.10.3;1,25;3\n1.3;2;4\n" * 5
+
+
+def test_numbers_among_text_do_not_say_what_is_before_decimals(tmp_path):
+    (tmp_path / "a.csv").write_text(VERSIONS)
+    d = load(Config(dataset=tmp_path / "a.csv", target="y", task="regression"))
+    assert d.notes[0] == "semicolons between columns, decimal commas"
+    assert d.feature_names == ("version=1.10.3", "version=1.2", "version=1.3", "price")
+    # None of these is text, but that column is for the model.
+    (tmp_path / "b.csv").write_text("price;version\n0,5;1.2\n2,25;1.3\n")
+    expected = [[0, 1, 0, 0.5], [0, 0, 1, 2.25]]
+    np.testing.assert_array_equal(reading.read_features(tmp_path / "b.csv", d.columns), expected)
+    with pytest.raises(InputError, match="'0,5' in row 1, and with a point, such as '1.2' in row 1"):
+        table.read(tmp_path / "b.csv")
+
+
+def test_marks_among_text_alone_do_not_matter(tmp_path):
+    (tmp_path / "a.csv").write_text("a;b;y\n" + "1,5;x;1\nx;1.5;2\n1.234;1.2.3;3\n" * 5)
+    assert table.read(tmp_path / "a.csv").iloc[:3].to_numpy().tolist() == [
+        ["1,5", "x", 1],
+        ["x", "1.5", 2],
+        ["1.234", "1.2.3", 3],
+    ]
+
+
+def test_targets_say_what_is_before_decimals(tmp_path):
+    """Though the model does not take them, and where a column that it takes has text for once."""
+    columns = [{"name": "a", "kind": "number", "fill": None}]
+    for rows, said in (
+        ("1;x;1.234\n", "numbers such as '1.234' in row 1, whose point may be"),
+        ("0,5;x;1.234\n", "with a comma, such as '0,5' in row 1, and with a point, such as '1.234'"),
+        ("1.234;7;1\nx;7;1\n", "numbers such as '1.234' in row 1, whose point may be"),
+    ):
+        (tmp_path / "a.csv").write_text("a;b;y\n" + rows)
+        with pytest.raises(InputError, match=said):
+            list(reading.features_and_targets(tmp_path / "a.csv", columns, "y"))
+    (tmp_path / "a.csv").write_text("a;b;y\n1;1.234;2\n")
+    ((x, y),) = reading.features_and_targets(tmp_path / "a.csv", columns, "y")
+    assert (x.tolist(), y.tolist()) == ([[1]], [2])
+
+
+@pytest.mark.parametrize("name", ["version", "of; it, all"])
+def test_columns_that_are_left_out_do_not_say_what_is_before_decimals(tmp_path, name):
+    text = VERSIONS.replace("1.10.3", "1.4").replace("version", f'"{name}"')
+    (tmp_path / "a.csv").write_text(text)
+    given = {"dataset": tmp_path / "a.csv", "target": "y", "task": "regression"}
+    with pytest.raises(InputError, match="with a comma, such as '0,5' in row 1, and with a point, such as '1.2'"):
+        load(Config(**given))
+    d = load(Config(**given, drop=name))
+    assert d.feature_names == ("price",)
+    (tmp_path / "b.csv").write_text("a;b;y\n" + "1.234;7;2\n22.500;8;3\n" * 9)
+    given["dataset"] = tmp_path / "b.csv"
+    with pytest.raises(InputError, match="'1.234' in row 1, whose point may be before decimals or between thousands"):
+        load(Config(**given))
+    assert load(Config(**given, drop="a")).feature_names == ("b",)
+    # Nor does a column that the model does not take.
+    np.testing.assert_array_equal(reading.read_features(tmp_path / "a.csv", d.columns)[:3, 0], [0.5, 1.25, 2])
+    (chunk, *_) = reading.features_and_targets(tmp_path / "a.csv", d.columns, "y")
+    np.testing.assert_array_equal(chunk[1], [2, 3, 4] * 5)
 
 
 def test_a_cell_is_a_number_also_where_another_makes_text_of_its_column(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from mlpgpu.config import Config
-from mlpgpu.data import load, read_features, table
+from mlpgpu.data import dialect, load, read_features, table
 from mlpgpu.errors import InputError
 
 pd = pytest.importorskip("pandas")
@@ -131,7 +131,7 @@ def test_missing_numbers_and_truth_values_of_a_target_stay_missing(tmp_path, val
 @pytest.mark.parametrize("labels", [[], ["y"], ["y", "a"]])
 def test_missing_is_what_pandas_takes_for_it(tmp_path, labels):
     path = tmp_path / "a.csv"
-    cells = [*table.MISSING, "na", " NA", "-", "?", "NONE", "x"]
+    cells = [*dialect.MISSING, "na", " NA", "-", "?", "NONE", "x"]
     path.write_text(",a,y\n" + "".join(f"{cell},{cell},{cell}\n" for cell in cells))
     ours, theirs = table.read(path, labels=labels), pd.read_csv(path)
     pd.testing.assert_frame_equal(ours.drop(columns=labels), theirs.drop(columns=labels))
