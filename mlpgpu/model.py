@@ -168,8 +168,9 @@ class Model:
         if self.encoding is not None and hasattr(x, "columns"):
             from mlpgpu.data.columns import encode
 
-            # Of pandas, or of a library that can make one of pandas.
-            x = encode(x.to_pandas() if hasattr(x, "to_pandas") else x, self.encoding)
+            # Of pandas, or of a library that can make one of pandas; messages number its rows.
+            x = x.to_pandas() if hasattr(x, "to_pandas") else x
+            x = encode(x.reset_index(drop=True), self.encoding)
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             table = "" if self.columns is None else ", or a DataFrame with the columns of its table"

@@ -1,6 +1,7 @@
 """The commands that use a model: predict, evaluate, inspect."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -80,6 +81,13 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
         expected = model.predict_proba(reading.read_features(models / "rows.csv", model.columns))
         for given in (frame, frame[sorted(frame.columns, reverse=True)]):
             np.testing.assert_array_equal(model.predict_proba(given), expected)
+    named = frame.set_axis([f"row {i}" for i in range(len(frame))])
+    np.testing.assert_array_equal(model.predict_proba(named), expected)
+    with pytest.raises(InputError, match="column 'rooms' holds text, such as 'x' in row 3; allowed: numbers"):
+        model.predict(named.assign(rooms=["1", "2", "x"] * 30))
+    unfilled = dataclasses.replace(model, columns=[{**record, "fill": None} for record in model.columns])
+    with pytest.raises(InputError, match=r"missing values in column 'town' \(88\), the first in row 3; give"):
+        unfilled.predict(named.assign(age=1, town=named["town"][:2]))
     with pytest.raises(InputError, match="the table has no column 'rooms'"):
         model.predict(frame.drop(columns="rooms"))
     with pytest.raises(InputError, match=r"takes \(n_rows, 5\), or a DataFrame with the columns of its table"):
@@ -449,7 +457,7 @@ def test_what_a_run_gave(command, models):
         ("predict price.safetensors rows.csv --target price", "--target is a flag of mlpgpu train, and not of this"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv --target number", "has the label '4', which is no class of the model"),
-        ("evaluate size.safetensors gaps.csv", "the target, column 'size', has 1 missing values; remove those rows"),
+        ("evaluate size.safetensors gaps.csv", "column 'size', has 1 missing values, the first in row 51; remove"),
         ("evaluate size.safetensors empty.csv", "empty.csv has no rows"),
         ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),
         ("evaluate price.safetensors huge.csv", "for 45 of 90 rows the model's output is not finite; their features"),

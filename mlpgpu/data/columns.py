@@ -184,8 +184,9 @@ def _refuse_missing(frame: "pd.DataFrame", columns: list[Record]) -> None:
     shown = [f"{name!r} ({count:,})" for name, count in counts.items() if count]
     if shown:
         more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+        first = int(frame.index[frame[names].isna().any(axis=1)].min()) + 1
         raise InputError(
-            f"missing values in column {', '.join(shown[:10])}{more}; "
+            f"missing values in column {', '.join(shown[:10])}{more}, the first in row {first:,}; "
             "give impute mean or median for training, or remove those rows"
         )
 

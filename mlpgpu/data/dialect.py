@@ -52,7 +52,7 @@ class Dialect(NamedTuple):
     Attributes
     ----------
     names : list of str
-        Its header.
+        Its header; a column without a name is called as pandas calls it.
     separator : str
         What is between its columns.
     decimal : str or None
@@ -99,7 +99,7 @@ def find(path: Path, aside: Callable[[list[str]], Set[str]] = lambda _: frozense
     """
     separator = _separator(path)
     with open_rows(path) as file:
-        names = next(_rows(file, separator), [])
+        names = [name or f"Unnamed: {place}" for place, name in enumerate(next(_rows(file, separator), []))]
     if separator == ",":
         return Dialect(names, separator, None)
     not_asked = aside(names)

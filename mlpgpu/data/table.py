@@ -39,7 +39,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = No
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
-            f"separated by {dialect.SEPARATED_BY}; write it so"
+            f"separated by {dialect.SEPARATED_BY}, and no title above their names; write it so"
         )
     targets = target_columns.chosen(list(frame.columns), config, path)
     name, ending = endings.parts(path)
@@ -177,9 +177,7 @@ def _read_text(
         written.append(found)
     gaps: Any = dialect.MISSING
     if labels:
-        # As pandas calls a column without a name.
-        called = (name or f"Unnamed: {place}" for place, name in enumerate(found.names))
-        gaps = {name: "" if name in labels else dialect.MISSING for name in called}
+        gaps = {name: "" if name in labels else dialect.MISSING for name in found.names}
     # Without low_memory=False a column's type depends on how the file falls into pieces.
     given: dict[str, Any] = {
         "sep": found.separator, "decimal": found.decimal or ".", "index_col": False, "low_memory": False, "dtype": text,

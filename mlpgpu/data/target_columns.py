@@ -106,7 +106,11 @@ def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
     import pandas as pd
 
     if n_missing := int(column.isna().sum()):
-        raise InputError(f"the target, column {column.name!r}, has {n_missing:,} missing values; remove those rows")
+        first = int(column.index[column.isna()][0]) + 1
+        raise InputError(
+            f"the target, column {column.name!r}, has {n_missing:,} missing values, the first in row {first:,}; remove "
+            "those rows"
+        )
 
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
     if categorical:

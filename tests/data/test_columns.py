@@ -127,10 +127,10 @@ def test_fills_a_column_that_is_missing_altogether():
 def test_missing_values_are_counted_by_column():
     frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, 3], "c": ["x", None, "y"]})
     records, _ = columns.fit(frame, "none")
-    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\); give impute mean or median"):
+    with pytest.raises(InputError, match=r"'a' \(2\), 'c' \(1\), the first in row 2; give impute mean or median"):
         columns.encode(frame, records)
     many = pd.DataFrame({f"c{i}": [None, 1.0] for i in range(12)})
-    with pytest.raises(InputError, match=r"'c9' \(1\) and 2 more;"):
+    with pytest.raises(InputError, match=r"'c9' \(1\) and 2 more, the first in row 1;"):
         columns.encode(many, columns.fit(many, "none")[0])
 
 
@@ -167,6 +167,7 @@ def test_infinite_values_are_refused(impute):
         ([1j, 2j], "complex"),
         (["2020-01-01", "2021-12-31 10:00"], "holds dates, such as 2020-01-01"),
         (["31/12/2021", "1/2/2020"], "holds dates"),
+        (["2021/12/31 9:05:00 AM GMT+1", "2020/1/2"], "holds dates, such as 2020/1/2"),
     ],
 )
 def test_other_types_are_refused_by_name(values, says):

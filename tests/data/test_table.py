@@ -280,6 +280,29 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path, mixed):
     assert load(Config(dataset=path, target="price")).feature_names == ("Unnamed: 0",)
 
 
+def test_columns_without_a_name_or_values(tmp_path):
+    """As spreadsheets write those to the right of the last."""
+    (tmp_path / "a.csv").write_text("a;y;;\n" + "1;2;;\n2;4;;\n3;5;;\n" * 5 + "\n\n")
+    d = load(Config(dataset=tmp_path / "a.csv", target="y", task="regression", test_fraction=0))
+    assert d.feature_names == ("a",)
+    said = "has no values in the training rows, and is left out"
+    assert [note for note in d.notes if said in note] == [f"column 'Unnamed: {i}' {said}" for i in (2, 3)]
+    assert len(d.x_train) + len(d.x_validation) == 15
+    (tmp_path / "a.csv").write_text("a;y;Unnamed: 3;\n1;2;3;4\n")
+    with pytest.raises(InputError, match="more than one column 'Unnamed: 3'"):
+        table.read(tmp_path / "a.csv")
+
+
+def test_the_row_of_a_gap_is_named(tmp_path):
+    """Such as one of separators alone, or a sum below the table."""
+    (tmp_path / "a.csv").write_text("a,b,y\n" + "1,u,2\n\n3,v,5\n" * 5 + ",,\nall,,20\n")
+    with pytest.raises(InputError, match="the target, column 'y', has 1 missing values, the first in row 11; remove"):
+        load(Config(dataset=tmp_path / "a.csv", target="y"))
+    (tmp_path / "a.csv").write_text("a,b,y\n" + "1,u,2\n3,v,5\n" * 5 + "30,,20\n40,,20\n")
+    with pytest.raises(InputError, match=r"missing values in column 'b' \(2\), the first in row 11; give impute"):
+        load(Config(dataset=tmp_path / "a.csv", target="y", task="regression"))
+
+
 def test_a_column_that_cannot_be_scaled_is_named(tmp_path, mixed):
     mixed["debt"] = np.where(mixed["garden"], 1e300, -1e300)
     with pytest.raises(InputError, match="the values of feature 'debt' are too far apart"):
@@ -305,7 +328,7 @@ def test_many_columns_are_not_all_listed(tmp_path):
         (b"\n\n", "is empty"),
         (b"a,y\n", "no rows"),
         (b"a,y\n1,2\n2,3\n", "2 rows; allowed: at least 5"),
-        (b"y\n1\n2\n", "separated by commas, semicolons, tabs or vertical bars"),
+        (b"y\n1\n2\n", "separated by commas, semicolons, tabs or vertical bars, and no title"),
         (b"a,a,y\n1,2,3\n", "more than one column 'a'"),
         (b"a,y\n1,2\n1,2,3\n", "cannot read .* as CSV: .*line 3"),
         (b"a,y\n1,2,3\n1,2,3\n", "has rows with more cells than there are names"),
