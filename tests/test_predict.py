@@ -443,7 +443,7 @@ def test_what_a_run_gave(command, models):
     [
         ("predict nothing.safetensors rows.csv", "cannot read the model nothing.safetensors"),
         ("predict price.safetensors nothing.csv", "nothing.csv is not a file"),
-        ("predict price.safetensors rows.txt", "rows.txt ends in '.txt'; allowed: a .csv, .tsv"),
+        ("predict price.safetensors rows.doc", "rows.doc ends in '.doc'; allowed: a .csv, .tsv"),
         ("predict price.safetensors .", "error: . is a folder; give a .csv, .tsv"),
         ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),

@@ -137,7 +137,7 @@ def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
         return table.load(path, config, columns)
     if array_file.suits(path):
         return array_file.load(path, config)
-    hint = did_you_mean(name, NAMES)
+    hint = did_you_mean(name, NAMES) or f"; {endings.instead(path)}"
     raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a {endings.DATA_FILE}{hint}")
 
 

@@ -128,7 +128,7 @@ def _known(path: str | Path) -> tuple[Path, str]:
         raise InputError(f"{path} is a folder; give a {endings.DATA_FILE}")
     _, ending = endings.parts(path)
     if ending not in {".npz", *endings.TABLES} and not array_file.suits(path):
-        raise InputError(f"{path} ends in {path.suffix!r}; allowed: a {endings.DATA_FILE}; give one")
+        raise InputError(f"{path} ends in {path.suffix!r}; allowed: a {endings.DATA_FILE}; {endings.instead(path)}")
     return path, ending
 
 

@@ -96,10 +96,10 @@ def test_every_door_says_what_was_found(tmp_path, houses, monkeypatch, capsys):
     assert figures[0].out.replace("new.csv", "") == figures[1].out.replace("houses.csv.gz", "")
     assert figures[1].err == "note: semicolons between columns, decimal commas\n"
     # What Excel calls Unicode text.
-    houses.to_csv("new.csv.zip", index=False, sep="\t", decimal=",", encoding="utf-16", lineterminator="\r\n")
-    assert run(f"predict {folder} new.csv.zip").out == plain.out
-    assert run(f"evaluate {folder} new.csv.zip").out.replace("new.csv.zip", "") == figures[0].out.replace("new.csv", "")
-    out, _ = run("train --dataset new.csv.zip --target price --hidden 4 --epochs 1 --impute mean --run-dir again")
+    houses.to_csv("new.txt", index=False, sep="\t", decimal=",", encoding="utf-16", lineterminator="\r\n")
+    assert run(f"predict {folder} new.txt").out == plain.out
+    assert run(f"evaluate {folder} new.txt").out.replace("new.txt", "") == figures[0].out.replace("new.csv", "")
+    out, _ = run("train --dataset new.txt --target price --hidden 4 --epochs 1 --impute mean --run-dir again")
     assert "Note      tabs between columns, decimal commas\n" in out
 
 
@@ -526,14 +526,22 @@ def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start, en
 # --- names of files -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.gz", "a.txt.gz", "a.parquet.gz", "a.csv.xz", "a.tar.gz", "csv.gz", ".csv.gz.zip"])
+@pytest.mark.parametrize("name", ["a.gz", "a.doc.gz", "a.parquet.gz", "a.csv.xz", "a.tar.gz", "csv.gz", ".csv.gz.zip"])
 def test_other_endings_are_refused_with_what_there_is(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    allowed = r"\.csv, \.tsv, \.tab \(plain, \.gz, \.bz2, \.zip\), \.parquet, \.npz, \.npy or IDX file"
+    allowed = r"\.csv, \.tsv, \.tab, \.txt \(plain, \.gz, \.bz2, \.zip\), \.parquet, \.npz, \.npy or IDX file"
     with pytest.raises(InputError, match=f"allowed: a {allowed}; give one"):
         reading.read_features(tmp_path / name, None)
-    with pytest.raises(InputError, match=f"or a {allowed}"):
+    with pytest.raises(InputError, match=f"or a {allowed}; give one"):
         load(Config(dataset=tmp_path / name, target="y"))
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.XLS", "a.ods"])
+def test_a_workbook_is_to_be_saved_as_text(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    for read in (lambda path: reading.read_features(path, None), lambda path: load(Config(dataset=path, target="y"))):
+        with pytest.raises(InputError, match="IDX file; save the sheet of the workbook as CSV UTF-8$"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate"])
