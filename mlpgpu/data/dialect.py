@@ -37,8 +37,6 @@ def _number(mark: str, unlike: str = "") -> re.Pattern[str]:
 _WITH = {mark: _number(re.escape(mark)) for mark in _MARKS}
 # Three digits after the mark, and one to three before it, may be 1,234 as well as 1.234.
 _CERTAIN = _number("[,.]", unlike=r"(?![1-9]\d{0,2}[,.]\d{3}\s*\0)")
-
-
 # Any number, also with marks between thousands.
 _NUMBER = re.compile(
     r"\s*[+-]?(?:\d+[,.]?\d*|[,.]\d+|\d{1,3}(?:[,.]\d{3})+(?:[,.]\d*)?|inf(?:inity)?)(?:e[+-]?\d+)?\s*",
@@ -66,11 +64,9 @@ class Dialect(NamedTuple):
     @property
     def mark(self) -> str:
         """What is to be before decimals, in words."""
-        return (
-            "decimal mark"
-            if self.decimal is None and self.separator != ","
-            else f"decimal {_MARKS[self.decimal or '.']}"
-        )
+        if self.decimal is None and self.separator != ",":
+            return "decimal mark"
+        return f"decimal {_MARKS[self.decimal or '.']}"
 
     def notes(self) -> list[str]:
         """One line on what is not plain CSV."""

@@ -16,8 +16,10 @@ _OTHERS = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
 }
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# A cell, or a part of it, around a byte.
-_BEFORE, _AFTER = re.compile(rb'[^,;|\t\r\n"]{0,20}$'), re.compile(rb'[^,;|\t\r\n"]{0,20}')
+# What is between cells.
+_BETWEEN = re.compile(rb'[,;|\t\r\n"]')
+# Bytes of a cell that are shown before and after one.
+_SHOWN = 20
 
 
 def of_start(path: Path, start: bytes) -> str:
@@ -40,13 +42,13 @@ def refusal(path: Path, error: UnicodeDecodeError) -> InputError:
     """What to say of a file where some bytes are no text."""
     if error.encoding.startswith("utf-16"):
         return _refused(path, f"it begins as UTF-16, and is damaged ({error.reason})")
-    before, after = _BEFORE.search(error.object[: error.start]), _AFTER.match(error.object[error.start :])
-    assert before is not None
-    assert after is not None
+    at = error.start
+    before = _BETWEEN.split(error.object[max(0, at - _SHOWN) : at])[-1]
+    after = _BETWEEN.split(error.object[at : at + _SHOWN])[0]
     try:
-        cell = (before[0] + after[0]).decode("cp1252")
+        cell = (before + after).decode("cp1252")
     except UnicodeDecodeError:
-        return _refused(path, f"it has the byte 0x{error.object[error.start]:02x}")
+        return _refused(path, f"it has the byte 0x{error.object[at]:02x}")
     return _refused(path, f"it has {cell!r} if it is Windows-1252, which Excel calls CSV", "windows-1252")
 
 

@@ -38,7 +38,8 @@ def check(config: "Config") -> None:
     for name, (users, called) in _USED_BY.items():
         given, (_, default) = getattr(config, name), settings()[name]
         # What is in memory anyway is never mapped.
-        if sort is None or sort in users or given in (default, "never"):
+        as_is = given == default or (name, given) == ("memory_map", "never")
+        if sort is None or sort in users or as_is:
             continue
         shown = ", ".join(given) if isinstance(given, tuple) else given
         raise InputError(

@@ -454,6 +454,7 @@ WINDOWS = r"it has '{}' if it is Windows-1252, which Excel calls CSV; save it as
     ("content", "said"),
     [
         ("a;stra\xdfe;y\n1;K\xf6ln am Rhein;2\n".encode("cp1252"), WINDOWS.format("straße")),
+        ("a;y\nK;2\n\xd6sterreich;2\n".encode("cp1252"), WINDOWS.format("Österreich")),
         (("a;y\n" + "1;2\n" * 20_000 + "1;50 \u20ac\n").encode("cp1252"), WINDOWS.format("50 €")),
         (b"a,y\n1,2\n" * 300 + b"\x81,2\n", "it has the byte 0x81; save it as UTF-8, which Excel calls CSV UTF-8$"),
         ("a;y\nü;1\n".encode("utf-16-le"), "it looks like UTF-16 without that mark; save it as UTF-8"),

@@ -11,7 +11,7 @@ FILES = ["a.csv", "a.parquet", "a.tsv.gz", "a.npz", "a.npy", "a.idx"]
 # What is given, and the data that it is for.
 GIVEN = {
     "data_dir": (".", {None, "mnist", "fashion-mnist"}),
-    "target": ("y", set(FILES)),
+    "target": ("never", set(FILES)),
     "drop": ("a,b", {"a.csv", "a.parquet", "a.tsv.gz"}),
     "memory_map": ("always", {"a.npy", "a.idx"}),
     "samples": (100, {"synthetic"}),
