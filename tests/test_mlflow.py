@@ -273,9 +273,9 @@ def test_a_value_that_is_long_or_no_number(uri, monkeypatch):
     # Left to itself, MLflow cuts it too, and says so.
     monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
     add = LambdaCallback(on_epoch_end=lambda run, record: record.update(extra=math.nan))
-    iris(add, MLflowLogger(uri), epochs=1, data_dir="x" * 6001)
+    iris(add, MLflowLogger(uri), epochs=1, run_dir="x" * 6001)
     run = only_run(uri)
-    assert run.data.params["data_dir"] == "x" * 6000
+    assert run.data.params["run_dir"] == "x" * 6000
     assert math.isnan(run.data.metrics["extra"])
 
 
