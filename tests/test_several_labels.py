@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import several
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_sample_weight
 
-from mlpgpu import Config, InputError, MLPClassifier, Model, __main__, report, train, train_and_test
-from mlpgpu.data import load, reading
+from mlpgpu import Config, InputError, MLPClassifier, Model, report, train_and_test
+from mlpgpu.data import load
 from mlpgpu.workflow import prepare
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -54,28 +55,13 @@ def hold(found, truth, predicted, prefix=""):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with ``rows.csv`` and ``run``, a small network for three of its columns, in words of their own."""
-    folder = tmp_path_factory.mktemp("labels")
-    table_of().to_csv(folder / "rows.csv", index=False)
-    line = f"train --dataset {folder / 'rows.csv'} {OF_LABELS} --hidden 6 --epochs 30 --quiet"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
-        assert train.run_command(__main__.app, [*line.split(), "--run-dir", str(folder / "run")]) == 0
-    return folder
+    return several.trained(tmp_path_factory.mktemp("labels"), table_of(), f"{OF_LABELS} --epochs 30")
 
 
 @pytest.fixture
 def command(trained, monkeypatch, capsys):
-    """Runs a command in that folder: ``command("predict ...")`` -> exit code, stdout, stderr."""
-    monkeypatch.chdir(trained)
     # More than one chunk.
-    monkeypatch.setattr(reading, "ROWS", 70)
-
-    def run(line):
-        code = train.run_command(__main__.app, line.split())
-        return code, *capsys.readouterr()
-
-    return run
+    return several.command_in(trained, monkeypatch, capsys, rows=70)
 
 
 @pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"class_weight": "balanced"}], ids=str)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import several
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.preprocessing import StandardScaler
 
-from mlpgpu import Config, MLPClassifier, Model, __main__, train, train_and_test
-from mlpgpu.data import load, reading
+from mlpgpu import Config, MLPClassifier, Model, train_and_test
+from mlpgpu.data import load
 from mlpgpu.workflow import prepare
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -51,28 +52,13 @@ def hold(found, truth, predicted, prefix=""):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with ``rows.csv`` and ``run``, a small network for two of its columns."""
-    folder = tmp_path_factory.mktemp("several")
-    table_of().to_csv(folder / "rows.csv", index=False)
-    line = f"train --dataset {folder / 'rows.csv'} --target price,area --hidden 6 --epochs 4 --quiet"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
-        assert train.run_command(__main__.app, [*line.split(), "--run-dir", str(folder / "run")]) == 0
-    return folder
+    return several.trained(tmp_path_factory.mktemp("several"), table_of(), "--target price,area --epochs 4")
 
 
 @pytest.fixture
 def command(trained, monkeypatch, capsys):
-    """Runs a command in that folder: ``command("predict ...")`` -> exit code, stdout, stderr."""
-    monkeypatch.chdir(trained)
     # More than one chunk.
-    monkeypatch.setattr(reading, "ROWS", 30)
-
-    def run(line):
-        code = train.run_command(__main__.app, line.split())
-        return code, *capsys.readouterr()
-
-    return run
+    return several.command_in(trained, monkeypatch, capsys, rows=30)
 
 
 def test_targets_of_very_different_sizes_are_each_learnt(tmp_path):

@@ -1,0 +1,28 @@
+"""A run on a table with several targets, and the commands that use it."""
+
+import pytest
+
+from mlpgpu import __main__, train
+from mlpgpu.data import reading
+
+
+def trained(folder, table, flags):
+    """The folder with ``rows.csv`` and ``run``, a small network for several of its columns."""
+    table.to_csv(folder / "rows.csv", index=False)
+    line = f"train --dataset {folder / 'rows.csv'} {flags} --hidden 6 --quiet"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
+        assert train.run_command(__main__.app, [*line.split(), "--run-dir", str(folder / "run")]) == 0
+    return folder
+
+
+def command_in(folder, monkeypatch, capsys, rows):
+    """Runs a command there, so many rows at a time: ``command("predict ...")`` -> exit code, stdout, stderr."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(reading, "ROWS", rows)
+
+    def run(line):
+        code = train.run_command(__main__.app, line.split())
+        return code, *capsys.readouterr()
+
+    return run
