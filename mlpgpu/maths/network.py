@@ -209,11 +209,11 @@ def measured(
     l2: float = 0.0,
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
     """`loss_and_gradient`, and mean and variance of each normalised layer in these rows."""
-    total = xp.sum(weights, axis=-1)
-    share = xp.where(total > 0, 1 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
-    shares = weights * share[..., None]
-    z, backward, moments = forward(xp, network, params, x, masks, shares)
+    # Where nothing on the way needs them, they are worked out beside the losses: a pass less over the rows.
+    early = _shares(xp, weights) if any(network.normalized) else None
+    z, backward, moments = forward(xp, network, params, x, masks, None if early is None else early[1])
     rows, dz = network.loss.rows(xp, z, targets)
+    share, shares = early or _shares(xp, weights)
     loss = xp.sum(weights * rows, axis=-1) * share
     gradients = backward(dz * shares[..., None])
     if l2:
@@ -228,3 +228,10 @@ def measured(
         known = gradient.shape[-1] + sum(dscale.shape[-1] for dscale in scales)
         gradient = xp.concat([gradient, *scales, xp.zeros_like(params[..., known:])], axis=-1)
     return loss, gradient, moments
+
+
+def _shares(xp: Any, weights: Array) -> tuple[Array, Array]:
+    """What a weight is multiplied with to be its part of all, and these parts; 0 where all weights are."""
+    total = xp.sum(weights, axis=-1)
+    share = xp.where(total > 0, 1 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
+    return share, weights * share[..., None]
