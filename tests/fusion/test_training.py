@@ -12,6 +12,7 @@ from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.feed import Rows, Scaled, Unscaled
 from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
+from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.maths import parameters
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
@@ -200,6 +201,26 @@ def test_compiled(number, on_threads, monkeypatch, caplog):
             np.testing.assert_array_equal(one, other)
     assert not told(caplog)
     assert sum(record.getMessage().startswith("compiling") for record in caplog.records) == 1
+
+
+def test_a_step_is_the_same_source_each_time(monkeypatch):
+    """Whatever the addresses are of what is recorded: what was compiled once on a machine is not compiled again."""
+    pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
+    sources = []
+
+    def refuse(text):
+        sources.append(text)
+        raise NotCompiled("kept")
+
+    monkeypatch.setattr("mlpgpu.fusion.loop.function_of", refuse)
+    rows, recorded = rows_of("logistic"), []
+    plan = plan_of(rows, "logistic", activation=("silu", "softplus"), optimizer="lion", dropout=0.3)
+    for _ in range(12):
+        monkeypatch.setenv(VARIABLE, "numba")
+        recorded.append(Training(BACKEND, plan, rows, Unscaled(BACKEND, plan.dtype)))
+        recorded[-1].epoch(1)
+    assert len(sources) == 12
+    assert len(set(sources)) == 1
 
 
 class Keeps(Callback):
