@@ -39,8 +39,8 @@ class Memory:
         for old, new in replaces:
             if new in schedule.stored and new not in self.arrays and self._is_done(old, new):
                 self.arrays[new] = self.arrays[old]
-        # The end of each array's use, and of what is joined of it; in an order that is the same each time, and so is the
-        # source that is compiled.
+        # The end of each array's use, and of what is joined of it; in an order that is the same each time, so that the
+        # source to compile is.
         self._last = {node: self._last_use(node) for node in sorted(schedule.stored, key=lambda node: node.number)}
         for index, group in enumerate(schedule.groups):
             for node in group.nodes:
