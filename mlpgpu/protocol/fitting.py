@@ -275,7 +275,7 @@ class Fit:
         """
         estimator, n_hidden = self.estimator, len(self.normalized)
         without = n_hidden if by_lbfgs(estimator) else estimator.freeze
-        if self.first and isinstance(estimator.init, list | tuple):
+        if isinstance(estimator.init, list | tuple):
             without = max(without, len(estimator.init))
         wanted = self.normalized = tuple(one and i >= without for i, one in enumerate(self.normalized))
         if self.first:

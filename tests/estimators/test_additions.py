@@ -163,7 +163,13 @@ def test_layers_whose_weights_are_given_are_not_normalised():
     other = classifier().fit(X, THREE)
     assert normalized() == (True, True)
     assert normalized(normalization=["none", "batch"]) == normalized(freeze=1) == (False, True)
-    assert normalized(init=[(other.coefs_[0], other.intercepts_[0])]) == (False, True)
+    start = [(other.coefs_[0], other.intercepts_[0])]
+    assert normalized(init=start) == (False, True)
+    # And go on so, without a word.
+    parts = classifier(**NORMALISED, init=start)
+    for _ in range(2):
+        parts.partial_fit(X, THREE, classes=[0, 1, 2])
+    assert parts._continuation.kind[-1] == (False, True)
     with pytest.warns(UserWarning, match="'lbfgs' has no use for normalization"):
         classifier(**NORMALISED, solver="lbfgs").fit(X, THREE)
 
