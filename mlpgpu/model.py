@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlpgpu import metadata, sealed
-from mlpgpu.data.label_columns import Pair
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import expanded
 from mlpgpu.maths.activations import ACTIVATIONS
@@ -18,6 +17,9 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
 from mlpgpu.maths.parameters import layout
 from mlpgpu.maths.scaling import scale, unscale
+
+if TYPE_CHECKING:
+    from mlpgpu.data.label_columns import Pair
 
 # Of what a file says.
 VERSION = 2
