@@ -21,6 +21,7 @@ from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out
 from mlpgpu.data.target import Target, decide, numbered
 from mlpgpu.data.unseen import Unseen
+from mlpgpu.data.used import sort_of
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.files import expanded
 
@@ -125,17 +126,16 @@ def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
         except UnavailableError as error:
             note = f"using digits, small images that scikit-learn ships, because {error}"
             return dataclasses.replace(BUILTIN["digits"](config), notes=(note,))
-    if name in mnist.MIRRORS:
+    sort, path = sort_of(name), expanded(name)
+    if sort == "mnist":
         return mnist.load(name, config)
-    if name in BUILTIN:
-        return BUILTIN[name](config)
-    path = expanded(name)
-    ending = endings.parts(path)[1]
-    if ending == ".npz":
+    if sort in BUILTIN:
+        return BUILTIN[sort](config)
+    if sort == "npz":
         return npz.load(path, config)
-    if ending in endings.TABLES:
+    if sort == "table":
         return table.load(path, config, columns)
-    if array_file.suits(path):
+    if sort == "array":
         return array_file.load(path, config)
     hint = did_you_mean(name, NAMES) or f"; {endings.instead(path)}"
     raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a {endings.DATA_FILE}{hint}")

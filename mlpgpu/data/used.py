@@ -12,7 +12,7 @@ from mlpgpu.files import expanded
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["check"]
+__all__ = ["check", "sort_of"]
 
 _SYNTHETIC = ({"synthetic"}, "synthetic, a set that is drawn")
 # Setting -> the sorts of data that use it, and what to call them.
@@ -34,7 +34,7 @@ def check(config: "Config") -> None:
     ------
     InputError
     """
-    sort = _sort(config.dataset)
+    sort = sort_of(config.dataset or "mnist")
     for name, (users, called) in _USED_BY.items():
         given, (_, default) = getattr(config, name), settings()[name]
         # What is in memory anyway is never mapped.
@@ -47,9 +47,9 @@ def check(config: "Config") -> None:
         )
 
 
-def _sort(dataset: str | None) -> str | None:
-    """The sort of data; None for a name that is none."""
-    if dataset is None or dataset in mnist.MIRRORS:
+def sort_of(dataset: str) -> str | None:
+    """The sort of data: ``mnist``, ``table``, ``npz``, ``array`` or a built-in set; None for a name that is none."""
+    if dataset in mnist.MIRRORS:
         return "mnist"
     if dataset in BUILTIN:
         return dataset
