@@ -171,7 +171,8 @@ class Checkpoint:
                 )
             n_slots = run["n_slots"]
             # Files of before there was a choice know nothing of it.
-            run["plan"] |= {"precision": "float32", "normalized layers": []} | run["plan"]
+            run["plan"].setdefault("precision", "float32")
+            run["plan"].setdefault("normalized layers", [])
             if model.config:
                 model.config.setdefault("target_scale", "none")
             found = cls(
