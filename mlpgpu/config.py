@@ -13,7 +13,7 @@ from mlpgpu.backends.precision import check as check_precision
 from mlpgpu.callbacks.trackers import PACKAGES
 from mlpgpu.dependent import OF_LAYERS, OF_OPTIMIZERS, check_freeze, each_layer, unused_setting
 from mlpgpu.endings import DATA_FILE, TABLE_FILE
-from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.errors import InputError
 from mlpgpu.initial import INITIALS
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
@@ -317,14 +317,8 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             given, known = getattr(self, field.name), field.metadata["setting"]
-            if given is None and field.default is None:
-                continue
-            try:
-                object.__setattr__(self, field.name, known.parse(given))
-            except (ValueError, TypeError, OverflowError):
-                shown = _shown(given)
-                hint = did_you_mean(str(shown), known.choices)
-                raise InputError(f"{field.name} is {shown!r}; allowed: {known.allowed()}{hint}") from None
+            if given is not None or field.default is not None:
+                object.__setattr__(self, field.name, known.checked(field.name, given))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -388,11 +382,3 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
 def settings() -> dict[str, tuple[Setting, Any]]:
     """Name -> (setting, default) of every field of `Config`, in order."""
     return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(Config)}
-
-
-def _shown(given: Any) -> Any:
-    """A value that is not allowed, for a message."""
-    if isinstance(given, tuple | list):
-        return ",".join(str(_shown(item)) for item in given)
-    # Python writes out no number of more digits than this.
-    return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given

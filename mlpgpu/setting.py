@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,21 @@ class Setting:
             return ()
         return tuple(self._item(word) for word in words)
 
+    def checked(self, name: str, given: Any) -> Any:
+        """The value of `given`, of the setting that is called `name`.
+
+        Raises
+        ------
+        InputError
+            Where `given` is not allowed.
+        """
+        try:
+            return self.parse(given)
+        except (ValueError, TypeError, OverflowError):
+            shown = _shown(given)
+            hint = did_you_mean(str(shown), self.choices)
+            raise InputError(f"{name} is {shown!r}; allowed: {self.allowed()}{hint}") from None
+
     def _item(self, given: Any) -> Any:
         if str(given) in self.choices and not isinstance(given, bool):
             return str(given)
@@ -95,6 +110,14 @@ class Setting:
         if self.within and not _inside(number, self.within):
             raise ValueError
         return number
+
+
+def _shown(given: Any) -> Any:
+    """A value that is not allowed, for a message."""
+    if isinstance(given, tuple | list):
+        return ",".join(str(_shown(item)) for item in given)
+    # Python writes out no number of more digits than this.
+    return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given
 
 
 def _inside(number: float, interval: str) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.errors import InputError
 from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
@@ -70,8 +69,4 @@ def checked(name: str, given: Any, kind: type, within: str = "", choices: Sequen
     InputError
         Where `given` is not allowed.
     """
-    known = Setting("", "", kind, within, tuple(choices))
-    try:
-        return known.parse(given)
-    except (ValueError, TypeError, OverflowError):
-        raise InputError(f"{name} is {given!r}; allowed: {known.allowed()}") from None
+    return Setting("", "", kind, within, tuple(choices)).checked(name, given)

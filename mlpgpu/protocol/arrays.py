@@ -17,6 +17,7 @@ from mlpgpu.feed import is_sparse
 
 Array = Any
 HOST: Backend = NumpyBackend()
+_FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def home(array: Any) -> Backend:
@@ -54,6 +55,11 @@ def dtype_name(array: Array) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def _total(x: np.ndarray) -> Any:
+    return x.sum()
+
+
 def check_rows(estimator: Any, x: Any, y: Any = None, *, reset: bool, y_numeric: bool = False) -> tuple[Any, Any]:
     """`x` and `y` as scikit-learn validates them.
 
@@ -79,6 +85,8 @@ def check_rows(estimator: Any, x: Any, y: Any = None, *, reset: bool, y_numeric:
     """
     at = home(x)
     alone = isinstance(y, str)
+    if alone and not reset and _passes(estimator, x):
+        return x, y
     if at is HOST:
         checked = validate_data(
             estimator,
@@ -104,6 +112,19 @@ def check_rows(estimator: Any, x: Any, y: Any = None, *, reset: bool, y_numeric:
         check_consistent_length(x, y)
         y = _as_1d(y)
     return x, y
+
+
+def _passes(estimator: Any, x: Any) -> bool:
+    """Whether scikit-learn's check would give `x` back as it is, which takes longer than to predict for a few rows."""
+    return (
+        type(x) is np.ndarray
+        and x.ndim == 2
+        and x.dtype in _FLOATS
+        and x.shape[0] > 0
+        and x.shape[1] == estimator.n_features_in_
+        and not hasattr(estimator, "feature_names_in_")
+        and bool(np.isfinite(_total(x)))
+    )
 
 
 def _as_1d(y: Any) -> Any:

@@ -21,6 +21,8 @@ from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
 
+_DEVICE, _BACKEND = (settings()[name][0] for name in ("device", "backend"))
+
 
 def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Activation, ...]]:
     """Name and function of each hidden layer's activation.
@@ -171,9 +173,8 @@ def compute_backend(estimator: Any, at: Backend, dtype: str) -> Backend:
         if estimator.precision == "float32":
             return at
         device, backend = at.device, at.name
-    # Checks the two words, as for the command.
-    config = Config(device=device, backend=backend)
-    return backends.select(config.device, config.backend, dtype, estimator.precision)[0]
+    device, backend = _DEVICE.checked("device", device), _BACKEND.checked("backend", backend)
+    return backends.select(device, backend, dtype, estimator.precision)[0]
 
 
 def by_lbfgs(estimator: Any) -> bool:

@@ -290,7 +290,8 @@ class Fit:
                 "without it: what they had of it is folded in, and they go on without; fit anew to normalise again.",
                 stacklevel=7,
             )
-        return params_of(estimator, self.backend)
+        # What a loop is handed is its own, to write over.
+        return self.backend.xp.asarray(params_of(estimator, self.backend), copy=True)
 
     def _draw(self) -> np.ndarray:
         estimator, sizes = self.estimator, self.sizes
@@ -390,8 +391,6 @@ class Fit:
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
         """The fitted weights and biases, where the rows are at home."""
         backend = self.backend
-        layers = split(backend.xp, plain(backend.xp, self.network, backend.asarray(params)), self.sizes)
-        return {
-            "coefs_": [arrays.move(w, backend, self.at) for w, _ in layers],
-            "intercepts_": [arrays.move(b, backend, self.at) for _, b in layers],
-        }
+        params = arrays.move(plain(backend.xp, self.network, backend.asarray(params)), backend, self.at)
+        layers = split(self.at.xp, params, self.sizes)
+        return {"coefs_": [w for w, _ in layers], "intercepts_": [b for _, b in layers]}

@@ -15,7 +15,7 @@ from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.maths.normalization import folded
-from mlpgpu.maths.parameters import join
+from mlpgpu.maths.parameters import join, split
 from mlpgpu.maths.step import State
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.arrays import Array
@@ -158,6 +158,33 @@ def left_by_fit(estimator: Any, normalized: tuple[bool, ...], target: Backend) -
 
 
 def params_of(estimator: Any, target: Backend) -> Array:
-    """Its weights and biases as one flat vector on `target`."""
-    at = backends.beside(estimator.coefs_[0])
-    return arrays.move(join(at.xp, list(zip(estimator.coefs_, estimator.intercepts_, strict=True))), at, target)
+    """Its weights and biases as one flat vector on `target`: what they are parts of, where there is such a one."""
+    at, parts = backends.beside(estimator.coefs_[0]), [*estimator.coefs_, *estimator.intercepts_]
+    params = parts[0].base if _are_one(parts) else None
+    if params is None:
+        params = join(at.xp, list(zip(estimator.coefs_, estimator.intercepts_, strict=True)))
+    return arrays.move(params, at, target)
+
+
+def keep_params(estimator: Any, params: np.ndarray, sizes: Sequence[int]) -> None:
+    """Set its weights and biases, as parts of one flat vector: so a prediction need not join them."""
+    layers = split(np, params, sizes)
+    estimator.coefs_, estimator.intercepts_ = [w for w, _ in layers], [b for _, b in layers]
+
+
+def _are_one(parts: Sequence[Any]) -> bool:
+    """Whether arrays of NumPy lie one after the other in one vector, and are all of it."""
+    whole = getattr(parts[0], "base", None)
+    if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.size == sum(part.size for part in parts)):
+        return False
+    at = _address(whole)
+    for part in parts:
+        if part.base is not whole or part.dtype != whole.dtype or not part.flags.c_contiguous or _address(part) != at:
+            return False
+        at += part.nbytes
+    return True
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -13,10 +13,9 @@ from sklearn.base import ClassifierMixin
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.maths.parameters import split
 from mlpgpu.model import Model
 from mlpgpu.protocol.choices import activations_of
-from mlpgpu.protocol.held import keep_shape, loss_of
+from mlpgpu.protocol.held import keep_params, keep_shape, loss_of
 from mlpgpu.protocol.labels import Labels
 
 # What users read of a fitted estimator, and a warm start goes on from, beside what follows from its network.
@@ -187,8 +186,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
         model.classes and (loss_name, estimator._labels.n_outputs) != (model.loss, model.sizes[-1])
     ):
         raise InputError(f"{path} holds a network that no {kind.__name__} has; load it with mlpgpu.Model.load")
-    layers = split(np, model.params, model.sizes)
-    estimator.coefs_, estimator.intercepts_ = [w.copy() for w, _ in layers], [b.copy() for _, b in layers]
+    keep_params(estimator, model.params.copy(), model.sizes)
     estimator.n_features_in_ = model.sizes[0]
     # Those of the command are its own, where they are not of a table.
     if model.estimator and model.feature_names:

@@ -13,8 +13,8 @@ from sklearn.metrics import check_scoring
 from mlpgpu.backends import BACKENDS
 from mlpgpu.feed import is_sparse
 from mlpgpu.maths.network import plain
-from mlpgpu.maths.parameters import split
 from mlpgpu.protocol.arrays import Array
+from mlpgpu.protocol.held import keep_params
 
 if TYPE_CHECKING:
     from mlpgpu.protocol.fitting import Fit
@@ -40,8 +40,7 @@ def scorer_of(fit: Fit) -> Callable[[Array], float]:
     more = {"sample_weight": weights} if weights is not None and _takes_weights(scorer) else {}
 
     def score(params: Array) -> float:
-        layers = split(np, plain(np, fit.network, backend.to_host(params)), fit.sizes)
-        probe.coefs_, probe.intercepts_ = [w for w, _ in layers], [b for _, b in layers]
+        keep_params(probe, plain(np, fit.network, backend.to_host(params)), fit.sizes)
         with config_context(array_api_dispatch=False):
             return float(scorer(probe, x, y, **more))
 
