@@ -53,11 +53,15 @@ template <int LANES, class Op, typename T> __device__ T of_block(T value, void *
     return all[tid % LANES];
 }
 
+// What another block has left, past the nearest cache; CUDA has this of numbers alone.
+template <typename T> __device__ T left_there(const T *at) { return __ldcg(at); }
+template <> __device__ bool left_there(const bool *at) { return __ldcg((const unsigned char *)at); }
+
 // Of all blocks, from what each has left: rows of `parts`, one a block, `step` apart.
 template <int LANES, class Op, typename T> __device__ T of_parts(const T *parts, int blocks, int step) {
     T value = Op::template start<T>();
     for (int block = threadIdx.x / LANES; block < blocks; block += THREADS / LANES)
-        value = Op::put(value, __ldcg(parts + (size_t)block * step));
+        value = Op::put(value, left_there(parts + (size_t)block * step));
     return value;
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 
 #define __global__
 #define __device__
@@ -49,6 +50,7 @@ void __syncthreads();
 void __threadfence();
 unsigned int atomicAdd(unsigned int *p, unsigned int by);
 template <typename T> T __ldcg(const T *p) {
+    static_assert(!std::is_same<T, bool>::value, "CUDA has none of what is true or false");
     host::reads(p, true);
     return *p;
 }

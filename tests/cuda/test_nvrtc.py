@@ -65,11 +65,15 @@ def test_kernels_compile(cuda, texts, loss, architecture):
 def test_extremes_of_numbers_that_are_whole_or_true(cuda, texts, architecture):
     z, xp = cuda.asarray(np.ones((40, 3), np.float32)), cuda.xp
     labels, right = cuda.asarray(np.zeros(40, np.int64)), cuda.asarray(np.ones((40, 3)) > 0)
-    small = cuda.asarray(np.ones((40, 3), np.uint8))
+    # Of so many rows that several blocks put it together.
+    small, many = cuda.asarray(np.ones((40, 3), np.uint8)), cuda.asarray(np.ones((2000, 3), np.uint8))
 
-    def function(z, labels, right, small):
-        return scores.correct(xp, z, labels), xp.all(right, axis=1), xp.max(small, axis=1), xp.max(right)
+    def function(z, labels, right, small, many):
+        whole = xp.all(many > 0), xp.max(many, axis=0)
+        return *whole, scores.correct(xp, z, labels), xp.all(right, axis=1), xp.max(small, axis=1), xp.max(right)
 
-    assert cuda.compile(function)(z, labels, right, small)[1].all()
+    found = cuda.compile(function)(z, labels, right, small, many)
+    assert found[0]
+    assert found[3].all()
     (text,) = texts
     assert not compiled(text, architecture)
