@@ -108,9 +108,12 @@ def own_loss(pair: Any, default: Loss) -> Loss:
     if isinstance(pair, Loss):
         return pair
     if len(pair) != 2 or not all(map(callable, pair)):
+        sizes = (
+            " Sizes of layers go by their name, hidden_layer_sizes." if all(isinstance(n, int) for n in pair) else ""
+        )
         raise ValueError(
-            "loss is a tuple, but not a pair of functions; allowed: a name, or (value(xp, z, t), gradient(xp, z, t)) "
-            "with the loss of each row and its gradient at the logits."
+            f"loss is {pair!r}, and not a pair of functions; allowed: a name, or (value(xp, z, t), gradient(xp, z, t)) "
+            f"with the loss of each row and its gradient at the logits.{sizes}"
         )
     value, gradient = pair
     return default._replace(rows=lambda xp, z, t: (value(xp, z, t), gradient(xp, z, t)))

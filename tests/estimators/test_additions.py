@@ -373,6 +373,9 @@ def test_a_loss_of_ones_own():
     assert np.isfinite(own.predict_log_proba(X)).all()
     with pytest.raises(ValueError, match="not a pair of functions"):
         regressor(loss=(half_square, 1)).fit(X_REG, Y_REG)
+    # Those who have scikit-learn's classifier in their fingers give it sizes first.
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        MLPRegressor((50, 50)).fit(X_REG, Y_REG)
 
 
 def test_a_loss_of_ones_own_without_a_log_link():
