@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,16 +82,24 @@ class Start:
         shift, factor = self.model.target_shift, self.model.target_factor
         return None if shift is None or factor is None else of_model(shift, factor)
 
-    def begin(self, plan: Plan) -> Plan:
+    def begin(self, plan: Plan, kept: Collection[int] | None = None) -> Plan:
         """`plan` with the parameters of these layers, and the scaling of targets that goes with the last.
 
         They are trained without normalisation: what they had of it is in their weights.
+
+        Parameters
+        ----------
+        plan : Plan
+        kept : collection of int or None
+            Numbers of the layers that are normalised in a run that is taken up: its own model, which has all of its
+            layers, does not tell which of them it took.
         """
         if not self.why:
             scaling = self.target_scaling
             plan = dataclasses.replace(plan, target_scale="none" if scaling is None else scaling.kind)
         sizes = plan.network.sizes
-        normalized = tuple(one and i >= self.n_layers for i, one in enumerate(plan.network.normalized))
+        above = range(self.n_layers + 1, len(sizes)) if kept is None else kept
+        normalized = tuple(one and i in above for i, one in enumerate(plan.network.normalized, 1))
         taken = split(np, self.model.params, self.model.sizes)[: self.n_layers]
         drawn = split(np, plan.params, sizes)[self.n_layers :]
         params, knows_nothing = join(np, [*taken, *drawn]), plan.params[: count(sizes)]

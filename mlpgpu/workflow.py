@@ -139,7 +139,7 @@ def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
         )
     start = None if model is None else Start.find(model, plan, data)
     if start is not None:
-        plan = start.begin(plan)
+        plan = start.begin(plan, None if resume is None else resume.plan["normalized layers"])
     target_scaling = _target_scaling(config, plan, data, start)
     rollbacks = ROLLBACKS if config.on_divergence == "rollback" else 0
     train, watched = _rows(config, data, target_scaling)

@@ -97,6 +97,18 @@ def test_layers_of_a_trained_model_are_not_normalised_again(tmp_path, digits, fr
     assert train_and_test(wider).metrics["n_parameters"] == count((64, 16, 12, 10))
 
 
+def test_a_run_that_takes_some_layers_of_a_model_is_taken_up(tmp_path, digits, not_compiled):
+    """Its checkpoint has all of its layers, and not all of them are from the model."""
+    digits[1].model.save(tmp_path / "m.safetensors")
+    config = Config(**DIGITS | {"hidden": (16, 12), "start_from": tmp_path / "m.safetensors", "epochs": 3})
+    whole = train_and_test(config)
+    with pytest.raises(Fails):
+        train_and_test(config, [RunCheckpoint(tmp_path / "kept", every=1), Stop()])
+    assert Checkpoint.load(tmp_path / "kept").plan["normalized layers"] == [2]
+    again = train_and_test(config, resume=tmp_path / "kept")
+    np.testing.assert_array_equal(again.model.params, whole.model.params)
+
+
 def test_frozen_layers_are_not_normalised():
     assert prepare(Config(**DIGITS, freeze=1)).plan.network.normalized == (False, True)
 
