@@ -189,7 +189,9 @@ def _take_all() -> None:
 
 def complain(line: str) -> None:
     """Say in one line why the command ends."""
-    print(f"error: {line}", file=sys.stderr)  # noqa: T201
+    # A log on a full disk takes no line: the exit code still tells.
+    with contextlib.suppress(OSError):
+        print(f"error: {line}", file=sys.stderr)  # noqa: T201
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -494,6 +495,13 @@ def test_closed_streams(models):
     for model, code in (("price", 0), ("none", 2)):
         line = f"{sys.executable} -m mlpgpu predict {model}.safetensors rows.csv >&- 2>&-"
         assert subprocess.run(line, shell=True, cwd=models, check=False).returncode == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_log_on_a_full_disk(models):
+    """It takes no line of what went wrong: the exit code is that of a full disk, and not of a loss."""
+    line = f"{sys.executable} -m mlpgpu predict price.safetensors rows.csv >/dev/full 2>&1"
+    assert subprocess.run(line, shell=True, cwd=models, check=False).returncode == 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
