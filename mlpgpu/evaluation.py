@@ -146,9 +146,10 @@ def compare(
     from sklearn import metrics
 
     if not n_classes:
-        rmse, mae = metrics.root_mean_squared_error(truth, outputs), metrics.mean_absolute_error(truth, outputs)
+        errors = {"rmse": metrics.root_mean_squared_error, "mae": metrics.mean_absolute_error}
+        means = {name: float(_by_column(error, truth, outputs).mean()) for name, error in errors.items()}
         each = {"targets": by_target(truth, outputs, targets)} if len(targets) > 1 else {}
-        return {"rmse": float(rmse), "mae": float(mae), **each}, outputs, None
+        return {**means, **each}, outputs, None
     if truth.ndim > 1:
         guess = (outputs > 0.5).astype(np.int64)
         averages = {
@@ -175,13 +176,18 @@ def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) ->
     """``r2``, ``rmse`` and ``mae`` of each target by its name; the R² of a single row is None."""
     from sklearn import metrics
 
-    each = {"multioutput": "raw_values"}
     figures = {
-        "r2": metrics.r2_score(truth, outputs, **each).tolist() if len(truth) > 1 else [None] * len(targets),
-        "rmse": metrics.root_mean_squared_error(truth, outputs, **each).tolist(),
-        "mae": metrics.mean_absolute_error(truth, outputs, **each).tolist(),
+        "r2": _by_column(metrics.r2_score, truth, outputs).tolist() if len(truth) > 1 else [None] * len(targets),
+        "rmse": _by_column(metrics.root_mean_squared_error, truth, outputs).tolist(),
+        "mae": _by_column(metrics.mean_absolute_error, truth, outputs).tolist(),
     }
     return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}
+
+
+def _by_column(metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """A metric of scikit-learn for each column; not a number where a prediction is none, which it would refuse."""
+    finite = np.isfinite(outputs).all(axis=0)
+    return np.where(finite, metric(truth, np.where(finite, outputs, 0), multioutput="raw_values"), np.nan)
 
 
 def by_label(truth: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, float]]:

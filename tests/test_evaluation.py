@@ -4,6 +4,7 @@ import scipy.sparse
 from scipy import special
 from sklearn import metrics
 
+from mlpgpu import Config, Model
 from mlpgpu import feed as feeds
 from mlpgpu.evaluation import Evaluation, compare, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
@@ -11,6 +12,7 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count
+from mlpgpu.workflow import prepare
 
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.7, 0.3, 1.4])
 
@@ -256,3 +258,23 @@ def test_labels_that_are_never_predicted_take_no_square_of_their_number():
     assert confusion.shape == (n, 2)
     np.testing.assert_array_equal(confusion.sum(axis=0), [n, 0])
     assert figures["balanced_accuracy"] == pytest.approx(metrics.recall_score(truth, predictions, average="macro"))
+
+
+def test_predictions_that_are_not_finite_have_no_figures():
+    truth = np.array([[1.0, 1.0], [3.0, 2.0]])
+    figures, _, _ = compare(truth, np.array([[1.0, np.inf], [5.0, 2.0]]), 0, ("a", "b"))
+    assert figures["targets"]["a"] == {"r2": -1.0, "rmse": np.sqrt(2), "mae": 1.0}
+    assert np.isnan([*figures["targets"]["b"].values(), figures["rmse"], figures["mae"]]).all()
+
+
+def test_a_row_too_large_for_the_model_does_not_end_its_run(command, not_compiled):
+    """One of the test rows, which are looked at last, when all is learned."""
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    line = "--dataset rows.npz --target y --scale none --hidden 4 --epochs 2 --run-dir run"
+    np.savez("rows.npz", x=x, y=x[:, 0])
+    tested = prepare(Config(dataset="rows.npz", target="y")).data.y_test[0, 0]
+    np.savez("rows.npz", x=np.where(x[:, :1] == tested, [1, 1e39, 1], x), y=x[:, 0])
+    code, out, err = command(line)
+    assert (code, err) == (0, "")
+    assert "RMSE nan, MAE nan" in out
+    assert np.isfinite(Model.load("run").params).all()
