@@ -10,6 +10,8 @@ from types import FrameType
 
 # Windows has none.
 HANGUP = getattr(signal, "SIGHUP", None)
+# What puts the handlers back, of all that is interruptible now; the outermost comes first.
+_open: list[contextlib.ExitStack] = []
 
 
 @contextlib.contextmanager
@@ -18,7 +20,8 @@ def interruptible() -> Iterator[Callable[[], int]]:
 
     A request is Ctrl-C, the SIGTERM of a scheduler or a shutdown, or the SIGHUP of a terminal that closes, but for a
     process that ignores it, as ``nohup`` has it; the error is a KeyboardInterrupt. Outside the main thread, where
-    Python has no signal handlers, all are left as they were.
+    Python has no signal handlers, all are left as they were, and so they are in a child that is forked within, which
+    has no run to end.
 
     Yields
     ------
@@ -38,13 +41,27 @@ def interruptible() -> Iterator[Callable[[], int]]:
         elif len(came) > 1:
             raise KeyboardInterrupt
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
-        numbers.append(HANGUP)
     with contextlib.ExitStack() as stack:
-        for number in numbers:
-            stack.callback(signal.signal, number, signal.signal(number, handle))
+        stack.callback(_open.pop)
+        _open.append(stack)
+        for number in filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)):
+            before = signal.getsignal(number)
+            # That of a program around Python is None here, and cannot be put back.
+            if before is not None and (number != HANGUP or before != signal.SIG_IGN):
+                stack.callback(signal.signal, number, before)
+                signal.signal(number, handle)
         yield lambda: came[0] if came else 0
+
+
+def _put_back() -> None:
+    """Have signals do what they do outside."""
+    for stack in _open[::-1]:
+        stack.close()
+
+
+# Windows does not fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_put_back)
 
 
 def _leave_terminal() -> None:

@@ -107,7 +107,8 @@ def fit(
             for callback in callbacks:
                 callback.on_epoch_end(run, run.history[-1])
             run.write_checkpoints()
-            if interrupted():
+            if number := interrupted():
+                run.signal = number
                 run.stop("interrupted")
             if run.stopped:
                 raise StopIteration
@@ -122,6 +123,7 @@ def fit(
             callback=after_iteration,
             options={"maxfun": max_fun, "maxiter": plan.epochs, "gtol": tol},
         )
+    run.signal = interrupted()
     run.epoch = min(found.nit, plan.epochs)
     if found.status != 0 and not run.stopped:
         warnings.warn(

@@ -106,7 +106,7 @@ class Run:
     whole : bool
         Whether the epoch under way is not cut short.
     signal : int
-        Number of the signal that ended the run; 0 where none did.
+        Number of the signal to end that came in the run; 0 where none did.
     diverged : Diverged or None
         Where the loss was no longer finite, in a run that had weights to bring back.
     restored : bool

@@ -120,6 +120,7 @@ def fit(
         trainer.take_up(resume)
     with interruptible() as trainer.interrupted, finalised(callbacks, run):
         trainer.fit(resume)
+    run.signal = trainer.interrupted()
     return training.state, run
 
 

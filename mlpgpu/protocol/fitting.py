@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 import warnings
 from functools import partial
 from numbers import Integral
@@ -165,6 +166,9 @@ class Fit:
         vars(estimator).update(self._pairs(params))
         history = estimator.history_
         history += [record | {"epoch": len(history) + number} for number, record in enumerate(run.history, 1)]
+        # Ctrl-C ends the fit alone, as in scikit-learn; another signal, and one that came too late, is for the process.
+        if run.signal and (run.signal, run.stopped) != (signal.SIGINT, "interrupted"):
+            signal.raise_signal(run.signal)
         progress.warn(run, plan.epochs, self.incremental)
 
     def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
