@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
-from mlpgpu import initial, lbfgs, trainer
+from mlpgpu import backends, initial, lbfgs, trainer
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.dependent import check_batches, check_freeze
@@ -111,7 +111,9 @@ class Fit:
         self.normalized = normalized_of(estimator.normalization, len(hidden))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.y)
-        self.dtype = estimator.dtype or arrays.dtype_name(self.x)
+        # `partial_fit` keeps the type that it began with, and so its optimizer, where rows of another one come.
+        goes_on = incremental and not first and arrays.same_home(self.at, backends.beside(estimator.coefs_[0]))
+        self.dtype = estimator.dtype or arrays.dtype_name(estimator.coefs_[0] if goes_on else self.x)
         self.backend = compute_backend(estimator, self.at, self.dtype)
         if self.first or not incremental:
             self._try_own_functions()

@@ -346,6 +346,17 @@ def test_what_is_set_between_calls_of_partial_fit_does_what_it_does_in_scikit_le
     assert difference(ours, theirs) < 1e-10
 
 
+@pytest.mark.parametrize("first", [np.float32, np.float64])
+def test_partial_fit_keeps_the_float_type_and_the_optimizer_of_its_first_call(first):
+    ours, theirs = both("regressor", shuffle=False)
+    for kind in (first, np.float64, np.float32, np.float64):
+        for estimator in (ours, theirs):
+            estimator.partial_fit(X.astype(kind), TARGETS["regressor"])
+    assert {array.dtype for array in ours.coefs_} == {array.dtype for array in theirs.coefs_} == {np.dtype(first)}
+    # Theirs computes a part of it in the type of the rows.
+    assert difference(ours, theirs) < 100 * np.finfo(np.float32).eps
+
+
 # Where scikit-learn is not followed.
 
 UNINTERRUPTED = {
