@@ -153,7 +153,7 @@ def _kind(column: "pd.Series") -> str:
         return "number"
     inferred = pd.api.types.infer_dtype(column, skipna=True)
     # Rows to predict for may have no value where those of training had some.
-    kinds = {"string": "category", "boolean": "bool", "empty": "number"}
+    kinds = {"string": "category", "boolean": "bool", "decimal": "number", "empty": "number"}
     if inferred not in kinds:
         raise InputError(
             f"column {column.name!r} holds values of type {inferred} ({dtype}); "
@@ -202,6 +202,9 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     if kind == "bool":
         column = column.astype("boolean").astype("UInt8")
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+    if dtype.kind not in "iuf":
+        # Decimals are objects, and so are gaps alone.
+        dtype = np.dtype(np.float64)
     if not column.isna().any():
         return column.to_numpy(dtype)
     floating = dtype if dtype.kind == "f" else np.dtype(np.float64)

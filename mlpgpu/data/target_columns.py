@@ -115,10 +115,11 @@ def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
     if categorical:
         column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
-        return column.to_numpy(dtype), categorical
     inferred = pd.api.types.infer_dtype(column)
+    if pd.api.types.is_numeric_dtype(column.dtype) or inferred == "decimal":
+        dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+        # Decimals are objects.
+        return column.to_numpy(np.float64 if dtype.kind == "O" else dtype), categorical
     if inferred not in {"string", "boolean"}:
         raise InputError(
             f"the target, column {column.name!r}, holds values of type {inferred} ({column.dtype}); "

@@ -1,5 +1,7 @@
 """Several targets of a table: which columns they are, and what they must be."""
 
+import decimal
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,11 @@ def test_categories_of_numbers_are_words():
     frame = pd.DataFrame({"sold": [True, False], "grade": pd.Categorical([1, 2])})
     y, _ = values(frame)
     assert y.tolist() == [[True, "1"], [False, "2"]]
+
+
+@pytest.mark.parametrize("names", [["price"], ["price", "area"]])
+def test_decimals_are_numbers_to_predict(names):
+    frame = pd.DataFrame({"price": map(decimal.Decimal, ["0.1", "2.50"]), "area": [1, 2]})
+    y, categorical = values(frame[names])
+    assert (y.dtype, categorical) == (np.float64, False)
+    assert y.tolist() == (frame.astype(float)["price"].tolist() if names == ["price"] else [[0.1, 1], [2.5, 2]])
