@@ -1,6 +1,6 @@
 """Parquet files, whose few bytes can stand for many: what they promise is counted before it is unpacked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 
-def read(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
+def read(path: Path, rows: int | None, unused: Callable[[list[str]], Set[str]]) -> Iterator["pd.DataFrame"]:
     """The rows of a Parquet file, at most `rows` of them at a time; all at once for None.
+
+    Of ``unused(names)``, the columns whose values do not matter, those that hold other than single values are empty.
 
     Raises
     ------
     InputError
-        Where columns have one name, one holds other than single values, or they promise far more than the file has.
+        Where columns have one name, one that is used holds other than single values, or they promise far more than
+        the file has.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -28,21 +31,26 @@ def read(path: Path, rows: int | None) -> Iterator["pd.DataFrame"]:
     schema = parquet.read_schema(path)
     # Its own message on duplicates names none of the user's doing.
     header.check(path, schema.names)
-    for field in schema:
-        if pa.types.is_nested(field.type):
-            raise InputError(
-                f"column {field.name!r} of {path} holds values of type {field.type}; "
-                "allowed: numbers, truth values, text; convert or remove it"
-            )
+    nested = {field.name: field.type for field in schema if pa.types.is_nested(field.type)}
+    if used := sorted(nested.keys() - unused(schema.names)):
+        raise InputError(
+            f"column {used[0]!r} of {path} holds values of type {nested[used[0]]}; "
+            "allowed: numbers, truth values, text; convert it, or leave it out with --drop"
+        )
+    names = [name for name in schema.names if name not in nested]
     # A word that stands in the file once may be in every row: words stay numbers until they are counted.
     words = [field.name for field in schema if _is_text(field.type)]
     with parquet.ParquetFile(path, read_dictionary=words) as file:
         refuse_bomb(path, _promised(file.metadata))
         if rows is None:
-            yield _spelled_out(path, file.read(use_pandas_metadata=True), words).to_pandas()
-            return
-        for batch in file.iter_batches(rows):
-            yield _spelled_out(path, pa.Table.from_batches([batch]), words).to_pandas()
+            tables = iter([file.read(names, use_pandas_metadata=True)])
+        else:
+            tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(rows, columns=names))
+        for table in tables:
+            frame = _spelled_out(path, table, words).to_pandas()
+            for name in nested:
+                frame[name] = None
+            yield frame
 
 
 def _is_text(dtype: Any) -> bool:

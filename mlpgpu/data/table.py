@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ def read_chunks(
     labels : collection of str
         Columns of a text file that are read as text, in which only empty cells are missing.
     drop : tuple of str
-        Columns that will be left out: what is before decimals there does not matter.
+        Columns that will be left out: what they hold does not matter.
     written : list of Dialect, optional
         Takes how a text file is written.
 
@@ -118,14 +118,22 @@ def read_chunks(
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the path of a {endings.DATA_FILE}")
     is_text = endings.parts(path)[1] in endings.TEXT
+    known = {record["name"] for record in columns or []}
+
+    def unused(names: list[str]) -> set[str]:
+        """Columns whose values do not matter."""
+        if not columns:
+            return {*_with_commas(drop, names)}
+        return {*names} - known - {*(() if target is None else target_columns.named(target, names))}
+
     n_rows = 0
     try:
         import pandas as pd
 
         for frame in (
-            _read_text(path, columns or [], rows, target, labels, drop, written)
+            _read_text(path, columns or [], rows, unused, labels, written)
             if is_text
-            else parquet.read(path, rows)
+            else parquet.read(path, rows, unused)
         ):
             frame.columns = frame.columns.map(str)
             frame.index = pd.RangeIndex(n_rows, n_rows + len(frame))
@@ -153,22 +161,14 @@ def _read_text(
     path: Path,
     columns: list[dict[str, Any]],
     rows: int | None,
-    target: str | None,
+    unused: Callable[[list[str]], set[str]],
     labels: Collection[str],
-    drop: tuple[str, ...],
     written: list[dialect.Dialect] | None,
 ) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
     text = {record["name"]: str for record in columns if record["kind"] == "category"} | dict.fromkeys(labels, str)
-    known = {record["name"] for record in columns}
-
-    def aside(names: list[str]) -> set[str]:
-        """Columns that no numbers are taken of."""
-        targets = () if target is None else target_columns.named(target, names)
-        return {*text, *(set(names) - known - {*targets} if columns else _with_commas(drop, names))}
-
-    found = dialect.find(path, aside, text=not columns)
+    found = dialect.find(path, lambda names: {*text, *unused(names)}, text=not columns)
     if not found.names:
         raise InputError(f"{path} is empty; give a table with a header and rows")
     # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from mlpgpu.config import Config
-from mlpgpu.data import dialect, load, read_features, table
+from mlpgpu.data import dialect, load, read_features, reading, table
 from mlpgpu.errors import InputError
 
 pd = pytest.importorskip("pandas")
@@ -371,6 +371,23 @@ def test_parquet_with_a_name_twice(tmp_path):
     parquet.write_table(twice, tmp_path / "a.parquet")
     with pytest.raises(InputError, match="more than one column 'a'"):
         load(Config(dataset=str(tmp_path / "a.parquet"), target="a"))
+
+
+def test_lists_in_parquet_matter_only_where_they_are_used(tmp_path, mixed):
+    mixed["self"], mixed["seen"] = [[1, 2]] * len(mixed), [{"on": 1}] * len(mixed)
+    path = save(mixed, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"column 'self' of .* type list.*; convert it, or leave it out with --drop"):
+        load(Config(dataset=path, target="price", drop="seen"))
+    with pytest.raises(InputError, match="column 'seen' of .* type struct"):
+        load(Config(dataset=path, target="seen", drop="self"))
+    d = load(Config(dataset=path, target="price", drop="self,seen"))
+    plain = save(mixed.drop(columns=["self", "seen"]), tmp_path / "plain.parquet")
+    np.testing.assert_array_equal(d.x_train, load(Config(dataset=plain, target="price")).x_train)
+    x = read_features(plain, d.columns)
+    np.testing.assert_array_equal(read_features(path, d.columns), x)
+    for part, y in reading.features_and_targets(path, d.columns, "price"):
+        np.testing.assert_array_equal(part, x)
+        np.testing.assert_array_equal(y, mixed["price"])
 
 
 @pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01"] * 6), [[1]] * 6])
