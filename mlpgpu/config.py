@@ -130,15 +130,21 @@ class Config:
         choices=NORMALIZATIONS,
         many=True,
     )
-    dropout: tuple[float, ...] = setting(
-        (0.2,),
-        "chance that a hidden unit is dropped in training: one, or one a layer",
+    dropout: tuple[float, ...] | None = setting(
+        None,
+        "chance that a hidden unit is dropped in training: one, or one a layer [default: 0.2, and 0 for regression]",
         NETWORK,
         float,
         within="[0, 1)",
         many=True,
     )
-    input_dropout: float = setting(0.1, "chance that an input is dropped in training", NETWORK, float, within="[0, 1)")
+    input_dropout: float | None = setting(
+        None,
+        "chance that an input is dropped in training [default: 0.1, and 0 for regression]",
+        NETWORK,
+        float,
+        within="[0, 1)",
+    )
     init: str | None = setting(
         None,
         "initial weights [default: he_uniform for the relu family, lecun_normal for selu, else glorot_uniform]",
@@ -323,7 +329,8 @@ class Config:
 
     def _check_together(self) -> None:
         for name in OF_LAYERS:
-            each_layer(name, getattr(self, name), len(self.hidden))
+            if (given := getattr(self, name)) is not None:
+                each_layer(name, given, len(self.hidden))
         check_freeze(self.freeze, len(self.hidden))
         for name in OF_OPTIMIZERS:
             if getattr(self, name) is not None and (sentence := unused_setting(name, self.optimizer)):

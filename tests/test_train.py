@@ -437,7 +437,10 @@ def test_ctrl_c_keeps_the_run(tmp_path):
 
 def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch):
     """There is no epoch yet: the weights are those of the start, and the run can be taken up."""
-    line = "--dataset diabetes --hidden 8 --epochs 4 --batch-size 8 --optimizer lion --learning-rate 30 --run-dir "
+    line = (
+        "--dataset diabetes --hidden 8 --dropout 0.2 --input-dropout 0.1 --epochs 4 --batch-size 8 --optimizer lion "
+        "--learning-rate 30 --run-dir "
+    )
     assert command(line + "whole")[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr("mlpgpu.callbacks.CSVLogger.on_steps", lambda *_: signal.raise_signal(signal.SIGTERM))

@@ -177,6 +177,33 @@ def test_a_quantile_has_its_part_of_the_rows_below_it():
     assert abs(below.sum() - 0.8 * len(below)) <= 11
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_numbers_come_out_nearly_as_well_as_can_be(tmp_path, rng, loss):
+    """Counts whose mean is known: a default run explains all but a little of what that explains."""
+    x = rng.uniform(-2, 2, (1500, 3))
+    mean = np.exp(3 + np.sin(2 * x[:, 0]) + 0.5 * x[:, 1])
+    y = rng.poisson(mean)
+    np.savez(tmp_path / "counts.npz", x=x, y=y)
+    given = {"task": "regression", "loss": loss, "hidden": (64, 64), "epochs": 40, "batch_size": 32}
+    figures = train_and_test(Config(dataset=tmp_path / "counts.npz", **given)).metrics
+    assert figures["test_r2"] > metrics.r2_score(y, mean) - 0.06
+
+
+@pytest.mark.parametrize(
+    ("dataset", "hidden", "given", "rates"),
+    [
+        ("iris", (8, 4), {}, (0.1, 0.2, 0.2)),
+        ("diabetes", (8, 4), {}, (0, 0, 0)),
+        ("diabetes", (8, 4), {"dropout": (0.3, 0.1)}, (0, 0.3, 0.1)),
+        ("diabetes", (8, 4), {"input_dropout": 0.05}, (0.05, 0, 0)),
+        ("iris", (8, 4), {"dropout": 0, "input_dropout": 0}, (0, 0, 0)),
+        ("iris", (), {}, (0.1,)),
+    ],
+)
+def test_what_is_dropped_where_nothing_is_said_of_it(dataset, hidden, given, rates):
+    assert prepare(Config(dataset=dataset, hidden=hidden, **given)).plan.dropout == rates
+
+
 @pytest.mark.parametrize("delta", [0.5, 1.0, 80.0])
 def test_where_the_huber_loss_turns(delta):
     outcome = train_and_test(Config(**DIABETES, loss="huber", huber_delta=delta, target_scale="none"))

@@ -39,9 +39,8 @@ def _several(default: Any, help: str, group: str, kind: type, **limits: Any) -> 
 def _shared(name: str, default: Any, in_words: str = "") -> Any:
     """The field of this name in `Config`, with another default."""
     known = Config.__dataclass_fields__[name].metadata["setting"]
-    if in_words:
-        known = dataclasses.replace(known, help=f"{known.help.partition(' [default')[0]} [default: {in_words}]")
-    return dataclasses.field(default=default, metadata={"setting": known})
+    text = known.help.partition(" [default")[0] + (f" [default: {in_words}]" if in_words else "")
+    return dataclasses.field(default=default, metadata={"setting": dataclasses.replace(known, help=text)})
 
 
 @dataclass(frozen=True, kw_only=True)
