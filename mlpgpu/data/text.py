@@ -117,8 +117,15 @@ def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:
     """A feature for each category of a record: 1 where a row has it; all 0 for one that training had not."""
     import pandas as pd
 
+    known = {*record["categories"]}
+
+    def spelled(value: Any) -> str:
+        # Among gaps, pandas makes 1.0 of a code that is 1.
+        is_code = isinstance(value, float) and value.is_integer() and str(value) not in known
+        return str(int(value)) if is_code else str(value)
+
     # Without a fill nothing is missing: that was refused.
     gaps = column.isna()
-    text = [record["fill"] if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
+    text = [record["fill"] if gap else spelled(value) for value, gap in zip(column, gaps, strict=True)]
     codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
     return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)

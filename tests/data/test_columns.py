@@ -54,6 +54,17 @@ def test_unseen_category_is_all_zeros(frame):
     assert x[0, 1:4].tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("categories", [["1", "2", "A"], ["1.0", "2.0", "1"]])
+def test_codes_among_gaps_are_those_without(categories):
+    """pandas reads the codes 1 and 2 as integers, and beside an empty cell as 1.0 and 2.0."""
+    records, _ = columns.fit(pd.DataFrame({"code": [*categories, None]}), "mean")
+    found = columns.encode(pd.DataFrame({"code": [1.0, None, 7.0, 0.5]}), records)
+    known = columns.feature_names(records)
+    assert [[known[i] for i in np.flatnonzero(row)] for row in found] == [
+        [f"code={categories[0]}"], ["code=missing"], [], []
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("dtypes", "common"),
     [
