@@ -18,9 +18,12 @@ from mlpgpu.errors import InputError, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["encode", "feature_names", "filled", "fit", "numbers"]
+__all__ = ["OBJECTS", "encode", "feature_names", "filled", "fit", "floats", "numbers"]
 
 Record = dict[str, Any]
+
+# What pandas calls numbers that are objects of Python: decimals, whole ones of more than 64 bits, those of mixed rows.
+OBJECTS = ("decimal", "integer", "floating", "mixed-integer-float")
 
 
 def fit(frame: "pd.DataFrame", impute: str, decimal: str = "decimal point") -> tuple[list[Record], list[str]]:
@@ -141,6 +144,22 @@ def feature_names(columns: list[Record]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def floats(column: "pd.Series") -> np.ndarray:
+    """Numbers that are objects, as float64; missing ones are NaN.
+
+    Raises
+    ------
+    InputError
+        Where one is too large for that.
+    """
+    try:
+        return column.to_numpy(np.float64, na_value=np.nan)
+    except OverflowError:
+        raise InputError(
+            f"column {column.name!r} holds a number that is too large; allowed: up to 1e308; remove those rows"
+        ) from None
+
+
 def _kind(column: "pd.Series") -> str:
     import pandas as pd
 
@@ -153,7 +172,7 @@ def _kind(column: "pd.Series") -> str:
         return "number"
     inferred = pd.api.types.infer_dtype(column, skipna=True)
     # Rows to predict for may have no value where those of training had some.
-    kinds = {"string": "category", "boolean": "bool", "decimal": "number", "empty": "number"}
+    kinds = {"string": "category", "boolean": "bool", "empty": "number"} | dict.fromkeys(OBJECTS, "number")
     if inferred not in kinds:
         raise InputError(
             f"column {column.name!r} holds values of type {inferred} ({dtype}); "
@@ -192,6 +211,8 @@ def _refuse_missing(frame: "pd.DataFrame", columns: list[Record]) -> None:
 
 
 def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
+    import pandas as pd
+
     kind = _kind(column)
     if kind == "category":
         allowed = "truth values" if record["kind"] == "bool" else "numbers"
@@ -203,8 +224,9 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
         column = column.astype("boolean").astype("UInt8")
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if dtype.kind not in "iuf":
-        # Decimals are objects, and so are gaps alone.
-        dtype = np.dtype(np.float64)
+        # Objects, or gaps alone.
+        column = pd.Series(floats(column))
+        dtype = column.dtype
     if not column.isna().any():
         return column.to_numpy(dtype)
     floating = dtype if dtype.kind == "f" else np.dtype(np.float64)

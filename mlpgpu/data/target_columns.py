@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data.columns import OBJECTS, floats
 from mlpgpu.errors import InputError, did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -116,10 +117,9 @@ def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
     if categorical:
         column = column.astype(column.cat.categories.dtype)
     inferred = pd.api.types.infer_dtype(column)
-    if pd.api.types.is_numeric_dtype(column.dtype) or inferred == "decimal":
+    if pd.api.types.is_numeric_dtype(column.dtype) or inferred in OBJECTS:
         dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
-        # Decimals are objects.
-        return column.to_numpy(np.float64 if dtype.kind == "O" else dtype), categorical
+        return floats(column) if dtype.kind == "O" else column.to_numpy(dtype), categorical
     if inferred not in {"string", "boolean"}:
         raise InputError(
             f"the target, column {column.name!r}, holds values of type {inferred} ({column.dtype}); "

@@ -200,6 +200,20 @@ def test_decimals_are_numbers(kind):
     assert columns.encode(frame, records)[2, 0] == pytest.approx((0.1 - 12345678901.25) / 2)
 
 
+@pytest.mark.parametrize("values", [[10**22, 5, -3], [1, 2, 2.5], [0.5, np.float32(2), 1.0], [7, 7, 8]])
+def test_numbers_that_are_objects_are_numbers(values):
+    frame = pd.DataFrame({"wei": pd.Series(values, dtype=object), "gaps": pd.Series([*values[:2], None], dtype=object)})
+    records, _ = columns.fit(frame, "mean")
+    x = columns.encode(frame, records)
+    assert x[:, 0].tolist() == [float(value) for value in values]
+    assert x[2, 1] == pytest.approx(sum(map(float, values[:2])) / 2)
+
+
+def test_a_number_that_is_too_large_for_any():
+    with pytest.raises(InputError, match="column 'a' holds a number that is too large; allowed: up to 1e308"):
+        columns.encode(pd.DataFrame({"a": [10**400, 1]}), columns.numbers(["a"]))
+
+
 def test_text_of_many_values_is_refused():
     frame = pd.DataFrame({"id": [f"name {i}" for i in range(1001)]})
     with pytest.raises(InputError, match="column 'id' is text with 1,001 distinct values"):

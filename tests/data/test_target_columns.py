@@ -101,3 +101,12 @@ def test_decimals_are_numbers_to_predict(names):
     y, categorical = values(frame[names])
     assert (y.dtype, categorical) == (np.float64, False)
     assert y.tolist() == (frame.astype(float)["price"].tolist() if names == ["price"] else [[0.1, 1], [2.5, 2]])
+
+
+def test_whole_numbers_of_more_than_64_bits_are_predicted(tmp_path, rng):
+    """As of money in the smallest unit of a ledger: pandas has them as objects."""
+    wei = [int(value) * 10**19 for value in rng.integers(1, 1000, 40)]
+    pd.DataFrame({"wei": wei, "size": rng.normal(size=40)}).to_csv(tmp_path / "a.csv", index=False)
+    d = load(Config(dataset=tmp_path / "a.csv", target="wei", test_fraction=0, validation_fraction=0))
+    assert d.task == "regression"
+    np.testing.assert_array_equal(d.y_train[:, 0], np.array(wei, np.float64))
