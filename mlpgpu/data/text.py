@@ -16,7 +16,8 @@ MOST_CATEGORIES = 1000
 # As many or fewer are not said to be many for the rows that there are.
 FEW_CATEGORIES = 20
 LEAVE_OUT = "leave it out with --drop, or group its values"
-_DATE = r"\d{4}([-/])\d\d?\1\d\d?([T ].*)?|\d\d?[/.]\d\d?[/.]\d{4}( .*)?"
+_MONTH = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = rf"\d{{4}}([-/])\d\d?\1\d\d?([T ].*)?|\d\d?([-/.])(\d\d?\3\d{{4}}|{_MONTH}\3\d\d(\d\d)?)( .*)?"
 # What people write about a number: a sign of money before it, a unit after it, something between its thousands.
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 

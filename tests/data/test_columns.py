@@ -177,6 +177,8 @@ def test_infinite_values_are_refused(impute):
         ([1j, 2j], "complex"),
         (["2020-01-01", "2021-12-31 10:00"], "holds dates, such as 2020-01-01"),
         (["31/12/2021", "1/2/2020"], "holds dates"),
+        (["31-12-2021", "1-2-2020 10:00"], "holds dates, such as 1-2-2020"),
+        (["31-Dec-2021", "01-MAR-20"], "holds dates, such as 01-MAR-20"),
         (["2021/12/31 9:05:00 AM GMT+1", "2020/1/2"], "holds dates, such as 2020/1/2"),
     ],
 )
@@ -283,6 +285,8 @@ def test_text_that_is_hardly_meant_as_categories_is_noted(values, says):
         ["A1", "B2", "C3"],
         ["10-20", "20-30", "30-40"],
         ["10:30", "1/2", "1.2.3"],
+        ["10-ABC-20", "11-XYZ-2021"],
+        ["12-34-567", "1-2/2020"],
         ["?", "%", ""],
         [f"name {i}" for i in range(20)],
         [f"name {i}" for i in range(50)] * 2,
