@@ -250,7 +250,13 @@ class Config:
         str,
         choices=("loss", "score"),
     )
-    patience: int = setting(10, "epochs that get no better before an early stop", TRAINING, int, within="[1, inf)")
+    patience: int | None = setting(
+        None,
+        "epochs that get no better before an early stop [default: 10, or as many as make 100 steps]",
+        TRAINING,
+        int,
+        within="[1, inf)",
+    )
     min_delta: float = setting(
         0.0, "by how much an epoch must be better to count before an early stop", TRAINING, float, within="[0, inf)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from mlpgpu.endings import DATA_FILE
+from mlpgpu.figures import as_json
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def evaluate(
     z = np.concatenate([logits for logits, _ in parts])
     figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
     if json:
-        print(json_module.dumps({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
+        print(as_json({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
     else:
         _show(loaded, data, len(z), figures, confusion)
     tell([*unseen.notes(), *_unknown(figures.get("unknown_labels", {}), len(z))])

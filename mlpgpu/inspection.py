@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_module
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from cyclopts import App, Parameter
 
 from mlpgpu.config import UNBOUND
 from mlpgpu.errors import printable
+from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.train import run_command
 
@@ -40,7 +40,7 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
 
     loaded, metrics = Model.load(model), _metrics(expanded(model))
     if json:
-        print(json_module.dumps({**_facts(loaded), "config": loaded.config, "metrics": metrics}, indent=2))  # noqa: T201
+        print(as_json({**_facts(loaded), "config": loaded.config, "metrics": metrics}, indent=2))  # noqa: T201
         return 0
     console = report.console()
     for line in _lines(loaded, metrics):

@@ -24,8 +24,10 @@ from mlpgpu.maths.step import Recipe
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-# Where epochs are not given: this many, or as many as make this many steps on a small set.
+# Where epochs are not given: this many, or as many as make this many steps on a small set; and so for how many of them
+# may get no better.
 EPOCHS, STEPS = 20, 1000
+PATIENCE, PATIENCE_STEPS = 10, 100
 # Of inputs and of hidden units, where they are not given. What is dropped in training makes outputs larger and smaller:
 # which of them is the largest bears that, a number does not, and one that passes through exp least of all.
 DROPOUT = {"classification": (0.1, 0.2), "regression": (0.0, 0.0)}
@@ -197,6 +199,11 @@ def make_plan(
         precision=config.precision,
         capture=config.capture,
     )
+
+
+def patience(config: Config, steps_per_epoch: int) -> int:
+    """Epochs that may get no better before a run is stopped early."""
+    return config.patience or max(PATIENCE, -(-PATIENCE_STEPS // steps_per_epoch))
 
 
 def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mlpgpu import preflight
 from mlpgpu.errors import printable
-from mlpgpu.figures import in_words
+from mlpgpu.figures import in_digits, in_words
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # More classes or targets than this make a table that nobody reads.
 MOST_CLASSES = MOST_TARGETS = 20
+# A loss so many times that of the best epoch, and a score that is lower by as much as this is above 1, are much worse.
+WORSE = 1.05
 
 
 class Output(Console):
@@ -142,7 +144,7 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """The test figures and the speed."""
     metrics = outcome.metrics
-    lines = [test_line(metrics), *_never_found(outcome)]
+    lines = [test_line(metrics), *_never_found(outcome), *_overfitted(outcome)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -172,6 +174,23 @@ def _never_found(outcome: Outcome) -> list[str]:
     return [f"Note      no test row is found of {', '.join(lost[:3])}{more}{cure}"]
 
 
+def _overfitted(outcome: Outcome) -> list[str]:
+    """A note on validation rows that fared much better in an epoch whose weights are not those of the end."""
+    best, history = outcome.metrics["best_epoch"], outcome.run.history
+    if not best or outcome.run.restored:
+        return []
+    then, now = next(record for record in history if record["epoch"] == best), history[-1]
+    score = f"validation_{outcome.run.plan.score_name}"
+    # Of a classification, the loss may well rise while more rows are right.
+    if now["validation_loss"] <= WORSE * then["validation_loss"] or then[score] - now[score] <= WORSE - 1:
+        return []
+    called, shown = ("R²", in_words) if score == "validation_r2" else ("accuracy", "{:.2%}".format)
+    return [
+        f"Note      the validation {called} was {shown(then[score])} in epoch {best}, and is {shown(now[score])} at "
+        "the end; --early-stopping keeps the best weights, --weight-decay 1 or fewer --epochs may help as well"
+    ]
+
+
 def test_line(metrics: Mapping[str, Any]) -> str:
     """The test figures of a run, of its metrics."""
     if not metrics["n_test"]:
@@ -191,8 +210,8 @@ def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
         shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
     else:
         # Runs of before it was measured have no such figure.
-        mae = f"MAE {figures['mae']:.4g}, " if "mae" in figures else ""
-        shown = f"RMSE {figures['rmse']:.4g}, {mae}R² {_r2_in_words(figures['r2'])}"
+        mae = f"MAE {in_digits(figures['mae'])}, " if "mae" in figures else ""
+        shown = f"RMSE {in_digits(figures['rmse'])}, {mae}R² {_r2_in_words(figures['r2'])}"
     return f"Test      loss {in_words(figures['loss'])}, {shown} on {n_rows:,} rows of {printable(name)}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import in_words
+from mlpgpu.figures import as_json, in_words
 from mlpgpu.files import expanded, replacing
 from mlpgpu.model import FILE
 
@@ -180,7 +180,7 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
     missing = _draw(folder, outcome)
     # Last: where it is, all is.
     with replacing(folder / METRICS) as beside:
-        beside.write_text(json.dumps(outcome.metrics, indent=1) + "\n", encoding="utf-8")
+        beside.write_text(as_json(outcome.metrics, indent=1) + "\n", encoding="utf-8")
     return missing
 
 

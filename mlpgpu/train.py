@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import json as json_module
 import logging
 import os
 import sys
@@ -19,6 +18,7 @@ from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import RUN, Config, check_same, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, one_line, printable
+from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.setting import Setting
 
@@ -262,7 +262,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
 def _print_json(metrics: dict[str, Any], folder: Path) -> None:
     from mlpgpu import report
 
-    report.console().out(json_module.dumps({**metrics, "run_dir": str(folder)}))
+    report.console().out(as_json({**metrics, "run_dir": str(folder)}))
 
 
 def main() -> None:

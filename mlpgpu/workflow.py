@@ -28,7 +28,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
-from mlpgpu.plan import Plan, make_plan
+from mlpgpu.plan import Plan, make_plan, patience
 from mlpgpu.start import Start, check_setting
 from mlpgpu.trainer import Best, Run, fit
 
@@ -187,7 +187,7 @@ def train_and_test(
         _check_scaling(prepared, resume)
     best = Best(f"validation_{plan.score_name}", greater=True) if config.monitor == "score" else Best()
     monitor = best.monitor if config.min_delta else None
-    stopping = EarlyStopping(monitor, min_delta=config.min_delta, patience=config.patience)
+    stopping = EarlyStopping(monitor, min_delta=config.min_delta, patience=patience(config, plan.steps_per_epoch))
     watched = prepared.watched
     as_model = partial(_model, prepared)
     with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):

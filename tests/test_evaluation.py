@@ -1,10 +1,13 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse
 from scipy import special
 from sklearn import metrics
 
-from mlpgpu import Config, Model
+from mlpgpu import Config, Model, inspection
 from mlpgpu import feed as feeds
 from mlpgpu.evaluation import Evaluation, compare, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
@@ -267,7 +270,7 @@ def test_predictions_that_are_not_finite_have_no_figures():
     assert np.isnan([*figures["targets"]["b"].values(), figures["rmse"], figures["mae"]]).all()
 
 
-def test_a_row_too_large_for_the_model_does_not_end_its_run(command, not_compiled):
+def test_a_row_too_large_for_the_model_does_not_end_its_run(command, capsys, not_compiled):
     """One of the test rows, which are looked at last, when all is learned."""
     x = np.random.default_rng(0).normal(size=(60, 3))
     line = "--dataset rows.npz --target y --scale none --hidden 4 --epochs 2 --run-dir run"
@@ -278,3 +281,14 @@ def test_a_row_too_large_for_the_model_does_not_end_its_run(command, not_compile
     assert (code, err) == (0, "")
     assert "RMSE nan, MAE nan" in out
     assert np.isfinite(Model.load("run").params).all()
+
+    def refuse(word):
+        raise ValueError(word)
+
+    # JSON has no word for it, and what reads it elsewhere would fail.
+    assert inspection.inspect("run", json=True) == 0
+    for text in (Path("run/metrics.json").read_text(), capsys.readouterr().out):
+        found = json.loads(text, parse_constant=refuse)
+        assert found.get("metrics", found)["test_rmse"] is None
+    assert inspection.inspect("run") == 0
+    assert "RMSE nan, MAE nan" in capsys.readouterr().out

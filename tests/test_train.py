@@ -201,6 +201,19 @@ def test_a_target_far_from_the_outputs_of_a_new_network_is_learnt(command, tmp_p
     assert np.abs(predicted - offset - factor * x).mean() < 0.05 * factor
 
 
+def test_rows_that_are_learnt_by_heart_are_told_of(command, tmp_path, not_compiled):
+    """Of diabetes, a few noisy rows: those of validation fare best long before the end."""
+    line = "--dataset diabetes --epochs 100 --run-dir "
+    _, out, _ = command(line + "end")
+    (note,) = (row for row in out.splitlines() if row.startswith("Note") and "--early-stopping" in row)
+    history = history_in(tmp_path / "end")
+    best = min(history, key=lambda record: float(record["validation_loss"]))
+    then, now = (f"{float(record['validation_r2']):.4f}" for record in (best, history[-1]))
+    assert f"validation R² was {then} in epoch {best['epoch']}, and is {now} at the end" in note
+    for kept in (line + "best --early-stopping", "--dataset iris --hidden 8 --epochs 60 --run-dir iris"):
+        assert "--early-stopping" not in command(kept)[1]
+
+
 def test_a_column_that_single_precision_cannot_hold(command, tmp_path):
     """A time in seconds whose half minute decides the class, learnt in float32 and predicted from the model file."""
     seconds = 1_700_000_000 + np.tile(np.arange(100), 4)

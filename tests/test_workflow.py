@@ -204,6 +204,19 @@ def test_what_is_dropped_where_nothing_is_said_of_it(dataset, hidden, given, rat
     assert prepare(Config(dataset=dataset, hidden=hidden, **given)).plan.dropout == rates
 
 
+def test_early_stopping_waits_for_some_steps_of_a_small_set():
+    """One step is an epoch of iris: ten of them are too few for anything to get better."""
+    config = Config(dataset="iris", hidden=(16,), early_stopping=True)
+    assert prepare(config).plan.steps_per_epoch == 1
+    outcome = train_and_test(config)
+    assert len(outcome.run.history) >= 100
+    assert outcome.metrics["test_accuracy"] > 0.9
+    again = train_and_test(Config(dataset="iris", hidden=(16,), early_stopping=True, patience=3, min_delta=1))
+    assert len(again.run.history) == 1 + 3
+    digits = Config(dataset="digits", hidden=(4,), early_stopping=True, min_delta=1, batch_size=64)
+    assert len(train_and_test(digits).run.history) == 1 + 10
+
+
 @pytest.mark.parametrize("delta", [0.5, 1.0, 80.0])
 def test_where_the_huber_loss_turns(delta):
     outcome = train_and_test(Config(**DIABETES, loss="huber", huber_delta=delta, target_scale="none"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.errors import InputError
+from mlpgpu.figures import as_json
 from mlpgpu.files import naming
 
 if TYPE_CHECKING:
@@ -122,5 +121,4 @@ class JSONLogger(Log):
     """
 
     def _write(self, file: TextIO, record: Record) -> None:
-        finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        file.write(json.dumps(finite, allow_nan=False) + "\n")
+        file.write(as_json(record) + "\n")
