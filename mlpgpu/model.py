@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,11 @@ class Model:
         ------
         InputError
             Where the features are none that the model takes, missing, or too large for it.
+
+        Warns
+        -----
+        UserWarning
+            Where a table has categories that training had not.
         """
         outputs = self.linked(self.logits(x))
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
@@ -169,10 +175,15 @@ class Model:
         """
         if self.encoding is not None and hasattr(x, "columns"):
             from mlpgpu.data.columns import encode
+            from mlpgpu.data.unseen import Unseen
 
             # Of pandas, or of a library that can make one of pandas; messages number its rows.
             x = x.to_pandas() if hasattr(x, "to_pandas") else x
-            x = encode(x.reset_index(drop=True), self.encoding)
+            unseen = Unseen()
+            x = encode(x.reset_index(drop=True), self.encoding, unseen)
+            for note in unseen.notes():
+                # Of whom calls `predict`, by way of `predict_proba`.
+                warnings.warn(note, stacklevel=4)
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             table = "" if self.columns is None else ", or a DataFrame with the columns of its table"

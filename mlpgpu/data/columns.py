@@ -6,6 +6,7 @@ its ``categories`` as text, of which ``fill`` is one. A column of numbers or tru
 feature, a column of categories one for each, which is 1 where the row has it.
 """
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -51,27 +52,44 @@ def fit(frame: "pd.DataFrame", impute: str, decimal: str = "decimal point") -> t
     ------
     InputError
         Where a column holds neither numbers, truth values nor text, or has too many categories, or none
-        has values.
+        has values. It names all such columns.
     """
     records, notes = [], []
+    refused: dict[str, InputError] = {}
     for name in frame.columns:
-        column = frame[name]
-        if not column.count():
+        if not frame[name].count():
             notes.append(f"column {name!r} has no values in the training rows, and is left out")
             continue
-        record: Record = {"name": str(name), "kind": _kind(column), "fill": None}
-        if record["kind"] == "category":
-            categories = record["categories"] = text.categories_of(column, decimal)
-            if doubt := text.doubt(column, categories, decimal):
-                notes.append(
-                    f"column {name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
-                )
-        if impute != "none":
-            record["fill"] = _fill(column, record, impute)
+        try:
+            record, note = _learnt(frame[name], impute, decimal)
+        except InputError as error:
+            refused[str(name)] = error
+            continue
         records.append(record)
+        notes += note
+    if refused:
+        why, *others = map(str, refused.values())
+        names = [*refused]
+        also = f"; nor can {listed(names[1:])} be used: --drop {shlex.quote(','.join(names))} leaves out all of these"
+        raise InputError(why + also if others else why)
     if not records:
         raise InputError(f"no column has values in the training rows: {listed(list(frame.columns))}; fill some")
     return records, notes
+
+
+def _learnt(column: "pd.Series", impute: str, decimal: str) -> tuple[Record, list[str]]:
+    """The record of one column, and notes on it; see `fit`."""
+    record: Record = {"name": str(column.name), "kind": _kind(column), "fill": None}
+    notes = []
+    if record["kind"] == "category":
+        categories = record["categories"] = text.categories_of(column, decimal)
+        if doubt := text.doubt(column, categories, decimal):
+            notes.append(
+                f"column {column.name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
+            )
+    if impute != "none":
+        record["fill"] = _fill(column, record, impute)
+    return record, notes
 
 
 def numbers(names: Iterable[str]) -> list[Record]:

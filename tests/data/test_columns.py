@@ -216,6 +216,17 @@ def test_a_number_that_is_too_large_for_any():
         columns.encode(pd.DataFrame({"a": [10**400, 1]}), columns.numbers(["a"]))
 
 
+def test_all_columns_that_cannot_be_used_are_named():
+    """Who leaves out one after the other runs the command as often."""
+    frame = pd.DataFrame({"my id": [f"name {i}" for i in range(1001)], "a": range(1001), "when": ["2020-01-01"] * 1001})
+    with pytest.raises(InputError, match="column 'my id' is text with 1,001 distinct values") as caught:
+        columns.fit(frame, "none")
+    assert str(caught.value).endswith("; nor can 'when' be used: --drop 'my id,when' leaves out all of these")
+    with pytest.raises(InputError, match="holds dates") as caught:
+        columns.fit(frame.drop(columns="my id"), "none")
+    assert "nor can" not in str(caught.value)
+
+
 def test_text_of_many_values_is_refused():
     frame = pd.DataFrame({"id": [f"name {i}" for i in range(1001)]})
     with pytest.raises(InputError, match="column 'id' is text with 1,001 distinct values"):
