@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from mlpgpu.callbacks import LambdaCallback
 from mlpgpu.interrupt import interruptible
 
 X = np.random.default_rng(0).normal(size=(30, 2))
-
-forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 
 
 def fitted(callback, **settings):
@@ -81,24 +78,32 @@ def test_a_program_that_fits_ends_by_sigterm():
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
 
 
-@forks
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+FORK = """
+import multiprocessing, time
+from mlpgpu import MLPRegressor
+from mlpgpu.callbacks import LambdaCallback
+
+context = multiprocessing.get_context("fork")
+
+def fork(run, record):
+    ready = context.Event()
+    child = context.Process(target=lambda: (ready.set(), time.sleep(3)))
+    child.start()
+    ready.wait()
+    child.terminate()
+    child.join()
+    print(child.exitcode)
+
+regressor = MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, callbacks=[LambdaCallback(on_epoch_end=fork)])
+regressor.fit([[0.0], [1.0]], [0.0, 1.0])
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 def test_a_child_that_is_forked_in_a_fit_is_not_deaf():
     """As `multiprocessing.Pool` has it, which waits for ever for one that SIGTERM does not end."""
-    context, codes = multiprocessing.get_context("fork"), []
-
-    def fork(run, record):
-        ready = context.Event()
-        child = context.Process(target=lambda: (ready.set(), time.sleep(3)))
-        child.start()
-        ready.wait()
-        child.terminate()
-        child.join()
-        codes.append(child.exitcode)
-
-    fitted(LambdaCallback(on_epoch_end=fork), max_iter=2)
-    assert codes == [-signal.SIGTERM] * 2
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [str(-signal.SIGTERM)] * 2, done.stderr
 
 
 def test_a_handler_that_is_not_pythons_stays(monkeypatch):
