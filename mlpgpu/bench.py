@@ -15,7 +15,7 @@ from cyclopts import App
 from mlpgpu import train
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded, replacing
-from mlpgpu.throughput.study import Study, flags
+from mlpgpu.throughput.study import OF_STEPS, Study, flags
 
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
@@ -55,7 +55,7 @@ def _run(study: Study) -> int:
     data = read(study)
     folder = _create(study.out)
     sizes = plan_of(study, data).network.sizes
-    subject = f"{data.name}, {'-'.join(map(str, sizes))}, {study.optimizer}, {study.dtype}"
+    subject = ", ".join([data.name, "-".join(map(str, sizes)), study.optimizer, study.dtype, *study.beside()])
     say(f"Data      {data.name}: {len(data.x_train):,} rows of {data.n_features:,} features, {data.x_train.dtype}")
     say(f"Training  {subject}: median of {study.repeats} runs of {study.seconds:g} s")
     for contender in contenders:
@@ -142,6 +142,7 @@ def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], point
         "dataset": data.name,
         "rows": len(data.x_train),
         "optimizer": study.optimizer,
+        **{name: getattr(study, name) for name in OF_STEPS},
         "dtype": study.dtype,
         "precision": study.precision,
         "seed": study.seed,

@@ -79,6 +79,14 @@ def test_the_picture_has_the_finding_for_a_title(command, machine, monkeypatch):
     assert titles == ["synthetic, 3-8-4-10, lion, float32: cuda:0 overtakes cpu at batch ~110"]
 
 
+def test_what_a_step_does_beside_is_told(command, machine, tmp_path):
+    line = f"{SMALL} --out out --batch-sizes 10 --hidden 8,4 --normalization batch,none --weight-decay 0.1 --dropout 0"
+    _, out, _ = command(line)
+    assert "Training  synthetic, 3-8-4-10, adam, float32, normalization batch,none, weight decay 0.1: median" in out
+    found = figures_in(tmp_path / "out")
+    assert (found["normalization"], found["weight_decay"], found["clip_norm"]) == (["batch", "none"], 0.1, None)
+
+
 def test_without_a_gpu_the_cpu_alone(command, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cupy", None)
     code, out, err = command("--dataset digits --batch-sizes 16,64 --seconds 0.01 --repeats 1 --out out")

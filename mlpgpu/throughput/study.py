@@ -8,14 +8,17 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.config import RUN, TRAINING, Config
 from mlpgpu.setting import Setting, setting
 
-__all__ = ["Study", "flags"]
+__all__ = ["OF_STEPS", "Study", "flags"]
 
 # The settings of a run that change its speed; then those of a study alone.
 SHARED = (
-    "dataset", "data_dir", "target", "samples", "features", "classes", "hidden", "activation", "dropout",
-    "input_dropout", "optimizer", "learning_rate", "dtype", "precision", "seed", "quiet", "json",
+    "dataset", "data_dir", "target", "samples", "features", "classes", "hidden", "activation", "normalization",
+    "dropout", "input_dropout", "optimizer", "learning_rate", "weight_decay", "clip_norm", "dtype", "precision", "seed",
+    "quiet", "json",
 )  # fmt: skip
 OWN = ("batch_sizes", "seconds", "repeats", "devices", "backends", "out")
+# Of these, what a step does beside the work of plain layers.
+OF_STEPS = ("activation", "normalization", "dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
 class Several(Setting):
@@ -83,6 +86,15 @@ class Study(Config):
         choices=BACKENDS,
     )
     out: str | None = setting(None, "folder to write [default: runs/bench-<time>]", RUN, str)
+
+    def beside(self) -> list[str]:
+        """What of `OF_STEPS` is not as by default, in words."""
+        given = {name: getattr(self, name) for name in OF_STEPS}
+        return [
+            f"{name.replace('_', ' ')} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in given.items()
+            if value != getattr(Study, name)
+        ]
 
     def _check_together(self) -> None:
         super()._check_together()
