@@ -121,7 +121,7 @@ def _passes(estimator: Any, x: Any) -> bool:
         and x.ndim == 2
         and x.dtype in _FLOATS
         and x.shape[0] > 0
-        and x.shape[1] == estimator.n_features_in_
+        and x.shape[1] == getattr(estimator, "n_features_in_", None)
         and not hasattr(estimator, "feature_names_in_")
         and bool(np.isfinite(_total(x)))
     )

@@ -108,12 +108,11 @@ def own_loss(pair: Any, default: Loss) -> Loss:
     if isinstance(pair, Loss):
         return pair
     if len(pair) != 2 or not all(map(callable, pair)):
-        sizes = (
-            " Sizes of layers go by their name, hidden_layer_sizes." if all(isinstance(n, int) for n in pair) else ""
-        )
+        are_sizes = all(isinstance(item, int) for item in pair)
+        hint = " Sizes of layers go by their name, hidden_layer_sizes." if are_sizes else ""
         raise ValueError(
             f"loss is {pair!r}, and not a pair of functions; allowed: a name, or (value(xp, z, t), gradient(xp, z, t)) "
-            f"with the loss of each row and its gradient at the logits.{sizes}"
+            f"with the loss of each row and its gradient at the logits.{hint}"
         )
     value, gradient = pair
     return default._replace(rows=lambda xp, z, t: (value(xp, z, t), gradient(xp, z, t)))
