@@ -240,8 +240,12 @@ class Config:
     batch_size: int | str = setting(128, "rows a step", TRAINING, int, within="[1, inf)", choices=("full",))
     shuffle: bool = setting(True, "new order of the rows each epoch", TRAINING, bool)
     replacement: bool = setting(False, "draw each row of an epoch from all of them, some again", TRAINING, bool)
-    early_stopping: bool = setting(
-        False, "stop when the validation rows no longer fare better, and bring back the best weights", TRAINING, bool
+    early_stopping: bool | None = setting(
+        None,
+        "stop when the validation rows no longer fare better, and bring back the best weights [default: true for a "
+        "regression whose epochs are not given]",
+        TRAINING,
+        bool,
     )
     monitor: str = setting(
         "loss",

@@ -201,6 +201,16 @@ def make_plan(
     )
 
 
+def stops_early(config: Config, task: str, *, validated: bool) -> bool:
+    """Whether a run ends where its validation rows no longer fare better: the number of epochs is then not the user's.
+
+    A classification has dropout against what that is for.
+    """
+    if config.early_stopping is None:
+        return validated and task == "regression" and config.epochs is None
+    return config.early_stopping
+
+
 def patience(config: Config, steps_per_epoch: int) -> int:
     """Epochs that may get no better before a run is stopped early."""
     return config.patience or max(PATIENCE, -(-PATIENCE_STEPS // steps_per_epoch))

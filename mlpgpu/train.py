@@ -89,7 +89,7 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
         help=text + bracket + own_default,
         group=GROUPS[setting.group],
         show_default=(lambda value: (",".join(value) or "none") if setting.many else value) if shown else False,
-        negative=None if default is True else "",
+        negative="" if default is False or setting.kind is not bool else None,
         negative_iterable="",
         metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
         consume_multiple=setting.many,

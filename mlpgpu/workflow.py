@@ -28,7 +28,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
-from mlpgpu.plan import Plan, make_plan, patience
+from mlpgpu.plan import Plan, make_plan, patience, stops_early
 from mlpgpu.start import Start, check_setting
 from mlpgpu.trainer import Best, Run, fit
 
@@ -199,7 +199,7 @@ def train_and_test(
             prepared.train,
             watched,
             placement,
-            [stopping, *callbacks] if config.early_stopping else callbacks,
+            [stopping, *callbacks] if stops_early(config, data.task, validated="validation" in watched) else callbacks,
             best=best,
             as_model=as_model,
             rollbacks=prepared.rollbacks,

@@ -204,6 +204,21 @@ def test_what_is_dropped_where_nothing_is_said_of_it(dataset, hidden, given, rat
     assert prepare(Config(dataset=dataset, hidden=hidden, **given)).plan.dropout == rates
 
 
+def test_a_regression_ends_where_its_validation_rows_do_no_better():
+    """Unless it is told how long to go on: hundreds of epochs learn a few noisy rows by heart."""
+    ended = train_and_test(Config(dataset="diabetes", hidden=(32,)))
+    losses = [record["validation_loss"] for record in ended.run.history]
+    assert len(losses) < ended.run.plan.epochs
+    assert ended.metrics["weights_of_epoch"] == 1 + np.argmin(losses) < len(losses)
+    for given in ({"early_stopping": False}, {"epochs": 60}, {"validation_fraction": 0}):
+        whole = train_and_test(Config(dataset="diabetes", hidden=(2,), **given)).run
+        assert len(whole.history) == whole.plan.epochs
+    breast_cancer = train_and_test(Config(dataset="breast-cancer", hidden=(2,))).run
+    assert len(breast_cancer.history) == breast_cancer.plan.epochs
+    told = train_and_test(Config(dataset="diabetes", hidden=(32,), epochs=300, early_stopping=True)).run
+    assert len(told.history) < 300
+
+
 def test_early_stopping_waits_for_some_steps_of_a_small_set():
     """One step is an epoch of iris: ten of them are too few for anything to get better."""
     config = Config(dataset="iris", hidden=(16,), early_stopping=True)
