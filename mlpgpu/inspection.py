@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from mlpgpu.config import UNBOUND
 from mlpgpu.errors import printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
+from mlpgpu.taken_up import UNBOUND
 from mlpgpu.train import run_command
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
 
 from mlpgpu.backends.cuda_failures import described
-from mlpgpu.config import RUN, Config, check_same, settings
+from mlpgpu.config import RUN, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.setting import Setting
+from mlpgpu.taken_up import check_same
 
 if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint

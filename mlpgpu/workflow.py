@@ -15,7 +15,7 @@ from mlpgpu import backends, preflight
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import Config, check_same
+from mlpgpu.config import Config
 from mlpgpu.data import array_file, load, scaling, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
@@ -30,6 +30,7 @@ from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan, patience, stops_early
 from mlpgpu.start import Start, check_setting
+from mlpgpu.taken_up import check_same
 from mlpgpu.trainer import Best, Run, fit
 
 # Training rows that the training score is taken of; all, where there are fewer.

@@ -10,8 +10,8 @@ from test_trainer import FACTOR, SHIFT, plan_of, rows_of
 from mlpgpu import Config, train
 from mlpgpu.backends.base import VARIABLE
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.config import UNBOUND
 from mlpgpu.feed import Scaled
+from mlpgpu.taken_up import UNBOUND
 from mlpgpu.training import Training
 
 SETTINGS = {

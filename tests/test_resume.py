@@ -12,8 +12,8 @@ import pytest
 
 from mlpgpu import Model, train
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import UNBOUND
 from mlpgpu.errors import InputError
+from mlpgpu.taken_up import UNBOUND
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
