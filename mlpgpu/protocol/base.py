@@ -34,7 +34,7 @@ from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import fitted_sizes, keep_params, loss_of, params_of, whole
+from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, parts_of, whole
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.search import Search
 
@@ -355,7 +355,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "coefs_" in vars(self):
-            keep_params(self, params_of(self, arrays.HOST), fitted_sizes(self))
+            self.__dict__.update(parts_of(np, params_of(self, arrays.HOST), fitted_sizes(self)))
 
     def __copy__(self) -> Any:
         """All of it where it is, which what is read from a file is not."""

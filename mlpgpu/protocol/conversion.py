@@ -13,7 +13,7 @@ from mlpgpu import backends
 from mlpgpu.errors import InputError
 from mlpgpu.maths.parameters import join
 from mlpgpu.protocol.choices import activations_of
-from mlpgpu.protocol.held import fitted_sizes, keep_params
+from mlpgpu.protocol.held import fitted_sizes, parts_of
 from mlpgpu.protocol.labels import Labels
 
 # What both have, beside weights, biases and labels.
@@ -91,7 +91,8 @@ def from_sklearn(kind: type, theirs: Any) -> Any:
     for attribute in FITTED:
         if hasattr(theirs, attribute):
             setattr(ours, attribute, copy.copy(getattr(theirs, attribute)))
-    keep_params(ours, join(np, list(zip(theirs.coefs_, theirs.intercepts_, strict=True))), fitted_sizes(theirs))
+    params = join(np, list(zip(theirs.coefs_, theirs.intercepts_, strict=True)))
+    vars(ours).update(parts_of(np, params, fitted_sizes(theirs)))
     ours.history_ = [{"epoch": i, "loss": loss} for i, loss in enumerate(getattr(theirs, "loss_curve_", []), 1)]
     if hasattr(theirs, "classes_"):
         binarizer = theirs._label_binarizer

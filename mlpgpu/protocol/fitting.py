@@ -36,7 +36,7 @@ from mlpgpu.protocol.choices import (
     normalized_of,
     unused_settings,
 )
-from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, left_by_fit, params_of
+from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, left_by_fit, params_of, parts_of
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Diverged, Run
@@ -398,5 +398,4 @@ class Fit:
         """The fitted weights and biases, where the rows are at home."""
         backend = self.backend
         params = arrays.move(plain(backend.xp, self.network, backend.asarray(params)), backend, self.at)
-        layers = split(self.at.xp, params, self.sizes)
-        return {"coefs_": [w for w, _ in layers], "intercepts_": [b for _, b in layers]}
+        return parts_of(self.at.xp, params, self.sizes)

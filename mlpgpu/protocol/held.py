@@ -166,10 +166,10 @@ def params_of(estimator: Any, target: Backend) -> Array:
     return arrays.move(params, at, target)
 
 
-def keep_params(estimator: Any, params: np.ndarray, sizes: Sequence[int]) -> None:
-    """Set its weights and biases, as parts of one flat vector: so a prediction need not join them."""
-    layers = split(np, params, sizes)
-    estimator.coefs_, estimator.intercepts_ = [w for w, _ in layers], [b for _, b in layers]
+def parts_of(xp: Any, params: Array, sizes: Sequence[int]) -> dict[str, list[Array]]:
+    """The fitted weights and biases, as parts of one flat vector: so a prediction need not join them."""
+    layers = split(xp, params, sizes)
+    return {"coefs_": [w for w, _ in layers], "intercepts_": [b for _, b in layers]}
 
 
 def _are_one(parts: Sequence[Any]) -> bool:

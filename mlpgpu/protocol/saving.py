@@ -15,7 +15,7 @@ from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
 from mlpgpu.protocol.choices import activations_of
-from mlpgpu.protocol.held import keep_params, keep_shape, loss_of
+from mlpgpu.protocol.held import keep_shape, loss_of, parts_of
 from mlpgpu.protocol.labels import Labels
 
 # What users read of a fitted estimator, and a warm start goes on from, beside what follows from its network.
@@ -186,7 +186,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
         model.classes and (loss_name, estimator._labels.n_outputs) != (model.loss, model.sizes[-1])
     ):
         raise InputError(f"{path} holds a network that no {kind.__name__} has; load it with mlpgpu.Model.load")
-    keep_params(estimator, model.params.copy(), model.sizes)
+    vars(estimator).update(parts_of(np, model.params.copy(), model.sizes))
     estimator.n_features_in_ = model.sizes[0]
     # Those of the command are its own, where they are not of a table.
     if model.estimator and model.feature_names:

@@ -14,7 +14,7 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.feed import is_sparse
 from mlpgpu.maths.network import plain
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.protocol.held import keep_params
+from mlpgpu.protocol.held import parts_of
 
 if TYPE_CHECKING:
     from mlpgpu.protocol.fitting import Fit
@@ -40,7 +40,7 @@ def scorer_of(fit: Fit) -> Callable[[Array], float]:
     more = {"sample_weight": weights} if weights is not None and _takes_weights(scorer) else {}
 
     def score(params: Array) -> float:
-        keep_params(probe, plain(np, fit.network, backend.to_host(params)), fit.sizes)
+        vars(probe).update(parts_of(np, plain(np, fit.network, backend.to_host(params)), fit.sizes))
         with config_context(array_api_dispatch=False):
             return float(scorer(probe, x, y, **more))
 
