@@ -178,7 +178,7 @@ def make_plan(
     batch_size = n_rows if config.batch_size == "full" else min(int(config.batch_size), n_rows)
     check_batches(batch_size, normalized)
     steps_per_epoch = -(-n_rows // batch_size)
-    epochs = config.epochs or max(EPOCHS, -(-STEPS // steps_per_epoch))
+    epochs = config.epochs or _at_least(EPOCHS, STEPS, steps_per_epoch)
     return Plan(
         activations=activations,
         loss=loss,
@@ -213,7 +213,12 @@ def stops_early(config: Config, task: str, *, validated: bool) -> bool:
 
 def patience(config: Config, steps_per_epoch: int) -> int:
     """Epochs that may get no better before a run is stopped early."""
-    return config.patience or max(PATIENCE, -(-PATIENCE_STEPS // steps_per_epoch))
+    return config.patience or _at_least(PATIENCE, PATIENCE_STEPS, steps_per_epoch)
+
+
+def _at_least(epochs: int, steps: int, steps_per_epoch: int) -> int:
+    """So many epochs, or as many as make so many steps."""
+    return max(epochs, -(-steps // steps_per_epoch))
 
 
 def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:

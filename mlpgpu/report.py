@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # More classes or targets than this make a table that nobody reads.
 MOST_CLASSES = MOST_TARGETS = 20
-# A loss so many times that of the best epoch, and a score that is lower by as much as this is above 1, are much worse.
-WORSE = 1.05
+# So many times the loss of the best epoch, and so much less than its score, are much worse.
+WORSE_LOSS, WORSE_SCORE = 1.05, 0.05
 
 
 class Output(Console):
@@ -182,7 +182,7 @@ def _overfitted(outcome: Outcome) -> list[str]:
     then, now = next(record for record in history if record["epoch"] == best), history[-1]
     score = f"validation_{outcome.run.plan.score_name}"
     # Of a classification, the loss may well rise while more rows are right.
-    if now["validation_loss"] <= WORSE * then["validation_loss"] or then[score] - now[score] <= WORSE - 1:
+    if now["validation_loss"] <= WORSE_LOSS * then["validation_loss"] or then[score] - now[score] <= WORSE_SCORE:
         return []
     called, shown = ("R²", in_words) if score == "validation_r2" else ("accuracy", "{:.2%}".format)
     return [
