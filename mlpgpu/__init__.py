@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from mlpgpu.config import Config as Config
     from mlpgpu.estimators import MLPClassifier as MLPClassifier
     from mlpgpu.estimators import MLPRegressor as MLPRegressor
+    from mlpgpu.folds import cross_validate as cross_validate
     from mlpgpu.model import Model as Model
     from mlpgpu.workflow import train_and_test as train_and_test
 
@@ -20,9 +21,19 @@ _PUBLIC = {
     "MLPRegressor": "mlpgpu.estimators",
     "Model": "mlpgpu.model",
     "OwnFunctionWarning": "mlpgpu.errors",
+    "cross_validate": "mlpgpu.folds",
     "train_and_test": "mlpgpu.workflow",
 }
-__all__ = ["Config", "InputError", "MLPClassifier", "MLPRegressor", "Model", "OwnFunctionWarning", "train_and_test"]
+__all__ = [
+    "Config",
+    "InputError",
+    "MLPClassifier",
+    "MLPRegressor",
+    "Model",
+    "OwnFunctionWarning",
+    "cross_validate",
+    "train_and_test",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,18 @@ import sys
 
 from cyclopts import App
 
-from mlpgpu import __version__, bench, evaluate, export, find_learning_rate, info, inspection, predict, train
+from mlpgpu import (
+    __version__,
+    bench,
+    cross_validation,
+    evaluate,
+    export,
+    find_learning_rate,
+    info,
+    inspection,
+    predict,
+    train,
+)
 
 app = App(
     name="mlpgpu",
@@ -15,6 +26,7 @@ app = App(
 )
 app.command(train.app, name="train")
 app.command(find_learning_rate.app, name="find-learning-rate")
+app.command(cross_validation.app, name="cross-validate")
 app.command(predict.app, name="predict")
 app.command(evaluate.app, name="evaluate")
 app.command(inspection.app, name="inspect")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import inspect
 import json
 import sys
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from mlpgpu import train
-from mlpgpu.errors import InputError
-from mlpgpu.files import expanded, replacing
+from mlpgpu.files import out_folder, replacing
 from mlpgpu.throughput.study import OF_STEPS, Study, flags
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def _run(study: Study) -> int:
 
     contenders, notes = find(study)
     data = read(study)
-    folder = _create(study.out)
+    folder = out_folder(study.out, "bench")
     sizes = plan_of(study, data).network.sizes
     subject = ", ".join([data.name, "-".join(map(str, sizes)), study.optimizer, study.dtype, *study.beside()])
     say(f"Data      {data.name}: {len(data.x_train):,} rows of {data.n_features:,} features, {data.x_train.dtype}")
@@ -123,16 +121,6 @@ class _Table:
 
     def _line(self, cells: Sequence[str]) -> str:
         return "   ".join(cell.rjust(max(len(head), 6)) for cell, head in zip(cells, self.heads, strict=True))
-
-
-def _create(out: str | None) -> Path:
-    now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-    folder = Path("runs") / f"bench-{now}" if out is None else expanded(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write the folder {folder}: {error.strerror}; choose another with --out") from None
-    return folder
 
 
 def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], points: Sequence[Point]) -> dict[str, Any]:

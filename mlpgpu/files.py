@@ -1,6 +1,7 @@
 """Paths as users give them, and writing a file whole or not at all."""
 
 import contextlib
+import datetime as dt
 import errno
 import glob
 import os
@@ -18,6 +19,30 @@ def expanded(given: str | Path) -> Path:
     """A path with ``~`` as the home folder, and as it is where there is no such user."""
     # Path.expanduser has an error for a user that there is not.
     return Path(os.path.expanduser(given))  # noqa: PTH111
+
+
+def in_runs(name: str) -> Path:
+    """A folder in ``runs`` that is not there yet, called `name` and the time."""
+    now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
+    first = Path("runs") / f"{name}-{now}"
+    others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
+    return next(path for path in (first, *others) if not path.exists())
+
+
+def out_folder(out: str | None, name: str) -> Path:
+    """The folder `out`, or one of `in_runs`; it is made where it is not there.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be made.
+    """
+    folder = in_runs(name) if out is None else expanded(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write the folder {folder}: {error.strerror}; choose another with --out") from None
+    return folder
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json as json_module
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from mlpgpu import train
-from mlpgpu.config import settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.files import check_out, expanded
@@ -22,9 +20,6 @@ from mlpgpu.search import Search, flags
 if TYPE_CHECKING:
     from mlpgpu.learning_rates import RangeTest
     from mlpgpu.workflow import Prepared
-
-# Settings of what is printed here, which say nothing of the run to come.
-SAID = ("quiet", "json")
 
 
 def find_learning_rate(**given: Any) -> int:
@@ -95,7 +90,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     if search.json:
         console.out(json_module.dumps(_figures(prepared, search, found)))
         return 0
-    for line in _result_lines(search, found, _command(given)):
+    for line in _result_lines(search, found, train.command(given)):
         console.print(line, markup=False)
     if out is not None:
         console.print(f"Saved     {out}", markup=False)
@@ -123,20 +118,6 @@ def _result_lines(search: Search, found: RangeTest, command: str) -> list[str]:
     if diverged:
         lines.insert(0, f"Diverged  at a learning rate of {found.rates[-1]:.2g}, after {len(found.rates):,} steps")
     return lines
-
-
-def _command(given: Mapping[str, Any]) -> str:
-    """The command that trains with the flags given, as far as it has them."""
-    words = ["mlpgpu", "train"]
-    for name in ("config", *settings()):
-        value, flag = given.get(name), name.replace("_", "-")
-        if value is None or name in SAID:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [f"--{flag}", ",".join(value) if isinstance(value, tuple) else value]
-    return shlex.join(words)
 
 
 def _figures(prepared: Prepared, search: Search, found: RangeTest) -> dict[str, Any]:

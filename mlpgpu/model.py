@@ -233,13 +233,19 @@ class Model:
         array of shape (n_rows,), or (n_rows, n_outputs) for several labels or regression
         """
         outputs = self.predict_proba(x)
+        if self.multilabel:
+            return self.labelled(outputs > 0.5)
+        # Where there is one class only, it is the first of the two that the output stands for.
+        return self.labelled(outputs[:, : len(self.classes)].argmax(axis=1) if self.classes else outputs)
+
+    def labelled(self, numbers: np.ndarray) -> np.ndarray:
+        """What numbers of classes stand for, or 0 and 1 of several labels; the numbers of a regression as they are."""
         if not self.classes:
-            return outputs
+            return numbers
         if self.multilabel:
             without, having = self.labels.T
-            return np.where(outputs > 0.5, having, without)
-        # Where there is one class only, it is the first of the two that the output stands for.
-        return self.labels[outputs[:, : len(self.classes)].argmax(axis=1)]
+            return np.where(numbers, having, without)
+        return self.labels[numbers]
 
     def save(self, path: str | Path) -> None:
         """Write the model to `path`, whole or not at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -195,24 +195,41 @@ def test_line(metrics: Mapping[str, Any]) -> str:
     """The test figures of a run, of its metrics."""
     if not metrics["n_test"]:
         return "Test      no rows: all were trained or validated on"
-    tested = {key.removeprefix("test_"): value for key, value in metrics.items() if key.startswith("test_")}
-    return figures_line(metrics["dataset"], metrics["n_test"], tested)
+    return figures_line(metrics["dataset"], metrics["n_test"], tested(metrics))
+
+
+def tested(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the test rows, by their names without ``test_``."""
+    return {name.removeprefix("test_"): value for name, value in figures.items() if name.startswith("test_")}
 
 
 def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
     """The figures of rows that a network was not trained on."""
+    return f"Test      {figures_in_words(figures)} on {n_rows:,} rows of {printable(name)}"
+
+
+def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | None = None) -> str:
+    """Loss and scores, and after each of them its `spread`, where that is given."""
+
+    def shown(called: str, name: str, words: Callable[[Any], str]) -> str:
+        more = "" if spread is None else f" ± {words(spread[name])}"
+        return f"{called} {words(figures[name])}{more}"
+
+    percent, four = "{:.2%}".format, "{:.4f}".format
+    parts = [shown("loss", "loss", in_words)]
     if "f1_micro" in figures:
-        shown = (
-            f"all labels right {figures['accuracy']:.2%}, micro F1 {figures['f1_micro']:.4f}, macro F1 "
-            f"{figures['f1_macro']:.4f}"
-        )
+        parts += [
+            shown("all labels right", "accuracy", percent),
+            shown("micro F1", "f1_micro", four),
+            shown("macro F1", "f1_macro", four),
+        ]
     elif "accuracy" in figures:
-        shown = f"accuracy {figures['accuracy']:.2%}, weighted F1 {figures['f1_weighted']:.4f}"
+        parts += [shown("accuracy", "accuracy", percent), shown("weighted F1", "f1_weighted", four)]
     else:
-        # Runs of before it was measured have no such figure.
-        mae = f"MAE {in_digits(figures['mae'])}, " if "mae" in figures else ""
-        shown = f"RMSE {in_digits(figures['rmse'])}, {mae}R² {_r2_in_words(figures['r2'])}"
-    return f"Test      loss {in_words(figures['loss'])}, {shown} on {n_rows:,} rows of {printable(name)}"
+        # Runs of before it was measured have no MAE.
+        mae = [shown("MAE", "mae", in_digits)] if "mae" in figures else []
+        parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", _r2_in_words)]
+    return ", ".join(parts)
 
 
 def _r2_in_words(r2: float | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,19 @@ from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, in_words
-from mlpgpu.files import expanded, replacing
+from mlpgpu.files import expanded, in_runs, replacing
 from mlpgpu.model import FILE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mlpgpu.checkpoint import Checkpoint
+    from mlpgpu.model import Model
     from mlpgpu.workflow import Outcome, Prepared
 
 CONFIG, METRICS, CHECKPOINTS, LOCK = "config.toml", "metrics.json", "checkpoints", ".lock"
 HISTORY, HISTORY_LINES, TENSORBOARD = "history.csv", "history.jsonl", "tensorboard"
+NO_PICTURES = "no pictures without matplotlib: pip install 'mlpgpu[plots]'"
 
 
 @contextlib.contextmanager
@@ -46,13 +49,7 @@ def new(prepared: Prepared) -> Iterator[Path]:
     import tomli_w
 
     config = prepared.config
-    if config.run_dir is None:
-        now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-        first = Path("runs") / f"{Path(prepared.data.name).stem}-{now}"
-        others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
-        folder = next(path for path in (first, *others) if not path.exists())
-    else:
-        folder = expanded(config.run_dir)
+    folder = in_runs(Path(prepared.data.name).stem) if config.run_dir is None else expanded(config.run_dir)
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -185,40 +182,54 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
 
 
 def _draw(folder: Path, outcome: Outcome) -> list[str]:
-    from mlpgpu import labels_picture, plots
+    from mlpgpu import plots
 
     if not plots.available():
-        return ["no pictures without matplotlib: pip install 'mlpgpu[plots]'"]
+        return [NO_PICTURES]
     metrics, model = outcome.metrics, outcome.model
-    size = "-".join(map(str, model.sizes))
-    if outcome.confusion is not None:
-        finding = f"{metrics['test_accuracy']:.2%} of {metrics['n_test']:,} test rows right"
-        plots.confusion(
-            outcome.confusion,
-            [str(c) for c in model.classes],
-            folder / "confusion.png",
-            title=f"{metrics['dataset']}, {size}: {finding}",
-        )
-    elif metrics["n_test"] and model.multilabel:
-        finding = f"{metrics['test_accuracy']:.2%} of {metrics['n_test']:,} test rows right in all labels"
-        labels_picture.draw(
-            outcome.truth,
-            outcome.predictions,
-            model.target_names,
-            folder / "labels.png",
-            title=f"{metrics['dataset']}, {size}: {finding}",
-        )
-    elif metrics["n_test"]:
-        mean = "mean " if len(model.target_names) > 1 else ""
-        finding = f"{mean}test R² {in_words(metrics['test_r2'], 3)}"
-        plots.predictions(
-            outcome.truth,
-            outcome.predictions,
-            folder / "predictions.png",
-            title=f"{metrics['dataset']}, {size}: {finding}",
-            target=model.target_names if model.target else "target",
-        )
-    else:
-        finding = f"{metrics['n_train']:,} rows, none to test on"
-    plots.curves(outcome.run.history, folder / "curves.png", title=f"{metrics['dataset']}, {size}: {finding}")
+    title = f"{metrics['dataset']}, {'-'.join(map(str, model.sizes))}: {_finding(metrics, model)}"
+    if metrics["n_test"]:
+        draw_tested(folder, model, outcome.truth, outcome.predictions, outcome.confusion, title=title)
+    plots.curves(outcome.run.history, folder / "curves.png", title=title)
     return []
+
+
+def _finding(metrics: dict[str, Any], model: Model) -> str:
+    if not metrics["n_test"]:
+        return f"{metrics['n_train']:,} rows, none to test on"
+    if model.classes:
+        all_of_them = " in all labels" if model.multilabel else ""
+        return f"{metrics['test_accuracy']:.2%} of {metrics['n_test']:,} test rows right{all_of_them}"
+    mean = "mean " if len(model.target_names) > 1 else ""
+    return f"{mean}test R² {in_words(metrics['test_r2'], 3)}"
+
+
+def draw_tested(
+    folder: Path,
+    model: Model,
+    truth: np.ndarray,
+    predictions: np.ndarray,
+    confusion: np.ndarray | None,
+    *,
+    title: str,
+) -> None:
+    """Draw predictions beside what is true: ``confusion.png``, ``labels.png`` or ``predictions.png``.
+
+    Parameters
+    ----------
+    folder : path
+    model : Model
+        That predicts the same targets.
+    truth, predictions, confusion
+        As of an `Outcome`.
+    title : str
+    """
+    from mlpgpu import labels_picture, plots
+
+    if confusion is not None:
+        plots.confusion(confusion, [str(c) for c in model.classes], folder / "confusion.png", title=title)
+    elif model.multilabel:
+        labels_picture.draw(truth, predictions, model.target_names, folder / "labels.png", title=title)
+    else:
+        target = model.target_names if model.target else "target"
+        plots.predictions(truth, predictions, folder / "predictions.png", title=title, target=target)

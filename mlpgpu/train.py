@@ -7,8 +7,9 @@ import inspect
 import io
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # After a signal it is 128 and its number, as a shell has it.
 BAD_INPUT, DIVERGED, SIGNALLED, INTERRUPTED = 2, 1, 128, 130
+# Settings of what is printed, which say nothing of another run.
+SAID = ("quiet", "json")
 # Headings of --help, in the order in which the settings name them.
 GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known, _ in settings().values())}
 
@@ -107,6 +110,20 @@ def path_flag(name: str, text: str) -> inspect.Parameter:
     """The flag of a file or folder that is no setting, but may have some."""
     annotation = Annotated[str | None, Parameter(help=text, group=GROUPS[RUN])]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def command(given: Mapping[str, Any]) -> str:
+    """The command that trains with the flags given to another one, as far as it has them."""
+    words = ["mlpgpu", "train"]
+    for name in ("config", *settings()):
+        value, dashed = given.get(name), name.replace("_", "-")
+        if value is None or name in SAID:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{dashed}" if value else f"--no-{dashed}")
+        else:
+            words += [f"--{dashed}", ",".join(value) if isinstance(value, tuple) else value]
+    return shlex.join(words)
 
 
 train.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
-from mlpgpu.data import array_file, load, scaling, used
+from mlpgpu.data import array_file, folds, load, scaling, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
@@ -119,7 +119,39 @@ def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
     InputError
         Where a file, a device or a setting cannot be used.
     """
-    backend, note = backends.select(config.device, config.backend, config.dtype, config.precision)
+    device, model = _begun(config, resume)
+    return _arranged(config, load(config, model), device, model, resume)
+
+
+def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Prepared]]:
+    """A run for each fold of the rows, which is then tested on it.
+
+    Parameters
+    ----------
+    config : Config
+        ``test_fraction`` is not read.
+    n_folds : int
+        At least 2.
+
+    Yields
+    ------
+    rows : ndarray of int64
+        Numbers of the test rows, counted from 0: those of the set, then the test rows that it has of its own.
+    prepared : Prepared
+
+    Raises
+    ------
+    InputError
+        As of `prepare`; and where there are fewer rows than folds.
+    """
+    device, model = _begun(config, None)
+    for rows, data in folds(config, n_folds, model):
+        yield rows, _arranged(config, data, device, model, None)
+
+
+def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, str], Model | None]:
+    """The device, why it was taken, and the model that it starts from."""
+    device = backends.select(config.device, config.backend, config.dtype, config.precision)
     model = None
     if resume is None:
         # Runs of before this was refused go on.
@@ -128,7 +160,13 @@ def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
         model = Model.load(config.start_from) if resume is None else resume.model
         for name in ("scale", "impute"):
             check_setting(name, config, model)
-    data = load(config, model)
+    return device, model
+
+
+def _arranged(
+    config: Config, data: DataSet, device: tuple[Backend, str], model: Model | None, resume: Checkpoint | None
+) -> Prepared:
+    backend, note = device
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
     lowest = LOSSES[plan.loss].lowest

@@ -98,15 +98,11 @@ def outcome(task):
     model = Model(np.zeros(3), np.array(0.0), np.array(1.0), (2, 1), (), loss, task, classes)
     metrics = {"dataset": "toy", "task": task, "n_test": 3, f"test_{score}": 2 / 3, "stopped": None}
     truth, predictions = np.array([0, 1, 1]), np.array([0, 1, 0])
-    if classes:
-        return SimpleNamespace(model=model, run=run, metrics=metrics, confusion=np.array([[1, 0], [1, 1]]))
+    confusion = np.array([[1, 0], [1, 1]]) if classes else None
+    if not classes:
+        truth, predictions = truth[:, None] * 1.0, predictions[:, None]
     return SimpleNamespace(
-        model=model,
-        run=run,
-        metrics=metrics,
-        confusion=None,
-        truth=truth[:, None] * 1.0,
-        predictions=predictions[:, None],
+        model=model, run=run, metrics=metrics, truth=truth, predictions=predictions, confusion=confusion
     )
 
 

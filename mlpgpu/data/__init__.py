@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from mlpgpu.data.mapped import Mapped, take
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
-from mlpgpu.data.split import hold_out
+from mlpgpu.data.split import hold_out, in_folds
 from mlpgpu.data.target import Target, decide, numbered
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.data.used import sort_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlpgpu.config import Config
     from mlpgpu.model import Model
 
-__all__ = ["NAMES", "DataSet", "load", "read_features"]
+__all__ = ["NAMES", "DataSet", "folds", "load", "read_features"]
 
 NAMES = (*mnist.MIRRORS, *BUILTIN)
 
@@ -57,12 +57,8 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     InputError
         Where there is no such set, or it cannot be used as asked, or not by that model.
     """
-    rows = _rows(config, None if like is None else like.columns)
-    target, y_test = _targets(rows, config)
-    y, train = target.y, np.arange(len(target.y))
-    test = validation = None
-    labels = y if target.task == "classification" else None
-    notes = [*rows.notes, *([target.note] if target.note else [])]
+    read = rows, target, _ = _read(config, like)
+    train, test, notes = np.arange(len(target.y)), None, []
     if rows.x_test is not None and config.test_fraction != settings()["test_fraction"][1]:
         notes.append(
             f"test_fraction {config.test_fraction:g} is not used: {rows.name} has {len(rows.x_test):,} test rows of "
@@ -71,14 +67,76 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     if rows.x_test is None and not config.test_fraction:
         test = train[:0]
     elif rows.x_test is None:
-        train, test, note = hold_out(train, labels, config.test_fraction, config.seed, "test_fraction")
+        train, test, note = hold_out(train, target.labels, config.test_fraction, config.seed, "test_fraction")
         notes += [note] if note else []
         if like is not None and (changed := _splits_otherwise(config, like.config)):
             notes.append(
                 f"the model to start from had another {changed}: it may have learned from rows that are tested on here"
             )
+    return _split(read, config, like, train, test, notes)
+
+
+def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterator[tuple[np.ndarray, DataSet]]:
+    """The data set that a config asks for, once for each fold of its rows, which is then what it is tested on.
+
+    Test rows that a set has of its own come after the others, and are in the folds with them.
+
+    Parameters
+    ----------
+    config, like
+        As for `load`; ``test_fraction`` is not read.
+    n_folds : int
+        At least 2.
+
+    Yields
+    ------
+    rows : ndarray of int64
+        Numbers of the test rows, counted from 0, in the order in which they are there.
+    data : DataSet
+
+    Raises
+    ------
+    InputError
+        As of `load`; and where there are fewer rows than folds.
+    """
+    rows, target, y_test = _read(config, like)
+    if rows.x_test is not None:
+        assert isinstance(rows.x, np.ndarray)
+        rows = dataclasses.replace(rows, x=np.concatenate([rows.x, rows.x_test]), x_test=None)
+        target = target._replace(y=np.concatenate([target.y, y_test]))
+    read = _Read(rows, target, None)
+    parts, note = in_folds(len(target.y), target.labels, n_folds, config.seed)
+    for train, test in parts:
+        yield test, _split(read, config, like, train, test, [note] if note else [])
+
+
+class _Read(NamedTuple):
+    """Rows, their target, and y of the test rows that the set has of its own."""
+
+    rows: Source
+    target: Target
+    y_test: np.ndarray | None
+
+
+def _read(config: "Config", like: "Model | None") -> _Read:
+    rows = _rows(config, None if like is None else like.columns)
+    return _Read(rows, *_targets(rows, config))
+
+
+def _split(
+    read: _Read,
+    config: "Config",
+    like: "Model | None",
+    train: np.ndarray,
+    test: np.ndarray | None,
+    notes: list[str],
+) -> DataSet:
+    """Hold out rows of `train` to validate on, and fit on the others; `test` is None for test rows of the set's own."""
+    rows, target, y_test = read
+    y, validation = target.y, None
+    notes = [*rows.notes, *([target.note] if target.note else []), *notes]
     if config.validation_fraction:
-        left = None if labels is None else labels[train]
+        left = None if target.labels is None else target.labels[train]
         train, validation, note = hold_out(train, left, config.validation_fraction, config.seed, "validation_fraction")
         notes += [note] if note else []
 

@@ -1,12 +1,13 @@
-"""Holding out rows, with the same share of each class where that can be."""
+"""Holding out rows, once or in folds, with the same share of each class where that can be."""
 
 import math
+import warnings
 
 import numpy as np
 
 from mlpgpu.errors import InputError
 
-__all__ = ["hold_out"]
+__all__ = ["hold_out", "in_folds"]
 
 
 def hold_out(
@@ -50,12 +51,7 @@ def hold_out(
         )
     note = None
     if labels is not None:
-        what, each = "class", "classes"
-        if labels.ndim > 1:
-            what, each = "combination of labels", "combinations"
-            # Bytes are told apart in less time than rows of numbers.
-            packed = np.packbits(labels.astype(bool), axis=1)
-            labels = np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1)
+        labels, what, each = _single(labels)
         counts = np.unique(labels, return_counts=True)[1]
         if counts.min() < 2:
             note = f"{setting}: rows drawn without regard to {what}, as a {what} has a single row"
@@ -65,3 +61,59 @@ def hold_out(
             labels = None
     kept, held = train_test_split(rows, test_size=n_held, stratify=labels, random_state=seed)
     return kept, held, note
+
+
+def in_folds(
+    n_rows: int, labels: np.ndarray | None, folds: int, seed: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], str | None]:
+    """Part rows into folds of a size, drawn at random, each of which is held out once.
+
+    Parameters
+    ----------
+    n_rows : int
+    labels : ndarray or None
+        As for `hold_out`, of all rows.
+    folds : int
+        At least 2.
+    seed : int
+        Seeds the draw.
+
+    Returns
+    -------
+    parts : list of (ndarray of int64, ndarray of int64)
+        Indices to keep and to hold out, ascending, of each fold.
+    note : str or None
+        Which classes are not in equal shares, where some are not.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer rows than folds.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if n_rows < folds:
+        raise InputError(f"folds is {folds}, and there are {n_rows} rows; allowed: at most a fold a row; lower it")
+    note = None
+    if labels is not None:
+        labels, what, each = _single(labels)
+        counts = np.unique(labels, return_counts=True)[1]
+        if counts.max() < folds:
+            note, labels = f"folds: rows drawn without regard to {what}, as no {what} has {folds} rows", None
+        elif counts.min() < folds:
+            few = np.count_nonzero(counts < folds)
+            note = f"folds: {few:,} of {len(counts):,} {each} have fewer than {folds} rows, and some folds none of them"
+    splitter = (KFold if labels is None else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # The note says it.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return list(splitter.split(np.zeros(n_rows), labels)), note
+
+
+def _single(labels: np.ndarray) -> tuple[np.ndarray, str, str]:
+    """One label a row, which of several is their combination; and what one and many are called."""
+    if labels.ndim == 1:
+        return labels, "class", "classes"
+    # Bytes are told apart in less time than rows of numbers.
+    packed = np.packbits(labels.astype(bool), axis=1)
+    return np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1), "combination of labels", "combinations"

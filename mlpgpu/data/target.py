@@ -43,6 +43,11 @@ class Target(NamedTuple):
     note: str | None
     label_values: tuple[Pair, ...] = ()
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """What rows to hold out are drawn by: the y of a classification."""
+        return self.y if self.task == "classification" else None
+
 
 def decide(
     y: np.ndarray,

@@ -1,0 +1,250 @@
+"""Cross-validation, beside scikit-learn's, and as a user of the command meets it."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.metrics import confusion_matrix, f1_score, r2_score, root_mean_squared_error
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, cross_validate, cross_validation, initial, train
+from mlpgpu.callbacks import LambdaCallback
+from mlpgpu.maths.parameters import split
+
+PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder: ``command("--folds 3")`` -> exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line, app=cross_validation.app):
+        code = train.run_command(app, shlex.split(line))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def written(folder):
+    """The rows of its predictions, and its figures."""
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "read", "estimator", "splitter", "n_outputs"),
+    [
+        ("iris", load_iris, MLPClassifier, StratifiedKFold, 3),
+        ("breast-cancer", load_breast_cancer, MLPClassifier, StratifiedKFold, 1),
+        ("diabetes", load_diabetes, MLPRegressor, KFold, 1),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_it_predicts_what_a_pipeline_predicts(dataset, read, estimator, splitter, n_outputs):
+    x, y = read(return_X_y=True)
+    settings = {"epochs": 8, "batch_size": 16, "shuffle": False, "schedule": "constant", "learning_rate": 0.01}
+    config = Config(
+        dataset=dataset, hidden=(6,), target_scale="none", dtype="float64", backend="numpy", seed=3, **settings, **PLAIN
+    )
+    found = cross_validate(config, 4)
+
+    sizes = (x.shape[1], 6, n_outputs)
+    same = estimator(
+        hidden_layer_sizes=(6,),
+        init=split(np, initial.draw(sizes, ["he_uniform", "glorot_uniform"], 3), sizes),
+        alpha=0,
+        batch_size=16,
+        shuffle=False,
+        learning_rate_init=0.01,
+        max_iter=8,
+        n_iter_no_change=9,
+        optimizer="adam",
+        backend="numpy",
+    )
+    folds = splitter(4, shuffle=True, random_state=3)
+    expected = cross_val_predict(make_pipeline(StandardScaler(), same), x, y, cv=folds)
+    np.testing.assert_allclose(found.predictions.ravel(), expected, rtol=1e-9)
+    np.testing.assert_array_equal(found.rows, np.arange(len(x)))
+    np.testing.assert_array_equal(found.truth.ravel(), y)
+    for fold, (_, test) in zip(found.folds, folds.split(x, y), strict=True):
+        np.testing.assert_array_equal(fold.rows, test)
+    for number, (_, test) in enumerate(folds.split(x, y), 1):
+        assert set(found.fold_of_row[test]) == {number}
+
+
+def test_figures_are_means_over_the_folds():
+    found = cross_validate(Config(dataset="iris", hidden=(4,), epochs=30, learning_rate=0.05), 3)
+    accuracy = [np.mean(found.predictions[fold.rows] == found.truth[fold.rows]) for fold in found.folds]
+    f1 = [f1_score(found.truth[fold.rows], found.predictions[fold.rows], average="macro") for fold in found.folds]
+    assert 0.5 < np.mean(accuracy) < 1
+    assert found.mean["test_accuracy"] == pytest.approx(np.mean(accuracy))
+    assert found.std["test_accuracy"] == pytest.approx(np.std(accuracy))
+    assert found.mean["test_f1_macro"] == pytest.approx(np.mean(f1))
+    np.testing.assert_array_equal(found.confusion, confusion_matrix(found.truth, found.predictions))
+    assert found.metrics["complete"]
+    assert [one["n_test"] for one in found.metrics["by_fold"]] == [50, 50, 50]
+
+
+def test_the_command_writes_what_it_found(command, tmp_path):
+    code, out, err = command("--dataset iris --hidden 4 --epochs 30 --folds 3 --out found")
+    assert (code, err) == (0, "")
+    rows, metrics = written(tmp_path / "found")
+    assert [one["true"] for one in rows] == [load_iris().target_names[code] for code in load_iris().target]
+    assert [int(one["row"]) for one in rows] == [*range(1, 151)]
+    right = [one["true"] == one["predicted"] for one in rows]
+    assert metrics["mean"]["test_accuracy"] == pytest.approx(np.mean(right))
+    assert (tmp_path / "found/confusion.png").read_bytes()[:4] == b"\x89PNG"
+    lines = out.splitlines()
+    assert [line[:6] for line in lines if line.startswith("Fold ")] == ["Fold 1", "Fold 2", "Fold 3"]
+    (mean,) = [line for line in lines if line.startswith("Mean ")]
+    assert f"accuracy {np.mean(right):.2%} ± {metrics['std']['test_accuracy']:.2%}" in mean
+    assert lines[-1] == (
+        "Train     a model to keep by mlpgpu train --dataset iris --hidden 4 --epochs 30 --test-fraction 0"
+    )
+
+
+def table_of(path, rng, n_rows=60):
+    """A table with two targets that are numbers and two labels."""
+    x = rng.normal(size=(n_rows, 3)).round(3)
+    price, size = (x @ rng.normal(size=(3, 2))).round(3).T
+    red, big = np.where(x[:, 0] > 0, "yes", "no"), np.where(size > 0, "big", "small")
+    names = ["a", "b", "c", "price", "size", "red", "large"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([names, *zip(*x.T, price, size, red, big, strict=True)])
+    return {"price": price, "size": size, "red": red, "large": big}
+
+
+def test_several_targets_and_labels(command, tmp_path, rng):
+    truth = table_of(tmp_path / "rows.csv", rng)
+    assert not command("--dataset rows.csv --target price,size --drop red,large --hidden 4 --folds 3 --out numbers")[0]
+    rows, metrics = written(tmp_path / "numbers")
+    folds = np.array([int(one["fold"]) for one in rows])
+    for name in ("price", "size"):
+        true, predicted = (np.array([float(one[f"{what} {name}"]) for one in rows]) for what in ("true", "predicted"))
+        np.testing.assert_array_equal(true, truth[name])
+        for figure, of in (("rmse", root_mean_squared_error), ("r2", r2_score)):
+            each = [of(true[folds == fold], predicted[folds == fold]) for fold in (1, 2, 3)]
+            assert metrics["mean"]["test_targets"][name][figure] == pytest.approx(np.mean(each))
+    assert (tmp_path / "numbers/predictions.png").exists()
+
+    of_labels = "--dataset rows.csv --target red,large --drop price,size --hidden 4 --epochs 20 --folds 3"
+    code, out, _ = command(f"{of_labels} --out labels --quiet --json")
+    rows, metrics = written(tmp_path / "labels")
+    assert code == 0
+    assert json.loads(out) == {**metrics, "out": "labels"}
+    for name in ("red", "large"):
+        np.testing.assert_array_equal([one[f"true {name}"] for one in rows], truth[name])
+    n_rows = {name: figures["n_rows"] for name, figures in metrics["mean"]["test_targets"].items()}
+    assert n_rows == {"red": np.sum(truth["red"] == "yes"), "large": np.sum(truth["large"] == "small")}
+    right = [all(one[f"true {name}"] == one[f"predicted {name}"] for name in ("red", "large")) for one in rows]
+    assert metrics["mean"]["test_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_test_rows_of_the_set_are_in_the_folds(tmp_path, rng):
+    x, y = rng.normal(size=(40, 3)), np.arange(40) % 2
+    x[:, 0] = np.arange(40)
+    path = tmp_path / "rows.npz"
+    np.savez(path, x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
+    found = cross_validate(Config(dataset=str(path), hidden=(), epochs=1), 4)
+    np.testing.assert_array_equal(found.truth, y)
+    assert sorted(np.concatenate([fold.rows for fold in found.folds])) == [*range(40)]
+    assert [one["n_train"] + one["n_validation"] + one["n_test"] for one in found.metrics["by_fold"]] == [40] * 4
+
+
+def test_rows_that_stay_in_their_file_are_tested_on_in_their_order(tmp_path, rng):
+    x, path = rng.normal(size=(40, 3)).astype(np.float32), tmp_path / "x.npy"
+    np.save(path, x)
+    np.save(tmp_path / "y.npy", x[:, 0])
+    settings = {"dataset": str(path), "target": str(tmp_path / "y.npy"), "hidden": (), "epochs": 2, "shuffle": False}
+    mapped, read = (cross_validate(Config(**settings, memory_map=way, **PLAIN), 4) for way in ("always", "never"))
+    np.testing.assert_array_equal(mapped.truth[:, 0], x[:, 0])
+    np.testing.assert_allclose(mapped.predictions, read.predictions, rtol=1e-4)
+
+
+def _interrupting(fold):
+    """A callback that sends Ctrl-C in the first epoch of a fold."""
+    begun = []
+
+    def on_epoch_end(run, record):
+        if run.epoch == 1:
+            begun.append(run)
+            if len(begun) == fold:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return LambdaCallback(on_epoch_end=on_epoch_end)
+
+
+def test_ctrl_c_keeps_the_folds_that_are_done():
+    config = Config(dataset="iris", hidden=(4,), epochs=50)
+    found = cross_validate(config, 5, [_interrupting(3)])
+    assert (len(found.folds), found.signal) == (2, signal.SIGINT)
+    assert not found.metrics["complete"]
+    assert len(found.predictions) == len(found.rows) == 60
+    np.testing.assert_array_equal(found.truth, load_iris().target[found.rows])
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(config, 5, [_interrupting(1)])
+
+
+def test_the_command_says_where_it_was_stopped(command, tmp_path, monkeypatch):
+    interrupting = _interrupting(2)
+    monkeypatch.setattr("mlpgpu.callbacks.LambdaCallback", lambda **_: interrupting)
+    code, out, _ = command("--dataset iris --hidden 4 --epochs 50 --folds 4 --out found")
+    assert code == 130
+    assert "Stopped   after 1 of 4 folds" in out
+    assert "to keep by" not in out
+    metrics = json.loads((tmp_path / "found/metrics.json").read_text())
+    assert (metrics["complete"], len(metrics["by_fold"])) == (False, 1)
+
+
+def test_classes_that_are_rare(tmp_path, rng, command):
+    x, y = rng.normal(size=(30, 2)), np.repeat(["a", "b", "c"], [18, 9, 3])
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    code, out, err = command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 5")
+    assert (code, err) == (0, "")
+    assert "Note      folds: 1 of 3 classes have fewer than 5 rows, and some folds none of them" in out
+    code, out, _ = command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 20")
+    assert "Note      folds: rows drawn without regard to class, as no class has 20 rows" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--folds 151", "folds is 151, and there are 150 rows; allowed: at most a fold a row; lower it"),
+        ("--folds 1", "folds is '1'; allowed: a whole number from 2 up"),
+        ("--test-fraction 0.1", "--test-fraction is a flag of mlpgpu train, and not of this command; leave it out"),
+        ("--out run", "out is run, which holds a run; choose another folder"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_a_line(command, tmp_path, line, said):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.toml").touch()
+    assert command(f"--dataset iris --epochs 1 {line}") == (2, "", f"error: {said}\n")
+
+
+def test_folds_are_checked_from_python_too():
+    with pytest.raises(InputError, match="folds is 2.5; allowed: a whole number from 2 up"):
+        cross_validate(Config(dataset="iris"), 2.5)
+
+
+def test_settings_of_a_run_are_taken(command, tmp_path):
+    (tmp_path / "run.toml").write_text('dataset = "iris"\nhidden = [3]\nepochs = 1\ntest_fraction = 0.5\n')
+    code, out, _ = command("--config run.toml --folds 2 --json --quiet")
+    assert code == 0
+    assert [one["n_test"] for one in json.loads(out)["by_fold"]] == [75, 75]
+
+
+def test_a_fold_that_diverges_is_named(command):
+    code, _, err = command(
+        "--dataset diabetes --hidden 3 --optimizer sgd --learning-rate 1e30 --on-divergence stop --folds 2"
+    )
+    assert code == 1
+    assert err.startswith("error: fold 1: the loss is ")
