@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # More classes or targets than this make a table that nobody reads.
 MOST_CLASSES = MOST_TARGETS = 20
+# Of fewer test rows, an accuracy of nine tenths is uncertain by more than a tenth.
+FEW_ROWS = 100
 # So many times the loss of the best epoch, and so much less than its score, are much worse.
 WORSE_LOSS, WORSE_SCORE = 1.05, 0.05
 
@@ -144,7 +146,7 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """The test figures and the speed."""
     metrics = outcome.metrics
-    lines = [test_line(metrics), *_never_found(outcome), *_overfitted(outcome)]
+    lines = [test_line(metrics), *_few_tested(metrics), *_never_found(outcome), *_overfitted(outcome)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -153,6 +155,20 @@ def result_lines(outcome: Outcome) -> list[str]:
         f"{metrics['samples_per_second']:,.0f} samples/s"
     )
     return lines
+
+
+def _few_tested(metrics: Mapping[str, Any]) -> list[str]:
+    """A note on an accuracy that is of few rows: Wilson's interval for it (Wilson, 1927)."""
+    from scipy.stats import binomtest
+
+    n = metrics["n_test"]
+    if not 0 < n < FEW_ROWS or "test_accuracy" not in metrics:
+        return []
+    low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
+    return [
+        f"Note      {n} test rows leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence); mlpgpu "
+        "cross-validate tests on every row"
+    ]
 
 
 def _never_found(outcome: Outcome) -> list[str]:
