@@ -55,10 +55,7 @@ class Elements:
         for level in (ELEMENT, ROW, NUMBER):
             if (node, at) in self.known[level]:
                 return self.known[level][node, at]
-        if node.operation in {"fill", "constant"} and node.size == 1 and isinstance(node.value, np.ndarray):
-            return literal(node.value.reshape(()))
-        if node.operation == "fill":
-            assert node.value is not None
+        if node.operation == "fill" or (node.operation == "constant" and node.size == 1):
             return literal(node.value)
         own = node in self.roots and at == self.passes.place(node)
         if node.operation in GIVEN or (node in self.passes.stored and not own):
@@ -92,7 +89,7 @@ class Elements:
 
     def _converted(self, node: Traced, argument: Any, value: str | None, dtype: Any) -> str:
         if value is None:
-            return literal(np.asarray(number_in(node, argument)).astype(dtype))
+            return literal(number_in(node, argument).astype(dtype))
         return cast(value, argument.dtype, dtype)
 
     def _taken(self, node: Traced, at: At) -> str:

@@ -193,7 +193,7 @@ class Passes:
         domain = self.domain_of[root]
         at = self.place(root)
         seen_before = set()
-        left = [(argument, where) for argument, where in self.arguments(root, at)]
+        left = list(self.arguments(root, at))
         while left:
             node, at = left.pop()
             if (node, at) in seen_before:
@@ -208,8 +208,7 @@ class Passes:
 
     def read_first(self, node: Traced) -> int:
         """The first level that reads what is stored."""
-        readers = (other for other in self._users[node])
-        stored = (self.level[root] for reader in readers for root in self._makers(reader))
+        stored = (self.level[root] for reader in self._users[node] for root in self._makers(reader))
         return min(stored, default=len(self.kernels))
 
     def _makers(self, node: Traced) -> Iterator[Traced]:

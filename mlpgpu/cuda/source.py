@@ -52,13 +52,12 @@ class Source:
     reads: list[tuple[Traced, At, Kernel]] = field(default_factory=list)
 
 
-def name_of(buffer: Buffer | None) -> str:
+def name_of(buffer: Buffer) -> str:
     """What memory is called."""
     if isinstance(buffer, Parts):
         return f"parts{buffer.fold.number}"
     if isinstance(buffer, Arrivals):
         return f"arrived{buffer.first.number}"
-    assert buffer is not None
     return f"a{buffer.number}"
 
 
