@@ -145,8 +145,8 @@ class Products:
         Returns
         -------
         callable
-            ``product(stream)``, with the address of a stream; or ``product(stream, a, b, out)`` with those of others
-            like them, of no less alignment, and that of a bias last where there is one.
+            ``product(stream, a, b, out)``, with the addresses of a stream and of matrices like them, of no less
+            alignment, and that of a bias last where there is one.
         """
         if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
             raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
@@ -192,10 +192,10 @@ class Products:
         head = self._handle, operation, ctypes.byref(one)
         tail = ctypes.byref(found), ctypes.c_void_p(self._workspace), ctypes.c_size_t(found.workspace_bytes)
 
-        def product(stream: int, *others: int) -> None:
-            at_a, at_b, at_out = map(ctypes.c_void_p, others[:3] or (a.address, b.address, out.address))
-            for other in others[3:]:
-                self._describe(operation, BIAS, ctypes.c_void_p(other))
+        def product(stream: int, *addresses: int) -> None:
+            at_a, at_b, at_out = map(ctypes.c_void_p, addresses[:3])
+            for of_bias in addresses[3:]:
+                self._describe(operation, BIAS, ctypes.c_void_p(of_bias))
             operands = at_b, left, at_a, right, ctypes.byref(zero), at_out, result, at_out, result
             self._call("cublasLtMatmul", *head, *operands, *tail, ctypes.c_void_p(stream))
 

@@ -31,6 +31,13 @@ def laid(array, transposed):
     return memory, Matrix(memory.ctypes.data, *array.shape, transposed, array.dtype.name)
 
 
+def multiply(products, a, b, out, precision="float32", bias=None):
+    addresses = [each.address for each in (a, b, out)] + ([] if bias is None else [bias])
+    stream = hosted.Stream()
+    with stream:
+        products.prepare(a, b, out, precision, bias)(stream.ptr, *addresses)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("turned", list(itertools.product([False, True], repeat=2)))
 @pytest.mark.parametrize("sizes", SIZES)
@@ -40,9 +47,7 @@ def test_a_product_is_numpys(products, rng, sizes, turned, dtype):
     kept_a, of_a = laid(a, turned[0])
     kept_b, of_b = laid(b, turned[1])
     out, of_out = laid(np.full((m, n), 7, dtype), False)
-    stream = hosted.Stream()
-    with stream:
-        products.prepare(of_a, of_b, of_out)(stream.ptr)
+    multiply(products, of_a, of_b, of_out)
     np.testing.assert_allclose(out, a @ b, rtol=1e-5 if dtype == "float32" else 1e-13, atol=1e-6)
     assert kept_a.dtype == kept_b.dtype == out.dtype
 
@@ -54,24 +59,20 @@ def test_a_product_is_numpys(products, rng, sizes, turned, dtype):
 )
 def test_a_product_is_computed_as_the_precision_says(products, lt, rng, dtype, precision, compute):
     (a, of_a), (b, of_b), (out, of_out) = (laid(rng.normal(size=(4, 4)).astype(dtype), False) for _ in range(3))
-    stream = hosted.Stream()
-    with stream:
-        products.prepare(of_a, of_b, of_out, precision)(stream.ptr)
+    multiply(products, of_a, of_b, of_out, precision)
     assert lt.calls == [compute]
     np.testing.assert_allclose(out, a @ b, rtol=1e-4)
 
 
-def test_an_algorithm_is_promised_no_more_alignment_than_there_is(products, lt, rng):
+def test_an_algorithm_is_promised_no_more_alignment_than_there_is(products, rng):
     memory = np.zeros(1024, np.float32)
     memory[:] = rng.normal(size=1024)
     start = memory.ctypes.data
     assert Matrix(4096, 2, 2, False, "float32").alignment == 256
     assert Matrix(4096 + 12, 2, 2, False, "float32").alignment == 4
     a, b, out = (Matrix(start + offset, 3, 3, False, "float32") for offset in (4, 260, 1032))
-    stream = hosted.Stream()
-    with stream:
-        # The stand-in for the library refuses an address that is not a multiple of what it was promised.
-        products.prepare(a, b, out)(stream.ptr)
+    # The stand-in for the library refuses an address that is not a multiple of what it was promised.
+    multiply(products, a, b, out)
     view = lambda first: memory[first : first + 9].reshape(3, 3)  # noqa: E731
     np.testing.assert_allclose(view(258), view(1) @ view(65), rtol=1e-5)
 
@@ -81,9 +82,7 @@ def test_no_more_alignment_is_promised_than_a_bias_has(products, rng):
     bias = memory[1:5]
     bias[:] = rng.normal(size=4)
     (a, of_a), (b, of_b), (out, of_out) = (laid(rng.normal(size=(4, 4)).astype(np.float32), False) for _ in range(3))
-    stream = hosted.Stream()
-    with stream:
-        products.prepare(of_a, of_b, of_out, bias=bias.ctypes.data)(stream.ptr)
+    multiply(products, of_a, of_b, of_out, bias=bias.ctypes.data)
     np.testing.assert_allclose(out, np.maximum(a @ b + bias, 0), rtol=1e-5, atol=1e-6)
 
 
