@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
 from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
-from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
+from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 
 Array = Any
 # Steps of a graph, the most first: a launch costs what some steps of a small network take.
@@ -129,7 +129,7 @@ class Captured:
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Array]:
         """As `Backend.compile_loop` has it; the state that comes back is written over by the next call."""
-        for own, leaf in self._moved(list(leaves(state))):
+        for own, leaf in moved(self.state, list(leaves(state))):
             self._cupy.copyto(own, leaf)
         n = len(next(leaves(items)))
         for own, leaf in zip(self.items, leaves(items), strict=True):
@@ -141,11 +141,6 @@ class Captured:
                 graph.launch()
             left %= n_steps
         return rebuild(state, iter(self.state)), self.losses[:n].copy()
-
-    def _moved(self, given: Sequence[Array]) -> list[tuple[Array, Array]]:
-        """What is to be copied into the state; one of its own arrays in another place first elsewhere."""
-        pairs = [(mine, leaf) for mine, leaf in zip(self.state, given, strict=True) if mine is not leaf]
-        return [(mine, leaf.copy() if any(leaf is other for other in self.state) else leaf) for mine, leaf in pairs]
 
     def _step(self) -> None:
         """Launch all of it, on the stream that is in use and on that aside."""

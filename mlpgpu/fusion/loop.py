@@ -17,7 +17,7 @@ from mlpgpu.fusion.compiled import function_of, has_numba
 from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.fusion.memory import Memory
 from mlpgpu.fusion.schedule import GIVEN, Schedule, base
-from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
+from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 
 log = logging.getLogger(__name__)
 
@@ -200,18 +200,12 @@ class Loop:
             self._record(state, data, items)
         if self._recorded is None or self._run is None:
             return self.eager(state, data, items)
-        for own, leaf in self._moved(self._recorded.state, list(leaves(state))):
+        for own, leaf in moved(self._recorded.state, list(leaves(state))):
             np.copyto(own, leaf)
         rows = list(leaves(items))
         losses = np.empty((len(rows[0]), *self._recorded.loss.shape), self._recorded.loss.dtype)
         self._run(rows, losses)
         return rebuild(state, iter(self._recorded.state)), losses
-
-    @staticmethod
-    def _moved(own: list[np.ndarray], given: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What is to be copied into the loop's own memory; one of its own arrays in another place first elsewhere."""
-        pairs = [(mine, leaf) for mine, leaf in zip(own, given, strict=True) if mine is not leaf]
-        return [(mine, leaf.copy() if any(leaf is other for other in own) else leaf) for mine, leaf in pairs]
 
     def _record(self, state: Any, data: Any, items: Any) -> None:
         self._recorded = self._run = None

@@ -292,6 +292,12 @@ def rebuild(tree: Any, with_leaves: Iterator[Any]) -> Any:
     return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
+def moved(own: Sequence[Any], given: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """What of `given` is to be copied into `own`: to, from; one of `own` in another place is first copied elsewhere."""
+    pairs = [(mine, leaf) for mine, leaf in zip(own, given, strict=True) if mine is not leaf]
+    return [(mine, leaf.copy() if any(leaf is other for other in own) else leaf) for mine, leaf in pairs]
+
+
 def operations(results: Sequence[Traced]) -> list[Traced]:
     """All that `results` are made of, in the order in which it was recorded: each after what it needs."""
     found: dict[int, Traced] = {}
