@@ -122,10 +122,7 @@ def eager_loop(xp: Any, step: Step) -> Step:
     step : callable
         ``step(state, data, item) -> (state, loss)``.
     """
-    import numpy as np
 
-    # No other library warns, and the trainer tells of a loss that is not finite.
-    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def loop(state: Any, data: Any, items: tuple[Array, ...]) -> tuple[Any, Array]:
         losses = []
         for i in range(items[0].shape[0]):
@@ -133,7 +130,14 @@ def eager_loop(xp: Any, step: Step) -> Step:
             losses.append(loss)
         return state, xp.stack(losses)
 
-    return loop
+    return quiet(loop)
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` without what NumPy warns of: no other library does, and the trainer tells of a loss not finite."""
+    import numpy as np
+
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
 
 
 def is_eager() -> bool:

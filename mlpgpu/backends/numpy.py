@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.base import Eager, Step, quiet
 from mlpgpu.backends.precision import emulated, in_words
 
 
@@ -42,11 +42,11 @@ class NumpyBackend(Eager):
         """See `Backend.compile_loop`."""
         from mlpgpu.fusion.loop import Loop
 
-        return _quiet(Loop(step, super().compile_loop(step), n_steps))
+        return quiet(Loop(step, super().compile_loop(step), n_steps))
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
-        return _quiet(function)
+        return quiet(function)
 
     def arithmetic(self) -> str:
         """See `Backend.arithmetic`."""
@@ -73,11 +73,6 @@ def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
-
-
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    # No other library warns, and the trainer tells of a loss that is not finite.
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
 
 
 def open_beside(array: np.ndarray) -> NumpyBackend:
