@@ -99,7 +99,7 @@ class _Pass:
         else:
             function = getattr(np, node.operation)
             if function in {np.maximum, np.minimum}:
-                # As above.
+                # Extremes want their output by its name.
                 yield partial(function, out=out), tuple(given)
             else:
                 yield function, (*given, out)
@@ -116,7 +116,7 @@ class _Pass:
             out = self.memory[node]
             part = self.scratch.setdefault(node, np.empty_like(out))
             yield from _reduction(node, of, part)
-            # Extremes want their output by its name.
+            # As above.
             yield partial(function, out=out), (out, part)
 
     def _argument(self, node: Traced, argument: Any, start: int, stop: int) -> Any:
