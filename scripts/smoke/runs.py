@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import warnings
 from pathlib import Path
@@ -116,7 +115,7 @@ def own_arrays(place: Place) -> Found:
     from sklearn.datasets import load_digits
     from sklearn.exceptions import ConvergenceWarning
 
-    backend = prepare(dataclasses.replace(Config(dataset="iris"), device=place.device)).backend
+    backend = prepare(Config(dataset="iris", device=place.device)).backend
     x, y = (backend.asarray(part) for part in load_digits(return_X_y=True))
     with sklearn.config_context(array_api_dispatch=True):
         with warnings.catch_warnings():

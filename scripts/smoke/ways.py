@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -126,17 +127,9 @@ def worst(ours: Trained, theirs: Trained) -> float:
     return most if np.isfinite(most) else np.inf
 
 
-@contextmanager
-def loop(way: str) -> Iterator[None]:
+def loop(way: str) -> AbstractContextManager[Any]:
     """Within it, steps run this way."""
-    before = os.environ.pop(VARIABLE, None)
-    os.environ[VARIABLE] = way
-    try:
-        yield
-    finally:
-        del os.environ[VARIABLE]
-        if before is not None:
-            os.environ[VARIABLE] = before
+    return mock.patch.dict(os.environ, {VARIABLE: way})
 
 
 @contextmanager
