@@ -11,15 +11,13 @@ from mlpgpu import plots
 
 def draw(played, n_rows, title, note, path):
     """Write the PNG; `played` is a dict of race to results, of epochs of so many rows."""
-    races = [
-        race for race in RACES if any(counts(played.get(race.name, {}), name) for name in played.get(race.name, {}))
-    ]
-    if not races:
+    groups = {race: times for race in RACES if (times := _times(played.get(race.name, {}), steps(race, n_rows)))}
+    if not groups:
         return
-    groups = [_times(played[race.name], steps(race, n_rows)) for race in races]
-    figure = plots.new_figure((10, 1.6 + 0.42 * sum(len(group) + 1.6 for group in groups)), title)
-    panels = figure.subplots(len(races), 1, squeeze=False, height_ratios=[len(group) + 0.8 for group in groups])[:, 0]
-    for axes, race, group in zip(panels, races, groups, strict=True):
+    lengths = [len(group) for group in groups.values()]
+    figure = plots.new_figure((10, 1.6 + 0.42 * sum(length + 1.6 for length in lengths)), title)
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[length + 0.8 for length in lengths])[:, 0]
+    for axes, (race, group) in zip(panels, groups.items(), strict=True):
         _panel(axes, race, group)
     panels[-1].set_xlabel(
         "microseconds a step; each panel has a scale of its own", fontsize=plots.TEXT, color=plots.INK
