@@ -16,16 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 from gpu.contestants import CONTESTANTS, UNASKED
 from gpu.picture import draw
 from gpu.races import RACES, TOLERANCES, finding, judge, lines, verdicts
-from peers.problem import Problem
+from peers.problem import Problem, save_images
 from peers.rounds import Rounds
 
 from mlpgpu import machine, plots
-from mlpgpu.config import Config
-from mlpgpu.data import load
 from mlpgpu.errors import InputError
 
 # Seconds after which a contestant is out that has not answered: compiling takes some.
@@ -37,13 +34,6 @@ ROWS, TINY_ROWS = 70_000, 10_000
 def n_rows(given):
     """Of an epoch."""
     return TINY_ROWS if given.tiny else ROWS
-
-
-def save_images(folder, rows):
-    """Write images of MNIST and their labels, to be read by each process."""
-    data = load(Config(dataset="mnist", validation_fraction=0))
-    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test])[:rows])
-    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test])[:rows])
 
 
 def ceilings(device):

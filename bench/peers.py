@@ -16,16 +16,13 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from peers import figures
 from peers.contestants import CONTESTANTS
 from peers.picture import draw
-from peers.problem import Problem
+from peers.problem import Problem, save_images
 from peers.rounds import Rounds
 
 from mlpgpu import machine, plots
-from mlpgpu.config import Config
-from mlpgpu.data import load
 from mlpgpu.errors import InputError
 
 BATCH_SIZES, HIDDEN = (32, 200, 1024, 8192), (128,)
@@ -42,13 +39,6 @@ def problems(folder, given):
         # Each epoch takes as long as many of the others.
         found.append(Problem(folder, (784, *WIDE, 10), WIDE_BATCH_SIZE, min(rounds, 3), fit_epochs=2))
     return [dataclasses.replace(problem, normalization=given.normalization) for problem in found]
-
-
-def save_images(folder):
-    """Write all 70,000 images of MNIST and their labels, to be read by each process."""
-    data = load(Config(dataset="mnist", validation_fraction=0))
-    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test]))
-    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test]))
 
 
 def play(names, given):

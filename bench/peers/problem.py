@@ -8,6 +8,16 @@ from pathlib import Path
 import numpy as np
 
 
+def save_images(folder, rows=None):
+    """Write images of MNIST and their labels, to be read by each process: so many, or all 70,000."""
+    from mlpgpu.config import Config
+    from mlpgpu.data import load
+
+    data = load(Config(dataset="mnist", validation_fraction=0))
+    np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test])[:rows])
+    np.save(Path(folder, "labels.npy"), np.concatenate([data.y_train, data.y_test])[:rows])
+
+
 @dataclass(frozen=True)
 class Problem:
     """A network to train on images that are bytes in ``rows.npy``, with ``labels.npy`` beside it.
