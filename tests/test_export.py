@@ -179,7 +179,7 @@ def test_labels_keep_their_type(classes, kind):
     assert len(set(label.tolist())) > 1
 
 
-def test_what_the_file_says_of_itself(tmp_path):
+def test_what_the_file_says_of_itself():
     names = ("a", "b=ü", "c", "d", "e")
     session, _ = session_of(model_of(feature_names=names, classes=("p", "q", "r", "s")))
     said = session.get_modelmeta()

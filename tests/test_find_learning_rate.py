@@ -181,7 +181,7 @@ def test_a_first_loss_that_is_not_finite(command):
     assert err.count("\n") == 1
 
 
-def test_no_picture_without_matplotlib(command, tmp_path, monkeypatch):
+def test_no_picture_without_matplotlib(command, monkeypatch):
     monkeypatch.setattr(plots, "available", lambda: False)
     code, _, err = command(f"{SMALL} --out rates.png")
     assert code == 2

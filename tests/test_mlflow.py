@@ -194,7 +194,7 @@ def test_a_run_that_is_gone_cannot_go_on(uri, tmp_path):
         iris(MLflowLogger(other), resume=checkpoint)
 
 
-def test_an_active_run_is_joined(uri, tmp_path, monkeypatch):
+def test_an_active_run_is_joined(uri):
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:

@@ -232,7 +232,7 @@ def test_labels_of_numbers_that_the_model_does_not_know(command, tmp_path):
     assert err == "error: the targets have 15 missing or infinite values; remove those rows\n"
 
 
-def test_the_figures_of_a_run_come_out_again(command, tmp_path, monkeypatch):
+def test_the_figures_of_a_run_come_out_again(command, tmp_path):
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 256, (60, 4, 4), dtype=np.uint8), rng.integers(3, 6, 60)
     np.savez(tmp_path / "images.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
@@ -352,7 +352,7 @@ def test_classes_that_pandas_takes_for_missing(tmp_path, command):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_several_labels(command, tmp_path):
+def test_several_labels(command):
     """Of an estimator's file."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(90, 3))
@@ -389,7 +389,7 @@ def test_several_labels(command, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_an_estimator_takes_its_columns_by_name(command, tmp_path):
+def test_an_estimator_takes_its_columns_by_name(command):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 3)), columns=["a", "b", "c"])
     fitted = MLPRegressor(hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(frame, frame["a"])
     fitted.save("m.safetensors")

@@ -201,7 +201,7 @@ def test_a_run_is_refused_before_its_first_step(monkeypatch):
         prepare(Config(dataset="iris"))
 
 
-def test_the_device_line_says_what_is_needed_where_the_device_has_memory_of_its_own(monkeypatch):
+def test_the_device_line_says_what_is_needed_where_the_device_has_memory_of_its_own():
     prepared = prepare(Config(dataset="iris"))
     assert "for the data" not in device_line(prepared)
     line = device_line(dataclasses.replace(prepared, backend=Device(80 * 10**9)))

@@ -326,7 +326,7 @@ def test_settings_that_no_figure_depends_on_may_change(taken, finished):
     assert results(folder) == results(finished)
 
 
-def test_other_data_under_the_same_name(taken, tmp_path, capsys):
+def test_other_data_under_the_same_name(taken, tmp_path):
     _, resume = taken
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 3)), np.arange(60) % 2

@@ -256,7 +256,7 @@ def town_table(rng, towns, age, n_rows=60):
 
 
 @pytest.fixture
-def tables(tmp_path, rng, command):
+def tables(rng, command):
     """A model of one table, in the run folder ``one``; another table of other statistics; what runs the command."""
     town_table(rng, ["01", "2", "x"], 30).to_csv("one.csv", index=False)
     frame = town_table(rng, ["01", "2", "3"], 60)[["town", "price", "owner", "age"]].assign(more=1.5)

@@ -180,7 +180,7 @@ def test_another_solver_and_functions_of_ones_own(tmp_path):
     assert "learning_rate" not in settings_in(tmp_path)
 
 
-def test_a_record_is_one_of_a_tfrecord_file(tmp_path):
+def test_a_record_is_one_of_a_tfrecord_file():
     """Its checksums are CRC-32C, whose value for these digits stands in RFC 3720's tables, rotated and offset."""
     framed = module._framed(b"123456789")
     assert framed[:8] == struct.pack("<Q", 9)

@@ -304,7 +304,7 @@ def test_what_cannot_be_captured_runs_line_by_line_and_is_told_once(cuda, breaks
     assert why in record.getMessage()
 
 
-def test_a_stream_that_refuses_ends_its_capture(cuda, cupy, caplog, monkeypatch):
+def test_a_stream_that_refuses_ends_its_capture(cuda, caplog, monkeypatch):
     def refuse(stream, work):
         if stream.captured is not None:
             raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")

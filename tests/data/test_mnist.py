@@ -149,7 +149,7 @@ def test_mnist_asked_for_never_falls_back(tiny):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_real_set(data_dir, name, monkeypatch):
+def test_real_set(data_dir, name):
     d = load(Config(dataset=name, data_dir=data_dir))
     assert d.x_train.shape == (54_000, 784)
     assert d.x_validation.shape == (6_000, 784)
