@@ -8,20 +8,15 @@ import sys
 
 import numpy as np
 import pytest
+from irises import cut_short, fail_in, iris
 
-from mlpgpu import Config, InputError, MLPClassifier, Model, train_and_test
+from mlpgpu import InputError, MLPClassifier, Model
 from mlpgpu.callbacks import LambdaCallback, LearningRateScheduler, MLflowLogger, RunCheckpoint, TerminateOnNaN
 from mlpgpu.callbacks import mlflow as module
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.trainer import Diverged
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
-
-IRIS = {"dataset": "iris", "hidden": (8,), "epochs": 6, "batch_size": 10, "schedule": "constant"}
-
-
-def iris(*callbacks, resume=None, **given):
-    return train_and_test(Config(**(IRIS | given)), callbacks, resume=resume)
 
 
 @pytest.fixture
@@ -54,14 +49,6 @@ def values(uri, run, name="loss"):
 def model_of(uri, run, folder):
     (file,) = mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)
     return Model.load(mlflow.MlflowClient(uri).download_artifacts(run.info.run_id, file.path, str(folder)))
-
-
-def fail_in(epoch, error):
-    def fail(run):
-        if run.epoch == epoch:
-            raise error
-
-    return LambdaCallback(on_epoch_begin=fail)
 
 
 def test_what_a_run_leaves(uri, tmp_path):
@@ -147,14 +134,8 @@ def test_a_run_that_is_stopped_has_finished(uri):
     assert only_run(uri).info.status == "FINISHED"
 
 
-def cut_short(folder, uri, epoch=4):
-    with pytest.raises(OSError, match="device lost"):
-        iris(MLflowLogger(uri), RunCheckpoint(folder, 2), fail_in(epoch, OSError("device lost")))
-    return Checkpoint.load(folder)
-
-
 def test_a_run_that_is_taken_up_goes_on_in_its_own(uri, tmp_path):
-    checkpoint = cut_short(tmp_path / "checkpoints", uri)
+    checkpoint = cut_short(tmp_path / "checkpoints", MLflowLogger(uri))
     assert [epoch for epoch, _ in values(uri, only_run(uri))] == [1, 2, 3]
     assert len(checkpoint.history) == 2
     seen = []
@@ -188,7 +169,7 @@ def test_a_run_that_is_taken_up_elsewhere_is_all_there(uri, tmp_path):
 
 
 def test_a_run_that_is_gone_cannot_go_on(uri, tmp_path):
-    checkpoint = cut_short(tmp_path / "checkpoints", uri)
+    checkpoint = cut_short(tmp_path / "checkpoints", MLflowLogger(uri))
     other = (tmp_path / "other").as_uri()
     with pytest.raises(InputError, match=rf"cannot log to MLflow at {other}: .* not found; set MLFLOW_TRACKING_URI"):
         iris(MLflowLogger(other), resume=checkpoint)

@@ -6,11 +6,11 @@ import struct
 
 import numpy as np
 import pytest
+from irises import cut_short, iris
 
-from mlpgpu import Config, InputError, MLPClassifier, train_and_test
-from mlpgpu.callbacks import LambdaCallback, RunCheckpoint, TensorBoard
+from mlpgpu import InputError, MLPClassifier
+from mlpgpu.callbacks import LambdaCallback, TensorBoard
 from mlpgpu.callbacks import tensorboard as module
-from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.maths.parameters import split
 
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
@@ -18,7 +18,6 @@ processing = "tensorboard.backend.event_processing"
 reader = pytest.importorskip(f"{processing}.event_accumulator", reason="TensorBoard is not installed")
 plugins = pytest.importorskip(f"{processing}.plugin_event_accumulator", reason="TensorBoard is not installed")
 
-IRIS = {"dataset": "iris", "hidden": (8,), "epochs": 6, "batch_size": 10, "schedule": "constant"}
 SCALARS = {
     "loss": "loss/train",
     "train_accuracy": "accuracy/train",
@@ -29,10 +28,6 @@ SCALARS = {
     "samples_per_second": "samples_per_second",
     "rollbacks": "rollbacks",
 }
-
-
-def iris(*callbacks, resume=None, **given):
-    return train_and_test(Config(**(IRIS | given)), callbacks, resume=resume)
 
 
 def read(folder):
@@ -114,21 +109,9 @@ def test_the_histograms_are_those_of_the_layers(tmp_path):
                 assert (values < edge - 1e-9).sum() <= up_to <= (values < edge + 1e-9).sum()
 
 
-def cut_short(folder, callback, epoch, every=2):
-    """The last checkpoint of a run that an error ends when `epoch` begins."""
-
-    def fail(run):
-        if run.epoch == epoch:
-            raise RuntimeError("device lost")
-
-    with pytest.raises(RuntimeError, match="device lost"):
-        iris(callback, RunCheckpoint(folder, every), LambdaCallback(on_epoch_begin=fail))
-    return Checkpoint.load(folder)
-
-
 def test_a_run_that_is_taken_up_has_each_epoch_once(tmp_path):
     folder = tmp_path / "logs"
-    checkpoint = cut_short(tmp_path, TensorBoard(folder, histogram_freq=1), 4)
+    checkpoint = cut_short(tmp_path, TensorBoard(folder, histogram_freq=1))
     assert steps(folder) == [1, 2, 3]
     assert len(checkpoint.history) == 2
     # The process was killed in the middle of a write.
@@ -143,7 +126,7 @@ def test_a_run_that_is_taken_up_has_each_epoch_once(tmp_path):
 
 
 def test_a_run_that_is_taken_up_elsewhere_has_each_epoch_once(tmp_path):
-    checkpoint = cut_short(tmp_path, TensorBoard(tmp_path / "one"), 4)
+    checkpoint = cut_short(tmp_path, TensorBoard(tmp_path / "one"))
     iris(TensorBoard(tmp_path / "two"), resume=checkpoint)
     assert steps(tmp_path / "two") == [1, 2, 3, 4, 5, 6]
     assert settings_in(tmp_path / "two")["layers"] == "4,8,3"

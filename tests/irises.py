@@ -1,0 +1,28 @@
+"""A short run on iris, for callbacks that keep what they are told, and one that an error ends."""
+
+import pytest
+
+from mlpgpu import Config, train_and_test
+from mlpgpu.callbacks import LambdaCallback, RunCheckpoint
+from mlpgpu.checkpoint import Checkpoint
+
+IRIS = {"dataset": "iris", "hidden": (8,), "epochs": 6, "batch_size": 10, "schedule": "constant"}
+
+
+def iris(*callbacks, resume=None, **given):
+    return train_and_test(Config(**(IRIS | given)), callbacks, resume=resume)
+
+
+def fail_in(epoch, error):
+    def fail(run):
+        if run.epoch == epoch:
+            raise error
+
+    return LambdaCallback(on_epoch_begin=fail)
+
+
+def cut_short(folder, callback):
+    """The checkpoint after two epochs of a run that an error ends after three."""
+    with pytest.raises(OSError, match="device lost"):
+        iris(callback, RunCheckpoint(folder, 2), fail_in(4, OSError("device lost")))
+    return Checkpoint.load(folder)
