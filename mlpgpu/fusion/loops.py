@@ -250,15 +250,12 @@ class Loops:
         return [f"for j in range({out}.shape[{array.ndim - 1}]):", *indent(lines)] if along else lines
 
 
-def share(size: str, columns: str = "") -> tuple[str, str]:
-    """First and one past the last of a thread's part of `size` rows, or of their elements, so many in a row."""
-    times = f" * {columns}" if columns else ""
-    return f"{size} * thread // n_threads{times}", f"{size} * (thread + 1) // n_threads{times}"
-
-
 def share_range(size: str, columns: str = "") -> str:
-    """A loop over that part, whose index is never negative: one that might be keeps a loop from being vectorised."""
-    return "range({})".format(", ".join(f"np.uint64({end})" for end in share(size, columns)))
+    """A loop over a thread's part of `size` rows, or of their elements, so many in a row."""
+    times = f" * {columns}" if columns else ""
+    ends = f"{size} * thread // n_threads{times}", f"{size} * (thread + 1) // n_threads{times}"
+    # An index that might be negative keeps a loop from being vectorised.
+    return "range({})".format(", ".join(f"np.uint64({end})" for end in ends))
 
 
 def indent(lines: list[str]) -> list[str]:
