@@ -21,7 +21,7 @@ class Floor:
     dtype : str
     """
 
-    def __init__(self, sizes: Sequence[int], batch_size: int, n_rows: int = 70_000, dtype: str = "float32") -> None:
+    def __init__(self, sizes: Sequence[int], batch_size: int, n_rows: int, dtype: str = "float32") -> None:
         draw = np.random.default_rng(0).standard_normal
         self.steps = -(-n_rows // batch_size)
         layers = [draw((batch_size, width)).astype(dtype) for width in sizes]

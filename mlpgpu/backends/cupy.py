@@ -87,7 +87,7 @@ def open_beside(array: Any) -> CupyBackend:
     return CupyBackend(cupy, xp, array.device.id)
 
 
-def open_backend(device: str, dtype: str, precision: str = "float32") -> CupyBackend:
+def open_backend(device: str, dtype: str, precision: str) -> CupyBackend:
     """CuPy on `device`, made the current one of this thread.
 
     Raises

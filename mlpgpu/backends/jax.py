@@ -70,7 +70,7 @@ def open_beside(array: Any) -> JaxBackend:
     return JaxBackend(jax, min(array.devices(), key=lambda device: device.id))
 
 
-def open_backend(device: str, dtype: str, precision: str = "float32") -> JaxBackend:
+def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
     """JAX on `device`; ``auto`` takes CUDA where JAX has it.
 
     With `dtype` float64 this turns on ``jax_enable_x64`` for the whole process, which JAX has off.

@@ -80,6 +80,6 @@ def open_beside(array: np.ndarray) -> NumpyBackend:
     return NumpyBackend()
 
 
-def open_backend(device: str, dtype: str, precision: str = "float32") -> NumpyBackend:
+def open_backend(device: str, dtype: str, precision: str) -> NumpyBackend:
     """NumPy, whatever the dtype."""
     return NumpyBackend(precision)

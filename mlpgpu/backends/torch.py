@@ -126,7 +126,7 @@ def open_beside(array: Any) -> Any:
     return TorchBackend(torch, xp, str(array.device))
 
 
-def open_backend(device: str, dtype: str, precision: str = "float32") -> TorchBackend:
+def open_backend(device: str, dtype: str, precision: str) -> TorchBackend:
     """PyTorch on `device`; ``auto`` takes CUDA where PyTorch has it.
 
     Raises

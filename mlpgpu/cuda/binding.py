@@ -78,7 +78,7 @@ class Binding:
         program: Program,
         places: Mapping[Traced, Place],
         precision: str,
-        multipliers: Sequence[Multiplier] = (),
+        multipliers: Sequence[Multiplier],
     ) -> None:
         self._cupy, self.program, self._precision = cupy, program, precision
         self._counting = cupy.zeros(program.n_counting, np.uint8)

@@ -142,7 +142,7 @@ class Passes:
         Where there is an operation that is not known here.
     """
 
-    def __init__(self, results: Sequence[Traced], *, epilogues: bool = True) -> None:
+    def __init__(self, results: Sequence[Traced], *, epilogues: bool) -> None:
         self.results = list(results)
         self.nodes = operations(self.results)
         self._users: dict[Traced, list[Traced]] = {node: [] for node in self.nodes}

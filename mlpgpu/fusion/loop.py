@@ -186,7 +186,7 @@ class Loop:
         How many steps it will do in all; None where that is not known.
     """
 
-    def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None = None) -> None:
+    def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None) -> None:
         self.step, self.eager, self.n_steps = step, eager, n_steps
         self.way = wanted_way()
         if self.way == "auto" and n_steps is not None and n_steps < FEW_STEPS:

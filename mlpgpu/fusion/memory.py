@@ -30,7 +30,7 @@ class Memory:
     """
 
     def __init__(
-        self, schedule: Schedule, given: Mapping[Traced, np.ndarray], replaces: Sequence[tuple[Traced, Traced]] = ()
+        self, schedule: Schedule, given: Mapping[Traced, np.ndarray], replaces: Sequence[tuple[Traced, Traced]]
     ) -> None:
         self.schedule = schedule
         self.arrays: dict[Traced, np.ndarray] = dict(given)

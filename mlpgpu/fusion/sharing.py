@@ -39,7 +39,7 @@ def whole(array: np.ndarray, write: bool = False) -> Access:
     return Access(*byte_bounds(array), write, WHOLE)
 
 
-def by_rows(array: np.ndarray, write: bool = False) -> Access:
+def by_rows(array: np.ndarray, write: bool) -> Access:
     """Each thread uses its rows of `array`."""
     low, high = byte_bounds(array)
     return Access(low, high, write, ("rows", low, array.shape[0], array.strides[0]))
