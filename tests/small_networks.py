@@ -4,11 +4,9 @@ import numpy as np
 
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows
-from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.plan import make_plan
 
-TRAINED = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
 ALL_AT_ONCE = {
     "normalization": "batch",
     "dropout": 0.3,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
@@ -58,7 +58,7 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
         name: {"loss": name, "dataset": SETS.get(name) or SETS[known.task], "learning_rate": 1e-3}
         for name, known in LOSSES.items()
     },
-    "activations": _of("activation", (name for name, known in ACTIVATIONS.items() if known.derivative)),
+    "activations": _of("activation", TRAINABLE),
     "schedules": _of("schedule", SCHEDULES, warmup=0.5),
     "other settings": {
         "weight decay": {"optimizer": "adamw", "weight_decay": 0.1},

@@ -8,18 +8,17 @@ from strict import Array, StrictBackend
 from mlpgpu.backends.precision import emulated
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows, Scaled
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
 from mlpgpu.plan import make_plan
 from mlpgpu.training import Training
 
-TRAINED = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
 CASES = [
     *({"optimizer": name} for name in OPTIMIZERS),
     *({"loss": name} for name in LOSSES),
-    *({"activation": name} for name in TRAINED),
+    *({"activation": name} for name in TRAINABLE),
     *({"schedule": name, "warmup": 1.0} for name in SCHEDULES),
     {"clip_norm": 1.0, "l2": 0.1, "weight_decay": 0.1, "label_smoothing": 0.1, "normalization": "batch"},
 ]

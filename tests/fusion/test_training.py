@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from small_networks import ALL_AT_ONCE, N_ROWS, TRAINED, plan_of, rows_of
+from small_networks import ALL_AT_ONCE, N_ROWS, plan_of, rows_of
 from threadpoolctl import threadpool_limits
 from ways import BACKEND, told
 
@@ -14,6 +14,7 @@ from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.maths import parameters
+from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.trainer import Best, fit
@@ -50,7 +51,7 @@ def check(plan, rows, monkeypatch, caplog, tolerance=1e-12):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", TRAINED)
+@pytest.mark.parametrize("activation", TRAINABLE)
 def test_by_numpy(activation, loss, optimizer, monkeypatch, caplog):
     rows = rows_of(loss)
     check(plan_of(rows, loss, activation=activation, optimizer=optimizer), rows, monkeypatch, caplog)
@@ -137,7 +138,7 @@ def _networks():
     """Activations, loss and optimizer of each network, the last of them deep."""
     losses, optimizers = list(LOSSES), list(OPTIMIZERS)
     n = max(len(losses), len(optimizers))
-    activations = [*((name,) for name in TRAINED[: n - 1]), tuple(TRAINED[n - 1 :])]
+    activations = [*((name,) for name in TRAINABLE[: n - 1]), tuple(TRAINABLE[n - 1 :])]
     return [(activations[i], losses[i % len(losses)], optimizers[i % len(optimizers)]) for i in range(n)]
 
 
@@ -174,7 +175,7 @@ def on_threads(monkeypatch):
 
 
 def test_the_compiled_sources_have_everything_in_them():
-    assert {name for activations, _, _ in NETWORKS for name in activations} >= set(TRAINED)
+    assert {name for activations, _, _ in NETWORKS for name in activations} >= set(TRAINABLE)
     assert {loss for _, loss, _ in NETWORKS} == set(LOSSES)
     assert {optimizer for _, _, optimizer in NETWORKS} == set(OPTIMIZERS)
 

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE
 
-TRAINABLE = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
 FORMULAS = {
     "identity": lambda z: z,
     "logistic": special.expit,

@@ -8,11 +8,10 @@ from scipy import special
 
 from mlpgpu.maths import network as maths
 from mlpgpu.maths import parameters
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, hidden, logits, loss_and_gradient
 
-TRAINABLE = [name for name, activation in ACTIVATIONS.items() if activation.derivative]
 SIZES = (4, 6, 5, 3)
 
 
