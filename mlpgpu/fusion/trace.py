@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partialmethod
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,8 @@ class Traced(NDArrayOperatorsMixin):
         return self.recorder.elementwise(function, *given) if function.signature is None else NotImplemented
 
     def __array_function__(self, function: Any, types: Any, given: Any, more: Any) -> Any:
-        return RECORDED[function](self.recorder, *given, **more) if function in RECORDED else NotImplemented
+        # By its name, for a recorder of another kind may have its own.
+        return getattr(self.recorder, function.__name__)(*given, **more) if function in RECORDED else NotImplemented
 
 
 class Recorder:
@@ -214,44 +215,30 @@ class Recorder:
         dtype = getattr(np, name)(np.ones(1, x.dtype)).dtype
         return self.record(name, (x,), (axes, keepdims), shape, dtype)
 
+    sum, prod = partialmethod(reduce, "sum"), partialmethod(reduce, "prod")
+    max, min = partialmethod(reduce, "max"), partialmethod(reduce, "min")
+
     def all(self, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
         """Whether all is true along axes."""
-        return self.reduce("min", x if x.dtype == bool else x != 0, axis, keepdims)
+        return self.min(x if x.dtype == bool else x != 0, axis, keepdims)
 
     def argmax(self, x: Traced, axis: int, *, keepdims: bool = False) -> Traced:
         """The first place of the largest along an axis; where something there is no number, that of the first such."""
         n = x.shape[axis]
         places = np.reshape(np.arange(n), (n,) + (1,) * (x.ndim - 1 - normalize_axis_index(axis, x.ndim)))
-        largest = (x == self.reduce("max", x, axis, keepdims=True)) | (x != x)
-        return self.reduce("min", self.where(largest, places, n), axis, keepdims)
+        largest = (x == self.max(x, axis, keepdims=True)) | (x != x)
+        return self.min(self.where(largest, places, n), axis, keepdims)
 
     def _arguments(self, given: Sequence[Any]) -> tuple[Any, ...]:
         # Python's own numbers take the type of the arrays that they meet.
         return tuple(a if type(a) in {int, float, bool} else self.constant(a) for a in given)
 
 
-def _swapped(name: str, recorder: Recorder, *given: Any, **more: Any) -> Traced:
-    return recorder.reduce(name, *given, **more)
-
-
-RECORDED: dict[Any, Callable[..., Traced]] = {
-    getattr(np, name): getattr(Recorder, name)
-    for name in (
-        "all",
-        "argmax",
-        "where",
-        "astype",
-        "take",
-        "concatenate",
-        "reshape",
-        "matrix_transpose",
-        "full_like",
-        "ones_like",
-        "zeros_like",
-    )
-}
-for _name in REDUCTIONS:
-    RECORDED[getattr(np, _name)] = partial(_swapped, _name)
+# NumPy's functions whose work a recorder does by a method of that name.
+RECORDED = (
+    np.sum, np.prod, np.max, np.min, np.all, np.argmax, np.where, np.astype, np.take, np.concatenate, np.reshape,
+    np.matrix_transpose, np.full_like, np.ones_like, np.zeros_like,
+)  # fmt: skip
 
 
 def _meet(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[tuple[int, ...], Any]:
