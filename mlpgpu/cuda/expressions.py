@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.cuda.indexing import NotCaptured
+from mlpgpu.fusion.trace import INFIX
 
 TYPES = {
     "bool": "bool",
@@ -22,23 +23,6 @@ TYPES = {
     "uint64": "unsigned long long",
     "float32": "float",
     "float64": "double",
-}
-INFIX = {
-    "add": "+",
-    "subtract": "-",
-    "multiply": "*",
-    "divide": "/",
-    "bitwise_and": "&",
-    "bitwise_or": "|",
-    "bitwise_xor": "^",
-    "left_shift": "<<",
-    "right_shift": ">>",
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-    "equal": "==",
-    "not_equal": "!=",
 }
 # As NumPy does, an extreme of what is no number is no number.
 CALLS = {
@@ -58,10 +42,9 @@ CALLS = {
 }
 # Those of the C library, whose names end in f for float.
 FUNCTIONS = {
-    **{name: name for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "cos", "sin", "floor", "ceil")},
+    **{name: name for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "cos", "sin", "floor", "ceil", "rint")},
     "absolute": "fabs",
     "power": "pow",
-    "rint": "rint",
 }
 # Of what is true or false, + and - are other things to NumPy than to C.
 OF_BOOLS = ("bitwise_and", "bitwise_or", "bitwise_xor", "equal", "not_equal")

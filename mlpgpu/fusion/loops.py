@@ -8,35 +8,18 @@ import numpy as np
 
 from mlpgpu.fusion.schedule import Group
 from mlpgpu.fusion.sharing import Access, whole
-from mlpgpu.fusion.trace import REDUCTIONS, Traced, number_in
+from mlpgpu.fusion.trace import INFIX, REDUCTIONS, Traced, number_in
 
 if TYPE_CHECKING:
     from mlpgpu.fusion.source import Source
 
-INFIX = {
-    "add": "+",
-    "subtract": "-",
-    "multiply": "*",
-    "divide": "/",
-    "power": "**",
-    "bitwise_and": "&",
-    "bitwise_or": "|",
-    "bitwise_xor": "^",
-    "left_shift": "<<",
-    "right_shift": ">>",
-    "less": "<",
-    "less_equal": "<=",
-    "greater": ">",
-    "greater_equal": ">=",
-    "equal": "==",
-    "not_equal": "!=",
-}
 # As NumPy does, an extreme of what is no number is no number.
 CALLS = {
     "absolute": "abs({0})",
     "negative": "-{0}",
     "positive": "{0}",
     "square": "{0} * {0}",
+    "power": "{0} ** {1}",
     "reciprocal": "1 / {0}",
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",

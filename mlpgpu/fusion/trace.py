@@ -18,6 +18,24 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 # Of these an operation sees another shape of the same numbers.
 VIEWS = ("reshape", "getitem", "matrix_transpose")
 REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}
+# Those that Python and C write between their two arguments, and alike.
+INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "bitwise_and": "&",
+    "bitwise_or": "|",
+    "bitwise_xor": "^",
+    "left_shift": "<<",
+    "right_shift": ">>",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+}
 
 
 class Traced(NDArrayOperatorsMixin):
