@@ -110,8 +110,7 @@ class Program:
         self.launches += copies
         self.kernels = "\n".join(source.text for source in sources if source is not None)
         self.joined = self._join()
-        elsewhere = {*self.stands_for, *a_step, *outside}
-        self.places, self.n_bytes = self._arrange([node for node in passes.stored if node not in elsewhere])
+        self.places, self.n_bytes = self._arrange(passes.stored - {*self.stands_for, *a_step, *outside})
         self.n_counting = self._count()
 
     def _side_by_side(self, products: Sequence[Product]) -> list[Multiply]:
@@ -154,7 +153,7 @@ class Program:
             if isinstance(launch, Multiply) and launch.aside
         }
 
-    def _arrange(self, nodes: Sequence[Traced]) -> tuple[dict[Buffer, int], int]:
+    def _arrange(self, nodes: set[Traced]) -> tuple[dict[Buffer, int], int]:
         """Places for arrays of which those that are needed at one time lie beside each other."""
         first: dict[Buffer, int] = {}
         last: dict[Buffer, int] = {}
@@ -163,11 +162,10 @@ class Program:
                 first.setdefault(buffer, time)
                 # What is done aside may be done at any time until it is joined.
                 last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
-        known = set(nodes)
         sizes: dict[Buffer, int] = {
             buffer: buffer.n_bytes if isinstance(buffer, Parts) else buffer.size * buffer.dtype.itemsize
             for buffer in first
-            if not isinstance(buffer, Arrivals) and (isinstance(buffer, Parts) or buffer in known)
+            if not isinstance(buffer, Arrivals) and (isinstance(buffer, Parts) or buffer in nodes)
         }
         places: dict[Buffer, int] = {}
         whole = 0
