@@ -35,9 +35,9 @@ class Fails(Exception):
     pass
 
 
-def fails_in(epoch, done):
-    def after(run, now, losses=None):
-        if run.epoch == epoch and now >= done:
+def fails_in(epoch):
+    def after(run, done, losses):
+        if run.epoch == epoch:
             raise Fails
 
     return LambdaCallback(on_steps=after)
@@ -55,7 +55,7 @@ def test_a_fit_is_taken_up_to_the_bit(tmp_path, monkeypatch, kind, way):
     x, y = (X, Y) if kind is MLPClassifier else (X_REG, Y_REG)
     whole = estimator(kind, way).fit(x, y)
     with pytest.raises(Fails):
-        estimator(kind, way, [RunCheckpoint(tmp_path, every=2), fails_in(4, 1)]).fit(x, y)
+        estimator(kind, way, [RunCheckpoint(tmp_path, every=2), fails_in(4)]).fit(x, y)
     again = estimator(kind, way).fit(x, y, resume=tmp_path)
     for ours, theirs in zip([*again.coefs_, *again.intercepts_], [*whole.coefs_, *whole.intercepts_], strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -76,10 +76,10 @@ def test_a_fit_without_a_seed_is_taken_up_to_the_bit_and_once_more(tmp_path, mon
 
     whole = drawn_from(5).fit(X, Y)
     with pytest.raises(Fails):
-        drawn_from(5, [RunCheckpoint(tmp_path, every=2), fails_in(4, 1)]).fit(X, Y)
+        drawn_from(5, [RunCheckpoint(tmp_path, every=2), fails_in(4)]).fit(X, Y)
     for seed, epoch in ((6, 6), (7, 9)):
         with pytest.raises(Fails):
-            drawn_from(seed, [RunCheckpoint(tmp_path, every=2), fails_in(epoch, 1)]).fit(X, Y, resume=tmp_path)
+            drawn_from(seed, [RunCheckpoint(tmp_path, every=2), fails_in(epoch)]).fit(X, Y, resume=tmp_path)
     again = drawn_from(8).fit(X, Y, resume=tmp_path)
     np.testing.assert_array_equal(again.coefs_[0], whole.coefs_[0])
     assert again.loss_curve_ == whole.loss_curve_
@@ -113,7 +113,7 @@ def rewritten(folder, change):
 )
 def test_what_is_no_generator(tmp_path, known):
     with pytest.raises(Fails):
-        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
     rewritten(tmp_path, lambda estimator: estimator.update(drawn_from=known))
     with pytest.raises(InputError, match="the checkpoint is damaged: it holds no random generator"):
         estimator(MLPClassifier, "defaults").fit(X, Y, resume=tmp_path)
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_does_not_say_what_its_run_drew_from(tmp_path, random_
     """Those of earlier versions, and of other kinds of generators."""
     unseeded = estimator(MLPClassifier, "defaults").set_params(random_state=random_state)
     with pytest.raises(Fails):
-        unseeded.set_params(callbacks=[RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+        unseeded.set_params(callbacks=[RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
     rewritten(tmp_path, lambda estimator: estimator.pop("drawn_from", None))
     with pytest.raises(ValueError, match="random_state is .* does not say what its run drew from; a run with a whole"):
         unseeded.set_params(callbacks=None).fit(X, Y, resume=tmp_path)
@@ -161,21 +161,21 @@ def test_a_time_limit_and_a_day_later(tmp_path, monkeypatch):
 )
 def test_what_does_not_fit(tmp_path, way, given, says):
     with pytest.raises(Fails):
-        estimator(MLPClassifier, way, [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+        estimator(MLPClassifier, way, [RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
     with pytest.raises(ValueError, match=says):
         estimator(MLPClassifier, way).set_params(**given).fit(X, Y, resume=tmp_path)
 
 
 def test_what_may_differ(tmp_path):
     with pytest.raises(Fails):
-        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
     again = estimator(MLPClassifier, "defaults").set_params(device="cpu", backend="numpy", warm_start=True)
     assert again.fit(X, Y, resume=tmp_path).n_iter_ == 12
 
 
 def test_other_rows_and_no_checkpoint(tmp_path):
     with pytest.raises(Fails):
-        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2, 1)]).fit(X, Y)
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
     with pytest.raises(InputError, match="training rows are not those of the checkpoint: targets is"):
         estimator(MLPClassifier, "defaults").fit(X, Y[::-1], resume=tmp_path)
     with pytest.raises(InputError, match="cannot read the checkpoint"):
