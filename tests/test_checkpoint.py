@@ -9,6 +9,7 @@ import scipy.sparse
 from played import run_of
 from safetensors.numpy import save_file
 from test_trainer import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
+from unsealed import unsealed
 
 from mlpgpu import Config, InputError, Model, backends, train_and_test
 from mlpgpu.callbacks import (
@@ -287,12 +288,7 @@ def test_another_precision_is_refused_and_another_way_of_its_steps_is_not(tmp_pa
 def test_what_is_written_does_not_fit(tmp_path):
     """Written by somebody who meant well, with no digest to tell."""
     train_and_test(Config(dataset="iris", hidden=(8,), epochs=1), [RunCheckpoint(tmp_path, every=1)])
-    from safetensors import safe_open
-
-    with safe_open(tmp_path / "last.safetensors", "numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        content = json.loads(file.metadata()["mlpgpu"])
-    del content["digest"]
+    arrays, content = unsealed(tmp_path / "last.safetensors")
 
     def says(content, arrays):
         save_file(arrays, tmp_path / "x", {"mlpgpu": json.dumps(content)})

@@ -8,6 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from scipy import special
+from unsealed import unsealed
 
 from mlpgpu import backends
 from mlpgpu.config import Config
@@ -247,12 +248,8 @@ def test_no_file_and_a_folder(tmp_path):
 
 def changed(path, **metadata):
     """A model's file with other metadata; None leaves a key out."""
-    with safe_open(path, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = json.loads(file.metadata()["mlpgpu"]) | metadata
-    # By someone who knows of no digest.
-    del whole["digest"]
-    whole = {key: value for key, value in whole.items() if value is not None or key not in metadata}
+    tensors, whole = unsealed(path)
+    whole = {key: value for key, value in (whole | metadata).items() if value is not None or key not in metadata}
     save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
 
 

@@ -10,11 +10,11 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from unsealed import unsealed
 
 from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
 from mlpgpu.callbacks import LambdaCallback, ModelCheckpoint
@@ -330,10 +330,7 @@ def test_a_network_that_no_estimator_has(tmp_path):
 def test_an_estimator_of_someone_else(tmp_path, change):
     path = tmp_path / "m.safetensors"
     MLPClassifier(**QUICK).fit(X, THREE).save(path)
-    with safe_open(path, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = json.loads(file.metadata()["mlpgpu"])
-    del whole["digest"]
+    tensors, whole = unsealed(path)
     whole["estimator"] |= change
     save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
     refused(MLPClassifier, path)

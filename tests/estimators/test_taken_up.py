@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.preprocessing import scale
+from unsealed import unsealed
 
 from mlpgpu import InputError, MLPClassifier, MLPRegressor
 from mlpgpu.callbacks import LambdaCallback, RunCheckpoint, TimeLimit
@@ -90,10 +90,7 @@ def test_a_fit_without_a_seed_is_taken_up_to_the_bit_and_once_more(tmp_path, mon
 def rewritten(folder, change):
     """The checkpoint in a folder, with another account of what was drawn from; no digest."""
     path = folder / "last.safetensors"
-    with safe_open(path, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = json.loads(file.metadata()["mlpgpu"])
-    del whole["digest"]
+    tensors, whole = unsealed(path)
     change(whole["estimator"])
     save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
 
