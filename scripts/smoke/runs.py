@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import MLPClassifier, MLPRegressor
+from mlpgpu import MLPClassifier, MLPRegressor, cross_validate
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
@@ -109,6 +109,16 @@ def estimators(place: Place) -> Found:
     return Found(figure, all(distances[name] <= limits[name] for name in jobs), {"distances": distances})
 
 
+def folded(place: Place) -> Found:
+    """The runs of a cross-validation, one after the other on the device."""
+    given: dict[str, Any] = {"dataset": "digits", "hidden": (16,), "epochs": 3, "dtype": "float64"}
+    here, there = (cross_validate(Config(**given, device=device), 3).metrics for device in (place.device, "cpu"))
+    losses = [np.array([one["test_loss"] for one in found["by_fold"]]) for found in (here, there)]
+    off, same = float(np.max(apart(*losses))), here["mean"]["test_accuracy"] == there["mean"]["test_accuracy"]
+    figure = f"losses {off:.1e}, accuracy {'the same' if same else 'another'}"
+    return Found(figure, off <= FLOAT64 and same, {"losses": off})
+
+
 def own_arrays(place: Place) -> Found:
     """Rows and targets that are on the device already: predictions stay there."""
     import sklearn
@@ -130,5 +140,6 @@ CHECKS = (
     Check("a run taken up", "the same to the bit", resumed, 60),
     Check("evaluation", f"within {FLOAT32:g} of NumPy", evaluated, 20),
     Check("estimators", f"weights within {FLOAT64:g}", estimators, 40),
+    Check("cross-validation", f"within {FLOAT64:g} of NumPy", folded, 20),
     Check("arrays of the device", "predictions are there too", own_arrays, 30),
 )
