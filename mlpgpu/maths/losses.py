@@ -44,7 +44,9 @@ class Loss(NamedTuple):
 
     def having(self, **settings: float) -> "Loss":
         """The loss with some of its settings changed."""
-        return self._replace(rows=partial(self.rows, **settings)) if settings else self
+        # A number of NumPy has a type of its own, which that of the arrays would widen to, or which they refuse.
+        numbers = {name: float(value) for name, value in settings.items()}
+        return self._replace(rows=partial(self.rows, **numbers)) if numbers else self
 
 
 def log_softmax(xp: Any, z: Array) -> Array:

@@ -210,6 +210,25 @@ def test_label_smoothing_is_in_the_first_loss(y):
     assert fitted.loss_curve_[0] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("make", "y", "given"),
+    [
+        (classifier, THREE, {"label_smoothing": 0.25}),
+        (regressor, X[:, 0], {"loss": "quantile", "quantile": 0.25}),
+        (regressor, X[:, 0], {"loss": "huber", "huber_delta": 0.25}),
+    ],
+    ids=["label_smoothing", "quantile", "huber_delta"],
+)
+def test_numbers_of_numpy_are_numbers(real_backend, make, y, given, kind):
+    """As a search draws them from SciPy's distributions."""
+    drawn = {name: kind(value) if isinstance(value, float) else value for name, value in given.items()}
+    x, where = X.astype(np.float32), {"device": real_backend.device, "backend": real_backend.name}
+    one, other = (make(**settings, **where).fit(x, y) for settings in (given, drawn))
+    assert other.coefs_[0].dtype == np.float32
+    assert same_weights(one, other)
+
+
 @pytest.mark.parametrize("class_weight", ["balanced", {0: 1.0, 1: 5.0}])
 def test_class_weights_are_sample_weights(class_weight):
     given = np.random.default_rng(0).uniform(0.5, 2, len(X))
