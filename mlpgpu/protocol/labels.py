@@ -189,9 +189,19 @@ def classes_of(y: Any) -> np.ndarray:
 
 def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
     found = np.ones(len(classes))
-    # None of a class that is not there can be counted.
-    there = np.isin(classes, y) if isinstance(given, str) else np.ones(len(classes), bool)
-    found[there] = compute_class_weight(given, classes=classes[there], y=y)
+    if isinstance(given, str):
+        # None of a class that is not there can be counted.
+        there = np.isin(classes, y)
+        found[there] = compute_class_weight(given, classes=classes[there], y=y)
+    else:
+        # scikit-learn looks for numbers where labels are text of digits.
+        named = np.array([label in given for label in classes])
+        if not named.all() and named.sum() < len(given):
+            others = [label for label in given if label not in set(classes)]
+            raise ValueError(
+                f"class_weight names {others}, which the classes {classes.tolist()} are not; write them as y has them."
+            )
+        found[named] = [given[label] for label in classes[named]]
     if not (np.isfinite(found) & (found >= 0)).all():
         raise ValueError(f"class_weight is {given!r}; allowed: weights of 0 and above.")
     return found

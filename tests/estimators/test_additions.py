@@ -265,12 +265,24 @@ def test_class_weights_are_those_of_all_rows_wherever_they_fall():
     [
         ({0: -1.0}, "allowed: weights of 0 and above"),
         ({0: 0.0, 1: 0.0}, "leaves these 150 rows no weight"),
-        ({7: 1.0}, "not in class_weight"),
+        ({7: 1.0}, "class_weight names [7], which the classes [0, 1] are not"),
+        ({"0": 1.0, 1: 2.0}, "class_weight names ['0'], which the classes [0, 1] are not"),
     ],
 )
 def test_class_weights_that_nothing_can_be_learned_with(class_weight, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=re.escape(said)):
         classifier(class_weight=class_weight).fit(X, TWO)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["0", "1", "2"], [False, True], [0.0, 1.0, 2.0], ["a", "b", "c"], np.array(["1970", "1971", "1972"], "M8[Y]")],
+    ids=lambda labels: str(labels[1]),
+)
+def test_class_weights_go_by_the_labels(labels):
+    codes, labels = THREE % len(labels), np.array(labels)
+    weighted = classifier(class_weight={labels[1]: 5.0}).fit(X, labels[codes])
+    assert same_weights(weighted, classifier().fit(X, labels[codes], np.where(codes == 1, 5.0, 1.0)))
 
 
 @pytest.mark.parametrize("class_weight", ["balanced", [{1: 3.0}, {0: 0.5}, {}]])
