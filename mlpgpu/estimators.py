@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from mlpgpu.backends import Backend
+from mlpgpu.feed import is_sparse
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.protocol import arrays, parity
@@ -501,6 +502,12 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return 1 if y.ndim == 1 else int(y.shape[1])
 
     def _encode(self, y: Any) -> np.ndarray:
+        if is_sparse(y):
+            raise TypeError("y is a sparse matrix; allowed: targets as an array, such as y.toarray().")
+        if y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"y is of type {y.dtype}; allowed: numbers, such as y.astype(float); for classes MLPClassifier."
+            )
         return np.asarray(y, np.float64).reshape(len(y), -1)
 
     def _choose_loss(self, n_outputs: int) -> tuple[str, Loss]:

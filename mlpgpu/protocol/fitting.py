@@ -110,7 +110,7 @@ class Fit:
         self.dropout = (float(estimator.input_dropout), *dropout_of(estimator.dropout, len(hidden)))
         self.normalized = normalized_of(estimator.normalization, len(hidden))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
-        self._check_targets(self.y)
+        self._check_targets(self.targets)
         # `partial_fit` keeps the type that it began with, and so its optimizer, where rows of another one come.
         goes_on = incremental and not first and arrays.same_home(self.at, backends.beside(estimator.coefs_[0]))
         self.dtype = estimator.dtype or arrays.dtype_name(estimator.coefs_[0] if goes_on else self.x)
@@ -230,11 +230,11 @@ class Fit:
             raise ValueError(f"Sample weights must not be negative, and the smallest is {weights.min():g}.")
         return np.asarray(weights)
 
-    def _check_targets(self, y: np.ndarray) -> None:
-        if self.loss.task == "regression" and y.min() < self.loss.lowest:
+    def _check_targets(self, targets: np.ndarray) -> None:
+        if self.loss.task == "regression" and (smallest := targets.min()) < self.loss.lowest:
             raise ValueError(
                 f"Some value(s) of y are out of the valid range of the loss {self.loss_name!r}: it takes targets from "
-                f"{self.loss.lowest:g} up, and the smallest is {y.min():g}. Choose another, such as 'squared_error'."
+                f"{self.loss.lowest:g} up, and the smallest is {smallest:g}. Choose another, such as 'squared_error'."
             )
 
     def _try_own_functions(self) -> None:
@@ -252,8 +252,9 @@ class Fit:
             raise ValueError(f"rows to validate on are X_val and y_val together, and {missing} is not given.")
         estimator, there = self.estimator, arrays.home(given.x)
         x, y = arrays.check_rows(estimator, given.x, given.y, reset=False, y_numeric=estimator._y_numeric)
-        self._check_targets(y)
-        if estimator._encode(y).shape[1:] != self.targets.shape[1:]:
+        targets = estimator._encode(y)
+        self._check_targets(targets)
+        if targets.shape[1:] != self.targets.shape[1:]:
             raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
         x = x if is_sparse(x) else arrays.move(x, there, self.at)
         return Validation(x, y, self._check_weights(given.weights, y.shape[0]))

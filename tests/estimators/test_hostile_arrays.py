@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn import neural_network
 from threadpoolctl import threadpool_limits
 
@@ -191,6 +192,25 @@ def test_labels_that_are_none_in_one_line(y, said):
     assert isinstance(ours, ValueError)
     assert said in str(ours)
     assert "\n" not in str(ours)
+
+
+@pytest.mark.parametrize("where", ["y", "y_val"])
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda y: y.astype(str), ValueError, "y is of type <U32; allowed: numbers"),
+        (lambda y: np.array(["low", "high"])[(y > 0).astype(int)], ValueError, "y is of type <U4; allowed: numbers"),
+        (lambda y: y.astype("M8[s]"), ValueError, r"y is of type datetime64\[s\]; allowed: numbers"),
+        (lambda y: csr_array(y[:, None]), TypeError, r"y is a sparse matrix; .* such as y.toarray\(\)"),
+    ],
+    ids=["text of numbers", "text", "dates", "sparse"],
+)
+def test_targets_that_are_no_numbers_in_one_line(change, error, said, where):
+    """Where scikit-learn has errors of NumPy's functions."""
+    y = TARGETS["regressor"]
+    given = {"y": y, "X_val": X, "y_val": y} | {where: change(y)}
+    with pytest.raises(error, match=f"^{said}.*$"):
+        MLPRegressor(**SETTINGS).fit(X, **given)
 
 
 @pytest.mark.parametrize("kind", PAIRS)
