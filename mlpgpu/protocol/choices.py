@@ -204,6 +204,11 @@ def unused_settings(estimator: Any) -> list[str]:
     """A sentence for each parameter that an optimizer by name does not have, and that is not as it is by default."""
     if estimator.optimizer is None:
         return []
-    known = inspect.signature(type(estimator)).parameters
-    changed = [name for name in OF_OPTIMIZERS if getattr(estimator, name) != known[name].default]
+    changed = [name for name in OF_OPTIMIZERS if getattr(estimator, name) != _default(estimator, name)]
     return [sentence for name in changed if (sentence := unused_setting(name, estimator.optimizer))]
+
+
+def _default(estimator: Any, name: str) -> Any:
+    # The constructor of a subclass may have fewer parameters.
+    constructors = (inspect.signature(kind).parameters for kind in type(estimator).__mro__)
+    return next(known[name].default for known in constructors if name in known)

@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 
 from mlpgpu import backends
@@ -55,7 +56,8 @@ def to_sklearn(ours: Any) -> Any:
         )
     kind = getattr(neural_network, "MLPClassifier" if hasattr(ours, "_labels") else "MLPRegressor")
     takes = inspect.signature(kind).parameters
-    theirs = kind(**{key: value for key, value in ours.get_params(deep=False).items() if key in takes})
+    # A subclass may have other parameters, and has all of these as attributes.
+    theirs = kind(**{parameter: getattr(ours, parameter) for parameter in takes})
     theirs.set_params(activation=name)
     if "loss" in takes and ours.loss not in {"squared_error", "poisson"}:
         # It plays no part in a prediction, whose link is the same.
@@ -84,10 +86,14 @@ def from_sklearn(kind: type, theirs: Any) -> Any:
     InputError
         Where it is no such estimator, or not fitted.
     """
-    wanted = kind.__name__
-    if type(theirs).__name__ != wanted or not hasattr(theirs, "coefs_"):
-        raise InputError(f"from_sklearn was given {theirs!r}; allowed: a fitted sklearn.neural_network.{wanted}.")
-    ours = kind(**theirs.get_params(deep=False))
+    from sklearn import neural_network
+
+    wanted = neural_network.MLPClassifier if issubclass(kind, ClassifierMixin) else neural_network.MLPRegressor
+    if not isinstance(theirs, wanted) or not hasattr(theirs, "coefs_"):
+        raise InputError(
+            f"from_sklearn was given {theirs!r}; allowed: a fitted sklearn.neural_network.{wanted.__name__}."
+        )
+    ours = kind(**{parameter: getattr(theirs, parameter) for parameter in inspect.signature(wanted).parameters})
     for attribute in FITTED:
         if hasattr(theirs, attribute):
             setattr(ours, attribute, copy.copy(getattr(theirs, attribute)))

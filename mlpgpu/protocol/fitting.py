@@ -126,7 +126,10 @@ class Fit:
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
         self.kind = estimator.optimizer, self.dtype, estimator.freeze, self.normalized
         self.before = before if before is not None and before.suits(backend, self.kind) else None
-        self.as_made = copy.copy(estimator).set_params(**self.before.made_with) if self.before else estimator
+        self.as_made = estimator
+        if self.before:
+            self.as_made = copy.copy(estimator)
+            vars(self.as_made).update(self.before.made_with)
         self.random_state = self.before.random_state if self.before else self._generator()
         self.drawn_from = saving.state_of(self.random_state)
         if params is None:

@@ -48,8 +48,9 @@ def find_learning_rate(
     check_range(low, high)
     if by_lbfgs(estimator):
         raise ValueError("solver='lbfgs' has no learning rate to find; choose 'adam' or 'sgd', or name an optimizer.")
+    probe = clone(estimator)
     # All rows are trained on.
-    probe = clone(estimator).set_params(early_stopping=False)
+    probe.early_stopping = False
     probe._validate_params()
     fit = Fit(probe, x, y, sample_weight, Validation(), incremental=False)
     plan = fit.prepare()

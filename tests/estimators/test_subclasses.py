@@ -1,0 +1,75 @@
+"""Estimators of users that inherit from ours, with a constructor that takes other parameters."""
+
+import numpy as np
+import pytest
+from sklearn import neural_network
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import scale
+
+from mlpgpu import MLPClassifier
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = scale(X)
+FIXED = {"activation": "tanh", "alpha": 0.01, "momentum": 0.5, "batch_size": 30, "max_iter": 3, "random_state": 0}
+
+
+class Narrow(MLPClassifier):
+    def __init__(self, width=4, *, early=False, optimizer=None):
+        super().__init__((width,), early_stopping=early, optimizer=optimizer, **FIXED)
+        self.width, self.early = width, early
+
+
+class TheirNarrow(neural_network.MLPClassifier):
+    def __init__(self, width=4):
+        super().__init__((width,), **FIXED)
+        self.width = width
+
+
+class Renamed(MLPClassifier):
+    pass
+
+
+def same_weights(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one.coefs_, other.coefs_, strict=True))
+
+
+def test_partial_fit_goes_on():
+    own, plain, theirs = Narrow(4), MLPClassifier((4,), **FIXED), TheirNarrow(4)
+    for estimator in (own, plain, theirs):
+        estimator.shuffle = False
+        for _ in range(3):
+            estimator.partial_fit(X, Y, classes=[0, 1, 2])
+    assert same_weights(own, plain)
+    np.testing.assert_allclose(own.coefs_[0], theirs.coefs_[0], rtol=1e-10)
+
+
+def test_an_optimizer_by_name():
+    """Of the parameters that it has no use for, those count that are not as they are by default."""
+    with pytest.warns(UserWarning, match=r"^momentum is not a setting of the optimizer 'adamw'"):
+        own = Narrow(optimizer="adamw").fit(X, Y)
+    with pytest.warns(UserWarning, match="momentum"):
+        assert same_weights(own, MLPClassifier((4,), optimizer="adamw", **FIXED).fit(X, Y))
+
+
+def test_the_range_test():
+    own, plain = (
+        estimator.find_learning_rate(X, Y, steps=10)
+        for estimator in (Narrow(early=True), MLPClassifier((4,), early_stopping=True, **FIXED))
+    )
+    np.testing.assert_array_equal(own.losses, plain.losses)
+
+
+def test_to_scikit_learn_with_all_parameters():
+    own = Narrow().fit(X, Y).to_sklearn()
+    assert own.get_params() == MLPClassifier((4,), **FIXED).fit(X, Y).to_sklearn().get_params()
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, Renamed])
+def test_from_scikit_learn(kind):
+    theirs = TheirNarrow().fit(X, Y)
+    ours = kind.from_sklearn(theirs)
+    assert type(ours) is kind
+    assert ours.activation == "tanh"
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=1e-12)
