@@ -189,15 +189,11 @@ def config_of(estimator: Any) -> Config:
     by_solver = {"adam": "adam_hat", "sgd": "nesterov" if estimator.nesterovs_momentum else "momentum", "lbfgs": "sgd"}
     optimizer = estimator.optimizer or by_solver[estimator.solver]
     own = [name for name in OF_OPTIMIZERS if name in OPTIMIZERS[optimizer].settings]
-    return Config(
-        optimizer=optimizer,
-        schedule=estimator.learning_rate_schedule or "constant",
-        l2=estimator.alpha,
-        **{
-            name: getattr(estimator, name)
-            for name in [*own, "warmup", "decay_rate", "decay_epochs", "power_t", "weight_decay", "clip_norm"]
-        },
-    )
+    names = [*own, "warmup", "decay_rate", "decay_epochs", "power_t", "weight_decay", "clip_norm"]
+    given: dict[str, Any] = {"l2": estimator.alpha} | {name: getattr(estimator, name) for name in names}
+    # True and False are numbers to scikit-learn, and none to a setting of the command.
+    numbers: dict[str, Any] = {name: value if value is None else float(value) for name, value in given.items()}
+    return Config(optimizer=optimizer, schedule=estimator.learning_rate_schedule or "constant", **numbers)
 
 
 def unused_settings(estimator: Any) -> list[str]:

@@ -224,6 +224,23 @@ def test_a_random_state_is_drawn_from_as_scikit_learn_does(solver, task):
     assert len({state.randint(2**31) for state in states}) == 1
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"alpha": False},
+        {"alpha": True, "solver": "lbfgs"},
+        {"beta_1": False, "epsilon": True},
+        {"momentum": False, "solver": "sgd"},
+        {"power_t": True, "solver": "sgd", "learning_rate": "invscaling"},
+    ],
+    ids=str,
+)
+def test_true_and_false_are_numbers(given):
+    ours, theirs = pair = both("regressor", **given)
+    fit_both(pair, X, TARGETS["regressor"])
+    assert difference(ours, theirs, X_NEW) < 1e-10
+
+
 @pytest.mark.parametrize("task", OURS)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_float32_stays_float32(solver, task):
