@@ -169,8 +169,10 @@ class Fit:
             raise ValueError(NON_FINITE)
         estimator.n_iter_ = run.epoch
         vars(estimator).update(self._pairs(params))
-        history = estimator.history_
-        history += [record | {"epoch": len(history) + number} for number, record in enumerate(run.history, 1)]
+        before = estimator.history_
+        records = [record | {"epoch": len(before) + number} for number, record in enumerate(run.history, 1)]
+        # A list of its own: a copy of the estimator may have that one too.
+        estimator.history_ = [*before, *records]
         # Ctrl-C ends the fit alone, as in scikit-learn; another signal, and one that came too late, is for the process.
         if run.signal and (run.signal, run.stopped) != (signal.SIGINT, "interrupted"):
             signal.raise_signal(run.signal)

@@ -831,6 +831,9 @@ def test_history_goes_on():
     for _ in range(3):
         grown.partial_fit(X, THREE, classes=[0, 1, 2])
     assert [record["epoch"] for record in grown.history_] == [1, 2, 3]
+    # That of a copy is its own.
+    copied = copy.copy(grown).partial_fit(X, THREE)
+    assert [len(one.history_) for one in (grown, copied)] == [len(one.loss_curve_) for one in (grown, copied)] == [3, 4]
 
 
 def test_another_optimizer_starts_its_own_state():
