@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +66,8 @@ def fit(
     run : Run
     loss : float
         At the end, with the penalty.
-
-    Warns
-    -----
-    ConvergenceWarning
-        Where it ends for another reason than the gradient or the loss.
     """
     from scipy.optimize import OptimizeResult, minimize
-    from sklearn.exceptions import ConvergenceWarning
 
     feed = open_feed(backend, train, placement)
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
@@ -126,12 +119,10 @@ def fit(
     run.signal = interrupted()
     run.epoch = min(found.nit, plan.epochs)
     if found.status != 0 and not run.stopped:
-        warnings.warn(
+        run.unconverged = (
             f"lbfgs failed to converge after {run.epoch} iteration(s) (status={found.status}): {found.message}. "
             f"Increase max_iter (now {plan.epochs}) or max_fun (now {max_fun}), or scale the data, such as with "
-            "StandardScaler.",
-            ConvergenceWarning,
-            stacklevel=2,
+            "StandardScaler."
         )
     return on_device(found.x), run, float(found.fun)
 

@@ -101,6 +101,8 @@ class Run:
         How often the run went back to the beginning of an epoch that diverged.
     stopped : str
         Why the run ended before its last epoch, such as ``early stopping``; empty where it did not.
+    unconverged : str
+        What a solver of another kind says where it ended before it had converged; empty where it does not.
     final : bool
         Whether a run that is taken up again is as stopped as this one.
     whole : bool
@@ -133,6 +135,7 @@ class Run:
     best_params: Array = field(default=None, repr=False)
     rollbacks: int = 0
     stopped: str = ""
+    unconverged: str = ""
     final: bool = True
     whole: bool = True
     signal: int = 0

@@ -128,6 +128,8 @@ def warn(run: Run, most: int, incremental: bool) -> None:
         )
     elif run.stopped == "interrupted":
         warnings.warn("Training interrupted by user.", stacklevel=6)
+    elif run.unconverged:
+        warnings.warn(run.unconverged, ConvergenceWarning, stacklevel=6)
     elif not run.stopped and not incremental and run.training is not None:
         warnings.warn(
             f"Stochastic Optimizer: Maximum iterations ({most}) reached and the optimization hasn't converged yet.",

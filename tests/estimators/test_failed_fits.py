@@ -50,12 +50,14 @@ def test_a_fit_that_fails(case):
     assert list(new.classes_) == ["no", "yes"]
 
 
-def test_a_warning_that_is_an_error_comes_after_the_fit():
-    fitted = MLPClassifier((4,), max_iter=5, random_state=0).fit(X, WORDS)
-    with pytest.warns(match="hasn't converged"):
-        again = MLPClassifier((4,), max_iter=5, random_state=0).fit(X, Y)
+@pytest.mark.parametrize(("solver", "said"), [("adam", "hasn't converged"), ("lbfgs", "failed to converge")])
+def test_a_warning_that_is_an_error_comes_after_the_fit(solver, said):
+    fitted = MLPClassifier((4,), solver=solver, max_iter=5, random_state=0).fit(X, WORDS)
+    with pytest.warns(match=said) as caught:
+        again = MLPClassifier((4,), solver=solver, max_iter=5, random_state=0).fit(X, Y)
+    assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Warning, match="hasn't converged"):
+        with pytest.raises(Warning, match=said):
             fitted.fit(X, Y)
     np.testing.assert_array_equal(fitted.predict_proba(X), again.predict_proba(X))
