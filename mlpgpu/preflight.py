@@ -72,7 +72,7 @@ class Need:
 
 
 def predict(
-    backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int = 0
+    backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int | None = None
 ) -> Need:
     """What a run needs, in bytes.
 
@@ -102,7 +102,7 @@ def predict(
         evaluation=evaluation.kept + evaluation.call,
         beside=max(
             # In the first call there is no best yet, and what evaluates only where the start was measured.
-            state + before + loop.kept + loop.first + order + (evaluation.kept if rollbacks else 0),
+            state + before + loop.kept + loop.first + order + (0 if rollbacks is None else evaluation.kept),
             model + kept + loop.call + orders,
             model + kept + evaluation.call + order,
             # The new one is copied while the old one is still there: the best parameters, and a state to go back to.
@@ -186,7 +186,7 @@ def check_host(sizes: Sequence[int]) -> None:
 
 
 def check(
-    backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int = 0
+    backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int | None = None
 ) -> Need:
     """What a run needs; one that cannot fit, however its rows reach the device, is refused.
 

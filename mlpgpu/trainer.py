@@ -51,7 +51,7 @@ def fit(
     best: Best | None = None,
     score: Callable[[Array], float] | None = None,
     as_model: Callable[[np.ndarray], Model] | None = None,
-    rollbacks: int = 0,
+    rollbacks: int | None = None,
     resume: Checkpoint | None = None,
     need: Need | None = None,
 ) -> tuple[State, Run]:
@@ -77,10 +77,11 @@ def fit(
         ``score(params)`` of the validation rows, for parameters on the device, in place of the network's own.
     as_model : callable or None
         See `Run`.
-    rollbacks : int
+    rollbacks : int or None
         How often the run may go back to the beginning of an epoch that diverged, and on with a tenth of the learning
-        rate. An epoch has diverged where a loss or a parameter is not finite and, in a run that may go back, where half
-        of its losses are above 100 times that of the weights at the start.
+        rate. An epoch has diverged where a loss or a parameter is not finite, or where half of its losses are above 100
+        times that of the weights at the start. None for a run that does not go back, and goes on whatever its losses
+        are as long as they are finite.
     resume : Checkpoint or None
         Of a run with the same plan and callbacks, to be taken up.
     need : Need or None
@@ -139,7 +140,7 @@ class Trainer:
         callbacks: Sequence[Callback],
         best: Best,
         score: Callable[[Array], float] | None,
-        rollbacks: int,
+        rollbacks: int | None,
     ) -> None:
         self.backend, self.run, self.training, self.callbacks = backend, run, training, callbacks
         self.best, self.score, self.rollbacks = best, score, rollbacks
@@ -184,7 +185,7 @@ class Trainer:
         """Train to the end, from the start or from where `take_up` left it."""
         run, training = self.run, self.training
         begun = None if resume is None else self._begin_again(resume)
-        if self.rollbacks and self.feeds and resume is None:
+        if self.rollbacks is not None and self.feeds and resume is None:
             self._start_loss = self._loss_at_start()
         while len(run.history) < run.plan.epochs and not run.stopped:
             if begun is None:
@@ -270,7 +271,7 @@ class Trainer:
     def _begin_epoch(self) -> None:
         run = self.run
         run.epoch = len(run.history) + 1
-        if self.rollbacks > run.rollbacks:
+        if (self.rollbacks or 0) > run.rollbacks:
             self._before = copied(self.training.state, self._own)
         for callback in self.callbacks:
             callback.on_epoch_begin(run)

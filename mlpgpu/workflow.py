@@ -214,7 +214,7 @@ def train_and_test(
         Where a file, a device or a setting cannot be used, or does not go with the checkpoint; and where the device
         fails on the way.
     Diverged
-        Where the loss is not finite and there are no best weights to bring back.
+        Where the loss is not finite, or exploded, and there are no best weights to bring back.
     """
     if isinstance(resume, str | Path):
         resume = Checkpoint.load(resume)

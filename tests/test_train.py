@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -373,6 +374,17 @@ def test_what_was_learned_before_it_diverged_is_kept(command, tmp_path):
     assert (found["stopped"], found["weights_of_epoch"]) == ("diverged", best)
     assert np.isfinite(Model.load(tmp_path / "run" / "model.safetensors").params).all()
     assert f"diverged in epoch {len(losses) + 1}; weights of epoch {best}" in out
+
+
+def test_a_loss_that_explodes_stops_the_run_while_it_is_finite(command, tmp_path):
+    code, _, err = command(
+        "--dataset diabetes --hidden none --optimizer sgd --schedule constant --learning-rate 2 --epochs 8 "
+        "--on-divergence stop --run-dir run"
+    )
+    assert code == 1
+    assert 100 < float(re.search(r"the loss is (\S+) in epoch", err)[1]) < np.inf
+    # That of the weights at the start is about 0.5: half the squared error of a target of variance 1.
+    assert all(float(row["loss"]) < 1000 for row in history_in(tmp_path / "run"))
 
 
 def test_without_matplotlib_all_but_the_pictures(drawing_command, tmp_path, monkeypatch):
