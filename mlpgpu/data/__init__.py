@@ -269,7 +269,7 @@ def _encoded(
 ) -> tuple[np.ndarray, list[dict[str, Any]], list[str]]:
     """Features of a table, the record of their encoding, and notes."""
     if like is None:
-        columns, notes = table_columns.fit(frame.iloc[train], impute, rows.decimal)
+        columns, notes = table_columns.fit(frame, impute, rows.decimal, train)
         return table_columns.encode(frame, columns), columns, notes
     columns, unseen = like.encoding or table_columns.numbers(frame.columns), Unseen()
     x = table_columns.encode(frame, columns, unseen)

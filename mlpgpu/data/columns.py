@@ -27,19 +27,23 @@ Record = dict[str, Any]
 OBJECTS = ("decimal", "integer", "floating", "mixed-integer-float")
 
 
-def fit(frame: "pd.DataFrame", impute: str, decimal: str = "decimal point") -> tuple[list[Record], list[str]]:
+def fit(
+    frame: "pd.DataFrame", impute: str, decimal: str = "decimal point", rows: np.ndarray | None = None
+) -> tuple[list[Record], list[str]]:
     """Learn from training rows how columns become features.
 
     Parameters
     ----------
     frame : DataFrame
-        Training rows, without the target. The index numbers the rows of the file from 0, here and in `encode`.
+        A table without the target. The index numbers the rows of the file from 0, here and in `encode`.
     impute : str
         ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values are filled
         with the most frequent one. Missing text is a category of its own, or the most frequent one
         where none is missing in the training rows.
     decimal : str
         What is before decimals where the table comes from, in words.
+    rows : int array, optional
+        Which rows are those of training, from which alone is learnt; all without it.
 
     Returns
     -------
@@ -57,11 +61,12 @@ def fit(frame: "pd.DataFrame", impute: str, decimal: str = "decimal point") -> t
     records, notes = [], []
     refused: dict[str, InputError] = {}
     for name in frame.columns:
-        if not frame[name].count():
+        column = frame[name] if rows is None else frame[name].iloc[rows]
+        if not column.count():
             notes.append(f"column {name!r} has no values in the training rows, and is left out")
             continue
         try:
-            record, note = _learnt(frame[name], impute, decimal)
+            record, note = _learnt(column, frame[name], impute, decimal)
         except InputError as error:
             refused[str(name)] = error
             continue
@@ -77,13 +82,13 @@ def fit(frame: "pd.DataFrame", impute: str, decimal: str = "decimal point") -> t
     return records, notes
 
 
-def _learnt(column: "pd.Series", impute: str, decimal: str) -> tuple[Record, list[str]]:
-    """The record of one column, and notes on it; see `fit`."""
+def _learnt(column: "pd.Series", whole: "pd.Series", impute: str, decimal: str) -> tuple[Record, list[str]]:
+    """The record of one column, and notes on it, which is `whole` in all rows; see `fit`."""
     record: Record = {"name": str(column.name), "kind": _kind(column), "fill": None}
     notes = []
     if record["kind"] == "category":
-        categories = record["categories"] = text.categories_of(column, decimal)
-        if doubt := text.doubt(column, categories, decimal):
+        categories = record["categories"] = text.categories_of(column, whole, decimal)
+        if doubt := text.doubt(column, categories, whole, decimal):
             notes.append(
                 f"column {column.name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
             )

@@ -22,8 +22,8 @@ _DATE = rf"\d{{4}}([-/])\d\d?\1\d\d?([T ].*)?|\d\d?([-/.])(\d\d?\3\d{{4}}|{_MONT
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
-def categories_of(column: "pd.Series", decimal: str) -> list[str]:
-    """The categories in a column of training rows, sorted; `decimal` as in `doubt`.
+def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list[str]:
+    """The categories in a column of training rows, sorted; `whole` and `decimal` as in `doubt`.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def categories_of(column: "pd.Series", decimal: str) -> list[str]:
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(column, categories, decimal) or LEAVE_OUT}"
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(whole, decimal) or LEAVE_OUT}"
         )
     return categories
 
@@ -55,18 +55,21 @@ def name_of_gaps(categories: list[str]) -> str:
     return name
 
 
-def doubt(column: "pd.Series", categories: list[str], decimal: str) -> str:
+def doubt(column: "pd.Series", categories: list[str], whole: "pd.Series", decimal: str) -> str:
     """Why a column is hardly meant as these categories, and what to do; empty where it may well be.
 
     Parameters
     ----------
     column : Series
+        Of the training rows.
     categories : list of str
+    whole : Series
+        The column in all rows of the table: what makes text of it may lie in any of them.
     decimal : str
         What is before decimals where the column comes from, in words.
     """
     n_rows = int(column.count())
-    meant_as_numbers = _meant_as_numbers(column, categories, decimal)
+    meant_as_numbers = _meant_as_numbers(whole, decimal)
     if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
         return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
     return meant_as_numbers
@@ -90,23 +93,25 @@ def _first(cells: "pd.Series") -> str:
     return f"{cells[row]!r} in row {row + 1:,}"
 
 
-def _meant_as_numbers(column: "pd.Series", categories: list[str], decimal: str) -> str:
+def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
     """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
 
     A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
     """
     import pandas as pd
 
-    text = pd.Series(categories, dtype=object)
+    present = column.dropna().map(str)
+    text = pd.Series(sorted(set(present)), dtype=object)
     bare, numbers = (
         pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
     )
     if bare.all() or 2 * numbers.sum() <= len(text):
         return ""
-    written = [f"write numbers such as {value!r} with a {decimal} alone" for value in text[numbers & ~bare][:1]]
-    but, others = "", []
+    written, but, others = [], "", []
+    if (numbers & ~bare).any():
+        cell = _first(present[present.isin(set(text[numbers & ~bare]))])
+        written = [f"write numbers such as {cell} with a {decimal} alone"]
     if not numbers.all():
-        present = column.dropna().map(str)
         but = f", but {_first(present[present.isin(set(text[~numbers]))])} is not"
         others = ["leave such cells empty, with impute mean or median"]
     # Rounded down: all of them are 100%.

@@ -235,7 +235,7 @@ def test_text_of_many_values_is_refused():
     assert len(columns.feature_names(records)) == 1000
     prices = pd.DataFrame({"price": [f"{i:,}" for i in range(2000)]})
     with pytest.raises(
-        InputError, match="'price' is text with 2,000 .* 100% of them are numbers; .* such as '1,000' with"
+        InputError, match="'price' is text with 2,000 .* 100% of them are numbers; .* such as '1,000' in row 1,001 with"
     ):
         columns.fit(prices, "none")
 
@@ -263,15 +263,15 @@ def test_numbers_among_which_some_are_not():
         ),
         (
             ["1,000", "12,500", "130"],
-            "100% of them are numbers; to have one feature, write numbers such as '1,000' with",
+            "100% of them are numbers; to have one feature, write numbers such as '1,000' in row 1 with",
         ),
         (["1'000", "1\u2019200", "1 300", "1_400.5", "1\u202f500"], "100% of them are numbers"),
-        (["12 %", "7%", "0.5 %"], "write numbers such as '0.5 %' with a decimal point alone"),
+        (["12 %", "7%", "0.5 %"], "write numbers such as '12 %' in row 1 with a decimal point alone"),
         (["$5", "-3", "€ 1.50", "(2)"], "100% of them are numbers"),
         (["8GB", "16GB", "1.37 kg", "30 km/h", "5 m²", "-4 °C", "60+"], "100% of them are numbers"),
         (
             ["$5", "$7", "none"],
-            "66% of them are numbers, but 'none' in row 3 is not; .* such as '\\$5' with a decimal point alone",
+            "66% of them are numbers, but 'none' in row 3 is not; .* such as '\\$5' in row 1 with a decimal point",
         ),
         (
             [f"name {i}" for i in range(50)],
@@ -285,6 +285,22 @@ def test_text_that_is_hardly_meant_as_categories_is_noted(values, says):
     assert notes[0].startswith(f"column 'power' is text, one feature for each of its {len(values)} values, though ")
     assert re.search(says, notes[0])
     assert "\n" not in notes[0]
+
+
+@pytest.mark.parametrize("n_rows", [30, 1200])
+def test_what_makes_text_of_numbers_is_named_in_whichever_row(n_rows):
+    """Categories are those of the training rows, all of which are numbers here; what made text of them lies beside."""
+    values = [str(i % 10 if n_rows == 30 else i) for i in range(n_rows)]
+    frame = pd.DataFrame({"a": range(n_rows + 2), "b": [*values, "?", "12,5 %"]})
+    try:
+        records, said = columns.fit(frame, "none", rows=np.arange(n_rows)[::-1])
+    except InputError as error:
+        assert n_rows > 1000
+        said = [str(error)]
+    else:
+        assert records[1]["categories"] == [*"0123456789"]
+    (said,) = said
+    assert f"% of them are numbers, but '?' in row {n_rows + 1:,} is not; to have one feature, write numbers" in said
 
 
 @pytest.mark.parametrize(

@@ -341,7 +341,7 @@ def test_numbers_with_units_are_to_be_written_as_in_their_file(tmp_path, separat
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file, delimiter=separator).writerows(rows)
     d = load(Config(dataset=tmp_path / "a.csv", target="y"))
-    said = f"to have one feature, write numbers such as '12,5 %' with a decimal {mark} alone"
+    said = f"to have one feature, write numbers such as '12,5 %' in row 1 with a decimal {mark} alone"
     assert sum(said in note for note in d.notes) == 1
     with (tmp_path / "a.csv").open("w", newline="") as file:
         unlike = (["share", "other", "y"], *([f"{n},5 %", other, n % 3] for n in range(2000)))
