@@ -15,21 +15,37 @@ from mlpgpu.maths.parameters import join, split
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 
-# What onnxruntime 1.17 reads. It has every operator below in single and in double precision.
+# What onnxruntime 1.17 reads. It has every operator below in single and in double precision. Bits are those of truth
+# values: there are no whole numbers in a network.
 OPSET, IR_VERSION = 17, 8
 OPERATORS = {
     "absolute": "Abs",
     "add": "Add",
+    "bitwise_and": "And",
+    "bitwise_or": "Or",
+    "ceil": "Ceil",
     "divide": "Div",
+    "equal": "Equal",
     "exp": "Exp",
+    "floor": "Floor",
     "greater": "Greater",
     "greater_equal": "GreaterOrEqual",
+    "less": "Less",
+    "less_equal": "LessOrEqual",
     "log": "Log",
+    "logical_and": "And",
+    "logical_not": "Not",
+    "logical_or": "Or",
     "matmul": "MatMul",
     "maximum": "Max",
     "minimum": "Min",
     "multiply": "Mul",
     "negative": "Neg",
+    "power": "Pow",
+    "reciprocal": "Reciprocal",
+    "sign": "Sign",
+    "sin": "Sin",
+    "sqrt": "Sqrt",
     "subtract": "Sub",
     "tanh": "Tanh",
     "where": "Where",
@@ -161,6 +177,10 @@ class Nodes:
         if node.operation == "max":
             axes, keepdims = node.settings
             return self.add("ReduceMax", *given, axes=axes, keepdims=int(keepdims))
+        if node.operation == "square":
+            return self.add("Mul", *given, *given)
+        if node.operation == "not_equal":
+            return self.add("Not", self.add("Equal", *given))
         one = self.constant(np.array(1, node.dtype))
         if node.operation == "expm1":
             # ONNX has none. tanh(z / 2) (exp(z) + 1) is the same, and keeps its digits near 0.

@@ -8,7 +8,7 @@ import pytest
 from test_model import model_of
 
 from mlpgpu import Model, __main__, __version__, onnx_graph, train
-from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.activations import ACTIVATIONS, Activation
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.onnx_graph import to_onnx
 
@@ -105,6 +105,27 @@ def test_each_task(name, scaled, dtype):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_each_activation(name, dtype):
     compare(model_of(activations=(name, name), dtype=dtype))
+
+
+ADDED = {
+    "squareplus": lambda xp, z: (z + xp.sqrt(z**2 + 4)) / 2,
+    "signed logarithm": lambda xp, z: xp.sign(z) * xp.log1p(xp.abs(z)),
+    "snake": lambda xp, z: z + xp.square(xp.sin(z)),
+    "logistic": lambda xp, z: xp.reciprocal(1 + xp.exp(-z)),
+    "stairs": lambda xp, z: z + (xp.floor(z) - xp.ceil(z)) / 8,
+    "hard shrinkage": lambda xp, z: xp.where((z <= 0.5) & (z >= -0.5), z / 8, z),
+    "outside": lambda xp, z: xp.where((z < -0.5) | (z > 0.5), z / 8, z),
+    "logical": lambda xp, z: xp.where(xp.logical_not(xp.logical_or(z > 1, xp.logical_and(z < 0, z > -1))), z, z / 8),
+    "equal": lambda xp, z: xp.where(xp.maximum(z, 0) == z, z, z / 8),
+    "not equal": lambda xp, z: xp.where(xp.maximum(z, 0) != z, z, z / 8),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ADDED)
+def test_an_activation_that_is_added(monkeypatch, name, dtype):
+    monkeypatch.setitem(ACTIVATIONS, "added", Activation(ADDED[name], None))
+    compare(model_of(activations=("added", "added"), dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
