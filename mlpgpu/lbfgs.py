@@ -84,12 +84,20 @@ def fit(
     with interruptible() as interrupted, finalised(callbacks, run):
 
         def begin_iteration() -> None:
-            run.epoch += 1
-            for callback in callbacks:
-                callback.on_epoch_begin(run)
+            if run.epoch == len(run.history):
+                run.epoch += 1
+                for callback in callbacks:
+                    callback.on_epoch_begin(run)
+
+        def evaluated(x: np.ndarray) -> tuple[float, np.ndarray]:
+            # Whether another iteration comes is known where it asks for its first value.
+            begin_iteration()
+            return objective(x)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             nonlocal began
+            # One whose step is rounded to nothing asks for none.
+            begin_iteration()
             params = latest["params"] = on_device(intermediate_result.x)
             record: Record = {"epoch": run.epoch, "loss": float(intermediate_result.fun)}
             record |= evaluation.watch(params, feeds, score)
@@ -105,11 +113,9 @@ def fit(
                 run.stop("interrupted")
             if run.stopped:
                 raise StopIteration
-            begin_iteration()
 
-        begin_iteration()
         found = minimize(
-            objective,
+            evaluated,
             np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64),
             method="L-BFGS-B",
             jac=True,

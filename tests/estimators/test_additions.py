@@ -730,6 +730,20 @@ def test_callbacks_with_lbfgs(tmp_path):
         classifier(solver="lbfgs", callbacks=[LearningRateScheduler(lambda epoch, rate: rate)]).fit(X, THREE)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_no_epoch_begins_that_does_not_come(solver):
+    seen = []
+    each = LambdaCallback(
+        on_epoch_begin=lambda run: seen.append(run.epoch),
+        on_epoch_end=lambda run, record: seen.append(-record["epoch"]),
+        on_end=lambda run: seen.append(run.epoch),
+    )
+    fitted = classifier(solver=solver, max_iter=3, callbacks=[each]).fit(X, THREE)
+    assert fitted.n_iter_ == 3
+    assert seen == [1, -1, 2, -2, 3, -3, 3]
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_callback_sees_the_start_and_the_end(solver):
     weights = classifier(solver=solver, max_iter=1, learning_rate_init=1e-300).fit(X, THREE).coefs_[0]

@@ -53,9 +53,7 @@ def test_each_epoch_is_a_task(solver):
     fitted = classifier(solver=solver).set_callbacks(recorder).fit(X, Y, weights)
     told = recorder.told
     assert (told[:2], told[-2:]) == (["setup", "begin fit"], ["end fit", "teardown"])
-    # L-BFGS begins one iteration more than it needs, to see that it does not need it.
-    epochs = 3 + (solver == "lbfgs")
-    assert told[2:-2] == ["begin epoch", "end epoch"] * epochs
+    assert told[2:-2] == ["begin epoch", "end epoch"] * 3
     assert recorder.scores[-1] == fitted.score(X, Y)
     assert len(recorder.scores) == 3
     np.testing.assert_array_equal(recorder.metadata["sample_weight"], weights)
