@@ -246,4 +246,4 @@ def _name(function: Any) -> str:
 
 def _warn(message: str) -> None:
     # To the line that calls fit.
-    warnings.warn(message, OwnFunctionWarning, stacklevel=10)
+    warnings.warn(message, OwnFunctionWarning, stacklevel=11)

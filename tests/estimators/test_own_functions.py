@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from mlpgpu import MLPClassifier, MLPRegressor, OwnFunctionWarning
@@ -33,6 +34,17 @@ def slope_of_squares(xp, z, t):
 def hold(y, **given):
     kind, x = (MLPClassifier, X) if len(y) == len(X) else (MLPRegressor, X_REG)
     return kind(**QUICK | given).fit(x, y)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_warnings_point_to_the_line_that_calls(solver):
+    """Python shows the same words once for each line."""
+    pytest.importorskip("sklearn.callback", reason="without callbacks there is one call less in between")
+    straight = (lambda xp, z: xp.sign(z), lambda xp, z, y: xp.ones_like(z))
+    with pytest.warns((OwnFunctionWarning, ConvergenceWarning)) as caught:
+        hold(THREE, activation=straight, solver=solver)
+    assert [each.category for each in caught] == [OwnFunctionWarning, ConvergenceWarning]
+    assert {each.filename for each in caught} == {__file__}
 
 
 @pytest.mark.parametrize("batch_size", [3, 150])
