@@ -100,14 +100,13 @@ def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
     """
     import pandas as pd
 
-    present = column.dropna().map(str)
-    text = pd.Series(sorted(set(present)), dtype=object)
+    text = pd.Series(sorted({str(value) for value in column.dropna().unique()}), dtype=object)
     bare, numbers = (
         pd.to_numeric(values, errors="coerce").notna() for values in (text, text.str.replace(_AROUND, "", regex=True))
     )
     if bare.all() or 2 * numbers.sum() <= len(text):
         return ""
-    written, but, others = [], "", []
+    present, written, but, others = column.dropna().map(str), [], "", []
     if (numbers & ~bare).any():
         cell = _first(present[present.isin(set(text[numbers & ~bare]))])
         written = [f"write numbers such as {cell} with a {decimal} alone"]
