@@ -445,3 +445,15 @@ def test_the_command_takes_up_a_run_whose_model_has_moved(tables, monkeypatch):
     assert "cannot read the model one" in err
     assert command("--resume two --start-from there/one")[0] == 0
     np.testing.assert_array_equal(Model.load("two").params, expected)
+
+
+def test_gaps_that_the_model_cannot_fill(tmp_path):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0] * 10, "y": ["u", "v"] * 20})
+    frame.to_csv(tmp_path / "full.csv", index=False)
+    given = {"target": "y", "hidden": (3,), "epochs": 1}
+    model = train_and_test(Config(dataset=str(tmp_path / "full.csv"), **given)).model
+    model.save(tmp_path / "model.safetensors")
+    frame.mask(frame["a"] == 3).assign(y=frame["y"]).to_csv(tmp_path / "gaps.csv", index=False)
+    with pytest.raises(InputError, match="the model cannot fill them: remove those rows, or train one with impute"):
+        prepare(Config(dataset=str(tmp_path / "gaps.csv"), start_from=str(tmp_path / "model.safetensors"), **given))

@@ -249,7 +249,11 @@ def _features(
     if like is not None and columns is not None:
         fills = len(columns) == x.shape[1] and missing.fills(columns)
         columns, impute = (columns, str(like.config.get("impute"))) if fills else (None, "none")
-    found = [missing.refuse(part, rows.feature_names, impute) for part in (x, x_test) if part is not None]
+    found = [
+        missing.refuse(part, rows.feature_names, impute, by_model=like is not None)
+        for part in (x, x_test)
+        if part is not None
+    ]
     if not any(found):
         unused = f"impute {impute} is not used: no value is missing, and of rows to predict for none may be either"
         return x, x_test, columns, [unused] if columns is None and impute != "none" else []

@@ -117,7 +117,8 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     columns : list of dict
         The records that `fit` made, or their copy out of JSON.
     unseen : Unseen, optional
-        Counts the rows, and their categories that were not among the training rows.
+        For a model that is trained already: counts the rows, and their categories that were not among the training
+        rows.
 
     Returns
     -------
@@ -134,7 +135,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
         raise InputError(
             f"the table has no column {listed(absent)}, which the model takes; it has {listed(list(frame.columns))}"
         )
-    _refuse_missing(frame, columns)
+    _refuse_missing(frame, columns, missing.instead(unseen is not None))
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]
@@ -220,17 +221,14 @@ def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
         return float(np.mean(numbers) if impute == "mean" else np.median(numbers))
 
 
-def _refuse_missing(frame: "pd.DataFrame", columns: list[Record]) -> None:
+def _refuse_missing(frame: "pd.DataFrame", columns: list[Record], cure: str) -> None:
     names: list[str] = [record["name"] for record in columns if record["fill"] is None]
     counts = {name: int(frame[name].isna().sum()) for name in names}
     shown = [f"{name!r} ({count:,})" for name, count in counts.items() if count]
     if shown:
         more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
         first = int(frame.index[frame[names].isna().any(axis=1)].min()) + 1
-        raise InputError(
-            f"missing values in column {', '.join(shown[:10])}{more}, the first in row {first:,}; "
-            "give impute mean or median for training, or remove those rows"
-        )
+        raise InputError(f"missing values in column {', '.join(shown[:10])}{more}, the first in row {first:,}; {cure}")
 
 
 def _numbers(column: "pd.Series", record: Record) -> np.ndarray:

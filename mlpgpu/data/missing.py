@@ -8,13 +8,20 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
-__all__ = ["fill", "fills", "fit", "noted", "refuse"]
+__all__ = ["fill", "fills", "fit", "instead", "noted", "refuse"]
 
 # A note names no more columns.
 MOST_NAMES = 5
 
 
-def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str) -> bool:
+def instead(by_model: bool) -> str:
+    """What to do about missing values that are not filled, in training or, `by_model`, by a model that is trained."""
+    if by_model:
+        return "the model cannot fill them: remove those rows, or train one with impute mean or median"
+    return "give impute mean or median, or remove those rows"
+
+
+def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str, *, by_model: bool = False) -> bool:
     """Refuse what cannot be trained on; otherwise say whether values are missing.
 
     Parameters
@@ -25,6 +32,8 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str) -> bool:
         Name of each column; empty for images.
     impute : str
         ``none`` refuses missing values.
+    by_model : bool
+        Whether they are for a model that is trained already.
 
     Raises
     ------
@@ -34,16 +43,16 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str) -> bool:
     # The ends show whether anything is wrong without an array as large as x.
     if x.dtype.kind != "f" or all(np.isfinite(part.min()) and np.isfinite(part.max()) for part in pieces(x)):
         return False
-    for test, what, allowed in (
-        (np.isinf, "infinite", "finite numbers; remove those rows"),
-        (np.isnan, "missing", "none, unless impute is mean or median; give that, or remove those rows"),
+    for test, what, cure in (
+        (np.isinf, "infinite", "allowed: finite numbers; remove those rows"),
+        (np.isnan, "missing", instead(by_model)),
     ):
         counts = sum(test(part).sum(axis=0) for part in pieces(x))
         bad = np.flatnonzero(counts)
         if bad.size and (what == "infinite" or impute == "none"):
             shown = ", ".join(f"{names[i] if names else i} ({counts[i]:,})" for i in bad[:10])
             more = f" and {bad.size - 10} more" if bad.size > 10 else ""
-            raise InputError(f"{what} values in feature {shown}{more}; allowed: {allowed}")
+            raise InputError(f"{what} values in feature {shown}{more}; {cure}")
     return True
 
 
