@@ -240,6 +240,17 @@ class Recorder:
         """Whether all is true along axes."""
         return self.min(x if x.dtype == bool else x != 0, axis, keepdims)
 
+    def mean(self, x: Traced, axis: Any = None, keepdims: bool = False) -> Traced:
+        """The mean along axes."""
+        x = x if x.dtype.kind == "f" else self.astype(x, np.float64)
+        total = self.sum(x, axis, keepdims)
+        return total / (x.size // max(total.size, 1))
+
+    def clip(self, x: Traced, min: Any = None, max: Any = None) -> Traced:
+        """Each element within bounds."""
+        x = x if min is None else self.elementwise(np.maximum, x, min)
+        return x if max is None else self.elementwise(np.minimum, x, max)
+
     def argmax(self, x: Traced, axis: int, *, keepdims: bool = False) -> Traced:
         """The first place of the largest along an axis; where something there is no number, that of the first such."""
         n = x.shape[axis]
@@ -254,8 +265,8 @@ class Recorder:
 
 # NumPy's functions whose work a recorder does by a method of that name.
 RECORDED = (
-    np.sum, np.prod, np.max, np.min, np.all, np.argmax, np.where, np.astype, np.take, np.concatenate, np.reshape,
-    np.matrix_transpose, np.full_like, np.ones_like, np.zeros_like,
+    np.sum, np.prod, np.max, np.min, np.all, np.mean, np.clip, np.argmax, np.where, np.astype, np.take, np.concatenate,
+    np.reshape, np.matrix_transpose, np.full_like, np.ones_like, np.zeros_like,
 )  # fmt: skip
 
 

@@ -156,6 +156,17 @@ def _reduce(draw, program):
     program.add(f"np.{name}({a}, axis={axes}, keepdims={draw(st.booleans())})", SMALL * program.values[a].size)
 
 
+def _mean(draw, program):
+    a = program.small(_pick(draw, program))
+    axes = draw(st.sampled_from([None, *range(-program.values[a].ndim, program.values[a].ndim)]))
+    program.add(f"np.floor(np.mean({a}, axis={axes}, keepdims={draw(st.booleans())}))", SMALL)
+
+
+def _clip(draw, program):
+    a, bounds = _pick(draw, program), draw(st.sampled_from(["-3.0, 4", "min=0", "max=2.0", "None, 1.0"]))
+    program.add(f"np.clip({a}, {bounds})", max(program.bounds[a], 4))
+
+
 def _matmul(draw, program):
     def fits(value):
         return value.ndim >= 2 and value.shape[-2] == program.values[a].shape[-1]
@@ -201,4 +212,6 @@ def _take(draw, program):
         program.add(f"np.take({a}, np.minimum(i1, {rows - 1}), axis=0)", program.bounds[a])
 
 
-OPERATIONS = [_add, _multiply, _extreme, _one, _where, _astype, _like, _reduce, _matmul, _view, _concatenate, _take]
+OPERATIONS = [
+    _add, _multiply, _extreme, _one, _where, _astype, _like, _reduce, _mean, _clip, _matmul, _view, _concatenate, _take,
+]  # fmt: skip
