@@ -182,12 +182,14 @@ def _write_metrics(folder: Path, found: CrossValidation) -> None:
 
 
 def _write(folder: Path, found: CrossValidation) -> list[str]:
-    """Write the predictions and their picture; in words, what to install for that."""
+    """Write the figures, the predictions and their picture; in words, what to install for that."""
     import numpy as np
 
     from mlpgpu import plots, run_folder
     from mlpgpu.data import writing
 
+    # Ctrl-C may have come while those of the last fold were written.
+    _write_metrics(folder, found)
     model = found.folds[0].outcome.model
     truth, predictions = (model.labelled(numbers) for numbers in (found.truth, found.predictions))
     names = [f" {name}" for name in model.target_names] if predictions.ndim > 1 and predictions.shape[1] > 1 else [""]

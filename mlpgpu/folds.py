@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -153,18 +154,23 @@ def cross_validate(
     """
     n_folds = checked("folds", folds, int, within="[2, inf)")
     found = CrossValidation(n_folds, ())
-    for rows, prepared in prepare_folds(config, n_folds):
-        if on_fold_begin is not None:
-            on_fold_begin(prepared)
-        outcome = train_and_test(prepared, callbacks)
-        if outcome.run.final:
-            found = replace(found, folds=(*found.folds, Fold(rows, outcome)))
-            if on_fold_end is not None:
-                on_fold_end(found)
-        if outcome.run.signal:
-            if not found.folds:
-                raise KeyboardInterrupt
-            return replace(found, signal=outcome.run.signal)
+    try:
+        for rows, prepared in prepare_folds(config, n_folds):
+            if on_fold_begin is not None:
+                on_fold_begin(prepared)
+            outcome = train_and_test(prepared, callbacks)
+            if outcome.run.final:
+                found = replace(found, folds=(*found.folds, Fold(rows, outcome)))
+                if on_fold_end is not None:
+                    on_fold_end(found)
+            if outcome.run.signal:
+                found = replace(found, signal=outcome.run.signal)
+                break
+    except KeyboardInterrupt:
+        # It came between two runs, or was the second one.
+        found = replace(found, signal=signal.SIGINT)
+    if not found.folds:
+        raise KeyboardInterrupt
     return found
 
 

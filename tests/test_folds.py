@@ -194,6 +194,37 @@ def test_ctrl_c_keeps_the_folds_that_are_done():
         cross_validate(config, 5, [_interrupting(1)])
 
 
+def test_ctrl_c_between_two_folds_keeps_those_that_are_done():
+    def interrupted_before(fold):
+        begun = []
+
+        def on_fold_begin(prepared):
+            begun.append(prepared)
+            if len(begun) == fold:
+                signal.raise_signal(signal.SIGINT)
+
+        return cross_validate(Config(dataset="iris", hidden=(4,), epochs=1), 5, on_fold_begin=on_fold_begin)
+
+    found = interrupted_before(3)
+    assert (len(found.folds), found.signal) == (2, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_before(1)
+
+
+def test_ctrl_c_while_a_fold_is_written_leaves_its_figures_with_its_predictions(command, tmp_path, monkeypatch):
+    whole = cross_validation._write_metrics
+
+    def write(folder, found):
+        monkeypatch.setattr(cross_validation, "_write_metrics", whole)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cross_validation, "_write_metrics", write)
+    code, out, _ = command("--dataset iris --hidden 4 --epochs 1 --folds 3 --out found")
+    rows, metrics = written(tmp_path / "found")
+    assert (code, len(rows), metrics["n_rows"]) == (130, 50, 50)
+    assert "Stopped   after 1 of 3 folds" in out
+
+
 def test_the_command_says_where_it_was_stopped(command, tmp_path, monkeypatch):
     interrupting = _interrupting(2)
     monkeypatch.setattr("mlpgpu.callbacks.LambdaCallback", lambda **_: interrupting)
