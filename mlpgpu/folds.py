@@ -159,7 +159,10 @@ def cross_validate(
             if on_fold_begin is not None:
                 on_fold_begin(prepared)
             outcome = train_and_test(prepared, callbacks)
-            if outcome.run.final:
+            # Before the rows of the next fold are taken.
+            del prepared
+            # A run whose time is up may be gone on with, and has been tested all the same.
+            if outcome.run.final or not outcome.run.signal:
                 found = replace(found, folds=(*found.folds, Fold(rows, outcome)))
                 if on_fold_end is not None:
                     on_fold_end(found)

@@ -147,6 +147,8 @@ def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Pr
     device, model = _begun(config, None)
     for rows, data in folds(config, n_folds, model):
         yield rows, _arranged(config, data, device, model, None)
+        # Before those of the next fold are taken.
+        del data
 
 
 def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, str], Model | None]:

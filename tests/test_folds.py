@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import mlpgpu.data
 from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, cross_validate, cross_validation, initial, train
-from mlpgpu.callbacks import LambdaCallback
+from mlpgpu.callbacks import LambdaCallback, TimeLimit
 from mlpgpu.maths.parameters import split
 
 PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
@@ -223,6 +225,25 @@ def test_ctrl_c_while_a_fold_is_written_leaves_its_figures_with_its_predictions(
     rows, metrics = written(tmp_path / "found")
     assert (code, len(rows), metrics["n_rows"]) == (130, 50, 50)
     assert "Stopped   after 1 of 3 folds" in out
+
+
+def test_a_fold_whose_time_is_up_counts():
+    found = cross_validate(Config(dataset="iris", hidden=(4,), epochs=50), 3, [TimeLimit(1e-9)])
+    assert [fold.outcome.run.stopped for fold in found.folds] == ["time limit"] * 3
+    assert (found.signal, len(found.predictions)) == (0, 150)
+
+
+def test_rows_of_a_fold_are_let_go_of_before_the_next_are_taken(monkeypatch):
+    taken, left, split_up = [], [], mlpgpu.data._split
+
+    def spied(*given):
+        left.append([ref() for ref in taken if ref() is not None])
+        taken.append(weakref.ref(found := split_up(*given)))
+        return found
+
+    monkeypatch.setattr(mlpgpu.data, "_split", spied)
+    cross_validate(Config(dataset="iris", hidden=(4,), epochs=1), 3)
+    assert left == [[], [], []]
 
 
 def test_the_command_says_where_it_was_stopped(command, tmp_path, monkeypatch):
