@@ -294,6 +294,15 @@ def test_settings_of_a_run_are_taken(command, tmp_path):
     assert [one["n_test"] for one in json.loads(out)["by_fold"]] == [75, 75]
 
 
+@pytest.mark.parametrize(("other", "noted"), [("iris", True), ("synthetic --features 4 --classes 3", False)])
+def test_a_model_to_start_from_may_know_the_rows(command, other, noted):
+    assert not command(f"--dataset {other} --hidden 3 --epochs 1 --run-dir run", train.app)[0]
+    code, out, _ = command("--dataset iris --hidden 3 --epochs 1 --folds 2 --start-from run")
+    assert code == 0
+    said = "the model to start from was trained on this set: it may have learned from rows that are tested on here"
+    assert (f"Note      {said}\n" in out) == noted
+
+
 def test_a_fold_that_diverges_is_named(command):
     code, _, err = command(
         "--dataset diabetes --hidden 3 --optimizer sgd --learning-rate 1e30 --on-divergence stop --folds 2"

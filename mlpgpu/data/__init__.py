@@ -106,8 +106,13 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
         target = target._replace(y=np.concatenate([target.y, y_test]))
     read = _Read(rows, target, None)
     parts, note = in_folds(len(target.y), target.labels, n_folds, config.seed)
+    notes = [note] if note else []
+    if like is not None and _trained_on(config.dataset or rows.name, like.config):
+        notes.append(
+            "the model to start from was trained on this set: it may have learned from rows that are tested on here"
+        )
     for train, test in parts:
-        yield test, _split(read, config, like, train, test, [note] if note else [])
+        yield test, _split(read, config, like, train, test, notes)
 
 
 class _Read(NamedTuple):
@@ -285,6 +290,11 @@ def _encoded(
 
 def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:
     """Why rows to test on are drawn otherwise than by `other` settings of the same set; empty where they are not."""
-    if config.dataset is None or Path(config.dataset).name != Path(str(other.get("dataset"))).name:
+    if config.dataset is None or not _trained_on(config.dataset, other):
         return ""
     return ", ".join(name for name in ("target", "test_fraction", "seed") if getattr(config, name) != other.get(name))
+
+
+def _trained_on(dataset: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a run of these settings had a set of the same name."""
+    return Path(dataset).name == Path(str(settings.get("dataset"))).name
