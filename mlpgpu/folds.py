@@ -58,7 +58,7 @@ class CrossValidation:
     @property
     def std(self) -> dict[str, float]:
         """The standard deviation over the folds, by their number, of each figure but those of single targets."""
-        return {name: float(np.std(values)) for name, values in self._tested.items() if isinstance(values[0], float)}
+        return {name: _std(values) for name, values in self._tested.items() if not isinstance(values[0], dict)}
 
     @property
     def rows(self) -> np.ndarray:
@@ -183,5 +183,15 @@ def _mean(values: Sequence[Any]) -> Any:
         return {name: _mean([value[name] for value in values]) for name in first}
     if isinstance(first, int):
         return sum(values)
+    return float(np.mean(_numbers(values)))
+
+
+def _std(values: Sequence[float | None]) -> float:
+    # Of an infinite loss there is none.
+    with np.errstate(invalid="ignore"):
+        return float(np.std(_numbers(values)))
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
     # The R² of a single row is none.
-    return float(np.mean([np.nan if value is None else value for value in values]))
+    return [np.nan if value is None else value for value in values]

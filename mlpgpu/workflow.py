@@ -378,4 +378,8 @@ def _test(
     if targets is not None:
         outputs = unscale(np, outputs, targets.shift, targets.factor)
     compared, predictions, confusion = compare(data.y_test, outputs, len(data.classes), names)
-    return {f"test_{name}": value for name, value in (figures | compared).items()}, predictions, confusion
+    tested: dict[str, Any] = figures | compared
+    if data.task == "regression" and len(data.x_test) == 1:
+        # The score of an epoch is always a number; a single row has no R².
+        tested["r2"] = None
+    return {f"test_{name}": value for name, value in tested.items()}, predictions, confusion

@@ -325,3 +325,27 @@ def test_a_fold_that_goes_back_to_its_best_weights_is_named(command, tmp_path, m
     assert code == 1
     assert err.startswith("error: fold 2: the loss is ")
     assert err.endswith("; it was tested with the weights of epoch 3\n")
+
+
+@pytest.mark.filterwarnings("error")
+def test_figures_of_a_fold_that_are_none(command, tmp_path, rng):
+    x = rng.normal(size=(7, 2))
+    y = x.sum(axis=1)
+    np.savez(tmp_path / "rows.npz", x=x, y=y, two=np.column_stack([y, -y]))
+    # The R² of a single row is none, and so is the mean of some that are.
+    for target in ("y", "two"):
+        code, out, _ = command(f"--dataset rows.npz --target {target} --hidden 2 --epochs 1 --folds 5 --out {target}")
+        metrics = written(tmp_path / target)[1]
+        assert code == 0
+        assert "R² nan ± nan" in out
+        assert [one["test_r2"] is None for one in metrics["by_fold"]] == [False, False, True, True, True]
+        assert metrics["mean"]["test_r2"] is metrics["std"]["test_r2"] is None
+        assert metrics["std"]["test_rmse"] > 0
+    code, out, _ = command("--dataset rows.npz --target y --hidden 2 --epochs 1 --folds 7")
+    assert "R² undefined on 1 rows" in out
+
+    x[3] = 1e36
+    np.savez(tmp_path / "far.npz", x=x, y=y)
+    code, out, _ = command("--dataset far.npz --target y --hidden none --epochs 1 --folds 3 --validation-fraction 0")
+    assert code == 0
+    assert "Mean      loss inf ± nan" in out
