@@ -16,7 +16,7 @@ from mlpgpu.config import RUN, TRAINING, Config
 from mlpgpu.config_file import read_file
 from mlpgpu.data.used import sort_of
 from mlpgpu.errors import InputError
-from mlpgpu.figures import as_json
+from mlpgpu.figures import as_json, in_words
 from mlpgpu.files import out_folder, replacing
 from mlpgpu.setting import Setting, setting
 
@@ -203,12 +203,13 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     )
     if not plots.available():
         return [run_folder.NO_PICTURES]
-    mean, std, score = found.mean, found.std, "R² {:.3f} ± {:.3f}".format
-    if model.classes:
-        score = f"{{:.2%}} ± {{:.2%}} of the rows right{' in all labels' if model.multilabel else ''}".format
     name = "test_accuracy" if model.classes else "test_r2"
+    mean, std = found.mean[name], found.std[name]
+    score = f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
+    if model.classes:
+        score = f"{mean:.2%} ± {std:.2%} of the rows right{' in all labels' if model.multilabel else ''}"
     subject = f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds"
-    title = f"{subject}: {score(mean[name], std[name])}"
+    title = f"{subject}: {score}"
     run_folder.draw_tested(folder, model, found.truth, found.predictions, found.confusion, title=title)
     return []
 

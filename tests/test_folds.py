@@ -349,3 +349,16 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng):
     code, out, _ = command("--dataset far.npz --target y --hidden none --epochs 1 --folds 3 --validation-fraction 0")
     assert code == 0
     assert "Mean      loss inf ± nan" in out
+
+
+def test_the_title_of_the_picture_has_an_r2_of_any_size_in_few_digits(command, tmp_path, rng, monkeypatch):
+    titles = []
+    monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
+    x, y = rng.normal(size=(12, 2)), 1 + 1e-7 * rng.normal(size=12)
+    y[4] = 50
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    assert not command("--dataset rows.npz --target y --hidden none --epochs 1 --folds 3 --out found")[0]
+    metrics = written(tmp_path / "found")[1]
+    mean, std = metrics["mean"]["test_r2"], metrics["std"]["test_r2"]
+    assert mean < -1e9
+    assert titles == [f"rows, 2-1, 3 folds: R² {mean:.4g} ± {std:.4g}"]
