@@ -114,8 +114,10 @@ def _run(validation: Validation, given: Mapping[str, Any]) -> int:
             untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
             console.print(f"Train     a model to keep by {train.command(given)}{untested}", markup=False)
     diverged = [(number, fold.outcome.run) for number, fold in enumerate(found.folds, 1) if fold.outcome.run.diverged]
-    for number, run in diverged:
-        train.complain(f"fold {number}: {run.diverged}; it was tested with the weights of epoch {run.best_epoch}")
+    if diverged:
+        (number, run), *more = diverged
+        also = f"; {len(more):,} folds more diverged" if more else ""
+        train.complain(f"fold {number}: {run.diverged}; it was tested with the weights of epoch {run.best_epoch}{also}")
     return train.DIVERGED if diverged else train.SIGNALLED + found.signal if found.signal else 0
 
 

@@ -311,20 +311,22 @@ def test_a_fold_that_diverges_is_named(command):
     assert err.startswith("error: fold 1: the loss is ")
 
 
-def test_a_fold_that_goes_back_to_its_best_weights_is_named(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("folds", "more"), [(2, ""), (4, "; 2 folds more diverged")])
+def test_a_fold_that_goes_back_to_its_best_weights_is_named(command, monkeypatch, folds, more):
     begun = []
 
     def on_epoch_end(run, record):
         begun.extend([run] * (run.epoch == 1))
-        if (len(begun), run.epoch) == (2, 3):
+        if len(begun) > 1 and run.epoch == 3:
             run.learning_rate = 1e30
 
     monkeypatch.setattr("mlpgpu.callbacks.LambdaCallback", lambda **_: LambdaCallback(on_epoch_end=on_epoch_end))
     of_run = "--dataset diabetes --hidden 3 --optimizer sgd --schedule constant --epochs 6 --on-divergence stop"
-    code, _, err = command(f"{of_run} --folds 3 --quiet --json")
+    code, _, err = command(f"{of_run} --folds {folds} --quiet --json")
     assert code == 1
     assert err.startswith("error: fold 2: the loss is ")
-    assert err.endswith("; it was tested with the weights of epoch 3\n")
+    assert err.endswith(f"; it was tested with the weights of epoch 3{more}\n")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.filterwarnings("error")
