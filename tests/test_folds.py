@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import signal
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import mlpgpu.data
 from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, cross_validate, cross_validation, initial, train
 from mlpgpu.callbacks import LambdaCallback, TimeLimit
+from mlpgpu.data.split import in_folds
 from mlpgpu.maths.parameters import split
 
 PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
@@ -244,6 +246,17 @@ def test_rows_of_a_fold_are_let_go_of_before_the_next_are_taken(monkeypatch):
     monkeypatch.setattr(mlpgpu.data, "_split", spied)
     cross_validate(Config(dataset="iris", hidden=(4,), epochs=1), 3)
     assert left == [[], [], []]
+
+
+def test_many_folds_take_no_memory_beside_that_of_the_rows():
+    tracemalloc.start()
+    try:
+        parts, _ = in_folds(1000, None, 1000, 0)
+        assert sorted(test.item() for _, test in parts) == [*range(1000)]
+        # The rows to train on of all folds are 8 MB.
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_command_says_where_it_was_stopped(command, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def hold_out(
 
 def in_folds(
     n_rows: int, labels: np.ndarray | None, folds: int, seed: int
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], str | None]:
+) -> tuple[Iterator[tuple[np.ndarray, np.ndarray]], str | None]:
     """Part rows into folds of a size, drawn at random, each of which is held out once.
 
     Parameters
@@ -80,7 +81,7 @@ def in_folds(
 
     Returns
     -------
-    parts : list of (ndarray of int64, ndarray of int64)
+    parts : iterator of (ndarray of int64, ndarray of int64)
         Indices to keep and to hold out, ascending, of each fold.
     note : str or None
         Which classes are not in equal shares, where some are not.
@@ -107,7 +108,11 @@ def in_folds(
     with warnings.catch_warnings():
         # The note says it.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return list(splitter.split(np.zeros(n_rows), labels)), note
+        # Which rows are left to train on is found when it is asked for: of all folds they are many times the rows.
+        fold_of_row = np.empty(n_rows, np.int32)
+        for fold, (_, held) in enumerate(splitter.split(np.zeros(n_rows), labels)):
+            fold_of_row[held] = fold
+    return ((np.flatnonzero(fold_of_row != i), np.flatnonzero(fold_of_row == i)) for i in range(folds)), note
 
 
 def _single(labels: np.ndarray) -> tuple[np.ndarray, str, str]:
