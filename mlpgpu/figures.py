@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-__all__ = ["as_json", "in_digits", "in_words"]
+__all__ = ["as_json", "in_digits", "in_words", "r2_in_words"]
 
 
 def in_words(figure: float | None, decimals: int = 4) -> str:
@@ -15,6 +15,11 @@ def in_words(figure: float | None, decimals: int = 4) -> str:
     if 1000 <= size < 1e9:
         return f"{figure:,.0f}"
     return f"{figure:.{decimals}f}" if size == 0 or 0.001 <= size < 1000 else f"{figure:.4g}"
+
+
+def r2_in_words(r2: float | None, decimals: int = 4) -> str:
+    """`in_words` of an R²; that of a single row is None."""
+    return "undefined" if r2 is None else in_words(r2, decimals)
 
 
 def in_digits(figure: float | None) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mlpgpu import preflight
 from mlpgpu.errors import printable
-from mlpgpu.figures import in_digits, in_words
+from mlpgpu.figures import in_digits, in_words, r2_in_words
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
@@ -244,13 +244,8 @@ def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | N
     else:
         # Runs of before it was measured have no MAE.
         mae = [shown("MAE", "mae", in_digits)] if "mae" in figures else []
-        parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", _r2_in_words)]
+        parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", r2_in_words)]
     return ", ".join(parts)
-
-
-def _r2_in_words(r2: float | None) -> str:
-    """That of a single row is none."""
-    return "undefined" if r2 is None else in_words(r2)
 
 
 def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, labels: Sequence[object]) -> Iterator[Table]:
@@ -266,7 +261,7 @@ def _targets_table(targets: Mapping[str, Any]) -> Table:
     table = _table("Test rows by target; RMSE, MAE and R² above are the means of these", "", "RMSE", "MAE", "R²")
     for name, figures in targets.items():
         table.add_row(
-            escape(printable(name)), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", _r2_in_words(figures["r2"])
+            escape(printable(name)), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", r2_in_words(figures["r2"])
         )
     return table
 

@@ -343,7 +343,7 @@ def test_a_fold_that_goes_back_to_its_best_weights_is_named(command, monkeypatch
 
 
 @pytest.mark.filterwarnings("error")
-def test_figures_of_a_fold_that_are_none(command, tmp_path, rng):
+def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
     x = rng.normal(size=(7, 2))
     y = x.sum(axis=1)
     np.savez(tmp_path / "rows.npz", x=x, y=y, two=np.column_stack([y, -y]))
@@ -356,7 +356,12 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng):
         assert [one["test_r2"] is None for one in metrics["by_fold"]] == [False, False, True, True, True]
         assert metrics["mean"]["test_r2"] is metrics["std"]["test_r2"] is None
         assert metrics["std"]["test_rmse"] > 0
-    code, out, _ = command("--dataset rows.npz --target y --hidden 2 --epochs 1 --folds 7")
+    titles = []
+    monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
+    of_run = "--dataset rows.npz --target y --hidden 2 --epochs 1"
+    assert "R² undefined on 1 rows" in command(f"{of_run} --test-fraction 0.1", train.app)[1]
+    assert titles == ["rows, 2-2-1: test R² undefined"]
+    code, out, _ = command(f"{of_run} --folds 7")
     assert "R² undefined on 1 rows" in out
 
     x[3] = 1e36
