@@ -122,15 +122,16 @@ def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:
     """A feature for each category of a record: 1 where a row has it; all 0 for one that training had not."""
     import pandas as pd
 
-    known = {*record["categories"]}
+    places = {category: place for place, category in enumerate(record["categories"])}
 
     def spelled(value: Any) -> str:
         # Among gaps, pandas makes 1.0 of a code that is 1.
-        is_code = isinstance(value, float) and value.is_integer() and str(value) not in known
+        is_code = isinstance(value, float) and value.is_integer() and str(value) not in places
         return str(int(value)) if is_code else str(value)
 
-    # Without a fill nothing is missing: that was refused.
-    gaps = column.isna()
-    text = [record["fill"] if gap else spelled(value) for value, gap in zip(column, gaps, strict=True)]
-    codes = pd.Index(record["categories"], dtype=object).get_indexer(pd.Index(text, dtype=object))
-    return (codes[:, None] == np.arange(len(record["categories"]))).astype(np.uint8)
+    # Objects that pandas takes for equal may be written otherwise, as 1 and True.
+    cells = column.map(spelled, na_action="ignore") if column.dtype == object else column
+    numbers, distinct = pd.factorize(cells)
+    # Gaps have the number -1, which is the last here. Without a fill nothing is missing: that was refused.
+    codes = np.array([places.get(text, -1) for text in (*map(spelled, distinct), record["fill"])])[numbers]
+    return (codes[:, None] == np.arange(len(places))).view(np.uint8)

@@ -2,6 +2,7 @@ import datetime as dt
 import decimal
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +64,31 @@ def test_codes_among_gaps_are_those_without(categories):
     assert [[known[i] for i in np.flatnonzero(row)] for row in found] == [
         [f"code={categories[0]}"], ["code=missing"], [], []
     ]  # fmt: skip
+
+
+def test_objects_that_are_equal_and_not_the_same():
+    """1, True and 1.0 are one key to a dict, and lists none."""
+    records = columns.fit(pd.DataFrame({"code": ["1", "True"]}), "none")[0]
+    found = columns.encode(pd.DataFrame({"code": [True, 1, 1.0, [1]]}), records)
+    assert found.tolist() == [[0, 1], [1, 0], [1, 0], [0, 0]]
+
+
+def test_categories_are_not_looked_up_row_by_row():
+    """No function of Python runs more often for a hundred times the rows."""
+
+    def n_calls(n_rows):
+        frame = pd.DataFrame({"colour": ["red", "green", None, "blue"] * n_rows})
+        records = columns.fit(frame, "mean")[0]
+        calls = []
+        sys.setprofile(lambda frame, event, _: calls.append(event) if event == "call" else None)
+        try:
+            columns.encode(frame, records)
+        finally:
+            sys.setprofile(None)
+        return len(calls)
+
+    n_calls(10)
+    assert n_calls(1000) == n_calls(10)
 
 
 @pytest.mark.parametrize(
