@@ -35,6 +35,8 @@ INK, QUIET, FAINT = "#222222", "#707070", "#dedede"
 TITLE, TEXT, SMALL = 14, 12, 11
 STYLES: dict[str, Any] = {"train": (0, (3, 1.5)), "validation": "-"}
 MAX_POINTS, MAX_PANELS, MAX_COUNTED, MAX_NAMED = 5000, 6, 20, 36
+# Of more classes, a cell is less than a pixel.
+MAX_CLASSES = 500
 
 PathLike = str | os.PathLike[str]
 History = Sequence[Mapping[str, Any]]
@@ -69,7 +71,8 @@ def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, t
     Parameters
     ----------
     matrix : array-like of int, shape (k, k)
-        Counts; a row for each true class, a column for each predicted one.
+        Counts; a row for each true class, a column for each predicted one. Of more than 500 classes, those with most
+        rows are drawn.
     classes : sequence
         The k names, in the order of the rows.
     path, title
@@ -248,7 +251,13 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     axes = figure.add_subplot()
     share = f"{100 * right / total:.2f} %" if total else "undefined"
     axes.set_title(f"accuracy {share}\n{right:,} of {total:,} rows", loc="left", fontsize=TEXT, color=INK)
-    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    rows = matrix.sum(axis=1, keepdims=True, dtype=np.int64)
+    drawn = np.sort(np.argsort(-rows[:, 0], kind="stable")[:MAX_CLASSES])
+    if k > MAX_CLASSES:
+        note = f"{MAX_CLASSES} of {k:,} classes drawn, those with most rows"
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=10, color=QUIET)
+    matrix, k = matrix[np.ix_(drawn, drawn)], len(drawn)
+    fractions = matrix / np.maximum(rows[drawn], 1)
     diagonal = np.eye(k, dtype=bool)
     mistakes = np.where(diagonal | (matrix == 0), np.nan, fractions)
     worst = float(np.nan_to_num(mistakes).max())
@@ -266,7 +275,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
         bar.ax.tick_params(labelsize=10, colors=INK, length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         bar.ax.set_title("share of the true class", fontsize=10, color=INK)
         bar.outline.set_visible(False)
-    names = written(classes)
+    names = written([classes[i] for i in drawn])
     longest = max(map(_width, names))
     side = (6.4 - 0.085 * longest) * 72
     if k <= MAX_COUNTED:
@@ -286,7 +295,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
                 color=color,
                 fontsize=right_size if row == column else size,
             )
-    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if k <= step * MAX_NAMED), k)
+    step = next(step for step in (1, 2, 5, 10, 20) if k <= step * MAX_NAMED)
     shown, cell = range(0, k, step), side * step / k
     turn = 0 if cell > 0.62 * SMALL * (longest + 1) else 45 if cell > 1.8 * SMALL else 90
     slant: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if turn == 45 else {}

@@ -389,6 +389,27 @@ def test_class_names_that_no_cut_tells_apart_are_numbered():
     assert [label.get_text()[:3] for label in figure.axes[0].get_yticklabels()] == ["1: ", "2: ", "3: ", "4: "]
 
 
+def test_many_classes_are_those_with_most_rows():
+    """A cell is a pixel at least, and its colour the share of all rows of its class."""
+    matrix = np.zeros((3000, 3000), np.uint16)
+    common = np.arange(7, 3000, 6)
+    matrix[common, common] = 3
+    matrix[common, 0] = 1
+    matrix[common, common[::-1]] += 1
+    figure = plots.confusion_figure(matrix, [f"c{i}" for i in range(3000)], "title")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert axes.get_title(loc="left") == "accuracy 60.04 %\n1,498 of 2,495 rows"
+    assert figure.get_supxlabel() == "500 of 3,000 classes drawn, those with most rows"
+    mistakes = np.ma.filled(axes.images[1].get_array(), 0)
+    assert mistakes.shape == (500, 500)
+    assert axes.get_window_extent().width > 500
+    # The one class more is the first of those without rows.
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["c0", f"c{common[19]}"]
+    np.testing.assert_allclose(mistakes[1:, 1:], 0.2 * np.eye(499)[::-1] * (1 - np.eye(499)))
+    np.testing.assert_allclose(mistakes[1:, 0], 0.2)
+
+
 def test_matrix_without_mistakes_has_no_colour_bar():
     assert not plots.confusion_figure(np.diag([3, 4]), "ab", "").axes[0].child_axes
     assert plots.confusion_figure(np.array([[3, 1], [0, 4]]), "ab", "").axes[0].child_axes
