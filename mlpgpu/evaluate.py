@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
@@ -61,23 +61,24 @@ def evaluate(
     loaded, unseen = Model.load(model), Unseen()
     rows = counted(_rows(loaded, data, target, unseen), lambda pair: len(pair[1]))
     parts = [(loaded.logits(x), y) for x, y in rows]
-    z = np.concatenate([logits for logits, _ in parts])
-    figures, confusion = measure(loaded, z, np.concatenate([y for _, y in parts]))
+    y = np.concatenate([y for _, y in parts])
+    figures, confusion = measure(loaded, [z for z, _ in parts], y)
     if json:
-        print(as_json({"model": model, "data": data, "n_rows": len(z), **figures}))  # noqa: T201
+        print(as_json({"model": model, "data": data, "n_rows": len(y), **figures}))  # noqa: T201
     else:
-        _show(loaded, data, len(z), figures, confusion)
-    tell([*unseen.notes(), *_unknown(figures.get("unknown_labels", {}), len(z))])
+        _show(loaded, data, len(y), figures, confusion)
+    tell([*unseen.notes(), *_unknown(figures.get("unknown_labels", {}), len(y))])
     return 0
 
 
-def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any], np.ndarray | None]:
+def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[str, Any], np.ndarray | None]:
     """Figures of rows with these logits and targets.
 
     Parameters
     ----------
     model : Model
-    z : array of shape (n_rows, n_outputs)
+    z : sequence of array of shape (any, n_outputs)
+        Of all rows together.
     y : array of shape (n_rows,) or (n_rows, n_outputs)
         Labels, one of the two values of each of several labels, or numbers.
 
@@ -100,47 +101,37 @@ def measure(model: Model, z: np.ndarray, y: np.ndarray) -> tuple[dict[str, Any],
     """
     import numpy as np
 
-    z = z.astype(np.float64)
-    outputs = model.linked(z)
-    figures_of = _of_labels if model.multilabel else _of_classes if model.classes else _of_numbers
-    return figures_of(model, z, y, outputs)
+    from mlpgpu.evaluation import compare, decided
+    from mlpgpu.feed import chunks
+    from mlpgpu.model import check_finite
+    from mlpgpu.truth import codes, flags, numbers
 
-
-def _of_classes(
-    model: Model, z: np.ndarray, y: np.ndarray, outputs: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    from mlpgpu.evaluation import compare
-    from mlpgpu.truth import codes
-
-    truth, unknown = codes(model, y)
-    known = truth < len(model.classes)
-    compared, predictions, confusion = compare(truth, outputs, len(model.classes), model.target_names)
-    accuracy = float((predictions == truth).mean())
+    unknown: dict[str, int] = {}
+    if model.multilabel:
+        truth = flags(model, y)
+    elif model.classes:
+        truth, unknown = codes(model, y)
+    else:
+        truth = numbers(model, y)
+    # Beside the logits of many classes there is no room for what is made of them all at once.
+    pieces = [part[start:stop] for part in z for start, stop in chunks(*part.shape)]
+    predicted, finite = [], []
+    for piece in pieces:
+        outputs, is_finite = model.outputs(piece.astype(np.float64))
+        predicted.append(decided(outputs, len(model.classes), multilabel=model.multilabel))
+        finite.append(is_finite)
+    check_finite(np.concatenate(finite))
+    parts = np.split(truth, np.cumsum([len(piece) for piece in pieces])[:-1])
+    losses = [_losses(model, piece.astype(np.float64), part) for piece, part in zip(pieces, parts, strict=True)]
+    predictions = np.concatenate(predicted)
+    compared, confusion = compare(truth, predictions, len(model.classes), model.target_names)
+    figures: dict[str, Any] = {"loss": float(np.mean(np.concatenate(losses)))}
+    if model.classes:
+        figures["accuracy"] = float((predictions == truth).reshape(len(truth), -1).all(axis=1).mean())
+    else:
+        figures["r2"] = _r2(truth, predictions)
     more = {"unknown_labels": unknown} if unknown else {}
-    return {"loss": _loss(model, z[known], truth[known]), "accuracy": accuracy, **compared, **more}, confusion
-
-
-def _of_labels(model: Model, z: np.ndarray, y: np.ndarray, outputs: np.ndarray) -> tuple[dict[str, Any], None]:
-    from mlpgpu.evaluation import compare
-    from mlpgpu.truth import flags
-
-    truth = flags(model, y)
-    compared, predictions, _ = compare(truth, outputs, len(model.classes), model.target_names)
-    accuracy = float((predictions == truth).all(axis=1).mean())
-    return {"loss": _loss(model, z, truth), "accuracy": accuracy, **compared}, None
-
-
-def _of_numbers(model: Model, z: np.ndarray, y: np.ndarray, outputs: np.ndarray) -> tuple[dict[str, Any], None]:
-    import numpy as np
-
-    from mlpgpu.evaluation import compare
-    from mlpgpu.maths.scaling import scale
-    from mlpgpu.truth import numbers
-
-    truth = numbers(model, y)
-    compared, predictions, _ = compare(truth, outputs, 0, model.target_names)
-    scaled = truth if model.target_shift is None else scale(np, truth, model.target_shift, model.target_factor)
-    return {"loss": _loss(model, z, scaled), "r2": _r2(truth, predictions), **compared}, None
+    return {**figures, **compared, **more}, confusion
 
 
 def _r2(truth: np.ndarray, predictions: np.ndarray) -> float | None:
@@ -162,13 +153,21 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
     return iter([(images.x_test[:], images.y_test)])
 
 
-def _loss(model: Model, z: np.ndarray, truth: np.ndarray) -> float:
-    """The mean loss, with the settings that the model was trained with."""
+def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The loss of each row whose label is known, with the settings that the model was trained with."""
     import numpy as np
+
+    from mlpgpu.maths.scaling import scale
 
     known = model.network.loss
     loss = known.having(**{name: model.config[name] for name in known.settings if name in model.config})
-    return float(np.mean(loss.rows(np, z, truth)[0]))
+    if model.target_shift is not None:
+        truth = scale(np, truth, model.target_shift, model.target_factor)
+    if truth.ndim == 1:
+        is_class = truth < len(model.classes)
+        z, truth = z[is_class], truth[is_class]
+    losses: np.ndarray = loss.rows(np, z, truth)[0]
+    return losses
 
 
 def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:

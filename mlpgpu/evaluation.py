@@ -115,9 +115,30 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
     return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
 
 
+def decided(outputs: np.ndarray, n_classes: int, *, multilabel: bool) -> np.ndarray:
+    """What outputs predict, on the host: `predictions` as `compare` takes them.
+
+    Parameters
+    ----------
+    outputs : array of shape (n_rows, n_outputs)
+        Probabilities, one column for two classes; or expected values.
+    n_classes : int
+        0 for regression; of several labels their number.
+    multilabel : bool
+        Whether a row may have several labels.
+    """
+    if not n_classes:
+        return outputs
+    if multilabel:
+        return (outputs > 0.5).astype(np.int64)
+    # Where there is one class only, it is the first of the two that the output stands for.
+    second = (outputs[:, 0] > 0.5) & (n_classes > 1)
+    return second.astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+
+
 def compare(
-    truth: np.ndarray, outputs: np.ndarray, n_classes: int, targets: Sequence[str]
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+    truth: np.ndarray, predictions: np.ndarray, n_classes: int, targets: Sequence[str]
+) -> tuple[dict[str, Any], np.ndarray | None]:
     """Predictions beside what is true, on the host.
 
     Parameters
@@ -125,8 +146,8 @@ def compare(
     truth : array
         Numbers of classes, of shape (n_rows,), values of shape (n_rows, n_outputs), or 0 and 1 of that shape. From
         `n_classes` up, they are of labels that are never predicted.
-    outputs : array of shape (n_rows, n_outputs)
-        Probabilities, one column for two classes; or expected values.
+    predictions : array
+        As `truth`.
     n_classes : int
         0 for regression; of several labels their number.
     targets : sequence of str
@@ -138,8 +159,6 @@ def compare(
         ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; of several labels ``f1_macro``, ``f1_micro``,
         ``f1_weighted`` and ``targets``, as `by_label`; or ``rmse`` and ``mae``, the mean of all targets, and where
         there are several, ``targets``, as `by_target`.
-    predictions : array
-        As `truth`.
     confusion : int array of shape (n_labels, n_classes), or None for regression and for several labels
         Rows by true class (row) and predicted class (column); the other labels are after the classes.
     """
@@ -147,29 +166,26 @@ def compare(
 
     if not n_classes:
         errors = {"rmse": metrics.root_mean_squared_error, "mae": metrics.mean_absolute_error}
-        means = {name: float(_by_column(error, truth, outputs).mean()) for name, error in errors.items()}
-        each = {"targets": by_target(truth, outputs, targets)} if len(targets) > 1 else {}
-        return {**means, **each}, outputs, None
+        means = {name: float(_by_column(error, truth, predictions).mean()) for name, error in errors.items()}
+        each = {"targets": by_target(truth, predictions, targets)} if len(targets) > 1 else {}
+        return {**means, **each}, None
     if truth.ndim > 1:
-        guess = (outputs > 0.5).astype(np.int64)
         averages = {
-            f"f1_{average}": float(metrics.f1_score(truth, guess, average=average, zero_division=0))
+            f"f1_{average}": float(metrics.f1_score(truth, predictions, average=average, zero_division=0))
             for average in ("macro", "micro", "weighted")
         }
-        return {**averages, "targets": by_label(truth, guess, targets)}, guess, None
-    # Where there is one class only, it is the first of the two that the output stands for.
-    second = (outputs[:, 0] > 0.5) & (n_classes > 1)
-    guess = second.astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+        return {**averages, "targets": by_label(truth, predictions, targets)}, None
     n_labels = max(n_classes, int(truth.max()) + 1)
-    confusion = np.bincount(truth * n_classes + guess, minlength=n_labels * n_classes).reshape(n_labels, n_classes)
+    cells = np.bincount(truth * n_classes + predictions, minlength=n_labels * n_classes)
+    confusion = cells.reshape(n_labels, n_classes)
     rows = confusion.sum(axis=1)
     figures = {
         # The mean recall of the labels that have rows; scikit-learn warns of the others.
         "balanced_accuracy": float(np.sum(confusion.diagonal() / np.maximum(rows[:n_classes], 1)) / np.sum(rows > 0)),
-        "f1_macro": float(metrics.f1_score(truth, guess, average="macro", zero_division=0)),
-        "f1_weighted": float(metrics.f1_score(truth, guess, average="weighted", zero_division=0)),
+        "f1_macro": float(metrics.f1_score(truth, predictions, average="macro", zero_division=0)),
+        "f1_weighted": float(metrics.f1_score(truth, predictions, average="weighted", zero_division=0)),
     }
-    return figures, guess, confusion
+    return figures, confusion
 
 
 def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) -> dict[str, dict[str, float | None]]:

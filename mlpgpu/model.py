@@ -208,17 +208,17 @@ class Model:
         InputError
             Where one of either is not finite.
         """
+        outputs, finite = self.outputs(z)
+        check_finite(finite)
+        return outputs
+
+    def outputs(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `linked`, and for which rows both are finite, of shape (n_rows,), where nothing is refused."""
         with np.errstate(over="ignore", invalid="ignore"):
             outputs: np.ndarray = self.network.loss.link(np, z)
             if self.target_shift is not None:
                 outputs = unscale(np, outputs, self.target_shift, self.target_factor)
-        finite = (np.isfinite(z) & np.isfinite(outputs)).all(axis=1)
-        if n_bad := int(np.count_nonzero(~finite)):
-            raise InputError(
-                f"for {n_bad:,} of {len(z):,} rows the model's output is not finite; their features are missing or too "
-                "large for it: compare them with those of training"
-            )
-        return outputs
+        return outputs, (np.isfinite(z) & np.isfinite(outputs)).all(axis=1)
 
     def predict(self, x: Any) -> np.ndarray:
         """The most probable class, each label of a probability above one half, or the expected target.
@@ -307,6 +307,21 @@ class Model:
             raise InputError(f"the model {path} is damaged: its metadata do not fit ({reason})") from None
         values: dict[str, Any] = {name: _tuple(v) if name in TUPLES else v for name, v in described.items()}
         return cls(**own, **values)
+
+
+def check_finite(finite: np.ndarray) -> None:
+    """Refuse rows for which a model's output is not finite; `finite` of shape (n_rows,).
+
+    Raises
+    ------
+    InputError
+        It says how many there are.
+    """
+    if n_bad := int(np.count_nonzero(~finite)):
+        raise InputError(
+            f"for {n_bad:,} of {len(finite):,} rows the model's output is not finite; their features are missing or "
+            "too large for it: compare them with those of training"
+        )
 
 
 def _tuple(value: Any) -> Any:

@@ -22,8 +22,8 @@ from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation, compare
-from mlpgpu.feed import Placement, Rows, Scaled, open_feed
+from mlpgpu.evaluation import Evaluation, compare, decided
+from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import scale, unscale
@@ -374,10 +374,16 @@ def _test(
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
     rows = Rows(data.x_test, _scaled(data.y_test, targets))
     figures = evaluation.measure(params, open_feed(backend, rows, placement))
-    outputs = backend.to_host(evaluation.predict(params, data.x_test))
-    if targets is not None:
-        outputs = unscale(np, outputs, targets.shift, targets.factor)
-    compared, predictions, confusion = compare(data.y_test, outputs, len(data.classes), names)
+
+    def predicted(start: int, stop: int) -> np.ndarray:
+        outputs = backend.to_host(evaluation.predict(params, data.x_test[start:stop]))
+        if targets is not None:
+            outputs = unscale(np, outputs, targets.shift, targets.factor)
+        return decided(outputs, len(data.classes), multilabel=data.multilabel)
+
+    # Probabilities of many classes take far more memory than the rows that they are of.
+    predictions = np.concatenate([predicted(start, stop) for start, stop in chunks(*data.x_test.shape)])
+    compared, confusion = compare(data.y_test, predictions, len(data.classes), names)
     tested: dict[str, Any] = figures | compared
     if data.task == "regression" and len(data.x_test) == 1:
         # The score of an epoch is always a number; a single row has no R².

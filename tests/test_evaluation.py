@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from sklearn import metrics
 
 from mlpgpu import Config, Model, inspection
 from mlpgpu import feed as feeds
-from mlpgpu.evaluation import Evaluation, compare, in_chunks
+from mlpgpu.evaluate import measure
+from mlpgpu.evaluation import Evaluation, compare, decided, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count
-from mlpgpu.workflow import prepare
+from mlpgpu.workflow import prepare, train_and_test
 
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.7, 0.3, 1.4])
 
@@ -256,8 +258,8 @@ def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
 def test_labels_that_are_never_predicted_take_no_square_of_their_number():
     """Such as a column of numbers, one of which is called as a class."""
     n = 50_000
-    truth, outputs = np.arange(n), np.full((n, 1), 0.3)
-    figures, predictions, confusion = compare(truth, outputs, 2, ("y",))
+    truth, predictions = np.arange(n), decided(np.full((n, 1), 0.3), 2, multilabel=False)
+    figures, confusion = compare(truth, predictions, 2, ("y",))
     assert confusion.shape == (n, 2)
     np.testing.assert_array_equal(confusion.sum(axis=0), [n, 0])
     assert figures["balanced_accuracy"] == pytest.approx(metrics.recall_score(truth, predictions, average="macro"))
@@ -265,7 +267,7 @@ def test_labels_that_are_never_predicted_take_no_square_of_their_number():
 
 def test_predictions_that_are_not_finite_have_no_figures():
     truth = np.array([[1.0, 1.0], [3.0, 2.0]])
-    figures, _, _ = compare(truth, np.array([[1.0, np.inf], [5.0, 2.0]]), 0, ("a", "b"))
+    figures, _ = compare(truth, np.array([[1.0, np.inf], [5.0, 2.0]]), 0, ("a", "b"))
     assert figures["targets"]["a"] == {"r2": -1.0, "rmse": np.sqrt(2), "mae": 1.0}
     assert np.isnan([*figures["targets"]["b"].values(), figures["rmse"], figures["mae"]]).all()
 
@@ -292,3 +294,39 @@ def test_a_row_too_large_for_the_model_does_not_end_its_run(command, capsys, not
         assert found.get("metrics", found)["test_rmse"] is None
     assert inspection.inspect("run") == 0
     assert "RMSE nan, MAE nan" in capsys.readouterr().out
+
+
+def test_probabilities_of_many_classes_are_not_held_all_at_once(monkeypatch, rng):
+    """Beside the logits, which are held, a chunk of them is worked on at a time."""
+    monkeypatch.setattr(feeds, "CHUNK", 50)
+    n, k = 4000, 400
+    z, y = rng.normal(size=(n, k)).astype(np.float32), rng.integers(0, k + 1, size=n)
+    one, params = np.array(1.0), np.zeros(2 * k, np.float32)
+    model = Model(params, one, one, (1, k), (), "cross_entropy", "classification", classes=tuple(range(k)))
+    tracemalloc.start()
+    try:
+        figures, _ = measure(model, [z[:1234], z[1234:]], y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < z.nbytes
+    known = y < k
+    assert figures["accuracy"] == metrics.accuracy_score(y, z.argmax(axis=1))
+    expected = metrics.log_loss(y[known], special.softmax(z[known].astype(float), axis=1), labels=range(k))
+    assert figures["loss"] == pytest.approx(expected, rel=1e-12)
+    assert figures["unknown_labels"] == {str(k): n - known.sum()}
+
+
+def test_a_run_predicts_its_test_rows_in_chunks(monkeypatch, not_compiled):
+    monkeypatch.setattr(feeds, "CHUNK", 16)
+    sizes, predict = [], Evaluation.predict
+    monkeypatch.setattr(Evaluation, "predict", lambda self, params, x: sizes.append(len(x)) or predict(self, params, x))
+    for dataset in ("iris", "diabetes", "breast-cancer"):
+        prepared = prepare(Config(dataset=dataset, epochs=1, hidden=(3,), dtype="float64", device="cpu"))
+        outcome = train_and_test(prepared)
+        assert sum(sizes) == len(outcome.predictions) == len(prepared.data.x_test)
+        assert max(sizes) == 16
+        expected = outcome.model.predict(prepared.data.x_test)
+        found = outcome.model.labelled(outcome.predictions)
+        assert np.array_equal(found, expected) if outcome.model.classes else np.allclose(found, expected, rtol=1e-12)
+        sizes.clear()

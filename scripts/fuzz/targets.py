@@ -54,7 +54,7 @@ def _train_and_measure(path: Path) -> None:
     labels = {"classes": data.classes, "targets": data.targets, "label_values": data.label_values}
     model = Model(zeros, data.scaling.shift, data.scaling.factor, sizes, (), loss, data.task, **labels)
     for x, y in reading.features_and_targets(path, data.columns, data.target):
-        evaluate.measure(model, model.logits(x), y)
+        evaluate.measure(model, [model.logits(x)], y)
 
 
 def _settings(path: Path) -> Config:
@@ -69,7 +69,7 @@ def _predict(path: Path) -> None:
     model.predict(x)
     first = [column[0] for column in model.alternatives]
     truth = np.array([first] * 3, object) if first else np.zeros((3, model.sizes[-1]))
-    evaluate.measure(model, model.logits(x), truth)
+    evaluate.measure(model, [model.logits(x)], truth)
 
 
 def _resume(path: Path) -> None:
