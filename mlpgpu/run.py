@@ -120,7 +120,7 @@ class Run:
     as_model : callable or None
         ``as_model(params)`` -> the `Model` of these weights and biases.
     snapshot : callable or None
-        ``snapshot()`` -> the `Checkpoint` of this moment.
+        ``snapshot()`` -> the `Checkpoint` of this moment; None after the end.
     """
 
     plan: Plan

@@ -119,8 +119,12 @@ def fit(
     run.snapshot = trainer.snapshot
     if resume is not None:
         trainer.take_up(resume)
-    with interruptible() as trainer.interrupted, finalised(callbacks, run):
-        trainer.fit(resume)
+    try:
+        with interruptible() as trainer.interrupted, finalised(callbacks, run):
+            trainer.fit(resume)
+    finally:
+        # The trainer has the run: each would keep the other, and all rows, until garbage happens to be collected.
+        run.snapshot = None
     run.signal = trainer.interrupted()
     return training.state, run
 

@@ -248,7 +248,7 @@ def train_and_test(
             need=prepared.need,
         )
         # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
-        run.training = run.fetch = run.as_model = run.snapshot = run.best_params = None
+        run.training = run.fetch = run.as_model = run.best_params = None
         params = plain(np, plan.network, backend.to_host(state.params))
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model.target_names)

@@ -1,10 +1,12 @@
 """What is added to scikit-learn's parameters, each against something independent of it."""
 
 import copy
+import gc
 import io
 import pickle
 import re
 import signal
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -945,3 +947,36 @@ def test_html_and_parameters():
     assert clone(classifier(dropout=0.3)).get_params()["dropout"] == 0.3
     requests = classifier().get_metadata_routing()
     assert set(requests.fit.requests) == {"sample_weight", "X_val", "y_val", "sample_weight_val", "resume"}
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "settings"),
+    [
+        ("fit", {}, {}),
+        ("fit", {}, {"early_stopping": True}),
+        ("fit", {}, {"dtype": "float32", "dropout": 0.1}),
+        ("partial_fit", {"classes": [False, True]}, {}),
+    ],
+)
+def test_rows_are_given_back_after_a_fit(method, given, settings):
+    """At once, for garbage is collected late where a fit has few objects, and many rows."""
+    x = np.random.default_rng(0).integers(0, 256, size=(10_000, 100), dtype=np.uint8)
+    y = x[:, 0] > 100
+
+    def fitted():
+        return getattr(classifier(max_iter=1, **settings), method)(x, y, **given)
+
+    # What is imported, compiled and kept of a first time is not counted.
+    fitted()
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        model = fitted()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert model.n_features_in_ == 100
+    # Those of a fit are four bytes a number at least, and of the caller one.
+    assert left < x.nbytes
