@@ -124,10 +124,10 @@ def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
 
 
 def _separator(path: Path) -> str:
-    """What separates columns: what splits the header, and of several the one that splits it, and the rows, well."""
+    """What separates columns: what splits the header and rows, and of several the one that splits them well."""
     if said := _said(path):
         return said
-    possible = [mark for mark in _SEPARATORS if len(_header(path, mark)) > 1]
+    possible = [mark for mark in _SEPARATORS if _splits(path, mark)]
     # A tab is hardly a part of a name.
     for is_likely in (_leaves_quotes, _fits_rows, lambda _, mark: mark == "\t"):
         if len(possible) > 1:
@@ -148,6 +148,12 @@ def _start(path: Path, separator: str, lines: int) -> Iterator[list[str]]:
 
 def _header(path: Path, separator: str) -> list[str]:
     return next(_start(path, separator, 1), [])
+
+
+def _splits(path: Path, separator: str) -> bool:
+    """Whether there are columns then; a name of a single one may have any mark in it."""
+    header, *rows = [*map(len, _start(path, separator, _LINES))] or [0]
+    return header > 1 and (not rows or max(rows) > 1)
 
 
 def _leaves_quotes(path: Path, separator: str) -> bool:

@@ -127,6 +127,8 @@ def test_classes_that_are_called_as_gaps_are(tmp_path):
         ("\n\na;b\n\n1;2\n", ["a", "b"]),
         ("\ufeffa;b\r\n1;2\r\n", ["a", "b"]),
         ("a\n1\n", ["a"]),
+        ("a|\n1\n", ["a|"]),
+        ("a;b\n1\n2\n", ["a;b"]),
         ("sep=;\na, m;y\n1,5;2\n", ["a, m", "y"]),
         ('\ufeff"SEP=\t"\r\na;b\ty\r\n1\t2\r\n', ["a;b", "y"]),
         ("sep=,\n\na;b,y\n1,2\n", ["a;b", "y"]),
