@@ -14,7 +14,6 @@ from cyclopts import App
 from mlpgpu import train
 from mlpgpu.config import RUN, TRAINING, Config
 from mlpgpu.config_file import read_file
-from mlpgpu.data.used import sort_of
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, in_words
 from mlpgpu.files import out_folder, replacing
@@ -79,6 +78,7 @@ def _run(validation: Validation, given: Mapping[str, Any]) -> int:
 
     from mlpgpu import folds, report
     from mlpgpu.callbacks import LambdaCallback
+    from mlpgpu.data.used import sort_of
     from mlpgpu.trainer import Diverged
 
     console = report.console()
