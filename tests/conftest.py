@@ -1,6 +1,7 @@
 # ruff: noqa: E402 (what is set here is read when the libraries are imported)
 import importlib.util
 import os
+import shlex
 import sys
 import tempfile
 
@@ -122,17 +123,28 @@ def command(drawing_command, no_pictures):
 
 
 @pytest.fixture
-def drawing_command(tmp_path, monkeypatch, capsys):
+def drawing_command(command_of):
     """The command with its pictures."""
+    from mlpgpu import train
+
+    return command_of(train.app)
+
+
+@pytest.fixture
+def command_of(tmp_path, monkeypatch, capsys):
+    """``command_of(app)`` runs another command, or any, in an empty folder: see `command`."""
     monkeypatch.chdir(tmp_path)
 
     from mlpgpu import train
 
-    def run(line):
-        code = train.run_command(train.app, line.split())
-        return code, *capsys.readouterr()
+    def of(app):
+        def run(line, app=app):
+            code = train.run_command(app, shlex.split(line))
+            return code, *capsys.readouterr()
 
-    return run
+        return run
+
+    return of
 
 
 @pytest.fixture

@@ -9,19 +9,12 @@ import sys
 import pytest
 from clocked import Machine
 
-from mlpgpu import __main__, bench, train
+from mlpgpu import __main__, bench
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder: ``command("--seconds 1")`` -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, app=bench.app):
-        code = train.run_command(app, line.split())
-        return code, *capsys.readouterr()
-
-    return run
+def command(command_of):
+    return command_of(bench.app)
 
 
 SMALL = "--dataset synthetic --samples 5000 --features 3"

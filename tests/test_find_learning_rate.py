@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 
@@ -19,15 +18,8 @@ from mlpgpu.search import UNUSED, flags
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder: ``command("--steps 50")`` -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, app=find_learning_rate.app):
-        code = train.run_command(app, shlex.split(line))
-        return code, *capsys.readouterr()
-
-    return run
+def command(command_of):
+    return command_of(find_learning_rate.app)
 
 
 SMALL = "--dataset iris --hidden 8 --dropout 0 --input-dropout 0 --batch-size 16"

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shlex
 import signal
 import tracemalloc
 import weakref
@@ -26,15 +25,8 @@ PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder: ``command("--folds 3")`` -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, app=cross_validation.app):
-        code = train.run_command(app, shlex.split(line))
-        return code, *capsys.readouterr()
-
-    return run
+def command(command_of):
+    return command_of(cross_validation.app)
 
 
 def written(folder):
