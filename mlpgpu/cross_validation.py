@@ -16,7 +16,7 @@ from mlpgpu.config import RUN, TRAINING, Config
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, in_words
-from mlpgpu.files import out_folder, replacing
+from mlpgpu.files import out_folder
 from mlpgpu.setting import Setting, setting
 
 if TYPE_CHECKING:
@@ -151,8 +151,10 @@ class _Progress:
 
     def end(self, found: CrossValidation) -> None:
         """Keep what was found so far, and say how good the last of the folds is."""
+        from mlpgpu import run_folder
+
         self.done = len(found.folds)
-        _write_metrics(self.folder, found)
+        run_folder.write_metrics(self.folder, found.metrics)
         with self.bar.external_write_mode():
             self.say(_line(self.done, found.folds[-1].outcome), markup=False)
 
@@ -178,13 +180,6 @@ def _created(out: str | None, name: str) -> Path:
     return folder
 
 
-def _write_metrics(folder: Path, found: CrossValidation) -> None:
-    from mlpgpu import run_folder
-
-    with replacing(folder / run_folder.METRICS) as beside:
-        beside.write_text(as_json(found.metrics, indent=1) + "\n", encoding="utf-8")
-
-
 def _write(folder: Path, found: CrossValidation) -> list[str]:
     """Write the figures, the predictions and their picture; in words, what to install for that."""
     import numpy as np
@@ -193,7 +188,7 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     from mlpgpu.data import writing
 
     # Ctrl-C may have come while those of the last fold were written.
-    _write_metrics(folder, found)
+    run_folder.write_metrics(folder, found.metrics)
     model = found.folds[0].outcome.model
     truth, predictions = (model.labelled(numbers) for numbers in (found.truth, found.predictions))
     names = [f" {name}" for name in model.target_names] if predictions.ndim > 1 and predictions.shape[1] > 1 else [""]

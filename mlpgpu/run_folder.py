@@ -84,6 +84,12 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write figures whole or not at all."""
+    with replacing(folder / METRICS) as beside:
+        beside.write_text(as_json(metrics, indent=1) + "\n", encoding="utf-8")
+
+
 def refuse_unfinished(folder: Path) -> None:
     """Refuse the folder of a run that has no model yet, or that of its checkpoints, where a model is to be read.
 
@@ -176,8 +182,7 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
     outcome.model.save(folder / FILE)
     missing = _draw(folder, outcome)
     # Last: where it is, all is.
-    with replacing(folder / METRICS) as beside:
-        beside.write_text(as_json(outcome.metrics, indent=1) + "\n", encoding="utf-8")
+    write_metrics(folder, outcome.metrics)
     return missing
 
 

@@ -16,7 +16,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mlpgpu.data
-from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, cross_validate, cross_validation, initial, train
+from mlpgpu import (
+    Config,
+    InputError,
+    MLPClassifier,
+    MLPRegressor,
+    cross_validate,
+    cross_validation,
+    initial,
+    run_folder,
+    train,
+)
 from mlpgpu.callbacks import LambdaCallback, TimeLimit
 from mlpgpu.data.split import in_folds
 from mlpgpu.maths.parameters import split
@@ -208,13 +218,13 @@ def test_ctrl_c_between_two_folds_keeps_those_that_are_done():
 
 
 def test_ctrl_c_while_a_fold_is_written_leaves_its_figures_with_its_predictions(command, tmp_path, monkeypatch):
-    whole = cross_validation._write_metrics
+    whole = run_folder.write_metrics
 
-    def write(folder, found):
-        monkeypatch.setattr(cross_validation, "_write_metrics", whole)
+    def write(folder, metrics):
+        monkeypatch.setattr(run_folder, "write_metrics", whole)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cross_validation, "_write_metrics", write)
+    monkeypatch.setattr(run_folder, "write_metrics", write)
     code, out, _ = command("--dataset iris --hidden 4 --epochs 1 --folds 3 --out found")
     rows, metrics = written(tmp_path / "found")
     assert (code, len(rows), metrics["n_rows"]) == (130, 50, 50)
