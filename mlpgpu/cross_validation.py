@@ -104,8 +104,7 @@ def _run(validation: Validation, given: Mapping[str, Any]) -> int:
         mean = report.tested(found.mean)
         if found.signal:
             console.print(f"Stopped   after {len(found.folds)} of {validation.folds} folds", markup=False)
-        in_words = report.figures_in_words(mean, report.tested(found.std))
-        console.print(f"Mean      {in_words}", markup=False)
+        console.print(f"Mean      {report.figures_in_words(mean, report.tested(found.std))}", markup=False)
         for table in report.tables(mean.get("targets", {}), found.confusion, found.folds[0].outcome.model.classes):
             console.print(table)
         for line in (*missing, f"Saved     {progress.folder}"):
@@ -206,8 +205,7 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     if model.classes:
         score = f"{mean:.2%} ± {std:.2%} of the rows right{' in all labels' if model.multilabel else ''}"
     subject = f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds"
-    title = f"{subject}: {score}"
-    run_folder.draw_tested(folder, model, found.truth, found.predictions, found.confusion, title=title)
+    run_folder.draw_tested(folder, model, found.truth, found.predictions, found.confusion, title=f"{subject}: {score}")
     return []
 
 
