@@ -213,7 +213,6 @@ class Checkpoint:
             (all(map(_is_number, (self.start_loss, self.seconds))), "times"),
             (isinstance(self.stopped, str) and isinstance(self.arithmetic, str), "texts"),
             (all(isinstance(name, str) and isinstance(kept, dict) for name, kept in self.callbacks), "callbacks"),
-            (isinstance(self.plan, dict), "parts of the plan"),
             (all(isinstance(rows, dict) for rows in self.data.values()), "the rows"),
         ):
             if not fits:
