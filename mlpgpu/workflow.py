@@ -172,11 +172,11 @@ def _arranged(
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
     lowest = LOSSES[plan.loss].lowest
-    targets = [y for y in (data.y_train, data.y_validation, data.y_test) if y is not None and len(y)]
-    if min(y.min() for y in targets) < lowest:
+    smallest = min(y.min() for y in (data.y_train, data.y_validation, data.y_test) if y is not None and len(y))
+    if smallest < lowest:
         raise InputError(
-            f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is "
-            f"{min(y.min() for y in targets):g}; choose another loss, such as squared_error"
+            f"loss {plan.loss!r} takes targets from {lowest:g} up, and the smallest here is {smallest:g}; choose "
+            "another loss, such as squared_error"
         )
     start = None if model is None else Start.find(model, plan, data)
     if start is not None:
