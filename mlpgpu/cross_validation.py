@@ -13,7 +13,6 @@ from cyclopts import App
 
 from mlpgpu import train
 from mlpgpu.config import RUN, TRAINING, Config
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, in_words
 from mlpgpu.files import out_folder
@@ -57,9 +56,7 @@ def cross_validate(**given: Any) -> int:
     All rows are tested on once, also the test rows that a set has of its own. Ctrl-C ends it with the folds that are
     done. Of the settings in --config, such as that of a run, the ones without a flag here are passed over.
     """
-    asked = {name: value for name, value in given.items() if name != "config"}
-    file = read_file(given["config"]) if "config" in given else {}
-    return _run(Validation(**{**{name: value for name, value in file.items() if name in flags()}, **asked}), given)
+    return _run(Validation(**train.with_file(given, flags())), given)
 
 
 cross_validate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from mlpgpu import train
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.files import check_out, expanded
 from mlpgpu.search import Search, flags
@@ -28,9 +27,7 @@ def find_learning_rate(**given: Any) -> int:
     Prints the rate to give to a run with the same settings. Of those in --config, such as that of a run, the ones
     without a flag here are passed over.
     """
-    asked = {name: value for name, value in given.items() if name != "config"}
-    file = read_file(given["config"]) if "config" in given else {}
-    return _run(Search(**{**{name: value for name, value in file.items() if name in flags()}, **asked}), given)
+    return _run(Search(**train.with_file(given, flags())), given)
 
 
 find_learning_rate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

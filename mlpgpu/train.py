@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +104,13 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
     )
+
+
+def with_file(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """What is given to a command that has some of the settings: before its flags, the `known` ones in its --config."""
+    asked = {name: value for name, value in given.items() if name != "config"}
+    file = read_file(given["config"]) if "config" in given else {}
+    return {name: value for name, value in file.items() if name in known} | asked
 
 
 def path_flag(name: str, text: str) -> inspect.Parameter:
