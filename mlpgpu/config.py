@@ -361,6 +361,6 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
 
-def settings() -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of every field of `Config`, in order."""
-    return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(Config)}
+def settings(of: type[Config] = Config) -> dict[str, tuple[Setting, Any]]:
+    """Name -> (setting, default) of every field of `Config`, or of a class with more of them, in order."""
+    return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(of)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from mlpgpu import train
-from mlpgpu.config import RUN, TRAINING, Config
+from mlpgpu.config import RUN, TRAINING, Config, settings
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, in_words
 from mlpgpu.files import out_folder
@@ -46,8 +46,7 @@ class Validation(Config):
 
 def flags() -> dict[str, tuple[Setting, Any]]:
     """Name -> (setting, default) of what the command asks for, in order."""
-    fields = Validation.__dataclass_fields__
-    return {name: (field.metadata["setting"], field.default) for name, field in fields.items() if name not in UNUSED}
+    return {name: known for name, known in settings(Validation).items() if name not in UNUSED}
 
 
 def cross_validate(**given: Any) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpgpu.config import RUN, TRAINING, Config
+from mlpgpu.config import RUN, TRAINING, Config, settings
 from mlpgpu.errors import InputError
 from mlpgpu.setting import Setting, setting
 
@@ -60,5 +60,4 @@ def check_range(low: float, high: float) -> None:
 
 def flags() -> dict[str, tuple[Setting, Any]]:
     """Name -> (setting, default) of what the command asks for, in order."""
-    fields = Search.__dataclass_fields__
-    return {name: (field.metadata["setting"], field.default) for name, field in fields.items() if name not in UNUSED}
+    return {name: known for name, known in settings(Search).items() if name not in UNUSED}
