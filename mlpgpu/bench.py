@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -31,9 +30,7 @@ def bench(**given: Any) -> int:
     return _run(Study(**given))
 
 
-bench.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [train.flag(name, setting, default) for name, (setting, default) in flags().items()]
-)
+bench.__signature__ = train.signature(flags())  # type: ignore[attr-defined]
 
 app = App(name="mlpgpu bench", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 app.default(bench)

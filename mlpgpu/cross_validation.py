@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,11 +57,8 @@ def cross_validate(**given: Any) -> int:
     return _run(Validation(**train.with_file(given, flags())), given)
 
 
-cross_validate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        *(train.flag(name, setting, default) for name, (setting, default) in flags().items()),
-        train.path_flag("config", "TOML or YAML file with settings, such as config.toml of a run"),
-    ]
+cross_validate.__signature__ = train.signature(  # type: ignore[attr-defined]
+    flags(), config="TOML or YAML file with settings, such as config.toml of a run"
 )
 
 app = App(name="mlpgpu cross-validate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)

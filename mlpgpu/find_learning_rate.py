@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json as json_module
 import sys
 from collections.abc import Callable, Mapping
@@ -30,11 +29,8 @@ def find_learning_rate(**given: Any) -> int:
     return _run(Search(**train.with_file(given, flags())), given)
 
 
-find_learning_rate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        *(train.flag(name, setting, default) for name, (setting, default) in flags().items()),
-        train.path_flag("config", "TOML or YAML file with settings, such as config.toml of a run"),
-    ]
+find_learning_rate.__signature__ = train.signature(  # type: ignore[attr-defined]
+    flags(), config="TOML or YAML file with settings, such as config.toml of a run"
 )
 
 app = App(

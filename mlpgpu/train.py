@@ -113,10 +113,13 @@ def with_file(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
     return {name: value for name, value in file.items() if name in known} | asked
 
 
-def path_flag(name: str, text: str) -> inspect.Parameter:
-    """The flag of a file or folder that is no setting, but may have some."""
-    annotation = Annotated[str | None, Parameter(help=text, group=GROUPS[RUN])]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+def signature(known: Mapping[str, tuple[Setting, Any]], **files: str) -> inspect.Signature:
+    """The flags of a command: its settings, and with their help those of files and folders that may have some."""
+    flags = [flag(name, setting, default) for name, (setting, default) in known.items()]
+    for name, text in files.items():
+        annotation = Annotated[str | None, Parameter(help=text, group=GROUPS[RUN])]
+        flags.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return inspect.Signature(flags)
 
 
 def command(given: Mapping[str, Any]) -> str:
@@ -133,12 +136,10 @@ def command(given: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-train.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        *(flag(name, setting, default) for name, (setting, default) in settings().items()),
-        path_flag("config", "TOML or YAML file with settings"),
-        path_flag("resume", "run folder, or one of its checkpoints, whose run is to go on where it stopped"),
-    ]
+train.__signature__ = signature(  # type: ignore[attr-defined]
+    settings(),
+    config="TOML or YAML file with settings",
+    resume="run folder, or one of its checkpoints, whose run is to go on where it stopped",
 )
 
 app = App(name="mlpgpu train", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
