@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App
-
 from mlpgpu import train
 from mlpgpu.files import out_folder, replacing
 from mlpgpu.throughput.study import OF_STEPS, Study, flags
@@ -32,7 +30,7 @@ def bench(**given: Any) -> int:
 
 bench.__signature__ = train.signature(flags())  # type: ignore[attr-defined]
 
-app = App(name="mlpgpu bench", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = train.application("bench")
 app.default(bench)
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App
-
 from mlpgpu import train
 from mlpgpu.config import RUN, TRAINING, Config, settings
 from mlpgpu.errors import InputError
@@ -61,7 +59,7 @@ cross_validate.__signature__ = train.signature(  # type: ignore[attr-defined]
     flags(), config="TOML or YAML file with settings, such as config.toml of a run"
 )
 
-app = App(name="mlpgpu cross-validate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = train.application("cross-validate")
 app.default(cross_validate)
 
 

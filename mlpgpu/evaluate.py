@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from mlpgpu.endings import DATA_FILE
 from mlpgpu.figures import as_json
-from mlpgpu.train import run_command
+from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # A note names no more labels that the model does not know.
 MOST_LABELS = 5
 
-app = App(name="mlpgpu evaluate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = application("evaluate")
 
 
 @app.default

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App
-
 from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.files import expanded
-from mlpgpu.train import run_command
+from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
 
-app = App(name="mlpgpu export", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = application("export")
 FORMATS = ("onnx",)
 
 

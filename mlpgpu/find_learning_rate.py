@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App
-
 from mlpgpu import train
 from mlpgpu.errors import InputError
 from mlpgpu.files import check_out, expanded
@@ -33,9 +31,7 @@ find_learning_rate.__signature__ = train.signature(  # type: ignore[attr-defined
     flags(), config="TOML or YAML file with settings, such as config.toml of a run"
 )
 
-app = App(
-    name="mlpgpu find-learning-rate", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False
-)
+app = train.application("find-learning-rate")
 app.default(find_learning_rate)
 
 

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from mlpgpu.files import expanded
 from mlpgpu.machine import describe, load, warnings
-from mlpgpu.train import run_command
+from mlpgpu.train import application, run_command
 
 # What the versions of CUDA are of.
 CUDA = {"driver": "the driver can do", "runtime": "CuPy runs", "cublas": "cuBLAS", "torch": "PyTorch is built for"}
 
-app = App(name="mlpgpu info", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = application("info")
 
 
 @app.default

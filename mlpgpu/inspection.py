@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from mlpgpu.errors import printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.taken_up import UNBOUND
-from mlpgpu.train import run_command
+from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
 
-app = App(name="mlpgpu inspect", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = application("inspect")
 # More names than these tell no more.
 MOST_NAMES = 10
 

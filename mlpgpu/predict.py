@@ -6,16 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError, printable
 from mlpgpu.files import expanded
-from mlpgpu.train import run_command
+from mlpgpu.train import application, run_command
 
 Chunk = TypeVar("Chunk", bound=Any)
 
-app = App(name="mlpgpu predict", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = application("predict")
 
 
 @app.default

@@ -78,6 +78,11 @@ def _as_saved(saved: dict[str, Any], given: dict[str, Any]) -> Config:
     return config
 
 
+def application(name: str) -> App:
+    """What `run_command` runs for a command of this name, which leaves Ctrl-C to it."""
+    return App(name=f"mlpgpu {name}", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+
+
 def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     """A setting as a flag of a command, its value still text."""
     text, bracket, own_default = setting.help.partition(" [default")
@@ -142,7 +147,7 @@ train.__signature__ = signature(  # type: ignore[attr-defined]
     resume="run folder, or one of its checkpoints, whose run is to go on where it stopped",
 )
 
-app = App(name="mlpgpu train", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
+app = application("train")
 app.default(train)
 
 
