@@ -173,7 +173,6 @@ def _split(
         feature_names=feature_names,
         target=rows.target,
         targets=_names(rows) if y.ndim > 1 and y.shape[1] > 1 else (),
-        image_shape=rows.image_shape,
         scaling=scaling.of_model(like.shift, like.factor) if like else scaling.fit(kind, x_train, names=feature_names),
         columns=columns,
         notes=tuple(notes),

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlpgpu.data import idx, npy
 from mlpgpu.data.mapped import Mapped
-from mlpgpu.data.source import Source, flat, image_shape, of_arrays
+from mlpgpu.data.source import Source, are_images, flat, of_arrays
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import expanded
 from mlpgpu.machine import available_memory
@@ -40,9 +40,9 @@ def load(path: Path, config: "Config") -> Source:
     InputError
         Where a file cannot be read, or the two do not go together.
     """
-    x, image = _features(path, config.memory_map)
+    x, images = _features(path, config.memory_map)
     y, name = _targets(path, config.target, len(x))
-    return of_arrays(path.stem, x, y, image, name)
+    return of_arrays(path.stem, x, y, images, name)
 
 
 def read_x(path: Path) -> np.ndarray | Mapped:
@@ -68,8 +68,8 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray | Mapped, np.nda
     return x, _targets(path, target, len(x))[0]
 
 
-def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, tuple[int, int] | None]:
-    """The rows of a file, in memory or not, and height and width where they are images."""
+def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, bool]:
+    """The rows of a file, in memory or not, and whether they are images."""
     left = available_memory() if memory_map == "auto" else None
     most = 0.0 if memory_map == "always" else math.inf if left is None else left / _COPIES
     size, packed = _look(path)
@@ -77,19 +77,19 @@ def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, tuple[i
         if memory_map == "always":
             raise InputError(f"{path} is gzipped and cannot be memory-mapped; unpack it with gunzip")
         x = idx.read(path)
-        return flat(x, str(path)), image_shape(x.dtype, x.shape, str(path))
+        return flat(x, str(path)), are_images(x.dtype, x.shape, str(path))
     offset, dtype, shape, by_columns = _header(path)
-    image = image_shape(dtype, shape, str(path))
+    images = are_images(dtype, shape, str(path))
     if by_columns:
         if size > most:
             raise InputError(
                 f"{path} holds {size / 1e9:,.1f} GB column by column, whose rows cannot be memory-mapped; "
                 "write it again with numpy.save(path, numpy.ascontiguousarray(x)), or give memory_map never"
             )
-        return flat(np.load(path, allow_pickle=False), str(path)), image
+        return flat(np.load(path, allow_pickle=False), str(path)), images
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     mapped = Mapped(path, offset, stored, (shape[0], math.prod(shape[1:])))
-    return mapped if size > most else mapped[:], image
+    return mapped if size > most else mapped[:], images
 
 
 def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, str]:

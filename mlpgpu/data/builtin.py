@@ -23,7 +23,7 @@ def digits(_config: "Config") -> Source:
     # They ship as float64, though each is a whole number.
     x = bunch.data.astype(np.uint8)
     classes = tuple(range(10))
-    return Source("digits", x, bunch.target, task="classification", classes=classes, scale="minmax", image_shape=(8, 8))
+    return Source("digits", x, bunch.target, task="classification", classes=classes, scale="minmax")
 
 
 def iris(_config: "Config") -> Source:

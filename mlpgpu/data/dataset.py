@@ -41,8 +41,6 @@ class DataSet:
         What is predicted, for a file: a column, columns with commas between them, or an array.
     targets : tuple of str
         One a column of y, where there are several.
-    image_shape : tuple of int or None
-        Height and width, where a row is an image.
     scaling : Scaling
         Fitted on the training rows. It is applied on the device, batch by batch.
     columns : list of dict or None
@@ -65,7 +63,6 @@ class DataSet:
     feature_names: tuple[str, ...]
     target: str | None
     targets: tuple[str, ...]
-    image_shape: tuple[int, int] | None
     scaling: Scaling
     columns: list[dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()

@@ -111,7 +111,6 @@ def load(name: str, config: "Config") -> Source:
         task="classification",
         classes=CLASSES[name],
         scale="255",
-        image_shape=(x.shape[1], x.shape[2]),
         notes=notes,
     )
 

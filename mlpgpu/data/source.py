@@ -11,7 +11,7 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Source", "flat", "image_shape", "of_arrays"]
+__all__ = ["Source", "are_images", "flat", "of_arrays"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Source:
         Whether numbers in y are known to be labels.
     decimal : str
         What is before decimals in its text, in words.
-    feature_names, target, targets, image_shape, notes
+    feature_names, target, targets, notes
         As in `mlpgpu.data.DataSet`.
     """
 
@@ -55,28 +55,24 @@ class Source:
     feature_names: tuple[str, ...] = ()
     target: str | None = None
     targets: tuple[str, ...] = ()
-    image_shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
 
 
-def of_arrays(
-    name: str, x: np.ndarray | Mapped, y: np.ndarray, image: tuple[int, int] | None, target: str, **test: Any
-) -> Source:
-    """Rows of files that hold arrays, of which `image` is what `image_shape` says; `test` are rows of their own."""
+def of_arrays(name: str, x: np.ndarray | Mapped, y: np.ndarray, images: bool, target: str, **test: Any) -> Source:
+    """Rows of files that hold arrays, of which `images` is what `are_images` says; `test` are rows of their own."""
     return Source(
         name,
         x,
         y,
         **test,
-        scale="255" if image and x.dtype == np.uint8 else "standard",
-        feature_names=() if image else tuple(f"x{i}" for i in range(x.shape[1])),
+        scale="255" if images and x.dtype == np.uint8 else "standard",
+        feature_names=() if images else tuple(f"x{i}" for i in range(x.shape[1])),
         target=target,
-        image_shape=image,
     )
 
 
-def image_shape(dtype: np.dtype, shape: tuple[int, ...], where: str) -> tuple[int, int] | None:
-    """Height and width, where the rows of an array of this type and shape are images.
+def are_images(dtype: np.dtype, shape: tuple[int, ...], where: str) -> bool:
+    """Whether the rows of an array of this type and shape are images.
 
     Raises
     ------
@@ -88,12 +84,12 @@ def image_shape(dtype: np.dtype, shape: tuple[int, ...], where: str) -> tuple[in
             f"{where} has type {dtype} and shape {shape}; "
             "allowed: numbers of shape (rows, features) or (rows, height, width); convert it"
         )
-    return (shape[1], shape[2]) if len(shape) == 3 or (len(shape) == 4 and shape[3] == 1) else None
+    return len(shape) == 3 or (len(shape) == 4 and shape[3] == 1)
 
 
 def flat(x: np.ndarray, where: str) -> np.ndarray:
     """Rows of numbers of shape (n_rows, n_features), in native byte order; truth values as bytes."""
-    image_shape(x.dtype, x.shape, where)
+    are_images(x.dtype, x.shape, where)
     if x.dtype == bool:
         x = x.view(np.uint8)
     return np.ascontiguousarray(x.reshape(len(x), -1), dtype=x.dtype.newbyteorder("="))

@@ -93,7 +93,7 @@ def test_idx_files(tmp_path, rng, x, y, memory_map):
         return
     data = of(tmp_path, x, y, memory_map=memory_map)
     assert isinstance(data.x_train, Mapped) == (memory_map == "always")
-    assert (data.image_shape, data.scaling.kind, data.x_train.dtype) == ((4, 5), "255", np.uint8)
+    assert (data.feature_names, data.scaling.kind, data.x_train.dtype) == ((), "255", np.uint8)
     expected = zip(images.reshape(30, 20).tolist(), labels.tolist(), strict=True)
     assert rows_and_labels(data) == {(*row, label) for row, label in expected}
 

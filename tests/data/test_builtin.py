@@ -42,7 +42,6 @@ def test_rows_keep_their_labels():
 def test_digits_are_images_of_whole_numbers():
     d = load(Config(dataset="digits"))
     assert d.x_train.dtype == np.uint8
-    assert d.image_shape == (8, 8)
     assert d.feature_names == ()
     assert d.scaling.kind == "minmax"
     x = np.concatenate([d.x_train, d.x_validation, d.x_test])

@@ -241,7 +241,6 @@ def test_openml_is_asked_last_and_becomes_idx_files(tiny, square, dead, mirrored
     d = load(Config(dataset="mnist"))
     np.testing.assert_array_equal(d.x_test, square.x[200:].reshape(40, 9))
     np.testing.assert_array_equal(d.y_test, square.y[200:])
-    assert d.image_shape == (3, 3)
     assert len(calls) == 1
     assert calls[0]["data_id"] == 554
     assert calls[0]["timeout"] == 10

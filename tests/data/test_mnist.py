@@ -155,7 +155,6 @@ def test_real_set(data_dir, name):
     assert d.x_validation.shape == (6_000, 784)
     assert d.x_test.shape == (10_000, 784)
     assert d.x_train.dtype == np.uint8
-    assert d.image_shape == (28, 28)
     assert d.scaling.kind == "255"
     y = np.concatenate([d.y_train, d.y_validation])
     if name == "mnist":

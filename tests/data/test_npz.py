@@ -47,7 +47,6 @@ def test_keras_names_bring_their_own_test_rows(tmp_path, rng):
     path = save(tmp_path / "mnist.npz", x_train=x[:50], y_train=y[:50], x_test=x[50:], y_test=y[50:])
     d = load(Config(dataset=path))
     assert d.x_train.dtype == np.uint8
-    assert d.image_shape == (5, 4)
     assert d.scaling.kind == "255"
     assert d.feature_names == ()
     np.testing.assert_array_equal(d.x_test, x[50:].reshape(10, 20))
@@ -66,11 +65,11 @@ def test_labels_of_test_rows_alone_are_classes_too(tmp_path, rng):
     assert d.y_test.tolist() == [2] * 10
 
 
-@pytest.mark.parametrize(("shape", "image"), [((6, 2, 3, 1), (2, 3)), ((6, 2, 3, 3), None), ((6, 2), None)])
-def test_rows_are_flattened(tmp_path, shape, image):
+@pytest.mark.parametrize(("shape", "images"), [((6, 2, 3, 1), True), ((6, 2, 3, 3), False), ((6, 2), False)])
+def test_rows_are_flattened(tmp_path, shape, images):
     x = np.arange(np.prod(shape), dtype=">i4").reshape(shape)
     d = load(Config(dataset=save(tmp_path / "a.npz", x=x, y=[1.5, 2, 3, 4, 5, 6]), validation_fraction=0))
-    assert d.image_shape == image
+    assert (d.feature_names == ()) == images
     assert d.x_train.dtype == np.dtype("i4")
     assert d.x_train.dtype.isnative
     np.testing.assert_array_equal(read_features(tmp_path / "a.npz", None), x.reshape(6, -1))
