@@ -254,7 +254,7 @@ def _features(
         fills = len(columns) == x.shape[1] and missing.fills(columns)
         columns, impute = (columns, str(like.config.get("impute"))) if fills else (None, "none")
     found = [
-        missing.refuse(part, rows.feature_names, impute, by_model=like is not None)
+        missing.refuse(part, rows.feature_names, filled=impute != "none", by_model=like is not None)
         for part in (x, x_test)
         if part is not None
     ]

@@ -21,7 +21,7 @@ def instead(by_model: bool) -> str:
     return "give impute mean or median, or remove those rows"
 
 
-def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str, *, by_model: bool = False) -> bool:
+def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], *, filled: bool, by_model: bool = False) -> bool:
     """Refuse what cannot be trained on; otherwise say whether values are missing.
 
     Parameters
@@ -30,8 +30,8 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str, *, by_mo
         Numbers of any type.
     names : tuple of str
         Name of each column; empty for images.
-    impute : str
-        ``none`` refuses missing values.
+    filled : bool
+        Whether missing values will be.
     by_model : bool
         Whether they are for a model that is trained already.
 
@@ -49,7 +49,7 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], impute: str, *, by_mo
     ):
         counts = sum(test(part).sum(axis=0) for part in pieces(x))
         bad = np.flatnonzero(counts)
-        if bad.size and (what == "infinite" or impute == "none"):
+        if bad.size and (what == "infinite" or not filled):
             shown = ", ".join(f"{names[i] if names else i} ({counts[i]:,})" for i in bad[:10])
             more = f" and {bad.size - 10} more" if bad.size > 10 else ""
             raise InputError(f"{what} values in feature {shown}{more}; {cure}")

@@ -136,9 +136,9 @@ def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
     if columns is not None and len(columns) != x.shape[1]:
         raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
     if columns is None or not missing.fills(columns):
-        missing.refuse(x, (), "none", by_model=True)
+        missing.refuse(x, (), filled=False, by_model=True)
         return x
-    missing.refuse(x, (), "fill")
+    missing.refuse(x, (), filled=True)
     return missing.fill(x, columns)
 
 
