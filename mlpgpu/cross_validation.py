@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions.csv"
 # Settings of one run, its test rows and its folder, which several in turn have no use for.
 UNUSED = ("test_fraction", "run_dir", "checkpoint_every", "log_to", "log_every")
-OWN = ("folds", "out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ def _run(validation: Validation, given: Mapping[str, Any]) -> int:
     try:
         with bar, train.telling(say):
             found = folds.cross_validate(
-                Config(**{name: value for name, value in validation.to_dict().items() if name not in OWN}),
+                validation,
                 validation.folds,
                 [LambdaCallback(on_epoch_end=lambda *_: bar.update())],
                 on_fold_begin=progress.begin,
