@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,7 +142,6 @@ class StoppingRule(Callback):
     count : int
         Epochs without progress so far.
     verbose : bool
-    say : callable
     """
 
     tol: float
@@ -154,8 +153,7 @@ class StoppingRule(Callback):
     samples: int
     best: float
     count: int
-    verbose: bool = False
-    say: Callable[[str], Any] = field(default=print, repr=False)
+    verbose: bool
 
     def state(self) -> dict[str, Any]:
         """What it has counted."""
@@ -169,10 +167,9 @@ class StoppingRule(Callback):
         """Count, and act."""
         sign = 1 if self.monitor == "loss" else -1
         value = record[self.monitor]
-        if self.verbose:
-            self.say(f"Iteration {run.epoch}, loss = {record['loss']:.8f}")
-            if sign < 0:
-                self.say(f"Validation score: {value:f}")
+        self._tell(f"Iteration {run.epoch}, loss = {record['loss']:.8f}")
+        if sign < 0:
+            self._tell(f"Validation score: {value:f}")
         self.count = self.count + 1 if sign * value > sign * self.best - self.tol else 0
         if sign * value < sign * self.best:
             self.best = value
@@ -198,4 +195,4 @@ class StoppingRule(Callback):
 
     def _tell(self, line: str) -> None:
         if self.verbose:
-            self.say(line)
+            print(line)  # noqa: T201
