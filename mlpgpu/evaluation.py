@@ -73,7 +73,7 @@ class Evaluation:
         return {"loss": float(loss / weight), self.score_name: float(r2.mean())}
 
     def watch(
-        self, params: Array, feeds: Mapping[str, Feed], score: Callable[[Array], float] | None = None
+        self, params: Array, feeds: Mapping[str, Feed], score: Callable[[Array], float] | None
     ) -> dict[str, float]:
         """What a record says of the rows that are watched.
 

@@ -76,7 +76,7 @@ class Prepared:
     watched: dict[str, Rows]
     rollbacks: int
     need: preflight.Need
-    start: Start | None = None
+    start: Start | None
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ class DataSet:
     target: str | None
     targets: tuple[str, ...]
     scaling: Scaling
-    columns: list[dict[str, Any]] | None = None
-    notes: tuple[str, ...] = ()
-    label_values: tuple[Pair, ...] = ()
+    columns: list[dict[str, Any]] | None
+    notes: tuple[str, ...]
+    label_values: tuple[Pair, ...]
 
     @property
     def n_features(self) -> int:

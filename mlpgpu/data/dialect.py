@@ -76,7 +76,7 @@ class Dialect(NamedTuple):
         return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals])]
 
 
-def find(path: Path, aside: Callable[[list[str]], Set[str]] = lambda _: frozenset(), *, text: bool = True) -> Dialect:
+def find(path: Path, aside: Callable[[list[str]], Set[str]], *, text: bool) -> Dialect:
     """How the table in a file is written. All of its cells are looked at, unless commas separate them.
 
     Parameters

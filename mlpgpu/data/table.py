@@ -21,7 +21,7 @@ __all__ = ["load", "read", "read_chunks"]
 _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 
-def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None = None) -> Source:
+def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> Source:
     """The rows of a table, its targets apart; `columns` as for `read_chunks`.
 
     Returns

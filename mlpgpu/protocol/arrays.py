@@ -60,7 +60,7 @@ def _total(x: np.ndarray) -> Any:
     return x.sum()
 
 
-def check_rows(estimator: Any, x: Any, y: Any = None, *, reset: bool, y_numeric: bool = False) -> tuple[Any, Any]:
+def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, y_numeric: bool = False) -> tuple[Any, Any]:
     """`x` and `y` as scikit-learn validates them.
 
     Parameters
