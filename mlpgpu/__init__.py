@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config as Config
+    from mlpgpu.errors import InputError as InputError
+    from mlpgpu.errors import OwnFunctionWarning as OwnFunctionWarning
     from mlpgpu.estimators import MLPClassifier as MLPClassifier
     from mlpgpu.estimators import MLPRegressor as MLPRegressor
     from mlpgpu.folds import cross_validate as cross_validate

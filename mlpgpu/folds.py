@@ -150,7 +150,7 @@ def cross_validate(
     Diverged
         Where the loss of a run is not finite, and there are no best weights to bring back.
     KeyboardInterrupt
-        After Ctrl-C in the first fold.
+        After Ctrl-C in the first fold; another signal is for the process then.
     """
     n_folds = checked("folds", folds, int, within="[2, inf)")
     found = CrossValidation(n_folds, ())
@@ -173,6 +173,8 @@ def cross_validate(
         # It came between two runs, or was the second one.
         found = replace(found, signal=signal.SIGINT)
     if not found.folds:
+        # There is nothing to end with: it is for the process.
+        signal.raise_signal(found.signal)
         raise KeyboardInterrupt
     return found
 

@@ -176,15 +176,15 @@ def test_rows_that_stay_in_their_file_are_tested_on_in_their_order(tmp_path, rng
     np.testing.assert_allclose(mapped.predictions, read.predictions, rtol=1e-4)
 
 
-def _interrupting(fold):
-    """A callback that sends Ctrl-C in the first epoch of a fold."""
+def _interrupting(fold, number=signal.SIGINT):
+    """A callback that sends Ctrl-C, or another signal, in the first epoch of a fold."""
     begun = []
 
     def on_epoch_end(run, record):
         if run.epoch == 1:
             begun.append(run)
             if len(begun) == fold:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
 
     return LambdaCallback(on_epoch_end=on_epoch_end)
 
@@ -198,6 +198,17 @@ def test_ctrl_c_keeps_the_folds_that_are_done():
     np.testing.assert_array_equal(found.truth, load_iris().target[found.rows])
     with pytest.raises(KeyboardInterrupt):
         cross_validate(config, 5, [_interrupting(1)])
+
+
+def test_another_signal_in_the_first_fold_is_for_the_process():
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cross_validate(Config(dataset="iris", hidden=(4,), epochs=50), 5, [_interrupting(1, signal.SIGTERM)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]
 
 
 def test_ctrl_c_between_two_folds_keeps_those_that_are_done():
