@@ -101,7 +101,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     """
     import numpy as np
 
-    from mlpgpu.evaluation import compare, decided
+    from mlpgpu.evaluation import compare
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -118,7 +118,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     predicted, finite = [], []
     for piece in pieces:
         outputs, is_finite = model.outputs(piece.astype(np.float64))
-        predicted.append(decided(outputs, len(model.classes), multilabel=model.multilabel))
+        predicted.append(model.decided(outputs))
         finite.append(is_finite)
     check_finite(np.concatenate(finite))
     parts = np.split(truth, np.cumsum([len(piece) for piece in pieces])[:-1])

@@ -115,27 +115,6 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
     return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
 
 
-def decided(outputs: np.ndarray, n_classes: int, *, multilabel: bool) -> np.ndarray:
-    """What outputs predict, on the host: `predictions` as `compare` takes them.
-
-    Parameters
-    ----------
-    outputs : array of shape (n_rows, n_outputs)
-        Probabilities, one column for two classes; or expected values.
-    n_classes : int
-        0 for regression; of several labels their number.
-    multilabel : bool
-        Whether a row may have several labels.
-    """
-    if not n_classes:
-        return outputs
-    if multilabel:
-        return (outputs > 0.5).astype(np.int64)
-    # Where there is one class only, it is the first of the two that the output stands for.
-    second = (outputs[:, 0] > 0.5) & (n_classes > 1)
-    return second.astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-
-
 def compare(
     truth: np.ndarray, predictions: np.ndarray, n_classes: int, targets: Sequence[str]
 ) -> tuple[dict[str, Any], np.ndarray | None]:

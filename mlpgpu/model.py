@@ -182,8 +182,8 @@ class Model:
             unseen = Unseen()
             x = encode(x.reset_index(drop=True), self.encoding, unseen)
             for note in unseen.notes():
-                # Of whom calls `predict`, by way of `predict_proba`.
-                warnings.warn(note, stacklevel=4)
+                # Of whom calls `predict` or `predict_proba`.
+                warnings.warn(note, stacklevel=3)
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             table = "" if self.columns is None else ", or a DataFrame with the columns of its table"
@@ -232,11 +232,29 @@ class Model:
         -------
         array of shape (n_rows,), or (n_rows, n_outputs) for several labels or regression
         """
-        outputs = self.predict_proba(x)
+        return self.labelled(self.decided(self.linked(self.logits(x))))
+
+    def decided(self, outputs: np.ndarray) -> np.ndarray:
+        """What outputs predict, on the host.
+
+        Parameters
+        ----------
+        outputs : array of shape (n_rows, n_outputs)
+            As `linked` has them.
+
+        Returns
+        -------
+        array
+            Numbers of classes, of shape (n_rows,), 0 and 1 of several labels, of that of the outputs, or the outputs of
+            a regression.
+        """
+        if not self.classes:
+            return outputs
         if self.multilabel:
-            return self.labelled(outputs > 0.5)
+            return (outputs > 0.5).astype(np.int64)
         # Where there is one class only, it is the first of the two that the output stands for.
-        return self.labelled(outputs[:, : len(self.classes)].argmax(axis=1) if self.classes else outputs)
+        second = (outputs[:, 0] > 0.5) & (len(self.classes) > 1)
+        return second.astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
     def labelled(self, numbers: np.ndarray) -> np.ndarray:
         """What numbers of classes stand for, or 0 and 1 of several labels; the numbers of a regression as they are."""

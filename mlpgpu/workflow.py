@@ -22,7 +22,7 @@ from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation, compare, decided
+from mlpgpu.evaluation import Evaluation, compare
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import plain
@@ -251,7 +251,7 @@ def train_and_test(
         run.training = run.fetch = run.as_model = run.best_params = None
         params = plain(np, plan.network, backend.to_host(state.params))
         model = as_model(params)
-        tested, predictions, confusion = _test(prepared, state.params, placement, model.target_names)
+        tested, predictions, confusion = _test(prepared, state.params, placement, model)
     # A run that was interrupted in its first epoch, and went back to its beginning, has no record.
     last = run.history[-1] if run.history else {}
     metrics = {
@@ -366,7 +366,7 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
 
 
 def _test(
-    prepared: Prepared, params: Any, placement: Placement, names: Sequence[str]
+    prepared: Prepared, params: Any, placement: Placement, model: Model
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
     backend, plan, data, targets = prepared.backend, prepared.plan, prepared.data, prepared.target_scaling
     if not len(data.x_test):
@@ -379,11 +379,11 @@ def _test(
         outputs = backend.to_host(evaluation.predict(params, data.x_test[start:stop]))
         if targets is not None:
             outputs = unscale(np, outputs, targets.shift, targets.factor)
-        return decided(outputs, len(data.classes), multilabel=data.multilabel)
+        return model.decided(outputs)
 
     # Probabilities of many classes take far more memory than the rows that they are of.
     predictions = np.concatenate([predicted(start, stop) for start, stop in chunks(*data.x_test.shape)])
-    compared, confusion = compare(data.y_test, predictions, len(data.classes), names)
+    compared, confusion = compare(data.y_test, predictions, len(data.classes), model.target_names)
     tested: dict[str, Any] = figures | compared
     if data.task == "regression" and len(data.x_test) == 1:
         # The score of an epoch is always a number; a single row has no R².

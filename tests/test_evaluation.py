@@ -11,7 +11,7 @@ from sklearn import metrics
 from mlpgpu import Config, Model, inspection
 from mlpgpu import feed as feeds
 from mlpgpu.evaluate import measure
-from mlpgpu.evaluation import Evaluation, compare, decided, in_chunks
+from mlpgpu.evaluation import Evaluation, compare, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -258,7 +258,8 @@ def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
 def test_labels_that_are_never_predicted_take_no_square_of_their_number():
     """Such as a column of numbers, one of which is called as a class."""
     n = 50_000
-    truth, predictions = np.arange(n), decided(np.full((n, 1), 0.3), 2, multilabel=False)
+    model = Model(np.zeros(2), np.array(0.0), np.array(1.0), (1, 1), (), "logistic", "classification", (0, 1))
+    truth, predictions = np.arange(n), model.decided(np.full((n, 1), 0.3))
     figures, confusion = compare(truth, predictions, 2, ("y",))
     assert confusion.shape == (n, 2)
     np.testing.assert_array_equal(confusion.sum(axis=0), [n, 0])

@@ -93,11 +93,12 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
         unfilled.predict(named.assign(age=1, town=named["town"][:2]))
     with pytest.raises(InputError, match="the table has no column 'rooms'"):
         model.predict(frame.drop(columns="rooms"))
-    with pytest.warns(
-        UserWarning, match="column 'town': 2 of 90 rows hold values new to the model, such as 'Z'"
-    ) as told:
-        model.predict(frame.assign(town=["Z", "Z", *frame["town"][2:]]))
-    assert told[0].filename == __file__
+    for function in (model.predict, model.predict_proba):
+        with pytest.warns(
+            UserWarning, match="column 'town': 2 of 90 rows hold values new to the model, such as 'Z'"
+        ) as told:
+            function(frame.assign(town=["Z", "Z", *frame["town"][2:]]))
+        assert told[0].filename == __file__
     with pytest.raises(InputError, match=r"takes \(n_rows, 5\), or a DataFrame with the columns of its table"):
         model.predict(frame["age"].to_numpy()[:, None])
     with pytest.raises(InputError, match="their features are missing or too large"):
