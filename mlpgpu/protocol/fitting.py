@@ -164,7 +164,7 @@ class Fit:
             # Right, whatever the output: see `Labels.decode`.
             more["score"] = lambda params: 1.0
         solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
-        params, run = solve(*given, self._callbacks(plan), **more)
+        params, run = solve(*given, self._callbacks(), **more)
         if not np.isfinite(self.backend.to_host(params)).all():
             raise ValueError(NON_FINITE)
         estimator.n_iter_ = run.epoch
@@ -385,7 +385,7 @@ class Fit:
             precision=estimator.precision,
         )
 
-    def _callbacks(self, plan: Plan) -> list[Callback]:
+    def _callbacks(self) -> list[Callback]:
         estimator = self.estimator
         theirs = list(estimator.callbacks or ())
         for callback in theirs:
@@ -396,9 +396,7 @@ class Fit:
                 )
         if not has_callbacks(estimator):
             return theirs
-        # The last iteration that L-BFGS begins is one that it never runs.
-        most = plan.epochs + by_lbfgs(estimator)
-        return [Tasks(estimator, self.x, self.y, self.weights, most, lambda run: self._pairs(run.params)), *theirs]
+        return [Tasks(estimator, self.x, self.y, self.weights, lambda run: self._pairs(run.params)), *theirs]
 
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
         """The fitted weights and biases, where the rows are at home."""

@@ -39,22 +39,20 @@ class Tasks(Callback):
     x, y : array
         What it is fitted on.
     sample_weight : array or None
-    most : int
-        Epochs that there can be.
     fitted : callable
         ``fitted(run)`` -> the attributes that make a copy of the estimator ready to predict.
     """
 
     def __init__(
-        self, estimator: Any, x: Any, y: Any, sample_weight: Any, most: int, fitted: Callable[[Run], dict[str, Any]]
+        self, estimator: Any, x: Any, y: Any, sample_weight: Any, fitted: Callable[[Run], dict[str, Any]]
     ) -> None:
-        self.estimator, self.most, self.fitted = estimator, most, fitted
+        self.estimator, self.fitted = estimator, fitted
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.of_task = {"estimator": estimator, "X": x, "y": y, "metadata": metadata}
 
     def on_begin(self, run: Run) -> None:
         """Begin the fit."""
-        self.whole = self.estimator._init_callback_context(max_subtasks=self.most)
+        self.whole = self.estimator._init_callback_context(max_subtasks=run.plan.epochs)
         self.whole.call_on_fit_task_begin(**self.of_task)
         self.epoch: Any = None
 
