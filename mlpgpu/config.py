@@ -1,6 +1,7 @@
 """Every setting of a run, once: its type, default, range and help."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -361,6 +362,6 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
 
-def settings(of: type[Config] = Config) -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of every field of `Config`, or of a class with more of them, in order."""
-    return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(of)}
+def settings(of: type[Config] = Config, without: Collection[str] = ()) -> dict[str, tuple[Setting, Any]]:
+    """Name -> (setting, default) of each field of `Config`, or of a class with more, but of those in `without`."""
+    return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(of) if f.name not in without}

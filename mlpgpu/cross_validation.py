@@ -42,7 +42,7 @@ class Validation(Config):
 
 def flags() -> dict[str, tuple[Setting, Any]]:
     """Name -> (setting, default) of what the command asks for, in order."""
-    return {name: known for name, known in settings(Validation).items() if name not in UNUSED}
+    return settings(Validation, UNUSED)
 
 
 def cross_validate(**given: Any) -> int:

@@ -60,4 +60,4 @@ def check_range(low: float, high: float) -> None:
 
 def flags() -> dict[str, tuple[Setting, Any]]:
     """Name -> (setting, default) of what the command asks for, in order."""
-    return {name: known for name, known in settings(Search).items() if name not in UNUSED}
+    return settings(Search, UNUSED)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
-from mlpgpu.config import RUN, TRAINING, Config
+from mlpgpu.config import RUN, TRAINING, Config, settings
 from mlpgpu.setting import Setting, setting
 
 __all__ = ["OF_STEPS", "Study", "flags"]
@@ -41,7 +41,7 @@ def _several(default: Any, help: str, group: str, kind: type, **limits: Any) -> 
 
 def _shared(name: str, default: Any, in_words: str = "") -> Any:
     """The field of this name in `Config`, with another default."""
-    known = Config.__dataclass_fields__[name].metadata["setting"]
+    known, _ = settings()[name]
     text = known.help.partition(" [default")[0] + (f" [default: {in_words}]" if in_words else "")
     return dataclasses.field(default=default, metadata={"setting": dataclasses.replace(known, help=text)})
 
@@ -104,5 +104,5 @@ class Study(Config):
 
 def flags() -> dict[str, tuple[Setting, Any]]:
     """Name -> (setting, default) of what the command asks for, in order."""
-    fields = Study.__dataclass_fields__
-    return {name: (fields[name].metadata["setting"], fields[name].default) for name in (*SHARED, *OWN)}
+    known = settings(Study)
+    return {name: known[name] for name in (*SHARED, *OWN)}
