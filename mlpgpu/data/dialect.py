@@ -150,9 +150,14 @@ def _header(path: Path, separator: str) -> list[str]:
     return next(_start(path, separator, 1), [])
 
 
+def _widths(path: Path, separator: str) -> list[int]:
+    """How many cells the header and the first rows have."""
+    return [*map(len, _start(path, separator, _LINES))]
+
+
 def _splits(path: Path, separator: str) -> bool:
     """Whether there are columns then; a name of a single one may have any mark in it."""
-    header, *rows = [*map(len, _start(path, separator, _LINES))] or [0]
+    header, *rows = _widths(path, separator) or [0]
     return header > 1 and (not rows or max(rows) > 1)
 
 
@@ -162,7 +167,7 @@ def _leaves_quotes(path: Path, separator: str) -> bool:
 
 
 def _fits_rows(path: Path, separator: str) -> bool:
-    return len({len(row) for row in _start(path, separator, _LINES)}) == 1
+    return len(set(_widths(path, separator))) == 1
 
 
 def _decimal(path: Path, separator: str, aside: Set[int], text: bool) -> str | None:
