@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu import train
 from mlpgpu.errors import InputError
+from mlpgpu.figures import as_json
 from mlpgpu.files import check_out, expanded
 from mlpgpu.search import Search, flags
 
@@ -77,7 +77,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     if out is not None:
         found.plot(out)
     if search.json:
-        console.out(json_module.dumps(_figures(prepared, search, found)))
+        console.out(as_json(_figures(prepared, search, found)))
         return 0
     for line in _result_lines(search, found, train.command(given)):
         console.print(line, markup=False)
