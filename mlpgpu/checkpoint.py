@@ -12,7 +12,7 @@ import numpy as np
 
 from mlpgpu import sealed
 from mlpgpu.callbacks.base import Callback
-from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
+from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS, kept
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.feed import Rows, chunks, is_sparse
 from mlpgpu.files import expanded
@@ -148,7 +148,7 @@ class Checkpoint:
         path = expanded(path)
         if path.is_dir():
             # Between two renamings the last is not there yet.
-            path = next((path / name for name in (LAST, PREVIOUS) if (path / name).exists()), path / LAST)
+            path = next(iter(kept(path)), path / LAST)
         try:
             return cls._read(path)
         except InputError as error:
@@ -212,7 +212,7 @@ class Checkpoint:
             (all(state.step.dtype == np.int32 for state in states), "steps"),
             (all(map(_is_number, (self.start_loss, self.seconds))), "times"),
             (isinstance(self.stopped, str) and isinstance(self.arithmetic, str), "texts"),
-            (all(isinstance(name, str) and isinstance(kept, dict) for name, kept in self.callbacks), "callbacks"),
+            (all(isinstance(name, str) and isinstance(state, dict) for name, state in self.callbacks), "callbacks"),
             (all(isinstance(rows, dict) for rows in self.data.values()), "the rows"),
         ):
             if not fits:

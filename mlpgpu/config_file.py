@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,16 @@ __all__ = ["read_file"]
 _MOST_BYTES = 2**14
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
     """The settings in a TOML or YAML file, by name.
 
     Hyphens and underscores in names are the same.
+
+    Parameters
+    ----------
+    path : path
+    more : collection of str
+        Names of settings beside those of a run.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise InputError(f"config file {path} is not valid {language}: {reason}") from None
     if not isinstance(content, Mapping):
         raise InputError(f"config file {path} holds no settings; write lines such as: epochs = 10")
-    names = settings()
+    names = {*settings(), *more}
     given: dict[str, Any] = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")

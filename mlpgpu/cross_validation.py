@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu import train
-from mlpgpu.config import RUN, TRAINING, Config, settings
+from mlpgpu.config import TRAINING, Config, settings
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, in_words
-from mlpgpu.files import out_folder
 from mlpgpu.setting import Setting, setting
+from mlpgpu.taken_up import check_same
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from mlpgpu.folds import CrossValidation
+    from mlpgpu.model import Model
     from mlpgpu.workflow import Outcome, Prepared
 
 PREDICTIONS = "predictions.csv"
 # Settings of one run, its test rows and its folder, which several in turn have no use for.
-UNUSED = ("test_fraction", "run_dir", "checkpoint_every", "log_to", "log_every")
+UNUSED = ("test_fraction", "run_dir", "log_to", "log_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,6 @@ class Validation(Config):
     """
 
     folds: int = setting(5, "parts of the rows, each of which is tested on once", TRAINING, int, within="[2, inf)")
-    out: str | None = setting(None, "folder to write [default: runs/<dataset>-folds-<time>]", RUN, str)
 
 
 def flags() -> dict[str, tuple[Setting, Any]]:
@@ -49,46 +52,83 @@ def cross_validate(**given: Any) -> int:
     """Train a network for each fold of the rows, test it on that fold, and say how good they are on average.
 
     All rows are tested on once, also the test rows that a set has of its own. Ctrl-C ends it with the folds that are
-    done. Of the settings in --config, such as that of a run, the ones without a flag here are passed over.
+    done, and --resume goes on where it was stopped or killed. Of the settings in --config, such as that of a run, the
+    ones without a flag here are passed over.
     """
-    return _run(Validation(**train.with_file(given, flags())), given)
+    from mlpgpu import run_folder
+
+    resume, out = given.pop("resume", None), given.pop("out", None)
+    if resume is None:
+        validation = Validation(**train.with_file(given, flags()))
+        with contextlib.ExitStack() as held:
+
+            def opened(prepared: Prepared) -> Path:
+                kept = {name: value for name, value in prepared.config.to_dict().items() if name in flags()}
+                return held.enter_context(run_folder.new(run_folder.FOLDS, out, prepared, kept))
+
+            return _run(validation, opened)
+    if out is not None or "config" in given:
+        raise InputError("resume brings the settings and the folder of its folds; leave out config and out")
+    folder = run_folder.begun(resume, run_folder.FOLDS)
+    with run_folder.held(folder):
+        saved = read_file(folder / run_folder.FOLDS.file, flags())
+        validation = Validation(**{**saved, **given})
+        check_same(validation, saved)
+        if not run_folder.is_complete(folder):
+            return _run(validation, lambda _: folder)
+    if validation.json:
+        _print_json(run_folder.read_metrics(folder), folder)
+    else:
+        print(f"Complete  the cross-validation in {folder} has come to its end; its results are there")  # noqa: T201
+    return 0
 
 
 cross_validate.__signature__ = train.signature(  # type: ignore[attr-defined]
-    flags(), config="TOML or YAML file with settings, such as config.toml of a run"
+    flags(),
+    config="TOML or YAML file with settings, such as config.toml of a run",
+    out="folder to write [default: runs/<dataset>-folds-<time>]",
+    resume="folder of a cross-validation that is to go on where it stopped",
 )
 
 app = train.application("cross-validate")
 app.default(cross_validate)
 
 
-def _run(validation: Validation, given: Mapping[str, Any]) -> int:
+def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     from tqdm import tqdm
 
-    from mlpgpu import folds, report
+    from mlpgpu import folds, report, run_folder
     from mlpgpu.callbacks import LambdaCallback
-    from mlpgpu.data.used import sort_of
     from mlpgpu.trainer import Diverged
 
     console = report.console()
     say: Callable[..., None] = (lambda *_, **__: None) if validation.quiet else console.print
     bar = tqdm(unit="epoch", disable=validation.quiet or None, file=sys.stderr, leave=False)
-    progress = _Progress(validation, say, bar)
+    progress = _Progress(validation, opened, say, bar)
     try:
         with bar, train.telling(say):
             found = folds.cross_validate(
                 validation,
                 validation.folds,
                 [LambdaCallback(on_epoch_end=lambda *_: bar.update())],
+                checkpoints=progress.open,
                 on_fold_begin=progress.begin,
                 on_fold_end=progress.end,
             )
     except Diverged as error:
+        if progress.folder and progress.found:
+            run_folder.write_metrics(progress.folder, progress.found.metrics)
         train.complain(f"fold {progress.done + 1}: {error}")
         return train.DIVERGED
-    missing = _write(progress.folder, found)
+    except KeyboardInterrupt:
+        if progress.folder and not validation.json:
+            console.print(_on(progress.folder), markup=False)
+        raise
+    folder = progress.folder
+    assert folder is not None
+    missing = _write(folder, found)
     if validation.json:
-        console.out(as_json({**found.metrics, "out": str(progress.folder)}))
+        _print_json(found.metrics, folder)
     else:
         mean = report.tested(found.mean)
         if found.signal:
@@ -96,11 +136,8 @@ def _run(validation: Validation, given: Mapping[str, Any]) -> int:
         console.print(f"Mean      {report.figures_in_words(mean, report.tested(found.std))}", markup=False)
         for table in report.tables(mean.get("targets", {}), found.confusion, found.folds[0].outcome.model.classes):
             console.print(table)
-        for line in (*missing, f"Saved     {progress.folder}"):
+        for line in (*missing, f"Saved     {folder}", _on(folder) if found.signal else _keeping(validation)):
             console.print(line, markup=False)
-        if not found.signal:
-            untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
-            console.print(f"Train     a model to keep by {train.command(given)}{untested}", markup=False)
     diverged = [(number, fold.outcome.run) for number, fold in enumerate(found.folds, 1) if fold.outcome.run.diverged]
     if diverged:
         (number, run), *more = diverged
@@ -110,39 +147,47 @@ def _run(validation: Validation, given: Mapping[str, Any]) -> int:
 
 
 class _Progress:
-    """Says how far it is, and writes the figures of the folds that are done: whatever ends the process, they are there.
+    """Says how far it is.
 
     Attributes
     ----------
-    folder : Path
+    folder : Path or None
         From the first fold on.
-    done : int
+    found : CrossValidation or None
+        From the end of the first fold on.
     """
 
-    folder: Path
+    def __init__(
+        self, validation: Validation, opened: Callable[[Prepared], Path], say: Callable[..., None], bar: tqdm
+    ) -> None:
+        self.validation, self.opened, self.say, self.bar = validation, opened, say, bar
+        self.folder: Path | None = None
+        self.found: CrossValidation | None = None
 
-    def __init__(self, validation: Validation, say: Callable[..., None], bar: tqdm) -> None:
-        self.validation, self.say, self.bar, self.done = validation, say, bar, 0
+    @property
+    def done(self) -> int:
+        """How many folds are."""
+        return 0 if self.found is None else len(self.found.folds)
+
+    def open(self, prepared: Prepared) -> Path:
+        """Say what is done; the folder of the checkpoints."""
+        from mlpgpu import report, run_folder
+
+        self.folder = self.opened(prepared)
+        for part in report.opening(prepared, report.training_line(prepared)):
+            self.say(part, markup=False)
+        self.say(f"Folds     {self.validation.folds}; the rows above are those of the first", markup=False)
+        return self.folder / run_folder.CHECKPOINTS
 
     def begin(self, prepared: Prepared) -> None:
-        """Say what is done, and move on to the next fold."""
-        from mlpgpu import report
-
-        if not self.done:
-            self.folder = _created(self.validation.out, prepared.data.name)
-            for part in report.opening(prepared, report.training_line(prepared)):
-                self.say(part, markup=False)
-            self.say(f"Folds     {self.validation.folds}; the rows above are those of the first", markup=False)
+        """Move on to the next fold."""
         self.bar.total = self.validation.folds * prepared.plan.epochs
         # A run that stopped early has left some out.
         self.bar.update(self.done * prepared.plan.epochs - self.bar.n)
 
     def end(self, found: CrossValidation) -> None:
-        """Keep what was found so far, and say how good the last of the folds is."""
-        from mlpgpu import run_folder
-
-        self.done = len(found.folds)
-        run_folder.write_metrics(self.folder, found.metrics)
+        """Say how good the last of the folds is."""
+        self.found = found
         with self.bar.external_write_mode():
             self.say(_line(self.done, found.folds[-1].outcome), markup=False)
 
@@ -159,24 +204,27 @@ def _line(number: int, outcome: Outcome) -> str:
     )
 
 
-def _created(out: str | None, name: str) -> Path:
-    from mlpgpu import run_folder
+def _on(folder: Path) -> str:
+    return f"Resume    go on with it by mlpgpu cross-validate --resume {folder}"
 
-    folder = out_folder(out, f"{Path(name).stem}-folds")
-    if (folder / run_folder.CONFIG).exists():
-        raise InputError(f"out is {folder}, which holds a run; choose another folder")
-    return folder
+
+def _keeping(validation: Validation) -> str:
+    from mlpgpu.data.used import sort_of
+
+    asked = {
+        name: given for name, (_, default) in settings().items() if (given := getattr(validation, name)) != default
+    }
+    untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
+    return f"Train     a model to keep by {train.command(asked)}{untested}"
 
 
 def _write(folder: Path, found: CrossValidation) -> list[str]:
-    """Write the figures, the predictions and their picture; in words, what to install for that."""
+    """Write predictions, their picture and figures; in words, what to install for that."""
     import numpy as np
 
     from mlpgpu import plots, run_folder
     from mlpgpu.data import writing
 
-    # Ctrl-C may have come while those of the last fold were written.
-    run_folder.write_metrics(folder, found.metrics)
     model = found.folds[0].outcome.model
     truth, predictions = (model.labelled(numbers) for numbers in (found.truth, found.predictions))
     names = [f" {name}" for name in model.target_names] if predictions.ndim > 1 and predictions.shape[1] > 1 else [""]
@@ -186,16 +234,31 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
         ["row", "fold", *(f"{what}{name}" for what in ("true", "predicted") for name in names)],
         [np.column_stack([column.astype(object) for column in columns])],
     )
-    if not plots.available():
-        return [run_folder.NO_PICTURES]
+    missing = [] if plots.available() else [run_folder.NO_PICTURES]
+    if not missing:
+        run_folder.draw_tested(
+            folder, model, found.truth, found.predictions, found.confusion, title=_title(found, model)
+        )
+    # Where they are complete, all is, and there is nothing to go on with.
+    run_folder.write_metrics(folder, found.metrics)
+    if found.complete:
+        shutil.rmtree(folder / run_folder.CHECKPOINTS)
+    return missing
+
+
+def _title(found: CrossValidation, model: Model) -> str:
     name = "test_accuracy" if model.classes else "test_r2"
     mean, std = found.mean[name], found.std[name]
     score = f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
     if model.classes:
         score = f"{mean:.2%} ± {std:.2%} of the rows right{' in all labels' if model.multilabel else ''}"
-    subject = f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds"
-    run_folder.draw_tested(folder, model, found.truth, found.predictions, found.confusion, title=f"{subject}: {score}")
-    return []
+    return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
+
+
+def _print_json(metrics: dict[str, Any], folder: Path) -> None:
+    from mlpgpu import report
+
+    report.console().out(as_json({**metrics, "out": str(folder)}))
 
 
 def main() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks import Callback, RunCheckpoint
 from mlpgpu.callbacks.base import checked
+from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config import Config
+from mlpgpu.files import expanded
+from mlpgpu.run import Record, Run
 from mlpgpu.workflow import Outcome, Prepared, prepare_folds, train_and_test
 
 __all__ = ["CrossValidation", "Fold", "cross_validate"]
@@ -49,6 +53,11 @@ class CrossValidation:
     n_folds: int
     folds: tuple[Fold, ...]
     signal: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all folds are done."""
+        return len(self.folds) == self.n_folds
 
     @property
     def mean(self) -> dict[str, Any]:
@@ -95,7 +104,7 @@ class CrossValidation:
             **{name: by_fold[0][name] for name in shared},
             "n_rows": len(self.rows),
             "n_folds": self.n_folds,
-            "complete": len(self.folds) == self.n_folds,
+            "complete": self.complete,
             "mean": self.mean,
             "std": self.std,
             "by_fold": by_fold,
@@ -115,6 +124,7 @@ def cross_validate(
     folds: int = 5,
     callbacks: Sequence[Callback] = (),
     *,
+    checkpoints: str | Path | Callable[[Prepared], Path] | None = None,
     on_fold_begin: Callable[[Prepared], None] | None = None,
     on_fold_end: Callable[[CrossValidation], None] | None = None,
 ) -> CrossValidation:
@@ -134,6 +144,10 @@ def cross_validate(
         At least 2, at most the number of rows.
     callbacks : sequence of Callback
         Told of each run.
+    checkpoints : path, callable or None
+        Folder with those of each fold, as often as ``checkpoint_every`` of the settings says and at its end; folds that
+        have one there are taken up, so that the same call again goes on where it was stopped or killed. Or a function
+        of the first fold that says which folder. None keeps none.
     on_fold_begin : callable or None
         ``on_fold_begin(prepared)`` before the first step of each fold.
     on_fold_end : callable or None
@@ -146,7 +160,7 @@ def cross_validate(
     Raises
     ------
     InputError
-        Where a file, a device or a setting cannot be used.
+        Where a file, a device or a setting cannot be used, or is not that of the checkpoints.
     Diverged
         Where the loss of a run is not finite, and there are no best weights to bring back.
     KeyboardInterrupt
@@ -156,9 +170,16 @@ def cross_validate(
     found = CrossValidation(n_folds, ())
     try:
         for rows, prepared in prepare_folds(config, n_folds):
+            if callable(checkpoints):
+                checkpoints = checkpoints(prepared)
             if on_fold_begin is not None:
                 on_fold_begin(prepared)
-            outcome = train_and_test(prepared, callbacks)
+            if checkpoints is None:
+                outcome = train_and_test(prepared, callbacks)
+            else:
+                folder = expanded(checkpoints) / f"fold-{len(found.folds) + 1}"
+                saving = _FoldCheckpoint(folder, config.checkpoint_every)
+                outcome = train_and_test(prepared, [*callbacks, saving], resume=folder if kept(folder) else None)
             # Before the rows of the next fold are taken.
             del prepared
             # A run whose time is up may be gone on with, and has been tested all the same.
@@ -177,6 +198,16 @@ def cross_validate(
         signal.raise_signal(found.signal)
         raise KeyboardInterrupt
     return found
+
+
+class _FoldCheckpoint(RunCheckpoint):
+    """Writes one at the end of a run as well, which goes on from there with its test."""
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Write where it is due, or the last epoch is done."""
+        super().on_epoch_end(run, record)
+        if run.stopped or run.epoch == run.plan.epochs:
+            self._write(run)
 
 
 def _mean(values: Sequence[Any]) -> Any:

@@ -1,15 +1,14 @@
-"""The folder that a run leaves behind."""
+"""The folder that a run, or a cross-validation, leaves behind."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS
+from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json, r2_in_words
@@ -23,51 +22,81 @@ if TYPE_CHECKING:
     from mlpgpu.model import Model
     from mlpgpu.workflow import Outcome, Prepared
 
-CONFIG, METRICS, CHECKPOINTS, LOCK = "config.toml", "metrics.json", "checkpoints", ".lock"
+METRICS, CHECKPOINTS, LOCK = "metrics.json", "checkpoints", ".lock"
 HISTORY, HISTORY_LINES, TENSORBOARD = "history.csv", "history.jsonl", "tensorboard"
 NO_PICTURES = "no pictures without matplotlib: pip install 'mlpgpu[plots]'"
 
 
+class Kind(NamedTuple):
+    """What a folder may hold: what it is called, the file of its settings, and the command that writes it.
+
+    Attributes
+    ----------
+    what, file, command : str
+    setting : str
+        That of the command which says where the folder is.
+    ending : str
+        After the data set, in the name of a folder that no setting names.
+    """
+
+    what: str
+    file: str
+    command: str
+    setting: str
+    ending: str
+
+
+RUN = Kind("run", "config.toml", "train", "run_dir", "")
+FOLDS = Kind("cross-validation", "folds.toml", "cross-validate", "out", "-folds")
+
+
 @contextlib.contextmanager
-def new(prepared: Prepared) -> Iterator[Path]:
-    """Make the folder, and write the settings into it; within, no other run has it.
+def new(kind: Kind, asked: str | None, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Make the folder, and write the settings into it; within, no other process has it.
 
     Parameters
     ----------
+    kind : Kind
+    asked : str or None
+        Its path; None for ``runs/<dataset>-<time>``.
     prepared : Prepared
+        The run, or one of its folds.
+    settings : mapping
+        What repeats it, elsewhere.
 
     Yields
     ------
     path
-        ``run_dir`` of the settings, or ``runs/<dataset>-<time>``.
 
     Raises
     ------
     InputError
-        Where the folder cannot be made, or holds a run already.
+        Where the folder cannot be made, or holds a run or a cross-validation already.
     """
     import tomli_w
 
-    config = prepared.config
-    folder = in_runs(Path(prepared.data.name).stem) if config.run_dir is None else expanded(config.run_dir)
+    folder = in_runs(f"{Path(prepared.data.name).stem}{kind.ending}") if asked is None else expanded(asked)
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_held(folder))
-            if (folder / CONFIG).exists():
+            stack.enter_context(held(folder))
+            if (there := _kind_of(folder)) is not None:
                 raise InputError(
-                    f"run_dir {folder} holds a run already; choose another folder, remove that one, or go on with its "
-                    f"run by --resume {folder}"
+                    f"{kind.setting} {folder} holds a {there.what} already; choose another folder, remove that one, or "
+                    f"go on with it by mlpgpu {there.command} --resume {folder}"
                 )
-            with replacing(folder / CONFIG) as beside:
-                # The next run with these settings goes elsewhere.
-                repeatable = dataclasses.replace(config, run_dir=None)
-                beside.write_text(tomli_w.dumps(repeatable.to_dict()), encoding="utf-8")
+            with replacing(folder / kind.file) as beside:
+                beside.write_text(tomli_w.dumps(settings), encoding="utf-8")
         except OSError as error:
             raise InputError(
-                f"cannot write the run folder {folder}: {error.strerror}; choose another with --run-dir"
+                f"cannot write the folder {folder}: {error.strerror}; choose another with "
+                f"--{kind.setting.replace('_', '-')}"
             ) from None
         yield folder
+
+
+def _kind_of(folder: Path) -> Kind | None:
+    return next((kind for kind in (RUN, FOLDS) if (folder / kind.file).exists()), None)
 
 
 def is_complete(folder: Path) -> bool:
@@ -99,10 +128,10 @@ def refuse_unfinished(folder: Path) -> None:
         It says how to go on. Of another folder nothing is said.
     """
     run = folder.parent if folder.name == CHECKPOINTS else folder
-    if not (run / CONFIG).exists():
+    if not (run / RUN.file).exists():
         return
-    kept = [path for name in (LAST, PREVIOUS) if (path := run / CHECKPOINTS / name).exists()]
-    instead = f", or give the model of its last checkpoint, {kept[0]}" if kept else ""
+    there = kept(run / CHECKPOINTS)
+    instead = f", or give the model of its last checkpoint, {there[0]}" if there else ""
     raise InputError(
         f"{folder} has no {FILE}, which a run writes when it ends: go on with this one by mlpgpu train --resume {run}"
         f"{instead}"
@@ -115,6 +144,34 @@ class Taken(NamedTuple):
     folder: Path
     settings: dict[str, Any]
     checkpoint: Checkpoint | None
+
+
+def begun(given: str, kind: Kind) -> Path:
+    """The folder of what is to be taken up.
+
+    Parameters
+    ----------
+    given : str
+        The folder, or one of its checkpoints.
+    kind : Kind
+
+    Raises
+    ------
+    InputError
+        Where it holds none, or one of the other kind.
+    """
+    path = expanded(given)
+    # Checkpoints of a run lie in a folder of its own, those of a fold in one of them.
+    places = path.parents[1:3] if path.is_file() else (path,)
+    folder = next((place for place in places if _kind_of(place)), path)
+    there = _kind_of(folder)
+    if there is None:
+        raise InputError(f"resume is {given}, which is neither the folder of a {kind.what} nor one of its checkpoints")
+    if there != kind:
+        raise InputError(
+            f"resume is {given}, which is of a {there.what}; go on with it by mlpgpu {there.command} --resume {folder}"
+        )
+    return folder
 
 
 @contextlib.contextmanager
@@ -133,11 +190,8 @@ def again(given: str) -> Iterator[Taken]:
     """
     from mlpgpu.checkpoint import Checkpoint
 
-    path = expanded(given)
-    folder = path.parent.parent if path.is_file() else path
-    if not (folder / CONFIG).exists():
-        raise InputError(f"resume is {given}, which is neither the folder of a run nor one of its checkpoints")
-    with _held(folder):
+    path, folder = expanded(given), begun(given, RUN)
+    with held(folder):
         for part in (*folder.glob(".*.part*"), *(folder / CHECKPOINTS).glob(".*.part*")):
             # What was being written when the run was killed.
             part.unlink()
@@ -145,11 +199,11 @@ def again(given: str) -> Iterator[Taken]:
             checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
             yield Taken(folder, checkpoint.model.config, checkpoint)
         else:
-            yield Taken(folder, read_file(folder / CONFIG), None)
+            yield Taken(folder, read_file(folder / RUN.file), None)
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Within it no other process gets here, and a process that is killed lets go."""
     from filelock import FileLock, Timeout
 

@@ -30,8 +30,8 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
     InputError
         It names what differs.
     """
-    ours, theirs = config.to_dict(), Config(**saved).to_dict()
-    for name in settings():
+    ours, theirs = config.to_dict(), type(config)(**saved).to_dict()
+    for name in settings(type(config)):
         one, other = ours.get(name), theirs.get(name)
         # A file may lie elsewhere by now: its rows are compared when they are read.
         moved = name in {"dataset", "target", "start_from"} and one and other and Path(one).name == Path(other).name

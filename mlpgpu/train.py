@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import logging
@@ -51,13 +52,15 @@ def train(**given: Any) -> int:
         config = Config(**{**(read_file(file) if file is not None else {}), **given})
         check_installed(config.log_to)
         prepared = prepare(config)
-        with run_folder.new(prepared) as folder:
+        # The next run with these settings goes elsewhere.
+        repeatable = dataclasses.replace(prepared.config, run_dir=None).to_dict()
+        with run_folder.new(run_folder.RUN, config.run_dir, prepared, repeatable) as folder:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
-    folder = expanded(resume)
-    if run_folder.is_complete(folder):
-        if _as_saved(read_file(folder / run_folder.CONFIG), given).json:
+    folder = run_folder.begun(resume, run_folder.RUN)
+    if expanded(resume) == folder and run_folder.is_complete(folder):
+        if _as_saved(read_file(folder / run_folder.RUN.file), given).json:
             _print_json(run_folder.read_metrics(folder), folder)
         else:
             print(  # noqa: T201
@@ -114,7 +117,7 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
 def with_file(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """What is given to a command that has some of the settings: before its flags, the `known` ones in its --config."""
     asked = {name: value for name, value in given.items() if name != "config"}
-    file = read_file(given["config"]) if "config" in given else {}
+    file = read_file(given["config"], known) if "config" in given else {}
     return {name: value for name, value in file.items() if name in known} | asked
 
 
@@ -128,7 +131,7 @@ def signature(known: Mapping[str, tuple[Setting, Any]], **files: str) -> inspect
 
 
 def command(given: Mapping[str, Any]) -> str:
-    """The command that trains with the flags given to another one, as far as it has them."""
+    """The command that trains with settings given to another one, as far as it has them."""
     words = ["mlpgpu", "train"]
     for name in ("config", *settings()):
         value, dashed = given.get(name), name.replace("_", "-")
@@ -137,7 +140,8 @@ def command(given: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(f"--{dashed}" if value else f"--no-{dashed}")
         else:
-            words += [f"--{dashed}", ",".join(value) if isinstance(value, tuple) else value]
+            text = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+            words += [f"--{dashed}", text]
     return shlex.join(words)
 
 

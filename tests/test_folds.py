@@ -24,7 +24,6 @@ from mlpgpu import (
     cross_validate,
     cross_validation,
     initial,
-    run_folder,
     train,
 )
 from mlpgpu.callbacks import LambdaCallback, TimeLimit
@@ -228,18 +227,51 @@ def test_ctrl_c_between_two_folds_keeps_those_that_are_done():
         interrupted_before(1)
 
 
-def test_ctrl_c_while_a_fold_is_written_leaves_its_figures_with_its_predictions(command, tmp_path, monkeypatch):
-    whole = run_folder.write_metrics
-
-    def write(folder, metrics):
-        monkeypatch.setattr(run_folder, "write_metrics", whole)
+def test_ctrl_c_while_a_fold_is_told_of_leaves_its_figures_with_its_predictions(command, tmp_path, monkeypatch):
+    def line(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_folder, "write_metrics", write)
+    monkeypatch.setattr(cross_validation, "_line", line)
     code, out, _ = command("--dataset iris --hidden 4 --epochs 1 --folds 3 --out found")
     rows, metrics = written(tmp_path / "found")
     assert (code, len(rows), metrics["n_rows"]) == (130, 50, 50)
     assert "Stopped   after 1 of 3 folds" in out
+
+
+def timeless(found):
+    """Its metrics, but what depends on how long it took."""
+    by_fold = [{k: v for k, v in one.items() if "second" not in k} for one in found["by_fold"]]
+    return found | {"by_fold": by_fold}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dataset": "iris", "epochs": 3, "normalization": ("batch",), "class_weight": "balanced"},
+        {"dataset": "diabetes", "epochs": 40, "early_stopping": True, "patience": 1, "learning_rate": 0.3},
+    ],
+)
+def test_the_same_call_again_goes_on_where_it_was_stopped(tmp_path, settings):
+    config = Config(**settings, hidden=(4,), checkpoint_every="none")
+    whole = cross_validate(config, 3)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(config, 3, [_interrupting(1)], checkpoints=tmp_path)
+    # The first epoch that begins is by now that of the second fold.
+    part = cross_validate(config, 3, [_interrupting(1)], checkpoints=tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["fold-1", "fold-2"]
+    assert len(part.folds) == 1
+    begun = []
+    counting = LambdaCallback(on_epoch_begin=lambda run: begun.append(run.epoch))
+    for trained in (True, False):
+        begun.clear()
+        found = cross_validate(config, 3, [counting], checkpoints=str(tmp_path))
+        # Nothing is left to train of the first fold, all but an epoch of the second, and then nothing at all.
+        epochs = [one["epochs"] for one in found.metrics["by_fold"]]
+        assert begun == ([*range(2, epochs[1] + 1), *range(1, epochs[2] + 1)] if trained else [])
+        np.testing.assert_array_equal(found.predictions, whole.predictions)
+        assert timeless(found.metrics) == timeless(whole.metrics)
+    with pytest.raises(InputError, match="the training rows are not those of the checkpoint"):
+        cross_validate(config, 4, checkpoints=tmp_path)
 
 
 def test_a_fold_whose_time_is_up_counts():
@@ -275,12 +307,39 @@ def test_many_folds_take_no_memory_beside_that_of_the_rows():
 def test_the_command_says_where_it_was_stopped(command, tmp_path, monkeypatch):
     interrupting = _interrupting(2)
     monkeypatch.setattr("mlpgpu.callbacks.LambdaCallback", lambda **_: interrupting)
-    code, out, _ = command("--dataset iris --hidden 4 --epochs 50 --folds 4 --out found")
+    settings = "--dataset iris --hidden 4 --epochs 5 --folds 4"
+    code, out, _ = command(f"{settings} --out found")
     assert code == 130
     assert "Stopped   after 1 of 4 folds" in out
-    assert "to keep by" not in out
+    assert out.splitlines()[-1] == "Resume    go on with it by mlpgpu cross-validate --resume found"
     metrics = json.loads((tmp_path / "found/metrics.json").read_text())
     assert (metrics["complete"], len(metrics["by_fold"])) == (False, 1)
+
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert command(f"{settings} --out whole")[0] == 0
+    code, out, _ = command("--resume found")
+    assert code == 0
+    assert [line[:6] for line in out.splitlines() if line.startswith("Fold ")] == [f"Fold {i}" for i in (1, 2, 3, 4)]
+    assert out.splitlines()[-1].endswith("by mlpgpu train --dataset iris --hidden 4 --epochs 5 --test-fraction 0")
+    rows, metrics = written(tmp_path / "found")
+    assert rows == written(tmp_path / "whole")[0]
+    assert timeless(metrics) == timeless(written(tmp_path / "whole")[1])
+    found, whole = ({path.name for path in (tmp_path / name).iterdir()} for name in ("found", "whole"))
+    assert found == whole
+
+    said = "Complete  the cross-validation in found has come to its end; its results are there\n"
+    assert command("--resume found") == (0, said, "")
+    assert json.loads(command("--resume found --json")[1]) == {**metrics, "out": "found"}
+
+
+def test_ctrl_c_in_the_first_fold_says_how_to_go_on(command, tmp_path, monkeypatch):
+    interrupting = _interrupting(1)
+    monkeypatch.setattr("mlpgpu.callbacks.LambdaCallback", lambda **_: interrupting)
+    code, out, err = command("--dataset iris --hidden 4 --epochs 5 --folds 4 --out found --quiet")
+    assert (code, err) == (130, "error: interrupted\n")
+    assert out == "Resume    go on with it by mlpgpu cross-validate --resume found\n"
+    assert (tmp_path / "found/checkpoints/fold-1/last.safetensors").exists()
 
 
 def test_classes_that_are_rare(tmp_path, rng, command):
@@ -299,13 +358,43 @@ def test_classes_that_are_rare(tmp_path, rng, command):
         ("--folds 151", "folds is 151, and there are 150 rows; allowed: at most a fold a row; lower it"),
         ("--folds 1", "folds is '1'; allowed: a whole number from 2 up"),
         ("--test-fraction 0.1", "--test-fraction is a flag of mlpgpu train, and not of this command; leave it out"),
-        ("--out run", "out is run, which holds a run; choose another folder"),
+        (
+            "--out run",
+            "out run holds a run already; choose another folder, remove that one, or go on with it by mlpgpu train "
+            "--resume run",
+        ),
+        (
+            "--out found",
+            "out found holds a cross-validation already; choose another folder, remove that one, or go on with it by "
+            "mlpgpu cross-validate --resume found",
+        ),
+        (
+            "--resume found --out other",
+            "resume brings the settings and the folder of its folds; leave out config and out",
+        ),
+        (
+            "--resume run",
+            "resume is run, which is of a run; go on with it by mlpgpu train --resume run",
+        ),
+        (
+            "--resume nowhere",
+            "resume is nowhere, which is neither the folder of a cross-validation nor one of its checkpoints",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_in_a_line(command, tmp_path, line, said):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/config.toml").touch()
+    for folder, file in (("run", "config.toml"), ("found", "folds.toml")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
     assert command(f"--dataset iris --epochs 1 {line}") == (2, "", f"error: {said}\n")
+
+
+def test_settings_of_a_cross_validation_that_is_gone_on_with_stay(command, tmp_path):
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found/folds.toml").write_text('dataset = "iris"\nfolds = 3\n')
+    code, out, err = command("--resume found --folds 4")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: folds is 4, and the run to be taken up has 3; leave it out")
 
 
 def test_folds_are_checked_from_python_too():

@@ -1,4 +1,3 @@
-import dataclasses
 import datetime as dt
 import json
 import re
@@ -17,12 +16,9 @@ from mlpgpu.model import Model
 from mlpgpu.trainer import Run
 
 
-def prepared(name="digits", **settings):
-    return SimpleNamespace(config=Config(**settings), data=SimpleNamespace(name=name))
-
-
-def create(prepared):
-    with run_folder.new(prepared) as folder:
+def create(name="digits", run_dir=None, **settings):
+    prepared = SimpleNamespace(data=SimpleNamespace(name=name))
+    with run_folder.new(run_folder.RUN, run_dir, prepared, Config(**settings).to_dict()) as folder:
         return folder
 
 
@@ -33,7 +29,7 @@ def _here(tmp_path, monkeypatch):
 
 def test_a_folder_of_its_own_for_every_run():
     before = dt.datetime.now().replace(microsecond=0)
-    folders = [create(prepared()) for _ in range(4)]
+    folders = [create() for _ in range(4)]
     after = dt.datetime.now()
     assert len(set(folders)) == 4
     for folder in folders:
@@ -44,36 +40,35 @@ def test_a_folder_of_its_own_for_every_run():
 
 
 def test_a_data_set_of_a_file_gives_its_name():
-    assert create(prepared("houses.csv")).name.startswith("houses-")
+    assert create("houses.csv").name.startswith("houses-")
 
 
 def test_the_folder_that_was_asked_for(tmp_path):
     asked = tmp_path / "new" / "folder"
-    config = Config(run_dir=asked, hidden=(8, 4), batch_size="full", dropout=0)
-    assert create(SimpleNamespace(config=config, data=SimpleNamespace(name="x"))) == asked
-    # The settings can be used again; the folder is this run's own.
-    assert Config(**read_file(asked / "config.toml")) == dataclasses.replace(config, run_dir=None)
+    settings = {"hidden": (8, 4), "batch_size": "full", "dropout": 0}
+    assert create(run_dir=asked, **settings) == asked
+    assert Config(**read_file(asked / "config.toml")) == Config(**settings)
 
 
 def test_a_folder_at_home(tmp_path, monkeypatch):
     for home in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(home, str(tmp_path))
-    assert create(prepared(run_dir="~/mine")) == tmp_path / "mine"
-    assert create(prepared(run_dir="~no one/mine")) == Path("~no one/mine")
+    assert create(run_dir="~/mine") == tmp_path / "mine"
+    assert create(run_dir="~no one/mine") == Path("~no one/mine")
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
-    create(prepared(run_dir="mine"))
+    create(run_dir="mine")
     before = (tmp_path / "mine" / "config.toml").read_text()
     with pytest.raises(InputError, match="run_dir mine holds a run already; choose another folder, remove that one"):
-        create(prepared(run_dir="mine", seed=1))
+        create(run_dir="mine", seed=1)
     assert (tmp_path / "mine" / "config.toml").read_text() == before
 
 
 def test_a_folder_with_other_things_may_be_used(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    create(prepared(run_dir="mine"))
+    create(run_dir="mine")
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {"notes.txt", ".lock", "config.toml"}
 
 
@@ -81,8 +76,8 @@ def test_a_folder_with_other_things_may_be_used(tmp_path):
 def test_a_folder_that_cannot_be_made(tmp_path, run_dir):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError) as caught:
-        create(prepared(run_dir=run_dir))
-    assert re.fullmatch(rf"cannot write the run folder {run_dir}: .+; choose another with --run-dir", str(caught.value))
+        create(run_dir=run_dir)
+    assert re.fullmatch(rf"cannot write the folder {run_dir}: .+; choose another with --run-dir", str(caught.value))
 
 
 def outcome(task):

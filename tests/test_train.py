@@ -320,7 +320,7 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
         ("--device gpu", "allowed: auto, cpu, cuda, or cuda:N"),
         ("--backend numpy --device cuda", "has no device 'cuda'"),
         ("--dataset iris --run-dir taken", "holds a run already"),
-        ("--dataset iris --run-dir a-file/run", "cannot write the run folder"),
+        ("--dataset iris --run-dir a-file/run", "cannot write the folder"),
         ("--log-to tensorbord", "did you mean tensorboard"),
         ("--hidden 1e9", "from 1 to 1e6"),
         ("--dataset iris --hidden 1000000,1000000", "lower --hidden"),

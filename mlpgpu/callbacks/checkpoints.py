@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
+def kept(folder: Path) -> list[Path]:
+    """Checkpoints in `folder` to go on from, the last one first."""
+    return [path for name in (LAST, PREVIOUS) if (path := folder / name).exists()]
+
+
 class RunCheckpoint(Callback):
     """Writes checkpoints, from which a run that was stopped or killed is taken up as if nothing had happened.
 
