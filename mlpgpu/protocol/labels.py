@@ -142,7 +142,7 @@ class Labels:
         Raises
         ------
         ValueError
-            Where a weight is negative or not finite, or names a class that there is not.
+            Where weights are no dict, negative or not finite, or name a class that there is not.
         """
         if not self.multilabel:
             return [_class_weights(given, self.classes, y)]
@@ -193,6 +193,12 @@ def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
         # None of a class that is not there can be counted.
         there = np.isin(classes, y)
         found[there] = compute_class_weight(given, classes=classes[there], y=y)
+    elif not isinstance(given, dict):
+        labels = classes.tolist()
+        raise ValueError(
+            f"class_weight has {given!r} for the classes {labels}; allowed: 'balanced', or a dict of their weights, "
+            f"such as {{{labels[-1]!r}: 2.0}}; where there are several labels, a list of such dicts, one for each."
+        )
     else:
         # scikit-learn looks for numbers where labels are text of digits.
         named = np.array([label in given for label in classes])

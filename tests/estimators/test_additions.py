@@ -269,6 +269,10 @@ def test_class_weights_are_those_of_all_rows_wherever_they_fall():
         ({0: 0.0, 1: 0.0}, "leaves these 150 rows no weight"),
         ({7: 1.0}, "class_weight names [7], which the classes [0, 1] are not"),
         ({"0": 1.0, 1: 2.0}, "class_weight names ['0'], which the classes [0, 1] are not"),
+        ([1.0, 5.0], "class_weight has [1.0, 5.0] for the classes [0, 1]; allowed: 'balanced', or a dict"),
+        # Numbers that are classes as well are no less a list.
+        ([0, 1], "class_weight has [0, 1] for the classes [0, 1]; allowed: 'balanced', or a dict"),
+        ([{1: 5.0}], "class_weight has [{1: 5.0}] for the classes [0, 1]; allowed: 'balanced', or a dict"),
     ],
 )
 def test_class_weights_that_nothing_can_be_learned_with(class_weight, said):
@@ -298,6 +302,8 @@ def test_class_weights_of_several_labels(class_weight):
     np.testing.assert_allclose(weighted.coefs_[0], classifier().fit(X, y, by_row).coefs_[0], rtol=1e-12)
     with pytest.raises(ValueError, match="a list of dicts, one for each of the 3 labels"):
         classifier(class_weight={1: 3.0}).fit(X, y)
+    with pytest.raises(ValueError, match="class_weight has 1.0 for the classes .* or a dict of their weights"):
+        classifier(class_weight=[1.0, 5.0, 2.0]).fit(X, y)
 
 
 @pytest.mark.parametrize("scoring", ["v_measure_score", lambda estimator, x, y: estimator.score(x, y)])
