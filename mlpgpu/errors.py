@@ -13,6 +13,10 @@ ELSEWHERE = {
     "sigmoid": ("logistic",),
     "linear": ("identity",),
     "swish": ("silu",),
+    "xavier_uniform": ("glorot_uniform",),
+    "xavier_normal": ("glorot_normal",),
+    "kaiming_uniform": ("he_uniform",),
+    "kaiming_normal": ("he_normal",),
     "mse": ("squared_error",),
     "mae": ("absolute_error",),
     "binary_crossentropy": ("logistic", "log_loss"),
@@ -64,6 +68,8 @@ def listed(names: Sequence[Any], most: int = 20) -> str:
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:
     """The end of a message: ``; did you mean ...?`` with what another library calls `given`, or is most like it.
 
+    Capitals, which other libraries write other names with, do not count.
+
     Parameters
     ----------
     given : str
@@ -74,7 +80,7 @@ def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written:
     written : callable
         How what is most like it is written; `repr` for names that spaces may be a part of.
     """
-    known = list(known)
-    close = [name for name in ELSEWHERE.get(given, ()) if name in known]
-    close = close or difflib.get_close_matches(given, known, 1, cutoff)
-    return f"; did you mean {written(close[0])}?" if close else ""
+    lowered = {name.lower(): name for name in known}
+    close = [name for name in ELSEWHERE.get(given.lower(), ()) if name in lowered]
+    close = close or difflib.get_close_matches(given.lower(), lowered, 1, cutoff)
+    return f"; did you mean {written(lowered[close[0]])}?" if close else ""

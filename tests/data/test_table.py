@@ -188,6 +188,7 @@ def test_byte_order_mark_and_upper_case_ending(tmp_path):
     [
         (None, "target is not given; .* columns 'size', 'rooms', 'town', 'garden', 'price'"),
         ("prices", "target is 'prices'.*allowed: 'size', 'rooms'.*did you mean 'price'?"),
+        ("PRICE", "target is 'PRICE'.*did you mean 'price'?"),
         ("qqq", "target is 'qqq'.*'price'$"),
     ],
 )
