@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, d2_pinball_score, make_scorer, r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from mlpgpu.backends import Backend
@@ -379,7 +379,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     huber_delta : float, default=1
         Error from which the Huber loss is linear.
     scoring : str, callable or None, default=None
-        Scorer of scikit-learn for early stopping; None for R².
+        Scorer of scikit-learn for early stopping; None for R², of the quantile loss for its D², `d2_pinball_score`.
     hidden_layer_sizes, activation, ...
         All others are those of `MLPClassifier`, which has `label_smoothing` and `class_weight` beside them.
 
@@ -516,6 +516,12 @@ class MLPRegressor(RegressorMixin, Perceptron):
         known = LOSSES[self.loss]
         known = known.having(**{name: getattr(self, name) for name in known.settings})
         return self.loss, parity.mean_over_outputs(known) if self.loss == "squared_error" and n_outputs > 1 else known
+
+    def _scoring(self) -> Any:
+        # By R² the weights that predict the mean are the best, whatever the quantile.
+        if self.scoring is None and self.loss == "quantile":
+            return make_scorer(d2_pinball_score, alpha=self.quantile)
+        return self.scoring
 
 
 def _weighted(sample_weight: Any) -> dict[str, Any]:

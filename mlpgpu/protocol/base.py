@@ -195,6 +195,10 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     def _class_weights(self, y: np.ndarray, incremental: bool) -> list[np.ndarray] | None:
         return None
 
+    def _scoring(self) -> Any:
+        """The scorer of validation rows; None for the network's own score."""
+        return self.scoring
+
     def _keep_classes(self, at: Backend) -> None:
         pass
 

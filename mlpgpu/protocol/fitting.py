@@ -158,8 +158,9 @@ class Fit:
             watched["validation"] = self.rows(x, estimator._encode(y), weights)
         given = plan, train, watched, Unscaled(self.backend, self.dtype)
         more: dict[str, Any] = {"as_model": partial(saving.to_model, estimator, self.sizes, drawn_from=self.drawn_from)}
-        if self.held_out is not None and estimator.scoring is not None:
-            more["score"] = scorer_of(self)
+        scoring = estimator._scoring()
+        if self.held_out is not None and scoring is not None:
+            more["score"] = scorer_of(self, scoring)
         elif getattr(getattr(estimator, "_labels", None), "single", False):
             # Right, whatever the output: see `Labels.decode`.
             more["score"] = lambda params: 1.0

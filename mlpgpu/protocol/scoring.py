@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["scorer_of"]
 
 
-def scorer_of(fit: Fit) -> Callable[[Array], float]:
-    """``score(params)`` of the validation rows of a fit, by the scorer of its user, who knows host arrays alone."""
+def scorer_of(fit: Fit, scoring: Any) -> Callable[[Array], float]:
+    """``score(params)`` of the validation rows of a fit, by a scorer of scikit-learn, which knows host arrays alone."""
     estimator, backend = fit.estimator, fit.backend
     assert fit.held_out is not None
     x, y, weights = fit.held_out
@@ -36,7 +36,7 @@ def scorer_of(fit: Fit) -> Callable[[Array], float]:
         probe.device, probe.backend = backend.device, backend.name
     if hasattr(probe, "_labels"):
         probe.classes_ = probe._labels.classes
-    scorer = check_scoring(estimator, estimator.scoring)
+    scorer = check_scoring(estimator, scoring)
     more = {"sample_weight": weights} if weights is not None and _takes_weights(scorer) else {}
 
     def score(params: Array) -> float:

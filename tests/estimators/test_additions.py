@@ -440,6 +440,20 @@ def test_a_quantile_is_what_the_loss_aims_at(level):
     assert (y <= fitted.predict(x)).mean() == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / 4000) + 0.01)
 
 
+@pytest.mark.parametrize("level", [0.1, 0.9])
+def test_early_stopping_brings_back_the_weights_that_are_best_for_the_quantile(level):
+    rng = np.random.default_rng(3)
+    x = rng.uniform(size=(4000, 1))
+    y = 2 * x[:, 0] + rng.normal(size=4000)
+    fitted = MLPRegressor(
+        "quantile", (), quantile=level, alpha=0.0, learning_rate_init=0.02, random_state=0, early_stopping=True
+    ).fit(x[:3000], y[:3000], X_val=x[3000:], y_val=y[3000:])
+    found = fitted.predict(x[3000:])
+    # R² is best at the mean.
+    assert (y[3000:] <= found).mean() == pytest.approx(level, abs=0.03)
+    assert fitted.best_validation_score_ == pytest.approx(metrics.d2_pinball_score(y[3000:], found, alpha=level))
+
+
 @pytest.mark.parametrize("loss", ["huber", "absolute_error"])
 def test_robust_losses_do_not_follow_an_outlier(loss):
     x = np.zeros((101, 1))
