@@ -75,11 +75,12 @@ def dense(
         z = u + b[..., None, :]
     else:
         z, through, moments = normalization.normalized(xp, u, scale, b, share)
-    y = activation.value(xp, z)
+    # A function of a user's own may give another type, as where it chooses between two numbers.
+    y = xp.astype(activation.value(xp, z), z.dtype, copy=False)
 
     def backward(dy: Array) -> tuple[tuple[Array, ...], Callable[[], Array]]:
         assert activation.derivative is not None
-        dz = dy * activation.derivative(xp, z, y)
+        dz = dy * xp.astype(activation.derivative(xp, z, y), z.dtype, copy=False)
         du, *gradients = (dz, xp.sum(dz, axis=-2)) if scale is None else through(dz)
         dw = xp.matmul(xp.matrix_transpose(x), du)
 
@@ -212,7 +213,7 @@ def measured(
     # Where nothing on the way needs them, they are worked out beside the losses: a pass less over the rows.
     early = _shares(xp, weights) if any(network.normalized) else None
     z, backward, moments = forward(xp, network, params, x, masks, None if early is None else early[1])
-    rows, dz = network.loss.rows(xp, z, targets)
+    rows, dz = (xp.astype(found, z.dtype, copy=False) for found in network.loss.rows(xp, z, targets))
     share, shares = early or _shares(xp, weights)
     loss = xp.sum(weights * rows, axis=-1) * share
     gradients = backward(dz * shares[..., None])

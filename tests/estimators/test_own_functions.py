@@ -270,6 +270,19 @@ def test_the_first_of_many_calls_tries_alone():
     assert (own.FEWER, 1) not in calls
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_constants_of_an_own_function_do_not_widen_the_network(solver):
+    """NumPy makes float64 of ``where`` between two numbers, and int64 of a comparison with a number."""
+    given = QUICK | {"hidden_layer_sizes": (4, 4), "solver": solver, "dtype": "float32"}
+    leak = (lambda xp, z: xp.where(z > 0, z, 0.01 * z), lambda xp, z, y: xp.where(z > 0, 1.0, 0.01))
+    ramp = (lambda xp, z: z * xp.where(z > 0, 1, 0), lambda xp, z, y: xp.where(z > 0, 1, 0))
+    absolute = (lambda xp, z, t: xp.sum(xp.abs(z - t), axis=-1), lambda xp, z, t: xp.where(z > t, 1.0, -1.0))
+    wide = MLPRegressor(absolute, activation=[leak, ramp], **given).fit(X_REG, Y_REG)
+    known = MLPRegressor("absolute_error", activation=["leaky_relu", "relu"], **given).fit(X_REG, Y_REG)
+    assert {array.dtype.name for array in (*wide.coefs_, wide.predict(X_REG))} == {"float32"}
+    np.testing.assert_allclose(wide.predict(X_REG), known.predict(X_REG), rtol=1e-4, atol=1e-6)
+
+
 def test_functions_of_another_library_are_tried_there():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
