@@ -129,12 +129,16 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     Raises
     ------
     InputError
-        Where a column is not there, holds something else, or has values that are missing or infinite.
+        Where a column is not there, or more than once, holds something else, or has values that are missing or
+        infinite.
     """
     if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
         raise InputError(
             f"the table has no column {listed(absent)}, which the model takes; it has {listed(list(frame.columns))}"
         )
+    doubled = set(frame.columns[frame.columns.duplicated()])
+    if twice := [record["name"] for record in columns if record["name"] in doubled]:
+        raise InputError(f"the table has more than one column {listed(twice)}; give each column its own name")
     _refuse_missing(frame, columns, missing.instead(unseen is not None))
     parts: dict[str, np.ndarray] = {}
     for record in columns:

@@ -353,6 +353,12 @@ def test_rows_to_predict_must_match():
     records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
     with pytest.raises(InputError, match="no column 'b', which the model takes; it has 'a', 'c'"):
         columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
+    # A data frame, unlike a file, may have a name twice; where the model takes none of them, that is no matter.
+    twice = pd.DataFrame([[1, 2, 3, 4]], columns=["a", "b", "c", "c"])
+    assert columns.encode(twice, records).tolist() == [[1, 2]]
+    for fill in (None, 1.0):
+        with pytest.raises(InputError, match="the table has more than one column 'b'; give each column its own name"):
+            columns.encode(twice.set_axis([*"abbc"], axis=1), [record | {"fill": fill} for record in records])
     for values, cell in ((["7", "1.5", "x", "y"], "'x' in row 3"), (["1", "2"], "'1' in row 1")):
         frame = pd.DataFrame({"a": 1, "b": values})
         with pytest.raises(InputError, match=f"'b' holds text, such as {cell}; allowed: numbers, as in training"):
