@@ -86,7 +86,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adagrad``, ``adam``, ``adamw``, ``adam_hat`` or ``lion`` in
         place of `solver`. `momentum` is a setting of ``momentum`` and ``nesterov`` alone, `beta_1` of the adams and
         ``lion``, `beta_2` of these and ``rmsprop``, `epsilon` of all but ``sgd``, ``momentum``, ``nesterov`` and
-        ``lion``; one that the optimizer has no use for is told of where it is not as it is by default.
+        ``lion``; one that the optimizer has no use for is told of where it is not as it is by default. `beta_2` is
+        scikit-learn's 0.999, of ``rmsprop`` and ``lion`` as well, for which PyTorch and `Config` have 0.99.
     learning_rate_schedule : str or None, default=None
         ``constant``, ``invscaling``, ``step``, ``exponential``, ``cosine`` or ``one_cycle``, over `max_iter` epochs.
     warmup : float, default=0
@@ -94,7 +95,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     decay_rate, decay_epochs : float, default=0.1, 10
         Factor of ``step`` every so many epochs, and of ``exponential`` over the whole fit.
     weight_decay : float or None, default=None
-        Decoupled decay of the weights; None for the optimizer's own, 0.01 for ``adamw`` and else 0.
+        Decoupled decay of the weights, and not of the biases; None for the optimizer's own, 0.01 for ``adamw`` and
+        else 0.
     clip_norm : float or None, default=None
         Largest Euclidean norm of the gradient.
     normalization : str or list of str, default="none"

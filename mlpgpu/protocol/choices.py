@@ -135,7 +135,7 @@ def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> li
     if not 0 < len(given) <= len(shapes) or not all(len(pair) == 2 for pair in given):
         raise ValueError(
             f"init has {len(given)} items; allowed: a name, or a pair of weights and biases for each of the lowest "
-            f"layers, of which this network has {len(shapes)}."
+            f"layers, of which this network has {len(shapes)}, such as list(zip(other.coefs_, other.intercepts_))."
         )
     pairs = []
     for number, (pair, shape) in enumerate(zip(given, shapes, strict=False), 1):

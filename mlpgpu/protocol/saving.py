@@ -102,7 +102,8 @@ def check_same(estimator: Any, model: Model) -> None:
         if name in theirs and name not in UNBOUND and ours.get(name) != theirs[name]:
             raise ValueError(
                 f"{name} is {value!r}, and the run to be taken up has {_restored(theirs[name])!r}; give what it has, "
-                f"or begin a new run; allowed to differ: {', '.join(UNBOUND)}."
+                "or begin a new run, from its weights by load, warm_start=True and fit; "
+                f"allowed to differ: {', '.join(UNBOUND)}."
             )
 
 
