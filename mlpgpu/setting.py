@@ -83,7 +83,7 @@ class Setting:
         try:
             return self.parse(given)
         except (ValueError, TypeError, OverflowError):
-            shown = _shown(given)
+            shown = _shown(given, self.many)
             hint = did_you_mean(str(shown), self.choices)
             raise InputError(f"{name} is {shown!r}; allowed: {self.allowed()}{hint}") from None
 
@@ -112,10 +112,12 @@ class Setting:
         return number
 
 
-def _shown(given: Any) -> Any:
-    """A value that is not allowed, for a message."""
-    if isinstance(given, tuple | list):
-        return ",".join(str(_shown(item)) for item in given)
+def _shown(given: Any, many: bool) -> Any:
+    """A value that is not allowed, for a message; `many` where there may be several, as the command line has them."""
+    if many and isinstance(given, tuple | list):
+        return ",".join(str(_shown(item, many)) for item in given)
+    if shape := getattr(given, "shape", ()):
+        return f"{type(given).__name__} of shape {shape}"
     # Python writes out no number of more digits than this.
     return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given
 

@@ -225,6 +225,8 @@ def test_devices():
         ),
         ({"hidden": (8, 4), "dropout": "none"}, "dropout names 0 rates for 2 hidden layers"),
         ({"dropout": (0.1, 1)}, "dropout is '0.1,1'; allowed: a number from 0 to below 1"),
+        ({"target": ("a", "b")}, "target is ('a', 'b'); allowed: a text in UTF-8"),
+        ({"dataset": np.zeros((100, 5))}, "dataset is 'ndarray of shape (100, 5)'; allowed: a text in UTF-8"),
         ({"optimizer": "sgd", "momentum": 0.9}, "momentum is not a setting of the optimizer 'sgd'"),
         ({"optimizer": "adam", "momentum": 0.9}, "leave it out, or choose momentum, nesterov"),
         ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),
