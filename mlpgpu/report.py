@@ -34,6 +34,10 @@ WORSE_LOSS, WORSE_SCORE = 1.05, 0.05
 class Output(Console):
     """Standard output that falls silent where its reader has gone: what a run finds is in its folder as well."""
 
+    def __init__(self, **options: Any) -> None:
+        # Names hold colons, between which Rich has words for pictures: :x: is a red cross.
+        super().__init__(emoji=False, **options)
+
     def on_broken_pipe(self) -> None:
         """Go on, where Rich would exit."""
         with contextlib.suppress(SystemExit):

@@ -409,14 +409,15 @@ def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
     }  # fmt: skip
 
 
-def test_class_names_are_printed_as_they_are(command, tmp_path):
-    rows = "x,y\n" + "".join(f"{i % 2},{('[red]', '[/bold]')[i % 2]}\n" for i in range(60))
-    (tmp_path / "t.csv").write_text(rows)
-    code, out, err = command("--dataset t.csv --target y --epochs 2")
+def test_names_are_printed_as_they_are(command, tmp_path):
+    names = ("[red]", "[/bold]", ":x:")
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i % 3},{names[i % 3]}\n" for i in range(60)))
+    code, out, err = command("--dataset t.csv --target y --epochs 30 --run-dir [b]:m:")
     assert (code, err) == (0, "")
-    for name in ("[red]", "[/bold]"):
+    for name in names:
         # Among the class counts, and down and across the confusion matrix.
         assert out.count(name) == 3
+    assert "Saved     [b]:m:\n" in out
 
 
 def test_many_classes_make_no_table(command):
