@@ -102,7 +102,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     from mlpgpu.trainer import Diverged
 
     console = report.console()
-    say: Callable[..., None] = (lambda *_, **__: None) if validation.quiet else console.print
+    say: Callable[..., None] = (lambda *_: None) if validation.quiet else console.print
     bar = tqdm(unit="epoch", disable=validation.quiet or None, file=sys.stderr, leave=False)
     progress = _Progress(validation, opened, say, bar)
     try:
@@ -122,7 +122,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
         return train.DIVERGED
     except KeyboardInterrupt:
         if progress.folder and not validation.json:
-            console.print(_on(progress.folder), markup=False)
+            console.print(_on(progress.folder))
         raise
     folder = progress.folder
     assert folder is not None
@@ -132,12 +132,12 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     else:
         mean = report.tested(found.mean)
         if found.signal:
-            console.print(f"Stopped   after {len(found.folds)} of {validation.folds} folds", markup=False)
-        console.print(f"Mean      {report.figures_in_words(mean, report.tested(found.std))}", markup=False)
+            console.print(f"Stopped   after {len(found.folds)} of {validation.folds} folds")
+        console.print(f"Mean      {report.figures_in_words(mean, report.tested(found.std))}")
         for table in report.tables(mean.get("targets", {}), found.confusion, found.folds[0].outcome.model.classes):
             console.print(table)
         for line in (*missing, f"Saved     {folder}", _on(folder) if found.signal else _keeping(validation)):
-            console.print(line, markup=False)
+            console.print(line)
     diverged = [(number, fold.outcome.run) for number, fold in enumerate(found.folds, 1) if fold.outcome.run.diverged]
     if diverged:
         (number, run), *more = diverged
@@ -175,8 +175,8 @@ class _Progress:
 
         self.folder = self.opened(prepared)
         for part in report.opening(prepared, report.training_line(prepared)):
-            self.say(part, markup=False)
-        self.say(f"Folds     {self.validation.folds}; the rows above are those of the first", markup=False)
+            self.say(part)
+        self.say(f"Folds     {self.validation.folds}; the rows above are those of the first")
         return self.folder / run_folder.CHECKPOINTS
 
     def begin(self, prepared: Prepared) -> None:
@@ -189,7 +189,7 @@ class _Progress:
         """Say how good the last of the folds is."""
         self.found = found
         with self.bar.external_write_mode():
-            self.say(_line(self.done, found.folds[-1].outcome), markup=False)
+            self.say(_line(self.done, found.folds[-1].outcome))
 
 
 def _line(number: int, outcome: Outcome) -> str:

@@ -186,7 +186,7 @@ def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusi
     from mlpgpu import report
 
     console = report.console()
-    console.print(report.figures_line(data, n_rows, figures), markup=False)
+    console.print(report.figures_line(data, n_rows, figures))
     labels = [*model.classes, *figures.get("unknown_labels", {})]
     for table in report.tables(figures.get("targets", {}), confusion, labels):
         console.print(table)

@@ -53,9 +53,9 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     prepared = prepare(search)
     backend, data, console = prepared.backend, prepared.data, report.console()
     plan = dataclasses.replace(prepared.plan, epochs=-(-search.steps // prepared.plan.steps_per_epoch))
-    say: Callable[..., None] = (lambda *_, **__: None) if search.quiet else console.print
+    say: Callable[..., None] = (lambda *_: None) if search.quiet else console.print
     for part in report.opening(prepared, _line(prepared, search)):
-        say(part, markup=False)
+        say(part)
 
     bar = tqdm(total=search.steps, unit="step", disable=search.quiet or None, file=sys.stderr, leave=False)
     try:
@@ -80,9 +80,9 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
         console.out(as_json(_figures(prepared, search, found)))
         return 0
     for line in _result_lines(search, found, train.command(given)):
-        console.print(line, markup=False)
+        console.print(line)
     if out is not None:
-        console.print(f"Saved     {out}", markup=False)
+        console.print(f"Saved     {out}")
     return 0
 
 

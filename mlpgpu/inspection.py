@@ -44,7 +44,7 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
         return 0
     console = report.console()
     for line in _lines(loaded, metrics):
-        console.print(printable(line), markup=False)
+        console.print(printable(line))
     console.print(report.network_table(loaded.network, loaded.activations))
     return 0
 

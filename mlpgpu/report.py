@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mlpgpu import preflight
 from mlpgpu.errors import printable
@@ -35,8 +35,8 @@ class Output(Console):
     """Standard output that falls silent where its reader has gone: what a run finds is in its folder as well."""
 
     def __init__(self, **options: Any) -> None:
-        # Names hold colons, between which Rich has words for pictures: :x: is a red cross.
-        super().__init__(emoji=False, **options)
+        # A name is printed as it is: to Rich, [red] would be a colour and :x: a picture.
+        super().__init__(markup=False, emoji=False, **options)
 
     def on_broken_pipe(self) -> None:
         """Go on, where Rich would exit."""
@@ -264,9 +264,7 @@ def _targets_table(targets: Mapping[str, Any]) -> Table:
     """RMSE, MAE and R² of the test rows for each target."""
     table = _table("Test rows by target; RMSE, MAE and R² above are the means of these", "", "RMSE", "MAE", "R²")
     for name, figures in targets.items():
-        table.add_row(
-            escape(printable(name)), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", r2_in_words(figures["r2"])
-        )
+        table.add_row(printable(name), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", r2_in_words(figures["r2"]))
     return table
 
 
@@ -274,17 +272,15 @@ def _labels_table(labels: Mapping[str, Any]) -> Table:
     """Test rows that have each label, the part of all rows where it is right, and its F1."""
     table = _table("Test rows by label; macro F1 above is the mean of these", "", "rows with it", "accuracy", "F1")
     for name, figures in labels.items():
-        table.add_row(
-            escape(printable(name)), f"{figures['n_rows']:,}", f"{figures['accuracy']:.2%}", f"{figures['f1']:.4f}"
-        )
+        table.add_row(printable(name), f"{figures['n_rows']:,}", f"{figures['accuracy']:.2%}", f"{figures['f1']:.4f}")
     return table
 
 
 def _confusion_table(confusion: np.ndarray, labels: Sequence[object]) -> Table:
     """Test rows by true and predicted class, correct ones in bold."""
-    names, n_classes = [escape(printable(str(label))) for label in labels], confusion.shape[1]
+    names, n_classes = [printable(str(label)) for label in labels], confusion.shape[1]
     table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names[:n_classes])
     for i, (name, row) in enumerate(zip(names, confusion, strict=True)):
-        cells = [f"[bold]{n}[/bold]" if i == j else str(n) if n else "·" for j, n in enumerate(row)]
+        cells = [Text(str(n), "bold") if i == j else str(n) if n else "·" for j, n in enumerate(row)]
         table.add_row(name, *cells)
     return table

@@ -233,7 +233,7 @@ def complain(line: str) -> None:
 def telling(say: Callable[..., None]) -> Iterator[None]:
     """Within it, what the package logs is said: what takes a while, such as compiling, and what is not as wanted."""
     handler, logger = logging.Handler(), logging.getLogger("mlpgpu")
-    handler.emit = lambda record: say(f"Note      {record.getMessage()}", markup=False)  # type: ignore[method-assign]
+    handler.emit = lambda record: say(f"Note      {record.getMessage()}")  # type: ignore[method-assign]
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -252,10 +252,10 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     from mlpgpu.workflow import train_and_test
 
     config, console = prepared.config, report.console()
-    say: Callable[..., None] = (lambda *_, **__: None) if config.quiet else console.print
+    say: Callable[..., None] = (lambda *_: None) if config.quiet else console.print
 
     for part in report.opening(prepared, report.training_line(prepared), resumed=checkpoint is not None):
-        say(part, markup=False)
+        say(part)
 
     callbacks: list[Callback] = [
         CSVLogger(folder / run_folder.HISTORY),
@@ -269,7 +269,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every, console.out))
     callbacks.append(RunCheckpoint(folder / run_folder.CHECKPOINTS, config.checkpoint_every))
     if checkpoint is not None:
-        say(f"Resumed   after {checkpoint.where()} of {folder}", markup=False)
+        say(f"Resumed   after {checkpoint.where()} of {folder}")
     try:
         with telling(say):
             outcome = train_and_test(prepared, callbacks, resume=checkpoint)
@@ -281,13 +281,13 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         _print_json(outcome.metrics, folder)
     else:
         for line in report.result_lines(outcome):
-            console.print(line, markup=False)
+            console.print(line)
         for table in report.tables(outcome.metrics.get("test_targets", {}), outcome.confusion, outcome.model.classes):
             console.print(table)
         for line in (*missing, f"Saved     {folder}"):
-            console.print(line, markup=False)
+            console.print(line)
         if outcome.run.stopped and not outcome.run.final:
-            console.print(f"Resume    go on with it by mlpgpu train --resume {folder}", markup=False)
+            console.print(f"Resume    go on with it by mlpgpu train --resume {folder}")
     if outcome.run.diverged:
         complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED
