@@ -107,6 +107,13 @@ def test_equal_gpus(programs, see, value, expected):
     assert seen() == expected
 
 
+@pytest.mark.parametrize("value", ["", "G"])
+def test_an_only_gpu_is_not_meant_by_any_beginning_of_its_name(programs, see, value):
+    smi.put(programs, H200)
+    see(value)
+    assert seen() == [HIDDEN]
+
+
 def test_unequal_gpus_have_numbers_of_cuda_s_own(programs, see, monkeypatch):
     smi.put(programs, L4, H200)
     assert seen() == [(False, None)] * 2
