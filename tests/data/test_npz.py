@@ -93,13 +93,32 @@ def test_missing_values_are_filled_from_the_training_rows(tmp_path, rng, impute)
     np.testing.assert_allclose(d.x_train, reference.transform(training))
     np.testing.assert_allclose(read_features(path, d.columns), reference.transform(x))
     assert [record["name"] for record in d.columns] == ["x0", "x1", "x2", "x3"]
-    for use in (lambda: load(Config(dataset=path)), lambda: read_features(path, None)):
-        with pytest.raises(InputError, match=r"missing values in feature (x1|1) \(10\)"):
-            use()
+    with pytest.raises(InputError, match=r"missing values in feature x1 \(10\); give impute mean"):
+        load(Config(dataset=path))
+    with pytest.raises(InputError, match=r"missing values in feature 1 \(10\); the model cannot fill them"):
+        read_features(path, None)
     with pytest.raises(InputError, match="has 2 features; the model was trained on 4"):
         read_features(save(tmp_path / "b.npz", x=x[:, :2]), d.columns)
     whole = save(tmp_path / "c.npz", x=np.ones((2, 4), int))
     np.testing.assert_array_equal(read_features(whole, d.columns), np.ones((2, 4)))
+
+
+def test_missing_values_of_images_are_filled_too(tmp_path, rng):
+    x = rng.normal(size=(20, 2, 3))
+    x[::4, 1, 2] = np.nan
+    path = save(tmp_path / "a.npz", x=x, y=rng.normal(size=20))
+    d = load(Config(dataset=path, impute="mean", test_fraction=0, validation_fraction=0))
+    np.testing.assert_allclose(d.x_train, SimpleImputer().fit_transform(x.reshape(20, 6)))
+
+
+def test_infinite_values_are_not_filled(tmp_path):
+    x = np.array([[1, 2], [np.nan, np.inf]] * 6)
+    path = save(tmp_path / "a.npz", x=x, y=np.arange(12))
+    with pytest.raises(InputError, match=r"infinite values in feature x1 \(6\)"):
+        load(Config(dataset=path, impute="mean"))
+    records = [{"name": name, "kind": "number", "fill": 0.0} for name in ("x0", "x1")]
+    with pytest.raises(InputError, match=r"infinite values in feature 1 \(6\)"):
+        read_features(path, records)
 
 
 def test_missing_values_of_own_test_rows_are_filled_too(tmp_path, rng):
