@@ -71,6 +71,12 @@ def test_every_setting_is_helped_and_grouped():
         assert default is not None or "[default: " in known.help or name == "target", name
 
 
+def test_only_what_names_something_or_is_read_elsewhere_may_be_any_text():
+    free = {name for name, (known, _) in settings().items() if known.kind is str and not known.choices}
+    files = {"dataset", "data_dir", "start_from", "run_dir"}
+    assert free == files | {"target", "drop", "device", "checkpoint_every", "log_every"}
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_ends_of_every_range(name):
     known = NUMBERS[name]
@@ -266,6 +272,7 @@ def test_parse_tells_nothing_but_yes_or_no():
         with pytest.raises(ValueError, match=r"^$|float|int"):
             known.parse(wrong)
     assert known.allowed() == "a whole number from 1 to 3 or all; several with commas, or none"
+    assert Setting("help", "Run", float, within="(-inf, inf)").allowed() == "a number"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
