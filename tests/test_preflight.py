@@ -235,6 +235,20 @@ def test_an_error_for_want_of_memory_is_one_line(monkeypatch, error, at):
     assert "lower --" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "advice"), [(1, "; lower --hidden"), ("full", "; lower --batch-size or --hidden")]
+)
+def test_a_smaller_batch_is_advised_where_it_helps(monkeypatch, batch_size, advice):
+    def fail(*_, **__):
+        raise MemoryError
+
+    prepared = prepare(Config(dataset="digits", batch_size=batch_size, hidden=(4,), epochs=1))
+    monkeypatch.setattr("mlpgpu.workflow.fit", fail)
+    with pytest.raises(InputError) as caught:
+        train_and_test(prepared)
+    assert str(caught.value).endswith(advice)
+
+
 def test_other_errors_are_left_alone(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no")
