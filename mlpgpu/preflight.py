@@ -235,11 +235,11 @@ def explained(backend: Backend, plan: Plan, need: Need) -> Iterator[None]:
         if not is_out_of_memory(backend, error):
             raise
         left = left_of_memory(backend.device)
-        said = f"{one_line(error)[:120]}, {left}".removesuffix(", ")
+        said = ", ".join(filter(None, (one_line(error)[:120], left)))
         advice = "lower --batch-size or --hidden" if need.steps > max(need.model, need.evaluation) else "lower --hidden"
         raise InputError(
-            f"out of memory on {backend.device} ({said}): the run needs about {size(need.beside)} "
-            f"beside the data: {_parts(plan, need)}; {advice}"
+            f"out of memory on {backend.device}{f' ({said})' if said else ''}: the run needs about "
+            f"{size(need.beside)} beside the data: {_parts(plan, need)}; {advice}"
         ) from error
 
 

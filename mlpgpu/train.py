@@ -201,7 +201,9 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain(f"{error.filename or 'a file'}: {error.strerror or error}; nothing more can be written or read there")
     except MemoryError as error:
-        complain(f"out of memory: {error}; lower --hidden, --batch-size or --samples")
+        # One of Python's own says nothing.
+        what = ": ".join(filter(None, ("out of memory", one_line(error))))
+        complain(f"{what}; lower --hidden, --batch-size or --samples")
     except RuntimeError as error:
         if (said := described(error)) is None:
             raise

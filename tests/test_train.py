@@ -409,6 +409,17 @@ def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("said", "shown"), [("", ""), ("Unable to\nallocate 3 GiB", ": Unable to allocate 3 GiB")])
+def test_too_little_memory_is_said_in_one_line(command, monkeypatch, said, shown):
+    def fail(*_):
+        raise MemoryError(said)
+
+    monkeypatch.setattr("mlpgpu.workflow.load", fail)
+    code, out, err = command("--dataset iris")
+    assert (code, out) == (2, "")
+    assert err == f"error: out of memory{shown}; lower --hidden, --batch-size or --samples\n"
+
+
 def test_names_are_printed_as_they_are(command, tmp_path):
     names = ("[red]", "[/bold]", ":x:", "C:\\")
     (tmp_path / "t.csv").write_text("a,b,y\n" + "".join(f"{i & 1},{i & 2},{names[i % 4]}\n" for i in range(80)))
