@@ -169,7 +169,8 @@ def _called(
     try:
         found = function(at.xp, *given.values())
     except Exception as error:
-        raise ValueError(f"{_told(what, function, given)} fails: {one_line(error)}; {expected}.") from error
+        why = one_line(error) or type(error).__name__
+        raise ValueError(f"{_told(what, function, given)} fails: {why}; {expected}.") from error
     got = tuple(getattr(found, "shape", ()))
     if got != shape:
         raise ValueError(f"{_told(what, function, given)} gives an array of shape {got}, not of {shape}; {expected}.")

@@ -66,6 +66,10 @@ def test_class_numbers_are_no_columns(y, said, batch_size):
         hold(y, loss=(squares, slope_of_squares), batch_size=batch_size)
 
 
+def unsaid(xp, z, t):
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
@@ -80,6 +84,7 @@ def test_class_numbers_are_no_columns(y, said, batch_size):
         ((lambda xp, z: z, slope_of_squares), r"the loss, <lambda>\(xp, z\), is called with \(xp, z, t\)"),
         ((lambda xp, z, t: squares(xp, z, t) / 0 * np.inf, slope_of_squares), "gives no finite number"),
         ((lambda xp, z, t: xp.no_such(z), slope_of_squares), "fails: .*no_such"),
+        ((unsaid, slope_of_squares), r"the loss, unsaid\(xp, z, t\), .*fails: AssertionError; "),
         (Loss(squares, LOSSES["squared_error"].link, "regression"), r"the loss, squares\(xp, z, t\), .* fails"),
     ],
 )
