@@ -79,12 +79,15 @@ def test_some_of_the_four_files_are_refused(tmp_path, tiny, monkeypatch, by_vari
     assert ("MLPGPU_DATA_DIR" if by_variable else "data_dir") in str(caught.value)
 
 
-def test_damaged_file_is_named_with_both_checksums(tmp_path, tiny):
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_damaged_file_is_named_with_both_checksums(tmp_path, tiny, monkeypatch, by_variable):
     file = "t10k-images-idx3-ubyte"
     damaged = tiny.files[file][:-1] + bytes([tiny.files[file][-1] ^ 1])
     write(tmp_path, tiny.files | {file: damaged})
+    if by_variable:
+        monkeypatch.setenv("MLPGPU_DATA_DIR", str(tmp_path))
     with pytest.raises(InputError) as caught:
-        load(Config(data_dir=str(tmp_path)))
+        load(Config(data_dir=None if by_variable else str(tmp_path)))
     message = str(caught.value)
     assert str(tmp_path / f"{file}.gz") in message
     assert tiny.sums["mnist"][file] in message
