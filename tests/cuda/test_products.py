@@ -98,6 +98,8 @@ def test_what_the_library_has_not_is_refused(products, lt, rng):
         products.prepare(*(Matrix(one.address, 2, 2, False, "int32") for one in (a, b, out)))
     with pytest.raises(NotCaptured, match="products of float64"):
         products.prepare(a, b, out, "tf32")
+    with pytest.raises(NotCaptured, match="products of float64 and float32"):
+        products.prepare(a, Matrix(b.address, 2, 2, False, "float32"), out)
     # 7 is CUBLAS_STATUS_INVALID_VALUE.
     with pytest.raises(NotCaptured, match="cublasLtMatmulAlgoGetHeuristic of cuBLASLt fails with status 7"):
         products.prepare(a, Matrix(b.address, 3, 2, False, "float64"), out)
