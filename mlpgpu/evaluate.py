@@ -48,7 +48,7 @@ def evaluate(
         A file with features and, but for .npy and IDX, the target; or mnist or fashion-mnist, for their test rows.
     target : str
         Column, columns with commas between them, or array to compare with [default: what the model was trained on];
-        file beside a .npy or IDX file.
+        columns of other names in the order of the model's; file beside a .npy or IDX file.
     json : bool
         Print one JSON object.
     """
@@ -145,7 +145,11 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
     from mlpgpu.config import Config
     from mlpgpu.data import load, mnist
     from mlpgpu.data.reading import features_and_targets
+    from mlpgpu.data.target_columns import named
 
+    if target is not None and sorted(named(target, model.targets)) == sorted(model.targets):
+        # The outputs have an order, and names have none.
+        target = model.target
     if data not in mnist.MIRRORS:
         as_text = [any(isinstance(label, str) for label in column) for column in model.alternatives or ((),)]
         return features_and_targets(data, model.encoding, target or model.target, as_text=as_text, unseen=unseen)

@@ -111,6 +111,8 @@ def test_evaluation_takes_all_of_them_by_name(command):
     frame[["area", "town", "size", "price", "age"]].rename(columns={"price": "cost"}).to_csv("other.csv", index=False)
     found = json.loads(command("evaluate run other.csv --target cost,area --json")[1])
     hold(found, frame[TARGETS], Model.load("run").predict(frame))
+    found = json.loads(command("evaluate run rows.csv --target area,price --json")[1])
+    hold(found, frame[TARGETS], Model.load("run").predict(frame))
     code, out, _ = command("evaluate run rows.csv")
     assert (code, "Test rows by target" in out) == (0, True)
     frame[:1].to_csv("one.csv", index=False)
