@@ -96,6 +96,8 @@ def callbacks_of():
     return [
         EarlyStopping(patience=5),
         ReduceLROnPlateau(patience=1, factor=0.5, min_delta=0.05),
+        # Of the same class, with another state.
+        ReduceLROnPlateau("loss", patience=2, factor=0.8, min_delta=0.05),
         # What it does at the beginning of an epoch, it does once.
         LearningRateScheduler(lambda epoch, rate: rate * 0.9),
     ]
