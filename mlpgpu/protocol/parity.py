@@ -47,7 +47,7 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the training rows, and of those held out for early stopping.
 
-    At least two rows are held out, and as many as there are classes to stratify by, where scikit-learn's MLP gives up.
+    At least two rows are held out, one of each class to stratify by, where scikit-learn's MLP gives up.
 
     Parameters
     ----------
@@ -67,9 +67,8 @@ def split(
         raise ValueError(
             "early_stopping=True needs validation rows: give X_val and y_val, or a validation_fraction > 0."
         )
-    least = max(2, 0 if stratify is None else len(np.unique(stratify)))
-    held_out = max(math.ceil(fraction * n_rows), least)
-    if n_rows - held_out < (1 if stratify is None else least - 1):
+    held_out = max(math.ceil(fraction * n_rows), 2)
+    if n_rows - held_out < 1:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset "
             f"(n_samples = {n_rows})."

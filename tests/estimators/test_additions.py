@@ -312,6 +312,20 @@ def test_a_scorer_that_knows_no_weights_of_rows(scoring):
     assert one.validation_scores_ == other.validation_scores_
 
 
+def test_a_scorer_of_any_keywords_is_given_the_weights_of_rows():
+    given = []
+
+    def scorer(estimator, x, y, **more):
+        given.append(more)
+        return 0.5
+
+    w = np.arange(150.0)
+    validation = {"X_val": X, "y_val": THREE, "sample_weight_val": w}
+    classifier(early_stopping=True, scoring=scorer).fit(X, THREE, **validation)
+    assert [list(more) for more in given] == [["sample_weight"]] * len(given)
+    np.testing.assert_array_equal(given[0]["sample_weight"], w)
+
+
 def test_a_warm_start_with_another_scorer_does_not_count_on():
     """Accuracies are no bar for log-likelihoods, which are below 0."""
     warm = classifier(warm_start=True, early_stopping=True, learning_rate_init=0.01, max_iter=20).fit(X, THREE)
