@@ -217,6 +217,13 @@ def test_what_single_precision_cannot_hold_is_centred_before_it_is_rounded(backe
     np.testing.assert_array_equal(backend.to_host(scaling(scaling.place(x))), [[-1.0], [0.0], [1.0]])
 
 
+def test_what_is_too_large_for_its_type_is_infinite_without_a_warning(backend):
+    scaling = Scaled(backend, np.array(0.0), np.array(2.0), "float32")
+    np.testing.assert_array_equal(
+        backend.to_host(scaling.place(np.array([[1e300, 1.5, -1e300]]))), [[np.inf, 3, -np.inf]]
+    )
+
+
 def test_placing_many_rows_is_placing_each(backend, rng, monkeypatch):
     monkeypatch.setattr("mlpgpu.feed.CHUNK", 4)
     x = rng.normal(size=(11, 3))
