@@ -67,8 +67,8 @@ class Evaluation:
         if self.network.loss.task == "classification":
             return {"loss": float(loss / weight), self.score_name: float(score[0] / weight)}
         each = np.ones(len(targets)) if weights is None else weights
-        spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
         return {"loss": float(loss / weight), self.score_name: float(r2.mean())}
 

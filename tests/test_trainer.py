@@ -1032,13 +1032,18 @@ def relu_descent(plan, rows):
     return np.array(losses)
 
 
-def test_divergence_comes_without_warnings():
+@pytest.mark.parametrize(("scale", "given"), [
+    (1, {"learning_rate": 1e3}),
+    # Of which single precision makes infinities.
+    (1e300, {"dtype": "float32"}),
+])  # fmt: skip
+def test_divergence_comes_without_warnings(scale, given):
     """A user who reads the one line of the error need not read NumPy's warnings before it."""
-    plan = plan_of("squared_error", activation="relu", learning_rate=1e3, epochs=40)
+    plan, rows = plan_of("squared_error", activation="relu", epochs=40, **given), rows_of("squared_error")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with pytest.raises(Diverged):
-            train(plan)
+            train(plan, train=dataclasses.replace(rows, targets=scale * rows.targets), rollbacks=1)
     assert [str(warning.message) for warning in caught] == []
 
 
