@@ -248,8 +248,11 @@ def test_an_epoch_that_is_cut_short_is_no_model_checkpoint(tmp_path, step_by_ste
     whole = train_and_test(config)
     stop = LambdaCallback(on_steps=lambda run, done, _: run.epoch == 3 and run.stop("time limit", final=False))
     full, alone = ModelCheckpoint(tmp_path / "full"), ModelCheckpoint(tmp_path / "alone", weights_only=True)
-    cut = train_and_test(config, [stop, full, alone])
+    cut = train_and_test(config, [stop, full, alone, RunCheckpoint(tmp_path / "run", every=1)])
     assert [len(losses) for losses in cut.run.losses] == [6, 6, 1]
+    # It was the best so far all the same.
+    assert cut.run.best_epoch == 3
+    assert Checkpoint.load(tmp_path / "run" / "best.safetensors").where() == "the end of epoch 2"
     kept = Checkpoint.load(full.path)
     assert kept.where() == "the end of epoch 2"
     assert not np.array_equal(Model.load(alone.path).params, kept.model.params)

@@ -3,6 +3,7 @@
 import copy
 import gc
 import io
+import itertools
 import pickle
 import re
 import signal
@@ -312,7 +313,7 @@ def test_a_scorer_that_knows_no_weights_of_rows(scoring):
     assert one.validation_scores_ == other.validation_scores_
 
 
-def test_a_scorer_of_any_keywords_is_given_the_weights_of_rows():
+def test_a_scorer_that_takes_weights_of_rows_is_given_them():
     given = []
 
     def scorer(estimator, x, y, **more):
@@ -324,6 +325,10 @@ def test_a_scorer_of_any_keywords_is_given_the_weights_of_rows():
     classifier(early_stopping=True, scoring=scorer).fit(X, THREE, **validation)
     assert [list(more) for more in given] == [["sample_weight"]] * len(given)
     np.testing.assert_array_equal(given[0]["sample_weight"], w)
+    by_name, own = (
+        classifier(early_stopping=True, scoring=scoring).fit(X, THREE, **validation) for scoring in ("accuracy", None)
+    )
+    np.testing.assert_allclose(by_name.validation_scores_, own.validation_scores_, rtol=1e-12)
 
 
 def test_a_warm_start_with_another_scorer_does_not_count_on():
@@ -360,6 +365,7 @@ def test_curves_of_lbfgs_on_rows_to_validate_on():
     assert fitted.validation_loss_curve_[-1] == pytest.approx(
         metrics.log_loss(THREE[1::2], fitted.predict_proba(X[1::2])), rel=1e-9
     )
+    assert fitted.best_validation_score_ == max(fitted.validation_scores_) > min(fitted.validation_scores_)
 
 
 def test_an_activation_for_each_layer_and_functions_of_ones_own():
@@ -631,6 +637,7 @@ def test_validation_rows_of_ones_own():
     accuracy = fitted.score(X[1::3], THREE[1::3], weights)
     assert fitted.validation_scores_[-1] == pytest.approx(accuracy, rel=1e-12)
     assert len(fitted.validation_loss_curve_) == len(fitted.loss_curve_) == 6
+    assert fitted.best_validation_score_ == max(fitted.validation_scores_) > min(fitted.validation_scores_)
     # They decide nothing without early stopping.
     assert same_weights(fitted, classifier().fit(X[::3], THREE[::3]))
 
@@ -783,6 +790,27 @@ def test_no_epoch_begins_that_does_not_come(solver):
     fitted = classifier(solver=solver, max_iter=3, callbacks=[each]).fit(X, THREE)
     assert fitted.n_iter_ == 3
     assert seen == [1, -1, 2, -2, 3, -3, 3]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_iteration_of_lbfgs_begins_before_its_loss_is_asked_for():
+    seen = []
+
+    def value(xp, z, t):
+        seen.append("loss")
+        return xp.sum((z - t) ** 2, axis=-1)
+
+    each = LambdaCallback(
+        on_begin=lambda run: seen.clear(),
+        on_epoch_begin=lambda run: seen.append("begin"),
+        on_epoch_end=lambda run, record: seen.append("end"),
+    )
+    regressor(solver="lbfgs", max_iter=3, loss=(value, lambda xp, z, t: 2 * (z - t)), callbacks=[each]).fit(
+        X_REG, Y_REG
+    )
+    assert seen.count("begin") == 3
+    assert seen[0] == "begin"
+    assert all(after == "begin" for before, after in itertools.pairwise(seen) if before == "end")
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
