@@ -322,8 +322,16 @@ def test_a_target_that_is_not_to_be_scaled(dataset, loss):
 
 def test_a_target_too_wide_to_be_scaled(tmp_path):
     np.savez(tmp_path / "wide.npz", x=np.ones((50, 2)), y=np.linspace(-1e200, 1e200, 50))
-    with pytest.raises(InputError, match="target_scale is 'standard', but the values of target 0 are too far apart"):
+    with pytest.raises(InputError, match="target_scale is 'standard', but the values of target 'y' are too far apart"):
         prepare(Config(dataset=str(tmp_path / "wide.npz")))
+
+
+@pytest.mark.parametrize("target", ["rent", "price,rent"])
+def test_a_target_too_wide_to_be_scaled_is_told_by_its_name(tmp_path, target):
+    path = tmp_path / "wide.csv"
+    path.write_text("area,price,rent\n" + "".join(f"{i},{2 * i},{i}e200\n" for i in range(50)))
+    with pytest.raises(InputError, match="the values of target 'rent' are too far apart"):
+        prepare(Config(dataset=str(path), target=target))
 
 
 def test_smoothed_labels():
