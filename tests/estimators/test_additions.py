@@ -73,6 +73,19 @@ def test_dropout_changes_the_training_and_not_the_prediction(given):
     np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
 
 
+@pytest.mark.parametrize("given", [{"dropout": 0.3}, {"input_dropout": 0.3}])
+def test_dropout_is_drawn_from_the_random_state(given):
+    """Where all else is given: the weights at the start, and the order of the rows."""
+    plain = classifier(max_iter=1).fit(X, THREE)
+    start = list(zip(plain.coefs_, plain.intercepts_, strict=True))
+
+    def fitted(seed, **more):
+        return classifier(init=start, shuffle=False, random_state=seed, **more).fit(X, THREE)
+
+    assert same_weights(fitted(1), fitted(2))
+    assert not same_weights(fitted(1, **given), fitted(2, **given))
+
+
 def test_a_rate_of_dropout_for_each_layer():
     one, each, other = (classifier(dropout=given).fit(X, THREE) for given in ([0.3], np.array([0.3, 0.3]), [0.3, 0]))
     assert same_weights(one, classifier(dropout=0.3).fit(X, THREE))
