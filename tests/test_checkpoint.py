@@ -292,7 +292,7 @@ def test_another_precision_is_refused_and_another_way_of_its_steps_is_not(tmp_pa
 
 def test_what_is_written_does_not_fit(tmp_path):
     """Written by somebody who meant well, with no digest to tell."""
-    train_and_test(Config(dataset="iris", hidden=(8,), epochs=1), [RunCheckpoint(tmp_path, every=1)])
+    train_and_test(Config(dataset="iris", hidden=(8,), epochs=1, batch_size=20), [RunCheckpoint(tmp_path, every=1)])
     arrays, content = unsealed(tmp_path / "last.safetensors")
 
     def says(content, arrays):
@@ -310,6 +310,31 @@ def test_what_is_written_does_not_fit(tmp_path):
     assert "damaged" in says(content | {"run": []}, arrays)
     assert "damaged" in says(content | {"run": run | {"n_slots": 3}}, arrays)
     assert "damaged" in says(content, {name: array for name, array in arrays.items() if name != "losses"})
+    (record,) = run["history"]
+    for changed, what in (
+        ({"steps_per_epoch": 0}, "numbers of steps"),
+        ({"steps_per_epoch": float(run["steps_per_epoch"])}, "numbers of steps"),
+        ({"best_epoch": -1}, "numbers of steps"),
+        ({"best_epoch": 2}, "best epochs"),
+        ({"history": [record | {"epoch": 2}]}, "epochs of the history"),
+        ({"history": [record | {"loss": "low"}]}, "figures of the history"),
+        ({"history": [record, record | {"epoch": 2}]}, "losses"),
+        ({"steps_per_epoch": 1}, "losses"),
+        ({"seconds": "none"}, "times"),
+        ({"stopped": 1}, "texts"),
+        ({"arithmetic": None}, "texts"),
+        ({"callbacks": [["EarlyStopping", {}], ["Other", 1]]}, "callbacks"),
+        ({"data": run["data"] | {"test": 1}}, "the rows"),
+    ):
+        assert f"({what} are not those of a run)" in says(content | {"run": run | changed}, arrays)
+    for name, array, what in (
+        ("losses", arrays["losses"][:, None], "losses"),
+        ("best_params", arrays["best_params"][:-1], "the best weights"),
+        ("slot0", arrays["slot0"][:-1], "slots"),
+        ("step", arrays["step"].astype(np.int64), "steps"),
+        ("learning_rate", arrays["learning_rate"][None], "steps"),
+    ):
+        assert f"({what} are not those of a run)" in says(content, arrays | {name: array})
 
 
 @pytest.mark.parametrize(
