@@ -214,8 +214,10 @@ def test_a_regression_ends_where_its_validation_rows_do_no_better():
     for given in ({"early_stopping": False}, {"epochs": 60}, {"validation_fraction": 0}):
         whole = train_and_test(Config(dataset="diabetes", hidden=(2,), **given)).run
         assert len(whole.history) == whole.plan.epochs
-    breast_cancer = train_and_test(Config(dataset="breast-cancer", hidden=(2,))).run
-    assert len(breast_cancer.history) == breast_cancer.plan.epochs
+    for early_stopping in (None, True):
+        given = {"hidden": (8,), "learning_rate": 0.3, "early_stopping": early_stopping}
+        breast_cancer = train_and_test(Config(dataset="breast-cancer", **given)).run
+        assert (len(breast_cancer.history) < breast_cancer.plan.epochs) == bool(early_stopping)
     told = train_and_test(Config(dataset="diabetes", hidden=(32,), epochs=300, early_stopping=True)).run
     assert len(told.history) < 300
 
