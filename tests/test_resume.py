@@ -357,6 +357,18 @@ def test_data_that_have_moved(taken, tmp_path):
     assert "dataset is there/u.npz, and the run to be taken up has" in resume("--resume other --dataset there/u.npz")[1]
 
 
+def test_targets_that_have_moved(taken, tmp_path):
+    _, resume = taken
+    np.save("x.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    np.save("y.npy", np.arange(60) % 2)
+    assert resume("--dataset x.npy --target y.npy --epochs 3 --checkpoint-every 1 --run-dir other")[0] == 0
+    (tmp_path / "other" / "metrics.json").unlink()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "y.npy").rename(tmp_path / "there" / "y.npy")
+    assert resume("--resume other")[0] == 2
+    assert resume("--resume other --target there/y.npy --quiet") == (0, "")
+
+
 def test_another_way_of_adding_up_is_told(taken, finished, monkeypatch, capsys):
     folder, _ = taken
     (folder / "checkpoints" / "last.safetensors").unlink()

@@ -211,7 +211,8 @@ def test_a_regression_ends_where_its_validation_rows_do_no_better():
     losses = [record["validation_loss"] for record in ended.run.history]
     assert len(losses) < ended.run.plan.epochs
     assert ended.metrics["weights_of_epoch"] == 1 + np.argmin(losses) < len(losses)
-    for given in ({"early_stopping": False}, {"epochs": 2 * len(losses)}, {"validation_fraction": 0}):
+    unvalidated = {"validation_fraction": 0, "min_delta": 0.1}
+    for given in ({"early_stopping": False}, {"epochs": 2 * len(losses)}, unvalidated):
         whole = train_and_test(Config(dataset="diabetes", hidden=(32,), **given)).run
         assert len(whole.history) == whole.plan.epochs
     for early_stopping in (None, True):
