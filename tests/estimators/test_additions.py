@@ -262,6 +262,14 @@ def test_class_weights_in_partial_fit():
         classifier(class_weight="balanced").partial_fit(X, TWO, classes=[0, 1])
 
 
+def test_a_call_of_partial_fit_may_have_rows_of_no_weight_alone():
+    plain = {"solver": "sgd", "momentum": 0.0, "alpha": 0.0}
+    fitted = classifier(class_weight={0: 0.0}, **plain).partial_fit(X, TWO, classes=[0, 1])
+    before = copy.deepcopy(fitted)
+    assert same_weights(fitted.partial_fit(X[TWO == 0], TWO[TWO == 0]), before)
+    assert not same_weights(fitted.partial_fit(X[TWO == 1], TWO[TWO == 1]), before)
+
+
 def test_class_weights_are_those_of_all_rows_wherever_they_fall():
     """Whether or not a class is in a batch, or among the rows that are validated on."""
     weights, few = {2: 5.0}, THREE < 2
