@@ -138,7 +138,8 @@ def test_an_archive_whose_directory_lies_is_not_read(tmp_path):
     lying = content.replace((16 + 128).to_bytes(4, "little"), (16 * 10**8 + 128).to_bytes(4, "little"))
     assert lying != content
     path.write_bytes(lying)
-    refused(npz.read_x, path, "promises 1,600,000,000; allowed: 64 MiB and 1,032 times its size")
+    # A newer Python finds that the entry would reach into the directory, and opens none such.
+    refused(npz.read_x, path, "promises 1,600,000,000; allowed: 64 MiB and 1,032 times its size|Overlapped entries")
 
 
 def test_objects_are_not_unpickled(tmp_path):
