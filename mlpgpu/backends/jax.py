@@ -11,6 +11,8 @@ from mlpgpu.backends.precision import Namespace, emulated, in_words
 
 # How XLA multiplies on a GPU. By itself it would take TF32 for float32.
 ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
+# What earlier versions read from their cache of programs on disk writes over arrays that are not theirs.
+OLDEST = (0, 6)
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
 
@@ -65,9 +67,7 @@ def _rounding(jnp: Any, precision: str) -> Namespace:
 
 def open_beside(array: Any) -> JaxBackend:
     """JAX on the device of `array`; of several, on the first."""
-    import jax
-
-    return JaxBackend(jax, min(array.devices(), key=lambda device: device.id))
+    return JaxBackend(_library(), min(array.devices(), key=lambda device: device.id))
 
 
 def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
@@ -80,11 +80,18 @@ def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
     InputError
         Where JAX has no such device, or one that does not work.
     """
-    import jax
-
+    jax = _library()
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     found, why = cuda_devices(jax)
     if device == "cpu" or (device == "auto" and not found):
         return JaxBackend(jax, jax.devices("cpu")[0], precision)
     return JaxBackend(jax, cuda_device(jax, device, found, why), precision)
+
+
+def _library() -> Any:
+    import jax
+
+    if jax.__version_info__ < OLDEST:
+        raise ImportError(f"version {jax.__version__} is older than {'.'.join(map(str, OLDEST))}")
+    return jax

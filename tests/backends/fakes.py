@@ -138,13 +138,13 @@ def torch(*, devices=0, built="13.0", refusing=None, broken=None):
     return module
 
 
-def jax(*, devices=0, stats=None, refusing=None, broken=None):
+def jax(*, devices=0, stats=None, refusing=None, broken=None, version=(0, 9, 0)):
     """JAX with `devices` CUDA devices.
 
     `refusing` and `broken` are what is raised when its devices are asked for, and by the first computation.
     """
     module = _module("jax")
-    module.__version__ = "0.9.0"
+    module.__version__, module.__version_info__ = ".".join(map(str, version)), version
     module.numpy = types.SimpleNamespace(sum=np.sum)
     module.updates = []
     module.config = types.SimpleNamespace(update=lambda name, value: module.updates.append((name, value)))

@@ -143,6 +143,12 @@ def test_a_library_is_missing(put, name, label, device):
     assert f"pip install 'mlpgpu[{name}]'" in said
 
 
+def test_jax_that_writes_over_what_is_not_its_own(put):
+    put("jax", fakes.jax(version=(0, 5, 3)))
+    said = refused("cpu", "jax")
+    assert "needs JAX, which cannot be imported (version 0.5.3 is older than 0.6); pip install 'mlpgpu[jax]'" in said
+
+
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_a_library_cannot_be_imported(monkeypatch, tmp_path, name):
     fakes.put_broken(monkeypatch, tmp_path, name, "raise ImportError('libbroken.so:\\n cannot open')")
