@@ -25,7 +25,9 @@ def invscaling(xp: Any, t: Array, total: float, *, power_t: float = 0.5) -> Arra
 
 def step(xp: Any, t: Array, total: float, *, decay_rate: float = 0.1, every: float = 1.0) -> Array:
     """``decay_rate`` once for every `every` steps done."""
-    return decay_rate ** xp.floor(t / every)
+    falls = xp.floor(t / every)
+    # A compiler that multiplies by the inverse instead falls short of some whole numbers.
+    return decay_rate ** xp.where(t >= (falls + 1) * every, falls + 1, falls)
 
 
 def exponential(xp: Any, t: Array, total: float, *, decay_rate: float = 0.1) -> Array:

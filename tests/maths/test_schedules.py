@@ -97,3 +97,16 @@ def test_takes_a_step_count_of_many_models(name):
     together = with_warmup(SCHEDULES[name], 10, 2)(np, t)
     apart = [with_warmup(SCHEDULES[name], 10, 2)(np, count) for count in t]
     np.testing.assert_allclose(together, apart, rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_falls_at_its_step_also_where_it_is_compiled(real_backend, dtype):
+    """A compiler may multiply by the inverse of `every`, which falls short of a whole number for one in seven."""
+    every = [41, 47, 49, 55, 98, 469, 18760]
+    t = np.array([times * of + after for of in every for times in range(1, 40) for after in (-1, 0)], dtype)
+    fallen = real_backend.compile(
+        lambda t: real_backend.xp.stack([schedules.step(real_backend.xp, t, 1.0, every=float(of)) for of in every])
+    )
+    ours = real_backend.to_host(fallen(real_backend.asarray(t)))
+    expected = [0.1 ** (t.astype(int) // of) for of in every]
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-37)
