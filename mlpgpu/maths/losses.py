@@ -106,7 +106,9 @@ def logistic_loss(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) 
     """``sum log(1 + exp z) - t z``, binary or multilabel, with gradient ``logistic(z) - t``."""
     # Each output has two classes: the label, or not.
     t = smooth(one_hot(xp, t, z), label_smoothing, 2)
-    return xp.sum(softplus(xp, z) - t * z, axis=-1), logistic(xp, z) - t
+    # The large terms first, which cancel where the loss is small: `softplus` as a whole has lost the digits of that.
+    rows = xp.maximum(z, 0) - t * z + xp.log1p(xp.exp(-xp.abs(z)))
+    return xp.sum(rows, axis=-1), logistic(xp, z) - t
 
 
 def squared_error(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:

@@ -130,6 +130,16 @@ def test_stable_where_exp_overflows(backend):
     np.testing.assert_array_equal(log_p, [[0, -2e4], [-2e5, 0]])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logistic_keeps_the_digits_of_small_losses_of_both_classes(backend, dtype):
+    z = np.array([[5.0], [12.0], [17.0], [40.0], [80.0]], dtype)
+    for sign, label in ((1, 1), (-1, 0)):
+        labels = np.full(len(z), label)
+        for t in (labels, labels[:, None].astype(dtype)):
+            rows, _ = row_losses(backend, "logistic", sign * z, t)
+            np.testing.assert_allclose(rows, np.log1p(np.exp(-z[:, 0].astype(float))), rtol=10 * np.finfo(dtype).eps)
+
+
 def test_poisson_takes_a_count_of_zero(backend):
     rows, dz = row_losses(backend, "poisson", np.array([[0.5]]), np.array([[0.0]]))
     np.testing.assert_allclose(rows, np.exp(0.5))
