@@ -259,8 +259,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         array of shape (n_rows,) or (n_rows, n_labels)
         """
         probabilities, backend, at = self._outputs(X, "predict", networks.predict)
-        labels = self._labels.decode(probabilities, backend)
-        return labels if self._labels.on_host else arrays.move(labels, backend, at)
+        return self._labels.decode(probabilities, backend, at)
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """The probability of each class.

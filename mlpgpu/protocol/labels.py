@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from mlpgpu.backends import Backend
 from mlpgpu.feed import is_sparse
+from mlpgpu.protocol import arrays
 
 Array = Any
 
@@ -94,28 +95,29 @@ class Labels:
             )
         return np.searchsorted(self.classes, y).astype(np.int64)
 
-    def decode(self, probabilities: Array, at: Backend) -> Array:
-        """The most probable class of each row, where the probabilities are; on the host for labels that are no numbers.
+    def decode(self, probabilities: Array, source: Backend, at: Backend) -> Array:
+        """The most probable class of each row, on `at`; on the host for labels that are no numbers.
 
         Parameters
         ----------
         probabilities : array of shape (n_rows, n_outputs)
-            Of `at`.
+            Of `source`.
         """
-        xp = at.xp
+        xp = source.xp
         # JAX has int64 only where it is told so.
-        whole = at.asarray(np.zeros(1, np.int64)).dtype
+        whole = source.asarray(np.zeros(1, np.int64)).dtype
         if self.multilabel:
             chosen = xp.astype(probabilities > 0.5, whole)
-            return self._as_sparse(at.to_host(chosen)) if self.sparse else chosen
+            return self._as_sparse(source.to_host(chosen)) if self.sparse else arrays.move(chosen, source, at)
         if probabilities.shape[1] > 1:
             numbers = xp.argmax(probabilities, axis=1)
         else:
             # The only class there is has number 0, however sure the network.
             numbers = xp.astype((probabilities[:, 0] > 0.5) & (not self.single), whole)
         if self.on_host:
-            return self.classes[at.to_host(numbers)]
-        return xp.take(at.asarray(self.classes), numbers, axis=0)
+            return self.classes[source.to_host(numbers)]
+        # Where they are wanted: the library that computes may have no such numbers.
+        return at.asarray(self.classes)[arrays.move(numbers, source, at)]
 
     def example(self) -> Any:
         """Targets that have these classes."""

@@ -35,6 +35,27 @@ def test_host_arrays_go_and_come_back(real_backend, kind, given):
         assert there.partial_fit(X, Y).t_ > here.t_
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "float16"])
+def test_classes_of_host_arrays_are_of_any_type(real_backend, dtype):
+    """PyTorch takes no rows of some of them."""
+    device = "cuda" if real_backend.device.startswith("cuda") else "cpu"
+    there = MLPClassifier(**QUICK, backend=real_backend.name, device=device).fit(X, Y.astype(dtype)).predict(X)
+    here = MLPClassifier(**QUICK).fit(X, Y.astype(dtype)).predict(X)
+    assert there.dtype == here.dtype == dtype
+    np.testing.assert_array_equal(there, here)
+
+
+@pytest.mark.parametrize("classes", [[7, 5_000_000_001, 2**53 + 1], [2.0**24, 2.0**24 + 1, 2.0**40 + 1]])
+def test_classes_of_host_arrays_keep_digits_that_jax_has_not(classes):
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    given = X.astype(np.float32), np.array(classes)[Y]
+    with jax.enable_x64(False):
+        there = MLPClassifier(**QUICK, backend="jax", device="cpu").fit(*given).predict(X.astype(np.float32))
+    here = MLPClassifier(**QUICK).fit(*given).predict(X.astype(np.float32))
+    assert there.dtype == here.dtype
+    np.testing.assert_array_equal(there, here)
+
+
 def test_the_float_type_of_ones_own():
     fitted = MLPClassifier(**QUICK, dtype="float32").fit(X, Y)
     assert fitted.coefs_[0].dtype == fitted.predict_proba(X).dtype == np.float32
