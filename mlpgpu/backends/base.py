@@ -49,7 +49,10 @@ class Backend(Protocol):
     out_of_memory: tuple[str, ...]
 
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
-        """`array` of the host, or of the device already, on the device; a copy only where that needs one."""
+        """`array` of the host, or of the device already, on the device; a copy only where that needs one.
+
+        What is too large for `dtype` is infinite.
+        """
 
     def to_host(self, array: Array) -> "np.ndarray":
         """`array` of the device as a NumPy array. This waits for the device."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, is_eager
+from mlpgpu.backends.base import Eager, Step, is_eager, quiet
 from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import emulated, in_words
@@ -39,6 +39,7 @@ class CupyBackend(Eager):
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
         self.description = f"{self.device}, {name}, CuPy {cupy.__version__}{in_words(precision, emulated=False)}"
 
+    @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
         # By way of pinned memory, which CuPy holds for that.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.base import Eager, Step, quiet
 from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
@@ -33,6 +33,7 @@ class JaxBackend(Eager):
         on = "" if on_cpu else f"{device.device_kind}, "
         self.description = f"{self.device}, {on}JAX {jax.__version__}{in_words(precision, emulated=not by_hardware)}"
 
+    @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
         if isinstance(array, self.jax.Array):

@@ -30,6 +30,7 @@ class NumpyBackend(Eager):
         self.xp = emulated(np, precision)
         self.description += in_words(precision, emulated=True)
 
+    @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> np.ndarray:
         """See `Backend.asarray`."""
         return np.asarray(array, dtype=dtype)

@@ -5,7 +5,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from mlpgpu.backends.base import Eager
+from mlpgpu.backends.base import Eager, quiet
 
 
 class StandardBackend(Eager):
@@ -22,6 +22,7 @@ class StandardBackend(Eager):
         self.name, self.device = self.xp.__name__.rpartition(".")[2], str(self._device)
         self.description = f"{self.device}, {self.name}"
 
+    @quiet
     def asarray(self, array: Any, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
         if array_api_compat.is_array_api_obj(array) and array_api_compat.array_namespace(array) is self.xp:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step
+from mlpgpu.backends.base import Eager, Step, quiet
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 from mlpgpu.backends.torch_build import cuda_device
@@ -31,6 +31,7 @@ class TorchBackend(Eager):
             # Long enough that what is copied for a call does not count, short enough to stop within a moment.
             self.steps_per_call = 64
 
+    @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
         if isinstance(array, self.torch.Tensor):

@@ -45,6 +45,12 @@ def test_arrays_come_back_in_the_dtype_asked_for(backend, given, dtype):
     np.testing.assert_array_equal(host, numbers(given).astype(dtype))
 
 
+def test_what_is_too_large_for_its_dtype_is_infinite_without_a_warning(backend):
+    """Such as the mean of a column of numbers of 1e60, which are scaled before they are rounded."""
+    host = there_and_back(backend, np.array([1e60, -1e60, 1.0]), "float32")
+    np.testing.assert_array_equal(host, np.array([np.inf, -np.inf, 1], np.float32))
+
+
 @pytest.mark.parametrize(
     "view",
     [lambda a: a.T, lambda a: a[:, ::2], lambda a: a[::-1], lambda a: np.broadcast_to(a[0], (5, 4)), np.asfortranarray],
