@@ -100,5 +100,7 @@ def _minmax(x: np.ndarray | Mapped) -> tuple[np.ndarray, np.ndarray]:
     ends = [(piece.min(axis=0), piece.max(axis=0)) for piece in pieces(x)]
     low, high = np.min([least for least, _ in ends], axis=0), np.max([most for _, most in ends], axis=0)
     low, high = low.astype(np.float64), high.astype(np.float64)
-    spread = high - low
-    return low, np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
+    spread, limits = high - low, np.finfo(np.float64)
+    # What a constant column spans is the rounding of its values, which is as large as their unit makes it.
+    rounding = np.maximum(limits.eps * np.maximum(np.abs(low), np.abs(high)), limits.smallest_normal)
+    return low, np.where(spread <= rounding, 1.0, spread)

@@ -52,6 +52,22 @@ def test_constant_column_is_shifted_only(kind, value):
     assert ours.shift[0] == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1.6e-19, 1.0, 1e150])
+@pytest.mark.parametrize("kind", ["standard", "minmax"])
+def test_is_the_same_in_any_unit(rng, kind, unit):
+    """A charge in coulombs too, though scikit-learn takes what spans less than 2e-15 for constant."""
+    x = rng.uniform(3, 4, size=(50, 1))
+    ours, scaled = (scaling.fit(kind, column) for column in (x, x * unit))
+    np.testing.assert_allclose(
+        (x * unit - scaled.shift) * scaled.factor, (x - ours.shift) * ours.factor, rtol=1e-12, atol=1e-12
+    )
+
+
+def test_a_column_that_is_constant_but_for_its_rounding_is_shifted_only():
+    x = np.array([[0.3, 1.6e-19, 0.0], [0.1 + 0.2, np.nextafter(1.6e-19, 1), np.nextafter(0, 1)]])
+    np.testing.assert_array_equal(scaling.fit("minmax", x).factor, [1, 1, 1])
+
+
 @pytest.mark.parametrize(("kind", "factor"), [("none", 1), ("255", 1 / 255)])
 def test_fixed_kinds_look_at_no_values(kind, factor):
     ours = scaling.fit(kind, np.array([[1.0, np.nan]]))
