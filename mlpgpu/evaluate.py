@@ -101,7 +101,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     """
     import numpy as np
 
-    from mlpgpu.evaluation import compare
+    from mlpgpu.evaluation import compare, r2_by_column
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -129,16 +129,10 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     if model.classes:
         figures["accuracy"] = float((predictions == truth).reshape(len(truth), -1).all(axis=1).mean())
     else:
-        figures["r2"] = _r2(truth, predictions)
+        # A single row has none.
+        figures["r2"] = float(r2_by_column(truth, predictions).mean()) if len(truth) > 1 else None
     more = {"unknown_labels": unknown} if unknown else {}
     return {**figures, **compared, **more}, confusion
-
-
-def _r2(truth: np.ndarray, predictions: np.ndarray) -> float | None:
-    """None for a single row, which has none."""
-    from sklearn.metrics import r2_score
-
-    return float(r2_score(truth, predictions)) if len(truth) > 1 else None
 
 
 def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterator[tuple[np.ndarray, np.ndarray]]:

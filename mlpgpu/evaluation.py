@@ -68,6 +68,8 @@ class Evaluation:
             return {"loss": float(loss / weight), self.score_name: float(score[0] / weight)}
         each = np.ones(len(targets)) if weights is None else weights
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            # From a row that counts: the mean of what is constant is exact only where that is 0.
+            targets = targets - targets[np.argmax(each > 0)]
             spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
         return {"loss": float(loss / weight), self.score_name: float(r2.mean())}
@@ -172,11 +174,18 @@ def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) ->
     from sklearn import metrics
 
     figures = {
-        "r2": _by_column(metrics.r2_score, truth, outputs).tolist() if len(truth) > 1 else [None] * len(targets),
+        "r2": r2_by_column(truth, outputs).tolist() if len(truth) > 1 else [None] * len(targets),
         "rmse": _by_column(metrics.root_mean_squared_error, truth, outputs).tolist(),
         "mae": _by_column(metrics.mean_absolute_error, truth, outputs).tolist(),
     }
     return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}
+
+
+def r2_by_column(truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """R² of each column, from a first row of 0 as in `Evaluation.measure`."""
+    from sklearn import metrics
+
+    return _by_column(metrics.r2_score, truth - truth[0], outputs - truth[0])
 
 
 def _by_column(metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:

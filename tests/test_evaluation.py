@@ -119,6 +119,28 @@ def test_a_target_that_is_constant(backend, rng, bias):
     assert ours["r2"] == metrics.r2_score(targets, np.tile([2.0, 3.0 + bias], (len(x), 1)))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_target_that_is_constant_has_no_spread_by_the_rounding_of_its_mean(backend, rng, weighted):
+    """By the squares of that, R² is -1e31."""
+    _, x = problem(rng, 1)
+    targets, weights = np.full((len(x), 1), 0.7), None
+    assert targets.mean() != 0.7
+    if weighted:
+        targets[0], weights = 5.0, np.r_[0, rng.uniform(size=len(x) - 1)]
+    ours = measured(backend, "squared_error", 1, np.zeros(count((3, 5, 1))), Rows(x, targets, weights))
+    assert ours["r2"] == 0
+
+
+def test_a_target_that_is_constant_of_a_model():
+    truth = np.tile([0.7, 0.1], (23, 1))
+    model = Model(
+        np.zeros(4), np.array(0.0), np.array(1.0), (1, 2), (), "squared_error", "regression", targets=("a", "b")
+    )
+    figures, _ = measure(model, [np.tile([0.2, 0.1], (23, 1))], truth)
+    assert figures["r2"] == 0.5
+    assert [figures["targets"][name]["r2"] for name in ("a", "b")] == [0, 1]
+
+
 def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
     """In single precision the sums of the chunks are added up in double precision."""
     monkeypatch.setattr(feeds, "CHUNK", 10)
