@@ -16,8 +16,6 @@ Array = Any
 # has fewer, for what is sparse on the host is dense on the device.
 CHUNK, CHUNK_ELEMENTS = 4096, 2**24
 SMALL_INTEGERS = (np.uint8, np.int8, np.int16)
-# What is too large for its type is infinite, as the loss will be, which ends the run with a message.
-_infinite = np.errstate(over="ignore")
 
 
 def chunk_rows(n_features: int) -> int:
@@ -94,7 +92,6 @@ class Unscaled:
     def __init__(self, backend: Backend, dtype: str) -> None:
         self.backend, self.dtype = backend, dtype
 
-    @_infinite
     def place(self, x: Any) -> Array:
         """See `Placement.place`."""
         x = x.toarray() if is_sparse(x) else x
@@ -128,7 +125,6 @@ class Scaled:
         self._host = shift, factor
         self._device = backend.asarray(shift, dtype), backend.asarray(factor, dtype)
 
-    @_infinite
     def place(self, x: np.ndarray) -> Array:
         """See `Placement.place`."""
         if x.dtype in SMALL_INTEGERS:
@@ -136,8 +132,10 @@ class Scaled:
         scaled = np.empty(x.shape, self.dtype)
         # Those of several steps have three axes.
         rows, flat = x.reshape(-1, x.shape[-1]), scaled.reshape(-1, x.shape[-1])
-        for start in range(0, len(rows), CHUNK):
-            flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
+        # What is too large for its type is infinite, as the loss will be, which ends the run with a message.
+        with np.errstate(over="ignore"):
+            for start in range(0, len(rows), CHUNK):
+                flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
         return self.backend.asarray(scaled)
 
     def __call__(self, x: Array) -> Array:
@@ -256,6 +254,5 @@ def _dense(x: Any, rows: np.ndarray) -> np.ndarray:
     return x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if is_sparse(x) else x[rows]
 
 
-@_infinite
 def _targets(backend: Backend, targets: np.ndarray, dtype: str) -> Array:
     return backend.asarray(targets, None if targets.dtype.kind in "iu" else dtype)
