@@ -157,7 +157,7 @@ class Recorded:
                 for mine, official in zip(own, source.arrays, strict=True):
                     if mine is not official:
                         np.copyto(mine, official)
-            with meeting.products_by_one_thread():
+            with meeting.products_by_one_thread(n_threads):
                 others = [helpers.submit(part, i, items, losses, len(losses)) for i in range(1, n_threads)]
                 part(0, items, losses, len(losses))
                 for other in others:

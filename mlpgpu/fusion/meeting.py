@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,22 +105,68 @@ def _switch() -> tuple[Any, Any] | None:
     return None
 
 
+class _Cores:
+    """What loops of several fits at once share: the cores, and the threads of a product, a number of the process.
+
+    Attributes
+    ----------
+    free : Condition
+        For where a loop leaves.
+    taken : int
+        Threads of the loops that run.
+    before : int
+        Threads of a product where none runs.
+    """
+
+    def __init__(self) -> None:
+        self.free, self.taken, self.before = threading.Condition(), 0, 1
+
+
+_cores = _Cores()
+
+
 def product_threads() -> int:
-    """Threads of a product; 1 where they cannot be set."""
+    """Threads of a product where no compiled loop runs; 1 where they cannot be set."""
     switch = _switch()
-    return int(switch[0]()) if switch else 1
+    with _cores.free:
+        return _cores.before if _cores.taken else int(switch[0]()) if switch else 1
 
 
 @contextlib.contextmanager
-def products_by_one_thread() -> Iterator[None]:
-    """Within it, each product is done by the thread that asks for it."""
+def products_by_one_thread(n_threads: int) -> Iterator[None]:
+    """Within it, each product is done by the thread that asks for it; it is entered when there are cores for so many.
+
+    Threads that wait for each other wait long where there are more of them than cores.
+    """
     switch = _switch()
-    before = product_threads()
-    if switch is None or before == 1:
+    if switch is None:
         yield
         return
-    switch[1](1)
+    with _cores.free:
+        _cores.free.wait_for(lambda: not _cores.taken or _cores.taken + n_threads <= _cores.before)
+        if not _cores.taken:
+            _cores.before = product_threads()
+            switch[1](1)
+        _cores.taken += n_threads
     try:
         yield
     finally:
-        switch[1](before)
+        with _cores.free:
+            _cores.taken -= n_threads
+            if not _cores.taken:
+                switch[1](_cores.before)
+            _cores.free.notify_all()
+
+
+def _begin_anew() -> None:
+    """Have a child know nothing of loops that ran in other threads when it was forked."""
+    # Who held the lock of the old one is not there.
+    global _cores
+    switch, left, _cores = _switch(), _cores, _Cores()
+    if switch is not None and left.taken:
+        switch[1](left.before)
+
+
+# Windows does not fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
