@@ -155,7 +155,10 @@ class Checkpoint:
             before = path.with_name(PREVIOUS)
             if path.name != LAST or not before.exists():
                 raise
-            raise InputError(f"{error}; the one before it is {before}: go on from that one") from None
+            # The second serves where a folder alone can be given.
+            raise InputError(
+                f"{error}; the one before it is {before}: go on from that one, or move {path.name} away"
+            ) from None
 
     @classmethod
     def _read(cls, path: Path) -> Checkpoint:

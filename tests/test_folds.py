@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import tracemalloc
 import weakref
@@ -272,6 +273,20 @@ def test_the_same_call_again_goes_on_where_it_was_stopped(tmp_path, settings):
         assert timeless(found.metrics) == timeless(whole.metrics)
     with pytest.raises(InputError, match="the training rows are not those of the checkpoint"):
         cross_validate(config, 4, checkpoints=tmp_path)
+
+
+def test_a_fold_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_it(tmp_path):
+    config = Config(dataset="iris", hidden=(4,), epochs=4, checkpoint_every="1")
+    whole = cross_validate(config, 2, checkpoints=tmp_path)
+    last = tmp_path / "fold-2/last.safetensors"
+    last.write_bytes(last.read_bytes()[:1000])
+    before = last.with_name("previous.safetensors")
+    said = f"the one before it is {before}: go on from that one, or move {last.name} away"
+    with pytest.raises(InputError, match=re.escape(said)):
+        cross_validate(config, 2, checkpoints=tmp_path)
+    last.unlink()
+    found = cross_validate(config, 2, checkpoints=tmp_path)
+    np.testing.assert_array_equal(found.predictions, whole.predictions)
 
 
 def test_a_fold_whose_time_is_up_counts():

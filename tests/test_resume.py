@@ -260,7 +260,8 @@ def test_a_checkpoint_that_cannot_be_used(taken, finished, harm):
     code, said = resume()
     assert code == 2
     assert said.count("\n") == 1
-    assert said.endswith("the one before it is run/checkpoints/previous.safetensors: go on from that one\n")
+    before = "run/checkpoints/previous.safetensors"
+    assert said.endswith(f"the one before it is {before}: go on from that one, or move last.safetensors away\n")
     reason = {"foreign": "cannot read", "empty": "cannot read", "future": "version 9", "a model": "no checkpoint"}
     assert reason.get(harm, "damaged" if harm == "flipped" else "cannot read") in said
     code, said = resume("--resume run/checkpoints/previous.safetensors")
