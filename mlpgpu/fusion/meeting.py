@@ -136,14 +136,14 @@ def product_threads() -> int:
 def products_by_one_thread(n_threads: int) -> Iterator[None]:
     """Within it, each product is done by the thread that asks for it; it is entered when there are cores for so many.
 
-    Threads that wait for each other wait long where there are more of them than cores.
+    Threads that wait for each other wait long where there are more of them than cores; one alone has none to wait for.
     """
     switch = _switch()
     if switch is None:
         yield
         return
     with _cores.free:
-        _cores.free.wait_for(lambda: not _cores.taken or _cores.taken + n_threads <= _cores.before)
+        _cores.free.wait_for(lambda: n_threads == 1 or not _cores.taken or _cores.taken + n_threads <= _cores.before)
         if not _cores.taken:
             _cores.before = product_threads()
             switch[1](1)
