@@ -70,11 +70,11 @@ def cross_validate(**given: Any) -> int:
     if out is not None or "config" in given:
         raise InputError("resume brings the settings and the folder of its folds; leave out config and out")
     folder = run_folder.begun(resume, run_folder.FOLDS)
-    with run_folder.held(folder):
-        saved = read_file(folder / run_folder.FOLDS.file, flags())
-        validation = Validation(**{**saved, **given})
-        check_same(validation, saved)
-        if not run_folder.is_complete(folder):
+    saved = read_file(folder / run_folder.FOLDS.file, flags())
+    validation = Validation(**{**saved, **given})
+    check_same(validation, saved)
+    if not run_folder.is_complete(folder):
+        with run_folder.held(folder):
             return _run(validation, lambda _: folder)
     if validation.json:
         _print_json(run_folder.read_metrics(folder), folder)
