@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mlpgpu.fusion.schedule import Schedule, base, domain_of, is_elementwise
+from mlpgpu.fusion.schedule import Schedule, base, is_elementwise
 from mlpgpu.fusion.trace import Traced
 
 
@@ -123,24 +123,16 @@ class Memory:
 
     def _in_place(self, node: Traced, index: int) -> np.ndarray | None:
         """The block of an array that `node` is the last to read."""
-        if not is_elementwise(node):
-            return None
         for used in self.schedule.groups[index].nodes:
             for old in used.parents:
-                fits = old in self._blocks and old.dtype.itemsize == node.dtype.itemsize
-                if fits and self._last[old] == index and self._is_done(old, node):
+                if old in self._blocks and self._last[old] == index and self._is_done(old, node):
                     return self._blocks.pop(old)
         return None
 
     def _is_done(self, old: Traced, new: Traced) -> bool:
         """Whether nothing reads an element of `old` after the same element of `new` is made."""
         schedule, made = self.schedule, self.schedule.group_of[new]
-        if not (
-            is_elementwise(new)
-            and old.shape == new.shape
-            and old.dtype.itemsize == new.dtype.itemsize
-            and domain_of(new) == schedule.groups[made].domain
-        ):
+        if not (is_elementwise(new) and old.shape == new.shape and old.dtype.itemsize == new.dtype.itemsize):
             return False
         for user in schedule.users[old]:
             if schedule.group_of[user] == made:

@@ -93,21 +93,10 @@ class Schedule:
                 for parent in node.parents:
                     self.users[base(parent)].append(node)
         for node, users in self.users.items():
-            if not all(self.together(node, user) for user in users):
+            # In the pass that makes it, it is read element by element only: see `_place`.
+            if any(self.group_of[user] != self.group_of[node] for user in users):
                 self.stored.add(node)
         self.stored = {node for node in self.stored if node.operation not in GIVEN}
-
-    def together(self, node: Traced, user: Traced) -> bool:
-        """Whether `user` reads `node` element by element, in the pass that makes it."""
-        group = self.groups[self.group_of[node]] if self.group_of[node] >= 0 else None
-        return (
-            group is not None
-            and self.group_of[user] == self.group_of[node]
-            and is_elementwise(node)
-            and not alone(node)
-            and domain_of(node) == group.domain
-            and any(parent is node for parent in user.parents)
-        )
 
     def _place(self, node: Traced) -> int:
         if node.operation in GIVEN:
