@@ -120,7 +120,7 @@ class Body:
         return [
             *texts[NUMBER],
             f"for ({grid.whole} e = part * THREADS + tid; e < {n}; e += {grid.row_blocks} * THREADS) {{",
-            *indent([*places, *texts[ROW], *stores[ROW], *stores[NUMBER]]),
+            *indent([*places, *texts[ROW], *stores[ROW]]),
             "}",
         ]
 
