@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-from programs import programs
+from programs import Program, programs
 from ways import BACKEND
 
 from mlpgpu.backends.base import Eager
@@ -112,3 +112,24 @@ def interpreted(n_threads, order):
 @given(programs(most_axes=2))
 def test_by_the_source(program):
     check(program, *(interpreted(*which) for which in [(1, 1), (2, 1), (2, -1), (3, 1), (3, -1)]))
+
+
+@pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
+@pytest.mark.parametrize(
+    "other_rows",
+    ["np.matrix_transpose(v0)", "v0[:2]", "v0[::-1]", "np.concat([v0, s0 + 3])[1:5]", "np.take(v0, i1, axis=0)"],
+)
+def test_threads_wait_for_rows_that_others_make(other_rows):
+    program = Program([np.arange(16.0).reshape(4, 4)], [], [np.arange(3.0), np.array([[3, 0, 1, 2]] * 3)])
+    program.add("s0 * 2", 32)
+    program.add(f"{other_rows} + 1", 33)
+    program.returned = "(s0 + v0,), np.sum(v1 * v1)"
+    check(program, *(interpreted(*which) for which in [(2, 1), (2, -1), (3, 1), (3, -1)]))
+
+
+@pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
+def test_a_thread_sees_its_own_number_in_every_shape():
+    program = Program([np.arange(16.0).reshape(4, 4)], [], [np.arange(3.0)])
+    program.add("np.sum(s0)", 512)
+    program.returned = "(s0 + 1,), np.sum((s0 - v0) * (s0 + v0[..., None]))"
+    check(program, *(interpreted(*which) for which in [(2, 1), (3, -1)]))

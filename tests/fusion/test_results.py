@@ -31,7 +31,16 @@ RETURNS = {
         lambda s, d, i: ((np.concat([2 * s[0][:2], np.ones_like(s[0][2:])]),), np.sum(s[0])),
         (A,),
     ),
+    "joined with what has fewer digits": (
+        lambda s, d, i: ((np.concat([np.astype(s[0][:2] / 3, np.float32), s[0][2:] / 3]),), np.sum(s[0])),
+        (A,),
+    ),
+    "what another pass reads the double of": (
+        lambda s, d, i: ((s[0] + s[0][::-1],), np.sum((2 * (s[0] + s[0][::-1]))[::-1] * A)),
+        (B,),
+    ),
     "a choice of its own": (lambda s, d, i: ((np.where(s[0] > 0, -s[0], 0.5 * s[0]),), np.sum(s[0])), (A,)),
+    "itself or another": (lambda s, d, i: ((np.where(s[0] > 0, s[0], 0.5 * s[0]),), np.sum(s[0])), (A,)),
 }
 
 READS = {
@@ -91,6 +100,18 @@ def test_rows_that_are_taken(way, shape, caplog):
         return (state[0] - 0.1 * np.matmul(np.matrix_transpose(x), error),), np.sum(error * error)
 
     assert_alike(way, step, (rng.normal(size=(shape[1], 1)),), data, (rows,))
+    assert not told(caplog)
+
+
+def test_what_is_joined_in_another_shape_is_recorded(way, caplog):
+    """Where it is joined, it does not lie in a row."""
+    caplog.set_level("INFO")
+
+    def step(state, data, item):
+        (x,) = state
+        return (x + 1,), np.sum(np.concat([np.reshape(2 * x, (5, 4)), TABLE], axis=1) * np.arange(8.0))
+
+    assert_alike(way, step, (np.reshape(TABLE, (4, 5)),))
     assert not told(caplog)
 
 
