@@ -286,7 +286,11 @@ class Lt:
         if given[7] != 1 and (not self.has_ends or given["scale"] == 1):
             # CUBLAS_STATUS_NOT_SUPPORTED.
             return 15
+        # The choice depends on where it lies.
+        assert given[7] == 1 or 8 in given
         promised = self.made[preference.value]
+        # Where nothing is said of it, an algorithm is chosen that needs no work space.
+        assert promised[1] >= 1024
         results._obj.algorithm[0] = len(self.made) + 1
         self.made[len(self.made) + 1] = [promised[key] for key in (5, 6, 7, 8)]
         results._obj.workspace_bytes = 1024

@@ -226,6 +226,25 @@ def test_a_number_for_each_row_is_written_once(cuda, caplog):
     assert not caplog.records
 
 
+def test_a_number_for_each_row_is_written_once_beside_tiles_of_columns(cuda, monkeypatch, caplog):
+    def step(state, data, item):
+        x, _, _ = state
+        low = xp.min(x, axis=1, keepdims=True)
+        shift = xp.sum(x) - item[0]
+        # As above, `low` lies in memory; no row is whole where it is read, for the sums go over tiles of columns.
+        return (x, low * 2 + shift, xp.sum(x * shift, axis=0)), xp.sum(xp.concat([low, low], axis=-1))
+
+    monkeypatch.setattr(hosted.Function, "order", 2)
+    xp, x, items = cuda.xp, np.arange(120.0).reshape(3, 40), np.array([2.0, 30.0])
+    (_, b, c), losses = cuda.compile_loop(step)(
+        tuple(map(cuda.asarray, (x, x[:, :1], x[0]))), (), (cuda.asarray(items),)
+    )
+    np.testing.assert_array_equal(cuda.to_host(b), 2 * x[:, :1] + x.sum() - 30)
+    np.testing.assert_array_equal(cuda.to_host(c), (x * (x.sum() - 30)).sum(axis=0))
+    np.testing.assert_array_equal(cuda.to_host(losses), np.full(2, 2 * x[:, 0].sum()))
+    assert not caplog.records
+
+
 def test_views_of_views(cuda, caplog):
     def step(state, data, item):
         (a,) = state

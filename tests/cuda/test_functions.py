@@ -109,6 +109,21 @@ def test_scores_of_ties_and_of_what_is_no_number(cuda, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "float32"])
+def test_sums_are_in_the_type_that_numpy_gives_them(cuda, dtype, caplog):
+    # One block of rows, and several with tiles of columns.
+    arrays = [np.arange(n * 40).reshape(n, 40) % 3 == 1 for n in (4, 700)]
+    arrays = [array if dtype == "bool" else (100 * array).astype(dtype) for array in arrays]
+
+    def sums(xp):
+        return lambda *given: tuple(xp.sum(x, axis=axis) for x in given for axis in (0, 1, None))
+
+    for ours, expected in zip(cuda.compile(sums(cuda.xp))(*map(cuda.asarray, arrays)), sums(np)(*arrays), strict=True):
+        assert ours.dtype == expected.dtype
+        np.testing.assert_array_equal(cuda.to_host(ours), expected)
+    assert not caplog.records
+
+
 def test_predictions_through_every_activation(cuda, caplog):
     networks = [Network((5, 6, 3), (activation,), LOSSES["cross_entropy"]) for activation in ACTIVATIONS.values()]
     params, x = 2 * np.random.default_rng(0).normal(size=count((5, 6, 3))), rows_of("cross_entropy").x

@@ -70,6 +70,8 @@ def test_an_algorithm_is_promised_no_more_alignment_than_there_is(products, rng)
     start = memory.ctypes.data
     assert Matrix(4096, 2, 2, False, "float32").alignment == 256
     assert Matrix(4096 + 12, 2, 2, False, "float32").alignment == 4
+    # A place that is not known yet promises all: for less, the library might have no algorithm.
+    assert Matrix(0, 2, 2, False, "float32").alignment == 256
     a, b, out = (Matrix(start + offset, 3, 3, False, "float32") for offset in (4, 260, 1032))
     # The stand-in for the library refuses an address that is not a multiple of what it was promised.
     multiply(products, a, b, out)
@@ -107,9 +109,15 @@ def test_what_the_library_has_not_is_refused(products, lt, rng):
     def none_found(*given):
         return 0
 
-    lt.cublasLtMatmulAlgoGetHeuristic = none_found
-    with pytest.raises(NotCaptured, match="a product of 2 x 2 and 2 x 2, which cuBLASLt has not"):
-        products.prepare(a, b, out)
+    def one_that_fails(*given):
+        *_, found, n_found = given
+        found._obj.state, n_found._obj.value = 15, 1
+        return 0
+
+    for answer in (none_found, one_that_fails):
+        lt.cublasLtMatmulAlgoGetHeuristic = answer
+        with pytest.raises(NotCaptured, match="a product of 2 x 2 and 2 x 2, which cuBLASLt has not"):
+            products.prepare(a, b, out)
 
 
 def test_views_as_matrices():
