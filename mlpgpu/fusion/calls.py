@@ -51,7 +51,7 @@ class _Pass:
         rows = group.domain[0] if group.domain else 1
         per_row = int(np.prod(group.domain[1:]))
         self.rows = min(rows, max(1, BLOCK // per_row))
-        self.blocks = [(start, min(start + self.rows, rows)) for start in range(0, rows, self.rows)] or [(0, 0)]
+        self.blocks = [(start, min(start + self.rows, rows)) for start in range(0, rows, self.rows)]
         self.scratch = self._share_scratch()
 
     def _share_scratch(self) -> dict[Traced, np.ndarray]:
@@ -63,8 +63,8 @@ class _Pass:
         for node in self.nodes:
             used_up = [parent for parent in dict.fromkeys(node.parents) if parent in blocks and last[parent] is node]
             give_back = [(parent.dtype.itemsize, blocks[parent]) for parent in used_up]
-            # A choice between arrays is written in two goes, and rows are not taken in place.
-            in_place = node.operation not in {"where", "take"}
+            # A choice between arrays is written in two goes.
+            in_place = node.operation != "where"
             for size, block in give_back if in_place else ():
                 free.setdefault(size, []).append(block)
             if node not in self.schedule.stored:
@@ -107,7 +107,7 @@ class _Pass:
     def _reduce(self, node: Traced, start: int, stop: int) -> Iterator[Call]:
         axes, _ = node.settings
         of, function = self._block(node.parents[0], start, stop), REDUCTIONS[node.operation]
-        if 0 not in axes or not self.domain:
+        if 0 not in axes:
             out = self.memory[node][start:stop] if self.domain else self.memory[node]
             yield from _reduction(node, of, out)
         elif start == 0:
@@ -137,7 +137,7 @@ class _Pass:
 def _reduction(node: Traced, of: np.ndarray, out: np.ndarray) -> Iterator[Call]:
     """The reduction of a block, in the way that is fastest."""
     (axes, keepdims), function = node.settings, REDUCTIONS[node.operation]
-    if of.ndim == 2 and node.operation == "sum" and node.dtype == of.dtype and of.dtype.kind == "f" and len(axes) == 1:
+    if of.ndim == 2 and node.operation == "sum" and of.dtype.kind == "f" and len(axes) == 1:
         # A product with ones adds up along rows and along columns several times faster.
         if axes == (0,):
             yield np.matmul, (np.ones((1, len(of)), of.dtype), of, out.reshape(1, -1, copy=False))

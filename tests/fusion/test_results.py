@@ -41,6 +41,7 @@ RETURNS = {
     ),
     "a choice of its own": (lambda s, d, i: ((np.where(s[0] > 0, -s[0], 0.5 * s[0]),), np.sum(s[0])), (A,)),
     "itself or another": (lambda s, d, i: ((np.where(s[0] > 0, s[0], 0.5 * s[0]),), np.sum(s[0])), (A,)),
+    "one more than a choice": (lambda s, d, i: ((np.where(s[0] > 0, -s[0], B) + 1,), np.sum(s[0])), (A,)),
 }
 
 READS = {
