@@ -23,7 +23,8 @@ struct Thread {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[STACK]};
     Deed now;
-    long exchanges;
+    // How often its block had met at its last fence.
+    long exchanges, fenced;
     // Whether it has come to its end; only keeps pace with the others; has written what other blocks may not see yet.
     bool over, idle, unfenced;
 };
@@ -68,6 +69,7 @@ void begin(Block &slot, int number) {
     for (int t = 0; t < N; ++t) {
         Thread &thread = slot.threads[t];
         thread.now = {number, t, 0};
+        thread.fenced = -1;
         thread.exchanges = thread.over = thread.idle = thread.unfenced = 0;
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = thread.stack.get();
@@ -141,7 +143,10 @@ void reads(const void *at, bool past_cache) {
     Cell &cell = cells[(uintptr_t)at];
     const Deed now = own().now, writer = cell.writer;
     if (writer.block >= 0 && !is_before(writer, now)) fail("reads what another thread writes");
-    if (writer.block >= 0 && writer.block != now.block && !past_cache) fail("reads of its cache what others wrote");
+    if (writer.block >= 0 && writer.block != now.block) {
+        if (!past_cache) fail("reads of its cache what others wrote");
+        if (own().fenced <= block->seen[writer.block].second) fail("reads before a fence what others wrote");
+    }
     for (Deed &reader : cell.readers)
         if (reader.block == now.block && reader.thread == now.thread) return void(reader = now);
     // Enough of them that one is another than who writes.
@@ -176,7 +181,10 @@ void __syncthreads() {
     meet();
 }
 
-void __threadfence() { own().unfenced = false; }
+void __threadfence() {
+    own().unfenced = false;
+    own().fenced = own().now.meetings;
+}
 
 unsigned int atomicAdd(unsigned int *p, unsigned int by) {
     const Deed now = own().now;
