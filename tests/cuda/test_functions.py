@@ -124,6 +124,21 @@ def test_sums_are_in_the_type_that_numpy_gives_them(cuda, dtype, caplog):
     assert not caplog.records
 
 
+def test_extremes_are_those_of_numpy_at_the_ends_of_every_type(cuda, caplog):
+    ends = [(-np.inf, np.inf, "float32"), (-np.inf, np.inf, "float64"), (False, True, "bool")]
+    ends += [(np.iinfo(kind).min, np.iinfo(kind).max, kind) for kind in ("int8", "uint8", "int16", "int64", "uint64")]
+    arrays = [np.full((300, 3), end, kind) for *pair, kind in ends for end in pair]
+    arrays += [np.where(np.arange(900).reshape(300, 3) == 500, np.float32(np.nan), one) for one in arrays[:4]]
+
+    def extremes(xp):
+        return lambda *given: tuple(f(x, axis=axis) for x in given for f in (xp.max, xp.min) for axis in (0, 1, None))
+
+    ours = cuda.compile(extremes(cuda.xp))(*map(cuda.asarray, arrays))
+    for one, expected in zip(ours, extremes(np)(*arrays), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(one), expected)
+    assert not caplog.records
+
+
 def test_predictions_through_every_activation(cuda, caplog):
     networks = [Network((5, 6, 3), (activation,), LOSSES["cross_entropy"]) for activation in ACTIVATIONS.values()]
     params, x = 2 * np.random.default_rng(0).normal(size=count((5, 6, 3))), rows_of("cross_entropy").x
@@ -187,6 +202,35 @@ def test_an_estimator_predicts(cuda, launches, monkeypatch, caplog):
     np.testing.assert_allclose(on_device.predict_proba(rows.x), expected, rtol=1e-12)
     assert len(launches) == 4
     np.testing.assert_array_equal(on_device.predict(rows.x), fitted.classes_[expected.argmax(axis=1)])
+    assert not caplog.records
+
+
+ALMOST_ENDS = {
+    "a number": lambda xp, z, w, b, wide: xp.maximum(z + 1.0, 0.0),
+    "a matrix": lambda xp, z, w, b, wide: xp.maximum(z + w, 0.0),
+    "a column": lambda xp, z, w, b, wide: xp.maximum(z + xp.reshape(b, (3, 1)), 0.0),
+    "a row backwards": lambda xp, z, w, b, wide: xp.maximum(z + b[::-1], 0.0),
+    "a row that is made": lambda xp, z, w, b, wide: xp.maximum(z + b * 2, 0.0),
+    "a row of another type": lambda xp, z, w, b, wide: xp.maximum(z + wide, 0.0),
+    "a difference": lambda xp, z, w, b, wide: xp.maximum(z - b, 0.0),
+    "another number": lambda xp, z, w, b, wide: xp.maximum(z + b, 1.0),
+    "another number throughout": lambda xp, z, w, b, wide: xp.maximum(z + b, xp.full_like(z, 2)),
+    "the negative part": lambda xp, z, w, b, wide: xp.minimum(z + b, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", ALMOST_ENDS)
+def test_what_is_almost_the_end_of_a_product(cuda, cupy, name, caplog):
+    rng, before = np.random.default_rng(3), ALMOST_ENDS[name]
+    x, w, b = (rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((3, 3), (3, 3), 3))
+    given = x, w, b, b.astype(np.float64)
+
+    def function(xp):
+        return lambda x, w, *rows: (y := before(xp, x @ w, w, *rows)) @ xp.astype(w, y.dtype)
+
+    ours = cuda.compile(function(cuda.xp))(*map(cuda.asarray, given))
+    np.testing.assert_array_equal(cuda.to_host(ours), function(np)(*given))
+    assert set(cupy.lt.ends) == {1}
     assert not caplog.records
 
 
