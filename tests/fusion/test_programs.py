@@ -128,8 +128,29 @@ def test_threads_wait_for_rows_that_others_make(other_rows):
 
 
 @pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
-def test_a_thread_sees_its_own_number_in_every_shape():
+@pytest.mark.parametrize(
+    "number",
+    ["np.sum(s0)[..., None]", "np.matmul(s1, np.matrix_transpose(s1))", "np.max(s1, axis=1)", "np.sum(s1, axis=-1)"],
+)
+def test_every_thread_has_a_number_that_it_made_itself(number):
+    program = Program([np.arange(16.0).reshape(4, 4), np.arange(4.0)[None]], [], [np.arange(3.0)])
+    program.add(number, 512)
+    program.returned = "(s0 + 1, s1 + 1), np.sum(s0 * v0)"
+    check(program, *(interpreted(*which) for which in [(2, 1), (2, -1), (3, 1), (3, -1)]))
+
+
+@pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
+def test_a_loss_that_another_thread_makes_is_waited_for():
     program = Program([np.arange(16.0).reshape(4, 4)], [], [np.arange(3.0)])
-    program.add("np.sum(s0)", 512)
-    program.returned = "(s0 + 1,), np.sum((s0 - v0) * (s0 + v0[..., None]))"
-    check(program, *(interpreted(*which) for which in [(2, 1), (3, -1)]))
+    program.add("s0 + 1", 32)
+    program.returned = "(v0,), v0[-1, -1]"
+    check(program, *(interpreted(*which) for which in [(2, 1), (2, -1)]))
+
+
+@pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
+def test_memory_is_used_again_for_numbers_of_another_type():
+    program = Program([np.arange(16.0).reshape(4, 4)], [], [np.arange(3.0)])
+    program.add("np.matmul(s0, s0)", 4096)
+    program.add("np.astype(v0, np.int64)", 4096)
+    program.returned = "(s0 + 1,), np.sum(np.astype(v1[::-1] & 5, float) * s0)"
+    check(program, interpreted(1, 1), interpreted(2, 1))

@@ -11,6 +11,7 @@ if not compiled.has_numba():
     pytest.skip("numba is not installed: nothing is compiled", allow_module_level=True)
 
 from mlpgpu.fusion.blas import tile
+from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.fusion.source import Source
 
 
@@ -40,6 +41,15 @@ def test_what_threads_add_up_lies_apart():
     source = source_of(step, (np.ones((8, 3)),))
     (parts,) = (array for array in source.arrays if array.ndim == 3)
     assert parts.strides[0] >= 3 * parts.itemsize + 64
+
+
+def test_a_product_of_two_types_is_none_of_blas():
+    def step(state, data, item):
+        x, _ = state
+        return state, np.sum(np.matmul(x, np.astype(x, np.float64) * 2))
+
+    with pytest.raises(NotCompiled, match="a product"):
+        source_of(step, (np.ones((3, 3), np.float32), np.ones(())))
 
 
 def test_one_text_serves_any_number_of_threads():
