@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import re
 import types
 
@@ -159,6 +160,14 @@ def test_a_state_of_its_own_stays_where_it_is_and_another_is_copied():
     assert graphs.captured == 1
 
 
+def test_items_stay_the_callers_own():
+    loop, _, _ = loops(descend)
+    (given,) = rows(5)
+    state, _ = loop(start(), DATA, (given,))
+    loop(state, DATA, rows(5, seed=1))
+    assert torch.equal(given, rows(5)[0])
+
+
 def swap(state, data, item):
     a, b = state
     return (b, a + item[0]), a.sum()
@@ -224,6 +233,16 @@ def test_what_cannot_be_captured_runs_line_by_line(step, why, caplog):
     assert (record.levelname, record.name) == ("WARNING", "mlpgpu.backends.torch_graph")
     assert "\n" not in record.getMessage()
     assert re.fullmatch(f"the step runs line by line on cuda:0, for it cannot be captured: {why}", record.getMessage())
+
+
+def test_what_cannot_be_captured_does_not_run_as_what_was_captured_before():
+    def step(state, data, item):
+        return (state[0] * data[0] + (float(item[0].sum()) if data[0].ndim else 0),), state[0].sum()
+
+    loop, eager, graphs = loops(step)
+    state, expected = check(loop, eager, tensors(np.arange(4.0)), tensors(np.arange(4.0)), tensors(2.0), rows(3))
+    check(loop, eager, state, expected, tensors(np.full(4, 3.0)), rows(3))
+    assert graphs.captured == 1
 
 
 class Captured(TorchBackend):
@@ -323,8 +342,10 @@ def test_a_capture_is_warmed_up_beside_the_stream_and_has_a_pool_of_its_own():
     assert cuda.asked[2] == ("default", "waits for side")
     cuda.asked.clear()
     for _ in range(2):
-        replay = graphs.capture(lambda: streams.append(cuda.current))
-    assert streams[3:] == ["capture"] * 2
+        # What is collected could be a graph, which no stream that captures may give back.
+        replay = graphs.capture(lambda: streams.append((cuda.current, gc.isenabled())))
+    assert streams[3:] == [("capture", False)] * 2
+    assert gc.isenabled()
     assert cuda.current == "default"
     assert cuda.asked == ["cuda:1", ("pool", "thread_local")] * 2
     replay()

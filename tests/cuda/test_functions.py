@@ -306,6 +306,14 @@ def test_results_are_the_callers_own(cuda, caplog):
     assert not caplog.records
 
 
+def test_products_may_be_all_that_is_wanted(cuda, caplog):
+    x, w = numbers(4, 3), numbers(3, 3)
+    ours = cuda.compile(lambda x, w: (x @ w, x @ (w + 1), w @ w))(cuda.asarray(x), cuda.asarray(w))
+    for one, expected in zip(ours, (x @ w, x @ (w + 1), w @ w), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(one), expected)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     "breaks",
     [lambda xp, x: xp.sort(x), lambda xp, x: x if float(x[0]) > 0 else -x, lambda xp, x: xp.arctan(x)],
