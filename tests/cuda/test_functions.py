@@ -124,6 +124,14 @@ def test_sums_are_in_the_type_that_numpy_gives_them(cuda, dtype, caplog):
     assert not caplog.records
 
 
+def test_products_of_all_rows_and_columns(cuda, caplog):
+    signs = np.where(np.random.default_rng(5).random((300, 3)) < 0.3, -1.0, 1.0)
+    ours = cuda.compile(lambda x: tuple(cuda.xp.prod(x, axis=axis) for axis in (0, 1, None)))(cuda.asarray(signs))
+    for one, axis in zip(ours, (0, 1, None), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(one), np.prod(signs, axis=axis))
+    assert not caplog.records
+
+
 def test_extremes_are_those_of_numpy_at_the_ends_of_every_type(cuda, caplog):
     ends = [(-np.inf, np.inf, "float32"), (-np.inf, np.inf, "float64"), (False, True, "bool")]
     ends += [(np.iinfo(kind).min, np.iinfo(kind).max, kind) for kind in ("int8", "uint8", "int16", "int64", "uint64")]
