@@ -64,7 +64,7 @@ def cross_validate(**given: Any) -> int:
 
             def opened(prepared: Prepared) -> Path:
                 kept = {name: value for name, value in prepared.config.to_dict().items() if name in flags()}
-                return held.enter_context(run_folder.new(run_folder.FOLDS, out, prepared, kept))
+                return held.enter_context(run_folder.new(run_folder.FOLDS, out, prepared.data.name, kept))
 
             return _run(validation, opened)
     if out is not None or "config" in given:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.checkpoint import Checkpoint
     from mlpgpu.model import Model
-    from mlpgpu.workflow import Outcome, Prepared
+    from mlpgpu.workflow import Outcome
 
 METRICS, CHECKPOINTS, LOCK = "metrics.json", "checkpoints", ".lock"
 HISTORY, HISTORY_LINES, TENSORBOARD = "history.csv", "history.jsonl", "tensorboard"
@@ -51,7 +51,7 @@ FOLDS = Kind("cross-validation", "folds.toml", "cross-validate", "out", "-folds"
 
 
 @contextlib.contextmanager
-def new(kind: Kind, asked: str | None, prepared: Prepared, settings: Mapping[str, Any]) -> Iterator[Path]:
+def new(kind: Kind, asked: str | None, name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
     """Make the folder, and write the settings into it; within, no other process has it.
 
     Parameters
@@ -59,8 +59,8 @@ def new(kind: Kind, asked: str | None, prepared: Prepared, settings: Mapping[str
     kind : Kind
     asked : str or None
         Its path; None for ``runs/<dataset>-<time>``.
-    prepared : Prepared
-        The run, or one of its folds.
+    name : str
+        Of the data set.
     settings : mapping
         What repeats it, elsewhere.
 
@@ -75,7 +75,7 @@ def new(kind: Kind, asked: str | None, prepared: Prepared, settings: Mapping[str
     """
     import tomli_w
 
-    folder = in_runs(f"{Path(prepared.data.name).stem}{kind.ending}") if asked is None else expanded(asked)
+    folder = in_runs(f"{Path(name).stem}{kind.ending}") if asked is None else expanded(asked)
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)

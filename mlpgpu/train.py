@@ -54,7 +54,7 @@ def train(**given: Any) -> int:
         prepared = prepare(config)
         # The next run with these settings goes elsewhere.
         repeatable = dataclasses.replace(prepared.config, run_dir=None).to_dict()
-        with run_folder.new(run_folder.RUN, config.run_dir, prepared, repeatable) as folder:
+        with run_folder.new(run_folder.RUN, config.run_dir, prepared.data.name, repeatable) as folder:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")

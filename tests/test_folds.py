@@ -295,7 +295,8 @@ def test_a_fold_whose_time_is_up_counts():
     assert (found.signal, len(found.predictions)) == (0, 150)
 
 
-def test_rows_of_a_fold_are_let_go_of_before_the_next_are_taken(monkeypatch):
+@pytest.mark.parametrize("by_command", [False, True])
+def test_rows_of_a_fold_are_let_go_of_before_the_next_are_taken(command, monkeypatch, by_command):
     taken, left, split_up = [], [], mlpgpu.data._split
 
     def spied(*given):
@@ -304,7 +305,10 @@ def test_rows_of_a_fold_are_let_go_of_before_the_next_are_taken(monkeypatch):
         return found
 
     monkeypatch.setattr(mlpgpu.data, "_split", spied)
-    cross_validate(Config(dataset="iris", hidden=(4,), epochs=1), 3)
+    if by_command:
+        assert command("--dataset iris --hidden 4 --epochs 1 --folds 3")[0] == 0
+    else:
+        cross_validate(Config(dataset="iris", hidden=(4,), epochs=1), 3)
     assert left == [[], [], []]
 
 

@@ -17,8 +17,7 @@ from mlpgpu.trainer import Run
 
 
 def create(name="digits", run_dir=None, **settings):
-    prepared = SimpleNamespace(data=SimpleNamespace(name=name))
-    with run_folder.new(run_folder.RUN, run_dir, prepared, Config(**settings).to_dict()) as folder:
+    with run_folder.new(run_folder.RUN, run_dir, name, Config(**settings).to_dict()) as folder:
         return folder
 
 
