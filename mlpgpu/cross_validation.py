@@ -14,9 +14,9 @@ from mlpgpu import train
 from mlpgpu.config import TRAINING, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import as_json, in_words
+from mlpgpu.figures import in_words
 from mlpgpu.setting import Setting, setting
-from mlpgpu.taken_up import check_same
+from mlpgpu.taken_up import as_saved
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -70,14 +70,12 @@ def cross_validate(**given: Any) -> int:
     if out is not None or "config" in given:
         raise InputError("resume brings the settings and the folder of its folds; leave out config and out")
     folder = run_folder.begun(resume, run_folder.FOLDS)
-    saved = read_file(folder / run_folder.FOLDS.file, flags())
-    validation = Validation(**{**saved, **given})
-    check_same(validation, saved)
+    validation = as_saved(Validation, read_file(folder / run_folder.FOLDS.file, flags()), given)
     if not run_folder.is_complete(folder):
         with run_folder.held(folder):
             return _run(validation, lambda _: folder)
     if validation.json:
-        _print_json(run_folder.read_metrics(folder), folder)
+        train.print_json(run_folder.read_metrics(folder), out=folder)
     else:
         print(f"Complete  the cross-validation in {folder} has come to its end; its results are there")  # noqa: T201
     return 0
@@ -128,7 +126,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     assert folder is not None
     missing = _write(folder, found)
     if validation.json:
-        _print_json(found.metrics, folder)
+        train.print_json(found.metrics, out=folder)
     else:
         mean = report.tested(found.mean)
         if found.signal:
@@ -253,12 +251,6 @@ def _title(found: CrossValidation, model: Model) -> str:
     if model.classes:
         score = f"{mean:.2%} ± {std:.2%} of the rows right{' in all labels' if model.multilabel else ''}"
     return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
-
-
-def _print_json(metrics: dict[str, Any], folder: Path) -> None:
-    from mlpgpu import report
-
-    report.console().out(as_json({**metrics, "out": str(folder)}))
 
 
 def main() -> None:

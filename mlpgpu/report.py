@@ -95,13 +95,12 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
         more = f", and {len(data.classes) - MOST_CLASSES} classes more" if len(data.classes) > MOST_CLASSES else ""
         lines.append(f"Classes   {shown}{more} (training rows)")
     else:
-        names = data.targets or (data.target or "y",)
-        for name, y in list(zip(names, data.y_train.T, strict=True))[:MOST_TARGETS]:
+        for name, y in list(zip(data.target_names, data.y_train.T, strict=True))[:MOST_TARGETS]:
             lines.append(
                 f"Target    {name}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, scaled: {target_scale}"
             )
-        if len(names) > MOST_TARGETS:
-            lines.append(f"Target    and {len(names) - MOST_TARGETS} targets more")
+        if len(data.target_names) > MOST_TARGETS:
+            lines.append(f"Target    and {len(data.target_names) - MOST_TARGETS} targets more")
     return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 

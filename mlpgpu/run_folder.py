@@ -139,9 +139,8 @@ def refuse_unfinished(folder: Path) -> None:
 
 
 class Taken(NamedTuple):
-    """A run that is taken up: its folder, its settings, and where it stopped, if it came to a checkpoint."""
+    """A run that is taken up: its settings, and where it stopped, if it came to a checkpoint."""
 
-    folder: Path
     settings: dict[str, Any]
     checkpoint: Checkpoint | None
 
@@ -162,44 +161,45 @@ def begun(given: str, kind: Kind) -> Path:
     """
     path = expanded(given)
     # Checkpoints of a run lie in a folder of its own, those of a fold in one of them.
-    places = path.parents[1:3] if path.is_file() else (path,)
-    folder = next((place for place in places if _kind_of(place)), path)
-    there = _kind_of(folder)
-    if there is None:
-        raise InputError(f"resume is {given}, which is neither the folder of a {kind.what} nor one of its checkpoints")
-    if there != kind:
-        raise InputError(
-            f"resume is {given}, which is of a {there.what}; go on with it by mlpgpu {there.command} --resume {folder}"
-        )
-    return folder
+    for folder in path.parents[1:3] if path.is_file() else (path,):
+        there = _kind_of(folder)
+        if there == kind:
+            return folder
+        if there is not None:
+            raise InputError(
+                f"resume is {given}, which is of a {there.what}; go on with it by mlpgpu {there.command} --resume "
+                f"{folder}"
+            )
+    raise InputError(f"resume is {given}, which is neither the folder of a {kind.what} nor one of its checkpoints")
 
 
 @contextlib.contextmanager
-def again(given: str) -> Iterator[Taken]:
-    """A folder whose run is to be taken up; within, no other run has it.
+def again(folder: Path, path: Path) -> Iterator[Taken]:
+    """The run in `folder`, to be taken up from `path`; within, no other run has it.
 
     Parameters
     ----------
-    given : str
-        The folder, or one of its checkpoints.
+    folder : path
+        As `begun` gives it.
+    path : path
+        The folder as well, or one of its checkpoints.
 
     Raises
     ------
     InputError
-        Where there is no run, its checkpoint cannot be used, or another process is at it.
+        Where its checkpoint cannot be used, or another process is at it.
     """
     from mlpgpu.checkpoint import Checkpoint
 
-    path, folder = expanded(given), begun(given, RUN)
     with held(folder):
         for part in (*folder.glob(".*.part*"), *(folder / CHECKPOINTS).glob(".*.part*")):
             # What was being written when the run was killed.
             part.unlink()
         if path.is_file() or any((folder / CHECKPOINTS).glob("*")):
             checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
-            yield Taken(folder, checkpoint.model.config, checkpoint)
+            yield Taken(checkpoint.model.config, checkpoint)
         else:
-            yield Taken(folder, read_file(folder / RUN.file), None)
+            yield Taken(read_file(folder / RUN.file), None)
 
 
 @contextlib.contextmanager

@@ -2,18 +2,32 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlpgpu.config import Config, settings
 from mlpgpu.errors import InputError
 
-__all__ = ["UNBOUND", "check_same"]
+__all__ = ["UNBOUND", "as_saved", "check_same"]
 
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 # What may be otherwise where a run is taken up: where things are, and what is shown and written. The device and the way
 # of a step change no more than the last digits.
 UNBOUND = (
     "data_dir", "device", "backend", "capture", "run_dir", "checkpoint_every", "log_to", "log_every", "quiet", "json",
 )  # fmt: skip
+
+
+def as_saved(of: type[AnyConfig], saved: Mapping[str, Any], given: Mapping[str, Any]) -> AnyConfig:
+    """The settings of a run that is taken up, and what is `given` of those that may be otherwise.
+
+    Raises
+    ------
+    InputError
+        It names what may not.
+    """
+    config = of(**{**saved, **given})
+    check_same(config, saved)
+    return config
 
 
 def check_same(config: Config, saved: Mapping[str, Any]) -> None:

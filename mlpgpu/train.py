@@ -23,7 +23,7 @@ from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.setting import Setting
-from mlpgpu.taken_up import check_same
+from mlpgpu.taken_up import as_saved
 
 if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint
@@ -58,27 +58,20 @@ def train(**given: Any) -> int:
             return _run(prepared, folder)
     if file is not None or "run_dir" in given:
         raise InputError("resume brings the settings and the folder of its run; leave out config and run_dir")
-    folder = run_folder.begun(resume, run_folder.RUN)
-    if expanded(resume) == folder and run_folder.is_complete(folder):
-        if _as_saved(read_file(folder / run_folder.RUN.file), given).json:
-            _print_json(run_folder.read_metrics(folder), folder)
+    path, folder = expanded(resume), run_folder.begun(resume, run_folder.RUN)
+    if path == folder and run_folder.is_complete(folder):
+        if as_saved(Config, read_file(folder / run_folder.RUN.file), given).json:
+            print_json(run_folder.read_metrics(folder), run_dir=folder)
         else:
             print(  # noqa: T201
                 f"Complete  the run in {resume} has come to its end; its results are there, and a new one goes on from "
                 f"its weights with --start-from {resume}"
             )
         return 0
-    with run_folder.again(resume) as taken:
-        config = _as_saved(taken.settings, given)
+    with run_folder.again(folder, path) as taken:
+        config = as_saved(Config, taken.settings, given)
         check_installed(config.log_to)
-        return _run(prepare(config, taken.checkpoint), taken.folder, taken.checkpoint)
-
-
-def _as_saved(saved: dict[str, Any], given: dict[str, Any]) -> Config:
-    """The settings of a run that is taken up, and what flags say of those that may be otherwise."""
-    config = Config(**{**saved, **given})
-    check_same(config, saved)
-    return config
+        return _run(prepare(config, taken.checkpoint), folder, taken.checkpoint)
 
 
 def application(name: str) -> App:
@@ -280,7 +273,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         return DIVERGED
     missing = run_folder.write(folder, outcome)
     if config.json:
-        _print_json(outcome.metrics, folder)
+        print_json(outcome.metrics, run_dir=folder)
     else:
         for line in report.result_lines(outcome):
             console.print(line)
@@ -296,10 +289,11 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     return SIGNALLED + outcome.run.signal if outcome.run.signal else 0
 
 
-def _print_json(metrics: dict[str, Any], folder: Path) -> None:
+def print_json(metrics: Mapping[str, Any], **folder: Path) -> None:
+    """Print figures as one object, and by the name of its setting the folder that they are in."""
     from mlpgpu import report
 
-    report.console().out(as_json({**metrics, "run_dir": str(folder)}))
+    report.console().out(as_json({**metrics, **{name: str(path) for name, path in folder.items()}}))
 
 
 def main() -> None:

@@ -301,8 +301,9 @@ def _target_scaling(config: Config, plan: Plan, data: DataSet, start: Start | No
         return start.target_scaling
     if plan.target_scale == "none":
         return None
-    names = data.targets or (data.target or "y",)
-    return scaling.fit(plan.target_scale, data.y_train, names=names, setting="target_scale", column="target")
+    return scaling.fit(
+        plan.target_scale, data.y_train, names=data.target_names, setting="target_scale", column="target"
+    )
 
 
 def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:

@@ -74,6 +74,11 @@ class DataSet:
         return self.x_train.shape[1]
 
     @property
+    def target_names(self) -> tuple[str, ...]:
+        """What each column of y is called."""
+        return self.targets or (self.target or "y",)
+
+    @property
     def multilabel(self) -> bool:
         """Whether a row may have several labels."""
         return bool(self.label_values)
