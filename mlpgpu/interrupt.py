@@ -18,10 +18,10 @@ _open: list[contextlib.ExitStack] = []
 def interruptible() -> Iterator[Callable[[], int]]:
     """Within it the first request to end is noted, to be acted on between two steps; the second one is an error.
 
-    A request is Ctrl-C, the SIGTERM of a scheduler or a shutdown, or the SIGHUP of a terminal that closes, but for a
-    process that ignores it, as ``nohup`` has it; the error is a KeyboardInterrupt. Outside the main thread, where
-    Python has no signal handlers, all are left as they were, and so they are in a child that is forked within, which
-    has no run to end.
+    A request is Ctrl-C, the SIGTERM of a scheduler or a shutdown, or the SIGHUP of a terminal that closes; the error is
+    a KeyboardInterrupt. What the process ignores it goes on to ignore: SIGHUP under ``nohup``, Ctrl-C where a script
+    runs it by ``&``. Outside the main thread, where Python has no signal handlers, all are left as they were, and so
+    they are in a child that is forked within, which has no run to end.
 
     Yields
     ------
@@ -47,7 +47,7 @@ def interruptible() -> Iterator[Callable[[], int]]:
         for number in filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)):
             before = signal.getsignal(number)
             # That of a program around Python is None here, and cannot be put back.
-            if before is not None and (number != HANGUP or before != signal.SIG_IGN):
+            if before not in (None, signal.SIG_IGN):
                 stack.callback(signal.signal, number, before)
                 signal.signal(number, handle)
         yield lambda: came[0] if came else 0

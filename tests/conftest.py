@@ -2,6 +2,7 @@
 import importlib.util
 import os
 import shlex
+import signal
 import sys
 import tempfile
 
@@ -18,6 +19,9 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+# A shell has what it runs in the background ignore Ctrl-C, and so would all that is tested.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # MLflow keeps a folder for those who ask for it, and says home what is done with it for those who do not mind.
 os.environ |= {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 

@@ -60,6 +60,21 @@ def test_ctrl_c_that_comes_too_late_for_the_fit_is_not_lost(solver, reached):
     assert (found.n_iter_, reached) == (9, [signal.SIGINT])
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_a_process_ignores_does_not_end_its_fit(name):
+    """As ``nohup`` has it of SIGHUP, and a script of Ctrl-C for what it runs by ``&``."""
+    if not hasattr(signal, name):
+        pytest.skip("Windows has none")
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        found = fitted(at_epoch(2, number))
+        assert (found.n_iter_, signal.getsignal(number)) == (9, signal.SIG_IGN)
+    finally:
+        signal.signal(number, before)
+
+
 SCRIPT = """
 import signal
 from mlpgpu import MLPRegressor
