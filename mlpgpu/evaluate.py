@@ -30,8 +30,8 @@ def evaluate(
     data: Annotated[
         str,
         Parameter(
-            help=f"A {DATA_FILE} with features and, but for .npy and IDX, the target; or mnist or fashion-mnist, for "
-            "their test rows."
+            help=f"A {DATA_FILE} with features and, but for .npy and IDX, the target; - for CSV on standard input; or "
+            "mnist or fashion-mnist, for their test rows."
         ),
     ],
     *,
@@ -45,7 +45,8 @@ def evaluate(
     model : str
         A model.safetensors file, or the run folder that holds it.
     data : str
-        A file with features and, but for .npy and IDX, the target; or mnist or fashion-mnist, for their test rows.
+        A file with features and, but for .npy and IDX, the target; ``-`` for CSV on standard input; or mnist or
+        fashion-mnist, for their test rows.
     target : str
         Column, columns with commas between them, or array to compare with [default: what the model was trained on];
         columns of other names in the order of the model's; file beside a .npy or IDX file.

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mlpgpu.errors import InputError
 
+# Read where there is no such file as well, as on Windows.
+STANDARD_INPUT = "/dev/stdin"
 # Seconds after which an unfinished file that nobody wrote to is one of a process that was killed.
 ABANDONED = 24 * 3600
 

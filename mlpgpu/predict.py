@@ -22,7 +22,11 @@ app = application("predict")
 def predict(
     model: str,
     data: Annotated[
-        str, Parameter(help=f"A {DATA_FILE} with the features that the model was trained on; it needs no target.")
+        str,
+        Parameter(
+            help=f"A {DATA_FILE} with the features that the model was trained on; it needs no target. Or - for CSV on "
+            "standard input."
+        ),
     ],
     *,
     proba: Annotated[bool, Parameter(negative="")] = False,
@@ -35,7 +39,7 @@ def predict(
     model : str
         A model.safetensors file, or the run folder that holds it.
     data : str
-        A file with the features that the model was trained on; it needs no target.
+        A file with the features that the model was trained on; it needs no target. Or ``-`` for CSV on standard input.
     proba : bool
         Write the probability of each class instead of the class, or of each label.
     out : str

@@ -21,7 +21,7 @@ from mlpgpu.config import RUN, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.figures import as_json
-from mlpgpu.files import expanded
+from mlpgpu.files import STANDARD_INPUT, expanded
 from mlpgpu.setting import Setting
 from mlpgpu.taken_up import as_saved
 
@@ -162,7 +162,9 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     int
         0; 1 where the loss diverged; 2 for bad input, a full disk or memory, or a device that failed; 130 after Ctrl-C.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Cyclopts takes the dash for a flag.
+    arguments = [STANDARD_INPUT if word == "-" else word for word in arguments]
     _take_all()
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0

@@ -492,6 +492,21 @@ def test_bad_input_is_one_line(command, models, line, said):
     assert err.count("\n") == 1
 
 
+def test_rows_on_standard_input(command, models, monkeypatch):
+    """As those of a file of the same bytes, which is a plain table or not."""
+    semicolons = (models / "rows.csv").read_bytes().replace(b",", b";")
+    (models / "rows.csv").write_bytes(semicolons)
+    for first, *more in (("predict",), ("predict", "--proba"), ("evaluate",)):
+        expected = command(first, "size.safetensors", "rows.csv", *more)
+        for last in ([*more, "-"], ["/dev/stdin", *more]):
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(semicolons)))
+            code, out, err = command(first, "size.safetensors", *last)
+            assert (code, out.replace("/dev/stdin", "rows.csv"), err) == expected
+            assert out.count("\n") > 3
+    monkeypatch.setattr("sys.stdin", None)
+    assert command("predict", "size.safetensors", "-")[2].startswith("error: standard input is closed; ")
+
+
 def test_whoever_has_read_enough_may_stop(models):
     table_of(50_000).to_csv(models / "many.csv", index=False)
     reader = f"{sys.executable} -m mlpgpu predict price.safetensors many.csv | head -1"

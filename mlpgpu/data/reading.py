@@ -1,5 +1,9 @@
 """The rows of a file as a trained model takes them, not yet scaled: some at a time, so that any number can come."""
 
+import contextlib
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +16,7 @@ from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean
-from mlpgpu.files import expanded
+from mlpgpu.files import STANDARD_INPUT, expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +34,7 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        A file as for training; it needs no target.
+        A file as for training; it needs no target. Or ``/dev/stdin``, on Windows too: CSV on standard input.
     columns : list of dict or None
         `DataSet.columns` of the set that the model was trained on.
 
@@ -52,17 +56,17 @@ def features(
     path: str | Path, columns: Records | None, rows: int | None, unseen: Unseen | None = None
 ) -> Iterator[np.ndarray]:
     """As `read_features`, at most `rows` of them at a time; None for all. `unseen` counts as in `columns.encode`."""
-    path, ending = _known(path)
     x: np.ndarray | Mapped
-    if ending == ".npz":
-        x = _filled(path, npz.read_x(path), columns)
-        yield from (x[part] for part in _parts(len(x), rows))
-    elif ending in endings.TABLES:
-        frames = table.read_chunks(path, columns, rows, written=None if unseen is None else unseen.written)
-        yield from (_encoded(frame, columns, unseen) for frame in frames)
-    else:
-        x = array_file.read_x(path)
-        yield from (_filled(path, x[part], columns) for part in _parts(len(x), rows))
+    with _known(path) as (file, ending):
+        if ending == ".npz":
+            x = _filled(file, npz.read_x(file), columns)
+            yield from (x[part] for part in _parts(len(x), rows))
+        elif ending in endings.TABLES:
+            frames = table.read_chunks(file, columns, rows, written=None if unseen is None else unseen.written)
+            yield from (_encoded(frame, columns, unseen) for frame in frames)
+        else:
+            x = array_file.read_x(file)
+            yield from (_filled(file, x[part], columns) for part in _parts(len(x), rows))
 
 
 def features_and_targets(
@@ -98,17 +102,23 @@ def features_and_targets(
     InputError
         As `read_features`, and where the targets are not there or some are missing.
     """
-    path, ending = _known(path)
     x: np.ndarray | Mapped
-    if ending == ".npz":
-        x, y = npz.read_xy(path, target)
-        x = _filled(path, x, columns)
-        yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
-        return
-    if ending not in endings.TABLES:
-        x, y = array_file.read_xy(path, target)
-        yield from ((_filled(path, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
-        return
+    with _known(path) as (file, ending):
+        if ending == ".npz":
+            x, y = npz.read_xy(file, target)
+            x = _filled(file, x, columns)
+            yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
+        elif ending in endings.TABLES:
+            yield from _pairs(file, columns, target, as_text, unseen)
+        else:
+            x, y = array_file.read_xy(file, target)
+            yield from ((_filled(file, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
+
+
+def _pairs(
+    path: Path, columns: Records | None, target: str | None, as_text: Sequence[bool], unseen: Unseen | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of a table, see `features_and_targets`."""
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
     written = None if unseen is None else unseen.written
@@ -121,15 +131,25 @@ def features_and_targets(
         yield _encoded(frame.drop(columns=names), columns, unseen), y
 
 
-def _known(path: str | Path) -> tuple[Path, str]:
-    """A file and its ending."""
-    path = expanded(path)
+@contextlib.contextmanager
+def _known(given: str | Path) -> Iterator[tuple[Path, str]]:
+    """A file and its ending; what comes on standard input as one, for it is read more than once."""
+    if str(given) == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise InputError("standard input is closed; give it a table, or give a file")
+        with tempfile.TemporaryDirectory(prefix="mlpgpu-") as folder:
+            path = Path(folder) / "standard-input.csv"
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            yield path, path.suffix
+        return
+    path = expanded(given)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a {endings.DATA_FILE}")
     _, ending = endings.parts(path)
     if ending not in {".npz", *endings.TABLES} and not array_file.suits(path):
         raise InputError(f"{path} ends in {path.suffix!r}; allowed: a {endings.DATA_FILE}; {endings.instead(path)}")
-    return path, ending
+    yield path, ending
 
 
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
