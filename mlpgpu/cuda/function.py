@@ -162,31 +162,31 @@ class Function:
         stream = self._cupy.cuda.get_current_stream().ptr
         key = stream, _shapes(given)
         launched = self._launched.get(key)
-        if launched is not None:
-            return launched(given, stream)
-        self._seen[key] += 1
-        if self._seen[key] <= self._patience:
-            return self._function(*given)
-        return self._record(key, given, stream)
-
-    def _record(self, key: Any, given: Any, stream: int) -> Any:
+        if launched is None:
+            self._seen[key] += 1
+            if self._seen[key] <= self._patience:
+                return self._function(*given)
         try:
-            multiplier = multiplier_of(self._cupy, self._device, stream)
-            with self._xp.recording():
-                recorded = Recorded(DeviceRecorder(self._cupy), self._function, given)
-            launched = Launched(self._cupy, recorded, given, self._precision, multiplier)
-            result = launched(given, stream)
+            launched = launched or self._record(key, given, stream)
+            return launched(given, stream)
         except MemoryError:
             raise
         except Exception as error:
-            # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
+            # A function of the user may do what is not recorded, and what is wrong with it shows line by line. For
+            # arguments that lie elsewhere, cuBLASLt may have no product.
             self._is_refused = True
             tell_refused("the evaluation of rows", self._device, error)
             return self._function(*given)
+
+    def _record(self, key: Any, given: Any, stream: int) -> Launched:
+        multiplier = multiplier_of(self._cupy, self._device, stream)
+        with self._xp.recording():
+            recorded = Recorded(DeviceRecorder(self._cupy), self._function, given)
+        launched = Launched(self._cupy, recorded, given, self._precision, multiplier)
         if len(self._launched) == KEPT:
             del self._launched[next(iter(self._launched))]
         self._launched[key] = launched
-        return result
+        return launched
 
 
 @lru_cache(maxsize=4)

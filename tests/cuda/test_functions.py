@@ -339,6 +339,25 @@ def test_what_cannot_be_recorded_runs_line_by_line_and_is_told_once(cuda, breaks
     assert "\n" not in record.getMessage()
 
 
+def test_where_the_library_has_no_product_it_runs_line_by_line(cuda, cupy, monkeypatch, caplog):
+    choose = cupy.lt.cublasLtMatmulAlgoGetHeuristic
+
+    def of_what_is_well_aligned(*given):
+        promised = cupy.lt.made[given[6].value]
+        # CUBLAS_STATUS_NOT_SUPPORTED.
+        return 15 if promised[6] < 16 else choose(*given)
+
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmulAlgoGetHeuristic", of_what_is_well_aligned, raising=False)
+    compiled, params, x = cuda.compile(affine(cuda.xp)), numbers(14), numbers(12, 3)
+    on_device = cuda.asarray(x)
+    for start in (0, 1, 0):
+        ours = compiled(on_device[start : start + 4], cuda.asarray(params))
+        for one, other in zip(ours, affine(np)(x[start : start + 4], params), strict=True):
+            np.testing.assert_array_equal(cuda.to_host(one), other)
+    (record,) = caplog.records
+    assert "cublasLtMatmulAlgoGetHeuristic of cuBLASLt fails with status 15" in record.getMessage()
+
+
 def test_what_the_function_itself_raises_is_raised(cuda):
     def function(x):
         raise ZeroDivisionError("this is the user's")
