@@ -270,7 +270,7 @@ def test_the_most_memory_that_was_taken(pool):
 
 def test_what_is_kept_from_run_to_run_counts_for_each(pool, monkeypatch):
     monkeypatch.setattr(function, "Multiplier", lambda cupy: cupy.array(64))
-    here = pool, "cuda:0", 0
+    here = pool, "cuda:0", 0, 0
     function.multiplier_of(*here)
     with device.Cuda("cuda").peak() as peak:
         function.multiplier_of(*here)

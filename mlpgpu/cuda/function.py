@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ class Function:
             return self._function(*given)
 
     def _record(self, key: Any, given: Any, stream: int) -> Launched:
-        multiplier = multiplier_of(self._cupy, self._device, stream)
+        multiplier = multiplier_of(self._cupy, self._device, stream, get_ident())
         with self._xp.recording():
             recorded = Recorded(DeviceRecorder(self._cupy), self._function, given)
         launched = Launched(self._cupy, recorded, given, self._precision, multiplier)
@@ -190,8 +191,11 @@ class Function:
 
 
 @lru_cache(maxsize=4)
-def multiplier_of(cupy: Any, device: str, stream: int) -> Multiplier:
-    """What all functions on a stream have in common, for it does one product after the other; kept for the next."""
+def multiplier_of(cupy: Any, device: str, stream: int, thread: int) -> Multiplier:
+    """What all functions of a thread on a stream have in common, which does one product after the other; kept for more.
+
+    Another thread may choose algorithms at the same time; and threads' own default streams have one address.
+    """
     return Multiplier(cupy)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import threading
 
 import hosted
 import numpy as np
@@ -356,6 +357,25 @@ def test_where_the_library_has_no_product_it_runs_line_by_line(cuda, cupy, monke
             np.testing.assert_array_equal(cuda.to_host(one), other)
     (record,) = caplog.records
     assert "cublasLtMatmulAlgoGetHeuristic of cuBLASLt fails with status 15" in record.getMessage()
+
+
+def test_threads_choose_each_for_itself(cuda, cupy, monkeypatch, caplog):
+    """One begins on the same stream while another is at it, with arrays that lie otherwise."""
+    choose, x, begun = cupy.lt.cublasLtMatmulAlgoGetHeuristic, numbers(12, 3), threading.get_ident()
+    given = cuda.asarray(x), cuda.asarray(numbers(14))
+
+    def while_another_does(*to_choose):
+        if threading.get_ident() == begun:
+            other = threading.Thread(target=cuda.compile(affine(cuda.xp)), args=given)
+            other.start()
+            other.join()
+        return choose(*to_choose)
+
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmulAlgoGetHeuristic", while_another_does, raising=False)
+    # The stand-in for the library refuses an address that is not a multiple of what it was promised.
+    ours, _ = cuda.compile(affine(cuda.xp))(given[0][1:], given[1])
+    np.testing.assert_array_equal(cuda.to_host(ours), affine(np)(x[1:], numbers(14))[0])
+    assert not caplog.records
 
 
 def test_what_the_function_itself_raises_is_raised(cuda):
