@@ -315,6 +315,23 @@ def test_results_are_the_callers_own(cuda, caplog):
     assert not caplog.records
 
 
+def test_results_that_are_joined_along_any_axis_and_of_several_types(cuda, caplog):
+    x, small = numbers(4, 3), numbers(2, 3).astype(np.float32)
+
+    def function(xp):
+        return lambda x, small: (
+            xp.concat([x + 1, x], axis=1),
+            xp.concat([small + 1, x * 2, small]),
+            xp.concat([xp.reshape(small * 3, (6,)), xp.reshape(x - 1, (12,))]),
+        )
+
+    ours = cuda.compile(function(cuda.xp))(cuda.asarray(x), cuda.asarray(small))
+    for one, expected in zip(ours, function(np)(x, small), strict=True):
+        assert one.dtype == expected.dtype
+        np.testing.assert_array_equal(cuda.to_host(one), expected)
+    assert not caplog.records
+
+
 def test_products_may_be_all_that_is_wanted(cuda, caplog):
     x, w = numbers(4, 3), numbers(3, 3)
     ours = cuda.compile(lambda x, w: (x @ w, x @ (w + 1), w @ w))(cuda.asarray(x), cuda.asarray(w))
@@ -357,6 +374,24 @@ def test_where_the_library_has_no_product_it_runs_line_by_line(cuda, cupy, monke
             np.testing.assert_array_equal(cuda.to_host(one), other)
     (record,) = caplog.records
     assert "cublasLtMatmulAlgoGetHeuristic of cuBLASLt fails with status 15" in record.getMessage()
+
+
+def test_streams_have_work_spaces_of_their_own(cuda, cupy, monkeypatch, caplog):
+    multiply, spaces = cupy.lt.cublasLtMatmul, {}
+
+    def watched(*given):
+        spaces.setdefault(given[-1].value, set()).add(given[-3].value)
+        return multiply(*given)
+
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmul", watched, raising=False)
+    compiled, other, given = cuda.compile(affine(cuda.xp)), hosted.Stream(), (numbers(4, 3), numbers(14))
+    for _ in range(2):
+        compiled(*map(cuda.asarray, given))
+        with other:
+            compiled(*map(cuda.asarray, given))
+    (one,), (another,) = spaces.values()
+    assert one != another
+    assert not caplog.records
 
 
 def test_threads_choose_each_for_itself(cuda, cupy, monkeypatch, caplog):
