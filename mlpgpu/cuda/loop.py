@@ -49,7 +49,7 @@ class Recorded:
         given = [rebuild(state, iter(self.state)), rebuild(data, iter(self.data)), rebuild(items, iter(item))]
         new, loss = step(*given)
         replaces = [(self.counter, recorder.elementwise(np.add, self.counter, 1))]
-        taken: set[Traced] = {replaces[0][1]}
+        taken: set[Traced] = set()
         for leaf, old in zip(leaves(new), self.state, strict=True):
             if leaf is not old:
                 made = returned(recorder, leaf, taken)

@@ -16,8 +16,8 @@ from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
 Shape = tuple[int, ...]
-# What the number of a row that is taken is called, before the operation's own number.
-TAKEN = "row"
+# Stands for the number of a row that is taken, which is read of memory.
+TAKEN = Index("row")
 
 
 def long_axes(shape: Sequence[int]) -> Shape:
@@ -44,7 +44,7 @@ def is_row_fold(node: Traced) -> bool:
 
 def is_taken(at: At) -> bool:
     """Whether a place is in a row whose number is read of memory."""
-    return bool(at) and at[0].text.startswith(TAKEN)
+    return bool(at) and at[0].text == TAKEN.text
 
 
 def loops(domain: Shape) -> At:
@@ -57,7 +57,7 @@ def loops(domain: Shape) -> At:
 def natural(shape: Shape, domain: Shape) -> At | None:
     """Where the loops over `domain` are in an array of `shape`, which has its axes, or is a number a row, or one."""
     at, long = loops(domain), long_axes(shape)
-    if long != domain[: len(long)] or (long != domain and len(long) > 1):
+    if long != domain[: len(long)]:
         return None
     places = iter(at)
     return tuple(ZERO if n == 1 else next(places) for n in shape)
@@ -238,7 +238,7 @@ class Passes:
         elif node.operation == "take":
             x, rows = node.parents
             yield rows, at[:1]
-            yield x, (Index(f"{TAKEN}{node.number}", 0, at[0].level), *at[1:])
+            yield x, (TAKEN, *at[1:])
         elif node.operation == "concatenate":
             for (start, _), part in zip(parts(node), node.parents, strict=True):
                 axis = node.settings[0]

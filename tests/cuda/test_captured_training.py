@@ -306,8 +306,10 @@ def test_losses_are_not_written_over_by_the_next_call(cuda):
         (lambda xp, x: xp.sort(x), "numpy.sort"),
         (lambda xp, x: x if float(x[0]) > 0 else -x, "no values"),
         (lambda xp, x: xp.arctan(x), "'arctan'"),
+        (lambda xp, x: xp.astype(x, xp.float32), "a state of float64 (3,) becomes one of float32 (3,)"),
+        (lambda xp, x: xp.reshape(x, (1, 3)), "a state of float64 (3,) becomes one of float64 (1, 3)"),
     ],
-    ids=["unknown", "host-read", "no-kernel"],
+    ids=["unknown", "host-read", "no-kernel", "other-type", "other-shape"],
 )
 def test_what_cannot_be_captured_runs_line_by_line_and_is_told_once(cuda, breaks, why, caplog):
     def step(state, data, item):
