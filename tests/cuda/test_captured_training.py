@@ -326,6 +326,23 @@ def test_what_cannot_be_captured_runs_line_by_line_and_is_told_once(cuda, breaks
     assert why in record.getMessage()
 
 
+@pytest.mark.parametrize("why", ["losses of several models", "data whose rows do not follow each other"])
+def test_what_no_graph_takes_runs_line_by_line(cuda, why, caplog):
+    def step(state, data, item):
+        total = state[0] + item[0] * data[0]
+        return (total,), total if why.startswith("losses") else xp.sum(total)
+
+    xp, items, data = cuda.xp, np.arange(6.0).reshape(2, 3), np.arange(6.0)
+    chosen = slice(3) if why.startswith("losses") else slice(None, None, 2)
+    on_device = (cuda.asarray(np.ones(3)),), (cuda.asarray(data)[chosen],), (cuda.asarray(items),)
+    (total,), losses = cuda.compile_loop(step)(*on_device)
+    xp = np
+    (expected,), of_steps = HOST.compile_loop(step, 2)((np.ones(3),), (data[chosen],), (items,))
+    np.testing.assert_array_equal(cuda.to_host(total), expected)
+    np.testing.assert_array_equal(cuda.to_host(losses), of_steps)
+    assert why in caplog.text
+
+
 def test_a_stream_that_refuses_ends_its_capture(cuda, caplog, monkeypatch):
     def refuse(stream, work):
         if stream.captured is not None:

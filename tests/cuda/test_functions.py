@@ -125,6 +125,23 @@ def test_sums_are_in_the_type_that_numpy_gives_them(cuda, dtype, caplog):
     assert not caplog.records
 
 
+def test_sums_of_rows_that_are_read_in_other_rows(cuda, caplog):
+    # As many rows as columns, so that by their number alone they could be those of the row at hand.
+    x = np.arange(16.0).reshape(4, 4) ** 2
+
+    def function(xp):
+        def of(x):
+            sums = xp.sum(x, axis=1, keepdims=True)
+            return x + sums, x - xp.matrix_transpose(sums), x * sums[::-1], x - sums[2:3]
+
+        return of
+
+    ours = cuda.compile(function(cuda.xp))(cuda.asarray(x))
+    for one, expected in zip(ours, function(np)(x), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(one), expected)
+    assert not caplog.records
+
+
 def test_products_of_all_rows_and_columns(cuda, caplog):
     signs = np.where(np.random.default_rng(5).random((300, 3)) < 0.3, -1.0, 1.0)
     ours = cuda.compile(lambda x: tuple(cuda.xp.prod(x, axis=axis) for axis in (0, 1, None)))(cuda.asarray(signs))
