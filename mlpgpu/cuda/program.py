@@ -182,7 +182,7 @@ class Program:
                 place = max(place, -(-end // ALIGNMENT) * ALIGNMENT)
             places[buffer] = place
             whole = max(whole, place + sizes[buffer])
-        return places, -(-whole // ALIGNMENT) * ALIGNMENT
+        return places, whole
 
     def _count(self) -> int:
         """Give what counts its places, one after the other."""

@@ -349,6 +349,31 @@ def test_results_that_are_joined_along_any_axis_and_of_several_types(cuda, caplo
     assert not caplog.records
 
 
+def test_parts_of_parts_and_operands_of_products_that_are_made_of_others(cuda, caplog):
+    x, b = numbers(6, 3), numbers(3)
+
+    def function(xp):
+        def of(x, b):
+            parts = x[::2][1:] + 1, x[::-1][2:4] + 1, x[:, ::-2][:, 1:] + 1, x[-1] + 1, x[1:, -2] + 1
+            part = xp.reshape(xp.reshape(x, (2, 9))[:, :3], (6,)) + 1
+            return *parts, part, x @ xp.reshape(b[None, :], (3, 1)), xp.full_like(x, 2) @ xp.ones_like(x[:3])
+
+        return of
+
+    ours = cuda.compile(function(cuda.xp))(cuda.asarray(x), cuda.asarray(b))
+    for one, expected in zip(ours, function(np)(x, b), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(one), expected)
+    assert not caplog.records
+
+
+def test_numbers_of_the_device_that_a_function_makes_of_its_own(cuda, caplog):
+    own = cuda.asarray(np.array(3.0))
+    # Each is gone before the next is made, which may then lie where it lay.
+    compiled = cuda.compile(lambda x: x * (own + 1) + (own + 2) - (own + 3))
+    np.testing.assert_array_equal(cuda.to_host(compiled(cuda.asarray(numbers(3)))), numbers(3) * 4 + 5 - 6)
+    assert not caplog.records
+
+
 def test_products_may_be_all_that_is_wanted(cuda, caplog):
     x, w = numbers(4, 3), numbers(3, 3)
     ours = cuda.compile(lambda x, w: (x @ w, x @ (w + 1), w @ w))(cuda.asarray(x), cuda.asarray(w))
