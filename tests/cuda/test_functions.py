@@ -165,6 +165,32 @@ def test_extremes_are_those_of_numpy_at_the_ends_of_every_type(cuda, caplog):
     assert not caplog.records
 
 
+def test_operations_on_what_is_whole_true_or_no_number(cuda, caplog):
+    x = np.array([[np.nan, np.inf, -np.inf], [-0.5, 0, 2], [1, -1, 3]])
+    n, big = np.arange(-4, 5).reshape(3, 3), np.array([2**64 - 1, 2**63, 5], np.uint64)
+    given = x, n, big, x.astype(np.float32), n > 0
+
+    def function(xp):
+        def of(x, n, big, small, true):
+            top = xp.max(x, axis=1, keepdims=True)
+            return (
+                *(xp.sign(x), xp.sign(n), xp.isfinite(x), xp.isnan(x), xp.maximum(x, -xp.inf), xp.minimum(x, xp.inf)),
+                *(n / 4, n / n[::-1], n > -(2**63), big == 2**64 - 1, big > 2**63, true & (n > 2), true ^ (x > 0)),
+                *(xp.where(true, small, x), xp.where(true, n, small), xp.sum(true[:, :1], axis=1), xp.abs(n)),
+                *(xp.sum(xp.concat([small, n], axis=1), axis=0), xp.concat([x]) * 2),
+                xp.concat([n[:, :1] - top, n[:, 1:]], axis=1) * 2,
+            )
+
+        return of
+
+    ours = cuda.compile(function(cuda.xp))(*map(cuda.asarray, given))
+    with np.errstate(all="ignore"):
+        for one, expected in zip(ours, function(np)(*given), strict=True):
+            assert one.dtype == expected.dtype
+            np.testing.assert_array_equal(cuda.to_host(one), expected)
+    assert not caplog.records
+
+
 def test_predictions_through_every_activation(cuda, caplog):
     networks = [Network((5, 6, 3), (activation,), LOSSES["cross_entropy"]) for activation in ACTIVATIONS.values()]
     params, x = 2 * np.random.default_rng(0).normal(size=count((5, 6, 3))), rows_of("cross_entropy").x
