@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mlpgpu.backends.live_bytes import of_function
+from mlpgpu.backends.live_bytes import of_function, of_loop
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,31 @@ def test_what_a_function_takes(function):
     finally:
         tracemalloc.stop()
     assert of_function(function, (x,)).call == pytest.approx(taken, rel=0.01)
+
+
+def test_memory_is_taken_in_pieces_for_as_long_as_a_view_is_held():
+    """Of 512 bytes, as CuPy and PyTorch give it."""
+    assert [of_function(np.square, (np.zeros(n),)).call for n in (1, 64, 65)] == [512, 512, 1024]
+
+    def held(x):
+        row = np.square(x)[:1, :]
+        return np.exp(x), row
+
+    def free(x):
+        np.square(x)[:1, :]
+        return np.exp(x), np.exp(x)
+
+    x = np.zeros((64, 64))
+    assert of_function(held, (x,)).call == of_function(free, (x,)).call == 2 * x.nbytes
+
+
+def test_steps_take_a_state_beside_the_first_and_what_they_close_over():
+    x, of_its_own = np.zeros((64, 64)), np.ones((64, 64))
+
+    def step(state, data, item):
+        return np.square(state) + of_its_own, np.sum(state)
+
+    found = of_loop(step, x, (), np.zeros((3, 1)))
+    # The second has the state and the loss of the first, its square, and what it makes of that.
+    assert (found.kept, found.call) == (of_its_own.nbytes, 3 * x.nbytes + 512)
+    assert found.first == found.call

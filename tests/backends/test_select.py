@@ -1,5 +1,7 @@
 """Which backend serves what is asked for, on stand-ins for the array libraries."""
 
+import types
+
 import fakes
 import numpy as np
 import pytest
@@ -147,6 +149,8 @@ def test_jax_that_writes_over_what_is_not_its_own(put):
     put("jax", fakes.jax(version=(0, 5, 3)))
     said = refused("cpu", "jax")
     assert "needs JAX, which cannot be imported (version 0.5.3 is older than 0.6); pip install 'mlpgpu[jax]'" in said
+    put("jax", fakes.jax(version=(0, 6)))
+    assert select("cpu", "jax")[0].name == "jax"
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
@@ -175,6 +179,17 @@ def test_a_library_takes_what_it_is_asked_for(put, name, devices, asked, got):
     on = f"Fake {got if name == 'torch' else got[-1]}, " if got != "cpu" else ""
     label = {"torch": "PyTorch 2.9.0", "jax": "JAX 0.9.0"}[name]
     assert backend.description == f"{got}, {on}{label}"
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("cuda", "cupy"), ("cpu", "torch"), ("cuda", "torch"), ("cpu", "jax"), ("cuda", "jax")]
+)
+def test_products_are_of_the_precision_that_is_asked_for(put, device, name):
+    fake = getattr(fakes, name)(devices=1)
+    fake.lax = types.SimpleNamespace(DotAlgorithmPreset=None)
+    put(name, fake)
+    how = " (emulated, no faster)" if device == "cpu" else ""
+    assert select(device, name, "float32", "tf32")[0].description.endswith(f", tf32 products{how}")
 
 
 def test_free_memory_of_the_libraries(put):

@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
 from clocked import Machine
@@ -69,3 +70,18 @@ def test_a_device_that_one_of_the_libraries_has_is_served(monkeypatch):
     assert labels(devices="cpu", backends="cupy,numpy")[0] == ["numpy cpu"]
     with pytest.raises(InputError, match="CuPy, which is not installed"):
         find(Study(devices="cpu,cuda", backends="cupy,numpy"))
+
+
+def test_a_library_has_the_devices_that_it_has(monkeypatch):
+    """One without a CPU is asked for GPUs all the same; `cuda` is the first of them, whichever library has it."""
+    has = {"cupy": ["cuda:0", "cuda:1"], "numpy": ["cpu"]}
+
+    def select(device, backend, *_):
+        device = "cuda:0" if device == "cuda" else device
+        if device not in has[backend]:
+            raise InputError(f"{backend} has no {device}")
+        return SimpleNamespace(name=backend, device=device, description=""), ""
+
+    monkeypatch.setattr("mlpgpu.backends.select", select)
+    assert labels(backends="cupy,numpy") == (["cupy cuda:0", "cupy cuda:1", "numpy cpu"], [])
+    assert labels(backends="numpy,cupy", devices="cuda")[0] == ["cupy cuda:0"]

@@ -101,6 +101,16 @@ def test_ticks_are_batch_sizes_that_were_measured_and_can_be_read():
     assert "1,024" in [label.get_text() for label in axes.get_xticklabels()]
 
 
+def test_more_devices_than_colours_and_more_sizes_than_ticks():
+    names, sizes = ["cpu", *(f"cuda:{number}" for number in range(8))], [2**power for power in range(21)]
+    rates = {name: [1e4 * (1 + number)] for number, name in enumerate(names)}
+    figure = throughput_figure([Point(size, rates) for size in sizes], contenders(*names), "")
+    figure.draw_without_rendering()
+    assert set(names) <= lines(figure).keys()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
 def test_the_file_is_a_picture(tmp_path):
     draw(points(cpu=(1000, 0.3)), contenders("cpu"), tmp_path / "a.png", title="")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
