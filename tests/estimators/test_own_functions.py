@@ -123,12 +123,23 @@ def times(factor):
         (squares, lambda xp, z, t: slope_of_squares(xp, z, t) / len(z)),
         # Where a class is the right one, and nowhere else.
         (lambda xp, z, t: -xp.sum(t * log_softmax(xp, z), axis=-1), lambda xp, z, t: softmax(xp, z)),
+        # For some classes, of which that of the first row is none.
+        (squares, lambda xp, z, t: slope_of_squares(xp, z, t) * (1 + xp.sum(t[:, 5:], axis=-1, keepdims=True))),
     ],
 )
 def test_a_gradient_that_is_not_that_of_the_value(loss):
     y = np.eye(10)[np.arange(len(X_REG)) % 10]
     with pytest.warns(OwnFunctionWarning, match=r"is not that of its value at \d of 8 made-up places: .* differences"):
         hold(y, loss=loss)
+
+
+def test_a_gradient_that_is_wrong_near_the_targets_alone():
+    def huber(xp, z, t):
+        off = xp.abs(z - t)
+        return xp.sum(xp.where(off < 5, off**2 / 2, 5 * (off - 2.5)), axis=-1)
+
+    with pytest.warns(OwnFunctionWarning, match=r"is not that of its value at \d of 8 made-up places"):
+        hold(1e3 + Y_REG, loss=(huber, lambda xp, z, t: xp.where(xp.abs(z - t) < 5, 2, 1) * xp.clip(z - t, -5, 5)))
 
 
 def test_by_how_much_a_gradient_is_off():
@@ -159,9 +170,17 @@ def test_a_row_whose_loss_depends_on_others(loss):
 
 
 @pytest.mark.filterwarnings("ignore:.*is not that of its value")
-def test_an_element_whose_activation_depends_on_others():
+@pytest.mark.parametrize(
+    "activation",
+    [
+        (softmax, lambda xp, z, y: y * (1 - y)),
+        # Of other rows.
+        (lambda xp, z: z - xp.mean(z, axis=0), lambda xp, z, y: xp.ones_like(z)),
+    ],
+)
+def test_an_element_whose_activation_depends_on_others(activation):
     with pytest.warns(OwnFunctionWarning, match="gives an element another value where there are more beside it"):
-        hold(THREE, activation=(softmax, lambda xp, z, y: y * (1 - y)))
+        hold(THREE, activation=activation)
 
 
 def rounded(xp, z):
