@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from mlpgpu import MLPClassifier, MLPRegressor, OwnFunctionWarning
-from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE
+from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import LOSSES, Loss, log_softmax, one_hot, softmax
 from mlpgpu.protocol import arrays, own
 
@@ -89,8 +89,9 @@ def unsaid(xp, z, t):
     ],
 )
 def test_a_wrong_loss(loss, said, caplog):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as caught:
         hold(Y_REG, loss=loss)
+    assert "class numbers" not in str(caught.value)
     assert "line by line" not in caplog.text
 
 
@@ -181,6 +182,17 @@ def test_a_row_whose_loss_depends_on_others(loss):
 def test_an_element_whose_activation_depends_on_others(activation):
     with pytest.warns(OwnFunctionWarning, match="gives an element another value where there are more beside it"):
         hold(THREE, activation=activation)
+
+
+def test_a_gradient_that_is_not_finite_and_a_value():
+    """Where the value is finite the gradient is to be too; where it is not, there is nothing to compare."""
+    lost = (squares, lambda xp, z, t: slope_of_squares(xp, z, t) * xp.where(z > 0, np.nan, 1))
+    with pytest.warns(OwnFunctionWarning, match="places: nan at one of them"):
+        own.check_loss(lost, Y_REG[:, None], 1, arrays.HOST, "float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logarithm = Activation(lambda xp, z: xp.log(z), lambda xp, z, y: 1 / z)
+        own.check_activation(logarithm, arrays.HOST, "float64")
 
 
 def rounded(xp, z):
