@@ -98,6 +98,17 @@ def test_cupy_works(put, asked, ordinal):
     assert fake.used == [ordinal]
 
 
+def test_cupy_works_where_an_array_is(put):
+    """Whichever device was the current one."""
+    fake = fakes.cupy(devices=3)
+    put("cupy", fake)
+    from mlpgpu.backends.cupy import open_beside
+
+    device = types.SimpleNamespace(id=2, use=lambda: fake.used.append(2))
+    assert open_beside(types.SimpleNamespace(device=device)).device == "cuda:2"
+    assert fake.used == [2]
+
+
 # --- auto -----------------------------------------------------------------------------------------------------------
 
 
