@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from mlpgpu import InputError, MLPClassifier, MLPRegressor
+from mlpgpu.maths.losses import LOSSES, Loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -48,8 +49,37 @@ def test_regressors(y, loss):
     ours = MLPRegressor(loss, **QUICK).fit(X, y)
     theirs = ours.to_sklearn()
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=0, atol=1e-12)
+    assert theirs.loss == ("squared_error" if loss == "huber" else loss)
     back = MLPRegressor.from_sklearn(theirs)
     np.testing.assert_allclose(back.predict(X), theirs.predict(X), rtol=0, atol=1e-12)
+
+
+def test_nothing_that_a_fit_leaves_is_missing():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame, given = pd.DataFrame(X, columns=list("abcd")), {"early_stopping": True, **QUICK}
+    for kind in ("MLPClassifier", "MLPRegressor"):
+        known = vars(getattr(neural_network, kind)(**given).fit(frame, THREE)).keys() - {"coefs_", "intercepts_"}
+        ours = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}[kind](**given).fit(frame, THREE)
+        theirs = ours.to_sklearn()
+        back = type(ours).from_sklearn(theirs)
+        for name in known:
+            if name.endswith("_") or name == "_no_improvement_count":
+                np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name), err_msg=name)
+                np.testing.assert_array_equal(getattr(back, name), getattr(ours, name), err_msg=name)
+        assert [(record["epoch"], record["loss"]) for record in back.history_] == [*enumerate(ours.loss_curve_, 1)]
+
+
+@pytest.mark.parametrize(("sizes", "activation"), [((), "relu"), ((6, 4), ["tanh", "tanh"])], ids=str)
+def test_no_layer_and_the_same_in_each(sizes, activation):
+    ours = MLPClassifier(**QUICK | {"hidden_layer_sizes": sizes}, activation=activation).fit(X, THREE)
+    same(ours, ours.to_sklearn())
+
+
+def test_an_estimator_without_epochs():
+    theirs = neural_network.MLPClassifier(solver="lbfgs", **QUICK).fit(X, THREE)
+    ours = MLPClassifier.from_sklearn(theirs)
+    same(ours, theirs)
+    assert ours.history_ == []
 
 
 def test_both_go_on_alike():
@@ -66,12 +96,19 @@ def test_a_warm_start_of_theirs_goes_on():
     ours = MLPClassifier(early_stopping=True, warm_start=True, **QUICK).fit(X, THREE)
     theirs = ours.to_sklearn().set_params(max_iter=1).fit(X, THREE)
     assert theirs.validation_scores_[:-1] == ours.validation_scores_
+    theirs = ours.to_sklearn().set_params(max_iter=1)
+    # No epoch is better than that: the weights are those of before.
+    theirs.best_validation_score_ = 2.0
+    theirs.fit(X, THREE)
+    np.testing.assert_array_equal(theirs.coefs_[0], ours.coefs_[0])
 
 
 def test_sparse_labels_stay_sparse():
     labels = sparse.csr_matrix(np.eye(3, dtype=int)[THREE])
     ours = MLPClassifier(**QUICK).fit(X, labels)
-    assert (ours.to_sklearn().predict(X) != ours.predict(X)).nnz == 0
+    theirs = ours.to_sklearn()
+    for other in (theirs, MLPClassifier.from_sklearn(theirs)):
+        assert (other.predict(X) != ours.predict(X)).nnz == 0
 
 
 def test_the_copy_is_a_copy():
@@ -94,6 +131,14 @@ def half(xp, z, y):
 def test_what_scikit_learn_has_not(activation):
     ours = MLPClassifier(activation=activation, **QUICK).fit(X, THREE)
     with pytest.raises(InputError, match="scikit-learn has one activation for all layers"):
+        ours.to_sklearn()
+
+
+@pytest.mark.filterwarnings("ignore::mlpgpu.OwnFunctionWarning")
+def test_outputs_that_scikit_learn_has_not():
+    doubled = Loss(LOSSES["squared_error"].rows, lambda xp, z: 2 * z, "regression")
+    ours = MLPRegressor(doubled, **QUICK).fit(X, X[:, 3])
+    with pytest.raises(InputError, match="outputs of softmax, logistic, identity, exp; this network has relu, relu,"):
         ours.to_sklearn()
 
 
