@@ -37,18 +37,19 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
     ValueError
         Where a name is not known, or there is neither one nor as many as layers.
     """
-    one = isinstance(given, str) or (isinstance(given, tuple) and all(map(callable, given[:2])))
+    one = isinstance(given, str) or _are_functions(given)
     each = each_layer("activation", [given] if one else given, n_hidden)
     names, functions = [], []
     for choice in each:
         if isinstance(choice, str) and choice in TRAINABLE:
             names.append(choice)
             functions.append(ACTIVATIONS[choice])
-        elif isinstance(choice, tuple) and len(choice) >= 2 and all(map(callable, choice[:2])):
+        elif _are_functions(choice):
             name = getattr(choice[0], "__name__", "own")
-            # Another function than the one that is known by this name is not to be taken for it.
-            taken = name in ACTIVATIONS and ACTIVATIONS[name].value is not choice[0]
-            names.append(f"own {name}" if taken else name)
+            # Other functions than those that are known by this name are not to be taken for them.
+            own = f"own {name}" if name in ACTIVATIONS else name
+            known = by_name(choice)
+            names.append(known if isinstance(known, str) else own)
             functions.append(Activation(*choice))
         else:
             raise ValueError(
@@ -56,6 +57,17 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
                 f"derivative(xp, z, y){did_you_mean(str(choice), TRAINABLE) or '.'}"
             )
     return tuple(names), tuple(functions)
+
+
+def by_name(given: Any) -> Any:
+    """What `activations_of` is given, with the names of functions that have one: those of `ACTIVATIONS`."""
+    if _are_functions(given):
+        return next((name for name in TRAINABLE if ACTIVATIONS[name][:2] == given[:2]), given)
+    return type(given)(map(by_name, given)) if isinstance(given, list | tuple) else given
+
+
+def _are_functions(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) >= 2 and all(map(callable, given[:2]))
 
 
 def normalized_of(given: Any, n_hidden: int) -> tuple[bool, ...]:

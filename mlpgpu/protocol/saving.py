@@ -14,7 +14,7 @@ from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
-from mlpgpu.protocol.choices import activations_of
+from mlpgpu.protocol.choices import activations_of, by_name
 from mlpgpu.protocol.held import keep_shape, loss_of, parts_of
 from mlpgpu.protocol.labels import Labels
 
@@ -201,7 +201,7 @@ def _parameters(estimator: Any) -> dict[str, Any]:
     parameters = {}
     for name, value in estimator.get_params(deep=False).items():
         with contextlib.suppress(TypeError):
-            parameters[name] = _plain(value)
+            parameters[name] = _plain(by_name(value) if name == "activation" else value)
     return parameters
 
 

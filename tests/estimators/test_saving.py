@@ -18,6 +18,7 @@ from unsealed import unsealed
 
 from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
 from mlpgpu.callbacks import LambdaCallback, ModelCheckpoint
+from mlpgpu.maths.activations import ACTIVATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -209,6 +210,31 @@ def test_functions_and_labels_of_your_own(tmp_path):
     with pytest.raises(NotFittedError):
         MLPClassifier(**QUICK).save(path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("activation", "names"),
+    [
+        (ACTIVATIONS["tanh"], "tanh"),
+        ((ACTIVATIONS["gelu"], "tanh"), ("gelu", "tanh")),
+        ([ACTIVATIONS["silu"][:2]], ["silu"]),
+    ],
+    ids=["all layers", "each", "a pair"],
+)
+def test_functions_of_this_package_go_by_their_names(tmp_path, activation, names):
+    estimator = MLPClassifier(activation=activation, **QUICK).fit(X, THREE)
+    estimator.save(tmp_path / "m.safetensors")
+    again = MLPClassifier.load(tmp_path / "m.safetensors")
+    same(estimator, again)
+    assert again.activation == names
+
+
+@pytest.mark.filterwarnings("ignore::mlpgpu.OwnFunctionWarning")
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_a_derivative_of_your_own(tmp_path, name):
+    straight = (ACTIVATIONS[name].value, lambda xp, z, y: xp.ones_like(z))
+    with pytest.raises(ValueError, match=f"'own {name}' is your own; pickle the estimator"):
+        MLPClassifier(activation=straight, **QUICK).fit(X, THREE).save(tmp_path / "m.safetensors")
 
 
 def test_what_a_callback_wrote_is_an_estimator_too(tmp_path):
