@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cyclopts import App
 
-from mlpgpu import Config, Model, plots, train
+from mlpgpu import Config, Model, find_learning_rate, plots, train
 from mlpgpu.backends.cuda_failures import described
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import ModelCheckpoint, RunCheckpoint
@@ -138,6 +138,21 @@ def test_memory_is_told_of_as_before(monkeypatch):
     error = RuntimeError("cudaErrorMemoryAllocation: out of memory")
     with lost(error, 0), pytest.raises(InputError, match=r"^out of memory on cpu .* lower --"):
         train_and_test(Config(dataset="iris", epochs=2, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CUDA error: unknown error", r"cpu failed \(.*; no checkpoint was written yet: begin again"),
+        ("cudaErrorMemoryAllocation: out of memory", "out of memory on cpu .*: the run needs about .*; lower --.*"),
+    ],
+)
+def test_a_range_test_ends_in_one_line(monkeypatch, capsys, text, said):
+    monkeypatch.setattr(NumpyBackend, "out_of_memory", ("cudaErrorMemoryAllocation",))
+    with lost(RuntimeError(text), 0):
+        code = train.run_command(find_learning_rate.app, ["--dataset=iris", "--device=cpu", "--quiet"])
+    assert code == 2
+    assert re.fullmatch(f"error: {said}\n", capsys.readouterr().err)
 
 
 def test_other_commands_end_in_one_line_too(capsys):

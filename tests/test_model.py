@@ -206,6 +206,22 @@ def test_x_of_another_shape(shape):
     assert str(caught.value) == f"x has shape {shape}; the model takes (n_rows, 5)"
 
 
+@pytest.mark.parametrize(
+    ("loss", "weights", "x"),
+    [("logistic", [1e30], 1e30), ("poisson", [1], 1e3), ("squared_error", [1e30, 1], 1e30)],
+    ids=["the logits", "the outputs", "one of two"],
+)
+def test_rows_whose_outputs_are_not_finite(loss, weights, x):
+    n = len(weights)
+    model = model_of(
+        loss, (1, n), (), params=np.array([*weights, *[0] * n], np.float32), shift=np.zeros(1), factor=np.ones(1)
+    )
+    assert np.isfinite(model.predict_proba([[1.0]])).all()
+    for function in (model.predict, model.predict_proba):
+        with pytest.raises(InputError, match="^for 1 of 2 rows the model's output is not finite"):
+            function([[1.0], [x]])
+
+
 # --- files that are not models --------------------------------------------------------------------------------------
 
 

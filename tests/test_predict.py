@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import warnings
 from pathlib import Path
 
@@ -84,6 +85,9 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
             np.testing.assert_array_equal(model.predict_proba(given), expected)
     named = frame.set_axis([f"row {i}" for i in range(len(frame))])
     np.testing.assert_array_equal(model.predict_proba(named), expected)
+    # As polars has it.
+    other = types.SimpleNamespace(columns=list(frame), to_pandas=lambda: frame)
+    np.testing.assert_array_equal(model.predict_proba(other), expected)
     with pytest.raises(InputError, match="column 'rooms' holds text, such as 'x' in row 3; allowed: numbers"):
         model.predict(named.assign(rooms=["1", "2", "x"] * 30))
     unfilled = dataclasses.replace(model, columns=[{**record, "fill": None} for record in model.columns])
@@ -368,6 +372,8 @@ def test_several_labels(command):
     np.testing.assert_array_equal(np.array(read(out)[1], int), fitted.predict(x))
     code, out, _ = command("predict", "m.safetensors", "rows.npz", "--proba")
     np.testing.assert_allclose(np.array(read(out)[1], float), fitted.predict_proba(x), rtol=1e-12)
+    assert command("predict", "m.safetensors", "rows.npz", "--proba", "--out", "p.parquet")[0] == 0
+    assert list(pd.read_parquet("p.parquet")) == ["0", "1", "2"]
     code, out, err = command("evaluate", "m.safetensors", "rows.npz", "--json")
     assert (code, err) == (0, "")
     found, p = json.loads(out), fitted.predict_proba(x)

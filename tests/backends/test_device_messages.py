@@ -111,10 +111,11 @@ def test_a_variable_hides_all(refused, here, monkeypatch, name, value):
     )
 
 
-def test_a_variable_may_hide_some_where_there_is_no_program_to_ask(refused, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    said = refused("torch", "cuda:1", devices=1)
-    assert said.endswith("and CUDA_VISIBLE_DEVICES='0' may hide some; unset it, or use one of these")
+@pytest.mark.parametrize(("value", "devices", "there"), [("0", 1, "use one of these"), ("", 0, "use device cpu")])
+def test_a_variable_may_hide_some_where_there_is_no_program_to_ask(refused, monkeypatch, value, devices, there):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    said = refused("torch", "cuda:1", devices=devices)
+    assert said.endswith(f"and CUDA_VISIBLE_DEVICES={value!r} may hide some; unset it, or {there}")
 
 
 def test_a_variable_that_hides_nothing_is_not_blamed(refused, here, monkeypatch):
