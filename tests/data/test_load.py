@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from mlpgpu.config import Config
 from mlpgpu.data import load
 from mlpgpu.data.split import hold_out
+from mlpgpu.endings import parts
 from mlpgpu.errors import InputError
 
 
@@ -99,3 +101,18 @@ def test_importing_loads_nothing_heavy():
     assert "numpy" in loaded
     for module in ("pandas", "sklearn", "pooch", "rich", "requests", "pyarrow", "cupy", "torch", "jax"):
         assert f"'{module}'" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("in/Houses.csv.gz", ("Houses", ".csv")),
+        ("HOUSES.CSV.GZ", ("HOUSES", ".csv")),
+        ("houses.Parquet", ("houses", ".parquet")),
+        # Of what is no text the packing is the ending.
+        ("houses.npz.gz", ("houses.npz", ".gz")),
+        ("images-idx3-ubyte.gz", ("images-idx3-ubyte", ".gz")),
+    ],
+)
+def test_the_name_and_the_ending_of_a_file(name, found):
+    assert parts(Path(name)) == found
