@@ -149,6 +149,7 @@ def test_where_nothing_is_found(command, more, said):
         ("--early-stopping", "--early-stopping is a flag of mlpgpu train"),
         ("--stpes 3", "Did you mean --steps"),
         ("--optimizer adma", "did you mean adam"),
+        ("--optimizer lion --momentum 0.5", "momentum is not a setting of the optimizer 'lion'"),
         ("--config absent.toml", "cannot read the config file absent.toml"),
         ("iris", "'iris' belongs to no flag; give --dataset iris"),
         ("--dataset few.csv --target y", "rows"),
