@@ -406,6 +406,12 @@ def test_an_estimator_takes_its_columns_by_name(command):
     code, out, err = command("predict", "m.safetensors", "rows.csv")
     assert (code, err) == (0, "")
     np.testing.assert_allclose([float(row[0]) for row in read(out)[1]], fitted.predict(frame), rtol=1e-12)
+    code, out, err = command("evaluate", "m.safetensors", "rows.csv")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: target is not given, and the model knows no name of it; rows.csv has the columns 'c', 'other', 'a', "
+        "'b'; give --target\n"
+    )
     x = frame.to_numpy(copy=True)
     x[5, 1] = np.nan
     np.savez("gaps.npz", x=x)

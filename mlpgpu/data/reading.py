@@ -15,7 +15,7 @@ from mlpgpu.data import array_file, missing, npz, table, target_columns
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
-from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.files import STANDARD_INPUT, expanded
 
 if TYPE_CHECKING:
@@ -123,9 +123,12 @@ def _pairs(
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
     written = None if unseen is None else unseen.written
     for frame in table.read_chunks(path, columns, ROWS, target, labels=labels, written=written):
-        names = [None] if target is None else target_columns.named(target, list(frame.columns))
+        if target is None:
+            has = f"{path} has the columns {listed(list(frame.columns))}"
+            raise InputError(f"target is not given, and the model knows no name of it; {has}; give --target")
+        names = target_columns.named(target, list(frame.columns))
         if absent := [name for name in names if name not in frame.columns]:
-            hint = did_you_mean(str(absent[0]), frame.columns, 0.5, repr) or "; give its --target"
+            hint = did_you_mean(absent[0], frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {absent[0]!r} to compare with{hint}")
         y, _ = target_columns.values(frame[names])
         yield _encoded(frame.drop(columns=names), columns, unseen), y
