@@ -22,6 +22,15 @@ ELSEWHERE = {
     "binary_crossentropy": ("logistic", "log_loss"),
     "categorical_crossentropy": ("cross_entropy", "log_loss"),
     "sparse_categorical_crossentropy": ("cross_entropy", "log_loss"),
+    "lr": ("learning_rate",),
+    "max_iter": ("epochs",),
+    "alpha": ("l2",),
+    "solver": ("optimizer",),
+    "hidden_layer_sizes": ("hidden",),
+    "random_state": ("seed",),
+    "validation_split": ("validation_fraction",),
+    "test_size": ("test_fraction",),
+    "gpu": ("device",),
 }
 
 

@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, U
 from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import RUN, Config, settings
 from mlpgpu.config_file import read_file
-from mlpgpu.errors import InputError, one_line, printable
+from mlpgpu.errors import InputError, did_you_mean, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import STANDARD_INPUT, expanded
 from mlpgpu.setting import Setting
@@ -185,10 +185,12 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         meant = takes_one and not any(word.startswith("--dataset") for word in arguments)
         complain(f"{given!r} belongs to no flag; {f'give --dataset {printable(given)}' if meant else 'leave it out'}")
     except UnknownOptionError as error:
-        # It compares with the flags of one command alone.
-        name = (error.token.keyword or "").removeprefix("--").replace("-", "_")
-        of_train = f"{error.token.keyword} is a flag of mlpgpu train, and not of this command; leave it out"
-        complain(of_train if name in settings() else one_line(error))
+        given = printable(error.token.keyword or error.token.value)
+        name = given.lstrip("-").replace("-", "_")
+        if name in settings():
+            complain(f"{given} is a flag of mlpgpu train, and not of this command; leave it out")
+        else:
+            complain(f"{given} is not a flag of this command{_flag_like(name, error)}")
     except CycloptsError as error:
         complain(one_line(error))
     except InputError as error:
@@ -207,6 +209,17 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return INTERRUPTED
     return BAD_INPUT
+
+
+def _flag_like(name: str, error: UnknownOptionError) -> str:
+    """The end of the message of an unknown flag: which of the command's may be meant."""
+    flags = {
+        flag.removeprefix("--").replace("-", "_"): flag
+        for argument in error.argument_collection
+        for flag in argument.names
+        if flag.startswith("--")
+    }
+    return did_you_mean(name, flags, written=flags.__getitem__) or "; --help lists them"
 
 
 def _take_all() -> None:

@@ -360,6 +360,7 @@ def test_yaml_words_and_nothing(tmp_path):
     [
         ("a.toml", b"epoch = 3\n", "sets 'epoch', which is not a setting; did you mean epochs?"),
         ("a.yaml", b"learningrate: 3\n", "sets 'learningrate', which is not a setting; did you mean learning_rate?"),
+        ("a.toml", b"lr = 0.1\n", "sets 'lr', which is not a setting; did you mean learning_rate?"),
         ("a.yaml", b"zzz: 3\n", "sets 'zzz', which is not a setting; --help lists the settings"),
         ("a.yaml", b"1: 3\n", "sets '1', which is not a setting"),
         ("a.toml", b"[training]\nepochs = 3\n", "sets 'training', which is not a setting"),

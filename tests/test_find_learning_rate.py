@@ -147,7 +147,7 @@ def test_where_nothing_is_found(command, more, said):
         ("--learning-rate 0.1", "--learning-rate is a flag of mlpgpu train, and not of this command; leave it out"),
         ("--epochs=3", "--epochs is a flag of mlpgpu train"),
         ("--early-stopping", "--early-stopping is a flag of mlpgpu train"),
-        ("--stpes 3", "Did you mean --steps"),
+        ("--stpes 3", "did you mean --steps?"),
         ("--optimizer adma", "did you mean adam"),
         ("--optimizer lion --momentum 0.5", "momentum is not a setting of the optimizer 'lion'"),
         ("--config absent.toml", "cannot read the config file absent.toml"),
