@@ -107,8 +107,10 @@ SETTINGS = (
     "function is clipped to [-300, 300]: logistic(-300) is 5e-131, which is 0 in float32 and beyond every digit shown "
     "in float64. Probabilities are clipped to [1e-4, 0.9999] in the reported loss only, by a `loss` of the script's "
     "own. The scikit-learn tables are its own MLPClassifier with the same number of units and epochs, its other "
-    "settings at their defaults. All figures are of 5-fold cross-validation on shuffled rows, the scaler fitted on "
-    "the training folds. Iris is trained in float64, MNIST, its 70,000 training and test images together, in float32."
+    "settings at their defaults. All figures are of 5-fold cross-validation, the scaler fitted on the training folds. "
+    "Which rows a fold has is drawn at random, and their order is that of the data: Iris is sorted by species, so that "
+    "a slice of 32 rows has one or two of the three. Iris is trained in float64, MNIST, its 70,000 training and test "
+    "images together, in float32."
 )
 QUICK = (
     f"This is a quick run, which shows that all of it runs: {QUICK_ROWS:,} images and {QUICK_SHARE:.0%} of the epochs. "
