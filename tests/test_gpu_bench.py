@@ -140,6 +140,15 @@ def test_all_begin_alike_and_take_the_same_steps(module, monkeypatch, tmp_path, 
             sys.modules["jax"].config.update("jax_default_matmul_precision", None)
 
 
+@pytest.mark.parametrize(("name", "number"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_device_has_a_number(module, monkeypatch, name, number):
+    """PyTorch's own `set_device` takes none without."""
+    torch, taken = pytest.importorskip("torch", reason="torch is not installed"), []
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", taken.append, raising=False)
+    assert module("gpu.graphs").opened(name) == torch.device("cuda", number)
+    assert taken == [number]
+
+
 def test_the_products_are_those_of_a_step(module, monkeypatch, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.setattr(module("gpu.lasting"), "SECONDS", 0.001)

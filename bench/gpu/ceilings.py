@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from gpu.graphs import captured
+from gpu.graphs import captured, opened
 
 ROUNDS, MOST_SECONDS = 15, 2.0
 # (rows, inner, columns) of the first product of a step, and of squares; the CPU has smaller ones.
@@ -64,9 +64,7 @@ def copied(device):
 
 def measure(name):
     """All of it, in what JSON can hold."""
-    device = torch.device(name)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    device = opened(name)
     rate = copied(device)
     one = torch.zeros(1, device=device)
 

@@ -3,13 +3,20 @@
 import torch
 
 
+def opened(name):
+    """The device of that name, on which PyTorch works from here on."""
+    device = torch.device(name)
+    if device.type == "cuda":
+        # To be worked on it needs a number, which "cuda" has not.
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
+    return device
+
+
 def device_of(problem):
     """The device of a problem; its products are rounded from here on as the problem has it."""
     torch.set_float32_matmul_precision("high" if problem.precision == "tf32" else "highest")
-    device = torch.device(problem.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
+    return opened(problem.device)
 
 
 def captured(function, device):
