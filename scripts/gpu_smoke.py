@@ -30,10 +30,9 @@ CHECKS = tuple(check for module in MODULES for check in module.CHECKS)
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
-def chosen(checks: Sequence[Check], only: str | None) -> list[Check]:
+def chosen(checks: Sequence[Check], words: Sequence[str]) -> list[Check]:
     """The checks whose names have one of the words in them."""
-    words = [] if only is None else only.split(",")
-    return [check for check in checks if not words or any(word in check.name for word in words)]
+    return [check for check in checks if any(word in check.name for word in words)]
 
 
 # What this process knows of the machine, where the check that opens the device does not tell.
@@ -93,7 +92,11 @@ def main() -> int:
     parser.add_argument("--plot", action="store_true", help="draw how far losses are from each other")
     parser.add_argument("--out", type=Path, help="folder to write [default: bench/results; of --tiny, a temporary one]")
     given = parser.parse_args()
-    place, checks = Place(given.device, given.tiny), chosen(CHECKS, given.only)
+    words = [""] if given.only is None else given.only.split(",")
+    # What checks nothing is not to end as if all had passed.
+    if unknown := [word for word in words if not chosen(CHECKS, [word])]:
+        parser.error(f"--only has {unknown[0]!r}; allowed: parts of {', '.join(check.name for check in CHECKS)}")
+    place, checks = Place(given.device, given.tiny), chosen(CHECKS, words)
     folder = given.out or (Path(tempfile.mkdtemp(prefix="gpu-smoke-")) if given.tiny else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     began, rows = time.perf_counter(), []

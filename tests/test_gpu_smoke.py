@@ -93,6 +93,16 @@ def test_the_command_prints_writes_and_says_how_it_ended(monkeypatch, capsys, tm
     assert gpu_smoke.main() == 0
 
 
+def test_a_word_that_no_check_has_passes_for_nothing(monkeypatch, capsys, tmp_path):
+    given = ["gpu_smoke", "--device", "cpu", "--tiny", "--out", str(tmp_path / "out"), "--only", "opens,tf23"]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit) as ended:
+        gpu_smoke.main()
+    assert ended.value.code == 2
+    assert "--only has 'tf23'; allowed: parts of device opens, " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_was_found_is_there_whatever_ends_the_command(monkeypatch, tmp_path):
     def ended(*_):
         yield Row("good", PASSED, "all", "all")
