@@ -213,7 +213,13 @@ def unused_settings(estimator: Any) -> list[str]:
     if estimator.optimizer is None:
         return []
     changed = [name for name in OF_OPTIMIZERS if getattr(estimator, name) != _default(estimator, name)]
-    return [sentence for name in changed if (sentence := unused_setting(name, estimator.optimizer))]
+    said = [sentence for name in changed if (sentence := unused_setting(name, estimator.optimizer))]
+    if (course := estimator.learning_rate) != _default(estimator, "learning_rate"):
+        said.append(
+            f"learning_rate={course!r} is for solver='sgd', and the optimizer {estimator.optimizer!r} takes its place; "
+            "leave it out, or choose a learning_rate_schedule"
+        )
+    return said
 
 
 def _default(estimator: Any, name: str) -> Any:

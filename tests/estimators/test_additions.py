@@ -534,6 +534,15 @@ def test_a_setting_that_the_optimizer_has_no_use_for_is_told_of(name, setting, v
         assert f"{setting} is not a setting of the optimizer {name!r}; leave it out, or choose " in str(told[0].message)
 
 
+@pytest.mark.parametrize("course", ["invscaling", "adaptive"])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_a_course_that_an_optimizer_by_name_does_not_take_is_told_of(name, course):
+    plain = classifier(optimizer=name).fit(X, THREE)
+    with pytest.warns(UserWarning, match=f"^learning_rate='{course}' is for solver='sgd', and the optimizer '{name}'"):
+        changed = classifier(optimizer=name, learning_rate=course).fit(X, THREE)
+    assert same_weights(plain, changed)
+
+
 def test_an_optimizer_takes_the_place_of_lbfgs():
     assert same_weights(classifier(solver="lbfgs", optimizer="adam_hat").fit(X, THREE), classifier().fit(X, THREE))
     assert hasattr(classifier(solver="lbfgs", optimizer="adam"), "partial_fit")
