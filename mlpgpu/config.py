@@ -278,7 +278,7 @@ class Config:
     )
     backend: str = setting(
         "auto",
-        "array library; auto: numpy on the CPU, cupy on CUDA",
+        "array library; auto: numpy on the CPU, on CUDA cupy, or else torch or jax where one of these has it",
         RUN,
         str,
         choices=("auto", *BACKENDS),

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from contextlib import suppress
 from typing import Any
 
 from mlpgpu.backends.base import Backend
@@ -13,6 +14,7 @@ __all__ = ["BACKENDS", "Backend", "beside", "select"]
 # A new backend is one module with `open_backend(device, dtype, precision)`, `open_beside(array)` and NEEDS, what is
 # said without its library; and its name here.
 BACKENDS = ("numpy", "cupy", "torch", "jax")
+NO_CUPY = "CuPy is not installed"
 
 
 def select(
@@ -25,7 +27,8 @@ def select(
     device : str
         ``auto``, ``cpu``, ``cuda`` (which is ``cuda:0``) or ``cuda:N``.
     backend : str
-        ``auto``, or one of `BACKENDS`. With ``auto``, NumPy serves the CPU and CuPy serves CUDA.
+        ``auto``, or one of `BACKENDS`. With ``auto``, NumPy serves the CPU and CuPy serves CUDA; where CuPy is not
+        installed, that is left to PyTorch or JAX, if it has that device.
     dtype : str
         Floating-point type that it must be able to do.
     precision : str
@@ -35,7 +38,7 @@ def select(
     -------
     backend : Backend
     note : str
-        Why ``auto`` took what it took; empty where there was nothing to choose.
+        Why ``auto`` took what it took; empty where that is what it takes by itself.
 
     Raises
     ------
@@ -52,10 +55,17 @@ def select(
     if backend != "auto":
         opened = _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype, precision)
         return opened, "it finds no CUDA device" if (device, opened.device) == ("auto", "cpu") else ""
-    if device != "auto":
-        return _open("numpy" if device == "cpu" else "cupy", device, dtype, precision), ""
+    if device == "cpu":
+        return _open("numpy", "cpu", dtype, precision), ""
     if importlib.util.find_spec("cupy") is None:
-        return _open("numpy", "cpu", dtype, precision), "CuPy is not installed"
+        if device == "auto":
+            # To ask the others takes them seconds.
+            return _open("numpy", "cpu", dtype, precision), NO_CUPY
+        for name in filter(importlib.util.find_spec, ("torch", "jax")):
+            with suppress(InputError):
+                return _open(name, device, dtype, precision), NO_CUPY
+    if device != "auto":
+        return _open("cupy", device, dtype, precision), ""
     try:
         return _open("cupy", "cuda", dtype, precision), "a CUDA device works"
     except InputError as error:

@@ -82,12 +82,12 @@ def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
         Where JAX has no such device, or one that does not work.
     """
     jax = _library()
+    found, why = cuda_devices(jax)
+    on_cpu = device == "cpu" or (device == "auto" and not found)
+    at = jax.devices("cpu")[0] if on_cpu else cuda_device(jax, device, found, why)
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    found, why = cuda_devices(jax)
-    if device == "cpu" or (device == "auto" and not found):
-        return JaxBackend(jax, jax.devices("cpu")[0], precision)
-    return JaxBackend(jax, cuda_device(jax, device, found, why), precision)
+    return JaxBackend(jax, at, precision)
 
 
 def _library() -> Any:

@@ -78,6 +78,34 @@ def test_cupy_is_missing(put, asked):
     assert (asked[0] if asked[0] != "auto" else "cuda") in said
 
 
+@pytest.mark.parametrize(
+    ("torch", "jax", "asked", "got"),
+    [
+        (2, 2, "cuda", ("torch", "cuda:0")),
+        (2, 2, "cuda:1", ("torch", "cuda:1")),
+        (None, 1, "cuda", ("jax", "cuda:0")),
+        (1, 2, "cuda:1", ("jax", "cuda:1")),
+        (0, 1, "cuda", ("jax", "cuda:0")),
+    ],
+)
+def test_where_cupy_is_missing_another_library_has_the_device(put, torch, jax, asked, got):
+    put("cupy", None)
+    put("torch", None if torch is None else fakes.torch(devices=torch))
+    put("jax", fakes.jax(devices=jax))
+    backend, note = select(asked)
+    assert (backend.name, backend.device, note) == (*got, "CuPy is not installed")
+    assert select("auto")[0].name == "numpy"
+
+
+def test_where_no_library_has_the_device_it_is_cupy_that_is_missing(put):
+    put("cupy", None)
+    put("torch", fakes.torch(devices=0))
+    jax = fakes.jax(devices=0)
+    jax.config.update = lambda *changed: pytest.fail(f"{changed} for a device that is not there")
+    put("jax", jax)
+    assert "needs CuPy, which is not installed" in refused("cuda", "auto", "float64")
+
+
 def test_cupy_cannot_be_imported(monkeypatch, tmp_path):
     fakes.put_broken(monkeypatch, tmp_path, "cupy", "raise ImportError('libcudart.so.13:\\n cannot open')")
     assert "cannot be imported (libcudart.so.13: cannot open)" in refused("cuda")
