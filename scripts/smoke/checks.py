@@ -126,7 +126,7 @@ class _Answer(NamedTuple):
 
 
 def _failed(why: str) -> _Answer:
-    return _Answer(FAILED, f"failed: {why}", {}, sound=False)
+    return _Answer(FAILED, why, {}, sound=False)
 
 
 class _Worker:
