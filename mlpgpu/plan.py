@@ -90,6 +90,11 @@ class Plan:
     draws_ahead: bool = False
     drawn: np.ndarray | None = None
 
+    @property
+    def n_steps(self) -> int:
+        """Of all epochs."""
+        return self.epochs * self.steps_per_epoch
+
     def facts(self) -> dict[str, Any]:
         """What a plan must have in common with this one to go on with its run, fit for JSON."""
         recipe = self.recipe

@@ -144,7 +144,9 @@ class _Rehearsal:
         step = make_step(self._host, plan, feed, self._placement, np.dtype(plan.dtype))
         rows = (min(steps_per_call(self._backend, plan), plan.steps_per_epoch), plan.batch_size)
         given = self._state, feed.data, (_of(rows, "int64"), _of(rows, plan.dtype))
-        return _known(self._backend.loop_bytes if self._captured else live_bytes.of_loop, step, *given)
+        if not self._captured:
+            return _known(live_bytes.of_loop, step, *given)
+        return _known(self._backend.loop_bytes, step, *given, plan.n_steps)
 
     def evaluation(self, n_rows: int) -> Bytes:
         """Of a chunk of as many rows, or of as many as are evaluated at once."""

@@ -92,8 +92,7 @@ class Training:
         self._draws_ahead = plan.draws_ahead and backend.device != "cpu" and not isinstance(feed, Streamed)
         self._ahead: tuple[int, np.ndarray, Callable[[int, int], Any]] | None = None
         self._captured = is_captured(plan)
-        n_steps = plan.epochs * plan.steps_per_epoch
-        self._loop = backend.compile_loop(step, n_steps) if self._captured else eager_loop(xp, step)
+        self._loop = backend.compile_loop(step, plan.n_steps) if self._captured else eager_loop(xp, step)
 
     def epoch(
         self,

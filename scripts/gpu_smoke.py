@@ -124,8 +124,8 @@ def main() -> int:
 def _plot(rows: Sequence[Row], found: dict[str, Any], path: Path) -> None:
     drawn = {row.check: row.details for row in rows if row.check in agreement.PANELS and row.details}
     if drawn and plots.available():
-        settings = "the digits" if found["tiny"] else "784-128-10 on MNIST"
-        agreement.draw(drawn, f"{found['backend']}; {settings}, batch 200, Adam, one epoch", path)
+        settings = "the digits, batch 20" if found["tiny"] else "784-128-10 on MNIST, batch 200"
+        agreement.draw(drawn, f"{found['backend']}; {settings}, Adam, one epoch", path)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Says how a step runs where `auto` is not wanted: `eager` to every backend, the others to NumPy.
 VARIABLE = "MLPGPU_LOOP"
+# It takes some milliseconds to record a step, and tens to capture it: as long as a few dozen steps line by line.
+FEW_STEPS = 32
 
 Array = Any
 Step = Callable[[Any, Any, Any], tuple[Any, Array]]
@@ -88,7 +90,7 @@ class Backend(Protocol):
             Whether it is for one pass over rows: what is dear to prepare waits until that has proved long.
         """
 
-    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> "Bytes":
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> "Bytes":
         """Memory that a loop of `step` takes.
 
         Parameters
@@ -97,6 +99,8 @@ class Backend(Protocol):
             As `compile_loop` has it, written in NumPy's namespace.
         state, data, items : tuple of array
             What the loop is called with at most, of the shapes and types that are asked for; nothing else is.
+        n_steps : int or None
+            As `compile_loop` has it.
         """
 
     def function_bytes(self, function: Callable[..., Any], *given: Any) -> "Bytes":
@@ -143,6 +147,11 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
 
 
+def are_few(n_steps: int | None) -> bool:
+    """Whether so many steps are over line by line before what they do is recorded; not where that is not known."""
+    return n_steps is not None and n_steps < FEW_STEPS
+
+
 def is_eager() -> bool:
     """Whether the environment asks for steps line by line, whatever the backend."""
     return os.environ.get(VARIABLE) == "eager"
@@ -165,7 +174,7 @@ class Eager:
         """See `Backend.compile`."""
         return function
 
-    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> "Bytes":
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> "Bytes":
         """See `Backend.loop_bytes`."""
         from mlpgpu.backends import live_bytes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, is_eager, quiet
+from mlpgpu.backends.base import Eager, Step, are_few, is_eager, quiet
 from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import emulated, in_words
@@ -51,7 +51,10 @@ class CupyBackend(Eager):
 
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
-        return Loop(self.cupy, self.xp, step, super().compile_loop(step), self.device, self.precision)
+        eager = super().compile_loop(step)
+        if are_few(n_steps):
+            return eager
+        return Loop(self.cupy, self.xp, step, eager, self.device, self.precision)
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
@@ -59,11 +62,12 @@ class CupyBackend(Eager):
             return function
         return Function(self.cupy, self.xp, function, self.device, self.precision, PATIENCE if once else 0)
 
-    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> Bytes:
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> Bytes:
         """See `Backend.loop_bytes`."""
-        # What cannot be captured runs line by line, which is told when it does.
-        with suppress(Exception):
-            return needs.of_loop(step, state, data, items)
+        if not are_few(n_steps):
+            # What cannot be captured runs line by line, which is told when it does.
+            with suppress(Exception):
+                return needs.of_loop(step, state, data, items)
         return super().loop_bytes(step, state, data, items)
 
     def function_bytes(self, function: Callable[..., Any], *given: Any) -> Bytes:

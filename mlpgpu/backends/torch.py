@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, quiet
+from mlpgpu.backends.base import Eager, Step, are_few, quiet
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 from mlpgpu.backends.torch_build import cuda_device
@@ -53,15 +53,15 @@ class TorchBackend(Eager):
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
         """See `Backend.compile_loop`."""
         eager = super().compile_loop(step)
-        if self.device == "cpu":
+        if self.device == "cpu" or are_few(n_steps):
             return eager
         from mlpgpu.backends.torch_graph import CudaGraphs, Loop
 
         return Loop(self.torch, CudaGraphs(self.torch, self.device), step, eager)
 
-    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any) -> Bytes:
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> Bytes:
         """See `Backend.loop_bytes`."""
-        if self.device == "cpu":
+        if self.device == "cpu" or are_few(n_steps):
             return super().loop_bytes(step, state, data, items)
         from mlpgpu.backends import torch_graph
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mlpgpu.backends.base import VARIABLE
+from mlpgpu.backends.base import VARIABLE, are_few
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 # How a step may run.
 WAYS = ("auto", "eager", "numpy", "numba")
-# Fewer steps than these are over before what they do is recorded: some milliseconds, a few dozen eager steps.
-FEW_STEPS = 32
 # Microseconds of NumPy's calls that are worth the start of Numba: some tenths of a second, and now and then the seconds
 # of a first compilation. A call takes about one, and another for so many elements.
 MANY_CALLS, ELEMENTS_A_CALL = 1_000_000, 4_000
@@ -189,7 +187,7 @@ class Loop:
     def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None) -> None:
         self.step, self.eager, self.n_steps = step, eager, n_steps
         self.way = wanted_way()
-        if self.way == "auto" and n_steps is not None and n_steps < FEW_STEPS:
+        if self.way == "auto" and are_few(n_steps):
             self.way = "eager"
         self._recorded: Recorded | None = None
         self._run: Run | None = None

@@ -43,7 +43,7 @@ def learning_rate(place: Place) -> Found:
             training.base_rate = 1e-5
         return False
 
-    given = {**SMALL, "epochs": 1, "batch_size": 50}
+    given = {**SMALL, "epochs": 1, "batch_size": 25}
     changed, same, expected = (
         train(place, way, told, **given).losses
         for way, told in ((CAPTURED, lower), (CAPTURED, lambda *_: False), (NUMPY, lower))

@@ -63,7 +63,8 @@ def predicted(place: Place) -> Found:
 def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
     """Bytes that are predicted of a fit, and what it took."""
     rng, n_rows = np.random.default_rng(0), max(2 * settings["batch_size"], LEAST_ROWS)
-    config = Config(epochs=2, device=place.device, **settings)
+    # In so many epochs there are enough steps to be captured.
+    config = Config(epochs=16 if place.on_gpu else 2, device=place.device, **settings)
     plan = make_plan(config, n_rows=n_rows, n_features=FEATURES, n_outputs=CLASSES, task="classification")
     train, watched = (
         Rows(rng.integers(0, 256, (n, FEATURES), np.uint8), rng.integers(0, CLASSES, n)) for n in (n_rows, LEAST_ROWS)

@@ -17,12 +17,13 @@ from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, REFUSED, train, warned,
 
 # Seconds after which no other net is begun, for each has kernels that are compiled; and those of a check.
 ENOUGH, MOST = 40, 70
-# A net so small that dozens of them are trained in no time; its last batch is short.
+# A net so small that dozens of them are trained in no time, in more steps than go line by line in any case; its last
+# batch is short.
 SMALL: dict[str, Any] = {
     "dataset": "digits",
     "hidden": (16,),
     "batch_size": 100,
-    "epochs": 2,
+    "epochs": 3,
     "dropout": 0.2,
     "dtype": "float64",
 }
@@ -55,7 +56,7 @@ def _of(setting: str, names: Iterable[str], **more: Any) -> dict[str, dict[str, 
 TABLES: dict[str, dict[str, dict[str, Any]]] = {
     "optimizers": _of("optimizer", OPTIMIZERS),
     "losses": {
-        name: {"loss": name, "dataset": SETS.get(name) or SETS[known.task], "learning_rate": 1e-3}
+        name: {"loss": name, "dataset": SETS.get(name) or SETS[known.task], "learning_rate": 1e-3, "batch_size": 25}
         for name, known in LOSSES.items()
     },
     "activations": _of("activation", TRAINABLE),
@@ -69,7 +70,7 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
         "three layers": {"hidden": (16, 12, 8), "input_dropout": 0.1},
         "batch normalisation": {"hidden": (16, 12), "normalization": "batch"},
         "one row a step": {"batch_size": 1, "epochs": 1},
-        "all rows a step": {"batch_size": "full", "epochs": 10},
+        "all rows a step": {"batch_size": "full", "epochs": 40},
         "numbers, not bytes": {"scale": "standard"},
     },
 }

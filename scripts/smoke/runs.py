@@ -84,7 +84,7 @@ def estimators(place: Place) -> Found:
     from sklearn.exceptions import ConvergenceWarning
 
     weights = np.random.default_rng(0).uniform(0.5, 2, 1797)
-    given: dict[str, Any] = {"random_state": 0, "hidden_layer_sizes": (16,), "max_iter": 5}
+    given: dict[str, Any] = {"random_state": 0, "hidden_layer_sizes": (16,), "max_iter": 12}
     digits, diabetes = load_digits(return_X_y=True), load_diabetes(return_X_y=True)
     jobs: dict[str, Any] = {
         "classifier": lambda device: MLPClassifier(**given, device=device).fit(*digits),
@@ -111,7 +111,7 @@ def estimators(place: Place) -> Found:
 
 def folded(place: Place) -> Found:
     """The runs of a cross-validation, one after the other on the device."""
-    given: dict[str, Any] = {"dataset": "digits", "hidden": (16,), "epochs": 3, "dtype": "float64"}
+    given: dict[str, Any] = {"dataset": "digits", "hidden": (16,), "epochs": 5, "dtype": "float64"}
     here, there = (cross_validate(Config(**given, device=device), 3).metrics for device in (place.device, "cpu"))
     losses = [np.array([one["test_loss"] for one in found["by_fold"]]) for found in (here, there)]
     off, same = float(np.max(apart(*losses))), here["mean"]["test_accuracy"] == there["mean"]["test_accuracy"]

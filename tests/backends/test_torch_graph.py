@@ -12,7 +12,7 @@ import pytest
 from test_trainer import FACTOR, SHIFT, plan_of, rows_of
 
 from mlpgpu import backends
-from mlpgpu.backends.base import eager_loop
+from mlpgpu.backends.base import FEW_STEPS, eager_loop
 from mlpgpu.feed import Scaled
 from mlpgpu.training import Training
 
@@ -370,8 +370,9 @@ def test_on_a_gpu_steps_are_captured_and_on_the_cpu_not():
     fake = fakes.torch(devices=2)
     fake.cuda.graph_pool_handle = lambda: "pool"
     backend = TorchBackend(fake, types.SimpleNamespace(), "cuda:1")
-    loop = backend.compile_loop(descend, 100)
+    loop = backend.compile_loop(descend, FEW_STEPS)
     assert isinstance(loop, Loop)
+    assert not isinstance(backend.compile_loop(descend, FEW_STEPS - 1), Loop)
     assert loop.graphs.device == "cuda:1"
     assert backend.steps_per_call > STEPS
     assert not isinstance(CPU.compile_loop(descend, 100), Loop)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from small_networks import ALL_AT_ONCE, plan_of, rows_of
 
+from mlpgpu import preflight
+from mlpgpu.backends import base
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.cuda import elements, grid, loop
@@ -255,7 +257,7 @@ def test_views_of_views(cuda, caplog):
     items = np.arange(32.0).reshape(2, 16) % 5
     (a,), _ = cuda.compile_loop(step)((cuda.asarray(start),), (cuda.asarray(mix),), (cuda.asarray(items),))
     xp = np
-    (expected,), _ = HOST.compile_loop(step, 2)((start,), (mix,), (items,))
+    (expected,), _ = base.eager_loop(np, step)((start,), (mix,), (items,))
     np.testing.assert_array_equal(cuda.to_host(a), expected)
     assert not caplog.records
 
@@ -273,7 +275,7 @@ def test_what_a_product_aside_reads_is_not_written_over(cuda, monkeypatch, hurri
     state, items = [rng.integers(-2, 3, size=(3, 3)).astype(float) for _ in range(3)], (np.zeros((2, 3)),)
     (a, w, b), _ = cuda.compile_loop(step)(tuple(map(cuda.asarray, state)), (), tuple(map(cuda.asarray, items)))
     xp = np
-    expected, _ = HOST.compile_loop(step, 2)(tuple(state), (), items)
+    expected, _ = base.eager_loop(np, step)(tuple(state), (), items)
     for ours, theirs in zip((a, w, b), expected, strict=True):
         np.testing.assert_array_equal(cuda.to_host(ours), theirs)
 
@@ -304,6 +306,22 @@ def test_products_become_the_state(cuda, caplog):
     (a, b), _ = cuda.compile_loop(step)((cuda.asarray(start), cuda.asarray(start)), (cuda.asarray(turn),), items)
     np.testing.assert_array_equal(cuda.to_host(a), start @ turn @ turn @ turn)
     np.testing.assert_array_equal(cuda.to_host(b), np.maximum(np.maximum(start @ turn, 0) @ turn, 0) @ turn)
+    assert not caplog.records
+
+
+def test_few_steps_go_line_by_line(cuda, monkeypatch, caplog):
+    """They are over before they are recorded; as each `partial_fit` is."""
+    rows, launched = rows_of("cross_entropy"), hosted.Graph.launches
+    plan = plan_of(rows, "cross_entropy", epochs=2)
+    monkeypatch.setattr(base, "FEW_STEPS", plan.n_steps + 1)
+    few = preflight.predict(cuda, plan, rows)
+    trained(cuda, plan, rows)
+    assert hosted.Graph.launches == launched
+    monkeypatch.setattr(base, "FEW_STEPS", plan.n_steps)
+    assert preflight.predict(cuda, plan, rows).steps > few.steps
+    assert few == preflight.predict(cuda, dataclasses.replace(plan, capture=False), rows)
+    trained(cuda, plan, rows)
+    assert hosted.Graph.launches > launched
     assert not caplog.records
 
 
@@ -353,7 +371,7 @@ def test_what_no_graph_takes_runs_line_by_line(cuda, why, caplog):
     on_device = (cuda.asarray(np.ones(3)),), (cuda.asarray(data)[chosen],), (cuda.asarray(items),)
     (total,), losses = cuda.compile_loop(step)(*on_device)
     xp = np
-    (expected,), of_steps = HOST.compile_loop(step, 2)((np.ones(3),), (data[chosen],), (items,))
+    (expected,), of_steps = base.eager_loop(np, step)((np.ones(3),), (data[chosen],), (items,))
     np.testing.assert_array_equal(cuda.to_host(total), expected)
     np.testing.assert_array_equal(cuda.to_host(losses), of_steps)
     assert why in caplog.text

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from ways import BACKEND, MANY, assert_same, loop_by, run, told
 
+from mlpgpu.backends.base import FEW_STEPS
 from mlpgpu.errors import InputError
 from mlpgpu.fusion import loop
-from mlpgpu.fusion.loop import FEW_STEPS, VARIABLE, Loop, wanted_way
+from mlpgpu.fusion.loop import VARIABLE, Loop, wanted_way
 
 A = np.random.default_rng(6).normal(size=(5, 4))
 ITEMS = (np.arange(3.0),)
