@@ -137,10 +137,17 @@ def _columns(columns: Any, n_features: int) -> None:
             )
             _distinct(f"categories of column {name!r}", categories)
             width += len(categories)
+        elif kind == "date":
+            first, hours = record["first"], record["hours"]
+            _require(first in ("year", "day", "month"), f"dates of column {name!r} have {first!r} first")
+            _require(isinstance(hours, bool), f"hours of column {name!r} are not a truth value")
+            width += 3 + hours
         else:
             _require(kind in ("number", "bool"), f"column {name!r} is of kind {kind!r}")
             width += 1
         fits = isinstance(fill, str) if kind == "category" else _is_number(fill)
+        # More days than so many are no date that can be computed with.
+        fits = fits and (kind != "date" or abs(fill) < 1e8)
         _require(fill is None or fits, f"column {name!r} is filled with {fill!r}")
     _distinct("names of columns", [record["name"] for record in columns])
     _require(width == n_features, f"columns make {width} features of {n_features}")

@@ -206,6 +206,7 @@ CATEGORY = {"name": "c", "kind": "category", "fill": None, "categories": ["u", "
 VALUES = {"loss": "huber", "task": "regression", "classes": []}
 PAIRS = [[0, 1], ["no", "yes"]]
 NUMBER = {"name": "n", "kind": "number", "fill": 0.5}
+DATE = {"name": "d", "kind": "date", "fill": 0.5, "first": "day", "hours": False}
 
 
 def content(arrays=None, **described):
@@ -229,6 +230,7 @@ def content(arrays=None, **described):
 def test_the_model_that_is_spoiled_below_is_a_good_one(tmp_path):
     assert refusal(Model.load, tmp_path / "m", content()) is None
     assert refusal(Model.load, tmp_path / "m", content(columns=[CATEGORY, NUMBER])) is None
+    assert refusal(Model.load, tmp_path / "m", content(columns=[DATE])) is None
     assert refusal(Model.load, tmp_path / "m", content(targets=["p", "q"], **VALUES)) is None
     assert refusal(Model.load, tmp_path / "m", content(targets=["p", "q"], label_values=PAIRS, loss="logistic")) is None
 
@@ -286,6 +288,11 @@ def test_the_model_that_is_spoiled_below_is_a_good_one(tmp_path):
         ({"columns": [CATEGORY | {"categories": ["u", "u"]}, NUMBER]}, "categories of column 'c' are there twice"),
         ({"columns": [CATEGORY | {"categories": "uv"}, NUMBER]}, "categories of column 'c' are not text"),
         ({"columns": [CATEGORY | {"name": 1}, NUMBER]}, "the name of a column is not text"),
+        ({"columns": [DATE | {"hours": True}]}, "columns make 4 features of 3"),
+        ({"columns": [DATE | {"hours": 0}]}, "hours of column 'd' are not a truth value"),
+        ({"columns": [DATE | {"first": ["day"]}]}, "dates of column 'd' have ['day'] first"),
+        ({"columns": [DATE | {"fill": 1e300}]}, "column 'd' is filled with 1e+300"),
+        ({"columns": [DATE | {"fill": "2021-12-31"}]}, "column 'd' is filled with '2021-12-31'"),
     ],
 )
 def test_a_description_that_does_not_fit_is_found_when_it_is_read(tmp_path, described, said):

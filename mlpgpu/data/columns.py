@@ -1,9 +1,9 @@
 """Columns of a table as features: how is learnt from the training rows, and kept as JSON.
 
-A record is one column: its ``name``; its ``kind``, which is ``number``, ``bool`` or ``category``;
+A record is one column: its ``name``; its ``kind``, which is ``number``, ``bool``, ``category`` or ``date``;
 ``fill``, which stands in for a missing value, or None where those are refused; and, for a category,
 its ``categories`` as text, of which ``fill`` is one. A column of numbers or truth values becomes one
-feature, a column of categories one for each, which is 1 where the row has it.
+feature, a column of categories one for each, which is 1 where the row has it; `mlpgpu.data.dates` has those of dates.
 """
 
 import shlex
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.data import missing, text
+from mlpgpu.data import dates, missing, text
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, listed
 
@@ -55,8 +55,8 @@ def fit(
     Raises
     ------
     InputError
-        Where a column holds neither numbers, truth values nor text, or has too many categories, or none
-        has values. It names all such columns.
+        Where a column holds neither numbers, truth values, dates nor text, or dates that cannot be read, or has too
+        many categories, or none has values. It names all such columns.
     """
     records, notes = [], []
     refused: dict[str, InputError] = {}
@@ -86,6 +86,10 @@ def _learnt(column: "pd.Series", whole: "pd.Series", impute: str, decimal: str) 
     """The record of one column, and notes on it, which is `whole` in all rows; see `fit`."""
     record: Record = {"name": str(column.name), "kind": _kind(column), "fill": None}
     notes = []
+    if record["kind"] in {"category", "date"}:
+        record |= dates.learn(column)
+    if record["kind"] == "date" and record["first"] != "year":
+        notes.append(f"column {column.name!r} holds dates with the {record['first']} first")
     if record["kind"] == "category":
         categories = record["categories"] = text.categories_of(column, whole, decimal)
         if doubt := text.doubt(column, categories, whole, decimal):
@@ -143,7 +147,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]
-        features = text.one_hot if record["kind"] == "category" else _numbers
+        features = {"category": text.one_hot, "date": dates.features}.get(record["kind"], _numbers)
         parts[name] = features(frame[name], record)
         if unseen is not None and record["kind"] == "category":
             unseen.add(frame[name], parts[name].sum(axis=1) == 0)
@@ -162,11 +166,13 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
 
 
 def feature_names(columns: list[Record]) -> tuple[str, ...]:
-    """Name of each feature; ``column=category`` for a category."""
+    """Name of each feature; ``column=category`` for a category, ``column (month)`` and so on for parts of a date."""
     names: list[str] = []
     for record in columns:
         if record["kind"] == "category":
             names += (f"{record['name']}={category}" for category in record["categories"])
+        elif record["kind"] == "date":
+            names += dates.names(record)
         else:
             names.append(record["name"])
     return tuple(names)
@@ -201,10 +207,11 @@ def _kind(column: "pd.Series") -> str:
     inferred = pd.api.types.infer_dtype(column, skipna=True)
     # Rows to predict for may have no value where those of training had some.
     kinds = {"string": "category", "boolean": "bool", "empty": "number"} | dict.fromkeys(OBJECTS, "number")
+    kinds |= dict.fromkeys(dates.TYPES, "date")
     if inferred not in kinds:
         raise InputError(
             f"column {column.name!r} holds values of type {inferred} ({dtype}); "
-            "allowed: numbers, truth values, text; convert it, or leave it out with --drop"
+            "allowed: numbers, truth values, dates, text; convert it, or leave it out with --drop"
         )
     return kinds[inferred]
 
@@ -217,7 +224,7 @@ def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
             return str(present.map(str).mode()[0])
         categories.append(text.name_of_gaps(categories))
         return categories[-1]
-    numbers = _numbers(present, record).astype(np.float64)
+    numbers = (dates.days if record["kind"] == "date" else _numbers)(present, record).astype(np.float64)
     if record["kind"] == "bool":
         return float(numbers.mean() > 0.5)
     # Infinite values are refused when the column is encoded.
@@ -239,10 +246,11 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     import pandas as pd
 
     kind = _kind(column)
-    if kind == "category":
+    if kind in {"category", "date"}:
+        held = "text" if kind == "category" else "dates"
         allowed = "truth values" if record["kind"] == "bool" else "numbers"
         raise InputError(
-            f"column {column.name!r} holds text, such as {text.unlike(column, record['kind'])}; "
+            f"column {column.name!r} holds {held}, such as {text.unlike(column, record['kind'])}; "
             f"allowed: {allowed}, as in training; convert it"
         )
     if kind == "bool":

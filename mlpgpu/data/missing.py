@@ -1,5 +1,6 @@
 """Missing and infinite values in plain arrays: refused, or filled from the training rows."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -125,4 +126,6 @@ def _in_words(record: dict[str, Any]) -> str:
     fill = record["fill"]
     if record["kind"] == "category":
         return f"the category {fill!r}"
+    if record["kind"] == "date":
+        return str(np.datetime64(math.floor(fill), "D"))
     return ("true" if fill else "false") if record["kind"] == "bool" else f"{fill:.4g}"

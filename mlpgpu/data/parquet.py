@@ -35,7 +35,7 @@ def read(path: Path, rows: int | None, unused: Callable[[list[str]], Set[str]]) 
     if used := sorted(nested.keys() - unused(schema.names)):
         raise InputError(
             f"column {used[0]!r} of {path} holds values of type {nested[used[0]]}; "
-            "allowed: numbers, truth values, text; convert it, or leave it out with --drop"
+            "allowed: numbers, truth values, dates, text; convert it, or leave it out with --drop"
         )
     names = [name for name in schema.names if name not in nested]
     # A word that stands in the file once may be in every row: words stay numbers until they are counted.

@@ -97,7 +97,7 @@ def read_chunks(
         Text is UTF-8, or UTF-16 with a byte-order mark, and has a header; what separates columns and decimals is found
         out, as `dialect.find` does.
     columns : list of dict, optional
-        Records of a trained model, whose categories are then read as text even where this file has
+        Records of a trained model, whose categories and dates are then read as text even where this file has
         only numbers for them.
     rows : int, optional
         The most that a DataFrame has; all are in one without it.
@@ -167,7 +167,8 @@ def _read_text(
 ) -> Iterator["pd.DataFrame"]:
     import pandas as pd
 
-    text = {record["name"]: str for record in columns if record["kind"] == "category"} | dict.fromkeys(labels, str)
+    text = {record["name"]: str for record in columns if record["kind"] in {"category", "date"}}
+    text |= dict.fromkeys(labels, str)
     found = dialect.find(path, lambda names: {*text, *unused(names)}, text=not columns)
     if not found.names:
         raise InputError(f"{path} is empty; give a table with a header and rows")

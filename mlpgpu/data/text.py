@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.data import cells, dates
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ MOST_CATEGORIES = 1000
 # As many or fewer are not said to be many for the rows that there are.
 FEW_CATEGORIES = 20
 LEAVE_OUT = "leave it out with --drop, or group its values"
-_MONTH = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
-_DATE = rf"\d{{4}}([-/])\d\d?\1\d\d?([T ].*)?|\d\d?([-/.])(\d\d?\3\d{{4}}|{_MONTH}\3\d\d(\d\d)?)( .*)?"
 # What people write about a number: a sign of money before it, a unit after it, something between its thousands.
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
@@ -28,21 +27,14 @@ def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list
     Raises
     ------
     InputError
-        Where they are dates, or more than 1,000.
+        Where they are more than 1,000.
     """
-    import pandas as pd
-
     # The categories that a type declares may be absent from these rows, and would be constant features.
     categories = sorted({str(value) for value in column.dropna().unique()})
-    if categories and pd.Series(categories).str.fullmatch(_DATE).all():
-        raise InputError(
-            f"column {column.name!r} holds dates, such as {categories[0]}; "
-            "allowed: numbers, truth values, text; convert it to numbers, or leave it out with --drop"
-        )
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_as_numbers(whole, decimal) or LEAVE_OUT}"
+            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_otherwise(whole, decimal) or LEAVE_OUT}"
         )
     return categories
 
@@ -69,10 +61,10 @@ def doubt(column: "pd.Series", categories: list[str], whole: "pd.Series", decima
         What is before decimals where the column comes from, in words.
     """
     n_rows = int(column.count())
-    meant_as_numbers = _meant_as_numbers(whole, decimal)
-    if not meant_as_numbers and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
+    meant_otherwise = _meant_otherwise(whole, decimal)
+    if not meant_otherwise and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
         return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
-    return meant_as_numbers
+    return meant_otherwise
 
 
 def unlike(column: "pd.Series", kind: str) -> str:
@@ -84,13 +76,11 @@ def unlike(column: "pd.Series", kind: str) -> str:
         fits = present.str.lower().isin({"true", "false"})
     else:
         fits = pd.to_numeric(present.astype(object), errors="coerce").notna()
-    return _first(present if fits.all() else present[~fits])
+    return cells.first(present if fits.all() else present[~fits])
 
 
-def _first(cells: "pd.Series") -> str:
-    """The cell that comes first in the file: of training rows, the order is another."""
-    row = cells.index.min()
-    return f"{cells[row]!r} in row {row + 1:,}"
+def _meant_otherwise(column: "pd.Series", decimal: str) -> str:
+    return _meant_as_numbers(column, decimal) or dates.doubt(column)
 
 
 def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
@@ -108,10 +98,10 @@ def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
         return ""
     present, written, but, others = column.dropna().map(str), [], "", []
     if (numbers & ~bare).any():
-        cell = _first(present[present.isin(set(text[numbers & ~bare]))])
+        cell = cells.first(present[present.isin(set(text[numbers & ~bare]))])
         written = [f"write numbers such as {cell} with a {decimal} alone"]
     if not numbers.all():
-        but = f", but {_first(present[present.isin(set(text[~numbers]))])} is not"
+        but = f", but {cells.first(present[present.isin(set(text[~numbers]))])} is not"
         others = ["leave such cells empty, with impute mean or median"]
     # Rounded down: all of them are 100%.
     share = 100 * int(numbers.sum()) // len(text)
@@ -130,8 +120,8 @@ def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:
         return str(int(value)) if is_code else str(value)
 
     # Objects that pandas takes for equal may be written otherwise, as 1 and True.
-    cells = column.map(spelled, na_action="ignore") if column.dtype == object else column
-    numbers, distinct = pd.factorize(cells)
+    spelt = column.map(spelled, na_action="ignore") if column.dtype == object else column
+    numbers, distinct = pd.factorize(spelt)
     # Gaps have the number -1, which is the last here. Without a fill nothing is missing: that was refused.
     codes = np.array([places.get(text, -1) for text in (*map(spelled, distinct), record["fill"])])[numbers]
     return (codes[:, None] == np.arange(len(places))).view(np.uint8)

@@ -122,6 +122,7 @@ def models() -> list[bytes]:
         {"name": "a", "kind": "number", "fill": 0.5},
         {"name": "b", "kind": "category", "fill": None, "categories": ["u", "v"]},
     ]
+    date = {"name": "d", "kind": "date", "fill": 0.5, "first": "day", "hours": False}
     kinds: list[dict[str, Any]] = [
         {"sizes": (3, 2, 1), "loss": "logistic", "classes": (0, 1), "columns": columns, "target": "y"},
         {
@@ -130,7 +131,7 @@ def models() -> list[bytes]:
             "classes": ("p", "q", "r", "s"),
             "feature_names": ("a", "b", "c"),
         },
-        {"sizes": (3, 2, 2), "loss": "huber", "config": {"huber_delta": 0.5}},
+        {"sizes": (3, 2, 2), "loss": "huber", "config": {"huber_delta": 0.5}, "columns": [date]},
         {"sizes": (3, 2, 2), "loss": "logistic", "classes": (0, 1)},
     ]
     return [_bytes_of_model(**kind) for kind in kinds]

@@ -194,18 +194,12 @@ def test_infinite_values_are_refused(impute):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (pd.to_datetime(["2020-01-01", "2021-01-01"]), "datetime64"),
         (pd.to_timedelta([1, 2]), "timedelta64"),
-        ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], "of type date "),
+        ([dt.time(10), dt.time(11)], "of type time "),
         ([b"a", b"b"], "bytes"),
         ([[1], [2]], "mixed"),
         ([1, "a"], "mixed-integer"),
         ([1j, 2j], "complex"),
-        (["2020-01-01", "2021-12-31 10:00"], "holds dates, such as 2020-01-01"),
-        (["31/12/2021", "1/2/2020"], "holds dates"),
-        (["31-12-2021", "1-2-2020 10:00"], "holds dates, such as 1-2-2020"),
-        (["31-Dec-2021", "01-MAR-20"], "holds dates, such as 01-MAR-20"),
-        (["2021/12/31 9:05:00 AM GMT+1", "2020/1/2"], "holds dates, such as 2020/1/2"),
     ],
 )
 def test_other_types_are_refused_by_name(values, says):
@@ -244,7 +238,7 @@ def test_a_number_that_is_too_large_for_any():
 
 def test_all_columns_that_cannot_be_used_are_named():
     """Who leaves out one after the other runs the command as often."""
-    frame = pd.DataFrame({"my id": [f"name {i}" for i in range(1001)], "a": range(1001), "when": ["2020-01-01"] * 1001})
+    frame = pd.DataFrame({"my id": [f"name {i}" for i in range(1001)], "a": range(1001), "when": ["1/2/2020"] * 1001})
     with pytest.raises(InputError, match="column 'my id' is text with 1,001 distinct values") as caught:
         columns.fit(frame, "none")
     assert str(caught.value).endswith("; nor can 'when' be used: --drop 'my id,when' leaves out all of these")

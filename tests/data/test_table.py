@@ -204,8 +204,6 @@ def test_columns_are_left_out(tmp_path, mixed, end):
     d = load(Config(dataset=path, target="price", drop=["town", "when"]))
     assert d.feature_names == ("size", "rooms", "garden")
     np.testing.assert_array_equal(read_features(path, d.columns), mixed[["size", "rooms", "garden"]].to_numpy(float))
-    with pytest.raises(InputError, match="column 'when' holds .*, or leave it out with --drop"):
-        load(Config(dataset=path, target="price"))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +338,7 @@ def test_many_columns_are_not_all_listed(tmp_path):
         (b"a,y\n" + b"1,2.5\n1,inf\n" * 9, "9 missing or infinite"),
         (b"a,y\n" + b"inf,2.5\n1,3.5\n" * 9, "infinite values in column 'a'"),
         (b"a,y\n" + b",2.5\n1,3.5\n" * 9, r"missing values in column 'a' \(9\)"),
-        (b"a,y\n" + b"2020-01-02,2.5\n2020-01-03,3.5\n" * 9, "column 'a' holds dates"),
+        (b"a,y\n" + b"1/2/2020,2.5\n1/3/2020,3.5\n" * 9, "column 'a' holds dates that do not tell the day"),
     ],
 )
 def test_bad_csv_is_one_line(tmp_path, content, says):
