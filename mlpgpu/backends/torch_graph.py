@@ -49,17 +49,19 @@ class CudaGraphs:
         self.torch, self.device = torch, device
         # Graphs share it, for they run one after the other and none reads what another has left there.
         self._pool = torch.cuda.graph_pool_handle()
+        # The one that PyTorch would take lies on the device of the process's first capture: of another device's work
+        # its graphs hold nothing.
+        self._side = torch.cuda.Stream(device)
 
     def warm_up(self, function: Callable[[], None]) -> None:
         """See `Graphs.warm_up`: three times beside the stream in use, as PyTorch's manual has it."""
         cuda = self.torch.cuda
         with cuda.device(self.device):
-            side = cuda.Stream()
-            side.wait_stream(cuda.current_stream())
-            with cuda.stream(side):
+            self._side.wait_stream(cuda.current_stream())
+            with cuda.stream(self._side):
                 for _ in range(3):
                     function()
-            cuda.current_stream().wait_stream(side)
+            cuda.current_stream().wait_stream(self._side)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], Any]:
         """See `Graphs.capture`."""
@@ -67,9 +69,10 @@ class CudaGraphs:
         # A capture that fails leaves its own stream as the current one; the outer context brings back that of before.
         with cuda.device(self.device), cuda.stream(cuda.current_stream()):
             graph = cuda.CUDAGraph()
+            # Other threads, such as one that reads rows into pinned memory, may go on.
+            capture = cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local")
             try:
-                # Other threads, such as one that reads rows into pinned memory, may go on.
-                with cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"), without_collection():
+                with capture, without_collection():
                     function()
             except RuntimeError as error:
                 # PyTorch raises another over the first where it ends a capture that has failed.

@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import re
 import types
+from unittest import mock
 
 import fakes
 import numpy as np
@@ -296,7 +297,7 @@ class Cuda:
         self.graph_pool_handle = lambda: "pool"
         self.CUDAGraph = lambda: types.SimpleNamespace(replay=lambda: self.asked.append("replay"))
 
-    def Stream(self):  # noqa: N802
+    def Stream(self, device):  # noqa: N802
         return types.SimpleNamespace(wait_stream=lambda other: self.asked.append(("side waits for", other)))
 
     def current_stream(self):
@@ -319,7 +320,7 @@ class Cuda:
             self.current = before
 
     @contextlib.contextmanager
-    def graph(self, graph, pool, capture_error_mode):
+    def graph(self, graph, pool, stream, capture_error_mode):
         self.asked.append((pool, capture_error_mode))
         self.current = "capture"
         try:
@@ -352,6 +353,53 @@ def test_a_capture_is_warmed_up_beside_the_stream_and_has_a_pool_of_its_own():
     assert cuda.asked[-1] == "replay"
 
 
+def test_each_device_captures_on_a_stream_of_its_own(monkeypatch):
+    """By PyTorch's own contexts: below them, a device and a stream of each are in use, as numbers."""
+    cuda, used, captured = torch.cuda, {0: "default", 1: "default"}, []
+    now = [0]
+
+    class Stream:
+        def __init__(self, device=None):
+            self.device = torch.device("cuda", now[0] if device is None else torch.device(device).index)
+
+        def wait_stream(self, other):
+            pass
+
+    def exchange(device):
+        before, now[0] = now[0], device
+        return before
+
+    def current(device=None):
+        return used[now[0]] if isinstance(used[now[0]], Stream) else Stream()
+
+    def use(stream):
+        now[0] = stream.device.index
+        used[now[0]] = stream
+
+    for name, stand_in in {
+        "is_available": lambda: True,
+        "Stream": Stream,
+        "_exchange_device": exchange,
+        "_maybe_exchange_device": exchange,
+        "current_device": lambda: now[0],
+        "current_stream": current,
+        "set_stream": use,
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+        "graph_pool_handle": lambda: (0, 1),
+        "CUDAGraph": mock.Mock,
+    }.items():
+        monkeypatch.setattr(cuda, name, stand_in)
+    monkeypatch.setattr(cuda.graph, "default_capture_stream", None)
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+    for device in ("cuda:0", "cuda:1", "cuda:0"):
+        graphs = CudaGraphs(torch, device)
+        graphs.warm_up(lambda: None)
+        graphs.capture(lambda: captured.append((f"cuda:{now[0]}", str(current().device))))
+    assert captured == [("cuda:0", "cuda:0"), ("cuda:1", "cuda:1"), ("cuda:0", "cuda:0")]
+    assert now == [0]
+
+
 def test_a_capture_that_fails_says_why_and_leaves_the_stream_as_it_was():
     cuda = Cuda(RuntimeError("operation failed due to a previous error during capture"))
     graphs = CudaGraphs(types.SimpleNamespace(cuda=cuda), "cuda:0")
@@ -368,7 +416,7 @@ def test_a_capture_that_fails_says_why_and_leaves_the_stream_as_it_was():
 
 def test_on_a_gpu_steps_are_captured_and_on_the_cpu_not():
     fake = fakes.torch(devices=2)
-    fake.cuda.graph_pool_handle = lambda: "pool"
+    fake.cuda.graph_pool_handle, fake.cuda.Stream = lambda: "pool", lambda device: None
     backend = TorchBackend(fake, types.SimpleNamespace(), "cuda:1")
     loop = backend.compile_loop(descend, FEW_STEPS)
     assert isinstance(loop, Loop)
