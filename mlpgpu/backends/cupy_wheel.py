@@ -48,7 +48,7 @@ def cuda_device(device: str, dtype: str) -> tuple[Any, Any, int]:
         _ = cupy.cuda.cublas
     except Exception as error:
         # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
-        raise _incomplete(device, library, error) or broken(device, library, error) from None
+        raise _incomplete(device, library, error) or _unkept(device, error) or broken(device, library, error) from None
     return cupy, xp, at
 
 
@@ -69,6 +69,8 @@ def _imported(device: str) -> tuple[Any, Any]:
             f"device {device!r} needs CuPy, which cannot be imported ({said[:160]})"
             f"{f': {missing[0]} is a part of CUDA' if missing else ''}; {_repair()}, or use device cpu"
         ) from None
+    except OSError as error:
+        raise _unkept(device, error) or error from None
     if line := clash(_wheels()):
         log.warning(line)
     return cupy, xp
@@ -92,6 +94,17 @@ def _incomplete(device: str, library: Library, error: Exception) -> InputError |
     return InputError(
         f"device {device!r} is there, but {library.label} does not find {missing[0]}, a part of CUDA "
         f"{major(library.built)}; {_repair()}, or use device cpu"
+    )
+
+
+def _unkept(device: str, error: Exception) -> InputError | None:
+    """Said where CuPy cannot write the kernels that it keeps, whose folder it makes as it is imported; else None."""
+    # An error of the loader of libraries has no number.
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    return InputError(
+        f"device {device!r} needs CuPy, which cannot keep its kernels ({one_line(error)}); "
+        "set CUPY_CACHE_DIR to a folder that can be written, or use device cpu"
     )
 
 

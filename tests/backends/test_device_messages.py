@@ -3,6 +3,7 @@
 The stand-ins raise what CuPy 14.2, PyTorch 2.13 and JAX 0.10 raise: CUDA's own texts, which all three pass on.
 """
 
+import errno
 import importlib.machinery
 import sys
 import types
@@ -289,6 +290,25 @@ def test_cupy_lacks_a_module_that_it_needs(monkeypatch, tmp_path):
     )
     with pytest.raises(InputError, match=r"needs CuPy, which cannot be imported \(No module named 'cuda'\)"):
         select("cuda")
+
+
+def test_cupy_cannot_make_the_folder_of_its_kernels(monkeypatch, tmp_path):
+    """CuPy 14 does so as it is imported."""
+    (tmp_path / "file").touch()
+    cache = str(tmp_path / "file" / "kernel_cache")
+    fakes.put_broken(monkeypatch, tmp_path, "cupy", f"import os\nos.makedirs({cache!r}, exist_ok=True)")
+    with pytest.raises(InputError) as caught:
+        select("cuda")
+    why = f"device 'cuda' needs CuPy, which cannot keep its kernels ([Errno 20] Not a directory: {cache!r})"
+    assert str(caught.value) == f"{why}; set CUPY_CACHE_DIR to a folder that can be written, or use device cpu"
+    backend, note = select()
+    assert (backend.name, note) == ("numpy", why)
+
+
+def test_cupy_cannot_write_its_kernels(refused):
+    said = refused("cupy", broken=OSError(errno.ENOSPC, "No space left on device"))
+    assert said.startswith("device 'cuda' needs CuPy, which cannot keep its kernels ([Errno 28] No space left")
+    assert "set CUPY_CACHE_DIR" in said
 
 
 @pytest.mark.parametrize(("cuda", "index"), [("13.0", "cu130"), ("12.6", "cu126"), ("11.4", "cu130")])
