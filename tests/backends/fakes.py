@@ -134,6 +134,8 @@ def torch(*, devices=0, built="13.0", refusing=None, broken=None):
         device_count=lambda: devices,
         get_device_name=lambda device: f"Fake {device}",
         mem_get_info=lambda device: (1000 + int(device[-1]), 5000),
+        memory_reserved=lambda device: 400 + int(device[-1]),
+        memory_allocated=lambda device: 300,
     )
     return module
 

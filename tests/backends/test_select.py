@@ -233,7 +233,8 @@ def test_products_are_of_the_precision_that_is_asked_for(put, device, name):
 
 def test_free_memory_of_the_libraries(put):
     put("torch", fakes.torch(devices=2))
-    assert select("cuda:1", "torch")[0].free_memory() == 1001
+    # With what it holds back of what was freed.
+    assert select("cuda:1", "torch")[0].free_memory() == 1001 + 401 - 300
     assert select("cpu", "torch")[0].free_memory() is None
     put("jax", fakes.jax(devices=1, stats={"bytes_limit": 700, "bytes_in_use": 200}))
     assert select("cuda", "jax")[0].free_memory() == 500
