@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from toys import absent, bad, dies, good, hangs, leaves, raises
 from mlpgpu import machine
 from mlpgpu.cuda import function
 from scripts import gpu_smoke
-from scripts.smoke import agreement, capture, device, memory, nets, phases, runs
+from scripts.smoke import agreement, capture, device, libraries, memory, nets, phases, runs
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
 from scripts.smoke.ways import CAPTURED, NUMPY, apart, warned
@@ -120,6 +121,14 @@ def test_names_of_checks_are_told_apart():
     names = [check.name for check in gpu_smoke.CHECKS]
     assert len(set(names)) == len(names)
     assert set(agreement.PANELS) <= set(names)
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
+@pytest.mark.skipif(any(map(find_spec, libraries.PLUGINS)), reason="JAX has its plugin for CUDA")
+def test_a_jax_that_knows_no_gpu_is_not_checked_on_one():
+    (check,) = [check for check in libraries.CHECKS if check.name == "JAX, float64"]
+    (row,) = run([check], Place("cuda"), 100)
+    assert (row.result, row.figure) == (NOT_RUN, "JAX is installed without its plugin for CUDA")
 
 
 def test_steps_captured_and_not_agree_here():

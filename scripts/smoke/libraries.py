@@ -6,10 +6,13 @@ import importlib.util
 from functools import partial
 from typing import Any
 
+from mlpgpu.backends.jax_plugin import CUDA
 from scripts.smoke.agreement import DROPOUT, TIMES, agree
 from scripts.smoke.checks import Check, Found, NotHere
 from scripts.smoke.place import Place
 from scripts.smoke.ways import FLOAT64, JAX, TORCH, Way
+
+PLUGINS = tuple(f"jax_cuda{cuda}_plugin" for cuda in CUDA)
 
 
 def agrees(place: Place, way: Way, dtype: str, **settings: Any) -> Found:
@@ -17,6 +20,8 @@ def agrees(place: Place, way: Way, dtype: str, **settings: Any) -> Found:
     module = str(way.settings["backend"])
     if importlib.util.find_spec(module) is None:
         raise NotHere(f"{way.label} is not installed")
+    if place.on_gpu and module == "jax" and not any(map(importlib.util.find_spec, PLUGINS)):
+        raise NotHere("JAX is installed without its plugin for CUDA")
     return agree(place, dtype, (way,), **settings)
 
 
