@@ -189,4 +189,6 @@ def programs(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "JAX_PLATFORMS"):
         monkeypatch.delenv(name, raising=False)
+    # Where it is imported, it is asked for GPUs.
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
     return folder

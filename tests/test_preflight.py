@@ -138,7 +138,7 @@ class Device(NumpyBackend):
         return self.free
 
 
-def test_a_batch_that_cannot_fit_is_refused_with_one_that_can():
+def test_a_batch_that_cannot_fit_is_refused_with_one_that_can(programs):
     plan, rows = plan_of(batch_size=8192, hidden=(64,)), images(9000)
     most = needs(plan, Device(0)).beside
     assert check(Device(int(most * SURE) + 1), plan, rows) == needs(plan, Device(0))
