@@ -84,6 +84,6 @@ def streamed(place: Place) -> Found:
 CHECKS = (
     Check("step is captured", "nothing refused", captured, 40),
     Check("learning rate", f"seen by a replay, within {FLOAT64:g}", learning_rate, 20),
-    Check("--no-capture", f"weights within {FLOAT64:g}", no_capture, 20),
+    Check("--no-capture", f"weights within {FLOAT64:g}", no_capture, 60),
     Check("rows from a file", f"within {FLOAT64:g} of NumPy", streamed, 20),
 )

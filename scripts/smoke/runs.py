@@ -140,6 +140,6 @@ CHECKS = (
     Check("a run taken up", "the same to the bit", resumed, 60),
     Check("evaluation", f"within {FLOAT32:g} of NumPy", evaluated, 20),
     Check("estimators", f"weights within {FLOAT64:g}", estimators, 40),
-    Check("cross-validation", f"within {FLOAT64:g} of NumPy", folded, 20),
+    Check("cross-validation", f"within {FLOAT64:g} of NumPy", folded, 40),
     Check("arrays of the device", "predictions are there too", own_arrays, 30),
 )
