@@ -26,7 +26,7 @@ from mlpgpu import machine, plots
 from mlpgpu.errors import InputError
 
 # Seconds after which a contestant is out that has not answered: compiling takes some.
-PATIENCE, COMPILING = 60, 180
+PATIENCE, COMPILING = 90, 180
 LIBRARIES = (*machine.CUPY, "torch", "jax")
 ROWS, TINY_ROWS = 70_000, 10_000
 
