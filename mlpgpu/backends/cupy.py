@@ -42,8 +42,8 @@ class CupyBackend(Eager):
     @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
-        # By way of pinned memory, which CuPy holds for that.
-        return self.cupy.asarray(array, dtype=dtype)
+        # By way of pinned memory, which CuPy holds for that. A captured step takes rows that follow each other alone.
+        return self.cupy.asarray(array, dtype=dtype, order="C")
 
     def to_host(self, array: Any) -> np.ndarray:
         """See `Backend.to_host`."""

@@ -83,7 +83,7 @@ def cupy(*, devices=1, driver=13000, counting=None, broken=None, without_cublas=
         return np.array(array, subok=False)
 
     module.arange, module.asnumpy = arange, asnumpy
-    module.asarray = lambda array, dtype=None: np.array(array, dtype=dtype).view(DeviceArray)
+    module.asarray = lambda array, dtype=None, order="K": np.array(array, dtype=dtype, order=order).view(DeviceArray)
     module.stack = lambda arrays, axis=0: np.stack(arrays, axis=axis).view(DeviceArray)
     module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: pooled)
     module.cuda = _Cuda(

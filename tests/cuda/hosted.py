@@ -366,9 +366,10 @@ def cupy():
     # What is there by chance is not 0.
     module.empty = lambda shape, dtype: np.full(shape, 77, dtype).view(DeviceArray)
 
-    def asarray(array, dtype=None, copy=None):
+    def asarray(array, dtype=None, order="K", copy=None):
         keep = isinstance(array, DeviceArray) and not copy and dtype in {None, array.dtype.name}
-        return array if keep else np.array(array, dtype).view(DeviceArray)
+        keep = keep and (order == "K" or array.flags.c_contiguous)
+        return array if keep else np.array(array, dtype, order=order).view(DeviceArray)
 
     def ascontiguousarray(array):
         return array if array.flags.c_contiguous else array.copy()

@@ -74,6 +74,21 @@ def test_shapes(cuda, hidden, n_outputs, caplog):
     assert_captured(cuda, plan, rows, caplog)
 
 
+def test_targets_that_lie_column_by_column(cuda, caplog):
+    """As those of a DataFrame do."""
+    rows = rows_of("squared_error", n_outputs=3)
+    rows = dataclasses.replace(rows, targets=np.asfortranarray(rows.targets))
+    assert_captured(cuda, plan_of(rows, "squared_error"), rows, caplog)
+
+
+@pytest.mark.parametrize("chosen", [np.s_[:], np.s_[:, :3]], ids=["whole", "columns"])
+def test_an_array_of_the_device_that_lies_otherwise(cuda, cupy, chosen):
+    table = np.arange(20.0).reshape(5, 4, order="F" if chosen == np.s_[:] else "C")
+    laid = cuda.asarray(cupy.asarray(table)[chosen])
+    assert laid.flags.c_contiguous
+    np.testing.assert_array_equal(cuda.to_host(laid), table[chosen])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bytes_in_float32(cuda, dtype, caplog):
     rows = rows_of("logistic", dtype="uint8", weighted=False)

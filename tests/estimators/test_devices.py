@@ -106,7 +106,7 @@ def stand_in(monkeypatch):
     """A CuPy of strict arrays: like its own they do not become NumPy arrays by themselves."""
     strict = type(array_api_strict.zeros(1))
 
-    def asarray(array, dtype=None):
+    def asarray(array, dtype=None, order=None):
         if isinstance(array, strict):
             return array if dtype is None else array_api_strict.astype(array, getattr(array_api_strict, dtype))
         return array_api_strict.asarray(np.asarray(array, dtype), device=DEVICE)
