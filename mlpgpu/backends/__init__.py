@@ -57,15 +57,11 @@ def select(
         return opened, "it finds no CUDA device" if (device, opened.device) == ("auto", "cpu") else ""
     if device == "cpu":
         return _open("numpy", "cpu", dtype, precision), ""
-    if importlib.util.find_spec("cupy") is None:
-        if device == "auto":
-            # To ask the others takes them seconds.
-            return _open("numpy", "cpu", dtype, precision), NO_CUPY
-        for name in filter(importlib.util.find_spec, ("torch", "jax")):
-            with suppress(InputError):
-                return _open(name, device, dtype, precision), NO_CUPY
     if device != "auto":
-        return _open("cupy", device, dtype, precision), ""
+        return _open_cuda(device, dtype, precision)
+    if importlib.util.find_spec("cupy") is None:
+        # To ask the others takes them seconds.
+        return _open("numpy", "cpu", dtype, precision), NO_CUPY
     try:
         return _open("cupy", "cuda", dtype, precision), "a CUDA device works"
     except InputError as error:
@@ -87,6 +83,15 @@ def beside(array: Any) -> Backend:
     module = importlib.import_module(f"mlpgpu.backends.{next(own, 'standard')}")
     backend: Backend = module.open_beside(array)
     return backend
+
+
+def _open_cuda(device: str, dtype: str, precision: str) -> tuple[Backend, str]:
+    """CuPy, or the first of the others that has the device where CuPy is not installed; and why."""
+    if importlib.util.find_spec("cupy") is None:
+        for name in filter(importlib.util.find_spec, ("torch", "jax")):
+            with suppress(InputError):
+                return _open(name, device, dtype, precision), NO_CUPY
+    return _open("cupy", device, dtype, precision), ""
 
 
 def _open(name: str, device: str, dtype: str, precision: str) -> Backend:
