@@ -49,3 +49,16 @@ def with_sizes(level):
 def cuda(cupy):
     """The backend on that device."""
     return backends.select("cuda")[0]
+
+
+@pytest.fixture
+def spaces(cupy, monkeypatch):
+    """By stream, the work spaces of the products on it, as they are done."""
+    multiply, spaces = cupy.lt.cublasLtMatmul, {}
+
+    def watched(*given):
+        spaces.setdefault(given[-1].value, set()).add(given[-3].value)
+        return multiply(*given)
+
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmul", watched, raising=False)
+    return spaces

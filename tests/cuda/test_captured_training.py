@@ -295,14 +295,7 @@ def test_what_a_product_aside_reads_is_not_written_over(cuda, monkeypatch, hurri
         np.testing.assert_array_equal(cuda.to_host(ours), theirs)
 
 
-def test_products_aside_have_a_work_space_of_their_own(cuda, cupy, monkeypatch, caplog):
-    multiply, spaces = cupy.lt.cublasLtMatmul, {}
-
-    def watched(*given):
-        spaces.setdefault(given[-1].value, set()).add(given[-3].value)
-        return multiply(*given)
-
-    monkeypatch.setattr(cupy.lt, "cublasLtMatmul", watched, raising=False)
+def test_products_aside_have_a_work_space_of_their_own(cuda, spaces, caplog):
     rows = rows_of("cross_entropy")
     plan = plan_of(rows, "cross_entropy", hidden=(8, 8, 8), epochs=1)
     Training(cuda, plan, rows, Unscaled(cuda, "float64")).epoch(1)
