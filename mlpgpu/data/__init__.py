@@ -1,4 +1,4 @@
-"""Data on the host: a name or a file in, a checked and split data set out."""
+"""Data on the host: from a name or a file to a checked and split data set."""
 
 import dataclasses
 import math
@@ -39,23 +39,23 @@ _FEWEST_ROWS = 5
 
 
 def load(config: "Config", like: "Model | None" = None) -> DataSet:
-    """The data set that a config asks for, split, with its encoding and scaling fitted.
+    """Load the data set that a config asks for, split it, and fit its encoding and scaling.
 
-    A set without test rows has ``test_fraction`` of its rows held out, and ``validation_fraction`` of
-    the training rows is held out after that; either may be 0, for none. What is fitted, is fitted on the training rows
-    left.
+    If the set has no test rows of its own, ``test_fraction`` of its rows are held out for testing. Then
+    ``validation_fraction`` of the remaining rows are held out for validation. Either fraction may be 0. Encoding,
+    imputation and scaling are fitted on the remaining training rows only.
 
     Parameters
     ----------
     config : Config
-        Its settings of the group Data, ``seed`` and ``quiet`` are read.
+        Only ``seed``, ``quiet`` and the settings of the group Data are used.
     like : Model or None
-        A trained model, whose encoding and scaling take the place of what would be fitted.
+        A trained model whose encoding and scaling are used instead of fitting new ones.
 
     Raises
     ------
     InputError
-        Where there is no such set, or it cannot be used as asked, or not by that model.
+        If there is no such set, or it cannot be used with these settings or with that model.
     """
     read = rows, target, _ = _read(config, like)
     train, test, notes = np.arange(len(target.y)), None, []
@@ -77,27 +77,27 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
 
 
 def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterator[tuple[np.ndarray, DataSet]]:
-    """The data set that a config asks for, once for each fold of its rows, which is then what it is tested on.
+    """Load the data set that a config asks for, and yield it once per fold with that fold as the test rows.
 
-    Test rows that a set has of its own come after the others, and are in the folds with them.
+    If the set has test rows of its own, they are appended to the other rows before the folds are drawn.
 
     Parameters
     ----------
     config, like
-        As for `load`; ``test_fraction`` is not read.
+        As for `load`, except that ``test_fraction`` is ignored.
     n_folds : int
         At least 2.
 
     Yields
     ------
     rows : ndarray of int64
-        Numbers of the test rows, counted from 0, in the order in which they are there.
+        Indices of the test rows in the whole set, in the order of ``data.x_test``.
     data : DataSet
 
     Raises
     ------
     InputError
-        As of `load`; and where there are fewer rows than folds.
+        As for `load`, and if there are fewer rows than folds.
     """
     rows, target, y_test = _read(config, like)
     if rows.x_test is not None:
@@ -116,7 +116,7 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
 
 
 class _Read(NamedTuple):
-    """Rows, their target, and y of the test rows that the set has of its own."""
+    """Rows, their target, and y of the set's own test rows."""
 
     rows: Source
     target: Target
@@ -136,7 +136,7 @@ def _split(
     test: np.ndarray | None,
     notes: list[str],
 ) -> DataSet:
-    """Hold out rows of `train` to validate on, and fit on the others; `test` is None for test rows of the set's own."""
+    """Hold out some rows of `train` for validation and fit on the others; `test` is None if the set has test rows."""
     rows, target, y_test = read
     y, validation = target.y, None
     notes = [*rows.notes, *([target.note] if target.note else []), *notes]
@@ -146,7 +146,7 @@ def _split(
         notes += [note] if note else []
 
     if isinstance(rows.x, Mapped):
-        # What lies together is read together.
+        # Rows that are adjacent in the file are read together.
         notes.append(f"memory-mapped: rows are read from {rows.x.path} as they come, and shuffled block-wise")
         train = np.sort(train)
         validation, test = (None if part is None else np.sort(part) for part in (validation, test))
@@ -204,7 +204,7 @@ def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
 
 
 def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]:
-    """The target, and y of the set's own test rows."""
+    """Return the target, and y of the set's own test rows."""
     if rows.task != "auto":
         if config.task not in {"auto", rows.task}:
             raise InputError(
@@ -219,7 +219,7 @@ def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]
         raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_FEWEST_ROWS}; give a set with more rows")
     y = rows.y
     if rows.y_test is not None:
-        if y.shape[1:] != rows.y_test.shape[1:] or _sort(y.dtype) != _sort(rows.y_test.dtype):
+        if y.shape[1:] != rows.y_test.shape[1:] or _kind(y.dtype) != _kind(rows.y_test.dtype):
             raise InputError(
                 f"y_train has type {y.dtype} and shape {y.shape}, y_test {rows.y_test.dtype} and {rows.y_test.shape}; "
                 "allowed: the same kind; mend the file"
@@ -233,19 +233,19 @@ def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]
 
 
 def _names(rows: Source) -> tuple[str, ...]:
-    """What each column of y is called."""
+    """Return the name of each column of y."""
     return rows.targets or numbered(rows.target or "y", math.prod(rows.y.shape[1:]))
 
 
-def _sort(dtype: np.dtype) -> str:
-    """The same for types of which one array can hold both."""
+def _kind(dtype: np.dtype) -> str:
+    """Return a kind of dtype; arrays of the same kind can be concatenated."""
     return "number" if dtype.kind in "biuf" else dtype.kind if dtype.kind in "US" else str(dtype)
 
 
 def _features(
     rows: Source, train: np.ndarray, impute: str, like: "Model | None"
 ) -> tuple[np.ndarray | Mapped, np.ndarray | None, list[dict[str, Any]] | None, list[str]]:
-    """All x, x of the set's own test rows, the record of the encoding, and notes."""
+    """Return x of all rows, x of the set's own test rows, the records of the encoding, and notes."""
     x, x_test, columns = rows.x, rows.x_test, None if like is None else like.columns
     if not isinstance(x, np.ndarray | Mapped):
         encoded, columns, notes = _encoded(rows, x, train, impute, like)
@@ -259,7 +259,7 @@ def _features(
         if part is not None
     ]
     if not any(found):
-        unused = f"impute {impute} is not used: no value is missing, and of rows to predict for none may be either"
+        unused = f"impute {impute} is not used: no value is missing, and the model will refuse missing values"
         return x, x_test, columns, [unused] if columns is None and impute != "none" else []
     if isinstance(x, Mapped):
         raise InputError(
@@ -275,7 +275,7 @@ def _features(
 def _encoded(
     rows: Source, frame: "pd.DataFrame", train: np.ndarray, impute: str, like: "Model | None"
 ) -> tuple[np.ndarray, list[dict[str, Any]], list[str]]:
-    """Features of a table, the record of their encoding, and notes."""
+    """Return the features of a table, the records of their encoding, and notes."""
     if like is None:
         columns, notes = table_columns.fit(frame, impute, rows.decimal, train)
         return table_columns.encode(frame, columns), columns, notes
@@ -288,12 +288,12 @@ def _encoded(
 
 
 def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:
-    """Why rows to test on are drawn otherwise than by `other` settings of the same set; empty where they are not."""
+    """Name the settings that make the test rows of the same set differ from those under `other`; empty if none do."""
     if config.dataset is None or not _trained_on(config.dataset, other):
         return ""
     return ", ".join(name for name in ("target", "test_fraction", "seed") if getattr(config, name) != other.get(name))
 
 
 def _trained_on(dataset: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a run of these settings had a set of the same name."""
+    """Return whether a run with these settings used a set of the same name."""
     return Path(dataset).name == Path(str(settings.get("dataset"))).name

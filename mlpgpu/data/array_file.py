@@ -1,4 +1,4 @@
-"""Files of one array, NumPy's .npy and IDX, with the target in a second one; what is large stays in its file."""
+"""Files of one array (NumPy's .npy, IDX), with the target in a second file; large files are memory-mapped."""
 
 import math
 import re
@@ -21,24 +21,25 @@ __all__ = ["load", "read_x", "read_xy", "suits"]
 
 # x.idx, x.idx3, train-images.idx3-ubyte and train-images-idx3-ubyte, gzipped or not.
 _IDX = re.compile(r"(^|[.-])idx(\d+([.-]\w+)?)?(\.gz)?$", re.IGNORECASE)
-# A file that fits so many times into free memory is read: the split copies its rows, and scaled they may be larger.
+# A file is read if free memory is at least this many times its size: the split copies its rows, and scaled rows may be
+# larger.
 _COPIES = 4
 
 
 def suits(path: Path) -> bool:
-    """Whether the name of a file says that it is one of these."""
+    """Return whether the name of a file is that of a .npy or IDX file."""
     return path.suffix.lower() == ".npy" or bool(_IDX.search(path.name))
 
 
 def load(path: Path, config: "Config") -> Source:
-    """The rows of a file, and their targets in the file that ``config.target`` names.
+    """Load the rows of a file, and their targets from the file that ``config.target`` names.
 
-    Rows of images, that is an array of shape (n_rows, height, width), are flattened.
+    Images, in an array of shape (n_rows, height, width), are flattened.
 
     Raises
     ------
     InputError
-        Where a file cannot be read, or the two do not go together.
+        If a file cannot be read, or the two do not match.
     """
     x, images = _features(path, config.memory_map)
     y, name = _targets(path, config.target, len(x))
@@ -46,30 +47,30 @@ def load(path: Path, config: "Config") -> Source:
 
 
 def read_x(path: Path) -> np.ndarray | Mapped:
-    """The rows to predict for, of shape (n_rows, n_features).
+    """Return the rows to predict for, of shape (n_rows, n_features).
 
     Raises
     ------
     InputError
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     return _features(path, "auto")[0]
 
 
 def read_xy(path: Path, target: str | None) -> tuple[np.ndarray | Mapped, np.ndarray]:
-    """The rows to measure a model on, and their targets in the file `target`.
+    """Return the rows to evaluate a model on, and their targets from the file `target`.
 
     Raises
     ------
     InputError
-        Where a file cannot be read, or the two do not go together.
+        If a file cannot be read, or the two do not match.
     """
     x = read_x(path)
     return x, _targets(path, target, len(x))[0]
 
 
 def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, bool]:
-    """The rows of a file, in memory or not, and whether they are images."""
+    """Return the rows of a file, in memory or memory-mapped, and whether they are images."""
     left = available_memory() if memory_map == "auto" else None
     most = 0.0 if memory_map == "always" else math.inf if left is None else left / _COPIES
     size, packed = _look(path)
@@ -93,14 +94,14 @@ def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, bool]:
 
 
 def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, str]:
-    """The targets of the rows in `path`, and what they are called."""
+    """Return the targets of the rows in `path`, and their name."""
     if target is None:
         raise InputError(f"target is not given; {path} has no targets: give the .npy or IDX file of them as target")
     beside = expanded(target)
     if not suits(beside):
         raise InputError(f"target is {target!r}; allowed: a .npy or IDX file with a row for each of {path}")
     if beside.suffix.lower() == ".npy":
-        # Nothing is read on the word of a header that the size of the file belies.
+        # Checks that the size of the file agrees with its header before anything is read.
         _header(beside)
         y = np.load(beside, allow_pickle=False)
     else:
@@ -114,7 +115,7 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
 
 
 def _look(path: Path) -> tuple[int, bool]:
-    """Bytes of a file, and whether it is gzipped."""
+    """Return the size of a file in bytes, and whether it is gzipped."""
     try:
         with path.open("rb") as file:
             return path.stat().st_size, idx.is_packed(file.read(2))
@@ -123,7 +124,7 @@ def _look(path: Path) -> tuple[int, bool]:
 
 
 def _header(path: Path) -> tuple[int, np.dtype, tuple[int, ...], bool]:
-    """Offset, type and shape of the array in a file, and whether it lies column by column."""
+    """Return offset, dtype and shape of the array in a file, and whether it is column-major."""
     if path.suffix.lower() != ".npy":
         return *idx.header(path), False
     try:
@@ -132,7 +133,7 @@ def _header(path: Path) -> tuple[int, np.dtype, tuple[int, ...], bool]:
             offset = file.tell()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a .npy file") from None
-    # As a damaged header fails in many ways.
+    # A damaged header can raise any exception.
     except Exception as error:
         reason = one_line(error) or "its header is damaged"
         raise InputError(f"cannot read {path} as .npy: {reason}; write it with numpy.save") from None

@@ -1,30 +1,32 @@
-"""The order of rows, epoch by epoch, and the batches it makes."""
+"""The order of the rows in each epoch, and its division into minibatches."""
 
 import numpy as np
 
-# Blocks whose rows are mixed.
+# Blocks whose rows are shuffled together.
 WINDOW = 256
 
 
 def order(
     n_rows: int, *, shuffle: bool = True, replacement: bool = False, seed: int = 0, epoch: int = 0, block: int = 1
 ) -> np.ndarray:
-    """The order of rows in an epoch: a function of `seed` and `epoch` alone, so a run can go on at any epoch.
+    """Return the order of the rows in an epoch.
 
-    Rows that are read from a disk are shuffled block-wise [1]_: the blocks are put in a random order, and then the rows
-    within each `WINDOW` of them. What a window reads lies in as many places, all over the file; but rows of a block are
-    never far from each other.
+    It depends only on the arguments, so a run can resume at any epoch.
+
+    Rows that are read from a disk are shuffled block-wise [1]_: the blocks are shuffled, and then the rows within each
+    window of `WINDOW` blocks. A window reads `WINDOW` places all over the file, but the rows of a block stay near each
+    other in the order.
 
     Parameters
     ----------
     n_rows : int
     shuffle : bool
-        Whether each epoch has an order of its own, else that of the rows.
+        Whether to shuffle the rows in each epoch; otherwise they keep their order.
     replacement : bool
-        Whether each row of an epoch is drawn from all of them, so that some come more than once and others not at all.
+        Whether to sample rows with replacement; `shuffle` is then ignored.
     seed, epoch : int
     block : int
-        Rows that lie together; 1 where it does not matter, for a shuffle of all rows.
+        Rows per block; 1 shuffles all rows freely.
 
     Returns
     -------
@@ -49,13 +51,13 @@ def order(
 
 
 def batches(order: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows make each batch.
+    """Divide an order into batches.
 
     Parameters
     ----------
     order : int array of shape (n_rows,)
     batch_size : int
-        Rows a batch, at most `n_rows`.
+        Rows per batch, at most `n_rows`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Data sets that need no file: those that scikit-learn ships, and one that is drawn."""
+"""Data sets that need no file: those that scikit-learn ships, and a synthetic one."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN"]
 
-# Distance between two centres, about, in standard deviations of the noise, over sqrt(2).
+# Approximate distance between two centres, divided by sqrt(2), in standard deviations of the noise.
 _SPREAD = 4.0
 _CHUNK_ROWS = 8192
 
 
 def digits(_config: "Config") -> Source:
-    """1,797 images of handwritten digits, 8x8, of whole numbers 0 to 16."""
+    """1,797 images of handwritten digits, 8x8 pixels with integer values from 0 to 16."""
     bunch = _load("load_digits")
-    # They ship as float64, though each is a whole number.
+    # scikit-learn ships the integers as float64.
     x = bunch.data.astype(np.uint8)
     classes = tuple(range(10))
     return Source("digits", x, bunch.target, task="classification", classes=classes, scale="minmax")
@@ -37,24 +37,28 @@ def breast_cancer(_config: "Config") -> Source:
 
 
 def diabetes(_config: "Config") -> Source:
-    """442 patients, ten measurements each, and how far the disease went on in a year."""
+    """442 patients, ten measurements each; the target is the disease progression after one year."""
     bunch = _load("load_diabetes")
     names = tuple(map(str, bunch.feature_names))
     return Source("diabetes", bunch.data, bunch.target, task="regression", feature_names=names)
 
 
 def synthetic(config: "Config") -> Source:
-    """Gaussian clusters, one a class, drawn with ``numpy.random.default_rng(config.seed)``.
+    """Gaussian clusters, one per class, drawn with ``numpy.random.default_rng(config.seed)``.
 
-    In order of drawing: the centres, (classes, features) normal numbers times ``4 / sqrt(features)``,
-    so that two centres lie some 5.7 apart whatever the number of features; the labels, a permutation
-    of ``0, 1, ..., classes - 1, 0, 1, ...``; and the rows, each its class's centre plus standard
-    normal noise. Everything is drawn in float32.
+    In order of drawing:
+
+    1. the centres, an array of shape (classes, features) of standard normal numbers times ``4 / sqrt(features)``, so
+       that two centres are about 5.7 apart for any number of features;
+    2. the labels, a permutation of ``0, 1, ..., classes - 1, 0, 1, ...``;
+    3. the rows, each the centre of its class plus standard normal noise.
+
+    Centres and rows are drawn in float32.
 
     Raises
     ------
     InputError
-        Where there are fewer samples than classes.
+        If there are fewer samples than classes.
     """
     if config.samples < config.classes:
         raise InputError(
@@ -66,7 +70,7 @@ def synthetic(config: "Config") -> Source:
     centres *= np.float32(_SPREAD / config.features**0.5)
     y = rng.permutation(np.arange(config.samples) % config.classes)
     x = np.empty((config.samples, config.features), np.float32)
-    # In chunks, so that the centres of all rows never lie in memory at once.
+    # In chunks, so that an array with the centre of every row is never in memory.
     for start in range(0, len(x), _CHUNK_ROWS):
         chunk = x[start : start + _CHUNK_ROWS]
         rng.standard_normal(dtype=np.float32, out=chunk)

@@ -1,4 +1,4 @@
-"""A cell of a table as a message names it."""
+"""Description of a table cell for messages."""
 
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,6 @@ __all__ = ["first"]
 
 
 def first(cells: "pd.Series") -> str:
-    """The cell that comes first in the file, and its row: of training rows, the order is another."""
+    """Describe the cell in the earliest row of the file; shuffled training rows are not in the order of the file."""
     row = cells.index.min()
     return f"{str(cells[row])!r} in row {row + 1:,}"

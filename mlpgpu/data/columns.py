@@ -1,9 +1,9 @@
-"""Columns of a table as features: how is learnt from the training rows, and kept as JSON.
+"""Encoding of table columns as features, fitted on the training rows and stored as JSON.
 
-A record is one column: its ``name``; its ``kind``, which is ``number``, ``bool``, ``category`` or ``date``;
-``fill``, which stands in for a missing value, or None where those are refused; and, for a category,
-its ``categories`` as text, of which ``fill`` is one. A column of numbers or truth values becomes one
-feature, a column of categories one for each, which is 1 where the row has it; `mlpgpu.data.dates` has those of dates.
+A record describes one column by its ``name``; its ``kind``, one of ``number``, ``bool``, ``category`` and ``date``;
+``fill``, the value imputed for missing ones, or None if missing values are refused; and, for a category, its
+``categories`` as text, of which ``fill`` is one. A column of numbers or truth values becomes one feature, and a column
+of categories is one-hot encoded. `mlpgpu.data.dates` describes the records and features of dates.
 """
 
 import shlex
@@ -23,40 +23,40 @@ __all__ = ["OBJECTS", "encode", "feature_names", "filled", "fit", "floats", "num
 
 Record = dict[str, Any]
 
-# What pandas calls numbers that are objects of Python: decimals, whole ones of more than 64 bits, those of mixed rows.
+# Types that pandas infers for numbers stored as Python objects: decimals, integers of more than 64 bits, mixed columns.
 OBJECTS = ("decimal", "integer", "floating", "mixed-integer-float")
 
 
 def fit(
     frame: "pd.DataFrame", impute: str, decimal: str = "decimal point", rows: np.ndarray | None = None
 ) -> tuple[list[Record], list[str]]:
-    """Learn from training rows how columns become features.
+    """Fit the encoding of a table's columns on its training rows.
 
     Parameters
     ----------
     frame : DataFrame
         A table without the target. The index numbers the rows of the file from 0, here and in `encode`.
     impute : str
-        ``none``, ``mean`` or ``median``: what fills missing numbers. Missing truth values are filled
-        with the most frequent one. Missing text is a category of its own, or the most frequent one
-        where none is missing in the training rows.
+        ``none``, ``mean`` or ``median``: what fills missing numbers and dates. Missing truth values are filled with
+        the most frequent one. Missing text is a category of its own if the training rows have missing text, and
+        otherwise the most frequent category.
     decimal : str
-        What is before decimals where the table comes from, in words.
+        The decimal mark of the table, in words.
     rows : int array, optional
-        Which rows are those of training, from which alone is learnt; all without it.
+        Indices of the training rows; all rows by default.
 
     Returns
     -------
     records : list of dict
-        One a column that has values, fit for JSON.
+        One per column that has values, serialisable as JSON.
     notes : list of str
-        One-line things to tell the user.
+        One-line notes for the user.
 
     Raises
     ------
     InputError
-        Where a column holds neither numbers, truth values, dates nor text, or dates that cannot be read, or has too
-        many categories, or none has values. It names all such columns.
+        If a column holds values other than numbers, truth values, dates and text, or dates that cannot be read, or too
+        many categories; the message names all such columns. Also if no column has values.
     """
     records, notes = [], []
     refused: dict[str, InputError] = {}
@@ -66,7 +66,7 @@ def fit(
             notes.append(f"column {name!r} has no values in the training rows, and is left out")
             continue
         try:
-            record, note = _learnt(column, frame[name], impute, decimal)
+            record, note = _fit_column(column, frame[name], impute, decimal)
         except InputError as error:
             refused[str(name)] = error
             continue
@@ -82,8 +82,8 @@ def fit(
     return records, notes
 
 
-def _learnt(column: "pd.Series", whole: "pd.Series", impute: str, decimal: str) -> tuple[Record, list[str]]:
-    """The record of one column, and notes on it, which is `whole` in all rows; see `fit`."""
+def _fit_column(column: "pd.Series", whole: "pd.Series", impute: str, decimal: str) -> tuple[Record, list[str]]:
+    """Return the record of a column of training rows, and notes on it; `whole` is the column in all rows."""
     record: Record = {"name": str(column.name), "kind": _kind(column), "fill": None}
     notes = []
     if record["kind"] in {"category", "date"}:
@@ -102,39 +102,38 @@ def _learnt(column: "pd.Series", whole: "pd.Series", impute: str, decimal: str) 
 
 
 def numbers(names: Iterable[str]) -> list[Record]:
-    """Records of columns that stand for themselves, in order, and of which no value is missing."""
+    """Return records of numeric columns that become features unchanged, and in which missing values are refused."""
     return [{"name": name, "kind": "number", "fill": None} for name in names]
 
 
 def filled(frame: "pd.DataFrame", columns: list[Record]) -> list[str]:
-    """One note of which missing values `encode` fills with what; none where it fills none."""
+    """Return a note of the missing values that `encode` fills, and of what with; no note if there are none."""
     return missing.noted((int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns)
 
 
 def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None = None) -> np.ndarray:
-    """Features of a table's rows.
+    """Encode the rows of a table as features.
 
     Parameters
     ----------
     frame : DataFrame
         A table with at least the recorded columns, in any order.
     columns : list of dict
-        The records that `fit` made, or their copy out of JSON.
+        The records from `fit`, or loaded from JSON.
     unseen : Unseen, optional
-        For a model that is trained already: counts the rows, and their categories that were not among the training
-        rows.
+        For a trained model: counts the rows, and those with categories that were not in the training rows.
 
     Returns
     -------
     ndarray of shape (n_rows, n_features)
-        C-contiguous, in the smallest common type of the columns. A category that was not among the
-        training rows is 0 in each of its column's features.
+        C-contiguous, in the smallest common dtype of the columns. A category that was not in the training rows is 0 in
+        all features of its column.
 
     Raises
     ------
     InputError
-        Where a column is not there, or more than once, holds something else, or has values that are missing or
-        infinite.
+        If a column is absent or duplicated, holds values of another kind, or has infinite values or missing ones that
+        its record does not fill.
     """
     if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
         raise InputError(
@@ -166,7 +165,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
 
 
 def feature_names(columns: list[Record]) -> tuple[str, ...]:
-    """Name of each feature; ``column=category`` for a category, ``column (month)`` and so on for parts of a date."""
+    """Return feature names: ``column=category`` for a category, ``column (month)`` and so on for parts of a date."""
     names: list[str] = []
     for record in columns:
         if record["kind"] == "category":
@@ -179,12 +178,12 @@ def feature_names(columns: list[Record]) -> tuple[str, ...]:
 
 
 def floats(column: "pd.Series") -> np.ndarray:
-    """Numbers that are objects, as float64; missing ones are NaN.
+    """Convert numbers stored as Python objects to float64; missing ones become NaN.
 
     Raises
     ------
     InputError
-        Where one is too large for that.
+        If a number is too large for float64.
     """
     try:
         return column.to_numpy(np.float64, na_value=np.nan)
@@ -205,7 +204,7 @@ def _kind(column: "pd.Series") -> str:
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
         return "number"
     inferred = pd.api.types.infer_dtype(column, skipna=True)
-    # Rows to predict for may have no value where those of training had some.
+    # A column of rows to predict for may be empty, though it had values in training.
     kinds = {"string": "category", "boolean": "bool", "empty": "number"} | dict.fromkeys(OBJECTS, "number")
     kinds |= dict.fromkeys(dates.TYPES, "date")
     if inferred not in kinds:
@@ -257,7 +256,7 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
         column = column.astype("boolean").astype("UInt8")
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if dtype.kind not in "iuf":
-        # Objects, or gaps alone.
+        # Python objects, or missing values only.
         column = pd.Series(floats(column))
         dtype = column.dtype
     if not column.isna().any():

@@ -1,4 +1,4 @@
-"""What every source of data becomes: arrays on the host, and what is known of them."""
+"""A data set ready for training: split arrays on the host, and their description."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,41 +14,41 @@ __all__ = ["DataSet"]
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set, split, on the host and not yet scaled.
+    """A split data set on the host, not yet scaled.
 
-    Where its rows stay in a file, arrays x are `Mapped`, and the rows of each are in the file's order.
+    If its rows stay in a file, the arrays x are `Mapped`, each with its rows in the order of the file.
 
     Attributes
     ----------
     name : str
-        Name of a set, or a file's name without its ending.
+        Name of a set, or of a file without its extension.
     task : str
         ``classification`` or ``regression``.
     x_train, x_test : ndarray of shape (n_rows, n_features)
-        C-contiguous, in the type they were read in: ``uint8`` for images, else integers or floats. Those to test on
-        may be none.
+        C-contiguous, in the dtype in which they were read: ``uint8`` for images, otherwise integers or floats.
+        ``x_test`` may be empty.
     y_train, y_test : ndarray
-        ``int64`` codes 0 to k - 1 of shape (n_rows,) for classification; ``float64`` of shape
-        (n_rows, n_outputs) for regression, and 0 and 1 for several labels a row.
+        For classification ``int64`` codes 0 to k - 1 of shape (n_rows,). For regression ``float64`` of shape
+        (n_rows, n_outputs); for multilabel classification the same with values 0 and 1.
     x_validation, y_validation : ndarray or None
-        As above; None where no rows are held out.
+        As above; None if no rows are held out.
     classes : tuple
-        What each code stands for, as Python str, int, bool or float; of several labels a row their numbers; empty for
-        regression.
+        The class of each code, as Python str, int, bool or float; for multilabel classification the indices of the
+        labels; empty for regression.
     feature_names : tuple of str
-        One a column of x; empty for images.
+        One per column of x; empty for images.
     target : str or None
-        What is predicted, for a file: a column, columns with commas between them, or an array.
+        Name of the target in a file: a column, comma-separated columns, or an array.
     targets : tuple of str
-        One a column of y, where there are several.
+        One per column of y if there are several, otherwise empty.
     scaling : Scaling
-        Fitted on the training rows. It is applied on the device, batch by batch.
+        Fitted on the training rows; `mlpgpu.feed.Scaled` applies it.
     columns : list of dict or None
-        How columns of a table became features, fit for JSON; `mlpgpu.data.columns.encode` repeats it.
+        Encoding of a table's columns, serialisable as JSON; `mlpgpu.data.columns.encode` applies it.
     notes : tuple of str
-        One-line things to tell the user.
+        One-line notes for the user.
     label_values : tuple of tuple
-        The two values of each of several labels a row, of which y has the number; else empty.
+        For multilabel classification the two values of each label, indexed by the 0 and 1 of y; otherwise empty.
     """
 
     name: str
@@ -70,12 +70,12 @@ class DataSet:
 
     @property
     def n_features(self) -> int:
-        """Columns of x."""
+        """Number of columns of x."""
         return self.x_train.shape[1]
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """What each column of y is called."""
+        """Name of each column of y."""
         return self.targets or (self.target or "y",)
 
     @property
@@ -85,12 +85,12 @@ class DataSet:
 
     @property
     def block(self) -> int:
-        """How many training rows are worth being read together: 1 in memory."""
+        """Number of training rows that are best read together; 1 for rows in memory."""
         return self.x_train.block if isinstance(self.x_train, Mapped) else 1
 
     @property
     def dimensions(self) -> dict[str, Any]:
-        """What a plan depends on, as `mlpgpu.plan.make_plan` takes it."""
+        """Properties that a plan depends on, as arguments of `mlpgpu.plan.make_plan`."""
         return {
             "n_rows": len(self.x_train),
             "n_features": self.n_features,
@@ -102,5 +102,5 @@ class DataSet:
 
     @property
     def n_targets(self) -> int:
-        """Classes or labels of a classification, columns of y of a regression."""
+        """Number of classes or labels for classification, of columns of y for regression."""
         return len(self.classes) if self.task == "classification" else self.y_train.shape[1]

@@ -1,4 +1,4 @@
-"""How a table in text is written, found out from the file: what is between its columns, and before its decimals."""
+"""The dialect of a text table, inferred from the file: its column separator and its decimal mark."""
 
 import contextlib
 import csv
@@ -16,28 +16,28 @@ __all__ = ["MISSING", "SEPARATED_BY", "Dialect", "find", "open_rows"]
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SEPARATED_BY = f"{', '.join([*_SEPARATORS.values()][:-1])} or {[*_SEPARATORS.values()][-1]}"
 _MARKS = {",": "comma", ".": "point"}
-# What stands for a missing value in text: what pandas takes for one.
+# Cells that mean a missing value: the defaults of pandas.
 MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-# The header and so many rows tell what separates columns, where the header alone does not.
+# Lines, including the header, from which the separator is inferred if the header alone is ambiguous.
 _LINES = 101
 _PIECE = 2**20
-# A first line for Excel, above the header.
-_SAID = re.compile(r'"?sep=([,;\t|])"?[\r\n]+', re.IGNORECASE)
+# A line for Excel above the header that declares the separator.
+_SEP_LINE = re.compile(r'"?sep=([,;\t|])"?[\r\n]+', re.IGNORECASE)
 
 
 def _number(mark: str, unlike: str = "") -> re.Pattern[str]:
-    """A cell that is a number with a mark in it, as pandas reads one; there is a zero byte on each side of a cell."""
+    """Compile a pattern for a cell that pandas reads as a number with this mark; null bytes delimit the cells."""
     digits = rf"(?:\d+{mark}\d*|{mark}\d+)(?:[eE][+-]?\d+)?"
     return re.compile(rf"\0(\s*[+-]?{unlike}{digits}\s*)(?=\0)", re.ASCII)
 
 
 _WITH = {mark: _number(re.escape(mark)) for mark in _MARKS}
-# Three digits after the mark, and one to three before it, may be 1,234 as well as 1.234.
+# The mark is certainly a decimal mark unless one to three digits come before it and three after it: 1,234 may be 1234.
 _CERTAIN = _number("[,.]", unlike=r"(?![1-9]\d{0,2}[,.]\d{3}\s*\0)")
-# Any number, also with marks between thousands.
+# Any number, including those with thousands separators.
 _NUMBER = re.compile(
     r"\s*[+-]?(?:\d+[,.]?\d*|[,.]\d+|\d{1,3}(?:[,.]\d{3})+(?:[,.]\d*)?|inf(?:inity)?)(?:e[+-]?\d+)?\s*",
     re.ASCII | re.IGNORECASE,
@@ -45,16 +45,16 @@ _NUMBER = re.compile(
 
 
 class Dialect(NamedTuple):
-    """How a table is written.
+    """The format of a text table.
 
     Attributes
     ----------
     names : list of str
-        Its header; a column without a name is called as pandas calls it.
+        The header; columns without a name are named as by pandas.
     separator : str
-        What is between its columns.
+        Column separator.
     decimal : str or None
-        What is before its decimals; None where there are none, and where the separator is a comma, which leaves points.
+        Decimal mark; None if no number has one, or if the separator is a comma, so that the mark must be a point.
     """
 
     names: list[str]
@@ -63,72 +63,72 @@ class Dialect(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """What is to be before decimals, in words."""
+        """The decimal mark to use in this table, in words."""
         if self.decimal is None and self.separator != ",":
             return "decimal mark"
         return f"decimal {_MARKS[self.decimal or '.']}"
 
     def notes(self) -> list[str]:
-        """One line on what is not plain CSV."""
+        """Return a one-line note of what differs from plain CSV, if anything does."""
         if self.separator == ",":
             return []
         decimals = [] if self.decimal is None else [f"{self.mark}s"]
         return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals])]
 
 
-def find(path: Path, aside: Callable[[list[str]], Set[str]], *, text: bool) -> Dialect:
-    """How the table in a file is written. All of its cells are looked at, unless commas separate them.
+def find(path: Path, non_numeric: Callable[[list[str]], Set[str]], *, text: bool) -> Dialect:
+    """Infer the dialect of the table in a file. This reads the whole file, unless commas separate its columns.
 
     Parameters
     ----------
     path : Path
-    aside : callable
-        ``aside(names)``: columns of which no numbers are taken. Where all columns together do not tell what is before
-        decimals, these are not asked.
+    non_numeric : callable
+        ``non_numeric(names)`` returns the columns that are not used as numbers. If the decimal mark is ambiguous over
+        all columns, these are ignored.
     text : bool
-        Whether others may be text: those with a cell that is no number are not asked either.
+        Whether other columns may be text: then those with a cell that is not a number are ignored as well.
 
     Raises
     ------
     InputError
-        Where the file does not tell.
+        If the separator or the decimal mark is ambiguous.
     """
     separator = _separator(path)
     with open_rows(path) as file:
         names = [name or f"Unnamed: {place}" for place, name in enumerate(next(_rows(file, separator), []))]
     if separator == ",":
         return Dialect(names, separator, None)
-    not_asked = aside(names)
-    places = {place for place, name in enumerate(names) if name in not_asked}
+    ignored = non_numeric(names)
+    places = {place for place, name in enumerate(names) if name in ignored}
     return Dialect(names, separator, _decimal(path, separator, places, text))
 
 
 def open_rows(path: Path) -> TextIO:
-    """The text of a table, from its header on."""
-    said, file = _said(path), open_text(path)
-    if said:
+    """Open the text of a table at its header."""
+    declared, file = _declared_separator(path), open_text(path)
+    if declared:
         file.readline()
     return file
 
 
-def _said(path: Path) -> str | None:
-    """The separator that a line such as ``sep=;`` names."""
+def _declared_separator(path: Path) -> str | None:
+    """Return the separator that a first line such as ``sep=;`` declares, if there is one."""
     with open_text(path) as file:
-        found = _SAID.fullmatch(file.readline(10))
+        found = _SEP_LINE.fullmatch(file.readline(10))
     return found[1] if found else None
 
 
 def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
-    """The lines that are not empty, as pandas counts them."""
+    """Iterate over the rows that are not empty, which are those that pandas counts."""
     return filter(None, csv.reader(file, delimiter=separator))
 
 
 def _separator(path: Path) -> str:
-    """What separates columns: what splits the header and rows, and of several the one that splits them well."""
-    if said := _said(path):
-        return said
+    """Infer the separator: the mark that splits the header and the rows; of several, the one that splits them best."""
+    if declared := _declared_separator(path):
+        return declared
     possible = [mark for mark in _SEPARATORS if _splits(path, mark)]
-    # A tab is hardly a part of a name.
+    # A column name rarely contains a tab.
     for is_likely in (_leaves_quotes, _fits_rows, lambda _, mark: mark == "\t"):
         if len(possible) > 1:
             possible = [mark for mark in possible if is_likely(path, mark)] or possible
@@ -141,7 +141,7 @@ def _separator(path: Path) -> str:
 
 
 def _start(path: Path, separator: str, lines: int) -> Iterator[list[str]]:
-    """The first lines, up to one with a cell that is larger than csv takes: split so, it is no cell."""
+    """Yield the first rows, up to one with a cell above the csv module's limit: a wrong separator gives such cells."""
     with open_rows(path) as file, contextlib.suppress(csv.Error):
         yield from islice(_rows(file, separator), lines)
 
@@ -151,18 +151,18 @@ def _header(path: Path, separator: str) -> list[str]:
 
 
 def _widths(path: Path, separator: str) -> list[int]:
-    """How many cells the header and the first rows have."""
+    """Return the number of cells of the header and of each of the first rows."""
     return [*map(len, _start(path, separator, _LINES))]
 
 
 def _splits(path: Path, separator: str) -> bool:
-    """Whether there are columns then; a name of a single one may have any mark in it."""
+    """Return whether the separator splits header and rows; the name of a single column may contain any mark."""
     header, *rows = _widths(path, separator) or [0]
     return header > 1 and (not rows or max(rows) > 1)
 
 
 def _leaves_quotes(path: Path, separator: str) -> bool:
-    """Whether no name is cut where it is in quotes."""
+    """Return whether the separator splits no name within quotes."""
     return all(name.count('"') % 2 == 0 for name in _header(path, separator))
 
 
@@ -170,13 +170,13 @@ def _fits_rows(path: Path, separator: str) -> bool:
     return len(set(_widths(path, separator))) == 1
 
 
-def _decimal(path: Path, separator: str, aside: Set[int], text: bool) -> str | None:
-    """The mark in the numbers of a table, where that can only be before decimals; see `find`."""
+def _decimal(path: Path, separator: str, ignored: Set[int], text: bool) -> str | None:
+    """Return the mark in the numbers of a table if it can only be a decimal mark; see `find`."""
     first, certain = _marks(path, separator)
-    # Spreadsheets that write points between thousands put semicolons between columns.
+    # Spreadsheets that write points between thousands separate columns by semicolons.
     if not first or (len(first) == 1 and (certain or ("." in first and separator != ";"))):
         return next(iter(first), None)
-    first, certain = _marks(path, separator, aside | (_text(path, separator) if text else set()))
+    first, certain = _marks(path, separator, ignored | (_text(path, separator) if text else set()))
     if len(first) > 1:
         raise InputError(
             f"{path} has numbers with a comma, such as {first[',']}, and with a point, such as {first['.']}; "
@@ -191,10 +191,10 @@ def _decimal(path: Path, separator: str, aside: Set[int], text: bool) -> str | N
     return next(iter(first), None)
 
 
-def _marks(path: Path, separator: str, aside: Set[int] = frozenset()) -> tuple[dict[str, str], bool]:
-    """The marks in numbers, each with the first of them, and whether one can only be before decimals.
+def _marks(path: Path, separator: str, ignored: Set[int] = frozenset()) -> tuple[dict[str, str], bool]:
+    """Return the first number with each mark, described, and whether some number can only have a decimal mark.
 
-    Columns at the places `aside` are not looked at, and no more rows than tell.
+    Columns with an index in `ignored` are skipped. Reading stops as soon as the result is known.
     """
     with open_rows(path) as file:
         pieces = iter(lambda: file.read(_PIECE), "")
@@ -204,10 +204,10 @@ def _marks(path: Path, separator: str, aside: Set[int] = frozenset()) -> tuple[d
     with open_rows(path) as file:
         for number, row in enumerate(islice(_rows(file, separator), 1, None), 1):
             if not there or len(first) == len(_WITH) or (certain and len(there) == 1):
-                # Nothing more is to be found, and to look at cells takes longer than at letters.
+                # No more can be found, and checking cells takes longer than searching the text for the marks.
                 break
-            asked = [cell for place, cell in enumerate(row) if place not in aside] if aside else row
-            cells = "\0".join(["", *asked, ""])
+            checked = [cell for place, cell in enumerate(row) if place not in ignored] if ignored else row
+            cells = "\0".join(["", *checked, ""])
             for mark, pattern in _WITH.items():
                 if mark not in first and mark in cells and (cell := pattern.search(cells)):
                     first[mark] = f"{cell[1]!r} in row {number:,}"
@@ -216,7 +216,7 @@ def _marks(path: Path, separator: str, aside: Set[int] = frozenset()) -> tuple[d
 
 
 def _text(path: Path, separator: str) -> set[int]:
-    """The places of columns with a cell that is no number, whatever is before decimals."""
+    """Return the indices of columns with a cell that is not a number under either decimal mark."""
     places: set[int] = set()
     with open_rows(path) as file:
         for row in islice(_rows(file, separator), 1, None):

@@ -1,4 +1,4 @@
-"""Fetching a file over HTTP without waiting long for a network that is not there."""
+"""Download a file over HTTP, without a long wait if the network is down."""
 
 import socket
 import sys
@@ -15,9 +15,9 @@ class DownloadError(Exception):
     Attributes
     ----------
     reason : str
-        Why, in a few words.
+        The cause, in a few words.
     unreachable : bool
-        Whether the server gave no answer, so that asking it again would only take time.
+        Whether the server did not answer, so that a retry would only take time.
     """
 
     def __init__(self, reason: str, unreachable: bool = False) -> None:
@@ -27,15 +27,15 @@ class DownloadError(Exception):
 
 
 def probe(url: str, seconds: float) -> None:
-    """Connect to the server of `url`, or to the proxy before it, and hang up.
+    """Connect to the server of `url`, or to the proxy in front of it, and disconnect.
 
-    HTTP clients give each of a host's addresses the whole timeout, and looking up its name none at
-    all, so only a thread that can be left behind keeps to the time.
+    HTTP clients apply the timeout to each address of a host separately, and not at all to the name lookup. Only a
+    daemon thread, which can be abandoned, limits the total time.
 
     Raises
     ------
     DownloadError
-        Where there is no connection within so many seconds.
+        If there is no connection after this number of seconds.
     """
     from requests.utils import get_environ_proxies, select_proxy
 
@@ -48,7 +48,7 @@ def probe(url: str, seconds: float) -> None:
         try:
             socket.create_connection(address, timeout=seconds).close()
             connected.set()
-        # Whatever happened, only the lack of a connection matters; a report would be of a daemon thread.
+        # Only the lack of a connection matters, and an exception in this thread would print a traceback.
         except (OSError, UnicodeError):
             pass
         finally:
@@ -68,18 +68,18 @@ def fetch(url: str, path: Path, seconds: float, *, progress: bool) -> None:
     url : str
         HTTP or HTTPS address.
     path : Path
-        File to write; where the download fails, part of it may be there.
+        File to write; if the download fails, part of it may remain.
     seconds : float
-        Longest wait for a connection; the next bytes may take twice as long.
+        Timeout of connecting; that of each read is twice as long.
     progress : bool
-        Whether to draw a progress bar, where standard error is a terminal.
+        Whether to draw a progress bar, if standard error is a terminal.
 
     Raises
     ------
     DownloadError
-        Where the file cannot be fetched.
+        If the file cannot be downloaded.
     OSError
-        Where it cannot be written.
+        If it cannot be written.
     """
     import requests
     from pooch import HTTPDownloader

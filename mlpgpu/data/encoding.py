@@ -1,4 +1,4 @@
-"""The encoding of a text: UTF-8, or UTF-16 where its first bytes say so."""
+"""The encoding of a text file: UTF-8, or UTF-16 if it has a byte-order mark."""
 
 import codecs
 import re
@@ -8,7 +8,7 @@ from mlpgpu.errors import InputError
 
 __all__ = ["of_start", "refusal"]
 
-# First bytes of what is no text in either, and what it is then.
+# First bytes of files in neither encoding, and what they are.
 _OTHERS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -16,19 +16,19 @@ _OTHERS = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
 }
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What is between cells.
+# Characters that separate cells.
 _BETWEEN = re.compile(rb'[,;|\t\r\n"]')
-# Bytes of a cell that are shown before and after one.
+# Bytes of a cell that a message shows before and after the undecodable one.
 _SHOWN = 20
 
 
 def of_start(path: Path, start: bytes) -> str:
-    """What Python calls the encoding of a file that begins with these bytes, of which four are enough.
+    """Return Python's name for the encoding of a file from its first four bytes or more.
 
     Raises
     ------
     InputError
-        Where they are not those of a text.
+        If they are not the start of text in a supported encoding.
     """
     found = next((what for mark, what in _OTHERS.items() if start.startswith(mark)), None)
     if found is None and not start.startswith(_UTF_16) and b"\0" in start[:4]:
@@ -39,7 +39,7 @@ def of_start(path: Path, start: bytes) -> str:
 
 
 def refusal(path: Path, error: UnicodeDecodeError) -> InputError:
-    """What to say of a file where some bytes are no text."""
+    """Return the error for a file with bytes that cannot be decoded."""
     if error.encoding.startswith("utf-16"):
         return _refused(path, f"it begins as UTF-16, and is damaged ({error.reason})")
     at = error.start

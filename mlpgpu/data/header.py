@@ -1,4 +1,4 @@
-"""The names of a table's columns: each once, and no more than a table has."""
+"""Checks of a table's column names: no duplicates, and not too many."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from mlpgpu.errors import InputError
 
 __all__ = ["check"]
 
-# Each costs a fraction of a millisecond and some kilobytes, whatever is in it.
+# Each column costs a fraction of a millisecond and some kilobytes, whatever it holds.
 MOST_COLUMNS = 100_000
 
 
 def check(path: Path, names: Sequence[str]) -> None:
-    """Refuse names that cannot be those of a table's columns.
+    """Refuse duplicate names, or too many.
 
     Raises
     ------
     InputError
-        Where a name is there more than once, or there are more than 100,000.
+        If a name occurs more than once, or there are more than 100,000.
     """
     if len(names) > MOST_COLUMNS:
         raise InputError(

@@ -1,6 +1,6 @@
 """The IDX format of MNIST: a magic number, big-endian dimensions, then the elements.
 
-Nothing is allocated on the word of a header: its promise is first held against the bytes there.
+A header is not trusted: memory is allocated only for bytes that the file really has.
 """
 
 import gzip
@@ -23,28 +23,28 @@ _PIECE = 2**20
 
 
 def read(path: str | Path) -> np.ndarray:
-    """The array in an IDX file, gzipped or plain.
+    """Read the array in an IDX file, gzipped or plain.
 
     Returns
     -------
     ndarray
-        Writable, in the file's shape and type, native byte order.
+        Writable, with the shape and dtype of the file, in native byte order.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or is not exactly one IDX array.
+        If the file cannot be read, or is not exactly one IDX array.
     """
     return parse(unpack(path), path)
 
 
 def unpack(path: str | Path) -> bytearray:
-    """The uncompressed bytes of an IDX file, exactly as many as its header promises.
+    """Read the uncompressed bytes of an IDX file, checked to be as many as its header declares.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or its header and its size disagree.
+        If the file cannot be read, or its size disagrees with its header.
     """
     path = Path(path)
     try:
@@ -65,25 +65,25 @@ def unpack(path: str | Path) -> bytearray:
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that begins so is gzipped."""
+    """Return whether a file that begins with these bytes is gzipped."""
     return start[:2] == b"\x1f\x8b"
 
 
 def header(path: str | Path) -> tuple[int, np.dtype, tuple[int, ...]]:
-    """What the header of a plain IDX file says, after it was held against the size of the file.
+    """Read the header of a plain IDX file, and check it against the size of the file.
 
     Returns
     -------
     offset : int
         Bytes before the elements.
     dtype : dtype
-        In the file's byte order.
+        In the byte order of the file.
     shape : tuple of int
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or its header and its size disagree.
+        If the file cannot be read, or its size disagrees with its header.
     """
     path = Path(path)
     try:
@@ -96,14 +96,14 @@ def header(path: str | Path) -> tuple[int, np.dtype, tuple[int, ...]]:
 
 
 def parse(data: bytearray, path: str | Path) -> np.ndarray:
-    """The array in the bytes that `unpack` gave; it shares their memory where it can.
+    """Return the array in the bytes from `unpack`, sharing their memory if the byte order allows it.
 
     Parameters
     ----------
     data : bytearray
         Header and elements.
     path : str or Path
-        Where they are from, for messages.
+        The file, for messages.
     """
     dtype, shape = _header(data, path)
     flat = np.frombuffer(data, dtype, offset=4 + 4 * len(shape))
@@ -111,7 +111,7 @@ def parse(data: bytearray, path: str | Path) -> np.ndarray:
 
 
 def encode(array: np.ndarray) -> bytearray:
-    """The IDX bytes of a ``uint8`` array."""
+    """Encode a ``uint8`` array as IDX."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 0x08, array.ndim, *array.shape)
     return bytearray(header + array.astype(np.uint8).tobytes())
 
@@ -119,7 +119,7 @@ def encode(array: np.ndarray) -> bytearray:
 def _checked(file: BinaryIO, most: int, path: Path) -> bytearray:
     data, _, _, promised = _promise(file, path)
     if promised <= most:
-        # One byte more than promised shows whether anything follows, and ends a gzip bomb.
+        # Reading one more byte than declared shows whether more follow, and stops there for a gzip bomb.
         while len(data) <= promised and (piece := file.read(min(_PIECE, promised + 1 - len(data)))):
             data += piece
     _compare(len(data), promised, path)
@@ -127,12 +127,12 @@ def _checked(file: BinaryIO, most: int, path: Path) -> bytearray:
 
 
 def _promise(file: BinaryIO, path: Path) -> tuple[bytearray, np.dtype, tuple[int, ...], int]:
-    """The header as it stands, its type and shape, and the bytes that a file with it has."""
+    """Return the bytes of the header, the dtype and shape in it, and the size that the whole file should have."""
     data = bytearray(file.read(4))
     if len(data) == 4:
         data += file.read(4 * data[3])
     dtype, shape = _header(data, path)
-    # Python's integers do not overflow, however large the dimensions are.
+    # Unlike NumPy's integers, Python's do not overflow for huge dimensions.
     return data, dtype, shape, len(data) + math.prod(shape) * dtype.itemsize
 
 
@@ -152,7 +152,7 @@ def _header(data: bytearray, path: str | Path) -> tuple[np.dtype, tuple[int, ...
     if len(data) < 4 + 4 * data[3]:
         raise InputError(f"{path} is truncated in its IDX header; get it again")
     shape = struct.unpack_from(f">{data[3]}I", data, 4)
-    # NumPy has no arrays of more dimensions than this.
+    # NumPy allows at most 64 dimensions.
     if 0 in shape or len(shape) > 64:
         shown = "x".join(map(str, shape[:5])) + ("..." if len(shape) > 5 else "")
         raise InputError(f"{path} promises an array of {shown}; allowed: 1 to 64 dimensions above 0; get it again")

@@ -1,4 +1,4 @@
-"""How much larger than itself a file may become."""
+"""Limits on the unpacked size of a file."""
 
 from pathlib import Path
 
@@ -6,25 +6,25 @@ from mlpgpu.errors import InputError
 
 __all__ = ["MOST_INFLATION", "refuse_bomb"]
 
-# Deflate packs at most 258 bytes into 2 bits; no other format is allowed more.
+# Deflate's highest ratio, 258 bytes from 2 bits; it is the limit for other formats too.
 MOST_INFLATION = 1032
-# Constant columns of a small table may take next to nothing in its file.
+# Constant columns of a small table may take almost no space in its file.
 _ALWAYS_ALLOWED = 2**26
 
 
 def refuse_bomb(path: Path, promised: int) -> None:
-    """Refuse a file that would take far more memory than it can honestly need.
+    """Refuse a file that unpacks to far more than a file of its size should.
 
     Parameters
     ----------
     path : Path
     promised : int
-        Bytes that it unpacks to, as it says itself.
+        Unpacked bytes: those that the file declares, or those unpacked so far.
 
     Raises
     ------
     InputError
-        Where they are more than 64 MiB and 1,032 times the size of the file.
+        If they are more than the sum of 64 MiB and 1,032 times the size of the file.
     """
     size = path.stat().st_size
     if promised > _ALWAYS_ALLOWED + MOST_INFLATION * size:

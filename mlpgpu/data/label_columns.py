@@ -1,4 +1,4 @@
-"""Several labels a row: a column for each, of the two values that say whether a row has it."""
+"""Multilabel targets: one column per label, whose two values say whether a row has the label."""
 
 import math
 from collections.abc import Sequence
@@ -10,37 +10,37 @@ from mlpgpu.errors import InputError
 
 __all__ = ["Pair", "encode", "kinds"]
 
-# The value of a row without a label, and that of one with it.
+# The value for rows without a label, and that for rows with it.
 Pair = tuple[Any, Any]
 _KINDS = {bool: "truth values", str: "text"}
 
 
 def kinds(y: np.ndarray) -> list[str]:
-    """What each column holds: ``numbers``, ``truth values`` or ``text``."""
+    """Return what each column holds: ``numbers``, ``truth values`` or ``text``."""
     return [_KINDS.get(type(value), "numbers") for value in y[0].tolist()]
 
 
 def encode(y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[Pair, ...]]:
-    """Columns of two values each as numbers.
+    """Encode columns of two values each as 0 and 1.
 
     Parameters
     ----------
     y : array of shape (n_rows, n_labels)
-        Each column numbers, truth values or text.
+        Each column holds numbers, truth values or text.
     names : sequence of str
-        Of the columns.
+        Names of the columns.
 
     Returns
     -------
     codes : float64 array of shape (n_rows, n_labels)
-        1 where a row has the second value of the column, in order, else 0.
+        0 for the first value of a column in sorted order, 1 for the second.
     values : tuple of tuple
-        The two of each column, as Python str, int, bool or float.
+        The two sorted values of each column, as Python str, int, bool or float.
 
     Raises
     ------
     InputError
-        Where a column has more or fewer than two values, or one that is not finite.
+        If a column does not have exactly two values, or has one that is not finite.
     """
     codes, values = np.empty(y.shape, np.float64), []
     for i, name in enumerate(names):

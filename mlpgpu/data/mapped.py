@@ -1,4 +1,4 @@
-"""Rows that stay in their file: memory-mapped, and read as they are asked for."""
+"""Rows that stay in their file, memory-mapped and read on demand."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ import numpy as np
 
 __all__ = ["Batches", "Mapped", "pieces", "take"]
 
-# Bytes of a block: rows that lie together in the file and are read together. A disk reads so much nearly as fast as a
-# file from end to end, and a window of blocks that a shuffle mixes is still small in memory.
+# Bytes per block of adjacent rows that are read together: enough for a disk to read almost as fast as sequentially, and
+# few enough that a window of blocks to shuffle is small in memory.
 BLOCK = 2**18
-# Rows read through one mapping. Its pages count as memory of the process until it goes, up to 64 KiB around each row.
+# Rows read through one mapping. Its pages, up to 64 KiB around each row, count as memory of the process until the
+# mapping is closed.
 ROWS = 2048
-# Bytes of rows that are read at once where batches of them are asked for.
+# Bytes of rows that are read at once for batches.
 AHEAD = 2**26
-# Elements of a piece: 8 MiB in float64, whatever the size of the data.
+# Elements per piece: 8 MiB in float64.
 PIECE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """A two-dimensional array in a file, or some rows of it; an index reads those rows into memory.
+    """A two-dimensional array in a file, or some of its rows; indexing reads rows into memory.
 
-    Nothing of the file is held between two reads, so the memory of a process that goes through a file is that of
-    the rows it has asked for.
+    The mapping is closed after each read, so a process that iterates over a file only needs memory for the rows that it
+    has read.
 
     Parameters
     ----------
     path : Path
     offset : int
-        Bytes of the file before its first row.
+        Bytes before the first row of the file.
     stored : dtype
-        Of the file, in its byte order.
+        The dtype in the file, with its byte order.
     stored_shape : tuple of int
-        Rows of the file, and features a row.
+        Number of rows in the file, and of features.
     chosen : int64 array of shape (n_rows,) or None
-        Numbers of the rows in the file, ascending; None for all.
+        Ascending indices of the rows in the file; None for all rows.
     """
 
     path: Path
@@ -52,12 +53,12 @@ class Mapped:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the rows that are read: that of the file, in native byte order."""
+        """The dtype of rows in memory: that of the file, in native byte order."""
         return self.stored.newbyteorder("=")
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and features a row."""
+        """Number of rows, and of features."""
         return len(self), self.stored_shape[1]
 
     def __len__(self) -> int:
@@ -70,26 +71,26 @@ class Mapped:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row."""
+        """Bytes per row."""
         return self.stored_shape[1] * self.stored.itemsize
 
     @property
     def block(self) -> int:
-        """How many rows are worth being read together."""
+        """Number of rows per block: those that are best read together."""
         return max(1, BLOCK // self.row_bytes)
 
     def rows(self, numbers: np.ndarray) -> Mapped:
-        """Some of the rows, not read.
+        """Select rows without reading them.
 
         Parameters
         ----------
         numbers : int64 array of shape (n_rows,)
-            Ascending, so that what is read together lies together.
+            Ascending indices, so that rows read together are adjacent in the file.
         """
         return dataclasses.replace(self, chosen=numbers if self.chosen is None else self.chosen[numbers])
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Rows in memory.
+        """Read rows into memory.
 
         Parameters
         ----------
@@ -97,12 +98,12 @@ class Mapped:
 
         Returns
         -------
-        array of shape (n_rows, n_features), or that of the key and (n_features,)
+        array of shape (n_rows, n_features) for a slice, or (*key.shape, n_features)
         """
         key = key[0] if isinstance(key, tuple) else key
         numbers = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.asarray(key)
         wanted = numbers.ravel()
-        # In the order of the file, each page is met once.
+        # In file order, so that each page is read once.
         ascending = np.argsort(wanted, kind="stable")
         wanted = wanted[ascending] if self.chosen is None else self.chosen[wanted[ascending]]
         read = np.empty((wanted.size, self.stored_shape[1]), self.dtype)
@@ -115,13 +116,13 @@ class Mapped:
 
 
 class Batches:
-    """The batches of an order, many of them read at a time: they share pages of the file, which are then met once.
+    """Read batches of rows, many batches at a time, since they share pages of the file.
 
     Parameters
     ----------
     x : Mapped
     rows : int64 array of shape (n_batches, batch_size)
-        Numbers of the rows of each.
+        Indices of the rows of each batch.
     """
 
     def __init__(self, x: Mapped, rows: np.ndarray) -> None:
@@ -129,9 +130,9 @@ class Batches:
         self._start, self._read = 0, x[rows[:0]]
 
     def __call__(self, start: int, stop: int) -> np.ndarray:
-        """Consecutive batches, an array of shape (stop - start, batch_size, n_features)."""
+        """Return consecutive batches, an array of shape (stop - start, batch_size, n_features)."""
         if not self._start <= start <= stop <= self._start + len(self._read):
-            # Let go of first: two of them need not be in memory.
+            # Freed first, so that two buffers are never in memory at once.
             del self._read
             n_batches = max(stop - start, AHEAD // (self.rows.shape[1] * self.x.row_bytes))
             self._start, self._read = start, self.x[self.rows[start : start + n_batches]]
@@ -139,11 +140,11 @@ class Batches:
 
 
 def take(x: Any, numbers: np.ndarray) -> Any:
-    """Rows of an array, or of one in a file, where they stay in it."""
+    """Select rows of an array; those of a `Mapped` stay in their file."""
     return x.rows(numbers) if isinstance(x, Mapped) else x[numbers]
 
 
 def pieces(x: np.ndarray | Mapped) -> Iterator[np.ndarray]:
-    """All rows in order, few enough at a time that what is made of them does not matter in memory."""
+    """Iterate over all rows in order, in pieces so small that temporaries made from one take little memory."""
     n_rows = max(1, PIECE // x.shape[1])
     return (x[start : start + n_rows] for start in range(0, len(x), n_rows))

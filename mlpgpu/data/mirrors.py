@@ -1,4 +1,4 @@
-"""Downloading a set of IDX files from whichever server has it, checked before it is kept."""
+"""Download a set of IDX files from the first server that has it, and verify checksums before keeping files."""
 
 import hashlib
 import tempfile
@@ -12,17 +12,17 @@ from mlpgpu.errors import InputError
 
 __all__ = ["UnavailableError", "download", "md5"]
 
-# A good connection answers in well under a second; once one server has not, the network is likely gone.
+# A good connection answers in well under a second. If one server does not answer, the network is probably down.
 _FIRST_SECONDS = 5.0
 _NEXT_SECONDS = 2.0
 
 
 class UnavailableError(InputError):
-    """A set that can be neither found nor downloaded."""
+    """A set that can neither be found nor downloaded."""
 
 
 def md5(data: bytearray) -> str:
-    """MD5 of bytes, in hexadecimal."""
+    """Return the MD5 of bytes, in hexadecimal."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
@@ -34,32 +34,32 @@ def download(
     Parameters
     ----------
     mirrors : sequence of str
-        Addresses, each with a slash at its end, below which the files lie with ``.gz`` added.
+        Base URLs that end in a slash, to which file name and ``.gz`` are appended.
     checksums : mapping of str to str
-        The wanted files and the MD5 of their uncompressed bytes.
+        Names of the files to download, with the MD5 of their uncompressed bytes.
     folder : Path
-        Where to keep them. What fails its checksum, or is broken off, is not kept.
+        Where to keep them. Files that are incomplete or fail their checksum are not kept.
     data_id, train_rows : int
-        The set at OpenML, which is asked last.
+        As for `openml.fetch`; OpenML is tried last.
     progress : bool
         Whether to draw progress bars.
 
     Returns
     -------
     dict of str to bytearray
-        The uncompressed bytes of each wanted file.
+        The uncompressed bytes of each file.
 
     Raises
     ------
     UnavailableError
-        Where no server has them, or the folder cannot be written; the message says what was tried.
+        If no server has them, or the folder cannot be written; the message lists what was tried.
     """
     got: dict[str, bytearray] = {}
     failures: list[str] = []
     seconds = _FIRST_SECONDS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside the kept files, so that a finished one is moved into place in one step.
+        # On the same file system as the folder, so that a complete file is moved into place atomically.
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
             for mirror in mirrors:
                 try:

@@ -1,4 +1,4 @@
-"""Missing and infinite values in plain arrays: refused, or filled from the training rows."""
+"""Missing and infinite values in plain arrays: refuse them, or impute missing ones from the training rows."""
 
 import math
 from collections.abc import Iterable
@@ -11,19 +11,19 @@ from mlpgpu.errors import InputError
 
 __all__ = ["fill", "fills", "fit", "instead", "noted", "refuse"]
 
-# A note names no more columns.
+# Maximum number of columns that a note names.
 MOST_NAMES = 5
 
 
 def instead(by_model: bool) -> str:
-    """What to do about missing values that are not filled, in training or, `by_model`, by a model that is trained."""
+    """Advise on missing values that are not filled, in training or, if `by_model`, for a trained model."""
     if by_model:
         return "the model cannot fill them: remove those rows, or train one with impute mean or median"
     return "give impute mean or median, or remove those rows"
 
 
 def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], *, filled: bool, by_model: bool = False) -> bool:
-    """Refuse what cannot be trained on; otherwise say whether values are missing.
+    """Refuse values that cannot be used; otherwise return whether values are missing.
 
     Parameters
     ----------
@@ -32,16 +32,16 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], *, filled: bool, by_m
     names : tuple of str
         Name of each column; empty for images.
     filled : bool
-        Whether missing values will be.
+        Whether missing values will be filled.
     by_model : bool
-        Whether they are for a model that is trained already.
+        Whether x is for a trained model.
 
     Raises
     ------
     InputError
-        Where values are infinite, or missing and not to be filled.
+        If values are infinite, or missing and not to be filled.
     """
-    # The ends show whether anything is wrong without an array as large as x.
+    # Minimum and maximum reveal NaN and infinity without a temporary array as large as x.
     if x.dtype.kind != "f" or all(np.isfinite(part.min()) and np.isfinite(part.max()) for part in pieces(x)):
         return False
     for test, what, cure in (
@@ -58,12 +58,12 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], *, filled: bool, by_m
 
 
 def fit(x_train: np.ndarray, names: tuple[str, ...], impute: str) -> list[dict[str, Any]]:
-    """Records, as `mlpgpu.data.columns` has them, of what fills each column.
+    """Fit the value that fills each column, as records like those of `mlpgpu.data.columns`.
 
     Parameters
     ----------
     x_train : ndarray of shape (n_rows, n_features)
-        Training rows, missing values as NaN.
+        Training rows, with missing values as NaN.
     names : tuple of str
         Name of each column; empty for images.
     impute : str
@@ -72,7 +72,7 @@ def fit(x_train: np.ndarray, names: tuple[str, ...], impute: str) -> list[dict[s
     Raises
     ------
     InputError
-        Where a column has no values.
+        If a column has no values.
     """
     empty = np.flatnonzero(np.isnan(x_train).all(axis=0))
     names = names or tuple(map(str, range(x_train.shape[1])))
@@ -87,14 +87,14 @@ def fit(x_train: np.ndarray, names: tuple[str, ...], impute: str) -> list[dict[s
 
 
 def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
-    """A copy of x without missing values, in its own type.
+    """Return x with missing values filled, in its own dtype; integers are returned as they are.
 
     Parameters
     ----------
     x : ndarray of shape (n_rows, n_features)
-        Missing values as NaN.
+        Missing values are NaN.
     columns : list of dict
-        One record a column, from `fit`.
+        One record per column, from `fit`.
     """
     if x.dtype.kind != "f":
         return x
@@ -102,17 +102,17 @@ def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
 
 
 def fills(columns: list[dict[str, Any]]) -> bool:
-    """Whether there is a number for a missing value of each column."""
+    """Return whether every column has a number that fills its missing values."""
     return all(isinstance(record["fill"], int | float) for record in columns)
 
 
 def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
-    """One note of what is filled with what, or none where nothing is.
+    """Return one note of the filled values and of what they are filled with; none if no value is missing.
 
     Parameters
     ----------
     counts : iterable of (int, dict)
-        Missing values of each column, and its record.
+        Number of missing values of each column, and its record.
     """
     gaps = [(count, record) for count, record in counts if count]
     if not gaps:

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: looked for in folders, else downloaded, and checked either way."""
+"""MNIST and Fashion-MNIST: found in a folder or downloaded, with checksums verified in both cases."""
 
 import os
 from pathlib import Path
@@ -35,7 +35,7 @@ MIRRORS = {
 
 OPENML_IDS = {"mnist": 554, "fashion-mnist": 40996}
 
-# Of the uncompressed bytes: the same whoever compressed them.
+# MD5 of the uncompressed bytes, which do not depend on who compressed them.
 CHECKSUMS = {
     "mnist": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -69,22 +69,22 @@ CLASSES: dict[str, tuple[Any, ...]] = {
 
 
 def load(name: str, config: "Config") -> Source:
-    """Read ``mnist`` or ``fashion-mnist``, after downloading it where it is not here yet.
+    """Load ``mnist`` or ``fashion-mnist``, downloading it if no folder has it.
 
-    Folders are looked through in this order: ``config.data_dir``, ``$MLPGPU_DATA_DIR``, the user's
-    cache folder; a download goes into the last.
+    Folders are searched in this order: ``config.data_dir``, ``$MLPGPU_DATA_DIR``, the user's cache folder. Downloads
+    are kept in the cache folder.
 
     Returns
     -------
     Source
-        x of ``uint8``, (n_rows, 784), and test rows of its own.
+        x of dtype ``uint8`` and shape (n_rows, 784), with test rows.
 
     Raises
     ------
     UnavailableError
-        Where the set can be neither found nor downloaded.
+        If the set can neither be found nor downloaded.
     InputError
-        Where a folder holds only some of the files, or a damaged one.
+        If a user's folder holds only some of the files, or a damaged one.
     """
     notes: tuple[str, ...] = ()
     contents = None
@@ -100,7 +100,7 @@ def load(name: str, config: "Config") -> Source:
         contents = _from_folder(folder, name, f"{FOLDER_VARIABLE} {folder}", lenient=True)
     if contents is None:
         contents = _from_cache(name, progress=not config.quiet)
-    # Each content is dropped as soon as its array stands on the same memory.
+    # The array takes over the memory of the popped content.
     x, y, x_test, y_test = (idx.parse(contents.pop(file), file) for file in FILES)
     return Source(
         name,
@@ -116,7 +116,7 @@ def load(name: str, config: "Config") -> Source:
 
 
 def find(folder: Path, name: str, file: str) -> Path | None:
-    """Where a file of a set is, in its own folder or bare, compressed or not; None where it is not."""
+    """Return the path of a file in the subfolder of its set or in `folder` itself, compressed or not, or None."""
     spellings = (file, file.replace("-idx", ".idx"))
     places = (
         place / (spelling + end) for place in (folder / name, folder) for spelling in spellings for end in (".gz", "")
@@ -125,9 +125,9 @@ def find(folder: Path, name: str, file: str) -> Path | None:
 
 
 def _from_folder(folder: Path, name: str, given: str, *, lenient: bool) -> dict[str, bytearray] | None:
-    """The four files of a user's folder, or None where it has none of them.
+    """Return the four files of a user's folder, or None if it has none of them.
 
-    Lenient, the files of another set count as none: a folder for all sets may hold one set bare.
+    If `lenient`, files of another set are ignored, since a folder for all sets may hold one set without a subfolder.
     """
     found = {file: path for file in FILES if (path := find(folder, name, file))}
     if not found:
@@ -159,7 +159,7 @@ def _from_cache(name: str, *, progress: bool) -> dict[str, bytearray]:
     folder = Path(user_cache_dir("mlpgpu"), name)
     contents = {}
     for file in FILES:
-        # The cache is ours: what is damaged in it is got again without a word.
+        # The cache belongs to mlpgpu, so damaged files are silently downloaded again.
         while (path := find(folder, name, file)) is not None:
             try:
                 data = idx.unpack(path)

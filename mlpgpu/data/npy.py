@@ -1,4 +1,4 @@
-"""The header of NumPy's .npy format, in a file of its own or within an .npz."""
+"""The header of NumPy's .npy format, in a .npy file or within an .npz file."""
 
 from typing import IO
 
@@ -8,12 +8,12 @@ __all__ = ["header"]
 
 
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape of an array, whether it lies column by column, and its type; `file` then stands at the elements.
+    """Read the shape of an array, whether it is column-major, and its dtype; `file` is left at the elements.
 
     Raises
     ------
     Exception
-        Of any kind where the header is damaged, for it is Python's text.
+        Of any type if the header is damaged, since NumPy parses it as Python source.
     """
     npy = np.lib.format
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

@@ -21,16 +21,16 @@ __all__ = ["load", "read_x", "read_xy"]
 
 
 def load(path: Path, config: "Config") -> Source:
-    """The arrays of an .npz file.
+    """Load the arrays of an .npz file.
 
-    ``x`` or ``X`` goes with ``y``, or with the array that ``config.target`` names; ``x_train``,
-    ``y_train``, ``x_test`` and ``y_test`` bring test rows of their own. Rows of images, that is an x
-    of shape (n_rows, height, width), are flattened.
+    If the file has ``x_train``, ``y_train``, ``x_test`` and ``y_test``, and ``config.target`` is None, these are used,
+    and the set has test rows of its own. Otherwise the rows are ``x`` or ``X``, and the targets ``y`` or the array that
+    ``config.target`` names. Images, in an array of shape (n_rows, height, width), are flattened.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or its arrays do not go together.
+        If the file cannot be read, or its arrays do not match.
     """
     names = _names(path)
     if {"x_train", "y_train", "x_test", "y_test"} <= set(names) and config.target is None:
@@ -58,30 +58,31 @@ def load(path: Path, config: "Config") -> Source:
 
 
 def read_x(path: Path) -> np.ndarray:
-    """The array to predict for: ``x``, ``X`` or, without those, ``x_test``; rows flattened.
+    """Read the rows to predict for: ``x``, ``X`` or, if it has neither, ``x_test``, flattened.
 
     Returns
     -------
     ndarray of shape (n_rows, n_features)
-        In the file's type.
+        With the dtype of the file.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, or has no such array.
+        If the file cannot be read, or has no such array.
     """
     name = _x_name(path, _names(path), "x_test")
     return flat(_read(path, (name,))[0], f"array {name!r} of {path}")
 
 
 def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to measure a model on: ``x_test`` and ``y_test`` where the file has them, else ``x`` or ``X`` and a target.
+    """Read the rows to evaluate a model on: ``x_test`` and ``y_test``, or otherwise ``x`` or ``X`` and the target.
 
     Parameters
     ----------
     path : Path
     target : str or None
-        Name of the array to be predicted; None for ``y``.
+        Name of the target array; None for ``y``. ``x_test`` and ``y_test`` are used if the file has both, and this is
+        None, ``y``, ``y_train`` or ``y_test``.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     InputError
-        Where the file cannot be read, lacks one of them, or has more rows of one than of the other.
+        If the file cannot be read, lacks an array, or the two have different numbers of rows.
     """
     names = _names(path)
     tested = {"x_test", "y_test"} <= set(names) and target in {None, "y", "y_train", "y_test"}
@@ -111,7 +112,7 @@ def _names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    # As in `_read`.
+    # Any exception, as in `_read`.
     except Exception as error:
         raise InputError(f"cannot read {path} as .npz: {one_line(error)}; write it with numpy.savez") from None
 
@@ -133,7 +134,7 @@ def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
             arrays = [archive[f"{name}.npy"] for name in names]
     except InputError:
         raise
-    # A damaged file can bring any error out of the libraries that read it.
+    # A damaged file can raise any exception in the libraries that read it.
     except Exception as error:
         reason = one_line(error) or "it is damaged"
         raise InputError(f"cannot read {path} as .npz: {reason}; write it with numpy.savez") from None
@@ -144,12 +145,12 @@ def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
 
 
 def _promised(archive: zipfile.ZipFile, name: str) -> int:
-    """Bytes of an array, which its header and the archive's directory agree on.
+    """Return the bytes of an array, on which its header and the archive's directory must agree.
 
     Raises
     ------
     ValueError
-        Where they do not, or the array holds Python objects.
+        If they disagree, the array holds Python objects, or its compression is not one that NumPy writes.
     """
     entry = archive.getinfo(f"{name}.npy")
     if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:

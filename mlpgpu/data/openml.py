@@ -1,4 +1,4 @@
-"""MNIST-like sets from OpenML, turned back into the IDX bytes that they were made from."""
+"""MNIST-like sets from OpenML, converted back to the IDX files that they were made from."""
 
 import importlib.util
 import socket
@@ -14,31 +14,31 @@ __all__ = ["SERVER", "fetch"]
 
 SERVER = "https://www.openml.org/"
 
-# It answers slowly, but has shown that it is there by the time that this counts.
+# Long, since OpenML answers slowly; it applies only after `probe` has shown that the server is there.
 _IDLE_SECONDS = 10.0
 
 
 def fetch(data_id: int, train_rows: int, seconds: float) -> dict[str, bytearray]:
-    """The IDX files that a set was made from.
+    """Download a set, and return the IDX files that it was made from.
 
     Parameters
     ----------
     data_id : int
-        Number of the set at OpenML: rows of square images, labels as text.
+        OpenML's ID of the set, which has rows of square images, and labels as text.
     train_rows : int
-        How many of the first rows are for training; the others are for testing.
+        Number of training rows, which come first; the other rows are for testing.
     seconds : float
-        Longest wait for a connection.
+        Timeout of connecting.
 
     Returns
     -------
     dict of str to bytearray
-        The bytes of each file, by the name that MNIST has for it.
+        The bytes of each file, keyed by its name in MNIST.
 
     Raises
     ------
     DownloadError
-        Where the set cannot be fetched.
+        If the set cannot be downloaded.
     """
     probe(SERVER, seconds)
     from sklearn.datasets import fetch_openml
@@ -46,13 +46,13 @@ def fetch(data_id: int, train_rows: int, seconds: float) -> dict[str, bytearray]
     # The parser in plain Python is far slower, but needs nothing installed.
     parser = "pandas" if importlib.util.find_spec("pandas") else "liac-arff"
     timeout_before = socket.getdefaulttimeout()
-    # scikit-learn opens addresses without a timeout of its own.
+    # scikit-learn opens URLs without a timeout.
     socket.setdefaulttimeout(_IDLE_SECONDS)
     try:
         with warnings.catch_warnings():
-            # The checksums say whether the set is good, so remarks on it would only be noise.
+            # The checksums decide whether the set is good, so warnings about it would be noise.
             warnings.simplefilter("ignore")
-            # Its cache would be a second copy beside ours.
+            # scikit-learn's cache would be a second copy.
             bunch = fetch_openml(data_id=data_id, as_frame=False, parser=parser, n_retries=1, cache=False)
         images = np.asarray(bunch.data).astype(np.uint8)
         labels = np.asarray(bunch.target).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Text files, plain or compressed; what comes out of one is counted, since few bytes can stand for many."""
+"""Text files, plain or compressed; unpacked bytes are counted, to refuse decompression bombs."""
 
 import bz2
 import gzip
@@ -16,13 +16,13 @@ __all__ = ["open_text"]
 
 
 def open_text(path: Path) -> TextIO:
-    """A text file in UTF-8, or in UTF-16 with a byte-order mark, its line ends as they are.
+    """Open a text file in UTF-8, or in UTF-16 with a byte-order mark, without newline translation.
 
     Raises
     ------
     InputError
-        Here, where an archive holds other than one file, or the file begins as no text does; on reading, where more
-        comes out than a file of that size can honestly hold.
+        On opening, if an archive does not hold exactly one file, or the file does not begin as text; on reading, if far
+        more bytes are unpacked than a file of its size should hold.
     """
     unpack = _UNPACK.get(path.suffix.lower())
     file = path.open("rb") if unpack is None else io.BufferedReader(_Counted(path, unpack(path)))
@@ -35,7 +35,7 @@ def open_text(path: Path) -> TextIO:
 
 
 class _Counted(io.RawIOBase):
-    """The bytes that a file unpacks to."""
+    """The unpacked bytes of a file, counted as they are read."""
 
     def __init__(self, path: Path, unpacked: io.BufferedIOBase) -> None:
         self._path, self._unpacked, self._count = path, unpacked, 0
@@ -56,16 +56,16 @@ class _Counted(io.RawIOBase):
 
 
 def _only_entry(path: Path) -> io.BufferedIOBase:
-    # What is read of an entry keeps the archive open.
+    # The open entry keeps the archive's file open after the with statement.
     with zipfile.ZipFile(path) as archive:
-        # macOS adds a folder of its own.
+        # macOS adds a folder of metadata.
         entries = [entry for entry in archive.infolist() if not entry.is_dir() and "__MACOSX/" not in entry.filename]
         if len(entries) != 1:
             raise InputError(
                 f"{path} holds {len(entries):,} files: {listed([entry.filename for entry in entries])}; allowed: one "
                 "table; unpack it, and give the file that is meant"
             )
-        # The others include one whose header says how much memory it takes.
+        # One of the other methods takes as much memory as its header asks for.
         if entries[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise InputError(f"{path} is not packed by deflate, as archives are nearly always; pack it again so")
         return cast(io.BufferedIOBase, archive.open(entries[0]))

@@ -1,4 +1,4 @@
-"""Parquet files, whose few bytes can stand for many: what they promise is counted before it is unpacked."""
+"""Parquet files; the sizes that they declare are checked before they are unpacked, to refuse decompression bombs."""
 
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
@@ -15,21 +15,21 @@ __all__ = ["read"]
 
 
 def read(path: Path, rows: int | None, unused: Callable[[list[str]], Set[str]]) -> Iterator["pd.DataFrame"]:
-    """The rows of a Parquet file, at most `rows` of them at a time; all at once for None.
+    """Yield the rows of a Parquet file, at most `rows` at a time, or all at once for None.
 
-    Of ``unused(names)``, the columns whose values do not matter, those that hold other than single values are empty.
+    ``unused(names)`` returns the columns whose values do not matter; those with nested values are returned empty.
 
     Raises
     ------
     InputError
-        Where columns have one name, one that is used holds other than single values, or they promise far more than
-        the file has.
+        If columns have the same name, a used column has nested values, or the file unpacks to far more than a file of
+        its size should.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     schema = parquet.read_schema(path)
-    # Its own message on duplicates names none of the user's doing.
+    # pyarrow's message on duplicate names is of no help to the user.
     header.check(path, schema.names)
     nested = {field.name: field.type for field in schema if pa.types.is_nested(field.type)}
     if used := sorted(nested.keys() - unused(schema.names)):
@@ -38,16 +38,16 @@ def read(path: Path, rows: int | None, unused: Callable[[list[str]], Set[str]]) 
             "allowed: numbers, truth values, dates, text; convert it, or leave it out with --drop"
         )
     names = [name for name in schema.names if name not in nested]
-    # A word that stands in the file once may be in every row: words stay numbers until they are counted.
-    words = [field.name for field in schema if _is_text(field.type)]
-    with parquet.ParquetFile(path, read_dictionary=words) as file:
+    # A text stored once may be in every row, so text stays dictionary-encoded until its total length is checked.
+    text_columns = [field.name for field in schema if _is_text(field.type)]
+    with parquet.ParquetFile(path, read_dictionary=text_columns) as file:
         refuse_bomb(path, _promised(file.metadata))
         if rows is None:
             tables = iter([file.read(names, use_pandas_metadata=True)])
         else:
             tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(rows, columns=names))
         for table in tables:
-            frame = _spelled_out(path, table, words).to_pandas()
+            frame = _decoded(path, table, text_columns).to_pandas()
             for name in nested:
                 frame[name] = None
             yield frame
@@ -61,14 +61,14 @@ def _is_text(dtype: Any) -> bool:
 
 
 def _promised(metadata: Any) -> int:
-    """Bytes of all rows, a word as its number, or of all pages where those are more."""
+    """Return the bytes of all rows, with text as dictionary codes, or those of all pages if they are more."""
     row = sum(max(8, metadata.schema.column(i).length) for i in range(metadata.num_columns))
     pages = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     return max(row * metadata.num_rows, pages)
 
 
-def _spelled_out(path: Path, table: Any, words: list[str]) -> Any:
-    """`table` with the words of some columns in the place of their numbers."""
+def _decoded(path: Path, table: Any, text_columns: list[str]) -> Any:
+    """Decode the dictionary-encoded `text_columns` of `table`, after checking the total length of its text."""
     from pyarrow import compute, types
 
     columns = {
@@ -80,9 +80,9 @@ def _spelled_out(path: Path, table: Any, words: list[str]) -> Any:
     lengths = (compute.sum(compute.take(compute.binary_length(part.dictionary), part.indices)) for part in parts)
     refuse_bomb(path, sum(length.as_py() or 0 for length in lengths))
     for i, field in enumerate(table.schema):
-        if field.name in words and field.name in columns:
-            word = field.type.value_type
-            table = table.set_column(i, field.with_type(word), columns[field.name].cast(word))
-    # Arrow believes a file that its text is such, and fails where it is used.
+        if field.name in text_columns and field.name in columns:
+            plain = field.type.value_type
+            table = table.set_column(i, field.with_type(plain), columns[field.name].cast(plain))
+    # Arrow does not check on reading that text is valid UTF-8, and would fail later, where it is used.
     table.validate(full=True)
     return table

@@ -1,4 +1,4 @@
-"""The rows of a file as a trained model takes them, not yet scaled: some at a time, so that any number can come."""
+"""Read the rows of a file as unscaled inputs of a trained model, in chunks, so that their number is not limited."""
 
 import contextlib
 import shutil
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["features", "features_and_targets", "read_features"]
 
-# Few enough that a chunk of wide rows fits anywhere, many enough that a chunk itself costs nothing.
+# Few enough that a chunk of wide rows fits into memory, many enough that the overhead per chunk is negligible.
 ROWS = 16_384
 Records = list[dict[str, Any]]
 
 
 def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
-    """Features of all rows in a file.
+    """Read the features of all rows in a file.
 
     Parameters
     ----------
     path : str or Path
-        A file as for training; it needs no target. Or ``/dev/stdin``, on Windows too: CSV on standard input.
+        A file as for training; it needs no target. ``/dev/stdin``, on Windows too, means CSV on standard input.
     columns : list of dict or None
-        `DataSet.columns` of the set that the model was trained on.
+        `DataSet.columns` of the model's training set.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
     Raises
     ------
     InputError
-        Where the file cannot be read, or does not have the columns.
+        If the file cannot be read, or lacks a column.
     """
     (x,) = features(path, columns, rows=None)
     return x
@@ -55,9 +55,9 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
 def features(
     path: str | Path, columns: Records | None, rows: int | None, unseen: Unseen | None = None
 ) -> Iterator[np.ndarray]:
-    """As `read_features`, at most `rows` of them at a time; None for all. `unseen` counts as in `columns.encode`."""
+    """Read features in chunks of at most `rows` rows, or all at once for None; `unseen` is that of `columns.encode`."""
     x: np.ndarray | Mapped
-    with _known(path) as (file, ending):
+    with _local_file(path) as (file, ending):
         if ending == ".npz":
             x = _filled(file, npz.read_x(file), columns)
             yield from (x[part] for part in _parts(len(x), rows))
@@ -77,33 +77,33 @@ def features_and_targets(
     as_text: Sequence[bool] = (False,),
     unseen: Unseen | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features and targets of the rows in a file, at most `ROWS` at a time.
+    """Read features and targets of the rows in a file, in chunks of at most `ROWS` rows.
 
     Parameters
     ----------
     path, columns
         As for `read_features`.
     target : str or None
-        Columns of a table, with commas between them; array of an .npz file, where None is ``y``; file beside a .npy or
+        Comma-separated columns of a table; an array of an .npz file, by default ``y``; or the second file for a .npy or
         IDX file.
     as_text : sequence of bool
-        Whether each target is read as text, even where a CSV file has only numbers for it, or NA.
+        Whether each target is read as text, even if a CSV file has only numbers or NA for it.
     unseen : Unseen, optional
-        Counts the categories that training had not.
+        Counts the rows with categories that were not in the training rows.
 
     Yields
     ------
     x : ndarray of shape (n_rows, n_features)
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
-        As they are in the file.
+        As in the file.
 
     Raises
     ------
     InputError
-        As `read_features`, and where the targets are not there or some are missing.
+        As for `read_features`, and if a target is absent or has missing values.
     """
     x: np.ndarray | Mapped
-    with _known(path) as (file, ending):
+    with _local_file(path) as (file, ending):
         if ending == ".npz":
             x, y = npz.read_xy(file, target)
             x = _filled(file, x, columns)
@@ -118,7 +118,7 @@ def features_and_targets(
 def _pairs(
     path: Path, columns: Records | None, target: str | None, as_text: Sequence[bool], unseen: Unseen | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of a table, see `features_and_targets`."""
+    """Yield features and targets of a table; see `features_and_targets`."""
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
     written = None if unseen is None else unseen.written
@@ -135,8 +135,8 @@ def _pairs(
 
 
 @contextlib.contextmanager
-def _known(given: str | Path) -> Iterator[tuple[Path, str]]:
-    """A file and its ending; what comes on standard input as one, for it is read more than once."""
+def _local_file(given: str | Path) -> Iterator[tuple[Path, str]]:
+    """Give a file and its extension; standard input is copied to a temporary file, since it is read more than once."""
     if str(given) == STANDARD_INPUT:
         if sys.stdin is None:
             raise InputError("standard input is closed; give it a table, or give a file")
@@ -167,7 +167,7 @@ def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
 
 def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen | None) -> np.ndarray:
     if columns is None:
-        # A model trained on an array knows no names, so the columns stand for themselves, in order.
+        # A model trained on an array knows no column names, so the columns are its features in order.
         columns = table_columns.numbers(frame.columns)
     return table_columns.encode(frame, columns, unseen)
 

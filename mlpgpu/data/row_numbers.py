@@ -1,4 +1,4 @@
-"""Columns that number the rows of a file: of sorted rows, such a column tells the target, and of new rows nothing."""
+"""Columns that number the rows of a file: if the rows are sorted by target, they leak it, and do not generalise."""
 
 import shlex
 from typing import TYPE_CHECKING
@@ -10,17 +10,22 @@ if TYPE_CHECKING:
 
 __all__ = ["without"]
 
-# What pandas calls a first column that has no name, such as the index that `DataFrame.to_csv` writes.
+# The name that pandas gives to a first column without one, such as the index that `DataFrame.to_csv` writes.
 _INDEX = "Unnamed: 0"
 
 
 def without(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
-    """A table without the index that pandas wrote, and notes of what numbers its rows.
+    """Drop an index column that pandas wrote, and note other columns that number the rows.
 
     Parameters
     ----------
     frame : DataFrame
-        All rows, in the order of the file. An index that is all there is stays.
+        All rows, in the order of the file. An index that is the only column is kept.
+
+    Returns
+    -------
+    frame : DataFrame
+    notes : list of str
     """
     notes, names = [], [name for name in frame.columns if _numbers_rows(frame[name])]
     if _INDEX in names and len(frame.columns) > 1:
@@ -36,7 +41,7 @@ def without(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
 
 
 def _numbers_rows(column: "pd.Series") -> bool:
-    """Whether a column counts from 0 or 1."""
+    """Return whether a column counts the rows from 0 or 1."""
     import pandas as pd
 
     if not pd.api.types.is_integer_dtype(column.dtype) or column.isna().any() or column.iloc[0] not in (0, 1):

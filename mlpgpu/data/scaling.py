@@ -1,4 +1,4 @@
-"""Scaling of inputs and targets, fitted on the host, chunk by chunk."""
+"""Scaling of inputs and targets, fitted on the host in chunks of rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ __all__ = ["Scaling", "fit", "of_model"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """Scaled x is ``(x - shift) * factor``.
+    """The scaling ``(x - shift) * factor``.
 
     Attributes
     ----------
     kind : str
-        ``none``, ``standard``, ``minmax`` or ``255``; or another word, of a scaling that was not fitted here.
+        ``none``, ``standard``, ``minmax`` or ``255``; or another word if it was not fitted by `fit`.
     shift, factor : ndarray of float64
-        Of shape (n_features,), or () where all features share one.
+        Of shape (n_features,), or () if all features share one value.
     """
 
     kind: str
@@ -36,29 +36,29 @@ def fit(
     setting: str = "scale",
     column: str = "feature",
 ) -> Scaling:
-    """The scaling of a kind, fitted on training rows.
+    """Fit a scaling on training rows.
 
     Parameters
     ----------
     kind : str
         ``none``, ``standard`` (mean 0, variance 1), ``minmax`` (0 to 1) or ``255`` (divide by 255).
     x_train : ndarray or Mapped of shape (n_rows, n_features)
-        Numbers of any type. A column that is constant is shifted only, as in scikit-learn.
+        Numbers of any type. A constant column is only shifted, as in scikit-learn.
     names : sequence of str
-        Of the columns; empty where a message can tell their numbers alone.
+        Names of the columns for messages; if empty, messages give their indices.
     setting, column : str
-        What a message calls the setting that chose the kind, and a column.
+        Words for messages: the name of the setting that gave `kind`, and that for a column.
 
     Raises
     ------
     InputError
-        Where a column's values are too far apart for float64.
+        If the values of a column are too far apart for float64.
     """
     if kind == "none":
         return Scaling(kind, np.array(0.0), np.array(1.0))
     if kind == "255":
         return Scaling(kind, np.array(0.0), np.array(1 / 255))
-    # Overflow is found below, where the column can be named.
+    # Overflow is reported below, with the name of the column.
     with np.errstate(over="ignore", invalid="ignore"):
         shift, spread = _standard(x_train) if kind == "standard" else _minmax(x_train)
     wide = np.flatnonzero(~np.isfinite(spread))
@@ -72,7 +72,7 @@ def fit(
 
 
 def of_model(shift: np.ndarray, factor: np.ndarray) -> Scaling:
-    """The scaling that a trained model has."""
+    """Return the scaling of a trained model."""
     return Scaling("as in the model", shift, factor)
 
 
@@ -85,13 +85,13 @@ def _standard(x: np.ndarray | Mapped) -> tuple[np.ndarray, np.ndarray]:
         chunk -= mean
         errors = errors + chunk.sum(axis=0)
         squares = squares + np.square(chunk, out=chunk).sum(axis=0)
-    # The second term is zero but for the rounding of the mean, which it takes back out.
+    # The second term would be zero in exact arithmetic; it corrects for the rounding of the mean.
     variance = (squares - errors**2 / n_rows) / n_rows
-    # Below this, what is left of a constant column is rounding (Chan, Golub and LeVeque, 1983).
+    # A variance below this bound may be the rounding error of a constant column (Chan, Golub and LeVeque, 1983).
     eps = np.finfo(np.float64).eps
     constant = variance <= n_rows * eps * variance + (n_rows * mean * eps) ** 2
     constant &= np.isfinite(variance)
-    # The rounding of a large mean is itself large, so a constant column is shifted by what it holds.
+    # A large mean has a large rounding error, so a constant column is shifted by its exact value.
     spread = np.where(constant, np.maximum(1.0, n_rows * np.abs(mean) * eps), np.sqrt(variance))
     return np.where(constant, x[0].astype(np.float64), mean), spread
 
@@ -101,6 +101,6 @@ def _minmax(x: np.ndarray | Mapped) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.min([least for least, _ in ends], axis=0), np.max([most for _, most in ends], axis=0)
     low, high = low.astype(np.float64), high.astype(np.float64)
     spread, limits = high - low, np.finfo(np.float64)
-    # What a constant column spans is the rounding of its values, which is as large as their unit makes it.
+    # The range of a constant column is only rounding error, which is proportional to its values.
     rounding = np.maximum(limits.eps * np.maximum(np.abs(low), np.abs(high)), limits.smallest_normal)
     return low, np.where(spread <= rounding, 1.0, spread)

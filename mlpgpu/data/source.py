@@ -1,4 +1,4 @@
-"""What a source of data hands over: rows as read, before they are split."""
+"""Rows as read from a source of data, before they are split."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,21 +23,21 @@ class Source:
     name : str
         Name of the set.
     x : ndarray or Mapped of shape (n_rows, n_features), or DataFrame
-        A frame is encoded once it is known which of its rows are for training.
+        A DataFrame is encoded after the split, since the encoding is fitted on the training rows.
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
-        Codes where `classes` is given, else labels or numbers as read.
+        Codes if `classes` is given, otherwise labels or numbers as read.
     x_test, y_test : ndarray or None
-        Test rows, where the set has its own.
+        Test rows, if the set has its own.
     task : str
-        ``auto`` where it is to be inferred from y.
+        ``auto`` if it is to be inferred from y.
     classes : tuple
-        What codes in y stand for.
+        The class of each code in y.
     scale : str
-        The scaling that ``auto`` means for this set.
+        The scaling that ``auto`` selects for this set.
     categorical : bool
         Whether numbers in y are known to be labels.
     decimal : str
-        What is before decimals in its text, in words.
+        The decimal mark of its text, in words.
     feature_names, target, targets, notes
         As in `mlpgpu.data.DataSet`.
     """
@@ -59,7 +59,7 @@ class Source:
 
 
 def of_arrays(name: str, x: np.ndarray | Mapped, y: np.ndarray, images: bool, target: str, **test: Any) -> Source:
-    """Rows of files that hold arrays, of which `images` is what `are_images` says; `test` are rows of their own."""
+    """Make a source of arrays; `images` is the result of `are_images`, and `test` may be ``x_test`` and ``y_test``."""
     return Source(
         name,
         x,
@@ -72,12 +72,12 @@ def of_arrays(name: str, x: np.ndarray | Mapped, y: np.ndarray, images: bool, ta
 
 
 def are_images(dtype: np.dtype, shape: tuple[int, ...], where: str) -> bool:
-    """Whether the rows of an array of this type and shape are images.
+    """Return whether the rows of an array with this dtype and shape are images.
 
     Raises
     ------
     InputError
-        Where they are no rows of numbers; `where` says of what in the message.
+        If it does not have rows of numbers; the message calls the array `where`.
     """
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or len(shape) < 2 or 0 in shape:
         raise InputError(
@@ -88,7 +88,7 @@ def are_images(dtype: np.dtype, shape: tuple[int, ...], where: str) -> bool:
 
 
 def flat(x: np.ndarray, where: str) -> np.ndarray:
-    """Rows of numbers of shape (n_rows, n_features), in native byte order; truth values as bytes."""
+    """Return rows as a C-contiguous array of shape (n_rows, n_features) in native byte order, bool as uint8."""
     are_images(x.dtype, x.shape, where)
     if x.dtype == bool:
         x = x.view(np.uint8)

@@ -1,4 +1,4 @@
-"""Holding out rows, once or in folds, with the same share of each class where that can be."""
+"""Hold out rows, once or in folds, stratified by class if possible."""
 
 import math
 import warnings
@@ -14,33 +14,33 @@ __all__ = ["hold_out", "in_folds"]
 def hold_out(
     rows: np.ndarray, labels: np.ndarray | None, fraction: float, seed: int, setting: str
 ) -> tuple[np.ndarray, np.ndarray, str | None]:
-    """Part rows into those to keep and those to hold out, both in a random order.
+    """Split rows into those to keep and those to hold out, both in random order.
 
     Parameters
     ----------
     rows : ndarray of int64, shape (n_rows,)
         Indices.
     labels : ndarray of shape (n_rows,) or (n_rows, n_labels), or None
-        Class of each of `rows`, for an equal share of each; of several labels a 0 or 1 each, for an equal share of each
-        combination; None for regression.
+        Class of each of `rows`, to stratify by; for multilabel classification 0 or 1 for each label, to stratify by
+        their combinations; None for regression.
     fraction : float
-        Part to hold out, above 0 and rounded up to whole rows.
+        Share to hold out, above 0; it is rounded up to whole rows.
     seed : int
-        Seeds the order.
+        Seed of the random order.
     setting : str
-        Name of the setting that the fraction is from, for messages.
+        Name of the setting that gave `fraction`, for messages.
 
     Returns
     -------
     kept, held : ndarray of int64
         Indices.
     note : str or None
-        Why the classes are not in equal shares, where they are not.
+        Why the split is not stratified, if labels were given and it is not.
 
     Raises
     ------
     InputError
-        Where no row would be kept.
+        If no row would be kept.
     """
     from sklearn.model_selection import train_test_split
 
@@ -67,29 +67,29 @@ def hold_out(
 def in_folds(
     n_rows: int, labels: np.ndarray | None, folds: int, seed: int
 ) -> tuple[Iterator[tuple[np.ndarray, np.ndarray]], str | None]:
-    """Part rows into folds of a size, drawn at random, each of which is held out once.
+    """Split rows at random into folds of about equal size, each of which is held out once.
 
     Parameters
     ----------
     n_rows : int
     labels : ndarray or None
-        As for `hold_out`, of all rows.
+        As for `hold_out`, for all rows.
     folds : int
         At least 2.
     seed : int
-        Seeds the draw.
+        Seed of the random split.
 
     Returns
     -------
     parts : iterator of (ndarray of int64, ndarray of int64)
-        Indices to keep and to hold out, ascending, of each fold.
+        For each fold the ascending indices to keep and to hold out.
     note : str or None
-        Which classes are not in equal shares, where some are not.
+        Which classes are not stratified, if any.
 
     Raises
     ------
     InputError
-        Where there are fewer rows than folds.
+        If there are fewer rows than folds.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -106,9 +106,9 @@ def in_folds(
             note = f"folds: {few:,} of {len(counts):,} {each} have fewer than {folds} rows, and some folds none of them"
     splitter = (KFold if labels is None else StratifiedKFold)(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # The note says it.
+        # The note replaces this warning.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        # Which rows are left to train on is found when it is asked for: of all folds they are many times the rows.
+        # Stores one fold number per row: the training indices of all folds together would be many times as large.
         fold_of_row = np.empty(n_rows, np.int32)
         for fold, (_, held) in enumerate(splitter.split(np.zeros(n_rows), labels)):
             fold_of_row[held] = fold
@@ -116,9 +116,9 @@ def in_folds(
 
 
 def _single(labels: np.ndarray) -> tuple[np.ndarray, str, str]:
-    """One label a row, which of several is their combination; and what one and many are called."""
+    """Return one label per row, a number of its combination for several labels, and the words for one and for many."""
     if labels.ndim == 1:
         return labels, "class", "classes"
-    # Bytes are told apart in less time than rows of numbers.
+    # Packed bits are faster to sort than rows of float64.
     packed = np.packbits(labels.astype(bool), axis=1)
     return np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1), "combination of labels", "combinations"

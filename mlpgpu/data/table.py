@@ -1,4 +1,4 @@
-"""Tables: text and Parquet files, with columns to predict."""
+"""Tables in text and Parquet files, with target columns."""
 
 import contextlib
 import warnings
@@ -22,7 +22,7 @@ _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 
 def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> Source:
-    """The rows of a table, its targets apart; `columns` as for `read_chunks`.
+    """Load a table, and separate its targets; `columns` as for `read_chunks`.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
     Raises
     ------
     InputError
-        Where the file cannot be read, or has no usable target.
+        If the file cannot be read, or has no usable target.
     """
     written: list[dialect.Dialect] = []
     frame = read(path, columns, config.target, drop=config.drop, written=written)
@@ -72,7 +72,7 @@ def read(
     drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
 ) -> "pd.DataFrame":
-    """A text or Parquet file as a DataFrame; see `read_chunks`."""
+    """Read a text or Parquet file as one DataFrame; see `read_chunks`."""
     (frame,) = read_chunks(path, columns, None, target, labels=labels, drop=drop, written=written)
     return frame
 
@@ -87,33 +87,33 @@ def read_chunks(
     drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
 ) -> Iterator["pd.DataFrame"]:
-    """A text or Parquet file, some rows at a time, as DataFrames with text for column names.
+    """Read a text or Parquet file in chunks, as DataFrames whose column names are str.
 
     Their index numbers the rows of the file from 0.
 
     Parameters
     ----------
     path : Path
-        Text is UTF-8, or UTF-16 with a byte-order mark, and has a header; what separates columns and decimals is found
-        out, as `dialect.find` does.
+        Text is UTF-8, or UTF-16 with a byte-order mark, and has a header; `dialect.find` infers column separator and
+        decimal mark.
     columns : list of dict, optional
-        Records of a trained model, whose categories and dates are then read as text even where this file has
-        only numbers for them.
+        Records of a trained model, whose categories and dates are read as text even if this file has only numbers for
+        them.
     rows : int, optional
-        The most that a DataFrame has; all are in one without it.
+        Maximum number of rows per DataFrame; by default all rows are in one.
     target : str, optional
-        The columns to predict, where they are needed.
+        The target columns, if they are needed.
     labels : collection of str
-        Columns of a text file that are read as text, in which only empty cells are missing.
+        Columns of a text file to read as text; only their empty cells are missing values.
     drop : tuple of str
-        Columns that will be left out: what they hold does not matter.
+        Columns that will be dropped, so that their values do not matter.
     written : list of Dialect, optional
-        Takes how a text file is written.
+        The dialect of a text file is appended to it.
 
     Raises
     ------
     InputError
-        Where the file cannot be read as a table with rows.
+        If the file cannot be read as a table with rows.
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; give the path of a {endings.DATA_FILE}")
@@ -121,7 +121,7 @@ def read_chunks(
     known = {record["name"] for record in columns or []}
 
     def unused(names: list[str]) -> set[str]:
-        """Columns whose values do not matter."""
+        """Return the columns whose values do not matter."""
         if not columns:
             return {*_with_commas(drop, names)}
         return {*names} - known - {*(() if target is None else target_columns.named(target, names))}
@@ -148,7 +148,7 @@ def read_chunks(
         raise
     except UnicodeDecodeError as error:
         raise encoding.refusal(path, error) from None
-    # A damaged file can bring any error out of the libraries that read it.
+    # A damaged file can raise any exception in the libraries that read it.
     except Exception as error:
         reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
         kind = "CSV" if is_text else "Parquet"
@@ -172,14 +172,14 @@ def _read_text(
     found = dialect.find(path, lambda names: {*text, *unused(names)}, text=not columns)
     if not found.names:
         raise InputError(f"{path} is empty; give a table with a header and rows")
-    # pandas renames duplicates and takes a longer row for one with an index: both are mistakes here.
+    # pandas would rename duplicate names, and read longer rows as having an index: both are errors here.
     header.check(path, found.names)
     if written is not None:
         written.append(found)
     gaps: Any = dialect.MISSING
     if labels:
         gaps = {name: "" if name in labels else dialect.MISSING for name in found.names}
-    # Without low_memory=False a column's type depends on how the file falls into pieces.
+    # With low_memory=True the type of a column would depend on where pandas splits the file into chunks.
     given: dict[str, Any] = {
         "sep": found.separator, "decimal": found.decimal or ".", "index_col": False, "low_memory": False, "dtype": text,
         "keep_default_na": False, "na_values": gaps,
@@ -200,7 +200,7 @@ def _read_text(
 
 
 def _with_points(frame: "pd.DataFrame", found: dialect.Dialect) -> "pd.DataFrame":
-    """A table whose numbers are written as in plain CSV also where other cells make text of their column."""
+    """Replace decimal commas by points in text columns: pandas converts only columns that hold nothing but numbers."""
     import pandas as pd
 
     if found.decimal != ",":
@@ -214,7 +214,7 @@ def _with_points(frame: "pd.DataFrame", found: dialect.Dialect) -> "pd.DataFrame
 
 @contextlib.contextmanager
 def _warnings_as_errors(path: Path) -> Iterator[None]:
-    """Within it, what pandas finds odd in a file is an error: cells beyond the last name."""
+    """Raise an error where pandas warns that a row has more cells than the header."""
     import pandas as pd
 
     with warnings.catch_warnings():
@@ -229,7 +229,7 @@ def _warnings_as_errors(path: Path) -> Iterator[None]:
 
 
 def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
-    """A table without its targets, and without the columns to leave out."""
+    """Drop columns from a table without its targets."""
     names = list(frame.columns)
     drop = _with_commas(drop, names)
     if absent := [name for name in drop if name not in names]:
@@ -241,7 +241,7 @@ def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.Da
 
 
 def _with_commas(given: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
-    """Names that were given with commas between them, where some have commas themselves."""
+    """Join parts of `given`, which were split at commas, where a column name contains commas itself."""
     whole, at = [], 0
     while at < len(given):
         ends = (end for end in range(at + 1, len(given) + 1) if ",".join(given[at:end]) in names)
@@ -255,6 +255,6 @@ def _is_text_with_gaps(column: "pd.Series") -> bool:
     import pandas as pd
 
     present = column.dropna()
-    # Of a column without values none knows what it was.
+    # A column without any values may be text.
     kind = pd.api.types.infer_dtype(present.astype(object))
     return len(present) < len(column) and kind in {"string", "empty"}

@@ -1,4 +1,4 @@
-"""The target: whether it asks for classification or regression, and its codes or numbers."""
+"""Choose classification or regression for a target, and encode it."""
 
 import re
 import sys
@@ -12,29 +12,29 @@ from mlpgpu.errors import InputError
 
 __all__ = ["Target", "decide", "numbered"]
 
-# A target of whole numbers with at most so many distinct ones is taken for classes.
+# Maximum number of distinct values with which a target of whole numbers is taken for classes.
 MOST_CODES = 20
-# As people write it, with a sign of money, something between thousands, a unit; and no date.
+# A number with currency sign, thousands separators or unit, as people write it, but not a date.
 _NUMBER = re.compile(r"(?!\d\d?\.\d\d?\.)\W{0,4}\d[\d.,'\u2019_\s]{0,40}[^\d\s]{0,4}")
 
 
 class Target(NamedTuple):
-    """A target as training takes it.
+    """A target, encoded for training.
 
     Attributes
     ----------
     task : str
         ``classification`` or ``regression``.
     y : ndarray
-        ``int64`` codes of shape (n_rows,), or ``float64`` of shape (n_rows, n_outputs), which are 0 and 1 for several
-        labels a row.
+        For classification ``int64`` codes of shape (n_rows,). For regression ``float64`` of shape (n_rows, n_outputs);
+        for multilabel classification the same with values 0 and 1.
     classes : tuple
-        Label of each code, sorted, in the type that it was read in; of several labels a row their numbers; empty for
-        regression.
+        The sorted class of each code, in the type in which it was read; for multilabel classification the indices of
+        the labels; empty for regression.
     note : str or None
-        How the task was inferred, where it was.
+        How the task was inferred, if it was.
     label_values : tuple of tuple
-        The two values of each of several labels; else empty.
+        For multilabel classification the two values of each label; otherwise empty.
     """
 
     task: str
@@ -45,7 +45,7 @@ class Target(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray | None:
-        """What rows to hold out are drawn by: the y of a classification."""
+        """Labels to stratify by when rows are held out; None for regression."""
         return self.y if self.task == "classification" else None
 
 
@@ -58,11 +58,11 @@ def decide(
     names: Sequence[str] = (),
     decimal: str = "decimal point",
 ) -> Target:
-    """Decide on the task and encode the target for it.
+    """Choose the task if it is ``auto``, and encode the target for it.
 
-    Text, truth values and categories ask for classification, and so do whole numbers, of any type, with
-    at most 20 distinct values and fewer than half as many as there are rows. All else asks for regression. Of several
-    columns, all are labels of two values each where none holds numbers, and a regression where all do.
+    Text, truth values and categories are classified, and so are whole numbers, of any dtype, with at most 20 distinct
+    values, and fewer than half as many as there are rows. Everything else is a regression. Several columns are labels
+    of two values each if none holds numbers, and a regression if all do.
 
     Parameters
     ----------
@@ -71,18 +71,18 @@ def decide(
     task : str
         ``auto``, or the task that the user asks for.
     where : str
-        What the target is called in messages, such as ``column 'species'``.
+        What messages call the target, such as ``column 'species'``.
     categorical : bool
         Whether numbers in y are known to be labels.
     names : sequence of str
-        Of its columns, where they are several.
+        Names of its columns, if there are several.
     decimal : str
-        What is before decimals where y comes from, in words.
+        The decimal mark of the table, in words.
 
     Raises
     ------
     InputError
-        Where y cannot be predicted, or not by the task asked for.
+        If y cannot be predicted, or not by the given task.
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -98,7 +98,7 @@ def decide(
             f"the target, {where}, has type {y.dtype} and shape {y.shape}; allowed: one label or number a row, "
             "or several; choose another target"
         )
-    if y.dtype.kind == "U" and not _spells(y):
+    if y.dtype.kind == "U" and not _is_unicode(y):
         raise InputError(f"the target, {where}, holds text that is not Unicode; write it again")
     if y.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(y)))):
         raise InputError(f"the target, {where}, has {bad} missing or infinite values; remove those rows")
@@ -131,7 +131,7 @@ def decide(
 
 
 def _several(y: np.ndarray, task: str, where: str, names: Sequence[str]) -> Target:
-    """Columns that are numbers each, for a regression, or labels of two values each."""
+    """Encode several columns: numbers for regression, or labels of two values each."""
     held, note = kinds(y), None
     if task == "auto":
         task, reason = _infer_several(y, held, where, names)
@@ -167,12 +167,12 @@ def _infer_several(y: np.ndarray, held: Sequence[str], where: str, names: Sequen
 
 
 def numbered(name: str, n: int) -> tuple[str, ...]:
-    """What each of `n` columns is called that have one name between them."""
+    """Return names for `n` columns that share one name."""
     return tuple(f"{name}{i}" for i in range(n))
 
 
-def _spells(y: np.ndarray) -> bool:
-    """Whether the letters of text are such: an array in a file may have any 32 bits for one."""
+def _is_unicode(y: np.ndarray) -> bool:
+    """Return whether text is valid Unicode: an array from a file may have any 32 bits as a character."""
     points = np.ascontiguousarray(y).view(np.dtype(np.uint32).newbyteorder(y.dtype.byteorder))
     return not ((points > sys.maxunicode) | ((points >= 0xD800) & (points < 0xE000))).any()
 

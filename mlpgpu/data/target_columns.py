@@ -1,4 +1,4 @@
-"""The targets of a table: which columns they are, and their values."""
+"""Select the target columns of a table, and extract their values."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,18 +18,18 @@ __all__ = ["check_varied", "chosen", "named", "values"]
 
 
 def named(target: str, names: Sequence[str]) -> list[str]:
-    """The columns that `target` means: one of that very name, or else several between commas.
+    """Return the columns that `target` names: the one of exactly this name, or else those of a comma-separated list.
 
     Parameters
     ----------
     target : str
     names : sequence of str
-        Of the columns that there are; those that are meant need not be among them.
+        Names of the table's columns; the returned names need not be among them.
 
     Raises
     ------
     InputError
-        Where one is named twice.
+        If a column is named twice.
     """
     if target in names or "," not in target:
         return [target]
@@ -40,12 +40,12 @@ def named(target: str, names: Sequence[str]) -> list[str]:
 
 
 def chosen(names: Sequence[str], config: "Config", path: Path) -> list[str]:
-    """The columns that a config has for targets, among those of the table in `path`.
+    """Return the target columns that a config names, checked against the columns of the table in `path`.
 
     Raises
     ------
     InputError
-        Where there is none, one is not in the table or is to be left out, or they leave nothing to learn from.
+        If no target is given, one is not in the table or is dropped, or no column is left for features.
     """
     target, shown = config.target, listed(names)
     if target is None:
@@ -63,30 +63,30 @@ def chosen(names: Sequence[str], config: "Config", path: Path) -> list[str]:
 
 
 def values(frame: "pd.DataFrame") -> tuple[np.ndarray, bool]:
-    """The values of the targets, and whether they are known to be labels.
+    """Return the values of the targets, and whether they are known to be labels.
 
     Parameters
     ----------
     frame : DataFrame
-        The columns that are targets.
+        The target columns.
 
     Returns
     -------
-    ndarray of shape (n_rows,), or (n_rows, n_targets) where they are several
-        Several of different kinds as Python's own numbers, truth values and text.
+    ndarray of shape (n_rows,), or (n_rows, n_targets) for several targets
+        Its dtype is object if several targets hold values of different kinds.
     bool
 
     Raises
     ------
     InputError
-        Where some are missing, or one is neither numbers, truth values nor text.
+        If values are missing, or a column holds values other than numbers, truth values and text.
     """
     if len(frame.columns) == 1:
         return _labels(frame.iloc[:, 0])
     columns = []
     for _, column in frame.items():
         found, categorical = _labels(column)
-        # Nothing else tells categories that are numbers from numbers, in a column of several.
+        # As text, since the flag that tells numeric categories from numbers exists for a single target only.
         columns.append(found.astype(str).astype(object) if categorical else found)
     if len({"n" if found.dtype.kind in "iuf" else found.dtype.kind for found in columns}) > 1:
         columns = [found.astype(object) for found in columns]
@@ -94,7 +94,7 @@ def values(frame: "pd.DataFrame") -> tuple[np.ndarray, bool]:
 
 
 def check_varied(targets: Sequence[str], y: np.ndarray) -> None:
-    """Refuse one of several targets that is the same in all rows."""
+    """Refuse a constant column among several targets."""
     for name, column in zip(targets, y.T, strict=True):
         if (column == column[0]).all():
             raise InputError(

@@ -1,4 +1,4 @@
-"""Columns of text: the categories in them, and one feature for each."""
+"""Columns of text: their categories, and one-hot encoding."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 __all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot", "unlike"]
 
-# More would be names or numbers of rows rather than categories, and each is a column of x.
+# Each category is a column of x, and text with more distinct values is likely names or IDs of rows.
 MOST_CATEGORIES = 1000
-# As many or fewer are not said to be many for the rows that there are.
+# With more categories than this, a note warns if they are too many for the number of rows.
 FEW_CATEGORIES = 20
 LEAVE_OUT = "leave it out with --drop, or group its values"
-# What people write about a number: a sign of money before it, a unit after it, something between its thousands.
+# What people add to a number: a currency sign before it, a unit after it, thousands separators.
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
 def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list[str]:
-    """The categories in a column of training rows, sorted; `whole` and `decimal` as in `doubt`.
+    """Return the sorted categories in a column of training rows; `whole` and `decimal` as in `doubt`.
 
     Raises
     ------
     InputError
-        Where they are more than 1,000.
+        If there are more than 1,000.
     """
-    # The categories that a type declares may be absent from these rows, and would be constant features.
+    # Categories that the dtype declares but these rows do not have would be constant features.
     categories = sorted({str(value) for value in column.dropna().unique()})
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
@@ -40,7 +40,7 @@ def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list
 
 
 def name_of_gaps(categories: list[str]) -> str:
-    """What the category of missing text is called: ``missing``, or with brackets where that is one already."""
+    """Return the name of the category for missing text: ``missing``, in brackets if that is a category already."""
     name = "missing"
     while name in categories:
         name = f"({name})"
@@ -48,17 +48,17 @@ def name_of_gaps(categories: list[str]) -> str:
 
 
 def doubt(column: "pd.Series", categories: list[str], whole: "pd.Series", decimal: str) -> str:
-    """Why a column is hardly meant as these categories, and what to do; empty where it may well be.
+    """Say why a column is probably not meant as these categories, and what to do; empty if it may be.
 
     Parameters
     ----------
     column : Series
-        Of the training rows.
+        The column in the training rows.
     categories : list of str
     whole : Series
-        The column in all rows of the table: what makes text of it may lie in any of them.
+        The column in all rows of the table: the cell that makes pandas read it as text may be in any of them.
     decimal : str
-        What is before decimals where the column comes from, in words.
+        The decimal mark of the table, in words.
     """
     n_rows = int(column.count())
     meant_otherwise = _meant_otherwise(whole, decimal)
@@ -68,7 +68,7 @@ def doubt(column: "pd.Series", categories: list[str], whole: "pd.Series", decima
 
 
 def unlike(column: "pd.Series", kind: str) -> str:
-    """A cell of a text column that is no value of a ``number`` or ``bool`` column, and its row."""
+    """Describe the first cell of a text column that is not a valid ``number`` or ``bool``."""
     import pandas as pd
 
     present = column.dropna().map(str)
@@ -84,9 +84,10 @@ def _meant_otherwise(column: "pd.Series", decimal: str) -> str:
 
 
 def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
-    """Which part of some text is numbers, and what would make it so; empty where that is not most of it, or all.
+    """Say which share of a text column is numbers, and how to make all of it numbers.
 
-    A mark such as ``?`` for a missing number, or a ``%`` after each, makes text of a whole column.
+    Empty if at most half of it is numbers, or all of it is. A single ``?`` for a missing number, or a ``%`` after each,
+    makes pandas read a whole column as text.
     """
     import pandas as pd
 
@@ -103,25 +104,25 @@ def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
     if not numbers.all():
         but = f", but {cells.first(present[present.isin(set(text[~numbers]))])} is not"
         others = ["leave such cells empty, with impute mean or median"]
-    # Rounded down: all of them are 100%.
+    # Rounded down, so that only all of them are 100%.
     share = 100 * int(numbers.sum()) // len(text)
     return f"{share}% of them are numbers{but}; to have one feature, {' and '.join(written + others)}"
 
 
 def one_hot(column: "pd.Series", record: dict[str, Any]) -> np.ndarray:
-    """A feature for each category of a record: 1 where a row has it; all 0 for one that training had not."""
+    """One-hot encode a column as uint8; a category that is not in the record gives a row of zeros."""
     import pandas as pd
 
     places = {category: place for place, category in enumerate(record["categories"])}
 
     def spelled(value: Any) -> str:
-        # Among gaps, pandas makes 1.0 of a code that is 1.
+        # In a column with missing values, pandas reads the code 1 as 1.0.
         is_code = isinstance(value, float) and value.is_integer() and str(value) not in places
         return str(int(value)) if is_code else str(value)
 
-    # Objects that pandas takes for equal may be written otherwise, as 1 and True.
+    # Converted to text first, since objects that pandas takes for equal, such as 1 and True, may be spelt differently.
     spelt = column.map(spelled, na_action="ignore") if column.dtype == object else column
     numbers, distinct = pd.factorize(spelt)
-    # Gaps have the number -1, which is the last here. Without a fill nothing is missing: that was refused.
+    # Missing values have the code -1, which indexes the last entry, the fill. Without a fill they have been refused.
     codes = np.array([places.get(text, -1) for text in (*map(spelled, distinct), record["fill"])])[numbers]
     return (codes[:, None] == np.arange(len(places))).view(np.uint8)

@@ -1,4 +1,4 @@
-"""Categories that training had not, counted while the rows of a file are read, and how that is written."""
+"""Count categories that were not in the training rows while a file is read, and keep the dialect of the file."""
 
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,14 @@ __all__ = ["Unseen"]
 
 
 class Unseen:
-    """How many rows of which columns hold values that training had not, over all chunks of a file.
+    """Number of rows per column with categories that were not in the training rows, over all chunks of a file.
 
     Attributes
     ----------
     n_rows : int
-        All rows.
+        Number of all rows.
     written : list of Dialect
-        How the file is written, where it is text.
+        The dialect of the file, if it is text.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class Unseen:
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, column: "pd.Series", is_unseen: np.ndarray) -> None:
-        """Count the rows of a chunk in which a column holds such a value."""
+        """Count the rows of a chunk in which a column has a new category."""
         if is_unseen.any():
             name = str(column.name)
             count, example = self._found.get(name, (0, str(column[is_unseen].iloc[0])))
             self._found[name] = count + int(np.count_nonzero(is_unseen)), example
 
     def notes(self) -> list[str]:
-        """Those on how the file is written, and one line for each column that has some."""
+        """Return the notes on the dialect, and one line for each column with new categories."""
         columns = (
             f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values new to the model, such as {example!r}"
             for name, (count, example) in self._found.items()

@@ -1,4 +1,4 @@
-"""Which settings a set of data has a use for."""
+"""Check that the data set uses the settings that are given."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "sort_of"]
 
 _SYNTHETIC = ({"synthetic"}, "synthetic, a set that is drawn")
-# Setting -> the sorts of data that use it, and what to call them.
+# Setting -> the sorts of data that use it, and their name in messages.
 _USED_BY = {
     "data_dir": ({"mnist"}, "mnist and fashion-mnist"),
     "target": ({"table", "npz", "array"}, "a file"),
@@ -28,7 +28,7 @@ _USED_BY = {
 
 
 def check(config: "Config") -> None:
-    """Refuse a setting that the data of `config` have no use for, and that is not its default.
+    """Refuse a setting that differs from its default, but is not used by the data set of `config`.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def check(config: "Config") -> None:
     sort = sort_of(config.dataset or "mnist")
     for name, (users, called) in _USED_BY.items():
         given, (_, default) = getattr(config, name), settings()[name]
-        # What is in memory anyway is never mapped.
+        # Other data are never memory-mapped, so "never" holds for them.
         as_is = given == default or (name, given) == ("memory_map", "never")
         if sort is None or sort in users or as_is:
             continue
@@ -48,7 +48,7 @@ def check(config: "Config") -> None:
 
 
 def sort_of(dataset: str) -> str | None:
-    """The sort of data: ``mnist``, ``table``, ``npz``, ``array`` or a built-in set; None for a name that is none."""
+    """Return ``mnist``, ``table``, ``npz``, ``array`` or the name of a built-in set; None for an unknown name."""
     if dataset in mnist.MIRRORS:
         return "mnist"
     if dataset in BUILTIN:

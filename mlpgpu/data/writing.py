@@ -1,4 +1,4 @@
-"""Predictions written to a file, or to standard output as CSV, as they come."""
+"""Write predictions to a file, or to standard output as CSV, chunk by chunk."""
 
 import csv
 import io
@@ -18,12 +18,12 @@ FORMATS = (".csv", ".parquet", ".npy")
 
 
 def check(path: Path, *read: Path) -> None:
-    """Refuse what `write` could not write, and what is read for it.
+    """Refuse a path that `write` cannot write, or that is one of the files to `read`.
 
     Raises
     ------
     InputError
-        Where the ending is not known, the folder is not there, or `path` is one of `read`.
+        If the extension is unknown, the folder does not exist, or `path` is one of `read`.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"out is {path}, which ends in {path.suffix!r}; allowed: {', '.join(FORMATS)}")
@@ -31,24 +31,24 @@ def check(path: Path, *read: Path) -> None:
 
 
 def write(path: Path | None, names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:
-    """Write rows whole or not at all; to standard output as they come. Text is UTF-8.
+    """Write rows to a file, completely or not at all, or to standard output chunk by chunk. Text is UTF-8.
 
     Parameters
     ----------
     path : Path or None
         A .csv, .parquet or .npy file; None for standard output.
     names : sequence of str
-        Of the columns.
+        Names of the columns.
     chunks : iterable of array of shape (n_rows,) or (n_rows, n_columns)
 
     Raises
     ------
     InputError
-        Where pyarrow is needed and not installed.
+        If pyarrow is needed and not installed.
     """
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # As in a file: the encoding of a locale may lack a character, and names and labels are no messages.
+            # UTF-8 as in a file: the encoding of the locale may lack characters of names and labels.
             sys.stdout.reconfigure(encoding="utf-8", errors=sys.stdout.errors)
         _write_csv(sys.stdout, names, chunks)
         return
@@ -66,9 +66,9 @@ def _write_csv(file: IO[str], names: Sequence[str], chunks: Iterable[np.ndarray]
     writer = csv.writer(file, lineterminator="\n")
     for number, chunk in enumerate(chunks):
         if not number:
-            # Not before there is something to write: what is wrong with the rows shows when they are read.
+            # Only once there are rows: reading the first chunk may raise an error.
             writer.writerow(names)
-        # The shortest text that reads as the same number, in the number's own precision.
+        # str gives the shortest text that parses to the same number in its own precision.
         writer.writerows([[str(value) for value in row] for row in chunk.reshape(len(chunk), -1)])
 
 

@@ -115,7 +115,7 @@ def test_dates_that_are_far_away(written):
 def test_dates_that_are_too_far_away(seconds, kind):
     """Microseconds of them may be more than 64 bits hold, which NumPy does not say."""
     values = pd.Series(np.array([0, seconds]).view("datetime64[s]")).astype(kind)
-    with pytest.raises(InputError, match="'sold' is one of dates, and '.*' in row 2 is none that can be read"):
+    with pytest.raises(InputError, match="'sold' holds dates, but '.*' in row 2 is not a valid date"):
         encoded(values)
 
 
@@ -124,15 +124,15 @@ def test_dates_that_are_too_far_away(seconds, kind):
     [
         (["01/02/2021", "12/12/2021"], "column 'sold' holds dates that do not tell the day from the month, such as "
          "'01/02/2021' in row 1; write them as 2021-12-31, or leave it out with --drop"),
-        (["13/02/2021", "02/13/2021"], "'02/13/2021' in row 2 is none"),
-        (["13/02/2021", "14/02/2021", "02/13/2021"], "'02/13/2021' in row 3 is none that can be read; allowed: dates "
+        (["13/02/2021", "02/13/2021"], "'02/13/2021' in row 2 is not a valid date"),
+        (["13/02/2021", "14/02/2021", "02/13/2021"], "'02/13/2021' in row 3 is not a valid date; allowed: dates "
          "as 2021-12-31 or 2021-12-31 09:30, or with the day first; write it so, or leave the column out with --drop"),
-        (["2021-12-31", "0000-00-00"], "column 'sold' is one of dates, and '0000-00-00' in row 2 is none"),
-        (["2021-12-31", "2021-02-30"], "'2021-02-30' in row 2 is none"),
-        (["31-Dec-21", "01-MAR-20"], "'31-Dec-21' in row 1 is none"),
-        (["2021/12/31 9:05:00 AM GMT+1", "2020/1/2"], "'2021/12/31 9:05:00 AM GMT.1' in row 1 is none"),
-        (["2021-12-31 25:00"], "'2021-12-31 25:00' in row 1 is none"),
-        (["31.12.2021", "12/31/2021"], "'12/31/2021' in row 2 is none"),
+        (["2021-12-31", "0000-00-00"], "column 'sold' holds dates, but '0000-00-00' in row 2 is not a valid date"),
+        (["2021-12-31", "2021-02-30"], "'2021-02-30' in row 2 is not a valid date"),
+        (["31-Dec-21", "01-MAR-20"], "'31-Dec-21' in row 1 is not a valid date"),
+        (["2021/12/31 9:05:00 AM GMT+1", "2020/1/2"], "'2021/12/31 9:05:00 AM GMT.1' in row 1 is not a valid date"),
+        (["2021-12-31 25:00"], "'2021-12-31 25:00' in row 1 is not a valid date"),
+        (["31.12.2021", "12/31/2021"], "'12/31/2021' in row 2 is not a valid date"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("impute", ["none", "mean"])
@@ -146,7 +146,7 @@ def test_the_training_rows_alone_tell_the_order():
     frame = pd.DataFrame({"sold": ["01/02/2021", "03/04/2021", "31/12/2021", "12/31/2021"]})
     records, _ = columns.fit(frame, "none", rows=np.array([0, 2]))
     assert records[0]["first"] == "day"
-    with pytest.raises(InputError, match="'12/31/2021' in row 4 is none .* with the day first; .* or remove such rows"):
+    with pytest.raises(InputError, match="'12/31/2021' in row 4 is not .* with the day first; .* or remove such rows"):
         columns.encode(frame, records)
     with pytest.raises(InputError, match="do not tell the day from the month"):
         columns.fit(frame, "none", rows=np.array([0, 1]))
@@ -157,7 +157,7 @@ def test_the_training_rows_alone_tell_the_order():
 )
 def test_what_is_no_date_to_a_model_of_dates(values):
     record = {"name": "sold", "kind": "date", "fill": None, "first": "year", "hours": False}
-    with pytest.raises(InputError, match="column 'sold' is one of dates, and '.*' in row 1 is none that can be read;"):
+    with pytest.raises(InputError, match="column 'sold' holds dates, but '.*' in row 1 is not a valid date;"):
         columns.encode(pd.DataFrame({"sold": values}), [record])
 
 
@@ -242,9 +242,7 @@ def test_from_training_to_figures(tmp_path, command_of, no_pictures, not_compile
     text[300:].to_csv(tmp_path / "later.csv", index=False)
     code, out, err = command("predict with later.csv --out q.csv")
     assert code == 2
-    assert err.startswith(
-        "error: column 'ordered' is one of dates, and '13/13/2023' in row 51 is none that can be read;"
-    )
+    assert err.startswith("error: column 'ordered' holds dates, but '13/13/2023' in row 51 is not a valid date;")
     assert not (tmp_path / "q.csv").exists()
 
 

@@ -60,7 +60,7 @@ def test_what_has_no_use_without_harm_is_noted(tmp_path):
     np.savez(path, x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
     notes = load(Config(dataset=path, test_fraction=0.5, impute="mean")).notes
     assert "test_fraction 0.5 is not used: a has 10 test rows of its own" in notes
-    assert "impute mean is not used: no value is missing, and of rows to predict for none may be either" in notes
+    assert "impute mean is not used: no value is missing, and the model will refuse missing values" in notes
     assert not any("is not used" in note for note in load(Config(dataset=path)).notes)
     x[3, 0] = np.nan
     np.savez(path, x=x, y=y)
