@@ -1,4 +1,4 @@
-"""How good a model is on the rows of a file: ``python -m mlpgpu.evaluate``."""
+"""Evaluate a model on the rows of a file: ``python -m mlpgpu.evaluate``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model
 
-# A note names no more labels that the model does not know.
+# Maximum number of unknown labels that a note names.
 MOST_LABELS = 5
 
 app = application("evaluate")
@@ -38,7 +38,7 @@ def evaluate(
     target: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Measure a model on rows whose targets are known.
+    """Evaluate a model on rows whose targets are known.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def evaluate(
         A file with features and, but for .npy and IDX, the target; ``-`` for CSV on standard input; or mnist or
         fashion-mnist, for their test rows.
     target : str
-        Column, columns with commas between them, or array to compare with [default: what the model was trained on];
-        columns of other names in the order of the model's; file beside a .npy or IDX file.
+        Column, comma-separated columns, or array to compare with [default: as in training]; columns with other names
+        must be in the order of those in training; for a .npy or IDX file, the file with its targets.
     json : bool
         Print one JSON object.
     """
@@ -73,32 +73,35 @@ def evaluate(
 
 
 def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Figures of rows with these logits and targets.
+    """Compute the metrics of logits and targets.
 
     Parameters
     ----------
     model : Model
     z : sequence of array of shape (any, n_outputs)
-        Of all rows together.
+        Logits of all rows, in chunks.
     y : array of shape (n_rows,) or (n_rows, n_outputs)
-        Labels, one of the two values of each of several labels, or numbers.
+        Labels; one of two values per label for multilabel classification; or numbers for regression.
 
     Returns
     -------
     figures : dict
-        ``loss``, ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; of several labels ``accuracy``,
-        the part of the rows with all of them right, ``f1_macro``, ``f1_micro``, ``f1_weighted``, and ``targets``:
-        ``accuracy``, ``f1`` and ``n_rows`` of each by its name; or ``loss``, of the scaled target, ``rmse``, ``mae``
-        and ``r2``, the mean of all targets, and where there are several, ``targets``: those three of each by its name.
-        Rows whose label is no class of the model are wrong whatever it predicts, and have no loss; where there are
-        some, ``unknown_labels`` says how many of each.
-    confusion : int array of shape (n_labels, n_classes), or None for regression and for several labels
-        Rows by true class (row) and predicted class (column); the unknown labels are after the classes.
+        Beside ``loss``:
+
+        - Classification: ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``. Rows whose label is no
+          class of the model count as wrong, and are left out of the loss. If there are any, ``unknown_labels`` has the
+          number of rows of each such label.
+        - Multilabel classification: ``accuracy`` (the share of rows with all labels right), ``f1_macro``, ``f1_micro``
+          and ``f1_weighted``; ``targets`` has ``accuracy``, ``f1`` and ``n_rows`` of each label, keyed by its name.
+        - Regression: ``rmse``, ``mae`` and ``r2``, means over the targets; if there are several, ``targets`` has these
+          of each target, keyed by its name. The loss is that of the scaled targets.
+    confusion : int array of shape (n_labels, n_classes), or None for regression and multilabel classification
+        Counts by true label (row) and predicted class (column); rows of unknown labels come after those of the classes.
 
     Raises
     ------
     InputError
-        Where the targets are none that the model knows, or a logit is not finite.
+        If the model does not know such targets, or a logit is not finite.
     """
     import numpy as np
 
@@ -114,7 +117,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
         truth, unknown = codes(model, y)
     else:
         truth = numbers(model, y)
-    # Beside the logits of many classes there is no room for what is made of them all at once.
+    # In chunks: the logits of many classes may leave no memory for temporaries as large as they are.
     pieces = [part[start:stop] for part in z for start, stop in chunks(*part.shape)]
     predicted, finite = [], []
     for piece in pieces:
@@ -130,7 +133,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     if model.classes:
         figures["accuracy"] = float((predictions == truth).reshape(len(truth), -1).all(axis=1).mean())
     else:
-        # A single row has none.
+        # R² is undefined for a single row.
         figures["r2"] = float(r2_by_column(truth, predictions).mean()) if len(truth) > 1 else None
     more = {"unknown_labels": unknown} if unknown else {}
     return {**figures, **compared, **more}, confusion
@@ -143,7 +146,7 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
     from mlpgpu.data.target_columns import named
 
     if target is not None and sorted(named(target, model.targets)) == sorted(model.targets):
-        # The outputs have an order, and names have none.
+        # The same names in another order mean the same outputs: the order of the model applies.
         target = model.target
     if data not in mnist.MIRRORS:
         as_text = [any(isinstance(label, str) for label in column) for column in model.alternatives or ((),)]
@@ -153,7 +156,7 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
 
 
 def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The loss of each row whose label is known, with the settings that the model was trained with."""
+    """Return the loss of each row whose label is known, with the loss settings that the model was trained with."""
     import numpy as np
 
     from mlpgpu.maths.scaling import scale
@@ -170,7 +173,7 @@ def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:
-    """A note of rows whose labels are no classes of the model; none where there are none."""
+    """Return a note of the rows whose labels are no classes of the model, if there are any."""
     if not labels:
         return []
     shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(labels.items())[:MOST_LABELS])

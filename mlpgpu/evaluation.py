@@ -1,4 +1,4 @@
-"""Loss, score and predictions of a network on rows, computed on the device, and their comparison with what is true."""
+"""Loss, score and predictions of a network, computed on the device, and their comparison with the truth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class Evaluation:
     network : Network
     placement : Placement
     score_name : str
-        What the score is called.
+        Name of the score.
     """
 
     def __init__(self, backend: Backend, network: Network, placement: Placement, score_name: str = "score") -> None:
@@ -31,7 +31,10 @@ class Evaluation:
         self._predict = backend.compile(self._compute_predictions)
 
     def sums(self, params: Array, x: Array, targets: Array, weights: Array) -> Array:
-        """What `measure` adds up over chunks of rows, as arrays of one; pure, for it is compiled."""
+        """Return the sums that `measure` adds up over chunks, concatenated into one vector; pure, since it is compiled.
+
+        They are the weighted loss, the weights, and the weighted score: correct rows, or squared residuals per output.
+        """
         xp, loss = self.backend.xp, self.network.loss
         z = logits(xp, self.network, params, self.placement(x))
         rows, _ = loss.rows(xp, z, targets)
@@ -46,7 +49,7 @@ class Evaluation:
         return predict(self.backend.xp, self.network, params, self.placement(x))
 
     def measure(self, params: Array, feed: Feed) -> dict[str, float]:
-        """Weighted mean loss, and accuracy or R² (the mean over the outputs, as scikit-learn has it).
+        """Compute the weighted mean loss, and accuracy or R² (the mean over the outputs, as in scikit-learn).
 
         Parameters
         ----------
@@ -61,14 +64,15 @@ class Evaluation:
         """
         targets, weights = feed.rows.targets, feed.rows.weights
         parts = [self._sums(params, *feed.chunk(start, stop)) for start, stop in chunks(*feed.rows.x.shape)]
-        # The device is waited for once, and what many chunks add up to has more digits than each of them.
+        # Copied at once to wait for the device only once, and added in float64, since the sum needs more digits.
         sums = self.backend.to_host(self.backend.xp.stack(parts)).astype(np.float64).sum(axis=0)
         loss, weight, score = sums[0], sums[1], sums[2:]
         if self.network.loss.task == "classification":
             return {"loss": float(loss / weight), self.score_name: float(score[0] / weight)}
         each = np.ones(len(targets)) if weights is None else weights
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            # From a row that counts: the mean of what is constant is exact only where that is 0.
+            # Shifted by a row that has weight, so that constant targets become 0: the computed mean of another constant
+            # may be rounded.
             targets = targets - targets[np.argmax(each > 0)]
             spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
@@ -77,21 +81,21 @@ class Evaluation:
     def watch(
         self, params: Array, feeds: Mapping[str, Feed], score: Callable[[Array], float] | None
     ) -> dict[str, float]:
-        """What a record says of the rows that are watched.
+        """Compute loss and score of several feeds, for the record of an epoch.
 
         Parameters
         ----------
         params : array of shape (n_parameters,)
             On the device.
         feeds : mapping of str to Feed
-            Such as ``validation``.
+            Keyed by name, such as ``validation``.
         score : callable or None
-            ``score(params)`` of the validation rows, in place of the network's own.
+            ``score(params)`` replaces the network's own score of the validation rows.
 
         Returns
         -------
         dict
-            Loss and score of each, such as ``validation_loss``.
+            Loss and score of each feed, with keys such as ``validation_loss``.
         """
         record = {f"{name}_{key}": value for name in feeds for key, value in self.measure(params, feeds[name]).items()}
         if score is not None and "validation" in feeds:
@@ -99,20 +103,20 @@ class Evaluation:
         return record
 
     def predict(self, params: Array, x: Array) -> Array:
-        """Probabilities or expected targets, shape (n_rows, n_outputs), on the device.
+        """Predict probabilities or expected targets, an array of shape (n_rows, n_outputs) on the device.
 
         Parameters
         ----------
         params : array of shape (n_parameters,)
             On the device.
         x : array of shape (n_rows, n_features)
-            As the placement takes it.
+            As for `Placement.place`.
         """
         return in_chunks(self.backend, lambda rows: self._predict(params, rows), self.placement, x)
 
 
 def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: Placement, x: Array) -> Array:
-    """``function(x)`` of placed rows, a chunk of them at a time, on the device."""
+    """Place rows on the device chunk by chunk, apply a function to each chunk, and concatenate the results."""
     parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(*x.shape)]
     return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
 
@@ -120,28 +124,29 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
 def compare(
     truth: np.ndarray, predictions: np.ndarray, n_classes: int, targets: Sequence[str]
 ) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Predictions beside what is true, on the host.
+    """Compare predictions with the truth on the host.
 
     Parameters
     ----------
     truth : array
-        Numbers of classes, of shape (n_rows,), values of shape (n_rows, n_outputs), or 0 and 1 of that shape. From
-        `n_classes` up, they are of labels that are never predicted.
+        Codes of shape (n_rows,) for classification, where codes from `n_classes` up are labels that are unknown to the
+        model; values of shape (n_rows, n_outputs) for regression; 0 and 1 of that shape for multilabel classification.
     predictions : array
-        As `truth`.
+        As `truth`, without unknown labels.
     n_classes : int
-        0 for regression; of several labels their number.
+        0 for regression; the number of labels for multilabel classification.
     targets : sequence of str
-        What the columns of a regression, or the labels are called.
+        Names of the outputs of a regression, or of the labels.
 
     Returns
     -------
     figures : dict
-        ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``; of several labels ``f1_macro``, ``f1_micro``,
-        ``f1_weighted`` and ``targets``, as `by_label`; or ``rmse`` and ``mae``, the mean of all targets, and where
-        there are several, ``targets``, as `by_target`.
-    confusion : int array of shape (n_labels, n_classes), or None for regression and for several labels
-        Rows by true class (row) and predicted class (column); the other labels are after the classes.
+        - Classification: ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``.
+        - Multilabel classification: ``f1_macro``, ``f1_micro``, ``f1_weighted``, and ``targets`` from `by_label`.
+        - Regression: ``rmse`` and ``mae``, means over the targets, and, if there are several, ``targets`` from
+          `by_target`.
+    confusion : int array of shape (n_labels, n_classes), or None for regression and multilabel classification
+        Counts by true label (row) and predicted class (column); rows of unknown labels come after those of the classes.
     """
     from sklearn import metrics
 
@@ -161,7 +166,7 @@ def compare(
     confusion = cells.reshape(n_labels, n_classes)
     rows = confusion.sum(axis=1)
     figures = {
-        # The mean recall of the labels that have rows; scikit-learn warns of the others.
+        # Mean recall of the labels that occur; scikit-learn's function would warn of the others.
         "balanced_accuracy": float(np.sum(confusion.diagonal() / np.maximum(rows[:n_classes], 1)) / np.sum(rows > 0)),
         "f1_macro": float(metrics.f1_score(truth, predictions, average="macro", zero_division=0)),
         "f1_weighted": float(metrics.f1_score(truth, predictions, average="weighted", zero_division=0)),
@@ -170,7 +175,7 @@ def compare(
 
 
 def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """``r2``, ``rmse`` and ``mae`` of each target by its name; the R² of a single row is None."""
+    """Return ``r2``, ``rmse`` and ``mae`` of each target, keyed by its name; R² is None for a single row."""
     from sklearn import metrics
 
     figures = {
@@ -182,20 +187,20 @@ def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) ->
 
 
 def r2_by_column(truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """R² of each column, from a first row of 0 as in `Evaluation.measure`."""
+    """Return R² of each column, after a shift by the first row as in `Evaluation.measure`."""
     from sklearn import metrics
 
     return _by_column(metrics.r2_score, truth - truth[0], outputs - truth[0])
 
 
 def _by_column(metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """A metric of scikit-learn for each column; not a number where a prediction is none, which it would refuse."""
+    """Return a scikit-learn metric of each column; NaN for columns with predictions that are not finite."""
     finite = np.isfinite(outputs).all(axis=0)
     return np.where(finite, metric(truth, np.where(finite, outputs, 0), multioutput="raw_values"), np.nan)
 
 
 def by_label(truth: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """``accuracy``, ``f1`` and ``n_rows``, how many rows have it, of each label by its name."""
+    """Return ``accuracy``, ``f1`` and ``n_rows`` (the number of rows that have it) of each label, keyed by its name."""
     from sklearn import metrics
 
     f1 = metrics.f1_score(truth, predictions, average=None, zero_division=0)

@@ -1,4 +1,4 @@
-"""A model in the format of another library: ``python -m mlpgpu.export``."""
+"""Export a model to the format of another library: ``python -m mlpgpu.export``."""
 
 from __future__ import annotations
 

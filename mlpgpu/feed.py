@@ -1,4 +1,4 @@
-"""How rows reach the device: all at once, or batch by batch where they do not fit."""
+"""Transfer of rows to the device: all at once, or batch by batch if they do not fit."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,40 +12,41 @@ from mlpgpu.maths.scaling import scale
 from mlpgpu.maths.step import Batch
 
 Array = Any
-# Rows that are evaluated at once: enough to fill a device, few enough not to matter in memory. A chunk of wide rows
-# has fewer, for what is sparse on the host is dense on the device.
+# Rows per chunk of an evaluation: enough to use a device fully, few enough to take little memory. Chunks of wide rows
+# have fewer, since rows that are sparse on the host become dense on the device.
 CHUNK, CHUNK_ELEMENTS = 4096, 2**24
 SMALL_INTEGERS = (np.uint8, np.int8, np.int16)
 
 
 def chunk_rows(n_features: int) -> int:
-    """How many rows are evaluated at once."""
+    """Return the number of rows per chunk of an evaluation."""
     return max(1, min(CHUNK, CHUNK_ELEMENTS // max(n_features, 1)))
 
 
 def chunks(n_rows: int, n_features: int) -> Iterator[tuple[int, int]]:
-    """First row and one past the last of each chunk of rows that are evaluated at once."""
+    """Iterate over the (start, stop) of each chunk of an evaluation."""
     size = chunk_rows(n_features)
     return ((start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether `x` is a matrix or array of ``scipy.sparse``."""
+    """Return whether `x` is a matrix or array of ``scipy.sparse``."""
     return hasattr(x, "toarray")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows, and what is known of them.
+    """Rows with their targets and weights.
 
     Attributes
     ----------
     x : array of shape (n_rows, n_features)
-        Unscaled, of its own type; on the host, there also sparse by rows or in a file, or on the device.
+        Unscaled, in its own dtype: on the host a NumPy array, a sparse CSR array or matrix, or a `Mapped`; or an array
+        on the device.
     targets : array
         int64 of shape (n_rows,) for labels, or floats of shape (n_rows, n_outputs).
     weights : float array of shape (n_rows,) or None
-        None for a weight of 1 each.
+        None if all rows have weight 1.
     """
 
     x: Any
@@ -62,21 +63,21 @@ class Rows:
 
 
 class Placement(Protocol):
-    """What becomes of the inputs on their way to the network.
+    """Conversion of inputs on their way to the network, first on the host and then on the device.
 
     Attributes
     ----------
     dtype : str
-        Floating-point type of the network.
+        Floating-point dtype of the network.
     """
 
     dtype: str
 
     def place(self, x: Any) -> Array:
-        """`x` of `Rows` on the device, as `__call__` takes it."""
+        """Copy `x` of `Rows` to the device, as an argument of `__call__`."""
 
     def __call__(self, x: Array) -> Array:
-        """`x` of the device, as the network takes it; pure."""
+        """Convert `x` on the device to inputs of the network; pure."""
 
 
 class Unscaled:
@@ -86,7 +87,7 @@ class Unscaled:
     ----------
     backend : Backend
     dtype : str
-        Floating-point type of the network.
+        Floating-point dtype of the network.
     """
 
     def __init__(self, backend: Backend, dtype: str) -> None:
@@ -95,7 +96,7 @@ class Unscaled:
     def place(self, x: Any) -> Array:
         """See `Placement.place`."""
         x = x.toarray() if is_sparse(x) else x
-        # BLAS takes rows that lie otherwise by other ways, which round otherwise.
+        # C-contiguous and aligned: for other layouts BLAS uses other kernels, which round differently.
         return self.backend.asarray(
             np.require(x, requirements=["C", "A"]) if isinstance(x, np.ndarray) else x, self.dtype
         )
@@ -106,10 +107,10 @@ class Unscaled:
 
 
 class Scaled:
-    """Scaling of the inputs: small integers on the device, step by step; all else on the host, once.
+    """Scaling of the inputs: small integers in each step on the device, everything else once on the host.
 
-    So images stay bytes, while the numbers of a table are centred in float64, before they lose what a
-    column such as a time in seconds has behind its first seven digits.
+    So images stay bytes, while numbers of a table are centred in float64: a column such as a time in seconds would
+    lose all but its first seven digits in float32.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class Scaled:
     shift, factor : float64 array of shape () or (n_features,)
         Inputs become ``(x - shift) * factor``.
     dtype : str
-        Floating-point type of the network.
+        Floating-point dtype of the network.
     """
 
     def __init__(self, backend: Backend, shift: np.ndarray, factor: np.ndarray, dtype: str) -> None:
@@ -130,9 +131,9 @@ class Scaled:
         if x.dtype in SMALL_INTEGERS:
             return self.backend.asarray(x)
         scaled = np.empty(x.shape, self.dtype)
-        # Those of several steps have three axes.
+        # The inputs of several steps have three axes.
         rows, flat = x.reshape(-1, x.shape[-1]), scaled.reshape(-1, x.shape[-1])
-        # What is too large for its type is infinite, as the loss will be, which ends the run with a message.
+        # Overflow gives infinite inputs and an infinite loss, which ends the run with a message.
         with np.errstate(over="ignore"):
             for start in range(0, len(rows), CHUNK):
                 flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
@@ -145,38 +146,41 @@ class Scaled:
 
 
 class Feed(Protocol):
-    """Where the rows of a step come from.
+    """Source of the rows of each step.
 
     Attributes
     ----------
     data : tuple of array
-        What the compiled loop is handed beside the items of its steps.
+        Arrays on the device that the compiled loop takes in addition to the items of its steps.
     rows : Rows
-        The same rows on the host.
+        The rows of the feed; their targets and weights are on the host.
     """
 
     data: tuple[Array, ...]
     rows: Rows
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
-        """What picks the batches of an epoch: ``picker(start, stop)`` -> the items of those steps."""
+        """Return ``picker(start, stop)``, which returns the items of these steps of an epoch.
+
+        `rows` and `present` are those of `mlpgpu.data.batches.batches`.
+        """
 
     def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
-        """The rows of one step, as `Placement` takes them; pure, for it is compiled with the step."""
+        """Return the rows of one step, with x for `Placement.__call__`; pure, since it is compiled with the step."""
 
     def chunk(self, start: int, stop: int) -> Batch:
-        """Consecutive rows, as `Placement` takes them."""
+        """Return consecutive rows, with x for `Placement.__call__`."""
 
 
 class Resident:
-    """All rows on the device; a step is handed the numbers of its rows.
+    """Feed of rows that are all on the device; the item of a step has the indices of its rows.
 
     Parameters
     ----------
     backend : Backend
     rows : Rows
     placement : Placement
-        Its type is that of weights and float targets too.
+        Its dtype is also that of weights and float targets.
     """
 
     def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
@@ -205,7 +209,7 @@ class Resident:
 
 
 class Streamed:
-    """Rows stay on the host; those of a step are copied as it comes."""
+    """Feed of rows that stay on the host; those of each step are copied when it needs them."""
 
     def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
         self.backend, self.placement, self.dtype, self.rows = backend, placement, placement.dtype, rows
@@ -236,10 +240,10 @@ class Streamed:
 
 
 def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: Callable[[], int] = lambda: 0) -> Feed:
-    """`Resident` where the rows fit into the free memory of the device, else `Streamed`.
+    """Return `Resident` if the rows fit into the free memory of the device, otherwise `Streamed`.
 
-    They may take three quarters of it, and leave the ``beside()`` bytes that are to come. What is on the device stays
-    there, sparse rows become dense a batch at a time, and rows in a file are read so.
+    Rows fit if they take at most three quarters of the free memory, and leave the ``beside()`` bytes that are allocated
+    later. Rows that are on the device already stay there. Sparse rows, and rows in a file, are always streamed.
     """
     if is_sparse(rows.x) or isinstance(rows.x, Mapped):
         return Streamed(backend, rows, placement)
@@ -250,7 +254,7 @@ def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: Callab
 
 
 def _dense(x: Any, rows: np.ndarray) -> np.ndarray:
-    """The rows of several steps, which have three axes; sparse ones have two."""
+    """Return the rows of several steps as a dense array of three axes; sparse arrays are indexed by one axis."""
     return x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if is_sparse(x) else x[rows]
 
 

@@ -1,4 +1,4 @@
-"""A model as an ONNX graph: the formulas of `mlpgpu.maths`, recorded, and each operation as a node."""
+"""Convert a model to an ONNX graph: the functions of `mlpgpu.maths` are traced, and each operation becomes a node."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mlpgpu.maths.parameters import join, split
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 
-# What onnxruntime 1.17 reads. It has every operator below in single and in double precision. Bits are those of truth
-# values: there are no whole numbers in a network.
+# onnxruntime 1.17 reads these, and has every operator below in single and double precision. The bitwise operations are
+# logical ones, since a network has no integers.
 OPSET, IR_VERSION = 17, 8
 OPERATORS = {
     "absolute": "Abs",
@@ -50,18 +50,18 @@ OPERATORS = {
     "tanh": "Tanh",
     "where": "Where",
 }
-# Folded, x w' and b' cancel where a feature is many of its own units away from 0, and as many bits are lost as that
-# number has: here two, of the 24 of single precision.
+# Largest |shift * factor|, a feature's distance from 0 in scaled units, with which scaling is folded into the first
+# layer: x w' and b' then nearly cancel, which loses log2(|shift * factor|) bits, here 2 of the 24 of single precision.
 FARTHEST = 4.0
-# A factor beyond these has no weights in single precision.
+# Weights folded with factors outside this range could overflow or underflow in single precision.
 FACTORS = 1e-30, 1e30
 
 
 def to_onnx(model: Model) -> tuple[bytes, str]:
-    """The graph of a model.
+    """Convert a model to an ONNX file.
 
-    Its input ``x`` has shape (n_rows, n_features) and is not scaled yet. Its outputs are ``label`` and
-    ``probabilities``, or ``prediction``.
+    The input ``x`` of the graph has shape (n_rows, n_features) and is unscaled. The outputs are ``label`` and
+    ``probabilities`` for classification, or ``prediction`` for regression.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
     Returns
     -------
     content : bytes
-        Of a file, with the names of features and of several targets, the classes, the values of labels and the task as
-        JSON in its metadata.
+        Content of the file. Its metadata has task, feature names, names of several targets, classes, values of labels
+        and encoding of columns as JSON.
     dtype : str
-        Of ``x``: that of the weights, or float64 where less would lose digits.
+        The dtype of ``x``: that of the weights, or float64 if scaling in a smaller type would lose digits.
 
     Raises
     ------
     InputError
-        Where the package onnx is not installed.
+        If the package onnx is not installed.
     """
     try:
         from onnx import helper
@@ -89,7 +89,7 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
 
     params, folded = _fold(model)
     nodes = Nodes()
-    # Nothing depends on the number of rows.
+    # The graph does not depend on the number of rows.
     x = Recorder().input((1, model.sizes[0]), model.params.dtype if folded else np.float64)
     scaled = x if folded else np.astype(scale(np, x, model.shift, model.factor), model.params.dtype)
     outputs = model.network.loss.link(np, network.logits(np, model.network, params, scaled))
@@ -128,14 +128,14 @@ def to_onnx(model: Model) -> tuple[bytes, str]:
 
 
 class Nodes:
-    """The nodes and constants of a graph, as they come."""
+    """The nodes and constants of a graph, in the order in which they are added."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def add(self, operator: str, *inputs: str, name: str | None = None, **settings: Any) -> str:
-        """One node more; the name of its output."""
+        """Add a node, and return the name of its output."""
         from onnx import helper
 
         name = name or f"{operator.lower()}{len(self.nodes)}"
@@ -143,7 +143,7 @@ class Nodes:
         return name
 
     def constant(self, value: Any) -> str:
-        """One constant more; its name."""
+        """Add a constant, and return its name."""
         from onnx import numpy_helper
 
         name = f"constant{len(self.constants)}"
@@ -151,7 +151,7 @@ class Nodes:
         return name
 
     def of(self, result: Traced, x: Traced) -> str:
-        """All that `result` is made of, `x` being the input; the name of its output."""
+        """Add the nodes that compute `result` from the input `x`, and return the name of their output."""
         names = {x.number: "x"}
         for node in operations([result]):
             if node.number not in names:
@@ -162,7 +162,7 @@ class Nodes:
         if node.operation == "constant":
             return self.constant(node.value)
         if node.operation == "fill":
-            # One number, which is broadcast.
+            # A single number suffices, since it is broadcast.
             return self.constant(np.reshape(node.value, (1,) * node.ndim))
         given = [
             names[a.number] if isinstance(a, Traced) else self.constant(number_in(node, a)) for a in node.arguments
@@ -183,17 +183,17 @@ class Nodes:
             return self.add("Not", self.add("Equal", *given))
         one = self.constant(np.array(1, node.dtype))
         if node.operation == "expm1":
-            # ONNX has none. tanh(z / 2) (exp(z) + 1) is the same, and keeps its digits near 0.
+            # ONNX has no expm1. tanh(z / 2) (exp(z) + 1) is equal, and accurate near 0.
             half = self.add("Mul", *given, self.constant(np.array(0.5, node.dtype)))
             return self.add("Mul", self.add("Tanh", half), self.add("Add", self.add("Exp", *given), one))
         if node.operation == "log1p":
-            # ONNX has none either. The digits that are lost here are those below the last of 1.
+            # ONNX has no log1p. log(1 + z) only adds the absolute error of rounding 1 + z.
             return self.add("Log", self.add("Add", *given, one))
         raise NotImplementedError(f"no operator of ONNX for {node.operation}")
 
 
 def _fold(model: Model) -> tuple[np.ndarray, bool]:
-    """Parameters whose first layer scales as well, and whether they do; else those that there are."""
+    """Fold the input scaling into the first layer if that is accurate; return the parameters, and whether it did."""
     shift, factor = model.shift, model.factor
     small, large = FACTORS
     if np.abs(shift * factor).max() > FARTHEST or np.abs(factor).min() < small or np.abs(factor).max() > large:
@@ -223,7 +223,7 @@ def _classification(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str,
     else:
         nodes.add("Identity", outputs, name="probabilities")
     classes = _classes(model.labels)
-    # Where there is one class only, it is the first of the two that the output stands for.
+    # With a single class, only the first of the two probabilities is considered.
     bounds = [nodes.constant(np.array([n])) for n in (0, len(classes), 1)]
     among = nodes.add("Slice", "probabilities", *bounds)
     number = nodes.add("ArgMax", among, axis=1, keepdims=0)
@@ -232,7 +232,7 @@ def _classification(nodes: Nodes, outputs: str, model: Model) -> list[tuple[str,
 
 
 def _classes(labels: np.ndarray) -> np.ndarray:
-    """int64 for whole numbers that it holds, float64 for others, and else text."""
+    """Return labels as int64 for integers and truth values, unchanged for floats, and otherwise as text."""
     if labels.dtype.kind in "bi":
         return labels.astype(np.int64)
     return labels if labels.dtype.kind == "f" else labels.astype(str).astype(object)

@@ -1,4 +1,4 @@
-"""What a model makes of the rows in a file: ``python -m mlpgpu.predict``."""
+"""Predict for the rows of a file: ``python -m mlpgpu.predict``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def predict(
     proba: Annotated[bool, Parameter(negative="")] = False,
     out: str | None = None,
 ) -> int:
-    """Predict for each row of a file, as many as there are.
+    """Predict for each row of a file of any length.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def predict(
     data : str
         A file with the features that the model was trained on; it needs no target. Or ``-`` for CSV on standard input.
     proba : bool
-        Write the probability of each class instead of the class, or of each label.
+        Write the probability of each class or label instead of the prediction.
     out : str
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
@@ -65,13 +65,13 @@ def predict(
 
 
 def tell(notes: Iterable[str]) -> None:
-    """Note on standard error how a file is written, and which rows hold what the model cannot know."""
+    """Print notes on a file to standard error."""
     for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
 
 
 def counted(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iterator[Chunk]:
-    """`chunks`, their rows counted on a terminal."""
+    """Iterate over `chunks`, counting their rows in a progress bar if standard error is a terminal."""
     from tqdm import tqdm
 
     with tqdm(unit=" rows", unit_scale=True, disable=None, file=sys.stderr, leave=False) as bar:
