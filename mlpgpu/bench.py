@@ -1,4 +1,4 @@
-"""Compare devices by batch size: ``python -m mlpgpu.bench``."""
+"""The command that compares the speed of devices by batch size: ``python -m mlpgpu.bench``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _run(study: Study) -> int:
         for point in measure(study, data, contenders):
             points.append(point)
             say(table.row(point))
-            # Whatever ends this process, what was measured so far is there.
+            # After each point: if the process is killed, what was measured so far is kept.
             write(interrupted=True)
     except KeyboardInterrupt:
         if not points:
@@ -97,7 +97,7 @@ def _run(study: Study) -> int:
 
 
 class _Table:
-    """A table that is printed row by row, as it is measured."""
+    """Table that is printed row by row, as measurements come in."""
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
         self.labels = [who.label for who in contenders]
@@ -148,7 +148,7 @@ def _figures(study: Study, data: DataSet, contenders: Sequence[Contender], point
 
 
 def _draw(path: Path, points: Sequence[Point], contenders: Sequence[Contender], title: str) -> list[str]:
-    """The picture; or, in words, what to install for it."""
+    """Draw the plot; return what to install if there can be none."""
     from mlpgpu import plots
     from mlpgpu.throughput.picture import draw
 

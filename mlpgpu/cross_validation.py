@@ -1,4 +1,4 @@
-"""How good runs of some settings are, and by how much that differs: ``python -m mlpgpu.cross_validation``."""
+"""The command that cross-validates settings: ``python -m mlpgpu.cross_validation``."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
     from mlpgpu.workflow import Outcome, Prepared
 
 PREDICTIONS = "predictions.csv"
-# Settings of one run, its test rows and its folder, which several in turn have no use for.
+# Settings of a single run that do not apply here: its test rows, its folder and its log.
 UNUSED = ("test_fraction", "run_dir", "log_to", "log_every")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation(Config):
-    """Every setting of a cross-validation, checked; it takes the place of a `Config` for each fold.
+    """Validated settings of a cross-validation, which are also the `Config` of each fold.
 
     Raises
     ------
     InputError
-        Where a value is not allowed, or two do not go together.
+        If a value is not allowed, or two values conflict.
     """
 
-    folds: int = setting(5, "parts of the rows, each of which is tested on once", TRAINING, int, within="[2, inf)")
+    folds: int = setting(5, "number of folds, each of which is tested on once", TRAINING, int, within="[2, inf)")
 
 
 def flags() -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of what the command asks for, in order."""
+    """Return name -> (setting, default) of the command's flags, in the order of its help."""
     return settings(Validation, UNUSED)
 
 
 def cross_validate(**given: Any) -> int:
-    """Train a network for each fold of the rows, test it on that fold, and say how good they are on average.
+    """Train a network for each fold of the rows, test it on that fold, and report the mean and spread of the scores.
 
-    All rows are tested on once, also the test rows that a set has of its own. Ctrl-C ends it with the folds that are
-    done, and --resume goes on where it was stopped or killed. Of the settings in --config, such as that of a run, the
-    ones without a flag here are passed over.
+    Every row is tested on once, including test rows that the data set comes with. Ctrl-C ends it with the folds that
+    are done, and --resume continues where it was stopped or killed. Settings in --config, such as that of a run, that
+    have no flag here are ignored.
     """
     from mlpgpu import run_folder
 
@@ -85,7 +85,7 @@ cross_validate.__signature__ = train.signature(  # type: ignore[attr-defined]
     flags(),
     config="TOML or YAML file with settings, such as config.toml of a run",
     out="folder to write [default: runs/<dataset>-folds-<time>]",
-    resume="folder of a cross-validation that is to go on where it stopped",
+    resume="folder of a cross-validation to continue where it stopped",
 )
 
 app = train.application("cross-validate")
@@ -145,14 +145,14 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
 
 
 class _Progress:
-    """Says how far it is.
+    """Progress of a cross-validation, as it is printed.
 
     Attributes
     ----------
     folder : Path or None
-        From the first fold on.
+        Output folder; None before the first fold begins.
     found : CrossValidation or None
-        From the end of the first fold on.
+        Results so far; None before the first fold ends.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class _Progress:
 
     @property
     def done(self) -> int:
-        """How many folds are."""
+        """Number of folds that are done."""
         return 0 if self.found is None else len(self.found.folds)
 
     def open(self, prepared: Prepared) -> Path:
-        """Say what is done; the folder of the checkpoints."""
+        """Print the data and the plan; return the folder for checkpoints."""
         from mlpgpu import report, run_folder
 
         self.folder = self.opened(prepared)
@@ -178,13 +178,13 @@ class _Progress:
         return self.folder / run_folder.CHECKPOINTS
 
     def begin(self, prepared: Prepared) -> None:
-        """Move on to the next fold."""
+        """Move the progress bar to the beginning of the next fold."""
         self.bar.total = self.validation.folds * prepared.plan.epochs
-        # A run that stopped early has left some out.
+        # A run that stopped early did not do all of its epochs.
         self.bar.update(self.done * prepared.plan.epochs - self.bar.n)
 
     def end(self, found: CrossValidation) -> None:
-        """Say how good the last of the folds is."""
+        """Print the result of the fold that has ended."""
         self.found = found
         with self.bar.external_write_mode():
             self.say(_line(self.done, found.folds[-1].outcome))
@@ -217,7 +217,7 @@ def _keeping(validation: Validation) -> str:
 
 
 def _write(folder: Path, found: CrossValidation) -> list[str]:
-    """Write predictions, their picture and figures; in words, what to install for that."""
+    """Write predictions, their plot and the metrics; return what to install if there can be no plot."""
     import numpy as np
 
     from mlpgpu import plots, run_folder
@@ -237,7 +237,7 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
         run_folder.draw_tested(
             folder, model, found.truth, found.predictions, found.confusion, title=_title(found, model)
         )
-    # Where they are complete, all is, and there is nothing to go on with.
+    # Written last: complete metrics mean that all files are there, and that nothing is left to resume.
     run_folder.write_metrics(folder, found.metrics)
     if found.complete:
         shutil.rmtree(folder / run_folder.CHECKPOINTS)
@@ -249,7 +249,7 @@ def _title(found: CrossValidation, model: Model) -> str:
     mean, std = found.mean[name], found.std[name]
     score = f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
     if model.classes:
-        score = f"{mean:.2%} ± {std:.2%} of the rows right{' in all labels' if model.multilabel else ''}"
+        score = f"{'subset' if model.multilabel else 'test'} accuracy {mean:.2%} ± {std:.2%}"
     return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
 
 

@@ -1,4 +1,4 @@
-"""A device that fails in the middle of its work: one line that says what it means, and where a run can be taken up."""
+"""Failures of a device during a run: one line that says what happened, and how to resume the run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlpgpu.errors import InputError
 
 @contextmanager
 def survivable(backend: Backend, callbacks: Sequence[Callback]) -> Iterator[None]:
-    """Within it, an error by which a CUDA device fails becomes one that names the checkpoint to go on from.
+    """Replace the error of a CUDA device that fails by one that names the checkpoint to resume from.
 
-    After such an error nothing more can be had of the device in this process, not even the weights.
+    After that error, this process can read nothing more from the device, not even the weights.
 
     Raises
     ------
     InputError
-        In place of that error.
+        If the device fails.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Losses and scores in words, whatever their size, and in JSON, whether or not they are numbers."""
+"""Losses and scores as text, with decimals that suit their magnitude, and as JSON, even if they are not finite."""
 
 import json
 import math
@@ -8,7 +8,7 @@ __all__ = ["as_json", "in_digits", "in_words", "r2_in_words"]
 
 
 def in_words(figure: float | None, decimals: int = 4) -> str:
-    """`figure` with `decimals`, where it has a size that they suit; None is what JSON has for what is no number."""
+    """Format `figure` with `decimals` if they suit its magnitude; None, by which JSON stores NaN, becomes ``nan``."""
     if figure is None:
         return "nan"
     size = abs(figure)
@@ -18,17 +18,17 @@ def in_words(figure: float | None, decimals: int = 4) -> str:
 
 
 def r2_in_words(r2: float | None, decimals: int = 4) -> str:
-    """`in_words` of an R²; that of a single row is None."""
+    """Format an R² by `in_words`; None, as for a single row, becomes ``undefined``."""
     return "undefined" if r2 is None else in_words(r2, decimals)
 
 
 def in_digits(figure: float | None) -> str:
-    """Four digits of `figure`; None as for `in_words`."""
+    """Format `figure` with four significant digits; None becomes ``nan``."""
     return "nan" if figure is None else f"{figure:.4g}"
 
 
 def as_json(found: Any, indent: int | None = None) -> str:
-    """`found` as JSON, with null for what is no finite number: there is no other word for it (RFC 8259)."""
+    """Return `found` as JSON, with null for numbers that are not finite, which JSON cannot represent (RFC 8259)."""
     return json.dumps(_finite(found), indent=indent, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Which learning rate a run should have: ``python -m mlpgpu.find_learning_rate``."""
+"""The command that suggests a learning rate: ``python -m mlpgpu.find_learning_rate``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def find_learning_rate(**given: Any) -> int:
     """Train for some steps while the learning rate rises from tiny to large, and see where the loss falls fastest.
 
-    Prints the rate to give to a run with the same settings. Of those in --config, such as that of a run, the ones
-    without a flag here are passed over.
+    Prints the rate to use for a run with the same settings. Settings in --config, such as that of a run, that have no
+    flag here are ignored.
     """
     return _run(Search(**train.with_file(given, flags())), given)
 
@@ -49,7 +49,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
         check_out(out)
         if not plots.available():
             raise InputError("no picture without matplotlib: pip install 'mlpgpu[plots]', or leave out --out")
-    # What does not fit as a run is of no use to it.
+    # This refuses a run that would not fit in memory: it would have no use for a learning rate.
     prepared = prepare(search)
     backend, data, console = prepared.backend, prepared.data, report.console()
     plan = dataclasses.replace(prepared.plan, epochs=-(-search.steps // prepared.plan.steps_per_epoch))
@@ -87,7 +87,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
 
 
 def _line(prepared: Prepared, search: Search) -> str:
-    """How it will be searched."""
+    """Return the line that describes the search."""
     plan = prepared.plan
     return (
         f"Search    {search.steps:,} steps of {plan.batch_size:,} rows, learning rate from {search.low:g} to "
@@ -96,7 +96,7 @@ def _line(prepared: Prepared, search: Search) -> str:
 
 
 def _result_lines(search: Search, found: RangeTest, command: str) -> list[str]:
-    """What was found, and the command that uses it."""
+    """Return the result in words, with the command that uses it."""
     diverged = len(found.rates) < search.steps
     if found.suggested is not None:
         lines = [f"Suggested {found.suggested:.2g}; {command} --learning-rate {found.suggested:.2g}"]

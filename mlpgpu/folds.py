@@ -23,12 +23,12 @@ __all__ = ["CrossValidation", "Fold", "cross_validate"]
 
 @dataclass(frozen=True)
 class Fold:
-    """A run, and which rows it was tested on.
+    """One run of a cross-validation, and the rows it was tested on.
 
     Attributes
     ----------
     rows : int array of shape (n_test,)
-        Their numbers, counted from 0.
+        Indices of the test rows.
     outcome : Outcome
     """
 
@@ -38,16 +38,16 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What the runs of all folds have found.
+    """Results of a cross-validation.
 
     Attributes
     ----------
     n_folds : int
-        How many were asked for.
+        Number of folds requested.
     folds : tuple of Fold
-        Those that came to their end; fewer than `n_folds` after Ctrl-C.
+        Folds that are done; fewer than `n_folds` after Ctrl-C.
     signal : int
-        Number of the signal that ended it before the last fold; 0 where none did.
+        Number of the signal that ended the cross-validation early; 0 if none did.
     """
 
     n_folds: int
@@ -61,43 +61,43 @@ class CrossValidation:
 
     @property
     def mean(self) -> dict[str, Any]:
-        """Each figure of the tests, such as ``test_accuracy``: its mean over the folds. Numbers of rows are sums."""
+        """Mean over the folds of each test metric, such as ``test_accuracy``; numbers of rows are summed."""
         return {name: _mean(values) for name, values in self._tested.items()}
 
     @property
     def std(self) -> dict[str, float]:
-        """The standard deviation over the folds, by their number, of each figure but those of single targets."""
+        """Standard deviation over the folds (``ddof=0``) of each test metric but those of single targets."""
         return {name: _std(values) for name, values in self._tested.items() if not isinstance(values[0], dict)}
 
     @property
     def rows(self) -> np.ndarray:
-        """Numbers of the rows that were tested on, ascending and counted from 0, shape (n_rows,)."""
+        """Indices of the rows that were tested on, ascending, shape (n_rows,)."""
         return np.sort(np.concatenate([fold.rows for fold in self.folds]))
 
     @property
     def fold_of_row(self) -> np.ndarray:
-        """The fold in which each of `rows` was tested on, counted from 1, shape (n_rows,)."""
+        """Number of the fold, from 1, in which each of `rows` was tested on, shape (n_rows,)."""
         return self._in_order(np.full(len(fold.rows), i) for i, fold in enumerate(self.folds, 1))
 
     @property
     def truth(self) -> np.ndarray:
-        """Of `rows`, as `Outcome.truth`."""
+        """Targets of `rows`, as in `Outcome.truth`."""
         return self._in_order(fold.outcome.truth for fold in self.folds)
 
     @property
     def predictions(self) -> np.ndarray:
-        """Of `rows`, each by the network that was not trained on it, as `Outcome.predictions`."""
+        """Predictions for `rows`, each by the network that was not trained on it, as in `Outcome.predictions`."""
         return self._in_order(fold.outcome.predictions for fold in self.folds)
 
     @property
     def confusion(self) -> np.ndarray | None:
-        """Of all `rows`, as `Outcome.confusion`."""
+        """Confusion matrix of all `rows`, as in `Outcome.confusion`."""
         parts = [fold.outcome.confusion for fold in self.folds if fold.outcome.confusion is not None]
         return np.sum(parts, axis=0) if parts else None
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """All of it in figures, JSON-able: ``mean`` and ``std``, and the metrics ``by_fold``."""
+        """All metrics, JSON-able: ``mean`` and ``std`` over the folds, and those of each fold in ``by_fold``."""
         by_fold = [fold.outcome.metrics for fold in self.folds]
         shared = ("dataset", "task", "backend", "device", "dtype", "precision", "seed", "n_features", "n_parameters")
         return {
@@ -130,28 +130,27 @@ def cross_validate(
 ) -> CrossValidation:
     """Train a network for each fold of the rows, and test it on that fold.
 
-    Every row is tested on once, by a network that was not trained on it, with encoding and scaling that were not fitted
-    on it. The folds have a size, and of a classification the same share of each class where that can be. Rows to
-    validate on are drawn from those of training, as in a single run. Test rows that a set has of its own are in the
-    folds with the others.
+    Every row is tested on once, by a network whose training, encoding and scaling did not use it. The folds are of
+    equal size, and stratified for a classification where possible. Validation rows are drawn from the training rows, as
+    in a single run. Test rows that the data set comes with are distributed over the folds like all others.
 
     Parameters
     ----------
     config : Config
-        Settings of each run; ``test_fraction`` and those of its folder are not read. The ``seed`` draws the folds as
-        well, and is that of each run.
+        Settings of each run; ``test_fraction`` and those of the run folder are ignored. ``seed`` seeds the draw of the
+        folds as well as each run.
     folds : int
-        At least 2, at most the number of rows.
+        Number of folds: at least 2, at most the number of rows.
     callbacks : sequence of Callback
-        Told of each run.
+        Callbacks of each run.
     checkpoints : path, callable or None
-        Folder with those of each fold, as often as ``checkpoint_every`` of the settings says and at its end; folds that
-        have one there are taken up, so that the same call again goes on where it was stopped or killed. Or a function
-        of the first fold that says which folder. None keeps none.
+        Folder for checkpoints, which each fold writes as often as ``checkpoint_every`` of the settings says and at its
+        end. Folds with a checkpoint there are resumed: repeating the call continues where it was stopped or killed. Or
+        a function that returns the folder, called as ``checkpoints(prepared)`` for the first fold. None writes none.
     on_fold_begin : callable or None
-        ``on_fold_begin(prepared)`` before the first step of each fold.
+        Called as ``on_fold_begin(prepared)`` before the first step of each fold.
     on_fold_end : callable or None
-        ``on_fold_end(found)`` after each fold, with what was found so far.
+        Called as ``on_fold_end(found)`` after each fold, with the results so far.
 
     Returns
     -------
@@ -160,11 +159,11 @@ def cross_validate(
     Raises
     ------
     InputError
-        Where a file, a device or a setting cannot be used, or is not that of the checkpoints.
+        If a file, a device or a setting cannot be used, or does not match the checkpoints.
     Diverged
-        Where the loss of a run is not finite, and there are no best weights to bring back.
+        If the loss of a run is not finite, and there are no best weights to restore.
     KeyboardInterrupt
-        After Ctrl-C in the first fold; another signal is for the process then.
+        After Ctrl-C in the first fold. Any other signal that ends the first fold is raised again.
     """
     n_folds = checked("folds", folds, int, within="[2, inf)")
     found = CrossValidation(n_folds, ())
@@ -180,9 +179,9 @@ def cross_validate(
                 folder = expanded(checkpoints) / f"fold-{len(found.folds) + 1}"
                 saving = _FoldCheckpoint(folder, config.checkpoint_every)
                 outcome = train_and_test(prepared, [*callbacks, saving], resume=folder if kept(folder) else None)
-            # Before the rows of the next fold are taken.
+            # Frees the rows of this fold before those of the next are selected.
             del prepared
-            # A run whose time is up may be gone on with, and has been tested all the same.
+            # A run that a time limit stopped is not final, but it has been tested.
             if outcome.run.final or not outcome.run.signal:
                 found = replace(found, folds=(*found.folds, Fold(rows, outcome)))
                 if on_fold_end is not None:
@@ -191,20 +190,20 @@ def cross_validate(
                 found = replace(found, signal=outcome.run.signal)
                 break
     except KeyboardInterrupt:
-        # It came between two runs, or was the second one.
+        # The signal came between two runs, or was the second one.
         found = replace(found, signal=signal.SIGINT)
     if not found.folds:
-        # There is nothing to end with: it is for the process.
+        # There are no results to return: leave the signal to the process.
         signal.raise_signal(found.signal)
         raise KeyboardInterrupt
     return found
 
 
 class _FoldCheckpoint(RunCheckpoint):
-    """Writes one at the end of a run as well, which goes on from there with its test."""
+    """`RunCheckpoint` that also writes at the end of a run: a fold resumed from there only has to be tested."""
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Write where it is due, or the last epoch is done."""
+        """Write a checkpoint if one is due or this is the last epoch."""
         super().on_epoch_end(run, record)
         if run.stopped or run.epoch == run.plan.epochs:
             self._write(run)
@@ -220,11 +219,11 @@ def _mean(values: Sequence[Any]) -> Any:
 
 
 def _std(values: Sequence[float | None]) -> float:
-    # Of an infinite loss there is none.
+    # An infinite loss makes the deviation NaN, which is no reason for a warning.
     with np.errstate(invalid="ignore"):
         return float(np.std(_numbers(values)))
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
-    # The R² of a single row is none.
+    # The R² of a single row is None.
     return [np.nan if value is None else value for value in values]

@@ -1,4 +1,4 @@
-"""Fonts for text that matplotlib's own has no glyphs for, such as names of classes in Chinese."""
+"""Fallback fonts for text that matplotlib's default font has no glyphs for, such as class names in Chinese."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["give", "lacking"]
 
 
 def lacking(text: str) -> set[str]:
-    """The characters of `text` that no installed font has."""
+    """Return the characters of `text` that no installed font has."""
     return _families(text)[1]
 
 
 def give(figure: Figure) -> None:
-    """Have each text of a figure drawn with its own font, and what that lacks with the installed ones that have it."""
+    """Add fallback fonts to each text of a figure, for the characters that its own font lacks."""
     from matplotlib.text import Text
 
     texts = figure.findobj(Text)
@@ -28,12 +28,12 @@ def give(figure: Figure) -> None:
 
 
 def _families(text: str) -> tuple[list[str], set[str]]:
-    """As few families as have what the usual font lacks of `text`, and the characters that none has."""
+    """Return a few font families for what the default font lacks of `text`, and the characters that no font has."""
     from matplotlib.font_manager import FontProperties, findfont
 
     wanted = {character for character in text if character.isprintable()}
     missing = wanted - _known(findfont(FontProperties()), wanted)
-    # The usual font has all of most texts: the others are opened only where it has not.
+    # The default font suffices for most texts: the others are opened only if it does not.
     known = {family: _known(path, missing) for family, path in sorted(_installed().items())} if missing else {}
     families: list[str] = []
     while missing and known:
@@ -46,7 +46,7 @@ def _families(text: str) -> tuple[list[str], set[str]]:
 
 
 def _installed() -> dict[str, str]:
-    """File of each family; not of the one that has a box for every character there is."""
+    """Return family -> file of the installed fonts, except Last Resort, which has a box for every character."""
     from matplotlib.font_manager import fontManager
 
     found = {font.name: font.fname for font in fontManager.ttflist if font.style == "normal"}
@@ -54,12 +54,12 @@ def _installed() -> dict[str, str]:
 
 
 def _known(path: str, characters: Iterable[str]) -> set[str]:
-    """Those of the characters that the font in a file has."""
+    """Return the characters that the font in a file has."""
     from matplotlib.font_manager import get_font
 
     try:
         font = get_font(path)
     except (OSError, RuntimeError):
-        # Removed since matplotlib listed it, or of a kind that it cannot draw.
+        # The file was removed since matplotlib listed it, or its format is not supported.
         return set()
     return {character for character in characters if font.get_char_index(ord(character))}

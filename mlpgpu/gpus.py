@@ -1,6 +1,6 @@
-"""The GPUs of this machine as its driver tells of them, and which of them a program sees.
+"""The GPUs of this machine as reported by its driver, and which of them a program sees.
 
-Nothing here imports an array library: ``nvidia-smi`` is asked, or CuPy where that is imported already.
+Nothing here imports an array library: the source is ``nvidia-smi``, or CuPy if it is already imported.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# What nvidia-smi is asked for: an older driver does not know the last one, and then answers nothing at all.
+# Fields queried from nvidia-smi. With an older driver, which does not know the last one, the whole query fails.
 FIELDS = ("name", "memory.total", "memory.free", "driver_version", "uuid", "compute_cap")
 
 
 def listed() -> list[dict[str, Any]]:
-    """The GPUs of this machine, hidden ones too, in the order of ``nvidia-smi``.
+    """List the GPUs of this machine, including hidden ones, in the order of ``nvidia-smi``.
 
     Returns
     -------
     list of dict
         Each with ``name``, ``compute_capability``, ``memory_bytes``, ``free_bytes``, ``driver``, ``hidden`` (whether
-        CUDA_VISIBLE_DEVICES keeps programs from it) and ``device`` (what programs call it, such as ``cuda:0``); None
-        where not known. Without ``nvidia-smi``, what CuPy sees.
+        CUDA_VISIBLE_DEVICES hides it from programs) and ``device`` (its name in programs, such as ``cuda:0``). Unknown
+        values are None. Without ``nvidia-smi``, the GPUs that CuPy sees.
     """
     for fields in (FIELDS, FIELDS[:-1]):
         answer = output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
-        # Where there is no device it may say so in a sentence.
+        # Without a device, the answer may be a sentence that says so.
         rows = [row for row in csv.reader(answer.splitlines(), skipinitialspace=True) if len(row) == len(fields)]
         if rows:
             break
@@ -54,18 +54,18 @@ def listed() -> list[dict[str, Any]]:
 
 
 def find(device: str) -> dict[str, Any] | None:
-    """What `listed` has of a device; None where it cannot be told which of them it is."""
+    """Return the entry of `listed` for a device; None if it cannot be identified."""
     return next((gpu for gpu in listed() if gpu["device"] == device), None)
 
 
 def versions() -> dict[str, str]:
-    """CUDA versions, of those that are known.
+    """Return the CUDA versions that are known.
 
     Returns
     -------
     dict of str
-        ``driver``: the newest that the driver can do; ``runtime`` and ``cublas``: what CuPy runs, where it is imported;
-        ``torch``: what PyTorch was built with.
+        ``driver``: the newest version that the driver supports; ``runtime`` and ``cublas``: those that CuPy uses, if it
+        is imported; ``torch``: the one that PyTorch was built with.
     """
     told = re.search(r"CUDA[\w ]* Version\s*: *(\d+\.\d+)", output("nvidia-smi"))
     found = {"driver": told[1]} if told else {}
@@ -77,13 +77,13 @@ def versions() -> dict[str, str]:
 
 
 def dotted(version: int) -> str:
-    """A version as CUDA counts it, such as 13020, as it is written: 13.2."""
+    """Convert a version number of CUDA, such as 13020, to text: 13.2."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def output(*command: str) -> str:
-    """What a command prints; nothing where it is missing or fails."""
-    # Every command starts without it, which takes a hundredth of a second.
+    """Return what a command prints; an empty string if it is missing or fails."""
+    # Imported late: it would add 10 ms to the start of every command.
     import subprocess
 
     try:
@@ -94,10 +94,10 @@ def output(*command: str) -> str:
 
 
 def _seen(names: Sequence[str], uuids: Sequence[str], variables: Mapping[str, str]) -> dict[int, int | None] | None:
-    """Places in the list of the GPUs that a program sees, with the number that it knows each by.
+    """Map the list index of each GPU that a program sees to its number in that program.
 
-    CUDA numbers unequal GPUs by their speed, and nvidia-smi by where they are plugged in: then that number is None, and
-    all is None where it cannot even be told which of them are seen.
+    CUDA numbers unequal GPUs by speed, nvidia-smi by PCI bus: the number is then None. The result is None if the
+    visible GPUs cannot be identified at all.
     """
     same_order = len(set(names)) == 1 or variables.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     if (value := variables.get("CUDA_VISIBLE_DEVICES")) is None:
@@ -107,19 +107,19 @@ def _seen(names: Sequence[str], uuids: Sequence[str], variables: Mapping[str, st
         if entry.isdecimal():
             places = [int(entry)] if int(entry) < len(names) else []
         else:
-            # Any beginning of one will do.
+            # CUDA accepts any unique prefix of a UUID.
             places = [place for place, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
         if entry.startswith("MIG-") or (entry.isdecimal() and places and not same_order):
             return None
         if len(places) != 1:
-            # CUDA reads no further than the first that is no GPU.
+            # CUDA ignores the first invalid entry and all that follow.
             break
         seen[places[0]] = len(seen)
     return seen
 
 
 def _bytes(mebibytes: str) -> int | None:
-    # Memory that the GPU shares with the processor has no size of its own.
+    # nvidia-smi has no number for memory that the GPU shares with the processor.
     return int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
 
 
@@ -149,11 +149,11 @@ def _versions_of_cupy(cupy: Any) -> dict[str, str]:
     runtime = cupy.cuda.runtime
     found = {"runtime": dotted(runtime.runtimeGetVersion())}
     if driver := runtime.driverGetVersion():
-        # What this process has loaded, which may be newer than what nvidia-smi was made for.
+        # The driver library loaded in this process may be newer than the one nvidia-smi comes with.
         found["driver"] = dotted(driver)
-    # Without a driver, or without cuBLAS.
+    # The errors of a missing driver and a missing cuBLAS.
     with suppress(RuntimeError, ImportError):
-        # A handle makes a context, which takes memory and time: only where there is one.
+        # A handle would create a context, which takes memory and time, if there is none yet.
         if cupy.cuda.driver.ctxGetCurrent():
             version = cupy.cuda.cublas.getVersion(cupy.cuda.device.get_cublas_handle())
             found["cublas"] = f"{version // 10_000}.{version // 100 % 100}.{version % 100}"
@@ -161,7 +161,7 @@ def _versions_of_cupy(cupy: Any) -> dict[str, str]:
 
 
 def _built_of_torch() -> str | None:
-    """The CUDA version in a file of PyTorch's, whose import takes seconds."""
+    """Return the CUDA version of PyTorch, read from its files because its import takes seconds."""
     spec = importlib.util.find_spec("torch")
     with suppress(OSError, AttributeError, TypeError):
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")  # type: ignore[union-attr,arg-type]

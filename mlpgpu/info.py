@@ -1,4 +1,4 @@
-"""What mlpgpu finds on this machine, and what it would use: ``python -m mlpgpu.info``."""
+"""The command that shows what mlpgpu finds and would use on this machine: ``python -m mlpgpu.info``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mlpgpu.files import expanded
 from mlpgpu.machine import describe, load, warnings
 from mlpgpu.train import application, run_command
 
-# What the versions of CUDA are of.
-CUDA = {"driver": "the driver can do", "runtime": "CuPy runs", "cublas": "cuBLAS", "torch": "PyTorch is built for"}
+# Words in front of the CUDA versions.
+CUDA = {"driver": "the driver supports", "runtime": "CuPy runs", "cublas": "cuBLAS", "torch": "PyTorch is built for"}
 
 app = application("info")
 
 
 @app.default
 def info(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Show the device, libraries and data that mlpgpu would use, and what makes it slower than need be.
+    """Show the device, libraries and data that mlpgpu would use, and what makes it slower than necessary.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def info(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """
     from mlpgpu import backends
 
-    # First, since it imports CuPy where that is installed, which then tells of its devices.
+    # Before `describe`, which asks CuPy about devices only if it is imported: this imports it, if it is installed.
     backend, note = backends.select()
     found = describe()
     found |= {
@@ -53,7 +53,7 @@ def info(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
 
 
 def _mnist() -> dict[str, Any]:
-    """The folder of MNIST, and whether it is there already."""
+    """Return the folder of MNIST, and whether MNIST is already there."""
     from platformdirs import user_cache_dir
 
     from mlpgpu.data import mnist
@@ -75,7 +75,7 @@ def _show(found: dict[str, Any]) -> None:
 
     console = Output()
     if not console.is_terminal:
-        # What is not a terminal has no width to keep to.
+        # Files and pipes have no width that lines must fit.
         console = Output(width=200)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)

@@ -15,39 +15,39 @@ Draw = Callable[["np.random.Generator", int, int, float], "np.ndarray"]
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """Uniform of variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, 2010)."""
+    """Draw from a uniform distribution of variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, 2010)."""
     bound = math.sqrt(6 / (fan_in + fan_out))
     return rng.uniform(-bound, bound, (fan_in, fan_out))
 
 
 def glorot_normal(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """Normal of variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, 2010)."""
+    """Draw from a normal distribution of variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, 2010)."""
     return normal(rng, fan_in, fan_out, math.sqrt(2 / (fan_in + fan_out)))
 
 
 def he_uniform(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """Uniform of variance ``2 / fan_in`` (He et al., 2015)."""
+    """Draw from a uniform distribution of variance ``2 / fan_in`` (He et al., 2015)."""
     bound = math.sqrt(6 / fan_in)
     return rng.uniform(-bound, bound, (fan_in, fan_out))
 
 
 def he_normal(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """Normal of variance ``2 / fan_in`` (He et al., 2015)."""
+    """Draw from a normal distribution of variance ``2 / fan_in`` (He et al., 2015)."""
     return normal(rng, fan_in, fan_out, math.sqrt(2 / fan_in))
 
 
 def lecun_normal(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """Normal of variance ``1 / fan_in`` (LeCun et al., 1998)."""
+    """Draw from a normal distribution of variance ``1 / fan_in`` (LeCun et al., 1998)."""
     return normal(rng, fan_in, fan_out, math.sqrt(1 / fan_in))
 
 
 def normal(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """Normal of standard deviation `std`."""
+    """Draw from a normal distribution of standard deviation `std`."""
     return std * rng.standard_normal((fan_in, fan_out))
 
 
 def zeros(rng: np.random.Generator, fan_in: int, fan_out: int, std: float) -> np.ndarray:
-    """All zero."""
+    """Return all zeros."""
     import numpy as np
 
     return np.zeros((fan_in, fan_out))
@@ -65,18 +65,18 @@ INITIALS: dict[str, Draw] = {
 
 
 def draw(sizes: Sequence[int], inits: Sequence[str], seed: int, *, std: float = 0.01, bias: float = 0.0) -> np.ndarray:
-    """The flat parameter vector that a run starts from.
+    """Draw the initial flat parameter vector of a run.
 
     Parameters
     ----------
     sizes : sequence of int
         Units of each layer, from the inputs to the outputs.
     inits : sequence of str
-        Name in `INITIALS` for the weights of each layer but the inputs.
+        Name in `INITIALS` for the weights of each layer except the input layer.
     seed : int
         The same seed gives the same numbers.
     std : float
-        Standard deviation of ``normal``.
+        Standard deviation for ``"normal"``.
     bias : float
         Value of every bias.
 

@@ -1,4 +1,4 @@
-"""What a model is, and what it was trained on: ``python -m mlpgpu.inspection``."""
+"""The command that describes a model and its training: ``python -m mlpgpu.inspection``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from mlpgpu.model import Model
 
 app = application("inspect")
-# More names than these tell no more.
+# Longer lists of names are cut.
 MOST_NAMES = 10
 
 
 @app.default
 def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Show what a model is, what it was trained on, with which settings and results.
+    """Show the inputs, outputs and layers of a model, the settings it was trained with, and the results.
 
     Parameters
     ----------
@@ -87,14 +87,14 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     if model.estimator is not None:
         yield f"Estimator {model.estimator.get('class')}, which its load brings back"
     if metrics is not None:
-        # As where they are no JSON: what lies beside a model is not what was asked for.
+        # Invalid metrics are skipped, as are files that are not JSON: the request was for the model alone.
         with contextlib.suppress(KeyError, TypeError, ValueError):
             yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
             yield report.test_line(metrics)
 
 
 def _of_labels(model: Model) -> str:
-    """What several labels say."""
+    """Describe the values of several labels."""
     each = {" or ".join(map(str, pair)) for pair in model.label_values}
     if not each:
         return f"each of {len(model.classes)} labels, or not"
@@ -102,7 +102,7 @@ def _of_labels(model: Model) -> str:
 
 
 def _metrics(path: Path) -> dict[str, Any] | None:
-    """The figures of the run, where they lie beside the model."""
+    """Return the metrics of the run, if they are next to the model."""
     from mlpgpu.run_folder import read_metrics
 
     found = read_metrics(path if path.is_dir() else path.parent)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a polite request."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests to stop between two steps."""
 
 import contextlib
 import os
@@ -8,20 +8,20 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-# Windows has none.
+# Windows has no SIGHUP.
 HANGUP = getattr(signal, "SIGHUP", None)
-# What puts the handlers back, of all that is interruptible now; the outermost comes first.
+# Stacks that restore the signal handlers, one for each `interruptible` under way, the outermost first.
 _open: list[contextlib.ExitStack] = []
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """Within it the first request to end is noted, to be acted on between two steps; the second one is an error.
+    """Record the first request to stop, to be honoured between two steps; raise KeyboardInterrupt at the second one.
 
-    A request is Ctrl-C, the SIGTERM of a scheduler or a shutdown, or the SIGHUP of a terminal that closes; the error is
-    a KeyboardInterrupt. What the process ignores it goes on to ignore: SIGHUP under ``nohup``, Ctrl-C where a script
-    runs it by ``&``. Outside the main thread, where Python has no signal handlers, all are left as they were, and so
-    they are in a child that is forked within, which has no run to end.
+    Requests are Ctrl-C, SIGTERM (from a scheduler or a shutdown) and SIGHUP (from a terminal that closes). Signals that
+    the process ignores stay ignored: SIGHUP under ``nohup``, Ctrl-C in a background job of a script (``&``). Handlers
+    are unchanged outside the main thread, where Python cannot set them, and in forked child processes, which have no
+    run to stop.
 
     Yields
     ------
@@ -36,7 +36,7 @@ def interruptible() -> Iterator[Callable[[], int]]:
     def handle(number: int, frame: FrameType | None) -> None:
         came.append(number)
         if number == HANGUP:
-            # The shell and the system may both send it: the second one asks for no more than the first.
+            # The shell and the kernel may both send it, so the second one is not a second request.
             _leave_terminal()
         elif len(came) > 1:
             raise KeyboardInterrupt
@@ -46,28 +46,28 @@ def interruptible() -> Iterator[Callable[[], int]]:
         _open.append(stack)
         for number in filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)):
             before = signal.getsignal(number)
-            # That of a program around Python is None here, and cannot be put back.
+            # A handler that was not installed from Python is None here, and cannot be restored.
             if before not in (None, signal.SIG_IGN):
                 stack.callback(signal.signal, number, before)
                 signal.signal(number, handle)
         yield lambda: came[0] if came else 0
 
 
-def _put_back() -> None:
-    """Have signals do what they do outside."""
+def _restore_handlers() -> None:
+    """Restore all signal handlers."""
     for stack in _open[::-1]:
         stack.close()
 
 
-# Windows does not fork.
+# Windows has no fork.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_put_back)
+    os.register_at_fork(after_in_child=_restore_handlers)
 
 
 def _leave_terminal() -> None:
-    """Have what is printed go nowhere: on a terminal that is closed it is an error, and would end the run."""
+    """Redirect terminal output to the null device: printing to a closed terminal is an error, and would end the run."""
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
-            # One that is closed is no terminal to `os.isatty` any more.
+            # `os.isatty` is false for a terminal that is closed.
             if stat.S_ISCHR(os.fstat(descriptor).st_mode):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

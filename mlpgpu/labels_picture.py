@@ -1,4 +1,4 @@
-"""The picture of several labels: how many rows with each are found, missed, or given it wrongly."""
+"""The plot of a test with several labels per row: true positives, false negatives and false positives of each label."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "labels_figure"]
 
-# Wrong ones are one colour, of which those given where there is none are the pale half.
+# Both kinds of error have one hue; this pale tint of it is for false positives.
 PALE = "#f3a670"
 MOST_LABELS = 30
 
 
 def draw(true: ArrayLike, predicted: ArrayLike, names: Sequence[str], path: plots.PathLike, *, title: str) -> None:
-    """Draw a bar for each label: its rows that are found, those that are missed, and those wrongly said to have it.
+    """Plot a stacked bar per label: true positives, false negatives and false positives.
 
     Parameters
     ----------
     true, predicted : array-like of 0 and 1, shape (n_rows, n_labels)
     names : sequence of str
-        Of the labels.
+        Names of the labels.
     path : path-like
-        The PNG file to write.
+        PNG file to write.
     title : str
-        What the picture shows, as a sentence.
+        Title of the figure.
     """
     plots.save(labels_figure(np.asarray(true) > 0, np.asarray(predicted) > 0, names, title), path)
 
 
 def labels_figure(true: NDArray[np.bool_], predicted: NDArray[np.bool_], names: Sequence[str], title: str) -> "Figure":
-    """Build the figure of `draw`: the labels that most rows have, first the most common."""
+    """Build the figure of `draw`, with the most common labels first."""
     from matplotlib.ticker import MaxNLocator
 
     order = np.argsort(-true.sum(axis=0), kind="stable")[:MOST_LABELS]
     true, predicted = true[:, order], predicted[:, order]
     counts = {
-        "found": (plots.SCORE, np.sum(true & predicted, axis=0)),
-        "missed": (plots.LOSS, np.sum(true & ~predicted, axis=0)),
-        "wrongly given": (PALE, np.sum(~true & predicted, axis=0)),
+        "true positives": (plots.SCORE, np.sum(true & predicted, axis=0)),
+        "false negatives": (plots.LOSS, np.sum(true & ~predicted, axis=0)),
+        "false positives": (PALE, np.sum(~true & predicted, axis=0)),
     }
     figure = plots.new_figure((8, 1.9 + 0.34 * max(len(order), 3)), title)
     axes, places, left = figure.add_subplot(), np.arange(len(order)), np.zeros(len(order))
@@ -51,7 +51,7 @@ def labels_figure(true: NDArray[np.bool_], predicted: NDArray[np.bool_], names: 
         axes.barh(places, widths, left=left, height=0.72, color=color, label=name)
         left = left + widths
     (_, right), (_, missed), (_, wrong) = counts.values()
-    # 2 TP / (2 TP + FN + FP), of a label that is nowhere 0, as in the figures of the run.
+    # 2 TP / (2 TP + FN + FP); 0 if the label occurs nowhere, as in the metrics of the run.
     f1 = 2 * right / np.maximum(2 * right + missed + wrong, 1)
     ends = (left + 0.012 * left.max()).tolist()
     for place, (end, value) in enumerate(zip(ends, f1, strict=True)):
@@ -66,7 +66,7 @@ def labels_figure(true: NDArray[np.bool_], predicted: NDArray[np.bool_], names: 
     axes.tick_params(axis="y", length=0)
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.spines["bottom"].set_color(plots.QUIET)
-    # Above the axes, in the order of the bars: no bar can lie under it.
+    # Above the axes, where it covers no bar.
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=plots.SMALL, labelcolor=plots.INK,
         borderpad=0.2, borderaxespad=0, handlelength=1, columnspacing=1.4,

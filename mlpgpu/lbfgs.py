@@ -1,4 +1,4 @@
-"""L-BFGS: SciPy's solver on the flat vector, with loss and gradient from the device."""
+"""L-BFGS: SciPy's solver on the flat parameter vector, with loss and gradient computed on the device."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ def fit(
     score: Callable[[Array], float] | None = None,
     as_model: Callable[[np.ndarray], Model] | None = None,
 ) -> tuple[Array, Run, float]:
-    """Train a network on all rows at once (Byrd et al., 1995; Zhu et al., 1997).
+    """Train a network by L-BFGS-B on all rows at once (Byrd et al., 1995; Zhu et al., 1997).
 
     Parameters
     ----------
     backend : Backend
     plan : Plan
-        Its epochs are the most iterations, its L2 penalty that of the recipe.
+        Its number of epochs limits the iterations; its recipe has the L2 penalty.
     train : Rows
     watched : mapping of str to Rows
     placement : Placement
     callbacks : sequence of Callback
-        An iteration is an epoch to them.
+        Each iteration counts as an epoch.
     tol : float
-        Largest component of the gradient at which it ends.
+        Training ends when no component of the gradient is larger in magnitude.
     max_fun : int
-        Most evaluations of loss and gradient.
+        Maximum number of evaluations of loss and gradient.
     verbose : bool
-        Whether each iteration prints its loss.
+        Whether to print the loss of each iteration.
     score, as_model : callable or None
         See `mlpgpu.trainer.fit`.
 
     Returns
     -------
     params : array of shape (n_parameters,)
-        On the device.
+        Trained parameters, on the device.
     run : Run
     loss : float
-        At the end, with the penalty.
+        Final loss, including the penalty.
     """
     from scipy.optimize import OptimizeResult, minimize
 
@@ -90,13 +90,13 @@ def fit(
                     callback.on_epoch_begin(run)
 
         def evaluated(x: np.ndarray) -> tuple[float, np.ndarray]:
-            # Whether another iteration comes is known where it asks for its first value.
+            # SciPy does not announce an iteration: its first evaluation shows that it has begun.
             begin_iteration()
             return objective(x)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
             nonlocal began
-            # One whose step is rounded to nothing asks for none.
+            # An iteration whose step rounds to zero has no evaluation.
             begin_iteration()
             params = latest["params"] = on_device(intermediate_result.x)
             record: Record = {"epoch": run.epoch, "loss": float(intermediate_result.fun)}
@@ -134,13 +134,13 @@ def fit(
 
 
 def _objective(backend: Backend, plan: Plan, feed: Any) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Loss and gradient of all rows, of chunks of them added up, as SciPy wants them."""
+    """Return the function for SciPy that sums loss and gradient over chunks of the rows."""
     rows: Rows = feed.rows
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights
     shares = {
         part: share for part in chunks(*rows.x.shape) if (share := weights[slice(*part)].sum() / weights.sum()) > 0
     }
-    # The penalty is divided by the weights of a chunk, as the loss is.
+    # Each chunk adds the same penalty to the total, since its share cancels the division by its weights.
     l2 = plan.recipe.l2 / len(shares)
     evaluate = backend.compile(
         lambda params, x, targets, weights: loss_and_gradient(
@@ -152,7 +152,7 @@ def _objective(backend: Backend, plan: Plan, feed: Any) -> Callable[[np.ndarray]
         params = backend.asarray(x, plan.dtype)
         loss, gradient = 0.0, np.zeros_like(x)
         parts: Iterator[Any] = ((share, evaluate(params, *feed.chunk(*part))) for part, share in shares.items())
-        # A chunk is fetched when the next has been begun, so that the device is at work meanwhile.
+        # Each chunk is fetched after the next one is launched, so that the device stays busy meanwhile.
         for (share, of_part), _ in itertools.pairwise(itertools.chain(parts, [None])):
             of_loss, of_gradient = (backend.to_host(array).astype(np.float64) for array in of_part)
             loss, gradient = loss + share * float(of_loss), gradient + share * of_gradient

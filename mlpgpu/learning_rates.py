@@ -1,4 +1,4 @@
-"""The range test: a learning rate that rises from tiny to large, and where the loss falls fastest."""
+"""The learning rate range test: raise the rate from tiny to large, and find where the loss falls fastest."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from mlpgpu.feed import Placement, Rows
     from mlpgpu.plan import Plan
 
-# Those of fastai: how much of the smoothed loss stays in each step, and how many times its lowest it may be.
+# As in fastai: decay of the moving average of the loss, and the multiple of its minimum above which it has diverged.
 SMOOTHING, DIVERGED = 0.98, 4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RangeTest:
-    """Loss of each step of a run whose learning rate rises by the same factor from step to step.
+    """Losses of a run whose learning rate rises by a constant factor per step.
 
     Attributes
     ----------
     rates : float64 array of shape (n_steps,)
-        Learning rate of each step done; fewer than were asked for where the loss diverged.
+        Learning rate of each step done; fewer than requested if the loss diverged.
     losses : float64 array of shape (n_steps,)
-        Training loss of each of them.
+        Training loss of each step.
     """
 
     rates: np.ndarray
@@ -43,27 +43,27 @@ class RangeTest:
 
     @cached_property
     def smoothed(self) -> np.ndarray:
-        """`losses` as an exponential moving average, its start corrected for bias; shape (n_steps,)."""
+        """Bias-corrected exponential moving average of `losses`, shape (n_steps,)."""
         return _smooth(self.losses)
 
     @cached_property
     def suggested(self) -> float | None:
-        """The learning rate at which the smoothed loss falls most steeply over the logarithm of the rate.
+        """Learning rate at which the smoothed loss falls most steeply, on a logarithmic axis of the rate.
 
-        The slope is that over a tenth of the steps, since from one step to the next it is mostly noise. Neither the
-        first tenth, where the average is one of few losses, nor what follows the lowest smoothed loss counts. None
-        where the smoothed loss falls by no more than the noise of `losses`.
+        The slope is taken over a tenth of the steps, since that over one step is mostly noise. Two parts are ignored:
+        the first tenth of the steps, where the average is over few losses, and all steps after the lowest smoothed
+        loss. None if the smoothed loss falls by no more than the noise of `losses`.
         """
         span, lowest = max(len(self.rates) // 10, 1), int(np.argmin(self.smoothed))
         losses, smoothed = self.losses[span : lowest + 1], self.smoothed[span : lowest + 1]
-        # The spread of differences is that of the noise alone, whatever the trend.
+        # Differences between successive losses contain the noise, by a factor of √2, but hardly any trend.
         if len(smoothed) <= span or smoothed[0] - smoothed[-1] <= np.std(np.diff(losses)) / np.sqrt(2):
             return None
         steepest = int(np.argmin(smoothed[span:] - smoothed[:-span]))
         return float(self.rates[span + steepest + span // 2])
 
     def plot(self, path: plots.PathLike | None = None) -> Figure:
-        """Draw the loss by learning rate, with the suggested rate marked.
+        """Plot the loss against the learning rate, with the suggested rate marked.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class RangeTest:
         Raises
         ------
         ImportError
-            Where matplotlib is not installed.
+            If matplotlib is not installed.
         """
         if not plots.available():
             raise ImportError("no picture without matplotlib: pip install 'mlpgpu[plots]'")
@@ -93,7 +93,7 @@ class RangeTest:
 
 
 class NotFinite(ArithmeticError):
-    """The loss is no finite number before the first step."""
+    """The loss is not finite before the first step."""
 
 
 def range_test(
@@ -114,18 +114,18 @@ def range_test(
     ----------
     backend : Backend
     plan : Plan
-        Its learning rate and schedule give way to the rise.
+        Its learning rate and schedule are replaced by the rising rate.
     rows : Rows
     placement : Placement
     low, high : float
         First and last learning rate, above 0.
     steps : int
-        From one to the other, at least 10. The run ends early where the loss is not finite, or the smoothed one above
-        four times its lowest.
+        Number of steps from `low` to `high`, at least 10. The run ends early if the loss is not finite, or the smoothed
+        loss exceeds four times its minimum.
     beside : int
-        Bytes of the device that the rows have to leave.
+        Bytes of device memory that the rows must leave free.
     tell : callable
-        ``tell(done)``, called every few steps with the number of steps done.
+        Called as ``tell(done)`` every few steps, with the number of steps done.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def range_test(
     Raises
     ------
     NotFinite
-        Where the first loss is not.
+        If the first loss is not finite.
     """
     rise = partial(exponential, total=steps - 1, decay_rate=high / low)
     plan = dataclasses.replace(plan, learning_rate=low, recipe=dataclasses.replace(plan.recipe, schedule=rise))
@@ -167,16 +167,16 @@ def _smooth(losses: np.ndarray) -> np.ndarray:
 
 
 def _until_diverged(losses: np.ndarray) -> np.ndarray:
-    """The finite losses up to and with the first that makes the smoothed one too large."""
+    """Return the finite losses up to and including the one at which the smoothed loss diverges."""
     losses = losses[: _first(~np.isfinite(losses))]
     smoothed = _smooth(losses)
     lowest = np.minimum.accumulate(smoothed)
-    # A loss of the user's own may be negative.
+    # A user-defined loss may be negative.
     return losses[: _first(smoothed - lowest > (DIVERGED - 1) * np.abs(lowest)) + 1]
 
 
 def _first(true: np.ndarray) -> int:
-    """Index of the first true value; the length where there is none."""
+    """Return the index of the first true value, or the length if there is none."""
     return int(np.argmax(np.append(true, True)))
 
 
@@ -187,7 +187,7 @@ def _figure(test: RangeTest) -> Figure:
     axes = figure.add_subplot()
     axes.plot(rates, losses, color=plots.LOSS, alpha=0.35, lw=1, label="each step")
     axes.plot(rates, smoothed, color=plots.LOSS, lw=2, label="smoothed")
-    # What then rises above its start runs off the top: a loss that diverges would press all else flat.
+    # Later losses above this range are cut off: a loss that diverges would flatten the rest of the curve.
     low, high = losses.min(), losses[: np.argmin(smoothed) + 1].max()
     room = 0.05 * (high - low) or 0.5
     axes.set(xscale="log", ylim=(low - room, high + room))

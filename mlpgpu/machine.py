@@ -1,4 +1,4 @@
-"""What the speed of a run depends on beside the code: processor, libraries, threads, variables, GPUs."""
+"""What the speed of a run depends on besides the code: processor, libraries, threads, environment variables, GPUs."""
 
 import os
 import platform
@@ -19,33 +19,33 @@ JAX_CUDA = ("jax-cuda12-plugin", "jax-cuda13-plugin")
 CUDA = tuple(f"nvidia-{part}{of}" for part in ("cuda-runtime", "cuda-nvrtc", "cublas") for of in ("", "-cu12"))
 ARRAYS = ("numpy", "scipy", "scikit-learn", "array-api-compat", "numba", *CUPY, "torch", "jax", "jaxlib", *JAX_CUDA)
 
-# The variables that begin so change how fast the same code runs; one that names a folder does not.
+# Prefixes of the environment variables that change the speed of the same code; those that name a folder do not.
 CPU_VARIABLES = ("BLIS_", "GOTO_", "MKL_", "NPY_DISABLE_CPU_FEATURES", "OMP_", "OPENBLAS_", "VECLIB_")
 CUDA_VARIABLES = ("CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE")
 VARIABLES = (*CPU_VARIABLES, *CUDA_VARIABLES, "CUPY_", "MLPGPU_", "NUMBA_", "XLA_FLAGS")
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
-# The control groups of this process, and where version 2 keeps their limits.
+# Control groups of this process, and the folder with their limits (cgroup v2).
 CGROUP, LIMITS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
-# Where each BLAS looks for its number of threads: the first that is set counts.
+# Variables from which each BLAS takes its number of threads; the first that is set counts.
 THREADS = {
     "openblas": ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"),
     "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
     "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
 }
-# What is no load yet, of a core.
-LITTLE = 0.5
-# The core types of OpenBLAS whose kernels use AVX-512.
+# Load average at which the machine still counts as idle.
+IDLE_LOAD = 0.5
+# Core types of OpenBLAS whose kernels use AVX-512.
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
 
 
 def describe() -> dict[str, Any]:
-    """Describe this machine and what is installed on it, in what JSON can hold.
+    """Describe this machine and the libraries installed on it, as JSON-able values.
 
-    NumPy is imported, and no other array library. CUDA devices are asked of ``nvidia-smi``, or of CuPy
-    where that is imported already.
+    NumPy is the only array library imported. CUDA devices are those of ``nvidia-smi``, or of CuPy if it is already
+    imported.
 
     Returns
     -------
@@ -54,14 +54,14 @@ def describe() -> dict[str, Any]:
 
         - ``python``, ``platform``: version of Python, and operating system.
         - ``cpu``: name of the processor.
-        - ``simd``: vector extensions that NumPy found on it.
-        - ``cores``: how many this process may use.
-        - ``memory_bytes``: of the machine; None where it is not known.
-        - ``versions``: of mlpgpu, and of the array and CUDA libraries that are installed.
+        - ``simd``: SIMD extensions of the processor, as detected by NumPy.
+        - ``cores``: number of cores that this process may use.
+        - ``memory_bytes``: memory of the machine; None if unknown.
+        - ``versions``: versions of mlpgpu and of the installed array and CUDA libraries.
         - ``blas``: for each BLAS library in this process its ``internal_api``, ``version``,
           ``architecture`` (OpenBLAS: the core type whose kernels it runs), ``num_threads`` and ``filepath``
-          (the name only); None where it does not tell.
-        - ``environment``: the variables that change the speed and are set.
+          (file name only); unknown values are None.
+        - ``environment``: environment variables that are set and change the speed.
         - ``cuda``, ``cuda_versions``: see `mlpgpu.gpus.listed` and `mlpgpu.gpus.versions`.
     """
     import numpy as np
@@ -87,7 +87,7 @@ def describe() -> dict[str, Any]:
 
 
 def load() -> float:
-    """How many programs wanted a core at a time, in the last minute; 0 where that is not known, as on Windows."""
+    """Return the load average of the last minute; 0 where it is unknown, as on Windows."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
@@ -95,14 +95,14 @@ def load() -> float:
 
 
 def warnings(description: dict[str, Any], load: float = 0.0) -> list[str]:
-    """What makes a machine slower than it could be, and what to do about it.
+    """List what makes a machine slower than it could be, and what to do about it.
 
     Parameters
     ----------
     description : dict
         From `describe`.
     load : float
-        From `load`, before this program does much.
+        From `load`, called before this program puts load on the machine.
 
     Returns
     -------
@@ -110,12 +110,12 @@ def warnings(description: dict[str, Any], load: float = 0.0) -> list[str]:
         One line each.
     """
     lines = (*_presets(description), *_few_threads(description), *_busy(description, load), *_missing(description))
-    # NumPy and SciPy may each have brought the same BLAS.
+    # NumPy and SciPy may each bundle the same BLAS.
     return list(dict.fromkeys(lines))
 
 
 def name_of(description: dict[str, Any], device: str) -> str:
-    """What computes there, as part of the name of a file, such as ``nvidia-h200``; the device where that is not known.
+    """Return the hardware of a device for use in a file name, such as ``nvidia-h200``; `device` if it is unknown.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ def name_of(description: dict[str, Any], device: str) -> str:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take: what the machine has left, and its control groups allow.
+    """Return the bytes that this process can still allocate, by the free memory and the limits of its control groups.
 
-    What files take in memory counts as left, since it is given up where memory is asked for. None where nothing is
-    known, as on Windows; the whole memory where what is left is not known, as on macOS.
+    The page cache counts as free, since the kernel reclaims it on demand. Returns None where nothing is known, as on
+    Windows, and the total memory where only that is known, as on macOS.
     """
     left = (_numbers(MEMINFO) or {}).get("MemAvailable")
     known = [_memory_bytes() if left is None else left * 1024]
@@ -146,7 +146,7 @@ def available_memory() -> int | None:
 
 
 def _left_of(group: Path) -> int | None:
-    """Bytes that a control group has left; None where it has no limit."""
+    """Return the bytes that a control group can still allocate; None if it has no limit."""
     try:
         limit = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
@@ -156,7 +156,7 @@ def _left_of(group: Path) -> int | None:
 
 
 def _numbers(path: Path) -> dict[str, int] | None:
-    """Name -> number of each line of a file of the kernel's; None where there is no such file."""
+    """Read a kernel file with a name and a number per line; None if there is no such file."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -192,7 +192,7 @@ def _few_threads(description: dict[str, Any]) -> Iterator[str]:
 def _busy(description: dict[str, Any], load: float) -> Iterator[str]:
     cores = description["cores"]
     threads = max((pool["num_threads"] or 1 for pool in description["blas"]), default=1)
-    if threads > 1 and load > LITTLE and load + threads > cores:
+    if threads > 1 and load > IDLE_LOAD and load + threads > cores:
         yield (
             f"other programs kept {load:.1f} of {cores} cores busy in the last minute: the {threads} threads of a "
             "product wait for each other, which can take ten times as long; end them, or set OPENBLAS_NUM_THREADS=1"
@@ -207,7 +207,7 @@ def _missing(description: dict[str, Any]) -> Iterator[str]:
     if devices and not cupy:
         able = description["cuda_versions"].get("driver")
         which = f"'mlpgpu[cuda{able.partition('.')[0]}]'" if able else "'mlpgpu[cuda13]' or 'mlpgpu[cuda12]'"
-        yield f"{devices[0]['name']} is there, but CuPy is not installed; pip install {which}, as the driver can do"
+        yield f"{devices[0]['name']} is there, but CuPy is not installed; pip install {which}, as the driver supports"
     if cupy and not devices:
         yield "CuPy is installed, but no CUDA device is found; check the NVIDIA driver with nvidia-smi"
     if line := clash(cupy):
@@ -218,7 +218,7 @@ def _missing(description: dict[str, Any]) -> Iterator[str]:
 
 
 def clash(wheels: Sequence[str]) -> str:
-    """What is wrong with several wheels of CuPy, and what to do; nothing where there is one, or none."""
+    """Return what is wrong with several wheels of CuPy, and the remedy; an empty string if there is at most one."""
     if len(wheels) < 2:
         return ""
     return (
@@ -239,7 +239,7 @@ def _cpu() -> str:
 
 
 def _cores() -> int:
-    # Not os.process_cpu_count: PYTHON_CPU_COUNT changes it, and no BLAS asks that variable.
+    # Not os.process_cpu_count: it obeys PYTHON_CPU_COUNT, which no BLAS reads.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -263,8 +263,8 @@ def _blas(built: dict[str, Any]) -> list[dict[str, Any]]:
 
     keys = ("internal_api", "version", "architecture", "num_threads", "filepath")
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    # Some, such as Accelerate, cannot be asked: then what NumPy was built with is all that is known.
+    # Some, such as Accelerate, cannot be inspected: all that is known is what NumPy was built with.
     pools = pools or [{"internal_api": built.get("name"), "version": built.get("version"), "filepath": ""}]
     found = [{key: pool.get(key) for key in keys} | {"filepath": Path(pool["filepath"]).name or None} for pool in pools]
-    # They come in no order, and two descriptions are compared.
+    # threadpoolctl returns them in arbitrary order, and descriptions are compared.
     return sorted(found, key=lambda pool: pool["filepath"] or "")

@@ -1,4 +1,4 @@
-"""What the description in a model's file must be, so that predicting with it cannot go wrong later."""
+"""Validation of the description in a model file, so that predicting with the model cannot fail later."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from mlpgpu.maths.parameters import count
 
 __all__ = ["check"]
 
-# What NumPy holds as a whole number.
+# Range of NumPy's integers.
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Hold a description against itself and against the arrays beside it.
+    """Check that a description is consistent in itself and with the arrays of the file.
 
     Parameters
     ----------
     described : mapping
         The fields of a `mlpgpu.Model` that JSON holds, by name, with lists for tuples.
     arrays : mapping
-        ``params``, ``shift`` and ``factor``, and maybe ``target_shift`` and ``target_factor``.
+        ``params``, ``shift`` and ``factor``; optionally ``target_shift`` and ``target_factor``.
 
     Raises
     ------
     ValueError
-        Says what is wrong with what.
+        If something does not fit; the message says what.
     """
-    # Escapes of JSON can spell half a character, which no terminal and no file takes.
+    # JSON escapes can encode a lone surrogate, which no terminal and no file takes.
     json.dumps(described, ensure_ascii=False).encode()
     _network(described)
     _arrays(described["sizes"], arrays)
@@ -78,7 +78,7 @@ def _arrays(sizes: list[int], arrays: Mapping[str, np.ndarray]) -> None:
         array = arrays[name]
         _require(array.dtype in (np.float32, np.float64), f"{name} are of type {array.dtype}")
         _require(array.shape in allowed, f"{name} of shape {array.shape} are not those of its layers")
-        # Parameters of a run that is about to go back may be anything.
+        # In a checkpoint written just before a rollback, parameters may be infinite or NaN.
         _require(name == "params" or bool(np.isfinite(array).all()), f"{name} are not finite")
         _require(name != "target_factor" or bool(array.all()), f"{name} are zero")
 
@@ -90,7 +90,7 @@ def _labels(described: Mapping[str, Any]) -> None:
     if described["task"] == "regression":
         fits: Collection[int] = {0}
     elif described["loss"] == "logistic" and outputs == 1:
-        # Of a single class, the output is the probability of one that was never seen.
+        # With a single class, the output is the probability of a class that was never seen.
         fits = {1, 2}
     else:
         fits = {outputs}
@@ -121,7 +121,7 @@ def _label_values(values: Any, n_labels: int) -> None:
 
 
 def _columns(columns: Any, n_features: int) -> None:
-    """See `mlpgpu.data.columns` for what a record is."""
+    """Check the records of columns, as specified in `mlpgpu.data.columns`."""
     _require(
         isinstance(columns, list) and all(isinstance(record, dict) for record in columns), "columns are not records"
     )
@@ -146,7 +146,7 @@ def _columns(columns: Any, n_features: int) -> None:
             _require(kind in ("number", "bool"), f"column {name!r} is of kind {kind!r}")
             width += 1
         fits = isinstance(fill, str) if kind == "category" else _is_number(fill)
-        # More days than so many are no date that can be computed with.
+        # In days; more would overflow a date in microseconds.
         fits = fits and (kind != "date" or abs(fill) < 1e8)
         _require(fill is None or fits, f"column {name!r} is filled with {fill!r}")
     _distinct("names of columns", [record["name"] for record in columns])

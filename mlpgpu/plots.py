@@ -1,8 +1,8 @@
-"""Pictures of a run: learning curves, mistakes between classes, predicted against true values.
+"""Plots of a run: learning curves, confusion matrix, predicted against true values.
 
-Each picture builds a figure (``*_figure``) and saves it as a PNG, atomically. Other pictures of the package take their
-colours and sizes from here, with `new_figure`, `apart` and `save`. Matplotlib is an extra: it is imported where it is
-used, and its pyplot, which keeps global state, not at all.
+Each function builds a figure (``*_figure``) and saves it as a PNG, atomically. The other plots of the package use the
+colours, the sizes, `new_figure`, `apart` and `save` of this module. Matplotlib is an optional dependency: it is
+imported where it is used. Pyplot, which keeps global state, is not used.
 """
 
 import math
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LOSS", "SCORE", "apart", "available", "confusion", "curves", "new_figure", "predictions", "save", "written"]
 
-# Okabe and Ito's vermilion and blue, which every kind of colour vision tells apart. Vermilion is what should be
-# small (loss, mistakes), blue what should be large or right (accuracy, R², predictions).
+# Vermilion and blue of Okabe and Ito's palette, which colour-blind readers can tell apart. Vermilion is for what
+# should be small (loss, errors), blue for what should be large or correct (accuracy, R², predictions).
 LOSS, SCORE = "#d55e00", "#0072b2"
 INK, QUIET, FAINT = "#222222", "#707070", "#dedede"
 TITLE, TEXT, SMALL = 14, 12, 11
 STYLES: dict[str, Any] = {"train": (0, (3, 1.5)), "validation": "-"}
 MAX_POINTS, MAX_PANELS, MAX_COUNTED, MAX_NAMED = 5000, 6, 20, 36
-# Of more classes, a cell is less than a pixel.
+# With more classes, a cell would be smaller than a pixel.
 MAX_CLASSES = 500
 
 PathLike = str | os.PathLike[str]
@@ -49,32 +49,32 @@ def available() -> bool:
 
 
 def curves(history: History, path: PathLike, *, title: str) -> None:
-    """Draw loss and accuracy (or R²) by epoch.
+    """Plot loss and accuracy (or R²) against epochs.
 
     Parameters
     ----------
     history : sequence of mapping
-        A record for each epoch: ``epoch``, ``loss``, and where known ``validation_loss``, and
-        ``train_accuracy`` and ``validation_accuracy`` (fractions), ``train_r2`` and ``validation_r2``, or
-        ``validation_score``: the ``history_`` of an estimator, too.
+        One record per epoch, as in ``history_`` of an estimator: ``epoch``, ``loss``, where known ``validation_loss``,
+        and either ``train_accuracy`` and ``validation_accuracy`` (fractions), ``train_r2`` and ``validation_r2``, or
+        ``validation_score``.
     path : path-like
-        The PNG file to write.
+        PNG file to write.
     title : str
-        What the picture shows, as a sentence.
+        Title of the figure.
     """
     save(curves_figure(history, title), path)
 
 
 def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, title: str) -> None:
-    """Draw which classes are taken for which.
+    """Plot the confusion matrix.
 
     Parameters
     ----------
     matrix : array-like of int, shape (k, k)
-        Counts; a row for each true class, a column for each predicted one. Of more than 500 classes, those with most
-        rows are drawn.
+        Counts, with one row per true class and one column per predicted class. Of more than 500 classes, the 500 with
+        the most rows are drawn.
     classes : sequence
-        The k names, in the order of the rows.
+        Names of the k classes, in the order of the matrix.
     path, title
         As for `curves`.
     """
@@ -84,16 +84,16 @@ def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, t
 def predictions(
     true: ArrayLike, predicted: ArrayLike, path: PathLike, *, title: str, target: str | Sequence[str]
 ) -> None:
-    """Draw predicted against true values.
+    """Plot predicted against true values.
 
     Parameters
     ----------
     true, predicted : array-like, shape (n,) or (n, n_outputs)
-        The values. RMSE and R² are of all rows that are finite, also where fewer are drawn.
+        Values. RMSE and R² are computed from all finite rows, even if only some of them are drawn.
     path, title
         As for `curves`.
     target : str or sequence of str
-        What is predicted, with its unit: a name for each output, or one name that is numbered.
+        Names of the targets, with units: one per output, or a single name, to which the number of the output is added.
     """
     save(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
 
@@ -113,7 +113,7 @@ def curves_figure(history: History, title: str) -> "Figure":
     elif r2s:
         labels += _draw(right := axes.twinx(), r2s, SCORE, "R²", lambda r2: in_words(r2, 3))
         values = _finite(r2s)
-        # One R² of -50 after the first epoch would press the rest of the curve flat.
+        # An R² of -50 after the first epoch would flatten the rest of the curve.
         floor = -1 if any(value > -1 for value in values) else -math.inf
         _scale_score(right, [max(value, floor) for value in values], floor=floor, top=1, least=0.05)
         right.set_ylabel("R²" if min(values, default=0) >= floor else "R² (below -1 not drawn)")
@@ -123,7 +123,7 @@ def curves_figure(history: History, title: str) -> "Figure":
     epochs = [record["epoch"] for record in history] or [1]
     first, last = min(epochs), max(epochs)
     span = max(last - first, 1)
-    # Lines are named inside the axes, right of the last epoch: outside, names would run into the right axis.
+    # Lines are labelled inside the axes, right of the last epoch: outside, labels would overlap the right axis.
     width = max((len(text) for *_, text in labels), default=0) * 0.083 + 0.3
     axes.set_xlim(first - 0.02 * span, last + span * width / (6.5 - width))
     axes.set_xticks([first, *(x for x in _ticks(first, last, integer=True) if first + span / 10 < x <= last)])
@@ -135,11 +135,11 @@ def curves_figure(history: History, title: str) -> "Figure":
 
 
 def _series(history: History, quantity: str, scale: float = 1) -> Series:
-    """Of train and validation, where recorded: epoch -> value, NaN where it is not finite."""
+    """Return epoch -> value for train and validation, where recorded; values that are not finite become NaN."""
     found: Series = {}
     for part in STYLES:
         for record in history:
-            # The loss of the training rows is plainly the loss.
+            # The key of the training loss has no prefix.
             key = "loss" if (part, quantity) == ("train", "loss") else f"{part}_{quantity}"
             if (value := record.get(key)) is not None:
                 found.setdefault(part, {})[record["epoch"]] = value * scale if math.isfinite(value) else math.nan
@@ -155,13 +155,13 @@ def _loss_words(loss: float) -> str:
 
 
 def _draw(axes: "Axes", series: Series, color: str, name: str, words: Any) -> list[tuple["Axes", int, float, str]]:
-    """Draw the lines of one axis; return for each its axes, its last finite point and its name there."""
+    """Draw the lines of one axis; return the axes, the last finite point (x, y) and the label of each."""
     labels = []
     for part, values in series.items():
         x, y = list(values), list(values.values())
         finite = [epoch for epoch in x if math.isfinite(values[epoch])]
         marker = "o" if len(finite) == 1 else ""
-        # Open for train, as its line is broken: told apart also where a point is all there is.
+        # Hollow for train, as its line is dashed: a line may consist of a single marker.
         face = "white" if part == "train" else color
         axes.plot(x, y, marker=marker, color=color, ls=STYLES[part], lw=1.8, mfc=face, label=f"{part} {name}")
         end = (finite[-1], values[finite[-1]]) if finite else (x[-1], math.nan)
@@ -187,39 +187,39 @@ def _scale_loss(axes: "Axes", values: list[float]) -> None:
 
 
 def _scale_score(axes: "Axes", values: list[float], floor: float, top: float, least: float) -> None:
-    """Zoom to the curves, but not so far that noise looks like progress, nor past what can be reached."""
+    """Fit the axis to the values, spanning at least `least` so that noise does not look like progress."""
     low, high = min(values, default=0), max(values, default=top)
     room = max(least - (high - low), 0) / 2
     high = min(max(high + room, floor + least), top)
     ticks = _ticks(max(min(low - room, high - least), floor), high)
     low, high = max(ticks[0], floor), min(ticks[-1], top)
-    # A little more, so that a line at the very limit keeps its full width.
+    # A margin, so that a line at the limit keeps its full width.
     axes.set_ylim(low - 0.02 * (high - low), high + 0.02 * (high - low))
 
 
 def _ticks(low: float, high: float, integer: bool = False) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`."""
+    """Return round tick values that span `low` to `high`."""
     from matplotlib.ticker import MaxNLocator
 
     return [float(tick) for tick in MaxNLocator(6, integer=integer, steps=[1, 2, 5, 10]).tick_values(low, high)]
 
 
 def _name_lines(labels: Sequence[tuple["Axes", int, float, str]], x: float) -> None:
-    """Name each line at its end, names moved apart where ends lie close."""
+    """Label each line at its end, and move labels apart where ends are close."""
     ends = [(a.transScale + a.transLimits).transform((epoch, value))[1] for a, epoch, value, _ in labels]
     ends = [float(np.clip(np.nan_to_num(end, nan=0.5), 0, 1)) for end in ends]
     heights = apart(ends, 0.06)
     for (axes, epoch, _, text), end, height in zip(labels, ends, heights, strict=True):
-        thread = {"arrowstyle": "-", "color": FAINT, "shrinkA": 0, "shrinkB": 2}
+        leader = {"arrowstyle": "-", "color": FAINT, "shrinkA": 0, "shrinkB": 2}
         across = axes.get_xaxis_transform()
         axes.annotate(
-            text, (epoch, end), (x, height), xycoords=across, textcoords=across, va="center", arrowprops=thread,
+            text, (epoch, end), (x, height), xycoords=across, textcoords=across, va="center", arrowprops=leader,
             fontsize=SMALL, color=axes.yaxis.label.get_color(), annotation_clip=False,
         )  # fmt: skip
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights in [0, 1], moved until neighbours are `gap` apart, in the same order."""
+    """Move heights in [0, 1] until neighbours are `gap` apart; their order is kept."""
     order = np.argsort(heights, kind="stable")
     moved = [heights[i] for i in order]
     for _ in range(100):
@@ -254,7 +254,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     rows = matrix.sum(axis=1, keepdims=True, dtype=np.int64)
     drawn = np.sort(np.argsort(-rows[:, 0], kind="stable")[:MAX_CLASSES])
     if k > MAX_CLASSES:
-        note = f"{MAX_CLASSES} of {k:,} classes drawn, those with most rows"
+        note = f"the {MAX_CLASSES} of {k:,} classes with the most rows"
         figure.supxlabel(note, x=0.99, ha="right", fontsize=10, color=QUIET)
     matrix, k = matrix[np.ix_(drawn, drawn)], len(drawn)
     fractions = matrix / np.maximum(rows[drawn], 1)
@@ -263,8 +263,8 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     worst = float(np.nan_to_num(mistakes).max())
     steps = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     top = next(step for step in steps if step >= worst - 1e-12)
-    # The diagonal is grey: coloured, the many right answers would outshine the mistakes. These start from a tint
-    # and grow by the square root, so that a single one among hundreds of rows is seen.
+    # The diagonal is grey: in colour, the many correct predictions would hide the errors. The colours of errors
+    # start at a visible tint and scale with the square root, so that one error in hundreds of rows shows.
     axes.imshow(np.where(diagonal, 1, np.nan), cmap=ListedColormap([FAINT]), interpolation="nearest")
     tints = LinearSegmentedColormap.from_list("mistakes", ["#fdeadd", "#f3a670", LOSS, "#8a3d00"])
     image = axes.imshow(mistakes, cmap=tints, norm=PowerNorm(0.5, 0, top), interpolation="nearest")
@@ -279,7 +279,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     longest = max(map(_width, names))
     side = (6.4 - 0.085 * longest) * 72
     if k <= MAX_COUNTED:
-        # Two sizes: a class of 10,000 right rows must not make the mistakes small.
+        # Two font sizes: wide counts on the diagonal, such as 10000, must not shrink the counts of errors.
         right_size, size = (
             min(16, side / k / (0.64 * len(str(counts.max())) + 0.3)) for counts in (matrix, matrix * ~diagonal)
         )
@@ -309,19 +309,19 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
 
 
 def written(names: Sequence[object]) -> list[str]:
-    """Names short enough for a picture, with a number before one that no font can write."""
+    """Shorten names for a plot, and put a number in front of those that no installed font can render."""
     short = _shortened([" ".join(str(name).split()) for name in names])
     boxes = glyphs.lacking("".join(short))
     return [f"{number}: {name}" if boxes.intersection(name) else name for number, name in enumerate(short, 1)]
 
 
 def _width(name: str) -> int:
-    """Characters, those of Chinese, Japanese and Korean being twice as wide as others."""
+    """Return the width in characters; those of Chinese, Japanese and Korean count twice."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in name)
 
 
 def _shortened(names: list[str]) -> list[str]:
-    """Names of at most 18 characters, each another one."""
+    """Shorten names to at most 18 characters, and keep them distinct."""
     # Long names often differ only at their end.
     ends = [name if len(name) <= 18 else f"{name[:9]}…{name[-8:]}" for name in names]
     start = max(len(os.path.commonprefix(names)) - 4, 0)  # noqa: RUF071
@@ -333,7 +333,7 @@ def _shortened(names: list[str]) -> list[str]:
 def predictions_figure(
     true: NDArray[Any], predicted: NDArray[Any], title: str, target: str | Sequence[str]
 ) -> "Figure":
-    """Build the figure of `predictions`: axes for each of at most six outputs."""
+    """Build the figure of `predictions`: one axes per output, at most six."""
     from matplotlib.ticker import EngFormatter, FuncFormatter
 
     figure, rows, outputs = new_figure((8, 5), title), len(true), 1 if true.ndim == 1 else true.shape[1]
@@ -378,7 +378,7 @@ def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
 
 
 def new_figure(size: tuple[float, float], title: str) -> "Figure":
-    """An empty figure of `size` in inches, with a title that is broken into lines where it is long."""
+    """Return an empty figure of `size` inches; a long title wraps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
@@ -387,9 +387,9 @@ def new_figure(size: tuple[float, float], title: str) -> "Figure":
 
 
 def save(figure: "Figure", path: PathLike) -> None:
-    """Write the PNG beside its place, then move it there: a reader meets the old picture or the new one."""
+    """Write the PNG atomically: a reader sees the old file or the new one, never a part."""
     with replacing(Path(path)) as unfinished, warnings.catch_warnings():
         glyphs.give(figure)
-        # A class named in a script that no font has is drawn as boxes; the run has not failed for that.
+        # Characters that no font has are drawn as boxes, which is no reason for a warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(unfinished, format="png", dpi="figure")

@@ -1,4 +1,4 @@
-"""Arrays and what is known of them in one file: safetensors, the rest as JSON in its metadata, sealed by a digest."""
+"""Arrays and JSON in one file: safetensors, with the JSON in its metadata and a digest of both."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mlpgpu.files import replacing
 
 __all__ = ["read", "write"]
 
-# The entry of the metadata that holds all but the arrays. One entry, since safetensors puts several in an order of
-# chance: the same content is the same bytes.
+# The entry of the metadata that holds the JSON. It is the only one, since safetensors writes several in random order:
+# this way, the same content gives the same bytes.
 KEY = "mlpgpu"
 
 
 def write(
     path: Path, content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], previous: Path | None = None
 ) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Parameters
     ----------
     path : Path
     content : mapping
-        Fit for JSON; numbers of NumPy become Python's.
+        JSON-able, except that NumPy scalars are allowed.
     arrays : mapping of str to array
     previous : Path or None
         See `mlpgpu.files.replacing`.
@@ -43,22 +43,22 @@ def write(
 
 
 def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The content and the arrays of a file that `write` has written.
+    """Read the content and the arrays of a file written by `write`.
 
-    Files of before there was a digest have none to hold them to.
+    Old files without a digest are accepted.
 
     Parameters
     ----------
     path : Path
     what : str
-        What the file is to be called in messages, such as ``model``.
+        Kind of file, as named in messages, such as ``model``.
     newest : int
-        The newest ``version`` of the content that is known.
+        Highest ``version`` of the content that can be read.
 
     Raises
     ------
     InputError
-        Where there is no such file, it is newer than that, or it is not as it was written.
+        If the file cannot be read, was not written by mlpgpu, has a higher version, or is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -80,7 +80,7 @@ def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, 
         ) from None
     except InputError:
         raise
-    # Types that NumPy does not have, depths that Python does not follow, numbers of too many digits.
+    # Raised, among others, by dtypes that NumPy lacks, JSON nested too deep, and integers with too many digits.
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InputError(f"the {what} {path} is damaged: its metadata do not fit ({error!r})") from None
     if digest is not None and digest != _digest(json.dumps(content), arrays):
@@ -93,6 +93,6 @@ def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        # Arrays without axes have no buffer of bytes.
+        # An array of shape () cannot be viewed as bytes.
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a range test is told: the settings of a run that it has a use for, and its own."""
+"""Settings of a range test: its own, and those of a run that apply to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from mlpgpu.setting import Setting, setting
 
 __all__ = ["Search", "check_range", "flags"]
 
-# Settings of a run that a few steps, each with a learning rate of its own and nothing kept of them, have no use for.
+# Settings of a run that do not apply: a range test takes a few steps at rising rates, and keeps no weights.
 UNUSED = (
     "learning_rate", "schedule", "warmup", "decay_rate", "decay_epochs", "power_t", "epochs", "early_stopping",
     "monitor", "patience", "min_delta", "on_divergence", "run_dir", "checkpoint_every", "log_to", "log_every",
@@ -19,25 +19,25 @@ UNUSED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Config):
-    """Every setting of a range test, checked.
+    """Validated settings of a range test.
 
     Raises
     ------
     InputError
-        Where a value is not allowed, or two do not go together.
+        If a value is not allowed, or two values conflict.
     """
 
-    # Single precision holds these, and how many times the one the other is.
+    # Within these bounds, both rates and their ratio are representable in single precision.
     low: float = setting(1e-7, "first learning rate", TRAINING, float, within="[1e-20, 1e10]")
     high: float = setting(10.0, "last learning rate", TRAINING, float, within="[1e-20, 1e10]")
     steps: int = setting(
         100,
-        "steps from one to the other, each with the rate of the one before times the same factor",
+        "number of steps, over which the learning rate rises by a constant factor per step",
         TRAINING,
         int,
         within="[10, inf)",
     )
-    out: str | None = setting(None, "PNG file to draw the loss by learning rate in", RUN, str)
+    out: str | None = setting(None, "PNG file for a plot of the loss against the learning rate", RUN, str)
 
     def _check_together(self) -> None:
         super()._check_together()
@@ -52,12 +52,12 @@ def check_range(low: float, high: float) -> None:
     Raises
     ------
     InputError
-        Where `low` is not below `high`.
+        If `low` is not below `high`.
     """
     if low >= high:
         raise InputError(f"low={low:g} is not below high={high:g}; give a range such as low=1e-7, high=10")
 
 
 def flags() -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of what the command asks for, in order."""
+    """Return name -> (setting, default) of the command's flags, in the order of its help."""
     return settings(Search, UNUSED)

@@ -1,4 +1,4 @@
-"""The targets of a file as a model knows them: the numbers of its classes or labels, or numbers."""
+"""Encode the targets of a file for a model: as indices of classes, 0 or 1 for labels, or numbers."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["codes", "flags", "numbers"]
 
 
 def codes(model: Model, y: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """The number of each label among the classes of `model`.
+    """Return the index of each row's label in the classes of `model`.
 
     Parameters
     ----------
     model : Model
-        It tells classes apart.
+        Classifier with one label per row.
     y : array of shape (n_rows,) or (n_rows, 1)
-        Labels, which a file may have as text.
+        Labels, possibly as text.
 
     Returns
     -------
     codes : int array of shape (n_rows,)
-        Labels that are no classes have the numbers after those of the classes.
+        Labels that are not among the classes have indices after those of the classes.
     unknown : dict of str to int
-        These, and how many rows have each.
+        The labels that are not among the classes, and the number of rows with each.
 
     Raises
     ------
     InputError
-        Where there is another number of columns, a value is missing, or no row has a label that is a class.
+        If `y` has several columns, a value is missing, or no row has a label among the classes.
     """
     if y.size != len(y):
         raise InputError(
@@ -60,14 +60,14 @@ def codes(model: Model, y: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
 
 
 def flags(model: Model, y: np.ndarray) -> np.ndarray:
-    """A 0 or 1 for each of several labels of each row.
+    """Return the labels of each row as 0 or 1.
 
     Parameters
     ----------
     model : Model
-        Its rows have several labels.
+        Classifier with several labels per row.
     y : array of shape (n_rows, n_labels)
-        One of the two values of each label, which a file may have as text.
+        For each label one of its two values, possibly as text.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def flags(model: Model, y: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        Where there is another number of columns, or another value.
+        If `y` has a different number of columns, or a value is not one of the two.
     """
     expected = len(model.alternatives)
     if y.reshape(len(y), -1).shape[1] != expected:
@@ -97,12 +97,12 @@ def flags(model: Model, y: np.ndarray) -> np.ndarray:
 
 
 def numbers(model: Model, y: np.ndarray) -> np.ndarray:
-    """Numbers of shape (n_rows, n_outputs).
+    """Return the targets as float64 of shape (n_rows, n_outputs).
 
     Raises
     ------
     InputError
-        Where they are none, not finite, or another number in each row.
+        If they are not numeric, not finite, or have a different number of columns.
     """
     expected = model.sizes[-1]
     if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
@@ -118,7 +118,7 @@ def numbers(model: Model, y: np.ndarray) -> np.ndarray:
 
 
 def _places(values: Sequence[Any], labels: Sequence[Any]) -> list[int | None]:
-    """Where each label is among the values, by itself or else as text."""
+    """Return the index of each label among the values, compared as it is or else as text; None where absent."""
     known = {value: code for code, value in enumerate(values)}
     as_text = {str(value): code for value, code in known.items()}
     return [known.get(label, as_text.get(str(label))) for label in labels]

@@ -160,7 +160,7 @@ def test_the_table(cells, cache):
             "cuda:0, NVIDIA H100, compute capability 9.0, 80.0 GiB memory, 0.8 GiB of it free, driver 550.54",
             "NVIDIA GB10, hidden by CUDA_VISIBLE_DEVICES",
         ],
-        "CUDA": ["the driver can do 13.0, CuPy runs 13.2, cuBLAS 13.1.0, PyTorch is built for 12.8"],
+        "CUDA": ["the driver supports 13.0, CuPy runs 13.2, cuBLAS 13.1.0, PyTorch is built for 12.8"],
         "MNIST": [f"not here yet; a download goes to {cache}"],
         "Variables": ["OPENBLAS_CORETYPE=Haswell"],
         "Warning": warnings(MACHINE),
@@ -217,7 +217,7 @@ def test_gpus_from_the_driver_to_the_table(command, cells, programs, monkeypatch
     table = cells(cuda=found["cuda"], cuda_versions=found["cuda_versions"], environment=found["environment"])
     h200 = "NVIDIA H200, compute capability 9.0, 140.4 GiB memory, 136.7 GiB of it free, driver 580.95.05"
     assert table["GPU"] == [f"{h200}, hidden by CUDA_VISIBLE_DEVICES", f"cuda:0, {h200}"]
-    assert table["CUDA"] == ["the driver can do 13.1, CuPy runs 13.0, cuBLAS 13.1.0"]
+    assert table["CUDA"] == ["the driver supports 13.1, CuPy runs 13.0, cuBLAS 13.1.0"]
     assert "CUDA_VISIBLE_DEVICES='1' hides 1 of 2 GPUs; unset it to use all" in found["warnings"]
 
 

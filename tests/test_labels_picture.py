@@ -33,9 +33,9 @@ def test_bars_are_counts_and_the_commonest_label_comes_first():
     counts = multilabel_confusion_matrix(true, predicted)[order]
     drawn = bars(figure)
     found, missed, wrong = counts[:, 1, 1], counts[:, 1, 0], counts[:, 0, 1]
-    np.testing.assert_array_equal(drawn["found"], np.column_stack([np.zeros(4), found]))
-    np.testing.assert_array_equal(drawn["missed"], np.column_stack([found, missed]))
-    np.testing.assert_array_equal(drawn["wrongly given"], np.column_stack([found + missed, wrong]))
+    np.testing.assert_array_equal(drawn["true positives"], np.column_stack([np.zeros(4), found]))
+    np.testing.assert_array_equal(drawn["false negatives"], np.column_stack([found, missed]))
+    np.testing.assert_array_equal(drawn["false positives"], np.column_stack([found + missed, wrong]))
     f1 = f1_score(true, predicted, average=None)[order]
     assert [text.get_text() for text in axes.texts] == [f"F1 {value:.2f}" for value in f1]
     # The first of all is at the top.
@@ -46,7 +46,7 @@ def test_bars_are_counts_and_the_commonest_label_comes_first():
 def test_the_most_common_of_many_are_drawn_and_the_picture_says_so():
     true, predicted = rows(k=labels_picture.MOST_LABELS + 5)
     figure = labels_picture.labels_figure(true, predicted, list(map(str, range(true.shape[1]))), "")
-    assert len(bars(figure)["found"]) == labels_picture.MOST_LABELS
+    assert len(bars(figure)["true positives"]) == labels_picture.MOST_LABELS
     assert figure.get_supxlabel() == "the 30 most common of 35 labels"
     assert labels_picture.labels_figure(*rows(), list("abcd"), "").get_supxlabel() == ""
 

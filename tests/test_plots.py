@@ -400,7 +400,7 @@ def test_many_classes_are_those_with_most_rows():
     figure.draw_without_rendering()
     axes = figure.axes[0]
     assert axes.get_title(loc="left") == "accuracy 60.04 %\n1,498 of 2,495 rows"
-    assert figure.get_supxlabel() == "500 of 3,000 classes drawn, those with most rows"
+    assert figure.get_supxlabel() == "the 500 of 3,000 classes with the most rows"
     mistakes = np.ma.filled(axes.images[1].get_array(), 0)
     assert mistakes.shape == (500, 500)
     assert axes.get_window_extent().width > 500
