@@ -1,1 +1,1 @@
-"""Published MLP systems as settings of mlpgpu: what they reported, what comes out here, and what more can be had."""
+"""Published MLP systems as settings of mlpgpu: their reported results, the results here, and how far they improve."""

@@ -1,4 +1,4 @@
-"""What becomes of a fit whose layers average their inputs over the batch, in place of following the gradient."""
+"""Fits whose layers average their inputs over the batch, compared with fits that follow the gradient."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Direction = Callable[[Network, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 Descent = tuple[list[float], np.ndarray]
 
 BATCH, STEP = 8, 1e-6
-# That of the student report, at which a hundred epochs end long before the fit does, and one nearer to its end.
+# The learning rate of the student report, far from convergence after a hundred epochs, and one closer to convergence.
 RATES = (1e-4, 1e-2)
 SHOWN = ("relu", RATES[-1])
 COLORS = (plots.SCORE, plots.LOSS)
 
 
 def gradient(network: Network, params: np.ndarray, x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Of the mean loss of a batch."""
+    """Return the gradient of the mean loss of a batch."""
     return loss_and_gradient(np, network, params, x, t, np.ones(len(x)))[1]
 
 
 def inputs_averaged(network: Network, params: np.ndarray, x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """The mean input of each layer times its mean error, which takes the place of the mean of their products."""
+    """Return the mean input of each layer times its mean error, instead of the mean of their products."""
     passed = []
     activations = (*network.activations, ACTIVATIONS["identity"])
     for (w, b), activation in zip(split(np, params, network.sizes), activations, strict=True):
@@ -60,17 +60,17 @@ WAYS = {"gradient": gradient, "inputs averaged": inputs_averaged}
 
 
 def make_network(sizes: Sequence[int], activation: str) -> Network:
-    """A network for one-variable regression, as the maths takes it."""
+    """Return a `Network` for one-variable regression."""
     return Network(tuple(sizes), (ACTIVATIONS[activation],) * (len(sizes) - 2), LOSSES["squared_error"])
 
 
 def mean_loss(network: Network, params: np.ndarray, x: np.ndarray, t: np.ndarray) -> float:
-    """Half the mean squared error."""
+    """Return half the mean squared error."""
     return float(np.mean((logits(np, network, params, x) - t) ** 2) / 2)
 
 
 def check(network: Network, params: np.ndarray, data: DataSet, checked: int) -> tuple[str, ...]:
-    """How many parameters are checked, and the relative error of each way."""
+    """Return how many parameters are checked, and the relative error of each direction."""
     batch = data.x_train[:BATCH], data.y_train[:BATCH]
     of = np.random.default_rng(0).permutation(len(params))[:checked]
     true = central_differences(lambda at: mean_loss(network, at, *batch), params, of, STEP)
@@ -79,7 +79,7 @@ def check(network: Network, params: np.ndarray, data: DataSet, checked: int) -> 
 
 
 def descend(way: Direction, network: Network, params: np.ndarray, data: DataSet, rate: float, epochs: int) -> Descent:
-    """Plain descent along `way`, always through the same batches."""
+    """Train by plain descent along `way`, with the same sequence of batches each time."""
     x, t, losses = data.x_train, data.y_train, []
     rng = np.random.default_rng(0)
     for _ in range(epochs):
@@ -94,7 +94,7 @@ def descend(way: Direction, network: Network, params: np.ndarray, data: DataSet,
 def draw_curves(
     axes: Axes, data: DataSet, x: np.ndarray, curves: Mapping[str, np.ndarray], colors: Sequence[str]
 ) -> None:
-    """Fitted curves at the column `x`, over the validation rows."""
+    """Draw fitted curves, evaluated at the column `x`, over the validation rows."""
     axes.scatter(data.x_test, data.y_test, s=6, color="#bbbbbb", linewidths=0, label="validation rows")
     for (name, curve), color in zip(curves.items(), colors, strict=True):
         axes.plot(x, curve, color=color, lw=1.8, label=name)
@@ -103,7 +103,7 @@ def draw_curves(
 
 
 def descents_figure(data: DataSet, network: Network, found: Mapping[str, Descent]) -> Figure:
-    """The loss by epoch of both ways, and the curves at the end."""
+    """Plot the loss by epoch and the final curve of both directions."""
     true, averaged = (losses[-1] for losses, _ in found.values())
     figure = plots.new_figure((10, 4.6), f"Averaging the inputs ends at {averaged / true:.1f} times the loss")
     left, right = figure.subplots(1, 2)
@@ -138,21 +138,21 @@ def section(
     epochs: int,
     checked: int,
 ) -> None:
-    """Hold both ways against central differences, follow them, and write what comes of it.
+    """Compare both directions with central differences, train along each, and write the results.
 
     Parameters
     ----------
     report : Report
     progress : Progress
     seconds : float
-        That it is expected to take.
+        Expected duration.
     data : DataSet
     starts : mapping
-        Name of a network -> its sizes and the parameters to start from; the last is trained.
+        Name of a network -> its sizes and its initial parameters; the last one is trained.
     activations : mapping of str to str
-        Name of an activation -> what to call it.
+        Name of an activation -> its name in the report.
     epochs, checked : int
-        To train for; parameters to check.
+        Epochs to train for, and number of parameters to check.
     """
     pairs = list(itertools.product(starts, activations))
     lines = []

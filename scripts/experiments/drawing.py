@@ -1,4 +1,4 @@
-"""What the pictures of several experiments share."""
+"""Style shared by the plots of several experiments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def dress(axes: Axes, *shown: str) -> None:
-    """Quiet axes, of whose sides only those named are drawn: ``left``, ``bottom``."""
+    """Style axes plainly, and draw only the named spines: ``left``, ``bottom``."""
     axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
     for name, side in axes.spines.items():
         side.set_visible(name in shown)

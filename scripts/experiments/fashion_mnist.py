@@ -1,8 +1,8 @@
-"""Fashion-MNIST after study notes on Keras: four models, learning rates, batch sizes, and layers used again.
+"""Fashion-MNIST after study notes on Keras: four models, learning rates, batch sizes, and reused layers.
 
-The notes (2022) train a 784-100-10 network with a fifth of the training images held out, better it, and advise on
-learning rates, batch sizes with warm-up, and the reuse of lower layers. All of it is tried here, and a network as good
-as a plain one gets. A run chooses nothing by the test images.
+The notes (2022) train a 784-100-10 network with a fifth of the training images held out, improve it, and advise on
+learning rates, batch sizes with warm-up, and the reuse of lower layers. The experiment tries all of this, and looks for
+the best plain network. No run chooses anything by the test images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.trainer import Record, Run
 
-# From the notes: the parameters in their summary, and the part of the training images that they hold out.
+# From the notes: the number of parameters in their summary, and the fraction of the training images held out.
 PARAMETERS, HELD_OUT = 79_510, 0.2
 # Test accuracy that a plain network is to reach.
 AIM = 0.905
@@ -44,11 +44,11 @@ BASE_BATCH = 256
 LOWER = (256, 128)
 EPOCHS_OF_ROWS = {500: 40, 2_000: 20, 10_000: 10, 48_000: 5}
 
-# Hidden layers, part of the hidden units dropped, and highest rate of the networks of which the best is taken.
+# Hidden layers, dropout rate and maximum learning rate of the networks from which the best is chosen.
 CANDIDATES = [((512, 512), 0.3, 0.002), ((512, 512), 0.4, 0.002)]
 LONG = {"optimizer": "adamw", "learning_rate_schedule": "one_cycle", "batch_size": 256, "input_dropout": 0.1}
 
-# In all pictures: the plain way, what is tried against it, and another thing tried.
+# In all plots: the baseline, what is compared with it, and a second comparison.
 COLORS = plots.INK, plots.SCORE, "#e69f00"
 
 
@@ -64,7 +64,7 @@ class Images(NamedTuple):
 
 
 def load(dataset: str, quick: bool) -> Images:
-    """All images of a set, or some of them; a part of the training images is held out, class by class."""
+    """Load all images of a data set, or some of them, with a stratified part of the training images held out."""
     x, y, x_test, y_test = images(dataset)
     if quick:
         x, y, x_test, y_test = x[:3_000], y[:3_000], x_test[:1_000], y_test[:1_000]
@@ -74,13 +74,13 @@ def load(dataset: str, quick: bool) -> Images:
 
 
 class Accuracies(Callback):
-    """Adds to the record of each epoch the accuracy on these training rows, and on the validation rows by its name."""
+    """Adds the accuracy on these training rows, and that on the validation rows, to the record of each epoch."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
         self._x, self._y = x, y
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Count the rows that are right, without dropout."""
+        """Record the accuracies, without dropout."""
         z = networks.logits(np, run.plan.network, run.fetch(), self._x)
         record["train_accuracy"] = float(np.mean(z.argmax(axis=1) == self._y))
         record["validation_accuracy"] = record["validation_score"]
@@ -88,7 +88,7 @@ class Accuracies(Callback):
 
 @dataclass(frozen=True)
 class Study:
-    """The images, what was asked for, and where it is reported."""
+    """The images, the arguments of the run, its report and its progress bar."""
 
     clothes: Images
     given: Given
@@ -97,25 +97,25 @@ class Study:
 
     @property
     def seeds(self) -> range:
-        """Of the fits that are repeated."""
+        """Seeds of the repeated fits."""
         return range(self.given.seeds or (2 if self.given.quick else 3))
 
     def over(self, jobs: Sequence[Any], share: float, what: str) -> Iterator[Any]:
-        """The jobs in turn, with this share of the whole run's progress."""
+        """Yield the jobs in turn, as this share of the progress of the run."""
         return self.progress.over(jobs, share * EXPERIMENT.expected(self.given), lambda job: f"{what}: {job}")
 
     def fit(self, settings: Mapping[str, Any], clothes: Images, **more: Any) -> MLPClassifier:
-        """A network trained on the training images and validated after each epoch."""
+        """Train a network on the training images, with validation after each epoch."""
         network = MLPClassifier(**COMMON | {"random_state": 0} | settings | more, device=self.given.device)
         return network.fit(clothes.x, clothes.y, X_val=clothes.x_val, y_val=clothes.y_val)
 
     def test(self, network: MLPClassifier) -> float:
-        """Its accuracy on the test images."""
+        """Return the accuracy of a network on the test images."""
         return network.score(self.clothes.x_test, self.clothes.y_test)
 
 
 def run(given: Given, report: Report, progress: Progress) -> None:
-    """Train all of it, section by section."""
+    """Run all sections."""
     study = Study(load("fashion-mnist", given.quick), given, report, progress)
     report.text(
         "Study notes on Keras (2022) train a network of one hidden layer on Fashion-MNIST and better it step by step. "
@@ -131,7 +131,7 @@ def run(given: Given, report: Report, progress: Progress) -> None:
 
 
 def count_classes(study: Study) -> None:
-    """How many images of each class there are."""
+    """Report the number of images per class."""
     clothes = study.clothes
     counts = [np.bincount(labels, minlength=10) for labels in (clothes.y, clothes.y_val, clothes.y_test)]
     rows = [*zip(CLOTHES, *counts, strict=True), ["all", *(of_part.sum() for of_part in counts)]]
@@ -143,7 +143,7 @@ def count_classes(study: Study) -> None:
 
 
 def four_models(study: Study, share: float) -> None:
-    """The models of the notes, their curves and their accuracy."""
+    """Train the models of the notes; report their curves and accuracies."""
     report, clothes, epochs = study.report, study.clothes, 3 if study.given.quick else 20
     fits: dict[str, list[MLPClassifier]] = {name: [] for name in MODELS}
     for name, seed in study.over([(name, seed) for name in MODELS for seed in study.seeds], share, "model"):
@@ -181,7 +181,7 @@ def four_models(study: Study, share: float) -> None:
 
 
 def _curves(name: str, network: MLPClassifier) -> Figure:
-    """Loss and accuracy by epoch, and how far training and validation are apart in the end."""
+    """Plot loss and accuracy by epoch, with the final gap between training and validation in the title."""
     last = network.history_[-1]
     gap = 100 * (last["train_accuracy"] - last["validation_accuracy"])
     side = "below" if gap > 0 else "above"
@@ -191,7 +191,7 @@ def _curves(name: str, network: MLPClassifier) -> Figure:
 
 
 def learning_rates(study: Study, share: float) -> float:
-    """A range test, and fits at the rate that it suggests and beside it; the best of these rates by validation."""
+    """Run a range test and fits at and around the rate it suggests; return the best of these rates by validation."""
     clothes, settings, epochs = study.clothes, RELU | {"batch_size": BASE_BATCH}, 1 if study.given.quick else 5
     probe = MLPClassifier(**COMMON | settings, random_state=0, device=study.given.device)
     test = probe.find_learning_rate(clothes.x, clothes.y, low=1e-6, high=1.0)
@@ -216,7 +216,7 @@ def learning_rates(study: Study, share: float) -> float:
 
 
 def batch_sizes(study: Study, rate: float, share: float) -> None:
-    """Small and large batches, with and without a slow start."""
+    """Train with small and large batches, with and without warm-up."""
     sizes, epochs = ([16, 256, 2_048], 2) if study.given.quick else ([2**power for power in range(4, 14)], 5)
     rates = {size: rate * math.sqrt(size / BASE_BATCH) for size in sizes}
     scores: dict[int, list[float]] = {0: [], 1: []}
@@ -251,7 +251,7 @@ def batch_sizes(study: Study, rate: float, share: float) -> None:
 
 
 def layers_again(study: Study, share: float) -> None:
-    """Lower layers of a network for digits under a new output layer, against all layers drawn anew."""
+    """Compare reusing the lower layers of a network for digits with training all layers from scratch."""
     clothes, digits = study.clothes, load("mnist", study.given.quick)
     epochs = {500: 4, 2_000: 2} if study.given.quick else EPOCHS_OF_ROWS
     settings = {"hidden_layer_sizes": LOWER, "optimizer": "adam", "batch_size": 128}
@@ -287,7 +287,7 @@ def layers_again(study: Study, share: float) -> None:
 
 
 def best_network(study: Study, share: float, share_of_best: float) -> None:
-    """Larger networks, and the best of them by validation trained on all training images."""
+    """Train larger networks, and retrain the best of them by validation on all training images."""
     clothes, epochs = study.clothes, 2 if study.given.quick else 60
     scores = {}
     for candidate in study.over(CANDIDATES, share, "candidate"):
@@ -338,7 +338,7 @@ def _mean_and_range(shares: Sequence[float]) -> str:
 
 
 def _lines(title: str, across: str, places: Sequence[int], lines: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """Test accuracy at each place: the means over the seeds joined, and their ranges as strokes."""
+    """Plot test accuracy at each place: means over the seeds as a line, their ranges as vertical bars."""
     figure = plots.new_figure((8, 5), title)
     axes = figure.add_subplot()
     for color, values in zip(COLORS, lines.values(), strict=False):

@@ -1,4 +1,4 @@
-"""A gradient checked against central differences."""
+"""Gradient checks by central differences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 def central_differences(
     loss: Callable[[np.ndarray], float], params: np.ndarray, places: Iterable[int], step: float
 ) -> np.ndarray:
-    """``(loss(p + h e_i) - loss(p - h e_i)) / 2h`` for each place i of the float64 vector `params`."""
+    """Return ``(loss(p + h e_i) - loss(p - h e_i)) / 2h`` for each index i in `places`; `params` is float64."""
 
     def moved(place: int, by: float) -> float:
         at = params.copy()
@@ -21,5 +21,5 @@ def central_differences(
 
 
 def relative_error(found: np.ndarray, true: np.ndarray) -> float:
-    """``|found - true| / |true|``."""
+    """Return ``|found - true| / |true|``."""
     return float(np.linalg.norm(found - true) / np.linalg.norm(true))

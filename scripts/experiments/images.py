@@ -13,7 +13,7 @@ CLOTHES = (
 
 
 def images(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The images as bytes and their labels, as the set comes.
+    """Return the images as bytes and their labels, in the original order and split.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A perceptron from scratch on Iris and MNIST: its sixteen tables run again, and then surpassed.
+"""A perceptron from scratch on Iris and MNIST: its sixteen tables reproduced, then improved on.
 
 The published system is a student report: one logistic hidden layer and a softmax output, written in NumPy, trained by
 plain gradient descent and compared with scikit-learn's MLPClassifier by 5-fold cross-validation.
@@ -38,14 +38,14 @@ FOLDS = 5
 SEEDS, SCIKIT_LEARN_SEEDS, QUICK_SEEDS = 50, 20, 2
 QUICK_ROWS, QUICK_SHARE = 2000, 0.04
 LOW, HIGH = math.log(1e-4), math.log(0.9999)
-# Published figures have four digits, cut off rather than rounded.
+# Published figures have four digits, truncated rather than rounded.
 DIGITS = 1e-4
 COLORS = {"own": plots.SCORE, "scikit-learn": "#009e73"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the published report, whose figures are the accuracy on each fold.
+    """A table of the published report, which has the accuracy on each fold.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class Table:
     model : str
         ``own``, ``scikit-learn`` or ``wishes``.
     batch : int
-        Rows of a step; 0 for all of them, and for scikit-learn, which takes 200 or all where there are fewer.
+        Batch size; 0 for a full batch, and for scikit-learn's default, which is 200 or all rows if there are fewer.
     epochs : int
     hidden : tuple of int
     published : tuple of float
     seconds : float
-        That its full run takes, about.
+        Approximate duration of its full run.
     """
 
     number: int
@@ -134,7 +134,7 @@ def clipped_loss(xp: Any, z: Any, t: Any) -> Any:
 
 
 def gradient(xp: Any, z: Any, t: Any) -> Any:
-    """Gradient of the cross-entropy without clipping, which is what the published system descends."""
+    """Gradient of the cross-entropy without clipping, which the published system uses."""
     return softmax(xp, z) - one_hot(xp, t, z)
 
 
@@ -158,7 +158,7 @@ def own(rows: int, batch: int, **settings: Any) -> MLPClassifier:
 
 
 def wishes(_rows: int, batch: int, **settings: Any) -> MLPClassifier:
-    """The published report's closing wishes: ReLU, Adam, dropout, two hidden layers."""
+    """What the published report wishes for in closing: ReLU, Adam, dropout, two hidden layers."""
     return MLPClassifier(
         activation="relu",
         dropout=0.2,
@@ -173,7 +173,7 @@ def wishes(_rows: int, batch: int, **settings: Any) -> MLPClassifier:
 
 
 def scikit_learn(*_sizes: int, device: str, callbacks: list[Any], **settings: Any) -> ScikitLearn:
-    """scikit-learn's own, which has neither devices nor these callbacks."""
+    """scikit-learn's own classifier, which has neither devices nor these callbacks."""
     return ScikitLearn(**settings)
 
 
@@ -186,7 +186,7 @@ MODELS: dict[str, Callable[..., Any]] = {
 
 
 def cross_validated(table: Table, x: np.ndarray, y: np.ndarray, seed: int, given: Given) -> Result:
-    """Train and test on five folds; the seed draws the folds, and for each fold weights of its own."""
+    """Train and test on five folds; the seed determines the folds and the initial weights, which differ by fold."""
     losses: list[np.ndarray] = []
     accuracy, f1, confusion = [], [], 0
     for fold, (train, test) in enumerate(KFold(FOLDS, shuffle=True, random_state=seed).split(x)):
@@ -200,7 +200,7 @@ def cross_validated(table: Table, x: np.ndarray, y: np.ndarray, seed: int, given
             callbacks=[LambdaCallback(on_end=lambda run: losses.append(np.array(run.losses)))],
         )
         scaler = StandardScaler() if table.input == "standardised" else None
-        # A second thread of scikit-learn's small products waits for the first more than it helps.
+        # In scikit-learn's small products, a second thread costs more by waiting than it saves.
         with threadpool_limits(1) if table.model.startswith("scikit-learn") else nullcontext():
             found = make_pipeline(scaler, network).fit(x[train], y[train]).predict(x[test])
         accuracy.append(accuracy_score(y[test], found))
@@ -210,12 +210,12 @@ def cross_validated(table: Table, x: np.ndarray, y: np.ndarray, seed: int, given
 
 
 def run(given: Given, report: Report, progress: Progress) -> None:
-    """Run all tables and write what came of them."""
+    """Run all tables and write the report."""
     seeds = given.seeds or (QUICK_SEEDS if given.quick else SEEDS)
     share = EXPERIMENT.expected(given) / EXPERIMENT.seconds
 
     def results(table: Table, x: np.ndarray, y: np.ndarray, count: int = 1) -> list[Result]:
-        """Of the seeds from 0 to `count` - 1."""
+        """Return the results for the seeds from 0 to `count` - 1."""
         turns = progress.over(range(count), table.seconds * share, lambda _: f"table {table.number}")
         return [cross_validated(table, x, y, seed, given) for seed in turns]
 
@@ -244,13 +244,13 @@ def run(given: Given, report: Report, progress: Progress) -> None:
 
 
 def digits(rows: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's training and test images together, as 0..255 in float32, and their labels."""
+    """Return MNIST's training and test images together, as 0..255 in float32, and their labels."""
     x_train, y_train, x_test, y_test = images("mnist")
     return np.concatenate([x_train, x_test])[:rows].astype(np.float32), np.concatenate([y_train, y_test])[:rows]
 
 
 def write_summary(report: Report, means: dict[Table, np.ndarray], mnist: dict[Table, Result], granted: Result) -> None:
-    """What came of it in short."""
+    """Write a summary of the results."""
     inside = sum(place(table, drawn) == "inside" for table, drawn in means.items())
     agree = sum(abs(difference(table, result)) <= allowed(table) for table, result in mnist.items())
     above = int((granted.accuracy > MNIST[-1].published).sum())
@@ -265,7 +265,7 @@ def write_summary(report: Report, means: dict[Table, np.ndarray], mnist: dict[Ta
 def write_iris(
     report: Report, results: dict[Table, list[Result]], means: dict[Table, np.ndarray], species: Sequence[str]
 ) -> None:
-    """Folds of seed 0, the distribution over seeds, the confusion matrix and the losses."""
+    """Write the folds of seed 0, the distribution over seeds, the confusion matrix and the losses."""
     report.heading("Iris: tables 1 to 10, fold by fold")
     report.text("Folds and weights of seed 0. The published folds are others: compare rows, not single cells.")
     fold_table(report, {table: of_seeds[0] for table, of_seeds in results.items()})
@@ -291,7 +291,7 @@ def write_iris(
 
 
 def write_mnist(report: Report, results: dict[Table, Result]) -> None:
-    """Folds, the distance from the published means, the confusion matrix and the losses."""
+    """Write the folds, the distance from the published means, the confusion matrix and the losses."""
     report.heading("MNIST: tables 11 to 16, fold by fold")
     fold_table(report, results)
     report.heading("MNIST: distance from the published means")
@@ -313,7 +313,7 @@ def write_mnist(report: Report, results: dict[Table, Result]) -> None:
 def write_activations(
     report: Report, by_default: dict[Table, list[Result]], logistic: dict[Table, list[Result]]
 ) -> None:
-    """scikit-learn's tables with the hidden units of the own model, which the published ones may have had."""
+    """Write scikit-learn's tables with logistic hidden units, which the published ones may have had."""
 
     def middle(of_seeds: list[Result]) -> float:
         return float(np.median([result.accuracy.mean() for result in of_seeds]))
@@ -334,7 +334,7 @@ def write_activations(
 
 
 def write_wishes(report: Report, granted: Result, peer: Result) -> None:
-    """The last table, beside scikit-learn's best."""
+    """Write the last table, compared with scikit-learn's best."""
     report.heading("The closing wishes, granted")
     published = np.array(MNIST[-1].published)
     report.text(
@@ -358,7 +358,7 @@ def write_wishes(report: Report, granted: Result, peer: Result) -> None:
 
 
 def fold_table(report: Report, results: dict[Table, Result]) -> None:
-    """Published accuracy, accuracy and weighted F1 of each fold: three rows a table."""
+    """Write published accuracy, accuracy and weighted F1 of each fold: three rows per table."""
     rows: list[Sequence[object]] = []
     for table, result in results.items():
         rows.append((f"**{table}**", "published accuracy", *with_mean(table.published)))
@@ -367,34 +367,37 @@ def fold_table(report: Report, results: dict[Table, Result]) -> None:
 
 
 def with_mean(values: Sequence[float] | np.ndarray) -> list[str]:
-    """The folds and their mean, to four digits."""
+    """Format the values of the folds and their mean, to four digits."""
     return [f"{value:.4f}" for value in (*values, np.mean(values))]
 
 
 def percentile(table: Table, drawn: np.ndarray) -> float:
-    """Per cent of the draws below the published mean, those equal to it counted half."""
+    """Return the percentage of draws below the published mean, where those equal to it count half."""
     above = drawn - np.mean(table.published)
     return 100 * float(np.mean((above < -DIGITS) + 0.5 * (abs(above) <= DIGITS)))
 
 
 def place(table: Table, drawn: np.ndarray) -> str:
-    """Where the published mean lies: inside the 5 to 95 % range of the draws, below or above it."""
+    """Return whether the published mean is inside, below or above the 5 to 95 % range of the draws."""
     published, (low, high) = np.mean(table.published), np.percentile(drawn, (5, 95))
     return "below" if published < low - DIGITS else "above" if published > high + DIGITS else "inside"
 
 
 def allowed(table: Table) -> float:
-    """Distance from the published mean that counts as agreement; full batches end early on a steep descent."""
+    """Return the distance from the published mean that counts as agreement.
+
+    It is larger for full batches, whose few updates end while the loss still falls steeply.
+    """
     return 0.02 if table.model == "own" and not table.batch else 0.01
 
 
 def difference(table: Table, result: Result) -> float:
-    """From the published mean to the mean here."""
+    """Return the mean here minus the published mean."""
     return float(result.accuracy.mean() - np.mean(table.published))
 
 
 def explained(table: Table, result: Result) -> str:
-    """A mean that does not agree, beside what the spread of the folds lets expect of two such means."""
+    """Compare a mean that does not agree with the standard error that follows from the spread of the folds."""
     error = math.sqrt((result.accuracy.var(ddof=1) + np.var(table.published, ddof=1)) / FOLDS)
     ratio = abs(difference(table, result)) / error
     cause = "the draw of the initial weights explains it"
@@ -409,7 +412,7 @@ def explained(table: Table, result: Result) -> str:
 
 
 def write_confusion(report: Report, table: Table, result: Result, classes: Sequence[object], name: str) -> None:
-    """The confusion matrix of all folds."""
+    """Write the confusion matrix of all folds."""
     mistakes = result.confusion * ~np.eye(len(result.confusion), dtype=bool)
     true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
     title = f"{name}, table {table.number}: most often, {classes[true]} is taken for {classes[predicted]}"
@@ -420,7 +423,7 @@ def write_confusion(report: Report, table: Table, result: Result, classes: Seque
 
 
 def write_losses(report: Report, name: str, results: dict[Table, Result]) -> None:
-    """Loss against update in four panels: full batch and mini-batch, raw and scaled."""
+    """Plot loss against update in four panels: full batch and mini-batch, raw and scaled."""
     report.heading(f"{name}: loss against update")
     report.text(
         "The loss of every update of fold 1, its probabilities clipped to [1e-4, 0.9999]. With mini-batches the thick "
@@ -442,12 +445,12 @@ def write_losses(report: Report, name: str, results: dict[Table, Result]) -> Non
 
 
 def updates(table: Table) -> str:
-    """What the updates of a table are made on."""
+    """Describe the batches and the input of a table."""
     return f"{f'batches of {table.batch}' if table.batch else 'full batches'}, {table.input}"
 
 
 def draw_losses(axes: Axes, losses: np.ndarray) -> None:
-    """One panel: every update, and above several of them an epoch, the mean of each epoch."""
+    """Draw one panel: every update and, if an epoch has several, the mean of each epoch on top."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     epochs, steps = losses.shape
@@ -467,7 +470,7 @@ def draw_losses(axes: Axes, losses: np.ndarray) -> None:
 
 
 def distributions(means: dict[Table, np.ndarray]) -> Figure:
-    """For each table the range of the mean accuracy over seeds, the median and the published mean."""
+    """Plot the range of the mean accuracy over seeds, the median and the published mean of each table."""
     inside = sum(place(table, drawn) == "inside" for table, drawn in means.items())
     figure = plots.new_figure((9, 5.5), f"Iris: {inside} of {len(means)} published means lie in the range over seeds")
     axes = figure.add_subplot()
@@ -490,7 +493,7 @@ EXPERIMENT = Experiment(
     "iris_and_mnist",
     "Iris and MNIST: a perceptron from scratch, run again and beaten",
     run,
-    # scikit-learn's tables twice.
+    # scikit-learn's tables are run twice: with ReLU and with logistic units.
     seconds=sum(table.seconds * (1 + (table.model == "scikit-learn")) for table in (*IRIS, *MNIST, WISHES)),
     quick_seconds=25,
 )

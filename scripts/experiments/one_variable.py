@@ -1,6 +1,6 @@
-"""Curves fitted to one variable, by activation, optimizer and batch size; and a step that is not along the gradient.
+"""Curves fitted to one variable, by activation, optimizer and batch size; and a direction that is not the gradient.
 
-The system is that of a student report with a perceptron library of its own.
+The system is from a student report, which wrote its own perceptron library.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.trainer import Record, Run
 
-# Those of the student report.
+# From the student report.
 NETWORKS = {"1-150-1": (1, 150, 1), "1-150-150-1": (1, 150, 150, 1)}
 ACTIVATIONS = {"logistic": "logistic", "tanh": "tanh", "relu": "ReLU", "leaky_relu": "leaky ReLU"}
 OPTIMIZERS, BATCHES = {"sgd": "SGD", "adam": "Adam"}, (1, 4, 8)
@@ -38,7 +38,7 @@ COLORS = ("#009e73", plots.SCORE)
 
 
 class Size(NamedTuple):
-    """How much is done."""
+    """Extent of a run."""
 
     rows: int
     epochs: int
@@ -51,7 +51,7 @@ QUICK = Size(rows=100, epochs=4, seeds=2, checked=30)
 
 
 class Case(NamedTuple):
-    """What differs from one fit to another."""
+    """Settings that differ between fits."""
 
     network: str
     activation: str
@@ -61,7 +61,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit after its end.
+    """A finished fit.
 
     Attributes
     ----------
@@ -69,9 +69,9 @@ class Fit:
         Mean training loss of each epoch.
     validation_loss : float
     seconds : list of float
-        Of the steps of each epoch.
+        Duration of the steps of each epoch.
     curve : array
-        Prediction for each of `grid`.
+        Predictions at the points of `grid`.
     """
 
     losses: list[float]
@@ -81,43 +81,43 @@ class Fit:
 
     @property
     def rose(self) -> bool:
-        """Whether the loss rose in the last epoch by more than the change that counts."""
+        """Whether the loss rose by more than `CHANGE` in the last epoch."""
         return len(self.losses) > 1 and self.losses[-1] - self.losses[-2] > CHANGE
 
 
 class Settled(Callback):
-    """The student report's own rule: stops a run whose training loss changes little between two epochs, up or down."""
+    """The stopping rule of the student report: the training loss changes little between two epochs, up or down."""
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Compare with the epoch before."""
+        """Stop if the loss differs from that of the previous epoch by at most `CHANGE`."""
         if run.epoch > 1 and abs(record["loss"] - run.history[-2]["loss"]) <= CHANGE:
             run.stop("settled")
 
 
 def law(x: np.ndarray) -> np.ndarray:
-    """The curve that the points lie about."""
+    """Return the true curve, to which the points add noise."""
     return np.sin(2 * x) + x / 3
 
 
 def grid() -> np.ndarray:
-    """Where a fitted curve is drawn, as a column."""
+    """Return the points at which a fitted curve is drawn, as a column."""
     return np.linspace(-SPAN, SPAN, 241)[:, None]
 
 
 def points(rows: int) -> DataSet:
-    """The seeded set, written to a CSV file and read from it: four fifths to train on, a fifth to validate on."""
+    """Return the seeded data set, read from a CSV file: four fifths for training, one fifth for validation."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-SPAN, SPAN, rows)
     y = law(x) + rng.normal(0, NOISE, rows)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one_variable.csv"
         np.savetxt(path, np.column_stack((x, y)), delimiter=",", header="x,y", comments="")
-        # The rows that are held out as test rows are the ones to validate on.
+        # The test rows serve for validation.
         return load(Config(dataset=str(path), target="y", scale="none", test_fraction=0.2, validation_fraction=0))
 
 
 def start(sizes: Sequence[int], seed: int) -> list[Pair]:
-    """Weights and biases as the student report draws them: one matrix a layer, of which row 0 is the bias."""
+    """Draw weights and biases as in the student report: one matrix per layer, with the bias as row 0."""
     rng = np.random.default_rng(seed)
     drawn = [
         rng.standard_normal((1 + fan_in, fan_out)) * np.sqrt(2 / (fan_in + fan_out))
@@ -140,13 +140,13 @@ def fitted(case: Case, data: DataSet, size: Size, seed: int, device: str, stoppi
 
 
 def both_rules(case: Case, data: DataSet, size: Size, seed: int, device: str) -> tuple[Fit, Fit]:
-    """The fit ended by the ordinary early stopping, and by that of `Settled`, which differ after a rise only."""
+    """Return the fit stopped by ordinary early stopping and by `Settled`, which differ only after a rise."""
     ordinary = fitted(case, data, size, seed, device, EarlyStopping("loss", min_delta=CHANGE, patience=1))
     return ordinary, fitted(case, data, size, seed, device, Settled()) if ordinary.rose else ordinary
 
 
 def quantities(fits: Sequence[tuple[Fit, Fit]]) -> tuple[str, ...]:
-    """The figures of a line of the tables: medians over the seeds."""
+    """Return the figures of one table row: medians over the seeds."""
     ordinary, settled = zip(*fits, strict=True)
     return (
         f"{_median(ordinary, lambda fit: fit.losses[-1]):.4f}",
@@ -165,12 +165,12 @@ def _median(fits: Sequence[Fit], of: Callable[[Fit], float]) -> float:
 
 
 def in_words(case: Case) -> str:
-    """Such as "1-150-1, ReLU, SGD, batch 1"."""
+    """Describe a case, such as "1-150-1, ReLU, SGD, batch 1"."""
     return f"{case.network}, {ACTIVATIONS[case.activation]}, {OPTIMIZERS[case.optimizer]}, batch {case.batch}"
 
 
 def findings(settled: Mapping[Case, Sequence[Fit]]) -> list[str]:
-    """The findings of the student report, each held against the runs that its own rule ends."""
+    """List the findings of the student report, each compared with the runs that its own rule stops."""
     train = {case: _median(fits, lambda fit: fit.losses[-1]) for case, fits in settled.items()}
     validation = {case: _median(fits, lambda fit: fit.validation_loss) for case, fits in settled.items()}
     best = min(validation, key=validation.__getitem__)
@@ -181,7 +181,7 @@ def findings(settled: Mapping[Case, Sequence[Fit]]) -> list[str]:
     }
 
     def lower(field: str, less: str, more: str) -> str:
-        """How often the training loss is lower with one value of a field than with another, all else equal."""
+        """Count how often the training loss is lower with one value of a field than with another, all else equal."""
         pairs = [(case, case._replace(**{field: more})) for case in train if getattr(case, field) == less]
         return f"{sum(train[a] < train[b] for a, b in pairs)} of {len(pairs)}"
 
@@ -200,7 +200,7 @@ def findings(settled: Mapping[Case, Sequence[Fit]]) -> list[str]:
 
 
 def curves_figure(data: DataSet, settled: Mapping[Case, Sequence[Fit]]) -> Figure:
-    """Fitted curves over the points: an activation a line, an optimizer and batch size a column."""
+    """Plot fitted curves over the points: one row per activation, one column per optimizer and batch size."""
     best = min(settled, key=lambda case: settled[case][0].validation_loss)
     figure = plots.new_figure((12, 8), f"Best: {in_words(best)}, loss {settled[best][0].validation_loss:.4f}")
     columns = list(itertools.product(OPTIMIZERS, BATCHES))
@@ -222,7 +222,7 @@ def curves_figure(data: DataSet, settled: Mapping[Case, Sequence[Fit]]) -> Figur
 
 
 def describe_data(report: Report, data: DataSet, size: Size, n_seeds: int) -> None:
-    """The set and the networks."""
+    """Describe the data set and the networks."""
     report.text(
         "A student report trains networks of its own library on a CSV file with the columns x and y, which is not "
         f"public. This set of the same kind has {size.rows:,} rows: x is uniform from {-SPAN:g} to {SPAN:g}, and "
@@ -238,7 +238,7 @@ def describe_data(report: Report, data: DataSet, size: Size, n_seeds: int) -> No
 
 
 def describe_fits(report: Report, data: DataSet, size: Size, fits: Mapping[Case, Sequence[tuple[Fit, Fit]]]) -> None:
-    """Tables and picture of all fits, and what the report found."""
+    """Write the tables and the plot of all fits, and the findings of the student report."""
     settled = {case: [fit for _, fit in pairs] for case, pairs in fits.items()}
     ordinary = [fit for pairs in fits.values() for fit, _ in pairs]
     early = [fit for fit in ordinary if len(fit.losses) < size.epochs]
@@ -277,7 +277,7 @@ def describe_fits(report: Report, data: DataSet, size: Size, fits: Mapping[Case,
 
 
 def run(given: Given, report: Report, progress: Progress) -> None:
-    """Fit every curve, then follow both directions."""
+    """Fit every curve, then compare both directions."""
     size, seconds = QUICK if given.quick else FULL, EXPERIMENT.expected(given)
     seeds = range(given.seeds or size.seeds)
     data = points(size.rows)

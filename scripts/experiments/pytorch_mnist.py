@@ -1,8 +1,8 @@
 """MNIST after a blog post on PyTorch: its nine steps with mlpgpu, and the same network in both, step by step.
 
-The post (2021, after a book on PyTorch) trains a multilayer perceptron by plain SGD and reaches about 90 %. Here the
-same order of work stands as one function; the loss of every step is held against PyTorch's, from the same weights and
-over the same rows; and other settings are tried for as many epochs.
+The post (2021, after a book on PyTorch) trains a multilayer perceptron by plain SGD and reaches about 90 %. One
+function repeats its steps in order; the loss of every step is compared with PyTorch's, from the same weights and over
+the same rows; and other settings are tried for the same number of epochs.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 # From the post: its accuracy after ten epochs, its batches, and how often it prints.
 PUBLISHED, EPOCHS, BATCH, EVERY = 0.90, 10, 32, 200
-# The post gives neither its layers nor its learning rate in the figures taken from it.
+# Chosen here: the layers and the learning rate are not among the figures taken from the post.
 HIDDEN, RATE = (256,), 0.001
 # The largest difference from PyTorch that is allowed in float64.
 ALLOWED = 1e-9
-# Steps of which a curve shows the mean, or the largest.
+# Number of steps per point of a curve, which shows their mean or maximum.
 AVERAGED = 125
 
 # None of these was chosen by the test images.
@@ -56,7 +56,7 @@ COLORS = plots.INK, "#009e73", "#cc79a7", "#56b4e9", plots.LOSS
 
 
 class Digits(NamedTuple):
-    """Pixels as rows, and their labels."""
+    """Images as rows of pixels, and their labels."""
 
     x: np.ndarray
     y: np.ndarray
@@ -65,13 +65,13 @@ class Digits(NamedTuple):
 
 
 class Lines(Callback):
-    """Prints the epoch, the samples seen and the loss of the last batch, every so many batches."""
+    """Prints the epoch, the samples seen and the loss of the last batch, every `every` batches."""
 
     def __init__(self, every: int) -> None:
         self.every, self.printed = every, []
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Print a line for each batch among the last few whose turn it is."""
+        """Print a line for each of the last few batches that is due."""
         last = losses()
         for step, loss in enumerate(last, done - len(last) + 1):
             if step % self.every == 0:
@@ -82,7 +82,7 @@ class Lines(Callback):
 
 
 def load(quick: bool) -> Digits:
-    """All images, a byte for each pixel, or some of them."""
+    """Load all images, one byte per pixel, or some of them."""
     x, y, x_test, y_test = images("mnist")
     return Digits(x[:8_000], y[:8_000], x_test[:1_000], y_test[:1_000]) if quick else Digits(x, y, x_test, y_test)
 
@@ -120,12 +120,12 @@ def nine_steps(given: Given) -> tuple[Digits, Figure, Lines, MLPClassifier, floa
 
 
 def epochs_of(given: Given) -> int:
-    """The ten of the post, or two."""
+    """Return the number of epochs: ten as in the post, or two in a quick run."""
     return 2 if given.quick else EPOCHS
 
 
 def look(digits: Digits) -> Figure:
-    """The first three images of each digit, and how many there are."""
+    """Plot the first three images of each digit, and how many images it has."""
     counts = np.bincount(digits.y, minlength=10)
     most, least = counts.argmax(), counts.argmin()
     figure = plots.new_figure(
@@ -146,7 +146,7 @@ def look(digits: Digits) -> Figure:
 
 
 def run(given: Given, report: Report, progress: Progress) -> None:
-    """The nine steps, PyTorch beside them, better settings, and a network too deep for logistic units."""
+    """Run the nine steps, PyTorch for comparison, better settings, and a network too deep for logistic units."""
     seconds = EXPERIMENT.expected(given)
     report.text(
         "A blog post of 2021, after a book on PyTorch, trains a multilayer perceptron on MNIST: plain SGD, batches of "
@@ -164,7 +164,7 @@ def run(given: Given, report: Report, progress: Progress) -> None:
 
 
 def train(given: Given, report: Report) -> tuple[Digits, MLPClassifier]:
-    """Take the nine steps, and say what was seen on the way."""
+    """Run the nine steps, and report what they print and measure."""
     digits, picture, lines, network, accuracy = nine_steps(given)
     n_steps = len(digits.y) // BATCH
     distance = 100 * (accuracy - PUBLISHED)
@@ -187,7 +187,7 @@ def train(given: Given, report: Report) -> tuple[Digits, MLPClassifier]:
 
 
 class Trained(NamedTuple):
-    """The loss of every step of a fit, and what its network then says of the test images."""
+    """Loss of every step of a fit, and the predictions of its network for the test images."""
 
     losses: np.ndarray
     predicted: np.ndarray
@@ -197,12 +197,12 @@ class Losses(Callback):
     """Keeps the loss of every step."""
 
     def on_end(self, run: Run) -> None:
-        """Take them from the run."""
+        """Take the losses from the run."""
         self.of_steps = np.concatenate(run.losses)
 
 
 def with_torch(digits: Digits, epochs: int, dtype: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], Trained]:
-    """The network in PyTorch, with its own initial values, on the CPU: these values, and what it came to."""
+    """Train the network in PyTorch on the CPU, from PyTorch's own initial values; return these and the fit."""
     import torch
     from torch import nn
 
@@ -231,7 +231,7 @@ def with_torch(digits: Digits, epochs: int, dtype: str) -> tuple[list[tuple[np.n
 def with_mlpgpu(
     digits: Digits, epochs: int, dtype: str, start: Sequence[tuple[np.ndarray, np.ndarray]], device: str
 ) -> Trained:
-    """The network from this start, over the rows as they come."""
+    """Train the network from these initial values, over the rows without shuffling."""
     kept = Losses()
     settings = {"init": list(start), "shuffle": False, "alpha": 0, "max_iter": epochs, "dtype": dtype}
     network = MLPClassifier(HIDDEN, **SGD, **settings, random_state=0, callbacks=[kept], device=device)
@@ -240,7 +240,7 @@ def with_mlpgpu(
 
 
 def compare(given: Given, digits: Digits, report: Report, progress: Progress, seconds: float) -> None:
-    """Both libraries from the same weights, over the same rows, in both types."""
+    """Compare both libraries from the same weights, over the same rows, in both dtypes."""
     fits, epochs = {}, epochs_of(given)
     for dtype in progress.over(["float64", "float32"], seconds, lambda dtype: f"PyTorch, {dtype}"):
         start, theirs = with_torch(digits, epochs, dtype)
@@ -281,7 +281,7 @@ def compare(given: Given, digits: Digits, report: Report, progress: Progress, se
 
 
 def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np.ndarray]) -> Figure:
-    """Both curves over each other, and below them how far they are apart."""
+    """Plot both curves in one panel, and their difference in the panel below."""
     figure = plots.new_figure((8, 6.4), title)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 1))
     steps = np.arange(1, len(ours.losses) + 1)
@@ -293,7 +293,7 @@ def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np
     top.legend(frameon=False, fontsize=plots.SMALL, labelcolor=plots.INK)
     for (dtype, difference), color in zip(apart.items(), (plots.INK, FLOAT32), strict=True):
         largest = difference.reshape(-1, AVERAGED).max(axis=1)
-        # A difference of nothing has no place on a logarithmic axis.
+        # Zero cannot be drawn on a logarithmic axis.
         bottom.plot(middles, np.where(largest > 0, largest, np.nan), color=color, lw=1.8)
         bottom.text(1.01, largest[-1], dtype, transform=bottom.get_yaxis_transform(), va="center", color=color)
     bottom.axhline(ALLOWED, color=plots.QUIET, lw=1, ls="--")
@@ -310,7 +310,7 @@ def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np
 def better(
     given: Given, digits: Digits, faithful: MLPClassifier, report: Report, progress: Progress, seconds: float
 ) -> None:
-    """Other settings of the same layers, for as many epochs."""
+    """Train the same layers with other settings, for the same number of epochs."""
     epochs, seeds = epochs_of(given), range(given.seeds or (1 if given.quick else 2))
     fits: dict[str, list[MLPClassifier]] = {name: [] for name in BETTER}
     for name, seed in progress.over(list(product(BETTER, seeds)), seconds, lambda job: f"{job[0]}, {job[1]}"):
@@ -356,7 +356,7 @@ def _scores(network: MLPClassifier) -> list[float]:
 
 
 def _accuracies(title: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """Test accuracy by epoch: a line for the mean of the seeds, named at its end."""
+    """Plot test accuracy by epoch: one line per setting for the mean of the seeds, labelled at its end."""
     figure = plots.new_figure((8, 5), title)
     axes = figure.add_subplot()
     means = {name: 100 * np.mean(scores, axis=0) for name, scores in curves.items()}

@@ -1,4 +1,4 @@
-"""A report in Markdown, with its pictures beside it."""
+"""A report in Markdown, with its pictures in the same folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Report:
     ----------
     title : str
     name : str
-        Of the file, and the beginning of the names of its pictures.
+        Name of the file without extension, and prefix of the names of its pictures.
     folder : path
-        Is made where it is not there.
+        Output folder; created if it does not exist.
     """
 
     def __init__(self, title: str, name: str, folder: Path) -> None:
@@ -31,7 +31,7 @@ class Report:
         self._parts = [f"# {title}"]
 
     def text(self, *paragraphs: str) -> None:
-        """Paragraphs, as Markdown."""
+        """Add paragraphs of Markdown."""
         self._parts += paragraphs
 
     def heading(self, words: str) -> None:
@@ -39,23 +39,23 @@ class Report:
         self._parts.append(f"## {words}")
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table, its first column left and the others right."""
+        """Add a table, with the first column left-aligned and the others right-aligned."""
         lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
         self._parts.append("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
     def picture(self, figure: Figure, name: str, alt: str) -> None:
-        """A picture; `alt` says what is seen in it."""
+        """Save a picture and add it; `alt` is its alternative text."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.name}-{name}.png"
         plots.save(figure, path)
         self._parts.append(f"![{alt}]({path.name})")
 
     def code(self, text: str, language: str = "") -> None:
-        """Text as it is."""
+        """Add a code block."""
         self._parts.append(f"```{language}\n{text.rstrip()}\n```")
 
     def write(self, command: str, seconds: float) -> Path:
-        """Write it, with the command that made it, how long that took and on what; the path of the file."""
+        """Write the report, with the command, duration and machine that made it; return its path."""
         known = machine.describe()
         versions = ", ".join(f"{name} {known['versions'][name]}" for name in ("mlpgpu", "numpy", "scikit-learn"))
         cuda = "".join(f", {device['name']}" for device in known["cuda"])

@@ -1,4 +1,4 @@
-"""How an experiment is run: its arguments, its progress, its report."""
+"""Running an experiment: its arguments, its progress, its report."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ REPORTS = Path(__file__).parents[2] / "docs" / "experiments"
 
 @dataclass(frozen=True)
 class Given:
-    """What a run was asked for.
+    """Arguments of a run.
 
     Attributes
     ----------
     quick : bool
-        Whether to show in a minute that all of it runs, with figures that say little.
+        Whether to only show that everything runs, in a minute and with meaningless figures.
     device : str
-        To train on; see `mlpgpu.Config`.
+        Device to train on; see `mlpgpu.Config`.
     seeds : int or None
-        Runs that differ in their seed alone; None for the experiment's own number.
+        Number of runs that differ only in their seed; None for the default of the experiment.
     """
 
     quick: bool = False
@@ -42,22 +42,22 @@ class Given:
 
 
 class Progress:
-    """A bar over everything that is to be done, with an estimate of the time left, on stderr.
+    """Progress bar over all jobs, with an estimate of the remaining time, on stderr.
 
     Parameters
     ----------
     seconds : float
-        That all of it is expected to take; what counts is how long one part takes beside another.
+        Expected total duration. Only the ratios of the durations of its parts matter.
     """
 
     def __init__(self, seconds: float) -> None:
         form = "{l_bar}{bar}| {elapsed} gone, about {remaining} left{postfix}"
-        # Whole numbers, which add up to the whole.
+        # Integers, so that the parts add up to the total exactly.
         self._rest = round(1000 * seconds)
         self._bar = tqdm(total=self._rest, bar_format=form, file=sys.stderr, dynamic_ncols=True)
 
     def over(self, jobs: Iterable[Job], seconds: float, label: Callable[[Job], str] = str) -> Iterator[Job]:
-        """The jobs in turn, which are expected to take `seconds` together."""
+        """Yield the jobs in turn, which are expected to take `seconds` in total."""
         each = list(jobs)
         for job in each:
             self._bar.set_postfix_str(label(job)[:40])
@@ -67,7 +67,7 @@ class Progress:
             self._bar.update(done)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         self._bar.close()
 
 
@@ -78,12 +78,12 @@ class Experiment:
     Attributes
     ----------
     name : str
-        Of its module and its report.
+        Name of its module and of its report.
     title : str
     run : callable
-        ``run(given, report, progress)``.
+        Called as ``run(given, report, progress)``.
     seconds, quick_seconds : float
-        That a full and a quick run take on two cores: the shares of `Progress.over` add up to them.
+        Durations of a full and a quick run on two cores; those given to `Progress.over` add up to them.
     """
 
     name: str
@@ -93,12 +93,12 @@ class Experiment:
     quick_seconds: float
 
     def expected(self, given: Given) -> float:
-        """Seconds that such a run takes."""
+        """Return the expected duration in seconds."""
         return self.quick_seconds if given.quick else self.seconds
 
 
 def main(*experiments: Experiment, description: str | None, command: str) -> None:
-    """Run experiments as a command: read its arguments, run them in turn, write a report each.
+    """Run experiments as a command: parse its arguments, run them in turn, write one report per experiment.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def main(*experiments: Experiment, description: str | None, command: str) -> Non
     description : str or None
         The first line of ``--help``.
     command : str
-        After ``python -m``.
+        Name of the module, as after ``python -m``.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {command}", description=(description or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a minute's version, which shows that it runs")
@@ -118,7 +118,7 @@ def main(*experiments: Experiment, description: str | None, command: str) -> Non
     read = parser.parse_args()
     given = Given(read.quick, read.device, read.seeds)
     folder = read.out or (Path(tempfile.mkdtemp(prefix="experiments-")) if given.quick else REPORTS)
-    # A fit ends after the epochs that a report names.
+    # Fits end after a fixed number of epochs, as their reports say.
     warnings.simplefilter("ignore", ConvergenceWarning)
     progress = Progress(sum(experiment.expected(given) for experiment in experiments))
     written = []
@@ -139,7 +139,7 @@ def main(*experiments: Experiment, description: str | None, command: str) -> Non
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """A share as a number of per cent."""
+    """Format a fraction as a percentage."""
     return f"{100 * share:.{digits}f} %"
 
 

@@ -1,6 +1,6 @@
-"""784-50-10 on 10,000 images at three learning rates, and the range test that foretells which of them train.
+"""784-50-10 on 10,000 images at three learning rates, and a range test that predicts which of them train.
 
-The system is that of a blog post of 2021: two dense layers, ReLU between them, batches drawn with replacement.
+The system is from a blog post of 2021: two dense layers, ReLU between them, batches drawn with replacement.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from mlpgpu.trainer import Record, Run
 
-# Those of the post.
+# From the post.
 RATES = (0.5, 1.2, 1.5)
 SIZES, STD, BATCH = (784, 50, 10), 0.01, 100
 DIFFERENCE = 1e-4
-# Below this final accuracy on the test images a run counts as one that failed to train.
+# A run with a lower final accuracy on the test images counts as failed.
 FAILED = 0.5
 
 
 class Size(NamedTuple):
-    """How much is done."""
+    """Extent of a run."""
 
     rows: int
     epochs: int
@@ -61,7 +61,7 @@ class Images(NamedTuple):
 
 
 class Trace(Callback):
-    """Keeps the loss of every update, and the accuracy after every epoch."""
+    """Records the loss of every update, and the accuracy after every epoch."""
 
     def __init__(self, data: Images) -> None:
         self.data = data
@@ -69,19 +69,19 @@ class Trace(Callback):
         self.test: list[float] = []
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Score the training rows; the test rows are scored already, as those to validate on."""
+        """Score the training rows; the test rows are the validation set, and so are scored already."""
         found = logits(np, run.plan.network, run.params, self.data.x).argmax(axis=1)
         self.train.append(float(np.mean(found == self.data.y)))
         self.test.append(record["validation_score"])
 
     def on_end(self, run: Run) -> None:
-        """Keep the losses."""
+        """Record the losses."""
         self.losses = np.concatenate(run.losses)
 
 
 @dataclass(frozen=True)
 class Foretold:
-    """Range tests of one length, one a seed.
+    """Range tests of one length, one per seed.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Foretold:
     suggested : float
         Median of the suggested rates.
     turn : float
-        Median of the rates at which the smoothed loss is lowest, and from which on it rises.
+        Median of the rates at which the smoothed loss is lowest, before it rises.
     """
 
     steps: int
@@ -98,25 +98,25 @@ class Foretold:
 
     @classmethod
     def by(cls, steps: int, tests: Sequence[RangeTest]) -> Foretold:
-        """The medians of `tests`."""
+        """Return the medians of `tests`."""
         suggested = [np.nan if test.suggested is None else test.suggested for test in tests]
         return cls(steps, float(np.nanmedian(suggested)), float(np.median([turn(test) for test in tests])))
 
 
 def turn(test: RangeTest) -> float:
-    """The learning rate at which the smoothed loss is lowest."""
+    """Return the learning rate at which the smoothed loss is lowest."""
     return float(test.rates[np.argmin(test.smoothed)])
 
 
 def some_images(rows: int) -> Images:
-    """The first `rows` training images of a seeded order, and all test images."""
+    """Return the first `rows` training images of a seeded shuffle, and all test images."""
     x, y, x_test, y_test = images("mnist")
     drawn = np.random.default_rng(0).permutation(len(x))[:rows]
     return Images((x[drawn] / 255).astype(np.float32), y[drawn], (x_test / 255).astype(np.float32), y_test)
 
 
 def network(rate: float, size: Size, seed: int, device: str, callbacks: Sequence[Callback] = ()) -> MLPClassifier:
-    """The two layers, not yet trained."""
+    """Return the untrained network."""
     return MLPClassifier(
         hidden_layer_sizes=SIZES[1:-1], activation="relu", optimizer="sgd", learning_rate_init=rate, alpha=0,
         init="normal", init_std=STD, bias_init=0, batch_size=BATCH, replacement=True, max_iter=size.epochs, tol=0,
@@ -125,14 +125,14 @@ def network(rate: float, size: Size, seed: int, device: str, callbacks: Sequence
 
 
 def traced(rate: float, size: Size, seed: int, device: str, data: Images) -> Trace:
-    """One run, as its trace."""
+    """Train one network and return its trace."""
     trace = Trace(data)
     network(rate, size, seed, device, [trace]).fit(data.x, data.y, X_val=data.x_test, y_val=data.y_test)
     return trace
 
 
 def check_gradient(data: Images, size: Size) -> list[tuple[str, ...]]:
-    """A line of the table for each weight matrix and bias vector, at the start, on one batch in float64."""
+    """Check the initial gradient on one batch in float64; return one table row per weight matrix and bias vector."""
     known = Network(SIZES, (ACTIVATIONS["relu"],), LOSSES["cross_entropy"])
     params = initial.draw(SIZES, ["normal"] * 2, seed=0, std=STD)
     x, y, weights = data.x[:BATCH].astype(np.float64), data.y[:BATCH], np.ones(BATCH)
@@ -154,12 +154,12 @@ def check_gradient(data: Images, size: Size) -> list[tuple[str, ...]]:
 
 
 def failures(traces: Sequence[Trace]) -> int:
-    """Runs that failed to train."""
+    """Count the runs that failed to train."""
     return sum(trace.test[-1] < FAILED for trace in traces)
 
 
 def outcome(rate: float, traces: Sequence[Trace]) -> tuple[object, ...]:
-    """A line of the table of results."""
+    """Return one row of the table of results."""
     final = [trace.test[-1] for trace in traces]
     train = np.median([trace.train[-1] for trace in traces])
     return (
@@ -169,14 +169,14 @@ def outcome(rate: float, traces: Sequence[Trace]) -> tuple[object, ...]:
 
 
 def place(rate: float, foretold: Foretold) -> str:
-    """Where a rate lies on the curve of a range test."""
+    """Describe where a rate lies on the curve of a range test."""
     if rate > foretold.turn:
         return "above the turn"
     return "up to the suggestion" if rate <= foretold.suggested else "between"
 
 
 def verdict(foretold: Foretold, runs: dict[float, Sequence[Trace]]) -> str:
-    """For how many rates the turn of the range test tells whether all runs train."""
+    """Describe for how many rates the turn of the range test predicts whether all runs train."""
     right = sum((rate > foretold.turn) == (failures(traces) > 0) for rate, traces in runs.items())
     safe = [traces for rate, traces in runs.items() if rate <= foretold.turn]
     failed, n_runs = sum(map(failures, safe)), sum(map(len, safe))
@@ -187,7 +187,7 @@ def verdict(foretold: Foretold, runs: dict[float, Sequence[Trace]]) -> str:
 
 
 def training_figure(runs: dict[float, Sequence[Trace]]) -> Figure:
-    """Loss (left axis) and accuracy (right axis) of the first run at each rate, side by side."""
+    """Plot loss (left axis) and accuracy (right axis) of the first run at each rate, side by side."""
     said = ", ".join(f"{failures(traces)} of {len(traces)} at {rate:g}" for rate, traces in runs.items())
     figure = plots.new_figure((12, 4.6), f"Runs that fail to train: {said}")
     for number, (rate, traces) in enumerate(runs.items()):
@@ -209,7 +209,7 @@ def training_figure(runs: dict[float, Sequence[Trace]]) -> Figure:
 def _draw_run(axes: Axes, right: Axes, trace: Trace) -> None:
     updates = np.arange(1, len(trace.losses) + 1)
     axes.plot(updates, trace.losses, color=plots.LOSS, lw=0.6, alpha=0.45)
-    # An untrained network has a loss of log 10; a loss above twice that runs off the top.
+    # An untrained network has a loss of log 10; losses above twice that are cut off.
     axes.set(ylim=(0, 2 * np.log(SIZES[-1])), xlim=(0, updates[-1]))
     axes.set_xlabel("update", fontsize=plots.TEXT, color=plots.INK)
     axes.tick_params(axis="x", labelsize=plots.SMALL, colors=plots.INK)
@@ -225,7 +225,7 @@ def _draw_run(axes: Axes, right: Axes, trace: Trace) -> None:
 
 
 def range_figure(test: RangeTest, runs: dict[float, Sequence[Trace]]) -> Figure:
-    """The range test's own picture, with the final accuracy of every run at its rate on a right axis."""
+    """Plot the range test, with the final accuracy of every run at its rate on a right axis."""
     figure = test.plot()
     figure.suptitle(
         f"Range test: the loss falls fastest at {test.suggested or np.nan:.2g} and turns at {turn(test):.2g}",
@@ -251,7 +251,7 @@ def range_figure(test: RangeTest, runs: dict[float, Sequence[Trace]]) -> Figure:
 
 
 def run(given: Given, report: Report, progress: Progress) -> None:
-    """Check the gradient, train at each rate, and set the range tests beside."""
+    """Check the gradient, train at each rate, and compare with the range tests."""
     size = QUICK if given.quick else FULL
     seeds = range(given.seeds or size.seeds)
     data, seconds = some_images(size.rows), EXPERIMENT.expected(given)

@@ -1,4 +1,4 @@
-"""Vanishing gradients: why a deep network of logistic units does not learn, and two cures."""
+"""Vanishing gradients: why a deep network of logistic units does not learn, and two remedies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLORS = plots.LOSS, "#009e73", plots.SCORE
 def vanishing(
     given: Given, rows: Sequence[np.ndarray], epochs: int, report: Report, progress: Progress, seconds: float
 ) -> None:
-    """Five hidden layers: how large the gradient is in each at the start, and what is learned.
+    """Train networks of five hidden layers; report the initial gradient of each layer and the accuracy.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def vanishing(
 
 
 def _sizes(x: np.ndarray, y: np.ndarray, case: Mapping[str, Any]) -> list[float]:
-    """Root mean square of the loss's gradient in the weights of each layer, at the start."""
+    """Return the root mean square of the initial gradient with respect to the weights of each layer."""
     sizes, normalized = (x.shape[1], *HIDDEN, 10), ("normalization" in case,) * len(HIDDEN)
     network = Network(
         sizes, (ACTIVATIONS[case["activation"]],) * len(HIDDEN), LOSSES["cross_entropy"], normalized=normalized
@@ -82,7 +82,7 @@ def _sizes(x: np.ndarray, y: np.ndarray, case: Mapping[str, Any]) -> list[float]
 
 
 def _drawn(title: str, found: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """The gradient by layer on the left, the accuracy by epoch on the right."""
+    """Plot the gradient by layer on the left, the accuracy by epoch on the right."""
     figure = plots.new_figure((9.5, 4.4), title)
     left, right = figure.subplots(1, 2)
     for color, (sizes, curve) in zip(COLORS, found.values(), strict=True):
