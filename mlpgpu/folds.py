@@ -131,8 +131,8 @@ def cross_validate(
     """Train a network for each fold of the rows, and test it on that fold.
 
     Every row is tested on once, by a network whose training, encoding and scaling did not use it. The folds are of
-    equal size, and stratified for a classification where possible. Validation rows are drawn from the training rows, as
-    in a single run. Test rows that the data set comes with are distributed over the folds like all others.
+    (nearly) equal size, and stratified for a classification where possible. Validation rows are drawn from the training
+    rows, as in a single run. Test rows that the data set comes with are distributed over the folds like all others.
 
     Parameters
     ----------
