@@ -1,4 +1,4 @@
-"""MLPClassifier and MLPRegressor: scikit-learn's, and more."""
+"""MLPClassifier and MLPRegressor, compatible with scikit-learn's and extended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.base import Available, Perceptron, limits
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import whole
+from mlpgpu.protocol.held import restored_on_failure
 from mlpgpu.protocol.labels import Labels, classes_of
 from mlpgpu.protocol.tasks import with_callbacks
 
@@ -27,128 +27,154 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
-    """Multilayer perceptron classifier: scikit-learn's ``MLPClassifier``, and more.
+    """Multilayer perceptron classifier, compatible with scikit-learn's ``MLPClassifier``.
 
-    The parameters up to `max_fun` are those of scikit-learn 1.9, in its order and with its defaults; the others are
-    additions, and off.
+    The parameters up to `max_fun` are those of scikit-learn 1.9, in the same order and with the same defaults. The
+    others are additions, off by default.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int, default=(100,)
-        Units of each hidden layer; ``()`` for a linear model.
+        Number of units in each hidden layer; ``()`` for a linear model.
     activation : str, pair of callable, or list of them, default="relu"
-        Of the hidden layers, one or one for each: ``identity``, ``logistic``, ``tanh``, ``relu``, ``leaky_relu``,
-        ``elu``, ``selu``, ``gelu``, ``silu``, ``softplus``, or ``(value(xp, z), derivative(xp, z, y))``.
+        Activation of all hidden layers, or a list of one per layer: ``identity``, ``logistic``, ``tanh``, ``relu``,
+        ``leaky_relu``, ``elu``, ``selu``, ``gelu``, ``silu``, ``softplus``, or a pair of functions
+        ``(value(xp, z), derivative(xp, z, y))``.
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Solver, unless `optimizer` is given.
     alpha : float, default=0.0001
         Strength of the L2 penalty on the weights.
     batch_size : int or "auto", default="auto"
-        Rows a step; ``"auto"`` is 200, or all where there are fewer.
+        Minibatch size; ``"auto"`` is ``min(200, n_rows)``. ``lbfgs`` does not use minibatches.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Course of the learning rate of ``solver="sgd"``.
+        Learning rate schedule of ``solver="sgd"``.
     learning_rate_init : float, default=0.001
+        Initial learning rate; with `learning_rate_schedule`, the rate that the schedule multiplies.
     power_t : float, default=0.5
-        Exponent of ``invscaling``.
+        Exponent of the ``invscaling`` schedules.
     max_iter : int, default=200
-        Most epochs, or iterations of ``lbfgs``.
+        Maximum number of epochs, or of iterations of ``lbfgs``.
     shuffle : bool, default=True
-        Whether each epoch has an order of its own.
+        Whether to shuffle the rows before each epoch.
     random_state : int, RandomState or None, default=None
-        Of initial weights, held-out rows, orders and dropout.
+        Random generator or seed of the initial weights, the validation split, the shuffling and dropout.
     tol : float, default=1e-4
-        What counts as progress of the loss, or of the validation score.
+        Minimum improvement of the loss, or with early stopping of the validation score, that counts as progress. For
+        ``lbfgs``, the gradient tolerance.
     verbose : bool, default=False
+        Whether to print the progress of each epoch.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights there are.
+        Whether `fit` continues from the fitted weights.
     momentum : float, default=0.9
+        Momentum of ``solver="sgd"`` and of the optimizers ``momentum`` and ``nesterov``.
     nesterovs_momentum : bool, default=True
+        Whether ``solver="sgd"`` uses Nesterov's momentum.
     early_stopping : bool, default=False
-        Whether a part of the rows, or ``X_val`` of `fit`, decides when to stop and which weights to keep: the best,
-        however the fit ends.
+        Whether to stop when the validation score no longer improves, and to restore the best weights, however the fit
+        ends. The validation set is ``X_val`` of `fit`, or else a `validation_fraction` of the rows.
     validation_fraction : float, default=0.1
-    beta_1, beta_2 : float, default=0.9, 0.999
+        Fraction of the rows held out for early stopping.
+    beta_1 : float, default=0.9
+        Exponential decay rate of the first moment in ``adam``, ``adamw``, ``adam_hat`` and ``lion``.
+    beta_2 : float, default=0.999
+        Exponential decay rate of the second moment in ``adam``, ``adamw``, ``adam_hat`` and ``rmsprop``, and of the
+        momentum in ``lion``. The default is that of scikit-learn; `Config` has 0.99 for ``rmsprop`` and ``lion``.
     epsilon : float, default=1e-8
+        Term added to the denominator in ``adam``, ``adamw``, ``adam_hat``, ``rmsprop`` and ``adagrad``.
     n_iter_no_change : int or inf, default=10
-        Epochs without progress that are let pass.
+        Maximum number of consecutive epochs without progress.
     max_fun : int, default=15000
-        Most evaluations of the loss by ``lbfgs``.
+        Maximum number of loss evaluations by ``lbfgs``.
     device : str or None, default=None
-        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``; None computes where `X` is.
+        Device to compute on: ``cpu``, ``cuda``, ``cuda:N`` or ``auto`` (CUDA if it works, else the CPU); None for that
+        of `X`.
     backend : {"auto", "numpy", "cupy", "torch", "jax"} or None, default=None
         Array library to compute with; None for that of `X`.
     dtype : {"float32", "float64"} or None, default=None
-        None for that of `X`.
+        Floating-point type to compute in; None for that of `X`.
     precision : {"float32", "tf32", "bf16"}, default="float32"
-        How matrix products round their operands: to 10 bits behind the point with ``tf32`` and to 7 with ``bf16``, by
-        hardware on CUDA, elsewhere emulated and no faster. They add up in float32, which all else stays, so that
-        `dtype`, or that of `X`, is to be float32.
+        Precision to which matrix products round their operands: ``tf32`` keeps 10 fraction bits, ``bf16`` 7. CUDA
+        rounds in hardware; elsewhere rounding is emulated and no faster. Products accumulate in float32, and everything
+        else is float32, so `dtype`, or that of `X`, must be float32.
     optimizer : str or None, default=None
-        ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adagrad``, ``adam``, ``adamw``, ``adam_hat`` or ``lion`` in
-        place of `solver`. `momentum` is a setting of ``momentum`` and ``nesterov`` alone, `beta_1` of the adams and
-        ``lion``, `beta_2` of these and ``rmsprop``, `epsilon` of all but ``sgd``, ``momentum``, ``nesterov`` and
-        ``lion``; one that the optimizer has no use for is told of where it is not as it is by default. `beta_2` is
-        scikit-learn's 0.999, of ``rmsprop`` and ``lion`` as well, for which PyTorch and `Config` have 0.99.
+        Optimizer that replaces `solver`: ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adagrad``, ``adam``,
+        ``adamw``, ``adam_hat`` (the Adam of `solver`) or ``lion``. A warning names each parameter that the optimizer
+        does not use and that is not at its default.
     learning_rate_schedule : str or None, default=None
-        ``constant``, ``invscaling``, ``step``, ``exponential``, ``cosine`` or ``one_cycle``, over `max_iter` epochs.
+        Learning rate schedule of any optimizer over `max_iter` epochs: ``constant``, ``invscaling``, ``step``,
+        ``exponential``, ``cosine`` or ``one_cycle``; None for ``constant``.
     warmup : float, default=0
-        Epochs of linear rise before it.
-    decay_rate, decay_epochs : float, default=0.1, 10
-        Factor of ``step`` every so many epochs, and of ``exponential`` over the whole fit.
+        Number of epochs of linear warm-up before the schedule.
+    decay_rate : float, default=0.1
+        Factor of the ``step`` schedule at each drop, and of ``exponential`` over the whole fit.
+    decay_epochs : float, default=10
+        Number of epochs between drops of the ``step`` schedule.
     weight_decay : float or None, default=None
-        Decoupled decay of the weights, and not of the biases; None for the optimizer's own, 0.01 for ``adamw`` and
-        else 0.
+        Decoupled decay of the weights, not of the biases; None for the optimizer's own: 0.01 for ``adamw``, else 0.
     clip_norm : float or None, default=None
-        Largest Euclidean norm of the gradient.
+        Maximum Euclidean norm of the gradient; None for no clipping.
     normalization : str or list of str, default="none"
-        ``batch``: each hidden unit has mean 0 and variance 1 over the rows of a batch before its activation, then a
-        scale and a bias that are learned (Ioffe and Szegedy, 2015); ``none``; or one of them for each hidden layer.
-        `coefs_` and `intercepts_` are those of the network without normalisation that predicts the same. Layers whose
-        weights are given, frozen or read from a file are trained without it.
+        ``none`` or ``batch`` for all hidden layers, or a list of one per layer. With ``batch``, each hidden unit is
+        normalised over the batch before its activation, then scaled and shifted by learned parameters (Ioffe and
+        Szegedy, 2015). `coefs_` and `intercepts_` are those of the equivalent network without normalisation. Layers
+        whose weights are given, frozen or read from a file are trained without it.
     dropout : float or array-like of float, default=0
-        Chance that a hidden unit is dropped in a step: one, or one for each hidden layer.
+        Dropout rate of all hidden layers, or one per layer.
     input_dropout : float, default=0
-        The same of an input.
+        Dropout rate of the inputs.
     init : str, list of (array, array) or None, default=None
-        ``glorot_uniform``, ``glorot_normal``, ``he_uniform``, ``he_normal``, ``lecun_normal``, ``normal`` or ``zeros``
-        weights with biases of 0; None for scikit-learn's draws. Or weights (fan_in, fan_out) and biases (fan_out,) of
-        the lowest layers, such as ``list(zip(other.coefs_, other.intercepts_))[:-1]``, above which they are drawn.
+        Distribution of the initial weights, with biases of 0: ``glorot_uniform``, ``glorot_normal``, ``he_uniform``,
+        ``he_normal``, ``lecun_normal``, ``normal`` or ``zeros``; None for scikit-learn's. Or the weights of shape
+        (fan_in, fan_out) and biases of shape (fan_out,) of the lowest layers, such as
+        ``list(zip(other.coefs_, other.intercepts_))[:-1]``; the layers above them are drawn as for None.
     init_std : float, default=0.01
-        Of ``normal``.
+        Standard deviation of ``init="normal"``.
     bias_init : float or None, default=None
-        Initial value of every bias.
+        Initial value of all biases except those given in `init`; None for the default of `init`.
     freeze : int, default=0
-        Lowest layers whose weights and biases stay as they are, at most as many as there are hidden layers.
+        Number of lowest layers whose weights and biases are not trained, at most the number of hidden layers.
     replacement : bool, default=False
-        Whether each row of an epoch is drawn from all of them, so that some come more than once.
+        Whether to draw the rows of an epoch with replacement.
     loss : "log_loss", pair of callable, or Loss, default="log_loss"
-        ``(value(xp, z, t), gradient(xp, z, t))`` of the logits `z` of shape (n_rows, n_outputs): the loss of each row,
-        of shape (n_rows,), and its gradient, of the shape of `z`. `t` are class numbers of shape (n_rows,), which
-        ``mlpgpu.maths.losses.one_hot(xp, t, z)`` turns into columns; 0 and 1 of the shape of `z` where there are
-        several labels. Or a `mlpgpu.maths.losses.Loss`.
+        Loss function: ``log_loss``, a `mlpgpu.maths.losses.Loss`, or a pair
+        ``(value(xp, z, t), gradient(xp, z, t))``. For logits `z` of shape (n_rows, n_outputs), `value` returns the loss
+        of each row, of shape (n_rows,), and `gradient` its gradient, of the shape of `z`. `t` holds class indices of
+        shape (n_rows,), which ``mlpgpu.maths.losses.one_hot(xp, t, z)`` encodes; for multilabel targets, zeros and ones
+        of the shape of `z`.
     label_smoothing : float, default=0
-        Part of each label that is spread over the classes.
+        Fraction of each label that is spread evenly over the classes.
     class_weight : dict, list of dict, "balanced" or None, default=None
-        What the weights of the rows of each class are multiplied with; in the validation loss and accuracy, too. A dict
-        for each label, where there may be several. All rows that `fit` is given are counted for ``balanced``.
+        Weight of each class, which multiplies the weights of its rows, in the validation loss and accuracy too; for
+        multilabel targets, a list of one dict per label. ``balanced`` counts all rows of `X`, including those held out.
     scoring : str, callable or None, default=None
-        Scorer of scikit-learn for early stopping, of weighted rows where it takes weights; None for accuracy.
+        scikit-learn scorer for early stopping, given sample weights if it accepts them; None for accuracy.
     callbacks : list of Callback or None, default=None
+        Callbacks of the fit, instances of `mlpgpu.callbacks.Callback`.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+        Class labels.
     coefs_, intercepts_ : list of array
         Weights of shape (fan_in, fan_out) and biases of shape (fan_out,) of each layer.
-    n_features_in_, n_outputs_, n_layers_, n_iter_, t_ : int
-        Inputs, outputs, layers, epochs of the last fit, and rows seen.
+    n_features_in_, n_outputs_, n_layers_ : int
+        Number of inputs, outputs, and layers including the input layer.
+    n_iter_, t_ : int
+        Number of epochs of the last fit, and number of training rows seen.
     feature_names_in_ : array of shape (n_features,)
-        Where the columns of `X` have names.
+        Names of the features, if the columns of `X` have names.
     out_activation_ : str
-    loss_, best_loss_ : float
-        At the end, of the weights that were kept; the lowest there was, None with early stopping.
-    loss_curve_, validation_loss_curve_, validation_scores_ : list of float
-        An item an epoch; the latter two None without rows to validate on.
+        Name of the output activation.
+    loss_ : float
+        Training loss at the end; with early stopping, that of the epoch whose weights were kept.
+    best_loss_ : float or None
+        Lowest training loss; None with early stopping.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    validation_loss_curve_, validation_scores_ : list of float or None
+        Validation loss and score of each epoch; None without a validation set.
     best_validation_score_ : float or None
+        Best validation score; None without a validation set.
     history_ : list of dict
         ``epoch``, ``loss``, ``validation_loss``, ``validation_score``, ``learning_rate``, ``seconds`` and
         ``samples_per_second`` of each epoch.
@@ -218,15 +244,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:  # noqa: N803
-        """Go on for one epoch over these rows, with the optimizer and the learning rate of the first call.
+        """Train for one more epoch on the given rows, with the optimizer and learning rate of the first call.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Training data.
         y : array-like of shape (n_rows,) or (n_rows, n_labels)
+            Class labels.
         sample_weight : array-like of shape (n_rows,), default=None
+            Sample weights.
         classes : array-like of shape (n_classes,), default=None
-            All classes there will be; needed at the first call.
+            Classes across all calls; required in the first call.
 
         Returns
         -------
@@ -242,17 +271,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}"
                 )
             known = known or given
-        with whole(self):
+        with restored_on_failure(self):
             self._labels = known
             Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: N803
-        """The most probable class of each row; for multilabel targets, each label of a probability above one half.
+        """Predict the most probable class of each row; for multilabel targets, the labels more probable than 0.5.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Input data.
 
         Returns
         -------
@@ -262,16 +292,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return self._labels.decode(probabilities, backend, at)
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
-        """The probability of each class.
+        """Predict the probability of each class.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Input data.
 
         Returns
         -------
         array of shape (n_rows, n_classes)
-            Of multilabel targets, that of each label, strictly between 0 and 1.
+            Probabilities in the order of `classes_`; for multilabel targets, that of each label, strictly between 0
+            and 1.
         """
         z, backend, at = self._outputs(X, "predict_proba", networks.logits)
         return arrays.move(self._probabilities(backend.xp, z), backend, at)
@@ -280,23 +312,25 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         link = self._network().loss.link
         p = link(xp, z)
         if self._labels.binary:
-            # The small one of the two keeps its digits.
+            # `1 - p` would lose the digits of a small complement.
             p = xp.concat([link(xp, -z) if link is LOSSES["logistic"].link else 1 - p, p], axis=1)
-        # No logit is so large that another answer is impossible.
+        # No class is impossible, however large the logit of another.
         limits = xp.finfo(p.dtype)
         p = xp.maximum(p, limits.smallest_normal)
         return xp.minimum(p, 1 - limits.eps / 2) if self._labels.multilabel else p
 
     def predict_log_proba(self, X: Any) -> Array:  # noqa: N803
-        """The logarithm of the probability of each class, finite also where the probability is rounded to 0.
+        """Predict the logarithm of the probability of each class, finite even where the probability rounds to 0.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Input data.
 
         Returns
         -------
         array of shape (n_rows, n_classes)
+            Log probabilities in the order of `classes_`.
         """
         z, backend, at = self._outputs(X, "predict_log_proba", networks.logits)
         xp, log_link = backend.xp, self._network().loss.log_link
@@ -304,18 +338,21 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             found = xp.log(self._probabilities(xp, z))
         else:
             found = xp.concat([log_link(xp, -z), log_link(xp, z)], axis=1) if self._labels.binary else log_link(xp, z)
-            # The least probability that `predict_proba` gives: both put the classes in one order.
+            # The minimum of `predict_proba`, so that both rank the classes alike.
             found = xp.maximum(found, math.log(xp.finfo(z.dtype).smallest_normal))
         return arrays.move(found, backend, at)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Accuracy; of multilabel targets, the part of the rows with all labels right.
+        """Return the accuracy; for multilabel targets, the fraction of rows with all labels correct.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Test data.
         y : array-like of shape (n_rows,) or (n_rows, n_labels)
+            True labels.
         sample_weight : array-like of shape (n_rows,), default=None
+            Sample weights.
 
         Returns
         -------
@@ -365,29 +402,29 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
-    """Multilayer perceptron regressor: scikit-learn's ``MLPRegressor``, and more.
+    """Multilayer perceptron regressor, compatible with scikit-learn's ``MLPRegressor``.
 
-    The parameters up to `max_fun` are those of scikit-learn 1.9, in its order and with its defaults; the others are
-    additions, and off.
+    The parameters up to `max_fun` are those of scikit-learn 1.9, in the same order and with the same defaults. The
+    others are additions, off by default.
 
     Parameters
     ----------
     loss : str, pair of callable, or Loss, default="squared_error"
-        ``squared_error``, ``poisson``, ``absolute_error``, ``huber``, ``quantile``, or one of your own as in
-        `MLPClassifier`, with targets `t` of the shape of `z`, also where there is one.
+        Loss function: ``squared_error``, ``poisson``, ``absolute_error``, ``huber``, ``quantile``, or a pair of
+        functions or a `Loss` as in `MLPClassifier`, with targets `t` of the shape of `z`, even for a single target.
     quantile : float, default=0.5
         Level of the quantile loss.
     huber_delta : float, default=1
-        Error from which the Huber loss is linear.
+        Absolute error beyond which the Huber loss is linear.
     scoring : str, callable or None, default=None
-        Scorer of scikit-learn for early stopping; None for R², of the quantile loss for its D², `d2_pinball_score`.
+        scikit-learn scorer for early stopping; None for R², or for ``loss="quantile"`` the D² of `d2_pinball_score`.
     hidden_layer_sizes, activation, ...
-        All others are those of `MLPClassifier`, which has `label_smoothing` and `class_weight` beside them.
+        All other parameters are those of `MLPClassifier`, except `label_smoothing` and `class_weight`.
 
     Attributes
     ----------
     coefs_, intercepts_, ...
-        Those of `MLPClassifier`, but for ``classes_``.
+        The attributes of `MLPClassifier`, except ``classes_``.
     """
 
     _parameter_constraints = Perceptron._parameter_constraints | {
@@ -454,28 +491,32 @@ class MLPRegressor(RegressorMixin, Perceptron):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:  # noqa: N803
-        """Go on for one epoch over these rows, with the optimizer and the learning rate of the first call.
+        """Train for one more epoch on the given rows, with the optimizer and learning rate of the first call.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Training data.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            Targets.
         sample_weight : array-like of shape (n_rows,), default=None
+            Sample weights.
 
         Returns
         -------
         self
         """
-        with whole(self):
+        with restored_on_failure(self):
             Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: N803
-        """The expected target of each row, or its median or quantile, whichever the loss aims at.
+        """Predict the target of each row: its mean, median or quantile, depending on the loss.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Input data.
 
         Returns
         -------
@@ -485,13 +526,16 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return arrays.move(found[:, 0] if found.shape[1] == 1 else found, backend, at)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """The coefficient of determination R².
+        """Return the coefficient of determination R².
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Test data.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            True targets.
         sample_weight : array-like of shape (n_rows,), default=None
+            Sample weights.
 
         Returns
         -------
@@ -519,7 +563,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return self.loss, parity.mean_over_outputs(known) if self.loss == "squared_error" and n_outputs > 1 else known
 
     def _scoring(self) -> Any:
-        # By R² the weights that predict the mean are the best, whatever the quantile.
+        # R² favours weights that predict the mean, whatever the quantile.
         if self.scoring is None and self.loss == "quantile":
             return make_scorer(d2_pinball_score, alpha=self.quantile)
         return self.scoring

@@ -1,1 +1,1 @@
-"""scikit-learn's protocol: all that is between an estimator and the trainer."""
+"""scikit-learn's protocol: the layer between an estimator and the trainer."""

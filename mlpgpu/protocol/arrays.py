@@ -1,4 +1,4 @@
-"""The arrays that users bring: checked as scikit-learn checks them, and where they live."""
+"""Users' arrays: scikit-learn's validation, and the backend of each array."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def home(array: Any) -> Backend:
-    """The backend where `array` lives: NumPy for whatever becomes a NumPy array.
+    """Return the backend of `array`; NumPy for anything that is converted to a NumPy array.
 
-    That is everything on the host while scikit-learn's array API dispatch is off; an array of CuPy is at home on its
-    device always, since it does not become a NumPy array by itself.
+    With scikit-learn's array API dispatch off, that is everything but CuPy arrays. These always stay on their device,
+    since CuPy does not convert to NumPy implicitly.
     """
     foreign = array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array)
     dispatched = get_config()["array_api_dispatch"] or array_api_compat.is_cupy_array(array)
@@ -32,26 +32,23 @@ def home(array: Any) -> Backend:
 
 
 def same_home(one: Backend, other: Backend) -> bool:
-    """Whether the arrays of both are of one library and on one device."""
+    """Whether both backends have the same library and device."""
     return (one.name, one.device) == (other.name, other.device)
 
 
 def move(array: Array, source: Backend, target: Backend) -> Array:
-    """`array` of `source`, on `target`."""
+    """Move `array` from `source` to `target`."""
     return array if same_home(source, target) else target.asarray(source.to_host(array))
 
 
 def to_host(array: Any) -> Any:
-    """What scikit-learn takes on the host: an array of another library or device as a NumPy array, all else as it is.
-
-    None stays None.
-    """
+    """Convert an array of another library or device to NumPy; return anything else, None included, unchanged."""
     at = home(array)
     return array if at is HOST else at.to_host(array)
 
 
 def dtype_name(array: Array) -> str:
-    """Such as ``float32``, whatever the library."""
+    """Return the name of the dtype, such as ``float32``, without its library."""
     return str(array.dtype).rpartition(".")[2]
 
 
@@ -61,20 +58,23 @@ def _total(x: np.ndarray) -> Any:
 
 
 def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, y_numeric: bool = False) -> tuple[Any, Any]:
-    """`x` and `y` as scikit-learn validates them.
+    """Validate `x` and `y` as scikit-learn does.
 
     Parameters
     ----------
     estimator : estimator
-        Learns ``n_features_in_`` and ``feature_names_in_`` with `reset`, and is held to them without.
     x : array-like or sparse matrix of shape (n_rows, n_features)
     y : array-like of shape (n_rows,) or (n_rows, n_outputs), or the string ``no_validation``
-        The string stands for rows without targets, as it does in scikit-learn.
+        The string means rows without targets, as in scikit-learn.
+    reset : bool
+        Whether to set ``n_features_in_`` and ``feature_names_in_``, rather than check `x` against them.
+    y_numeric : bool
+        Whether `y` must be numeric.
 
     Returns
     -------
     x : array of shape (n_rows, n_features)
-        float64 or float32, in its home; sparse ones by rows.
+        float64 or float32, of the backend of the input; sparse matrices as CSR.
     y : array
         On the host.
 
@@ -85,7 +85,7 @@ def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, y_numeric: bool =
     """
     at = home(x)
     alone = isinstance(y, str)
-    if alone and not reset and _passes(estimator, x):
+    if alone and not reset and _is_valid(estimator, x):
         return x, y
     if at is HOST:
         checked = validate_data(
@@ -114,8 +114,8 @@ def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, y_numeric: bool =
     return x, y
 
 
-def _passes(estimator: Any, x: Any) -> bool:
-    """Whether scikit-learn's check would give `x` back as it is, which takes longer than to predict for a few rows."""
+def _is_valid(estimator: Any, x: Any) -> bool:
+    """Whether scikit-learn's check would return `x` unchanged; for a few rows it takes longer than the prediction."""
     return (
         type(x) is np.ndarray
         and x.ndim == 2
@@ -132,13 +132,13 @@ def _as_1d(y: Any) -> Any:
 
 
 def _float_types(at: Backend) -> Sequence[Any]:
-    # Not every device has float64, and JAX has it only where it is told so.
+    # Some devices lack float64, and JAX has it only when it is enabled.
     widest = at.asarray(np.zeros(1)).dtype
     return [widest] if widest == at.xp.float32 else [at.xp.float64, at.xp.float32]
 
 
 def _check_on_device(at: Backend, x: Array) -> Array:
-    """What matters of scikit-learn's check of an array, without its dispatch, which needs a switch of SciPy's too."""
+    """Do the essential checks of scikit-learn without its array API dispatch, which also needs a setting of SciPy."""
     xp = at.xp
     if x.ndim != 2:
         raise ValueError(
@@ -158,5 +158,5 @@ def _check_on_device(at: Backend, x: Array) -> Array:
 
 
 def take_rows(at: Backend, x: Array, rows: np.ndarray) -> Array:
-    """Some rows of `x`, by number."""
+    """Return the rows of `x` at the indices `rows`."""
     return x[rows] if at is HOST else at.xp.take(x, at.asarray(rows), axis=0)

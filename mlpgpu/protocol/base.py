@@ -1,4 +1,4 @@
-"""What both estimators share: parameters, fit, and the way of rows through the network."""
+"""Base class of both estimators: parameters, fitting and evaluation of the network."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, parts_of, whole
+from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.search import Search
 
 
 def limits(name: str) -> list[Any]:
-    """The range of a setting of the command, as scikit-learn states it."""
+    """Return the range of a setting of `Config` as scikit-learn's parameter constraints."""
     known, _ = settings()[name]
     if known.choices:
         return [StrOptions(set(known.choices))]
@@ -50,7 +50,7 @@ def limits(name: str) -> list[Any]:
 
 
 class Available:
-    """A method that is there only while ``_check_<name>()`` of the estimator raises nothing."""
+    """A method that exists only while ``_check_<name>()`` of the estimator does not raise."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
         self.method = method
@@ -64,11 +64,11 @@ class Available:
 
 
 class NotAvailable(AttributeError, ValueError):
-    """A method that the parameters of the estimator rule out."""
+    """Raised for a method that the parameters of the estimator rule out."""
 
 
 class Perceptron(CallbackSupportMixin, BaseEstimator):
-    """A multilayer perceptron with scikit-learn's protocol; see `mlpgpu.MLPClassifier` for its parameters."""
+    """Multilayer perceptron with scikit-learn's protocol; see `mlpgpu.MLPClassifier` for its parameters."""
 
     _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -115,7 +115,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     _stratifies = False
 
     def _keep(self, given: Mapping[str, Any]) -> None:
-        """Set the parameters, as the constructor was given them."""
+        """Set the parameters to the constructor's arguments."""
         for name, value in given.items():
             if name not in {"self", "__class__"}:
                 setattr(self, name, value)
@@ -133,32 +133,36 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         sample_weight_val: Any = None,
         resume: Any = None,
     ) -> Any:
-        """Fit the network to rows and their targets.
+        """Fit the network to the given data.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
-            With scikit-learn's array API dispatch on, an array of any library, on any device, where it then stays.
+            Training data. With scikit-learn's array API dispatch on, an array of any library and device, on which the
+            fit then runs.
         y : array-like of shape (n_rows,) or (n_rows, n_outputs)
+            Class labels, or targets of a regression.
         sample_weight : array-like of shape (n_rows,), default=None
+            Sample weights.
         X_val, y_val, sample_weight_val : array-like, default=None
-            Rows to validate on after each epoch, in place of a part of `X` where ``early_stopping=True``.
+            Validation set, evaluated after each epoch. With ``early_stopping=True`` it replaces the rows held out of
+            `X`.
         resume : path, default=None
-            A checkpoint that `RunCheckpoint` or `ModelCheckpoint` wrote in a fit that was stopped or killed, or the
-            folder of the first: with the same rows and parameters, this fit ends as that one would have. What is no
-            whole number as `random_state` is taken up as it was when that fit began.
+            Checkpoint of a fit that was stopped or killed, written by `RunCheckpoint` or `ModelCheckpoint`, or the
+            folder of the `RunCheckpoint`. With the same data and parameters, this fit ends as that one would have. A
+            `random_state` other than an int is restored to its state at the start of that fit.
 
         Returns
         -------
         self
         """
         held_out = Validation(X_val, y_val, sample_weight_val)
-        with whole(self):
+        with restored_on_failure(self):
             Fit(self, X, y, sample_weight, held_out, incremental=False, resume=resume).run()
         return self
 
     def _validate_params(self) -> None:
-        """Hold the parameters to their constraints, as scikit-learn does, with a hint for a word that is none."""
+        """Validate the parameters as scikit-learn does, and suggest a choice for a misspelt one."""
         try:
             super()._validate_params()
         except InvalidParameterError as error:
@@ -182,15 +186,15 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
 
     @abstractmethod
     def _learn(self, y: Any, incremental: bool) -> int:
-        """Learn what targets there are, or hold `y` to it; the outputs that a network for them has."""
+        """Learn the targets from `y`, or check `y` against those learned; return the number of outputs."""
 
     @abstractmethod
     def _encode(self, y: Any) -> np.ndarray:
-        """Targets as a loss takes them."""
+        """Encode targets for the loss."""
 
     @abstractmethod
     def _choose_loss(self, n_outputs: int) -> tuple[str, Loss]:
-        """Name and function of the loss."""
+        """Return the name of the loss, and the loss."""
 
     def _class_weights(self, y: np.ndarray, incremental: bool) -> list[np.ndarray] | None:
         return None
@@ -203,7 +207,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         pass
 
     def _outputs(self, X: Any, method: str, function: Callable[..., Array]) -> tuple[Array, Backend, Backend]:  # noqa: N803
-        """``function(xp, network, params, x)`` of checked rows, the backend it is on, and the home of the rows."""
+        """Return ``function(xp, network, params, x)`` of validated rows, its backend, and the backend of `X`."""
         check_is_fitted(self, "coefs_")
         at, fitted_at = arrays.home(X), backends.beside(self.coefs_[0])
         foreign = get_config()["array_api_dispatch"] or at is not arrays.HOST
@@ -215,7 +219,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
         weights = arrays.dtype_name(self.coefs_[0])
-        # The wider of both, whose name is also the later one; products that are rounded are of the weights' type.
+        # The wider type is also the later name. Rounded products have the type of the weights.
         dtype = weights if self.dtype or self.precision != "float32" else max(weights, arrays.dtype_name(x))
         backend = compute_backend(self, at, dtype)
         if not is_sparse(x):
@@ -229,13 +233,14 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], loss_of(self, sizes[-1])[1])
 
     def hidden_activations(self, X: Any, layer: int = -1) -> Array:  # noqa: N803
-        """What the units of a hidden layer make of rows.
+        """Return the activations of a hidden layer.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, n_features)
+            Input data.
         layer : int, default=-1
-            Index of the hidden layer; the last by default.
+            Index of the hidden layer; by default the last.
 
         Returns
         -------
@@ -266,87 +271,88 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         high: float = Search.high,
         steps: int = Search.steps,
     ) -> RangeTest:
-        """Train a copy with a learning rate that rises from tiny to large, and see where the loss falls fastest.
+        """Train a copy with a rising learning rate, and suggest the rate at which the loss falls fastest.
 
         Parameters
         ----------
         X, y, sample_weight : array-like
-            As `fit` takes them.
+            Training data, as for `fit`.
         low, high : float, default=1e-7, 10
-            First and last learning rate (Smith, 2017; the span is that of fastai).
+            First and last learning rate (Smith, 2017; the range is that of fastai).
         steps : int, default=100
-            Steps from one to the other, at least 10. The more, the lower the suggestion: more is learned on the way.
+            Number of steps, at least 10. More steps give a lower suggestion, because more is learned on the way.
 
         Returns
         -------
         RangeTest
-            The curve, a suggested rate, and a plot.
+            Loss curve, suggested rate and plot.
 
         Raises
         ------
         ValueError
-            Where `low`, `high` or `steps` is out of its range, the solver is L-BFGS, or the first loss is not finite.
+            If `low`, `high` or `steps` is out of range, the solver is L-BFGS, or the first loss is not finite.
         """
         return rates.find_learning_rate(self, X, y, sample_weight, low=low, high=high, steps=steps)
 
     def summary(self) -> str:
-        """The layers of the fitted network as a table: units, activation and parameters of each."""
+        """Return a table of the layers of the fitted network: units, activation and number of parameters."""
         check_is_fitted(self, "coefs_")
         return conversion.summary(self)
 
     def to_sklearn(self) -> Any:
-        """The same network as scikit-learn's own estimator, fitted."""
+        """Return scikit-learn's estimator, fitted, with the same network."""
         check_is_fitted(self, "coefs_")
         return conversion.to_sklearn(self)
 
     @classmethod
     def from_sklearn(cls, estimator: Any) -> Any:
-        """The network of scikit-learn's own fitted estimator.
+        """Create a fitted estimator from one of scikit-learn.
 
         Parameters
         ----------
         estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+            Fitted estimator.
         """
         return conversion.from_sklearn(cls, estimator)
 
     def save(self, path: str | Path) -> None:
-        """Write the fitted estimator as a model file, whole or not at all.
+        """Save the fitted estimator to a model file, atomically.
 
-        The commands and `mlpgpu.Model.load` read it too. Parameters that JSON cannot hold, which are callbacks, a
-        RandomState, a scorer that is a function and arrays to start from, are left out, and come back as their
-        defaults.
+        The commands and `mlpgpu.Model.load` read it too. Parameters that JSON cannot represent (callbacks, a
+        RandomState, a scorer function, arrays in `init`) are omitted, and load as their defaults.
 
         Parameters
         ----------
         path : path
+            File to write.
 
         Raises
         ------
         ValueError
-            Where the activation or the loss is a function of your own, or a label is neither text nor a number.
+            If the activation or the loss is a custom function, or a label is neither text nor a number.
         """
         check_is_fitted(self, "coefs_")
         saving.to_model(self, fitted_sizes(self), params_of(self, arrays.HOST)).save(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Any:
-        """The fitted estimator in a model file, its arrays on the host; an optimizer starts anew.
+        """Load a fitted estimator from a model file, with its arrays on the host and no optimizer state.
 
         Parameters
         ----------
         path : path
-            A file that `save` has written, or a callback during `fit`; or one of the command, where that neither
-            scales nor encodes; or the run folder that it is in.
+            File written by `save`, by a callback during `fit`, or by the command for a model that neither scales nor
+            encodes its data; or its run folder.
 
         Raises
         ------
         InputError
-            Where there is no such model.
+            If there is no such model.
         """
         return saving.from_model(cls, Model.load(path), path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All that prediction needs, on the host: not what an optimizer keeps."""
+        """Return the state that prediction needs, on the host, without the optimizer's."""
         state = dict(super().__getstate__())
         state.pop("_continuation", None)
         for name in ("coefs_", "intercepts_"):
@@ -362,7 +368,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             self.__dict__.update(parts_of(np, params_of(self, arrays.HOST), fitted_sizes(self)))
 
     def __copy__(self) -> Any:
-        """All of it where it is, which what is read from a file is not."""
+        """Copy the complete state, on its device, unlike pickling."""
         copied: Any = object.__new__(type(self))
         vars(copied).update(vars(self))
         return copied

@@ -1,4 +1,4 @@
-"""What the parameters of an estimator amount to."""
+"""Parse and check the parameters of an estimator."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ _DEVICE, _BACKEND = (settings()[name][0] for name in ("device", "backend"))
 
 
 def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Activation, ...]]:
-    """Name and function of each hidden layer's activation.
+    """Return the name and the functions of each hidden layer's activation.
 
     Parameters
     ----------
     given : str, pair of callable, or list of them
     n_hidden : int
+        Number of hidden layers.
 
     Raises
     ------
     ValueError
-        Where a name is not known, or there is neither one nor as many as layers.
+        If a name is unknown, or the list has neither one item nor one per layer.
     """
     one = isinstance(given, str) or _are_functions(given)
     each = each_layer("activation", [given] if one else given, n_hidden)
@@ -46,7 +47,7 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
             functions.append(ACTIVATIONS[choice])
         elif _are_functions(choice):
             name = getattr(choice[0], "__name__", "own")
-            # Other functions than those that are known by this name are not to be taken for them.
+            # Custom functions must not pass for the built-in ones of the same name.
             own = f"own {name}" if name in ACTIVATIONS else name
             known = by_name(choice)
             names.append(known if isinstance(known, str) else own)
@@ -60,7 +61,7 @@ def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Ac
 
 
 def by_name(given: Any) -> Any:
-    """What `activations_of` is given, with the names of functions that have one: those of `ACTIVATIONS`."""
+    """Return the argument of `activations_of` with functions of `ACTIVATIONS` replaced by their names."""
     if _are_functions(given):
         return next((name for name in TRAINABLE if ACTIVATIONS[name][:2] == given[:2]), given)
     return type(given)(map(by_name, given)) if isinstance(given, list | tuple) else given
@@ -71,12 +72,12 @@ def _are_functions(given: Any) -> bool:
 
 
 def normalized_of(given: Any, n_hidden: int) -> tuple[bool, ...]:
-    """Whether each hidden layer is normalised over the batch.
+    """Return whether each hidden layer is normalised over the batch.
 
     Raises
     ------
     ValueError
-        Where a word is not known, or there is neither one nor as many as layers.
+        If a name is unknown, or the list has neither one item nor one per layer.
     """
     kinds = each_layer("normalization", [given] if isinstance(given, str) else given, n_hidden)
     for kind in kinds:
@@ -89,12 +90,12 @@ def normalized_of(given: Any, n_hidden: int) -> tuple[bool, ...]:
 
 
 def dropout_of(given: Any, n_hidden: int) -> tuple[float, ...]:
-    """The rate of each hidden layer.
+    """Return the dropout rate of each hidden layer.
 
     Raises
     ------
     ValueError
-        Where one is not allowed, or there is neither one nor as many as layers.
+        If a rate is out of range, or the list has neither one item nor one per layer.
     """
     known, _ = settings()["dropout"]
     try:
@@ -107,15 +108,15 @@ def dropout_of(given: Any, n_hidden: int) -> tuple[float, ...]:
 
 
 def own_loss(pair: Any, default: Loss) -> Loss:
-    """The loss of a user.
+    """Return a custom loss as a `Loss`.
 
     Parameters
     ----------
     pair : Loss, or pair of callable
-        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient at the logits `z`; shapes
-        are those of `mlpgpu.maths.losses`.
+        ``value(xp, z, t)`` -> loss of each row, and ``gradient(xp, z, t)`` -> its gradient with respect to the logits
+        `z`; the shapes are those of `mlpgpu.maths.losses`.
     default : Loss
-        Its link and task are those of the pair.
+        Loss from which a pair takes its link and task.
     """
     if isinstance(pair, Loss):
         return pair
@@ -131,18 +132,19 @@ def own_loss(pair: Any, default: Loss) -> Loss:
 
 
 def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights and biases of the lowest layers, on the host.
+    """Return the given weights and biases of the lowest layers, on the host in float64.
 
     Parameters
     ----------
     given : sequence of (array, array)
+        Weights and biases of each of these layers.
     shapes : sequence of (int, int)
-        Of the weights of each layer of the network.
+        Shapes of the weights of all layers of the network.
 
     Raises
     ------
     ValueError
-        Where there are more layers than in the network, or one has another shape.
+        If there are more layers than in the network, or a shape differs.
     """
     if not 0 < len(given) <= len(shapes) or not all(len(pair) == 2 for pair in given):
         raise ValueError(
@@ -162,7 +164,7 @@ def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> li
 
 
 def hidden_sizes(given: Any) -> tuple[int, ...]:
-    """Units of each hidden layer."""
+    """Return the number of units in each hidden layer."""
     sizes = list(given) if hasattr(given, "__iter__") else [given]
     try:
         whole = tuple(operator.index(size) for size in sizes)
@@ -174,12 +176,12 @@ def hidden_sizes(given: Any) -> tuple[int, ...]:
 
 
 def compute_backend(estimator: Any, at: Backend, dtype: str) -> Backend:
-    """Where the estimator computes with arrays of `at`: there, unless it was told otherwise.
+    """Return the backend to compute on: `at`, unless `device` or `backend` of the estimator chooses another.
 
     Raises
     ------
     InputError
-        Where there is no such place, or its precision does not go with `dtype`.
+        If that device or backend is not available, or the precision does not go with `dtype`.
     """
     device, backend = estimator.device or "auto", estimator.backend or "auto"
     precisions.check(estimator.precision, dtype)
@@ -192,24 +194,24 @@ def compute_backend(estimator: Any, at: Backend, dtype: str) -> Backend:
 
 
 def by_lbfgs(estimator: Any) -> bool:
-    """Whether the solver is L-BFGS; an optimizer by name takes its place."""
+    """Whether the solver is L-BFGS; `optimizer` takes precedence over `solver`."""
     return bool(estimator.solver == "lbfgs" and estimator.optimizer is None)
 
 
 def config_of(estimator: Any) -> Config:
-    """The settings of the command that the parameters of the estimator amount to."""
+    """Return the `Config` that is equivalent to the parameters of the estimator."""
     by_solver = {"adam": "adam_hat", "sgd": "nesterov" if estimator.nesterovs_momentum else "momentum", "lbfgs": "sgd"}
     optimizer = estimator.optimizer or by_solver[estimator.solver]
     own = [name for name in OF_OPTIMIZERS if name in OPTIMIZERS[optimizer].settings]
     names = [*own, "warmup", "decay_rate", "decay_epochs", "power_t", "weight_decay", "clip_norm"]
     given: dict[str, Any] = {"l2": estimator.alpha} | {name: getattr(estimator, name) for name in names}
-    # True and False are numbers to scikit-learn, and none to a setting of the command.
+    # scikit-learn accepts True and False as numbers, and `Config` does not.
     numbers: dict[str, Any] = {name: value if value is None else float(value) for name, value in given.items()}
     return Config(optimizer=optimizer, schedule=estimator.learning_rate_schedule or "constant", **numbers)
 
 
 def unused_settings(estimator: Any) -> list[str]:
-    """A sentence for each parameter that an optimizer by name does not have, and that is not as it is by default."""
+    """Return a message for each parameter not at its default that `optimizer` does not use."""
     if estimator.optimizer is None:
         return []
     changed = [name for name in OF_OPTIMIZERS if getattr(estimator, name) != _default(estimator, name)]
@@ -223,6 +225,6 @@ def unused_settings(estimator: Any) -> list[str]:
 
 
 def _default(estimator: Any, name: str) -> Any:
-    # The constructor of a subclass may have fewer parameters.
+    # The constructor of a subclass may lack the parameter.
     constructors = (inspect.signature(kind).parameters for kind in type(estimator).__mro__)
     return next(known[name].default for known in constructors if name in known)

@@ -1,4 +1,4 @@
-"""Between our estimators and scikit-learn's own, and in words."""
+"""Conversion of estimators from and to scikit-learn's, and their summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlpgpu.protocol.choices import activations_of
 from mlpgpu.protocol.held import fitted_sizes, parts_of
 from mlpgpu.protocol.labels import Labels
 
-# What both have, beside weights, biases and labels.
+# Fitted attributes of both, beside weights, biases and labels.
 FITTED = (
     "n_features_in_",
     "feature_names_in_",
@@ -38,12 +38,12 @@ THEIR_LINKS = ("softmax", "logistic", "identity", "exp")
 
 
 def to_sklearn(ours: Any) -> Any:
-    """scikit-learn's estimator with the parameters and weights of a fitted one of ours.
+    """Return scikit-learn's estimator with the parameters and weights of a fitted one of mlpgpu.
 
     Raises
     ------
     InputError
-        Where scikit-learn has no such network.
+        If scikit-learn does not support the activations or the output.
     """
     from sklearn import neural_network
 
@@ -56,11 +56,11 @@ def to_sklearn(ours: Any) -> Any:
         )
     kind = getattr(neural_network, "MLPClassifier" if hasattr(ours, "_labels") else "MLPRegressor")
     takes = inspect.signature(kind).parameters
-    # A subclass may have other parameters, and has all of these as attributes.
+    # A subclass may have other parameters, but it has these as attributes.
     theirs = kind(**{parameter: getattr(ours, parameter) for parameter in takes})
     theirs.set_params(activation=name)
     if "loss" in takes and ours.loss not in {"squared_error", "poisson"}:
-        # It plays no part in a prediction, whose link is the same.
+        # Predictions do not depend on it: the link is the same.
         theirs.set_params(loss="squared_error")
     for attribute in FITTED:
         if hasattr(ours, attribute):
@@ -69,7 +69,7 @@ def to_sklearn(ours: Any) -> Any:
         arrays = getattr(ours, attribute)
         setattr(theirs, attribute, [backends.beside(array).to_host(array).copy() for array in arrays])
     if ours.early_stopping:
-        # What a warm start of theirs goes back to where it gets no better.
+        # scikit-learn restores these if a warm start finds nothing better.
         theirs._best_coefs, theirs._best_intercepts = copy.deepcopy((theirs.coefs_, theirs.intercepts_))
     if hasattr(ours, "_labels"):
         labels = ours._labels
@@ -79,12 +79,12 @@ def to_sklearn(ours: Any) -> Any:
 
 
 def from_sklearn(kind: type, theirs: Any) -> Any:
-    """Our estimator with the parameters and weights of a fitted one of scikit-learn.
+    """Return an mlpgpu estimator with the parameters and weights of a fitted one of scikit-learn.
 
     Raises
     ------
     InputError
-        Where it is no such estimator, or not fitted.
+        If `theirs` is not the corresponding estimator, or is not fitted.
     """
     from sklearn import neural_network
 
@@ -109,7 +109,7 @@ def from_sklearn(kind: type, theirs: Any) -> Any:
 
 
 def summary(estimator: Any) -> str:
-    """The layers of a fitted estimator as a table."""
+    """Return the layers of a fitted estimator as a table."""
     names, _ = activations_of(estimator.activation, len(estimator.coefs_) - 1)
     rows = [("layer", "units", "activation", "parameters"), ("input", f"{estimator.n_features_in_:,}", "", "")]
     total = 0

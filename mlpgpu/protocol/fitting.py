@@ -1,4 +1,4 @@
-"""From an estimator and its data to the trainer, and back."""
+"""Fitting: run the trainer for an estimator, and set the fitted attributes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,15 @@ from mlpgpu.protocol.choices import (
     normalized_of,
     unused_settings,
 )
-from mlpgpu.protocol.held import OF_OPTIMIZER, Continuation, fitted_sizes, keep_shape, left_by_fit, params_of, parts_of
+from mlpgpu.protocol.held import (
+    OF_OPTIMIZER,
+    Continuation,
+    fitted_sizes,
+    keep_shape,
+    params_of,
+    parts_of,
+    unfolded_params,
+)
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.trainer import Diverged, Run
@@ -45,12 +53,12 @@ NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
 
-# What changes the network that is learned, and L-BFGS cannot do.
+# Parameters that change the result and that L-BFGS does not support.
 OF_STEPS = ("dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
 class Validation(NamedTuple):
-    """What is given to ``fit`` to validate on."""
+    """Validation set given to ``fit``."""
 
     x: Any = None
     y: Any = None
@@ -66,9 +74,9 @@ class Fit:
     x, y, sample_weight : array
     validation : Validation
     incremental : bool
-        Whether it goes on for one epoch.
+        Whether the call is ``partial_fit``, for one epoch.
     resume : path or None
-        A checkpoint of a fit that is taken up.
+        Checkpoint of the fit to resume.
     """
 
     def __init__(
@@ -111,7 +119,7 @@ class Fit:
         self.normalized = normalized_of(estimator.normalization, len(hidden))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.targets)
-        # `partial_fit` keeps the type that it began with, and so its optimizer, where rows of another one come.
+        # `partial_fit` keeps its dtype, and so its optimizer state, even for rows of another dtype.
         goes_on = incremental and not first and arrays.same_home(self.at, backends.beside(estimator.coefs_[0]))
         self.dtype = estimator.dtype or arrays.dtype_name(estimator.coefs_[0] if goes_on else self.x)
         self.backend = compute_backend(estimator, self.at, self.dtype)
@@ -120,7 +128,7 @@ class Fit:
         self.held_out = self._check_validation(validation)
 
     def prepare(self) -> Plan:
-        """Make every choice, and every draw that comes before those of the epochs, in scikit-learn's order."""
+        """Resolve all settings, and draw all random numbers that precede the epochs, in scikit-learn's order."""
         estimator, backend = self.estimator, self.backend
         params = self._given()
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
@@ -134,7 +142,7 @@ class Fit:
         self.drawn_from = saving.state_of(self.random_state)
         if params is None:
             params = begin(np, self._draw(), self.sizes, self.normalized)
-        # Drawn where it is used only: without dropout the draws are those of scikit-learn.
+        # Drawn only if it is used, so that without dropout the draws are those of scikit-learn.
         drops = any(self.dropout)
         seed = self.before.seed if self.before else self._seed() if drops else 0
         if estimator.early_stopping and self.held_out is None and not by_lbfgs(estimator):
@@ -146,7 +154,7 @@ class Fit:
         return self._plan(params, seed)
 
     def run(self) -> None:
-        """Train, and leave what was learned on the estimator."""
+        """Train, and set the fitted attributes of the estimator."""
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
             progress.begin_anew(estimator)
@@ -162,7 +170,7 @@ class Fit:
         if self.held_out is not None and scoring is not None:
             more["score"] = scorer_of(self, scoring)
         elif getattr(getattr(estimator, "_labels", None), "single", False):
-            # Right, whatever the output: see `Labels.decode`.
+            # A single class is always predicted correctly: see `Labels.decode`.
             more["score"] = lambda params: 1.0
         solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
         params, run = solve(*given, self._callbacks(), **more)
@@ -172,9 +180,10 @@ class Fit:
         vars(estimator).update(self._pairs(params))
         before = estimator.history_
         records = [record | {"epoch": len(before) + number} for number, record in enumerate(run.history, 1)]
-        # A list of its own: a copy of the estimator may have that one too.
+        # A new list, because a copy of the estimator may share the old one.
         estimator.history_ = [*before, *records]
-        # Ctrl-C ends the fit alone, as in scikit-learn; another signal, and one that came too late, is for the process.
+        # Ctrl-C ends only the fit, as in scikit-learn. Other signals, and a Ctrl-C too late to stop it, go to the
+        # process.
         if run.signal and (run.signal, run.stopped) != (signal.SIGINT, "interrupted"):
             signal.raise_signal(run.signal)
         progress.warn(run, plan.epochs, self.incremental)
@@ -200,7 +209,7 @@ class Fit:
     ) -> tuple[Array, Run]:
         estimator = self.estimator
         rule = progress.stopping_rule(self.as_made)
-        # The weights are the estimator's, which its user may have changed.
+        # The weights are those of the estimator, since the user may have changed them.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
         for number in range(1, len(self.resume.history) + 1 if self.resume else 1):
@@ -266,7 +275,7 @@ class Fit:
         return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
 
     def _generator(self) -> np.random.RandomState:
-        """What is drawn from; in a fit that is taken up, what that one drew from when it began."""
+        """Return the random generator; in a resumed fit, in its state at the start of the original fit."""
         given = self.estimator.random_state
         if self.resume is None:
             return check_random_state(given)
@@ -282,9 +291,9 @@ class Fit:
         return int(self.random_state.randint(np.iinfo(np.int32).max))
 
     def _given(self) -> Array | None:
-        """Parameters that are there before a fit; None where they are to be drawn.
+        """Return the parameters to continue from, or None if they are to be drawn.
 
-        Layers that have no part of the normalisation of before, which is folded into their weights, go on without.
+        Layers whose earlier normalisation is known only as folded into their weights continue without it.
         """
         estimator, n_hidden = self.estimator, len(self.normalized)
         without = n_hidden if by_lbfgs(estimator) else estimator.freeze
@@ -294,7 +303,7 @@ class Fit:
         if self.first:
             return None
         if any(wanted):
-            params = left_by_fit(estimator, wanted, self.backend)
+            params = unfolded_params(estimator, wanted, self.backend)
             if params is not None:
                 return params
             self.normalized = (False,) * n_hidden
@@ -303,7 +312,7 @@ class Fit:
                 "without it: what they had of it is folded in, and they go on without; fit anew to normalise again.",
                 stacklevel=7,
             )
-        # What a loop is handed is its own, to write over.
+        # The training loop may overwrite its parameters.
         return self.backend.xp.asarray(params_of(estimator, self.backend), copy=True)
 
     def _draw(self) -> np.ndarray:
@@ -324,7 +333,7 @@ class Fit:
         return params
 
     def _hold_out(self) -> None:
-        """Part the rows into those to train on and those to validate on."""
+        """Split the rows into a training and a validation set."""
         estimator, of = self.estimator, arrays.take_rows
         # scikit-learn stratifies two classes only.
         binary = estimator._stratifies and self.sizes[-1] == 1
@@ -343,7 +352,7 @@ class Fit:
         self.weights = weights[0]
 
     def rows(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
-        """Rows where the backend takes them, on its device where they are there, and weighted by class too."""
+        """Return rows that the backend accepts, with their weights multiplied by the class weights."""
         if not is_sparse(x) and not arrays.same_home(self.at, self.backend):
             x = self.at.to_host(x)
         if self.class_weights is not None:
@@ -400,7 +409,7 @@ class Fit:
         return [Tasks(estimator, self.x, self.y, self.weights, lambda run: self._pairs(run.params)), *theirs]
 
     def _pairs(self, params: Array) -> dict[str, list[Array]]:
-        """The fitted weights and biases, where the rows are at home."""
+        """Return the fitted weights and biases on the backend of the rows."""
         backend = self.backend
         params = arrays.move(plain(backend.xp, self.network, backend.asarray(params)), backend, self.at)
         return parts_of(self.at.xp, params, self.sizes)

@@ -1,4 +1,4 @@
-"""What a fitted estimator holds: its weights, and what ``partial_fit`` goes on from."""
+"""State of a fitted estimator: its weights, and the state that ``partial_fit`` continues from."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from mlpgpu.protocol.arrays import Array
 
 
 def _name(loss: Loss) -> str:
-    """Of its link, as scikit-learn has it."""
+    """Return scikit-learn's name of the link."""
     name = loss.link.__name__
     return {"exponential": "exp"}.get(name, name)
 
 
-# By the name that a fitted estimator has for it.
+# Links by the name in `out_activation_`.
 LINKS = {_name(loss): loss.link for loss in LOSSES.values()}
 
-# scikit-learn makes its optimizer once, of these, and partial_fit goes on with it whatever is set later.
+# scikit-learn creates its optimizer once, from these parameters; partial_fit ignores later changes to them.
 OF_OPTIMIZER = (
     "solver",
     "learning_rate",
@@ -48,22 +48,23 @@ Kind = tuple[str | None, str, int, tuple[bool, ...]]
 
 @dataclass
 class Continuation:
-    """What ``partial_fit`` goes on from, beside the weights.
+    """State that ``partial_fit`` continues from, beside the weights.
 
     Attributes
     ----------
     backend : Backend
     state : State
-        With what the optimizer keeps.
+        Training state, with the slots of the optimizer.
     random_state : RandomState
     order : array of shape (n_rows,)
-        Of the rows in the last epoch.
+        Order of the rows in the last epoch.
     seed : int
-        Of dropout.
+        Seed of dropout.
     kind : tuple
-        What the state is of: optimizer by name, dtype, number of frozen layers, which hidden layers are normalised.
+        Settings that the state depends on: `optimizer`, dtype, number of frozen layers, and whether each hidden layer
+        is normalised.
     made_with : dict
-        `OF_OPTIMIZER`, as they were when the optimizer began.
+        Parameters in `OF_OPTIMIZER`, as they were when the optimizer was created.
     """
 
     backend: Backend
@@ -75,37 +76,37 @@ class Continuation:
     made_with: dict[str, Any]
 
     def suits(self, backend: Backend, kind: Kind) -> bool:
-        """Whether a fit of this kind can go on from it."""
+        """Whether a fit on this backend and of this kind can continue from the state."""
         return arrays.same_home(self.backend, backend) and self.kind == kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
-        """All but the backend, which holds nothing that changes."""
+        """Copy everything except the backend, which is immutable."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "backend"}
         return dataclasses.replace(self, **copy.deepcopy(own, memo))
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Continuation:
-        """The same with its arrays elsewhere: how scikit-learn moves an estimator."""
+        """Return a copy with converted arrays; scikit-learn moves estimators between libraries with it."""
         step, params, rate = (converter(a) for a in (self.state.step, self.state.params, self.state.learning_rate))
         state = State(params, tuple(converter(slot) for slot in self.state.slots), step, rate)
         return dataclasses.replace(self, backend=backends.beside(params), state=state)
 
 
 def fitted_sizes(estimator: Any) -> tuple[int, ...]:
-    """Units of each layer of a fitted estimator, from the inputs to the outputs."""
+    """Return the number of units in each layer of a fitted estimator, from the inputs to the outputs."""
     shapes = [tuple(w.shape) for w in estimator.coefs_]
     return (*(fan_in for fan_in, _ in shapes), shapes[-1][1])
 
 
 @contextlib.contextmanager
-def whole(estimator: Any) -> Iterator[None]:
-    """Have what was fitted before stand where a fit fails: labels, layers and curves go with their weights."""
+def restored_on_failure(estimator: Any) -> Iterator[None]:
+    """Restore the previous fit if a new one fails, so that labels, layers and curves match the weights."""
     before = dict(vars(estimator))
     try:
         yield
     except BaseException:
-        # The weights come last: what is raised after them is a warning.
+        # A fit sets the weights last: what is raised after that is a warning turned into an error, and the fit stands.
         if vars(estimator).get("coefs_") is before.get("coefs_"):
-            # scikit-learn puts away by itself what its callbacks needed.
+            # scikit-learn itself removes the attributes of its callbacks.
             theirs = {
                 name: value for name, value in vars(estimator).items() if name.startswith(("_skl_", "_callback_"))
             }
@@ -115,13 +116,13 @@ def whole(estimator: Any) -> Iterator[None]:
 
 
 def keep_shape(estimator: Any, sizes: Sequence[int], loss: Loss) -> None:
-    """Set the fitted attributes that say what network it is."""
+    """Set the fitted attributes that describe the network."""
     estimator.n_layers_, estimator.n_outputs_ = len(sizes), sizes[-1]
     estimator.out_activation_ = _name(loss)
 
 
 def loss_of(estimator: Any, n_outputs: int) -> tuple[str, Loss]:
-    """Name and function of a loss that has the link of the fit, whichever the next fit is to have."""
+    """Return the name of a loss with the link of the fit, and the loss, even if the parameter has changed since."""
     name, loss = estimator._choose_loss(n_outputs)
     link = LINKS.get(estimator.out_activation_, loss.link)
     if loss.link is link:
@@ -129,51 +130,51 @@ def loss_of(estimator: Any, n_outputs: int) -> tuple[str, Loss]:
     return next((name, loss) for name, loss in LOSSES.items() if loss.link is link)
 
 
-def left_by_fit(estimator: Any, normalized: tuple[bool, ...], target: Backend) -> Array | None:
-    """Its parameters on `target`, with those that go with normalised layers.
+def unfolded_params(estimator: Any, normalized: tuple[bool, ...], target: Backend) -> Array | None:
+    """Return the parameters of a fit on `target`, including those of its normalised layers.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted.
+        Fitted estimator.
     normalized : tuple of bool
-        Which hidden layers are to be.
+        Whether each hidden layer is normalised in the next fit.
     target : Backend
 
     Returns
     -------
     array of shape (n_parameters,) or None
-        None where its weights and biases are not what comes of these: they were changed, or read from a file, or
-        fitted with other layers normalised.
+        None if folding these parameters does not give the weights and biases of the estimator, because they were
+        changed, read from a file, or fitted with other layers normalised.
     """
     kept = getattr(estimator, "_continuation", None)
     if kept is None or kept.kind[-1] != normalized:
         return None
     params, backend = kept.state.params, kept.backend
     expected = folded(np, backend.to_host(params), fitted_sizes(estimator), normalized)
-    # Folded on a device, they may differ in the last digits.
+    # The weights may have been folded on another device, and differ by rounding.
     close = 16 * np.finfo(expected.dtype).eps
     same = np.allclose(params_of(estimator, arrays.HOST), expected, rtol=close, atol=close * np.abs(expected).max())
     return arrays.move(params, backend, target) if same else None
 
 
 def params_of(estimator: Any, target: Backend) -> Array:
-    """Its weights and biases as one flat vector on `target`: what they are parts of, where there is such a one."""
+    """Return the weights and biases as one flat vector on `target`; views of one vector are not joined again."""
     at, parts = backends.beside(estimator.coefs_[0]), [*estimator.coefs_, *estimator.intercepts_]
-    params = parts[0].base if _are_one(parts) else None
+    params = parts[0].base if _cover_one_vector(parts) else None
     if params is None:
         params = join(at.xp, list(zip(estimator.coefs_, estimator.intercepts_, strict=True)))
     return arrays.move(params, at, target)
 
 
 def parts_of(xp: Any, params: Array, sizes: Sequence[int]) -> dict[str, list[Array]]:
-    """The fitted weights and biases, as parts of one flat vector: so a prediction need not join them."""
+    """Return the fitted weights and biases as parts of one flat vector, which a prediction need not join again."""
     layers = split(xp, params, sizes)
     return {"coefs_": [w for w, _ in layers], "intercepts_": [b for _, b in layers]}
 
 
-def _are_one(parts: Sequence[Any]) -> bool:
-    """Whether arrays of NumPy lie one after the other in one vector, and are all of it."""
+def _cover_one_vector(parts: Sequence[Any]) -> bool:
+    """Whether NumPy arrays are consecutive views that cover one whole vector."""
     whole = getattr(parts[0], "base", None)
     if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.size == sum(part.size for part in parts)):
         return False

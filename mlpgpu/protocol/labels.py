@@ -1,4 +1,4 @@
-"""Class labels on the one side, what a network is trained on and gives on the other."""
+"""Conversion between class labels and the targets and outputs of a network."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Array = Any
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a problem, in order.
+    """The sorted classes of a classification problem.
 
     Attributes
     ----------
     classes : array of shape (n_classes,)
-        On the host; for multilabel targets their numbers.
+        Class labels, on the host; for multilabel targets, the column indices.
     multilabel : bool
-        Whether a row may have several, given as columns of 0 and 1.
+        Whether a row may have several labels, as columns of zeros and ones.
     sparse : bool
-        Whether those columns were given, and are handed back, as a sparse matrix.
+        Whether these columns are given and predicted as a sparse matrix.
     """
 
     classes: np.ndarray
@@ -37,7 +37,7 @@ class Labels:
 
     @classmethod
     def of(cls, y: Any) -> Labels:
-        """Those of the targets `y`, on the host."""
+        """Return the labels of the targets `y`, which are on the host."""
         check_classification_targets(y)
         multilabel = type_of_target(y).startswith("multilabel")
         if is_sparse(y) and not multilabel:
@@ -49,40 +49,40 @@ class Labels:
 
     @classmethod
     def given(cls, classes: Any, y: Any) -> Labels:
-        """Those that a user names, for targets such as `y`."""
+        """Return the labels that the user lists for targets such as `y`."""
         of_y = cls.of(y)
         return of_y if of_y.multilabel else cls(classes_of(classes))
 
     @property
     def binary(self) -> bool:
-        """Whether one output stands for two classes, or for the only one."""
+        """Whether a single output stands for two classes, or for one."""
         return not self.multilabel and len(self.classes) <= 2
 
     @property
     def single(self) -> bool:
-        """Whether there is one class, which all rows are of."""
+        """Whether all rows are of one class."""
         return self.binary and len(self.classes) == 1
 
     @property
     def on_host(self) -> bool:
-        """Whether predictions are on the host: those that are no numbers, and sparse ones."""
+        """Whether predictions are on the host: labels that are not numbers, and sparse matrices."""
         return self.sparse or self.classes.dtype.kind not in "iufb"
 
     @property
     def n_outputs(self) -> int:
-        """Outputs of a network for them: one for two classes."""
+        """Number of network outputs: one for two classes."""
         return 1 if self.binary else len(self.classes)
 
     def encode(self, y: Any) -> np.ndarray:
-        """What a loss takes: int64 class numbers of shape (n_rows,), or floats of shape (n_rows, n_labels).
+        """Encode `y` for the loss: int64 class indices of shape (n_rows,), or floats of shape (n_rows, n_labels).
 
         Raises
         ------
         ValueError
-            Where there are others in `y`.
+            If `y` has other classes.
         """
         if self.multilabel:
-            # Whatever number stands for a label that a row has: 255, too.
+            # Any nonzero number marks a label, such as 255.
             y = np.asarray((y.toarray() if is_sparse(y) else np.asarray(y)) != 0, np.float64)
             if y.ndim != 2 or y.shape[1] != len(self.classes):
                 raise ValueError(f"`y` has shape {y.shape}, and there are {len(self.classes)} labels, a column each.")
@@ -96,15 +96,15 @@ class Labels:
         return np.searchsorted(self.classes, y).astype(np.int64)
 
     def decode(self, probabilities: Array, source: Backend, at: Backend) -> Array:
-        """The most probable class of each row, on `at`; on the host for labels that are no numbers.
+        """Return the most probable class of each row on `at`, or on the host for labels that are not numbers.
 
         Parameters
         ----------
         probabilities : array of shape (n_rows, n_outputs)
-            Of `source`.
+            Predicted probabilities, on `source`.
         """
         xp = source.xp
-        # JAX has int64 only where it is told so.
+        # JAX has int64 only when it is enabled.
         whole = source.asarray(np.zeros(1, np.int64)).dtype
         if self.multilabel:
             chosen = xp.astype(probabilities > 0.5, whole)
@@ -112,39 +112,40 @@ class Labels:
         if probabilities.shape[1] > 1:
             numbers = xp.argmax(probabilities, axis=1)
         else:
-            # The only class there is has number 0, however sure the network.
+            # A single class has index 0, whatever the output.
             numbers = xp.astype((probabilities[:, 0] > 0.5) & (not self.single), whole)
         if self.on_host:
             return self.classes[source.to_host(numbers)]
-        # Where they are wanted: the library that computes may have no such numbers.
+        # On `at`, because `source` may lack the dtype of the labels.
         return at.asarray(self.classes)[arrays.move(numbers, source, at)]
 
     def example(self) -> Any:
-        """Targets that have these classes."""
+        """Return example targets with these classes."""
         if not self.multilabel:
             return self.classes
         each = np.eye(len(self.classes), dtype=int)
         return self._as_sparse(each) if self.sparse else each
 
     def weigh(self, given: Any, y: Any) -> list[np.ndarray]:
-        """How much each class counts.
+        """Return the class weights.
 
         Parameters
         ----------
         given : dict, list of dict, or "balanced"
-            scikit-learn's ``class_weight``; a class that it does not name counts 1.
+            scikit-learn's ``class_weight``; a class that it does not name has weight 1.
         y : array
-            Targets that ``balanced`` counts.
+            Targets from which ``balanced`` takes the class frequencies.
 
         Returns
         -------
         list of array
-            One of shape (n_classes,); for multilabel targets one for each label, of the weights without and with it.
+            One array of shape (n_classes,); for multilabel targets, one array per label, with the weights of its
+            absence and its presence.
 
         Raises
         ------
         ValueError
-            Where weights are no dict, negative or not finite, or name a class that there is not.
+            If the weights are not a dict, are negative or not finite, or name an unknown class.
         """
         if not self.multilabel:
             return [_class_weights(given, self.classes, y)]
@@ -158,7 +159,7 @@ class Labels:
         return [_class_weights(one, np.arange(2), column) for one, column in zip(each, columns, strict=True)]
 
     def row_weights(self, weights: list[np.ndarray], targets: np.ndarray) -> np.ndarray:
-        """What `weigh` makes of rows, by their targets as `encode` gives them; a product over several labels."""
+        """Return the weight of each row, given the results of `weigh` and `encode`; several labels multiply."""
         columns = targets.T.astype(int) if self.multilabel else [targets]
         return np.prod([each[column] for each, column in zip(weights, columns, strict=True)], axis=0)
 
@@ -170,7 +171,7 @@ class Labels:
 
 
 def classes_of(y: Any) -> np.ndarray:
-    """The classes there are in targets, in order.
+    """Return the sorted classes in `y`.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def classes_of(y: Any) -> np.ndarray:
     try:
         return unique_labels(y)
     except ValueError:
-        # Its own message of these has the whole of `y` in it.
+        # scikit-learn's message would contain all of `y`.
         if type_of_target(y) != "multiclass-multioutput":
             raise
         raise ValueError(
@@ -192,7 +193,7 @@ def classes_of(y: Any) -> np.ndarray:
 def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
     found = np.ones(len(classes))
     if isinstance(given, str):
-        # None of a class that is not there can be counted.
+        # A class without rows has no balanced weight.
         there = np.isin(classes, y)
         found[there] = compute_class_weight(given, classes=classes[there], y=y)
     elif not isinstance(given, dict):
@@ -202,7 +203,7 @@ def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
             f"such as {{{labels[-1]!r}: 2.0}}; where there are several labels, a list of such dicts, one for each."
         )
     else:
-        # scikit-learn looks for numbers where labels are text of digits.
+        # scikit-learn looks up numbers if labels are strings of digits.
         named = np.array([label in given for label in classes])
         if not named.all() and named.sum() < len(given):
             others = [label for label in given if label not in set(classes)]

@@ -1,4 +1,4 @@
-"""Functions of a user's own, tried on a few made-up rows before anything is trained with them."""
+"""Checks of custom activations and losses on a few made-up rows, before training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlpgpu.maths.activations import Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.protocol import arrays
 
-# Rows that are tried, and fewer of them, for what a function makes of a row that other rows are beside.
+# Number of rows, and a smaller number to test whether the value of a row depends on the other rows.
 ROWS, FEWER = 8, 5
-# Beyond the rounding, differences of a smooth function are much closer than this, and a wrong factor is not.
+# Apart from rounding, finite differences of a smooth function are much closer than this, and a wrong factor is not.
 CLOSE = 0.01
-# A part so small may lie at a kink, or where a function is not smooth.
+# Fraction of places allowed to differ, because they may lie at a kink.
 FORGIVEN = 1 / 8
 
 LOSS = (
@@ -31,39 +31,40 @@ ACTIVATION = "value and derivative are to be of the shape of z, element by eleme
 
 
 def check_activation(given: Activation, backend: Backend, dtype: str) -> None:
-    """Try an activation of a user's own.
+    """Check a custom activation.
 
     Parameters
     ----------
     given : Activation
     backend : Backend
-        Where it is to run: functions that NumPy cannot run are tried there.
+        Backend of the fit, on which functions that fail on NumPy are checked.
     dtype : str
+        Floating-point type of the fit.
 
     Raises
     ------
     ValueError
-        Where one of its functions takes other arguments, fails, or gives what is not of the shape of `z`, or nothing
-        that is finite.
+        If a function takes other arguments, fails, returns an array of another shape than `z`, or returns no finite
+        number.
 
     Warns
     -----
     OwnFunctionWarning
-        Where a value depends on others than its own `z`, or the derivative is not that of the value.
+        If a value depends on other elements of `z`, or the derivative does not match the value.
     """
-    # A tenth of a unit and more from 0, where most of the kinks are.
+    # At least 0.1 from 0, where most kinks are.
     z = np.random.RandomState(0).uniform(0.1, 3, (ROWS, 4)) * np.resize([1, -1, -1], (ROWS, 4))
-    _wherever(_try_activation, backend, dtype, given, z)
+    _on_host_or_backend(_try_activation, backend, dtype, given, z)
 
 
 def check_loss(given: Any, targets: np.ndarray, n_outputs: int, backend: Backend, dtype: str) -> None:
-    """Try a loss of a user's own.
+    """Check a custom loss.
 
     Parameters
     ----------
     given : Loss, or pair of callable
     targets : array of shape (n_rows,) or (n_rows, n_columns)
-        Those that it is to be trained with, of which a few are taken.
+        Training targets, a few of which are used.
     n_outputs : int
     backend, dtype
         See `check_activation`.
@@ -71,25 +72,25 @@ def check_loss(given: Any, targets: np.ndarray, n_outputs: int, backend: Backend
     Raises
     ------
     ValueError
-        Where one of its functions takes other arguments, fails, or gives what is not of the shapes of `LOSS`, or
-        nothing that is finite.
+        If a function takes other arguments, fails, returns an array of another shape than `LOSS` says, or returns no
+        finite number.
 
     Warns
     -----
     OwnFunctionWarning
-        Where a row's loss depends on the others beside it, or the gradient is not that of the value.
+        If the loss of a row depends on other rows, or the gradient does not match the value.
     """
     t = targets[np.linspace(0, len(targets) - 1, ROWS).astype(int)]
     z, scale = 2 * np.random.RandomState(0).standard_normal((ROWS, n_outputs)), 1.0
     if t.dtype.kind == "f":
-        # Near the targets a loss is often another than far from them; all of them may be the same.
+        # A loss often differs near the targets and far from them. The targets may all be equal, so std may be 0.
         scale = max(float(t.std()), 1e-5 * float(np.abs(t).max())) or scale
         z[::2] = t[::2] + scale * z[::2]
-    _wherever(_try_loss, backend, dtype, given, z, t, min(scale, 1.0))
+    _on_host_or_backend(_try_loss, backend, dtype, given, z, t, min(scale, 1.0))
 
 
-def _wherever(attempt: Callable[..., None], backend: Backend, dtype: str, *given: Any) -> None:
-    """Try on the host in float64, or else, for functions that are of another library, there."""
+def _on_host_or_backend(attempt: Callable[..., None], backend: Backend, dtype: str, *given: Any) -> None:
+    """Try on the host in float64, and if that fails, as for functions of another library, on `backend`."""
     with np.errstate(all="ignore"):
         try:
             attempt(arrays.HOST, "float64", *given)
@@ -140,7 +141,7 @@ def _try_loss(at: Backend, dtype: str, given: Any, z: np.ndarray, t: np.ndarray,
         step = np.zeros_like(z)
         step[row] = way
         along[row] = slopes[row] @ way / np.abs(way).max()
-        # Whatever it changes of the others is a part of the gradient too.
+        # Summed over all rows, because the gradient includes the effect on the loss of other rows.
         differences[row] = (found(z + step) - found(z - step)).sum() / (2 * np.abs(way).max())
     _check_slopes(
         f"gradient {_name(gradient)} of the loss", along, differences, _noise(each, np.abs(towards).max(axis=1), dtype)
@@ -148,7 +149,7 @@ def _try_loss(at: Backend, dtype: str, given: Any, z: np.ndarray, t: np.ndarray,
 
 
 def _parts(rows: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The two functions that one with two results is, of its name."""
+    """Split a function with two results into two functions with its name."""
 
     def value(xp: Any, z: Any, t: Any) -> Any:
         each, _ = rows(xp, z, t)
@@ -165,7 +166,7 @@ def _parts(rows: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., 
 def _called(
     what: str, function: Callable[..., Any], at: Backend, given: dict[str, Any], shape: tuple[int, ...], expected: str
 ) -> np.ndarray:
-    """What a function makes of arrays, on the host, once it has the right shape and something finite in it."""
+    """Call a function, check that the result has the right shape and a finite number, and return it on the host."""
     try:
         found = function(at.xp, *given.values())
     except Exception as error:
@@ -189,7 +190,7 @@ def _check_arguments(what: str, function: Callable[..., Any], names: tuple[str, 
     try:
         takes = inspect.signature(function)
     except (TypeError, ValueError):
-        # Those that are not written in Python do not always say.
+        # Functions not written in Python may have no signature.
         return
     try:
         takes.bind("xp", *names)
@@ -211,7 +212,7 @@ def _check_alone(which: str, among: np.ndarray, alone: np.ndarray, of_what: str)
 
 def _check_slopes(which: str, slopes: np.ndarray, differences: np.ndarray, noise: np.ndarray) -> None:
     off = np.abs(slopes - differences)
-    # What is not finite is not close either, and where the value is not, there is nothing to compare.
+    # A non-finite slope is wrong. Where the difference is not finite, there is nothing to compare with.
     known = np.isfinite(differences)
     allowed = CLOSE * np.maximum(np.abs(slopes), np.abs(differences)) + CLOSE * 1e-3 * _typical(differences) + noise
     wrong = known & ~(off <= allowed)
@@ -225,19 +226,19 @@ def _check_slopes(which: str, slopes: np.ndarray, differences: np.ndarray, noise
 
 
 def _typical(numbers: np.ndarray) -> float:
-    """The middle of their sizes, of those that are finite."""
+    """Return the median absolute value of the finite numbers."""
     finite = np.abs(numbers[np.isfinite(numbers)])
     return float(np.median(finite)) if finite.size else 0.0
 
 
 def _step(z: np.ndarray, dtype: str, scale: float = 1.0) -> Any:
-    """How far to go for a difference: so that rounding and curvature count about the same, and `z` is changed by it."""
+    """Return a finite-difference step that balances rounding and truncation errors and is not lost in `z`."""
     eps = np.finfo(dtype).eps
     return np.maximum(scale * eps ** (1 / 3), 1e3 * eps * np.abs(z))
 
 
 def _noise(values: np.ndarray, h: np.ndarray, dtype: str) -> np.ndarray:
-    """What rounding alone makes of a difference."""
+    """Return a bound on the rounding error of a finite difference."""
     return np.asarray(10 * np.finfo(dtype).eps * np.nanmax(np.abs(values), initial=0, where=np.isfinite(values)) / h)
 
 
@@ -246,5 +247,5 @@ def _name(function: Any) -> str:
 
 
 def _warn(message: str) -> None:
-    # To the line that calls fit.
+    # The stack level is that of the line that calls fit.
     warnings.warn(message, OwnFunctionWarning, stacklevel=11)

@@ -1,4 +1,4 @@
-"""scikit-learn's own run: its draws, its split, its shuffles and its stopping rule, so that its numbers are ours."""
+"""scikit-learn's random draws, validation split, shuffles and stopping rule, reproduced for identical results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def draw(random_state: np.random.RandomState, sizes: Sequence[int], activations: Sequence[str]) -> np.ndarray:
-    """Initial parameters: Glorot's uniform ones, biases too, layer by layer.
+    """Draw the initial weights and biases, layer by layer, from Glorot's uniform distribution.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def draw(random_state: np.random.RandomState, sizes: Sequence[int], activations:
     sizes : sequence of int
         Units of each layer, from the inputs to the outputs.
     activations : sequence of str
-        Name for each layer but the inputs; the bound is ``sqrt(2 / (fan_in + fan_out))`` for ``logistic``, with 6 in
-        place of 2 for all others.
+        Activation of each layer except the inputs; the bound is ``sqrt(2 / (fan_in + fan_out))`` for ``logistic``, and
+        ``sqrt(6 / (fan_in + fan_out))`` for all others.
 
     Returns
     -------
@@ -45,23 +45,23 @@ def draw(random_state: np.random.RandomState, sizes: Sequence[int], activations:
 def split(
     random_state: np.random.RandomState, n_rows: int, fraction: float, stratify: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the training rows, and of those held out for early stopping.
+    """Return the indices of the training rows, and of the rows held out for early stopping.
 
-    At least two rows are held out, one of each class to stratify by, where scikit-learn's MLP gives up.
+    At least two rows are held out, one of each class if stratified; scikit-learn's MLP fails for fewer.
 
     Parameters
     ----------
     random_state : RandomState
     n_rows : int
     fraction : float
-        Of the rows to hold out.
+        Fraction of the rows to hold out.
     stratify : array of shape (n_rows, 1) or None
         Binary labels.
 
     Raises
     ------
     ValueError
-        Where there are too few rows.
+        If there are too few rows.
     """
     if fraction == 0:
         raise ValueError(
@@ -81,15 +81,15 @@ def split(
 
 @dataclass
 class Order:
-    """The order of the rows of each epoch, each a shuffle of the one before.
+    """Order of the rows in each epoch, a shuffle of the previous one.
 
     Attributes
     ----------
     random_state : RandomState
     rows : int array of shape (n_rows,)
-        The present order.
+        Current order.
     replacement : bool
-        Whether each row of an epoch is drawn from all of them instead.
+        Whether to draw the rows of an epoch with replacement instead.
     """
 
     random_state: np.random.RandomState
@@ -97,10 +97,10 @@ class Order:
     replacement: bool = False
 
     def epoch(self, number: int) -> np.ndarray:
-        """The next order; `number` is the trainer's, and plays no part."""
+        """Return the next order; the epoch `number`, which the trainer passes, is ignored."""
         if self.replacement:
             return self.random_state.randint(len(self.rows), size=len(self.rows))
-        # What sklearn.utils.shuffle does, without its tenth of a millisecond of checks.
+        # As sklearn.utils.shuffle, without its 0.1 ms of checks.
         drawn = np.arange(len(self.rows))
         self.random_state.shuffle(drawn)
         self.rows = self.rows[drawn]
@@ -108,7 +108,7 @@ class Order:
 
 
 def mean_over_outputs(loss: Loss) -> Loss:
-    """`loss` reported as the mean over the outputs, while its gradient stays that of their sum.
+    """Return `loss` with its value averaged over the outputs, but with the gradient of their sum.
 
     scikit-learn does so with the squared error of several targets.
     """
@@ -122,25 +122,29 @@ def mean_over_outputs(loss: Loss) -> Loss:
 
 @dataclass
 class StoppingRule(Callback):
-    """Ends a run, or lowers its learning rate, after too many epochs that were no better by `tol`.
+    """Callback that stops a run, or lowers its learning rate, after too many epochs without progress.
 
     Attributes
     ----------
     tol : float
+        Minimum improvement that counts as progress.
     patience : float
-        Epochs without progress that are let pass.
+        Maximum number of consecutive epochs without progress.
     monitor : str
-        ``loss``, or a key of the record of which more is better.
+        ``loss``, or the key of a value in the record for which greater is better.
     learning_rate : str
-        ``constant``; ``invscaling``, after each epoch; or ``adaptive``, which divides by 5 in place of an end.
+        ``constant``; ``invscaling``, applied after each epoch; or ``adaptive``, which divides the rate by 5 instead of
+        stopping.
     initial_rate, power_t : float
+        Initial learning rate and exponent of ``invscaling``.
     samples : int
-        Rows seen before the run.
+        Number of rows seen so far, earlier runs included.
     best : float
-        The best value so far.
+        Best value so far.
     count : int
-        Epochs without progress so far.
+        Consecutive epochs without progress so far.
     verbose : bool
+        Whether to print scikit-learn's messages.
     """
 
     tol: float
@@ -155,15 +159,15 @@ class StoppingRule(Callback):
     verbose: bool
 
     def state(self) -> dict[str, Any]:
-        """What it has counted."""
+        """Return the counts and the best value."""
         return {"samples": self.samples, "best": self.best, "count": self.count}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Count on."""
+        """Restore the counts and the best value."""
         self.samples, self.best, self.count = state["samples"], state["best"], state["count"]
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Count, and act."""
+        """Update the counts, then stop the run or change the learning rate if due."""
         sign = 1 if self.monitor == "loss" else -1
         value = record[self.monitor]
         self._tell(f"Iteration {run.epoch}, loss = {record['loss']:.8f}")

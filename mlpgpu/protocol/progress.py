@@ -1,4 +1,4 @@
-"""How far an estimator has come: the counts, curves and best values that a fit goes on from and adds to."""
+"""Progress of an estimator over its fits: counts, curves and best values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.trainer import Best, Run
 
-# Fitted attributes of one solver that another does not have.
+# Fitted attributes that only some solvers set.
 OF_A_RUN = (
     "loss_curve_",
     "validation_loss_curve_",
@@ -26,7 +26,7 @@ OF_A_RUN = (
 
 
 def begin_anew(estimator: Any) -> None:
-    """Forget earlier fits."""
+    """Reset the progress of earlier fits."""
     for name in OF_A_RUN:
         vars(estimator).pop(name, None)
     estimator.n_iter_ = estimator.t_ = 0
@@ -34,7 +34,7 @@ def begin_anew(estimator: Any) -> None:
 
 
 def stopping_rule(estimator: Any) -> StoppingRule:
-    """scikit-learn's, which counts on from the fit before, unless that had another score."""
+    """Return scikit-learn's stopping rule; it continues from the previous fit unless that had another scorer."""
     scored, by_sgd = estimator.early_stopping, estimator.solver == "sgd" and estimator.optimizer is None
     best = getattr(estimator, "best_validation_score_" if scored else "best_loss_", None)
     count = getattr(estimator, "_no_improvement_count", 0)
@@ -56,7 +56,7 @@ def stopping_rule(estimator: Any) -> StoppingRule:
 
 
 def best_of(estimator: Any, rule: StoppingRule) -> Best:
-    """Which weights a fit ends with: the last, but for early stopping."""
+    """Return the rule for the weights a fit ends with: the best with early stopping, else the last."""
     if not estimator.early_stopping:
         return Best(restore="never")
     than = rule.best if np.isfinite(rule.best) else None
@@ -64,16 +64,16 @@ def best_of(estimator: Any, rule: StoppingRule) -> Best:
 
 
 def keep(estimator: Any, run: Run, rule: StoppingRule, validated: bool) -> None:
-    """Add a run in steps to the fitted attributes.
+    """Add a run of a stochastic solver to the fitted attributes.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
     run : Run
     rule : StoppingRule
-        After the run.
+        Stopping rule in its state after the run.
     validated : bool
-        Whether rows were held out.
+        Whether there was a validation set.
     """
     scored = estimator.early_stopping
     estimator.t_, estimator._no_improvement_count = rule.samples, rule.count
@@ -95,7 +95,7 @@ def keep(estimator: Any, run: Run, rule: StoppingRule, validated: bool) -> None:
 
 
 def keep_validation(estimator: Any, run: Run) -> None:
-    """Add what the validation rows of a run showed to the fitted attributes."""
+    """Add the validation losses and scores of a run to the fitted attributes."""
     scores = [record["validation_score"] for record in run.history]
     estimator.best_validation_score_ = max(scores, default=None)
     estimator._scored_by = estimator.scoring
@@ -109,15 +109,15 @@ def keep_validation(estimator: Any, run: Run) -> None:
 
 
 def warn(run: Run, most: int, incremental: bool) -> None:
-    """Warn, where the user called the fit, of a run that ended before it had converged.
+    """Warn, at the user's call of ``fit``, of a run that ended before it had converged.
 
     Parameters
     ----------
     run : Run
     most : int
-        Epochs that it had.
+        Maximum number of epochs.
     incremental : bool
-        Whether more are expected.
+        Whether the call is ``partial_fit``, and more epochs may follow.
     """
     if run.diverged:
         warnings.warn(

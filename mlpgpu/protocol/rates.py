@@ -1,4 +1,4 @@
-"""The range test of an estimator."""
+"""Learning rate range test of an estimator."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LIMITS = {
 def find_learning_rate(
     estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float, high: float, steps: int
 ) -> RangeTest:
-    """Train an unfitted copy of `estimator` on all rows while its learning rate rises.
+    """Train an unfitted copy of `estimator` on all rows with a rising learning rate.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Left as it is.
+        Estimator, which is not changed.
     x, y, sample_weight : array
-        As its ``fit`` takes them.
+        Training data, as for ``fit``.
     low, high, steps
         See `mlpgpu.learning_rates.range_test`.
 
@@ -42,14 +42,14 @@ def find_learning_rate(
     Raises
     ------
     ValueError
-        Where a parameter is out of its range, the solver has no learning rate, or the first loss is not finite.
+        If a parameter is out of range, the solver has no learning rate, or the first loss is not finite.
     """
     validate_parameter_constraints(LIMITS, {"low": low, "high": high, "steps": steps}, "find_learning_rate")
     check_range(low, high)
     if by_lbfgs(estimator):
         raise ValueError("solver='lbfgs' has no learning rate to find; choose 'adam' or 'sgd', or name an optimizer.")
     probe = clone(estimator)
-    # All rows are trained on.
+    # Train on all rows, without holding any out.
     probe.early_stopping = False
     probe._validate_params()
     fit = Fit(probe, x, y, sample_weight, Validation(), incremental=False)

@@ -1,4 +1,4 @@
-"""An estimator as a model file, and back."""
+"""Conversion of estimators to model files and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlpgpu.protocol.choices import activations_of, by_name
 from mlpgpu.protocol.held import keep_shape, loss_of, parts_of
 from mlpgpu.protocol.labels import Labels
 
-# What users read of a fitted estimator, and a warm start goes on from, beside what follows from its network.
+# Fitted attributes that do not follow from the network, for users and for a warm start.
 FITTED = (
     "n_iter_",
     "t_",
@@ -32,30 +32,30 @@ FITTED = (
     "history_",
 )
 
-# What may be otherwise where a fit is taken up: what is shown, and the device, which changes the last digits only.
+# Parameters that may change when a fit is resumed: output, and the device, which changes only the last digits.
 UNBOUND = ("callbacks", "verbose", "device", "backend", "warm_start")
 
 
 def to_model(
     estimator: Any, sizes: tuple[int, ...], params: np.ndarray, drawn_from: dict[str, Any] | None = None
 ) -> Model:
-    """What a file holds of an estimator.
+    """Return the model file's content for an estimator.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted, or in the middle of a fit, when its fitted attributes are those that it began with.
+        Estimator that is fitted, or in the middle of a fit; its fitted attributes are then those before the fit.
     sizes : tuple of int
         Units of each layer, from the inputs to the outputs.
     params : array of shape (n_parameters,)
-        On the host.
+        Parameters, on the host.
     drawn_from : dict or None
-        See `state_of`; for a checkpoint.
+        State of the random generator at the start of the fit, from `state_of`, for a checkpoint.
 
     Raises
     ------
     ValueError
-        Where it has functions or labels that JSON cannot hold.
+        If it has functions or labels that JSON cannot represent.
     """
     activations, _ = activations_of(estimator.activation, len(sizes) - 2)
     loss_name, loss = loss_of(estimator, sizes[-1])
@@ -84,18 +84,18 @@ def to_model(
 
 
 def check_same(estimator: Any, model: Model) -> None:
-    """Refuse parameters that are not those of the fit that is to be taken up.
+    """Check that the parameters are those of the fit to be resumed.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
     model : Model
-        Of its checkpoint.
+        Model of the checkpoint.
 
     Raises
     ------
     ValueError
-        It names what differs.
+        If a parameter differs; the message names it.
     """
     ours, theirs = _parameters(estimator), (model.estimator or {}).get("parameters", {})
     for name, value in estimator.get_params(deep=False).items():
@@ -108,7 +108,7 @@ def check_same(estimator: Any, model: Model) -> None:
 
 
 def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
-    """What `generator` makes the same one of; None of a kind that is not NumPy's own."""
+    """Return the state from which `generator` restores a generator; None if that is not a Mersenne Twister."""
     state: Any = random_state.get_state(legacy=False)
     if state["bit_generator"] != "MT19937":
         return None
@@ -116,17 +116,17 @@ def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
 
 
 def generator(model: Model) -> np.random.RandomState | None:
-    """What the fit of a checkpoint drew from, as it was when that fit began; None where the file does not say.
+    """Return the random generator of a fit in its state at the start; None if the checkpoint does not hold it.
 
     Parameters
     ----------
     model : Model
-        Of the checkpoint.
+        Model of the checkpoint.
 
     Raises
     ------
     InputError
-        Where it is none.
+        If the state is not valid.
     """
     known = (model.estimator or {}).get("drawn_from")
     if known is None:
@@ -134,7 +134,7 @@ def generator(model: Model) -> np.random.RandomState | None:
     found = np.random.RandomState()
     try:
         key, position = np.array(known["key"], np.uint32), known["position"]
-        # NumPy reads whatever lies at that position of the key.
+        # NumPy does not check the position, and reads past the end of the key.
         if key.shape != (624,) or type(position) is not int or not 0 <= position <= 624:
             raise ValueError(f"position {position!r} in a key of shape {key.shape}")
         found.set_state(("MT19937", key, position, 0, 0.0))
@@ -144,17 +144,20 @@ def generator(model: Model) -> np.random.RandomState | None:
 
 
 def from_model(kind: type, model: Model, path: str | Path) -> Any:
-    """The fitted estimator of a model read from `path`.
+    """Return the fitted estimator of a model read from `path`.
 
     Parameters
     ----------
     kind : type
         `mlpgpu.MLPClassifier` or `mlpgpu.MLPRegressor`.
+    model : Model
+    path : path
+        File of the model, for error messages.
 
     Raises
     ------
     InputError
-        Where the model is not of that kind, or scales or encodes what no estimator does.
+        If the model is not of that kind, or scales or encodes its data, which an estimator does not.
     """
     task, other = "classification", "MLPRegressor"
     if not issubclass(kind, ClassifierMixin):
@@ -162,7 +165,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
     if model.task != task:
         raise InputError(f"{path} holds a model for {model.task}; load it with {other}.load")
     scales = model.shift.any() or (model.factor != 1).any() or model.target_shift is not None
-    # Those of an estimator are 0 and 1.
+    # The label values of an estimator are 0 and 1.
     words = any(pair != (0, 1) for pair in model.label_values)
     if model.columns is not None or scales or words:
         raise InputError(
@@ -182,14 +185,14 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
         fitted = {name: known["fitted"][name] for name in FITTED if name in known["fitted"]}
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no estimator that this mlpgpu knows: {one_line(error)}") from None
-    # A regressor has each of its losses, also another one than its next fit is to have.
+    # A regressor may have any of its losses, even one that differs from its parameter.
     if names != model.activations or (
         model.classes and (loss_name, estimator._labels.n_outputs) != (model.loss, model.sizes[-1])
     ):
         raise InputError(f"{path} holds a network that no {kind.__name__} has; load it with mlpgpu.Model.load")
     vars(estimator).update(parts_of(np, model.params.copy(), model.sizes))
     estimator.n_features_in_ = model.sizes[0]
-    # Those of the command are its own, where they are not of a table.
+    # Except for tables, the command names the features itself.
     if model.estimator and model.feature_names:
         estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
     vars(estimator).update(fitted)
@@ -197,7 +200,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
 
 
 def _parameters(estimator: Any) -> dict[str, Any]:
-    """Those of its parameters that JSON can hold, in its words."""
+    """Return the parameters that JSON can represent, converted by `_plain`."""
     parameters = {}
     for name, value in estimator.get_params(deep=False).items():
         with contextlib.suppress(TypeError):
@@ -206,7 +209,7 @@ def _parameters(estimator: Any) -> dict[str, Any]:
 
 
 def _of_command(model: Model) -> dict[str, Any]:
-    """The same for a model of the command, which predicts in the type of its weights whatever that of the rows."""
+    """Return the estimator entry for a model of the command, which predicts in the dtype of its weights."""
     names = set(model.activations)
     parameters = {
         "hidden_layer_sizes": list(model.sizes[1:-1]),
@@ -234,9 +237,9 @@ def _plain_classes(classes: np.ndarray) -> tuple[Any, ...]:
     return found
 
 
-# JSON has one kind of list, and names alone as keys.
+# Tuples and dicts are tagged, since JSON has only lists and keys of text.
 def _plain(value: Any) -> Any:
-    """`value` in the words of JSON; a TypeError where it has none."""
+    """Convert `value` to JSON types; raise a TypeError if that is impossible."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 1):
         value = value.tolist()
     if value is None or isinstance(value, str | int | float):
@@ -251,7 +254,7 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(value: Any) -> Any:
-    """What `_plain` was given."""
+    """Invert `_plain`."""
     if isinstance(value, list):
         return [_restored(item) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Scorers of scikit-learn, for the rows that a fit validates on."""
+"""scikit-learn scorers on the validation set of a fit."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["scorer_of"]
 
 
 def scorer_of(fit: Fit, scoring: Any) -> Callable[[Array], float]:
-    """``score(params)`` of the validation rows of a fit, by a scorer of scikit-learn, which knows host arrays alone."""
+    """Return ``score(params)`` on the validation set, by a scikit-learn scorer, which gets host arrays only."""
     estimator, backend = fit.estimator, fit.backend
     assert fit.held_out is not None
     x, y, weights = fit.held_out
     x = x if is_sparse(x) else fit.at.to_host(x)
     probe = object.__new__(type(estimator))
     vars(probe).update(vars(estimator))
-    # The rows are those of fit without their names.
+    # The validation rows no longer have feature names.
     vars(probe).pop("feature_names_in_", None)
     if backend.name in BACKENDS:
         probe.device, probe.backend = backend.device, backend.name
@@ -48,6 +48,6 @@ def scorer_of(fit: Fit, scoring: Any) -> Callable[[Array], float]:
 
 
 def _takes_weights(scorer: Any) -> bool:
-    """Whether a scorer, or the metric that it is made of, knows weights of rows."""
+    """Whether a scorer, or its metric, accepts sample weights."""
     taken = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
     return any(one.name == "sample_weight" or one.kind == one.VAR_KEYWORD for one in taken)

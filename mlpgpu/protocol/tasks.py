@@ -1,4 +1,4 @@
-"""scikit-learn's own callbacks: each epoch is a task of the fit, so that its progress bar nests in a grid search."""
+"""Support for scikit-learn's callbacks: each epoch is a subtask of the fit, so progress bars nest in a grid search."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mlpgpu.callbacks import Callback
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
-    # scikit-learn has them from 1.9 on.
+    # scikit-learn has callbacks since 1.9.
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing to support."""
+        """Substitute without callback support."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """The method as it is."""
+        """Return the method unchanged."""
         return method
 
 
@@ -26,21 +26,21 @@ __all__ = ["CallbackSupportMixin", "Tasks", "has_callbacks", "with_callbacks"]
 
 
 def has_callbacks(estimator: Any) -> bool:
-    """Whether somebody listens: callbacks that were set on the estimator, or on what it is a part of."""
+    """Whether callbacks are set on the estimator, or on a meta-estimator that contains it."""
     return hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")
 
 
 class Tasks(Callback):
-    """Tells scikit-learn's callbacks of the fit and of each of its epochs.
+    """Callback that reports the fit and each of its epochs to scikit-learn's callbacks.
 
     Parameters
     ----------
     estimator : estimator
     x, y : array
-        What it is fitted on.
+        Training data.
     sample_weight : array or None
     fitted : callable
-        ``fitted(run)`` -> the attributes that make a copy of the estimator ready to predict.
+        ``fitted(run)`` -> attributes that make a copy of the estimator ready to predict.
     """
 
     def __init__(
@@ -51,25 +51,25 @@ class Tasks(Callback):
         self.of_task = {"estimator": estimator, "X": x, "y": y, "metadata": metadata}
 
     def on_begin(self, run: Run) -> None:
-        """Begin the fit."""
+        """Report the beginning of the fit."""
         self.whole = self.estimator._init_callback_context(max_subtasks=run.plan.epochs)
         self.whole.call_on_fit_task_begin(**self.of_task)
         self.epoch: Any = None
 
     def on_epoch_begin(self, run: Run) -> None:
-        """Begin the epoch."""
+        """Report the beginning of the epoch."""
         self.epoch = self.whole.subcontext(task_name="epoch")
         self.epoch.call_on_fit_task_begin(**self.of_task)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """End the epoch, and the run where a callback wishes so."""
-        wish = self.epoch.call_on_fit_task_end(**self.of_task, reconstruction_attributes=lambda: self.fitted(run))
+        """Report the end of the epoch, and stop the run if a callback requests it."""
+        stop = self.epoch.call_on_fit_task_end(**self.of_task, reconstruction_attributes=lambda: self.fitted(run))
         self.epoch = None
-        if wish:
+        if stop:
             run.stop("a callback")
 
     def on_end(self, run: Run) -> None:
-        """End the epoch under way, if there is one, and the fit."""
+        """Report the end of the unfinished epoch, if any, and of the fit."""
         if self.epoch is not None:
             self.epoch.call_on_fit_task_end(estimator=self.estimator)
         self.whole.call_on_fit_task_end(
