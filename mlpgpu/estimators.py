@@ -41,7 +41,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         ``leaky_relu``, ``elu``, ``selu``, ``gelu``, ``silu``, ``softplus``, or a pair of functions
         ``(value(xp, z), derivative(xp, z, y))``.
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Solver, unless `optimizer` is given.
+        Adam, SGD with momentum, or L-BFGS; ignored if `optimizer` is given.
     alpha : float, default=0.0001
         Strength of the L2 penalty on the weights.
     batch_size : int or "auto", default="auto"
@@ -75,7 +75,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     validation_fraction : float, default=0.1
         Fraction of the rows held out for early stopping.
     beta_1 : float, default=0.9
-        Exponential decay rate of the first moment in ``adam``, ``adamw``, ``adam_hat`` and ``lion``.
+        Exponential decay rate of the first moment in ``adam``, ``adamw`` and ``adam_hat``; weight of the momentum
+        against the gradient in ``lion``.
     beta_2 : float, default=0.999
         Exponential decay rate of the second moment in ``adam``, ``adamw``, ``adam_hat`` and ``rmsprop``, and of the
         momentum in ``lion``. The default is that of scikit-learn; `Config` has 0.99 for ``rmsprop`` and ``lion``.
@@ -119,9 +120,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Szegedy, 2015). `coefs_` and `intercepts_` are those of the equivalent network without normalisation. Layers
         whose weights are given, frozen or read from a file are trained without it.
     dropout : float or array-like of float, default=0
-        Dropout rate of all hidden layers, or one per layer.
+        Probability of dropping a hidden unit in a step, for all hidden layers or one per layer.
     input_dropout : float, default=0
-        Dropout rate of the inputs.
+        Probability of dropping an input in a step.
     init : str, list of (array, array) or None, default=None
         Distribution of the initial weights, with biases of 0: ``glorot_uniform``, ``glorot_normal``, ``he_uniform``,
         ``he_normal``, ``lecun_normal``, ``normal`` or ``zeros``; None for scikit-learn's. Or the weights of shape

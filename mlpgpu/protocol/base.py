@@ -219,7 +219,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
         weights = arrays.dtype_name(self.coefs_[0])
-        # The wider type is also the later name. Rounded products have the type of the weights.
+        # `max` finds the wider type, whose name sorts last. Rounded products keep the type of the weights.
         dtype = weights if self.dtype or self.precision != "float32" else max(weights, arrays.dtype_name(x))
         backend = compute_backend(self, at, dtype)
         if not is_sparse(x):

@@ -213,7 +213,7 @@ class Fit:
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
         for number in range(1, len(self.resume.history) + 1 if self.resume else 1):
-            # Each order is drawn from the one before.
+            # Repeat the draws of completed epochs, since each order depends on the one before.
             plan.order(number)
         try:
             state, run = trainer.fit(self.backend, plan, train, watched, placement, [rule, *callbacks], **more)
