@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-# scikit-learn's array API dispatch needs SciPy's, which SciPy reads once, when it is imported.
+# scikit-learn's array API dispatch needs SciPy's, and SciPy reads this variable only when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "estimators"))
 
@@ -13,7 +13,7 @@ from check_grid import GRID, KINDS, run_checks
 
 
 def main() -> int:
-    """Print a line for each setting as it is done, and what failed; the number of failures is the exit status."""
+    """Print a row per setting as it completes, then the failures; return their number as the exit status."""
     print("| setting | estimator | checks | passed | skipped | expected failures | failed |")
     print("| --- | --- | --: | --: | --: | --: | --: |")
     failures = []

@@ -1,8 +1,8 @@
-"""Every check that needs a GPU, one after another, in eight minutes: ``python scripts/gpu_smoke.py``.
+"""Run every check that needs a GPU, in at most eight minutes: ``python scripts/gpu_smoke.py``.
 
-It prints a line a check as it goes and a table last, and writes ``gpu-smoke-GPU.json``, with ``--plot`` also
-``agreement-GPU.png``. Its exit status is 1 where a check failed. ``--device cpu --tiny`` shows in a minute, on any
-machine, that the checks themselves run; what it prints says nothing of a GPU.
+Prints one line per check as it completes and a table at the end, and writes ``gpu-smoke-GPU.json`` and, with
+``--plot``, ``agreement-GPU.png``. The exit status is 1 if a check failed. ``--device cpu --tiny`` tests the checks
+themselves on any machine in a minute; its results say nothing about a GPU.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Both as a file and with -m.
+# For running as a file; -m needs no change.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpgpu import machine, plots
@@ -24,23 +24,23 @@ from scripts.smoke import agreement, capture, libraries, memory, nets, opening, 
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
 
-# What matters most comes first, for the time may end.
+# The most important checks come first, since time may run out.
 MODULES = (opening, capture, agreement, whole, runs, memory, precision, libraries, nets)
 CHECKS = tuple(check for module in MODULES for check in module.CHECKS)
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
 def chosen(checks: Sequence[Check], words: Sequence[str]) -> list[Check]:
-    """The checks whose names have one of the words in them."""
+    """Return the checks whose names contain one of the words."""
     return [check for check in checks if any(word in check.name for word in words)]
 
 
-# What this process knows of the machine, where the check that opens the device does not tell.
+# Description by this process, if the check that opens the device gives none.
 _machine = functools.cache(machine.describe)
 
 
 def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
-    """All that was found, in what JSON can hold."""
+    """Return all results as JSON types."""
     found = {row.check: row.details for row in rows}.get("device opens", {})
     return {
         "device": place.device,
@@ -63,7 +63,7 @@ def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], folder: Path) -> str:
-    """Put a record into its file; what computed is the last part of the file's name, and comes back."""
+    """Write a record to its file, and return the name of the device, the last part of the file's name."""
     name = machine.name_of(found["machine"], found["device"])
     with replacing(folder / f"gpu-smoke-{name}.json") as beside:
         beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -71,19 +71,19 @@ def write(found: dict[str, Any], folder: Path) -> str:
 
 
 def summary(rows: Sequence[Row], seconds: float) -> str:
-    """How many passed, in a line."""
+    """Return a line with the number of checks by result."""
     counts = [f"{sum(row.result == result for row in rows)} {result}" for result in (PASSED, FAILED, NOT_RUN)]
     return f"{', '.join(counts)}; {seconds:.0f} s"
 
 
 def where_seconds_go(rows: Sequence[Row]) -> list[str]:
-    """The parts of the run by command, in a line, where it was run."""
+    """Return a line with the phases of the command's run, if that check was run."""
     parts = {row.check: row.details for row in rows}.get("command to trained", {}).get("parts")
     return [f"command to trained: {', '.join(f'{part} {took:.2f} s' for part, took in parts.items())}"] if parts else []
 
 
 def main() -> int:
-    """Check, print, and write."""
+    """Run the checks, print their results and write them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu for stand-ins [default: cuda]")
     parser.add_argument("--tiny", action="store_true", help="the digits of scikit-learn in place of MNIST")
@@ -93,7 +93,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder to write [default: bench/results; of --tiny, a temporary one]")
     given = parser.parse_args()
     words = [""] if given.only is None else given.only.split(",")
-    # What checks nothing is not to end as if all had passed.
+    # A word that selects no check must not look like success.
     if unknown := [word for word in words if not chosen(CHECKS, [word])]:
         parser.error(f"--only has {unknown[0]!r}; allowed: parts of {', '.join(check.name for check in CHECKS)}")
     place, checks = Place(given.device, given.tiny), chosen(CHECKS, words)
@@ -106,7 +106,7 @@ def main() -> int:
             print(
                 f"[{len(rows)}/{len(checks)}] {row.seconds:5.1f} s  {row.check}: {row.result}, {row.figure}", flush=True
             )
-            # Whatever ends this process, what was found so far is there.
+            # Written after each check, so that results survive the end of this process.
             write(record(rows, place, time.perf_counter() - began), folder)
     except KeyboardInterrupt:
         rows += [Row(check.name, NOT_RUN, "interrupted", check.wanted) for check in checks[len(rows) :]]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from scripts.fuzz.targets import TARGETS
 
-# Seconds and megabytes of one file that end a run as a crash does.
+# Limits in seconds and megabytes for one file; exceeding them counts as a crash.
 _TIMEOUT, _RESIDENT_MB = 5, 2048
 HEADINGS = ("target", "executions", "seconds", "a second", "crashes", "edges")
 
 
 def main() -> int:
-    """Fuzz a target or all of them, and print a Markdown table; the number of crashes is the exit status."""
+    """Fuzz one target or all, print a Markdown table, and return the number of crashes as the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.fuzz", description=__doc__)
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--runs", type=int, default=100_000, help="executions of each target (default: 100000)")
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def _fuzz(name: str, runs: int, seconds: int, corpus: Path | None) -> int:
-    """Fuzz one target in a process of its own, for libFuzzer ends it; print its line; 1 for a crash."""
+    """Fuzz a target in a separate process, which libFuzzer exits; print its row, and return 1 for a crash."""
     with tempfile.TemporaryDirectory(prefix="mlpgpu-fuzz-") as folder:
         seeds, words = Path(folder, "seeds"), Path(folder, "words")
         seeds.mkdir()

@@ -1,4 +1,4 @@
-"""Mutations inside what a checksum, a packing or a length in front would otherwise guard."""
+"""Mutations inside data that is protected by a checksum, compression or a length prefix."""
 
 import copy
 import gzip
@@ -47,7 +47,7 @@ ODD_TYPES = (
 
 
 def gzipped(data: bytes, most: int, seed: int) -> bytes:
-    """The bytes, or those that they unpack to."""
+    """Mutate gzipped data, or the data that it contains."""
     chance = random.Random(seed)
     if data[:2] != b"\x1f\x8b" or chance.random() < 0.3:
         return _mutate(data, most)
@@ -59,7 +59,7 @@ def gzipped(data: bytes, most: int, seed: int) -> bytes:
 
 
 def npz(data: bytes, most: int, seed: int) -> bytes:
-    """The archive, or an array in it: its header, its words for shape and type, its elements."""
+    """Mutate an .npz archive, or an array in it: its bytes, its name, or the shape or dtype in its header."""
     chance = random.Random(seed)
     if chance.random() < 0.2:
         return _mutate(data, most)
@@ -68,7 +68,7 @@ def npz(data: bytes, most: int, seed: int) -> bytes:
             members = {name: archive.read(name) for name in archive.namelist()}
         name = chance.choice(list(members))
     except Exception:
-        # It was damaged before.
+        # An earlier mutation damaged the archive.
         return _mutate(data, most)
     way, member = chance.random(), members[name]
     if way < 0.3:
@@ -87,7 +87,7 @@ def npz(data: bytes, most: int, seed: int) -> bytes:
 
 
 def described(data: bytes, most: int, seed: int) -> bytes:
-    """A safetensors file: its bytes, its header, or a value in the description that its metadata hold as JSON."""
+    """Mutate a safetensors file: its bytes, its header, or a value in the JSON description in its metadata."""
     chance = random.Random(seed)
     length = int.from_bytes(data[:8], "little")
     try:
@@ -99,7 +99,7 @@ def described(data: bytes, most: int, seed: int) -> bytes:
     way = chance.random()
     if way < 0.15:
         return _mutate(data, most)
-    # Without it the rest is not held to it.
+    # Without the digest, the content is not checked against it.
     if isinstance(tree, dict) and tree.pop("digest", None):
         header["__metadata__"][key] = description = json.dumps(tree)
     if way < 0.3:
@@ -119,7 +119,7 @@ def described(data: bytes, most: int, seed: int) -> bytes:
 
 
 def _change(tree: Any, chance: random.Random) -> None:
-    """One value somewhere in it: another, an odd one, none, or twice."""
+    """Replace, delete or duplicate a random value of a JSON tree."""
     places: list[tuple[Any, Any]] = []
     seen = [tree]
     while seen:
@@ -141,7 +141,7 @@ def _change(tree: Any, chance: random.Random) -> None:
 
 
 def _replaced(data: bytes, before: bytes, after: bytes, others: tuple[bytes, ...], chance: random.Random) -> bytes:
-    """`data` with another word between two, and blanks so that it stays as long."""
+    """Replace the text between `before` and `after`, and pad with spaces to keep the length."""
     start, end = data.find(before) + len(before), data.find(after)
     if start < len(before) or end < start:
         return _mutate(data, 2 * len(data) + 1)

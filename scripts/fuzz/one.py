@@ -1,6 +1,6 @@
-"""One target in this process, which libFuzzer ends: ``python -m scripts.fuzz.one csv -runs=1000 FOLDER``.
+"""Fuzz one target in this process, which libFuzzer exits: ``python -m scripts.fuzz.one csv -runs=1000 FOLDER``.
 
-A file that a crash left is given as the last argument in place of the folder, to see it again.
+To reproduce a crash, give the file that it left in place of the folder.
 """
 
 import resource
@@ -21,13 +21,13 @@ with atheris.instrument_imports(include=["mlpgpu", "tomllib", "yaml", "zipfile",
     from mlpgpu.errors import MOST_SHOWN, InputError
     from scripts.fuzz.targets import TARGETS
 
-# Megabytes that reading one of these small files may take beyond what the process has.
+# Maximum growth of the process in megabytes while it reads one of these small files.
 MOST_MB = 256
 _PAGES_IN_MB = 2**20 / resource.getpagesize()
 
 
 def promised(read: Callable[[Path], Any], path: Path) -> Callable[[bytes], None]:
-    """A function that reads a file of some bytes, and fails where it does what SECURITY.md rules out."""
+    """Return a function that reads bytes as a file, and fails if that breaks a promise of SECURITY.md."""
 
     def one(data: bytes) -> None:
         path.write_bytes(data)
@@ -54,12 +54,12 @@ def _peak_mb() -> float:
 
 def main() -> None:
     """Run libFuzzer."""
-    # What NumPy says of huge numbers is no error.
+    # NumPy's warnings about huge numbers are not errors.
     warnings.simplefilter("ignore")
     target = TARGETS[sys.argv[1]]
     with tempfile.TemporaryDirectory(prefix="mlpgpu-fuzz-") as folder:
         one = promised(target.read, Path(folder, f"file{target.suffix}"))
-        # Imports, which take their own memory.
+        # Read valid files first, so that the memory of lazy imports is not counted.
         for seed in target.seeds():
             one(seed)
         mutator = {} if target.mutate is None else {"custom_mutator": target.mutate}

@@ -1,4 +1,4 @@
-"""Small valid files of each kind, as bytes."""
+"""Small valid files of each format, as bytes."""
 
 import datetime as dt
 import decimal
@@ -22,14 +22,14 @@ TABLE = {"a": [1.5, 2.0, -3.0, 4.0, 0.5, 9.0] * 2, "b": ["u", "v", "w"] * 4, "y"
 
 
 def idx() -> list[bytes]:
-    """Plain and gzipped."""
+    """Return IDX files, plain and gzipped."""
     plain = [bytes(idx_format.encode(np.arange(size, dtype=np.uint8).reshape(-1, 2))) for size in (2, 12, 200)]
     plain.append(bytes([0, 0, 0x0D, 1, 0, 0, 0, 2]) + np.array([1.5, -2], ">f4").tobytes())
     return plain + [gzip.compress(data) for data in plain]
 
 
 def csv() -> list[bytes]:
-    """Numbers, text, truth values, gaps, quotes; commas, semicolons, tabs and vertical bars; UTF-8 and UTF-16."""
+    """Return tables with numbers, text, Booleans, missing values and quotes, in all separators, UTF-8 and UTF-16."""
     rows = zip(*TABLE.values(), strict=True)
     table = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)
     quoted = 'a,"b, c",y\r\n' + '1,"say ""so""",0.5\r\n,"two\nlines",1.5\r\n3,,2\r\n' * 3
@@ -42,12 +42,12 @@ def csv() -> list[bytes]:
 
 
 def packed() -> list[bytes]:
-    """Those of `csv`, gzipped."""
+    """Return the files of `csv`, gzipped."""
     return [gzip.compress(data) for data in csv()]
 
 
 def npz() -> list[bytes]:
-    """Rows of several types, images, test rows of their own."""
+    """Return arrays of several types, images, and a separate test set."""
     x, y = np.arange(24.0).reshape(12, 2), np.arange(12) % 2
     images = np.arange(48, dtype=np.uint8).reshape(12, 2, 2)
     gaps = np.where(x == 3, np.nan, x).astype(">f4")
@@ -64,7 +64,7 @@ def npz() -> list[bytes]:
 
 
 def parquet() -> list[bytes]:
-    """A column of each type, packed in each way."""
+    """Return a table for each column type, with different compressions and encodings."""
     import pyarrow as pa
     from pyarrow import parquet as pq
 
@@ -99,7 +99,7 @@ def parquet() -> list[bytes]:
 
 
 def toml() -> list[bytes]:
-    """What a run writes, and all kinds of values."""
+    """Return configurations as a run writes them, and one with values of all kinds."""
     import tomli_w
 
     odd = (
@@ -109,7 +109,7 @@ def toml() -> list[bytes]:
 
 
 def yaml() -> list[bytes]:
-    """As `toml`."""
+    """Return configurations as in `toml`."""
     import yaml as language
 
     odd = "hidden: 8,4\nactivation: [tanh, relu]\nbatch-size: full\nshuffle: off\nl2: 1.e-3\nseed: 0x1f # comment\n"
@@ -117,7 +117,7 @@ def yaml() -> list[bytes]:
 
 
 def models() -> list[bytes]:
-    """One of each task and output, with and without the columns of a table."""
+    """Return models for each task and kind of output, with and without table columns."""
     columns = [
         {"name": "a", "kind": "number", "fill": 0.5},
         {"name": "b", "kind": "category", "fill": None, "categories": ["u", "v"]},
@@ -138,7 +138,7 @@ def models() -> list[bytes]:
 
 
 def checkpoints() -> list[bytes]:
-    """Between two epochs, and within one."""
+    """Return a checkpoint between two epochs, and one within an epoch."""
     model = Model(np.zeros(3), np.zeros(()), np.ones(()), (2, 1), (), "huber", "regression")
     record: dict[str, float] = {"epoch": 1, "loss": 0.5}
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: how each kind of file is read, files of it to begin with, words of its language."""
+"""Fuzzing targets: for each file format its reader, seed files and dictionary."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from scripts.fuzz import mutators, seeds
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of file.
+    """A file format.
 
     Attributes
     ----------
     suffix : str
-        The ending of its files.
+        File name suffix.
     read : callable
-        ``read(path)`` raises `mlpgpu.errors.InputError` or nothing.
+        ``read(path)``, which must raise `mlpgpu.errors.InputError` or nothing.
     seeds : callable
-        Files, as bytes, from which mutations start.
+        ``seeds()`` -> files, as bytes, from which mutations start.
     words : tuple of bytes
-        What mutations may put in.
+        Dictionary of words that mutations may insert.
     mutate : callable or None
-        ``mutate(data, max_size, seed) -> data`` in place of libFuzzer's own.
+        ``mutate(data, max_size, seed) -> data``, which replaces libFuzzer's mutator.
     """
 
     suffix: str
@@ -44,7 +44,7 @@ class Target:
 
 
 def _train_and_measure(path: Path) -> None:
-    """As training, and then as prediction and evaluation with a model of that data."""
+    """Read a file for training, then for prediction and evaluation with a model of that data."""
     data = load(Config(dataset=str(path), target=None if path.suffix == ".npz" else "y", impute="median"))
     for _ in reading.features(path, data.columns, 3):
         pass
@@ -62,7 +62,7 @@ def _settings(path: Path) -> Config:
 
 
 def _predict(path: Path) -> None:
-    """With a model, for a few rows, and all that it says of itself."""
+    """Load a model, describe it, and predict and evaluate a few rows."""
     model = Model.load(path)
     x = np.ones((3, model.sizes[0]))
     list(inspection._lines(model, None))
@@ -73,7 +73,7 @@ def _predict(path: Path) -> None:
 
 
 def _resume(path: Path) -> None:
-    """As far as the data."""
+    """Load a checkpoint, and resume up to the comparison of the data."""
     found = Checkpoint.load(path)
     found.where()
     found.check(found.plan, found.data)

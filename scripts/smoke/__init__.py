@@ -1,1 +1,1 @@
-"""The checks of ``scripts/gpu_smoke.py``, how they are kept apart, and what is shown of them."""
+"""The checks of ``scripts/gpu_smoke.py``, their isolation in processes, and their report."""

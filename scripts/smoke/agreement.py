@@ -1,4 +1,4 @@
-"""How far the losses of captured, eager and NumPy's steps are from each other, and the picture of it."""
+"""Compare the losses of captured, eager and NumPy steps, and plot the differences."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DROPOUT = {"dropout": 0.2, "input_dropout": 0.1}
-# In float32 a step may be so many times as far from float64 as NumPy's own has been up to it, and so far at least: some
-# units of the last digit of a loss.
+# A float32 step may differ from float64 by this factor times the largest difference of NumPy's float32 up to that step,
+# or by the absolute minimum, a few units in the last place of a loss.
 TIMES, LEAST = 10, 1e-6
-# A rectified unit whose input is next to zero may fall on either side of it, in float32 about once in some epochs of
-# this network: from there on the runs are two. How far the mean loss of the epoch may be apart then.
+# Rounding may put the input of a rectified unit on either side of zero, about once in a few epochs of this network in
+# float32; the runs then diverge. This is the relative tolerance of the mean loss of an epoch.
 KINKS = 0.01
 
 SMOOTH = "float32, tanh"
-# Names of checks that are drawn -> the activation of each.
+# Checks that are plotted -> activation.
 PANELS = {"float64": "relu", SMOOTH: "tanh", "float32": "relu"}
 
 
 def agree(place: Place, dtype: str, ways: Sequence[Way] = (CAPTURED, EAGER), **settings: Any) -> Found:
-    """Steps by some ways beside NumPy's in float64, step by step over an epoch."""
+    """Compare each step of an epoch, executed in several ways, with NumPy's in float64."""
     exact = train(place, NUMPY, dtype="float64", **settings).losses
     with warned() as lines:
         found = {way.label: apart(train(place, way, dtype=dtype, **settings).losses, exact) for way in ways}
@@ -47,12 +47,12 @@ def agree(place: Place, dtype: str, ways: Sequence[Way] = (CAPTURED, EAGER), **s
 
 
 def bound(own: np.ndarray) -> np.ndarray:
-    """How far from float64 the losses of float32 steps may be, where NumPy's own are so far."""
+    """Return the tolerance of float32 losses, given the differences of NumPy's float32 from float64."""
     return np.maximum(TIMES * np.maximum.accumulate(own), LEAST)
 
 
 def agree_on_average(place: Place, ways: Sequence[Way] = (CAPTURED, EAGER), **settings: Any) -> Found:
-    """Rectified units in float32: the mean loss of an epoch beside NumPy's in float64; each step for the picture."""
+    """Compare the mean loss of a float32 epoch with NumPy's in float64, for rectified units; record each step."""
     exact = train(place, NUMPY, dtype="float64", **settings).losses
     runs = {way.label: train(place, way, dtype="float32", **settings).losses for way in (*ways, NUMPY)}
     means = {label: float(abs(losses.mean() / exact.mean() - 1)) for label, losses in runs.items()}
@@ -76,7 +76,7 @@ CHECKS = (
 
 
 def finding(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the distances say, as a sentence."""
+    """Summarise the differences in a sentence."""
     most = {name: max(max(details[way.label]) for way in (CAPTURED, EAGER)) for name, details in found.items()}
     said = [f"within {most['float64']:.0e} of NumPy's in float64"] if "float64" in most else []
     if SMOOTH in most:
@@ -85,16 +85,16 @@ def finding(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def draw(found: Mapping[str, Mapping[str, Any]], note: str, path: plots.PathLike) -> None:
-    """Draw the distance of each step's loss from NumPy's in float64: each as a dot, the largest so far as a line.
+    """Plot the relative difference of each step's loss from NumPy's in float64, with the running maximum as a line.
 
     Parameters
     ----------
     found : mapping
-        Name of a check -> its details; those of `PANELS` that are there are drawn.
+        Name of a check -> its details; the checks in `PANELS` are plotted.
     note : str
         Device and libraries.
     path : path-like
-        The PNG file to write.
+        PNG file to write.
     """
     shown = {name: found[name] for name in PANELS if name in found}
     figure = plots.new_figure((3.7 * len(shown) + 1.4, 5.2), finding(shown))
@@ -107,7 +107,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], note: str, path: plots.PathLike
     plots.save(figure, path)
 
 
-# The least that is drawn, and the most: what is less is the same number.
+# Range of the y axis: a smaller difference is none in float64.
 LOW, HIGH = 1e-16, 1.0
 COLORS = {NUMPY.label: plots.QUIET, EAGER.label: plots.LOSS, CAPTURED.label: plots.SCORE}
 
@@ -136,7 +136,7 @@ def _panel(axes: Axes, name: str, details: Mapping[str, Any]) -> None:
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
-    # Where the lines are not.
+    # Placed away from the lines.
     axes.legend(
         loc="center" if dtype == "float64" else "lower center", fontsize=plots.SMALL, frameon=False,
         labelcolor="linecolor", handlelength=1.2, reverse=True,

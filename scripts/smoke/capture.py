@@ -1,4 +1,4 @@
-"""That a step can be captured, and that capturing changes nothing."""
+"""Check that a step can be captured, and that capture does not change its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, apart, 
 
 
 def captured(place: Place) -> Found:
-    """Steps of an epoch after one that warms up, and what was said of it."""
+    """Check that no step is refused, and time the steps of an epoch after a warm-up epoch."""
     seconds, refusals = {}, []
     for way in (CAPTURED, EAGER):
         with warned() as lines:
@@ -36,7 +36,7 @@ def captured(place: Place) -> Found:
 
 
 def learning_rate(place: Place) -> Found:
-    """A learning rate that is changed between two calls of the loop."""
+    """Check that graph replay uses a learning rate changed between two calls of the loop."""
 
     def lower(training: Any, done: int) -> bool:
         if done == 8:
@@ -54,7 +54,7 @@ def learning_rate(place: Place) -> Found:
 
 
 def no_capture(place: Place) -> Found:
-    """The command with ``--no-capture`` and without."""
+    """Compare the command with and without ``--no-capture``."""
     flags = ["--dataset", "digits", "--hidden", "32", "--epochs", "3", "--dtype", "float64", "--quiet", "--device"]
     weights = []
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def no_capture(place: Place) -> Found:
 
 
 def streamed(place: Place) -> Found:
-    """Rows that stay in a file of the host."""
+    """Check training on rows of a memory-mapped file."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         x, y = Path(folder, "x.npy"), Path(folder, "y.npy")

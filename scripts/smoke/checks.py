@@ -1,4 +1,4 @@
-"""Checks one after another, none of which can end those after it."""
+"""Run checks one after another in separate processes, so that no failure stops the others."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from mlpgpu.errors import one_line
 from scripts.smoke.place import Place
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
-# Seconds in which a process is ready, and in which one that is told to leave does so.
+# Timeouts in seconds for a process to start, and to exit.
 STARTING, LEAVING = 60, 5
-# Characters of a figure in the table.
+# Maximum width of a figure in the table, in characters.
 MOST_SHOWN = 84
 
 
 class NotHere(Exception):
-    """Why a check has nothing to check on this machine."""
+    """Raised by a check that does not apply to this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a check found.
+    """Outcome of a check.
 
     Attributes
     ----------
     figure : str
-        In a few words.
+        Short description of the measurement.
     good : bool
-        Whether it is what is wanted.
+        Whether the check passed.
     details : dict
-        All that was measured, in what JSON can hold.
+        All measurements, as JSON types.
     """
 
     figure: str
@@ -52,13 +52,13 @@ class Check:
     Attributes
     ----------
     name, wanted : str
-        In the table.
+        Name and criterion, for the table.
     run : callable
-        ``run(place) -> Found``, of a module's top level.
+        ``run(place) -> Found``, a function that can be pickled.
     seconds : float
-        What it may take at most.
+        Time limit.
     process : str
-        Those after one another with the same word share a process, and so what its libraries have loaded.
+        Consecutive checks with the same word share a process, and so its loaded libraries.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a check: a row of the table."""
+    """Result of a check, as a row of the table."""
 
     check: str
     result: str
@@ -81,17 +81,17 @@ class Row:
 
 
 def run(checks: Sequence[Check], place: Place, seconds: float) -> Iterator[Row]:
-    """The rows of checks, as they are done.
+    """Run checks, and yield the row of each as it completes.
 
-    A check that raises, takes too long, or brings its process down has failed; the next one has a new process then, for
-    a device may be left in a state in which nothing works.
+    A check that raises, exceeds its time limit or crashes its process has failed. The next check then gets a new
+    process, since the device may be in an unusable state.
 
     Parameters
     ----------
     checks : sequence of Check
     place : Place
     seconds : float
-        For all of them. One that may take longer than what is left of it is not run.
+        Time limit for all checks. A check whose own limit exceeds the remaining time is not run.
     """
     ends, worker = time.perf_counter() + seconds, None
     try:
@@ -117,7 +117,7 @@ def run(checks: Sequence[Check], place: Place, seconds: float) -> Iterator[Row]:
 
 
 class _Answer(NamedTuple):
-    """What a process says of a check, and whether it can do another."""
+    """Answer of a process to a check; `sound` tells whether the process can run another."""
 
     result: str
     figure: str
@@ -130,11 +130,11 @@ def _failed(why: str) -> _Answer:
 
 
 class _Worker:
-    """A process that does one check after another."""
+    """A process that runs one check after another."""
 
     def __init__(self, process_of: str, place: Place) -> None:
         self.process_of = process_of
-        # A fork would have threads and a device context that are not its own.
+        # A forked process would inherit threads and a device context that do not work in it.
         context = multiprocessing.get_context("spawn")
         self._end, other = context.Pipe()
         self._process = context.Process(target=_work, args=(other, place), daemon=True)
@@ -144,7 +144,7 @@ class _Worker:
         self._ready = False
 
     def ask(self, check: Check) -> _Answer:
-        """Its answer, or why there is none."""
+        """Run a check, and return the answer, or the reason why there is none."""
         try:
             if not self._ready:
                 if not self._end.poll(STARTING):
@@ -169,7 +169,7 @@ class _Worker:
 
 
 def _work(end: Connection, place: Place) -> None:
-    """Answer until nobody asks any more."""
+    """Answer checks until the pipe is closed."""
     end.send(True)
     while True:
         try:
@@ -181,13 +181,13 @@ def _work(end: Connection, place: Place) -> None:
             answer = _Answer(PASSED if found.good else FAILED, found.figure, found.details, sound=True)
         except NotHere as why:
             answer = _Answer(NOT_RUN, str(why), {}, sound=True)
-        except BaseException as error:  # whatever it is, the others go on
+        except BaseException as error:  # no error may stop the other checks
             answer = _failed(f"{type(error).__name__}: {one_line(error)[:200]}")
         end.send(answer)
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """The rows as lines in columns, under a heading; long figures cut."""
+    """Format the rows as aligned lines under a heading, with long figures shortened."""
     shown = (replace(row, figure=shorten(row.figure, MOST_SHOWN, placeholder=" ...")) for row in rows)
     cells = [("check", "result", "figure", "wanted"), *((r.check, r.result, r.figure, r.wanted) for r in shown)]
     widths = [max(len(row[column]) for row in cells) for column in range(3)]

@@ -1,4 +1,4 @@
-"""What checks ask of a device itself: how much of its memory was taken at most, and that there be none left."""
+"""Device memory for checks: measure its peak, and fill it up."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from scripts.smoke.ways import loop
 
 @dataclass
 class Peak:
-    """Bytes that were taken at most.
+    """Peak memory in bytes.
 
     Attributes
     ----------
     used : int
-        By arrays.
+        Peak memory of arrays.
     device : int
-        By all that the device had no longer free whenever `look` was called, with what pools keep and libraries take; 0
-        where that is not known.
+        Peak decrease of the device's free memory over the calls of `look`, which includes memory of pools and
+        libraries; 0 if unknown.
     look : callable
+        Function that updates `device`.
     """
 
     used: int = 0
@@ -35,11 +36,11 @@ class Peak:
 
 
 class Host:
-    """The memory of the host, which stands in for that of a device."""
+    """Host memory, as a stand-in for device memory."""
 
     @contextmanager
     def peak(self) -> Iterator[Peak]:
-        """Within it, what is taken is counted; NumPy's steps are line by line."""
+        """Measure the peak memory of the block, with NumPy steps run line by line."""
         found = Peak()
         tracemalloc.start()
         try:
@@ -51,12 +52,12 @@ class Host:
 
     @contextmanager
     def full(self, leaving: int) -> Iterator[None]:
-        """Within it, no state can be copied to the device."""
+        """Make any fit in the block run out of memory."""
         with mock.patch("mlpgpu.workflow.fit", side_effect=MemoryError(f"no more than {leaving} bytes are left")):
             yield
 
     def pinned_blocks(self) -> int:
-        """Nothing is."""
+        """Return 0: host memory is not pinned."""
         return 0
 
 
@@ -71,7 +72,7 @@ class Cuda:
 
     @contextmanager
     def peak(self) -> Iterator[Peak]:
-        """Within it, what arrays of any pool take is counted."""
+        """Measure the peak memory of the block, for arrays of any pool."""
         self._forget()
         before, found = self._free(), Peak()
 
@@ -84,12 +85,12 @@ class Cuda:
 
     @contextmanager
     def full(self, leaving: int) -> Iterator[None]:
-        """Within it, the device has `leaving` bytes left."""
+        """Fill the device up to `leaving` bytes during the block."""
         self._forget()
         runtime, taken = self.cupy.cuda.runtime, []
         piece = self._free()
         try:
-            # There may be no piece of that size.
+            # Free memory may be fragmented.
             while (piece := min(piece, self._free() - leaving)) > 0:
                 try:
                     taken.append(runtime.malloc(piece))
@@ -102,14 +103,14 @@ class Cuda:
             self._forget()
 
     def pinned_blocks(self) -> int:
-        """Blocks of pinned memory that CuPy holds ready."""
-        # It takes back what was in use when it gives out the next.
+        """Return the number of free blocks in CuPy's pinned memory pool."""
+        # The pool reclaims blocks that were in use at its next allocation.
         self.cupy.cuda.runtime.deviceSynchronize()
         self.cupy.cuda.alloc_pinned_memory(1)
         return int(self.cupy.get_default_pinned_memory_pool().n_free_blocks())
 
     def _forget(self) -> None:
-        # What is kept from run to run belongs to the next one too.
+        # Memory cached across runs counts for the next run too.
         multiplier_of.cache_clear()
         gc.collect()
         self.cupy.get_default_memory_pool().free_all_blocks()
@@ -119,12 +120,12 @@ class Cuda:
 
 
 def of(place: Place) -> Host | Cuda:
-    """The device of a place."""
+    """Return the memory to measure on this place."""
     return Cuda(place.device) if place.on_gpu else Host()
 
 
 def _counting(base: Any, found: Peak) -> Any:
-    """A memory hook of CuPy that follows what arrays take."""
+    """Create a CuPy memory hook that tracks the memory of arrays."""
 
     class Counting(base):
         name = "Counting"

@@ -1,4 +1,4 @@
-"""PyTorch and JAX on the device, through the same protocol."""
+"""Check PyTorch and JAX on the device against NumPy, as for CuPy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLUGINS = tuple(f"jax_cuda{cuda}_plugin" for cuda in CUDA)
 
 
 def agrees(place: Place, way: Way, dtype: str, **settings: Any) -> Found:
-    """Its steps beside NumPy's."""
+    """Compare the steps of a library with NumPy's."""
     module = str(way.settings["backend"])
     if importlib.util.find_spec(module) is None:
         raise NotHere(f"{way.label} is not installed")
@@ -27,7 +27,7 @@ def agrees(place: Place, way: Way, dtype: str, **settings: Any) -> Found:
 
 def _checks(way: Way) -> tuple[Check, ...]:
     process, smooth = str(way.settings["backend"]), {"activation": "tanh"}
-    # JAX has float64 for a whole process, so float32 comes first.
+    # JAX enables float64 for the whole process, so float32 comes first.
     return (
         Check(
             f"{way.label}, float32, tanh",

@@ -1,4 +1,4 @@
-"""Memory of the device: as predicted, pinned on the way there, and a line where it is not enough."""
+"""Check device memory: its prediction, pinned transfers, and the error when it does not suffice."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ RUNS: dict[str, dict[str, Any]] = {
     "784-2048-2048-10, batch 200": {"hidden": (2048, 2048), "batch_size": 200},
 }
 WITHIN = 0.1
-# Enough for a whole chunk of rows that is evaluated.
+# Enough for a full chunk of rows in evaluation.
 LEAST_ROWS = 5000
 FEATURES, CLASSES = 784, 10
 
 
 class Look(Callback):
-    """Looks at the device while all of a run is there."""
+    """Callback that measures device memory while a run occupies it."""
 
     def __init__(self, peak: device.Peak) -> None:
         self.peak = peak
 
     def on_epoch_end(self, run: Any, record: Any) -> None:
-        """After its evaluation."""
+        """Measure after the evaluation of the epoch."""
         self.peak.look()
 
 
 def predicted(place: Place) -> Found:
-    """Most memory of a whole fit, beside its prediction."""
+    """Compare the peak memory of a fit with its prediction."""
     ratios, details = {}, {}
     for name, settings in RUNS.items():
         given = {**settings, "batch_size": settings["batch_size"] // 4} if place.tiny else settings
@@ -55,15 +55,15 @@ def predicted(place: Place) -> Found:
             details[words] = {"predicted": said, "used": peak.used, "device": peak.device}
     low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     figure = f"predicted / used {ratios[low]:.2f} ({low}) to {ratios[high]:.2f} ({high})"
-    # NumPy writes over what nothing else holds, which takes less than predicted; no library does so on a device.
+    # NumPy reuses temporaries that nothing else references, and so may need less than predicted; GPU libraries do not.
     most = 1 + WITHIN if place.on_gpu else math.inf
     return Found(figure, all(1 - WITHIN <= ratio <= most for ratio in ratios.values()), details)
 
 
 def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
-    """Bytes that are predicted of a fit, and what it took."""
+    """Return the predicted bytes of a fit, and its measured peak."""
     rng, n_rows = np.random.default_rng(0), max(2 * settings["batch_size"], LEAST_ROWS)
-    # In so many epochs there are enough steps to be captured.
+    # Enough epochs for the steps to be captured.
     config = Config(epochs=16 if place.on_gpu else 2, device=place.device, **settings)
     plan = make_plan(config, n_rows=n_rows, n_features=FEATURES, n_outputs=CLASSES, task="classification")
     train, watched = (
@@ -76,17 +76,17 @@ def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
         fit(backend, plan, train, {"validation": watched}, scaled, callbacks, rollbacks=1)
 
     if place.on_gpu:
-        # What libraries take for themselves, they take at the first run.
+        # Libraries allocate their own memory in the first run.
         whole()
     with device.of(place).peak() as peak:
         whole(Look(peak))
     need = preflight.predict(backend, plan, train, {"validation": watched}, rollbacks=1)
-    # On the host, rows are where they were.
+    # On the host, the rows are not copied.
     return need.total if place.on_gpu else need.beside, peak
 
 
 def too_large(place: Place) -> Found:
-    """A step of more rows than fit."""
+    """Check that a batch too large for the memory is refused."""
     settings = {"dataset": "synthetic", "samples": 400_000, "features": 2, "classes": 2, "hidden": (200_000,)}
     try:
         prepare(Config(device=place.device, batch_size="full", **settings))
@@ -96,7 +96,7 @@ def too_large(place: Place) -> Found:
 
 
 def out_of_memory(place: Place) -> Found:
-    """A run that finds the device full, and one after it that does not."""
+    """Check the error of a run on a full device, and that the next run succeeds."""
     config = Config(**place.settings, device=place.device)
     prepared = prepare(config)
     try:
@@ -110,7 +110,7 @@ def out_of_memory(place: Place) -> Found:
 
 
 def pinned(place: Place) -> Found:
-    """Bytes on their way to the device."""
+    """Check that transfers to the device use pinned memory, and time them."""
     if not place.on_gpu:
         raise NotHere("a CPU has nothing to pin")
     backend, there = prepare(Config(**place.settings, device=place.device)).backend, device.of(place)

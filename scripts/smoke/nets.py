@@ -1,4 +1,4 @@
-"""Every optimizer, loss, activation and schedule: many small nets, each captured and line by line."""
+"""Compare captured with eager steps on small networks, one for each optimizer, loss, activation and schedule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, REFUSED, train, warned, worst
 
-# Seconds after which no other net is begun, for each has kernels that are compiled; and those of a check.
+# Seconds after which no other network is started, since each has kernels to compile; and the time limit of a check.
 ENOUGH, MOST = 40, 70
-# A net so small that dozens of them are trained in no time, in more steps than go line by line in any case; its last
-# batch is short.
+# A network small enough to train dozens, with a short last batch, and with enough steps not to run line by line.
 SMALL: dict[str, Any] = {
     "dataset": "digits",
     "hidden": (16,),
@@ -27,12 +26,12 @@ SMALL: dict[str, Any] = {
     "dropout": 0.2,
     "dtype": "float64",
 }
-# A data set for each kind of target that a loss may have.
+# Loss or task -> data set with suitable targets.
 SETS = {"logistic": "breast-cancer", "classification": "digits", "regression": "diabetes"}
 
 
 def small(place: Place, several: dict[str, dict[str, Any]]) -> Found:
-    """As many of these nets as the time allows, captured and eager."""
+    """Train as many of the networks as time allows, captured and eager, and compare them."""
     distances: dict[str, float] = {}
     began = time.perf_counter()
     for name, settings in several.items():

@@ -1,4 +1,4 @@
-"""The device opens, and says what it is."""
+"""Check that the device can be opened, and describe it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scripts.smoke.place import Place
 
 
 def opened(place: Place) -> Found:
-    """The backend, and the machine it is on."""
+    """Open the backend, and describe it and the machine."""
     backend = prepare(Config(dataset="iris", device=place.device)).backend
-    # Once the device is open, its library is asked too.
+    # After opening, because `describe` queries CuPy only if it is imported.
     description = machine.describe()
     details = {"machine": description, "backend": backend.description}
     if not place.on_gpu:

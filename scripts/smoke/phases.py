@@ -1,6 +1,6 @@
-"""Where the seconds of a run go: ``python -m scripts.smoke.phases STARTED FILE FLAGS...``.
+"""Time the phases of a run: ``python -m scripts.smoke.phases STARTED FILE FLAGS...``.
 
-Runs ``mlpgpu train FLAGS`` and writes seconds by part into FILE; STARTED is the time at which the process was.
+Runs ``mlpgpu train FLAGS`` and writes the seconds of each phase into FILE; STARTED is the start time of the process.
 """
 
 import json
@@ -16,7 +16,7 @@ _INNER: list[float] = []
 
 
 def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, whose seconds count for `part`, and no more for what it is called in."""
+    """Wrap `function` to add its seconds to `part`, and to exclude them from the part of its caller."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         began = time.perf_counter()
@@ -33,7 +33,7 @@ def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main(started: float, file: Path, flags: list[str]) -> int:
-    """Run the command, and write its parts."""
+    """Run the command, and write the seconds of its parts."""
     SECONDS["start of Python"] = time.time() - started
     began = time.perf_counter()
     from mlpgpu import backends, evaluation, run_folder, train, trainer, workflow

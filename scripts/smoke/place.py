@@ -1,26 +1,26 @@
-"""Where checks run: which device, how large."""
+"""Device and size of the checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-# SciPy reads the first once, when it is imported; with the second, JAX leaves the memory that it does not need.
+# SciPy reads the first only when it is imported; the second stops JAX from allocating memory in advance.
 ENVIRONMENT = {"SCIPY_ARRAY_API": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-# Threads of stand-ins would wait for each other longer than they work.
+# The threads of stand-ins would spend most of their time waiting for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Place:
-    """A device and how much is done on it.
+    """A device, and the size of the checks on it.
 
     Attributes
     ----------
     device : str
-        ``cuda``, ``cuda:N``; or ``cpu``, where stand-ins show that the checks themselves run.
+        ``cuda`` or ``cuda:N``; or ``cpu``, to test the checks themselves on stand-ins.
     tiny : bool
-        Whether to take the digits of scikit-learn in place of MNIST, and less of all else.
+        Whether to use scikit-learn's digits in place of MNIST, and smaller problems.
     """
 
     device: str = "cuda"
@@ -28,12 +28,12 @@ class Place:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it is the real thing."""
+        """Whether the device is a GPU."""
         return self.device != "cpu"
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of a process for checks."""
+        """Environment variables of the processes that run checks."""
         return ENVIRONMENT if self.on_gpu else ENVIRONMENT | ONE_THREAD
 
     @property
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """784-128-10 at batch 200, or 20 where it is tiny, with Adam, for one epoch of all training rows."""
+        """Settings of 784-128-10 with Adam, for one epoch of all training rows in batches of 200, or 20 if tiny."""
         return {
             "dataset": self.dataset,
             "validation_fraction": 0,
@@ -51,7 +51,7 @@ class Place:
             "dropout": 0,
             "input_dropout": 0,
             "schedule": "constant",
-            # Of the digits, in more steps than go line by line in any case.
+            # Batches of 20 give the digits enough steps not to run line by line.
             "batch_size": 20 if self.tiny else 200,
             "epochs": 1,
         }

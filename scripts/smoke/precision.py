@@ -1,4 +1,4 @@
-"""Products whose operands are rounded."""
+"""Check matrix products with rounded operands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 from scripts.smoke.ways import CAPTURED, apart, train
 
-# Half of the last place that an operand keeps, and so many of them the loss of the first step may be off; how far the
-# mean of an epoch may be, whose steps go other ways by then.
+# Half a unit in the last place of an operand.
 UNITS = {"tf32": 2.0**-11, "bf16": 2.0**-8}
+# Tolerance of the first loss in these units, and relative tolerance of the mean loss of an epoch, whose steps diverge.
 TIMES, EPOCH = 2, 0.03
 
 
 def rounded(place: Place, precision: str) -> Found:
-    """An epoch with rounded operands beside one in float32."""
+    """Compare an epoch with rounded operands with one in float32."""
     exact, found = (train(place, CAPTURED, precision=name).losses for name in ("float32", precision))
     first, mean = float(apart(found, exact)[0]), float(abs(found.mean() / exact.mean() - 1))
     differ = bool(np.any(found != exact))

@@ -1,4 +1,4 @@
-"""Whole runs on the device: taken up, evaluated, through the estimators."""
+"""Check whole runs on the device: resumed, evaluated, and through the estimators."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 from scripts.smoke.ways import FLOAT64, apart
 
-# What float32 leaves of a probability, and of a loss.
+# Tolerance of probabilities and losses in float32.
 FLOAT32 = 1e-5
 
 
 class Pause(Callback):
-    """Writes a checkpoint within an epoch, and ends the run there."""
+    """Callback that writes a checkpoint within an epoch, and stops the run there."""
 
     def __init__(self, path: Path, epoch: int) -> None:
         self.path, self.epoch = path, epoch
 
     def on_steps(self, run: Any, done: int, losses: Any) -> None:
-        """After the first steps of the epoch."""
+        """Write and stop after the first steps of the epoch."""
         if run.epoch == self.epoch and not run.stopped:
             run.checkpoint(self.path)
             run.stop("pause", final=False)
 
 
 def resumed(place: Place) -> Found:
-    """A run that is taken up from the middle of an epoch, beside one of one piece."""
+    """Compare a run resumed from the middle of an epoch with an uninterrupted one."""
     settings = {**place.settings, "epochs": 3, "validation_fraction": 0.1, "dropout": 0.2, "batch_size": 32}
     config = Config(device=place.device, **settings)
     prepared = prepare(config)
-    # So that an epoch is more than one call of the loop.
+    # Split an epoch into several calls of the loop.
     prepared.backend.steps_per_call = 8
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "paused.safetensors")
@@ -58,7 +58,7 @@ def resumed(place: Place) -> Found:
 
 
 def evaluated(place: Place) -> Found:
-    """Loss, accuracy and predictions of weights on the device and by NumPy."""
+    """Compare loss, accuracy and predictions on the device with NumPy's."""
     found = {}
     for device in (place.device, "cpu"):
         prepared = prepare(Config(**place.settings, device=device))
@@ -79,7 +79,7 @@ def evaluated(place: Place) -> Found:
 
 
 def estimators(place: Place) -> Found:
-    """Fits on the device beside fits on the CPU, with rows of the host."""
+    """Compare fits on the device with fits on the CPU, for rows on the host."""
     from sklearn.datasets import load_diabetes, load_digits
     from sklearn.exceptions import ConvergenceWarning
 
@@ -110,7 +110,7 @@ def estimators(place: Place) -> Found:
 
 
 def folded(place: Place) -> Found:
-    """The runs of a cross-validation, one after the other on the device."""
+    """Compare a cross-validation on the device with one on the CPU."""
     given: dict[str, Any] = {"dataset": "digits", "hidden": (16,), "epochs": 5, "dtype": "float64"}
     here, there = (cross_validate(Config(**given, device=device), 3).metrics for device in (place.device, "cpu"))
     losses = [np.array([one["test_loss"] for one in found["by_fold"]]) for found in (here, there)]
@@ -120,7 +120,7 @@ def folded(place: Place) -> Found:
 
 
 def own_arrays(place: Place) -> Found:
-    """Rows and targets that are on the device already: predictions stay there."""
+    """Check that predictions for rows on the device stay there."""
     import sklearn
     from sklearn.datasets import load_digits
     from sklearn.exceptions import ConvergenceWarning

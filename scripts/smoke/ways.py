@@ -1,4 +1,4 @@
-"""The same training by several ways, and how far their losses are from each other."""
+"""Train in several ways of executing steps, and compare the losses."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mlpgpu.workflow import prepare
 from scripts.smoke.place import Place
 
 REFUSED = "cannot be captured"
-# What may lie between two sums of the same numbers in another order, in float64, after an epoch.
+# Tolerance in float64 after an epoch, for sums in different orders.
 FLOAT64 = 1e-10
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to take a step.
+    """A way of executing steps.
 
     Attributes
     ----------
     label : str
     settings : dict
-        Of `Config`, on a GPU.
+        Settings of `Config` on a GPU.
     loop : str
-        What MLPGPU_LOOP is there.
+        MLPGPU_LOOP on a GPU.
     stand_in : tuple of (str, str)
         Backend and MLPGPU_LOOP on the CPU.
     """
@@ -45,7 +45,7 @@ class Way:
     stand_in: tuple[str, str]
 
     def config(self, place: Place, **settings: Any) -> Config:
-        """The settings of a training by this way."""
+        """Return the settings of a training."""
         own = (
             {"device": place.device, **self.settings}
             if place.on_gpu
@@ -54,7 +54,7 @@ class Way:
         return Config(**{**place.settings, **own, **settings})
 
     def loop_on(self, place: Place) -> str:
-        """What MLPGPU_LOOP is."""
+        """Return the value of MLPGPU_LOOP."""
         return self.loop if place.on_gpu else self.stand_in[1]
 
 
@@ -67,14 +67,14 @@ JAX = Way("JAX", {"backend": "jax"}, "auto", ("jax", "auto"))
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left.
+    """Result of a training.
 
     Attributes
     ----------
     losses : float64 array of shape (n_steps,)
     params : float64 array of shape (n_parameters,)
     description : str
-        Of the backend.
+        Description of the backend.
     """
 
     losses: np.ndarray
@@ -85,22 +85,22 @@ class Trained:
 def train(
     place: Place, way: Way, after_steps: Callable[[Training, int], bool] | None = None, **settings: Any
 ) -> Trained:
-    """Train without callbacks, and say what came of it.
+    """Train without callbacks, and return the result.
 
     Parameters
     ----------
     place : Place
     way : Way
     after_steps : callable or None
-        ``after_steps(training, done)``, called every eight steps; ends the epoch where it returns True.
+        ``after_steps(training, done)``, called every eight steps; returns True to end the epoch.
     **settings
-        Of `Config`, beside or in place of `Place.settings`.
+        Settings of `Config`, which override `Place.settings`.
     """
     with loop(way.loop_on(place)):
         prepared = prepare(way.config(place, **settings))
         training = training_of(prepared)
     if after_steps is not None:
-        # As many on every backend.
+        # The same on every backend.
         prepared.backend.steps_per_call = 8
     told = (lambda done, _: after_steps(training, done)) if after_steps else (lambda *_: False)
     losses = [training.epoch(number, told)[0] for number in range(1, prepared.plan.epochs + 1)]
@@ -109,32 +109,35 @@ def train(
 
 
 def training_of(prepared: Any) -> Training:
-    """A training on the training rows of what was prepared."""
+    """Return a training on the training rows of a prepared run."""
     data, backend, plan = prepared.data, prepared.backend, prepared.plan
     placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
     return Training(backend, plan, Rows(data.x_train, data.y_train), placement)
 
 
 def apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """How far each number is from another, as a share of that one; not finite where one of them is not."""
+    """Return the relative differences from `theirs`; not finite if either number is not."""
     return np.abs(ours - theirs) / np.abs(theirs)
 
 
 def worst(ours: Trained, theirs: Trained) -> float:
-    """The largest distance of losses and of weights, these as a share of the largest of them; infinite for a NaN."""
+    """Return the largest relative difference of losses or weights; for weights, relative to the largest weight.
+
+    Infinite if anything is not finite.
+    """
     weights = np.max(np.abs(ours.params - theirs.params)) / np.max(np.abs(theirs.params))
     most = max(float(np.max(apart(ours.losses, theirs.losses))), float(weights))
     return most if np.isfinite(most) else np.inf
 
 
 def loop(way: str) -> AbstractContextManager[Any]:
-    """Within it, steps run this way."""
+    """Set MLPGPU_LOOP during the block."""
     return mock.patch.dict(os.environ, {VARIABLE: way})
 
 
 @contextmanager
 def warned() -> Iterator[list[str]]:
-    """Within it, what the package warns of is collected."""
+    """Collect the warnings that the package logs during the block."""
     lines: list[str] = []
     handler, logger = logging.Handler(logging.WARNING), logging.getLogger("mlpgpu")
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

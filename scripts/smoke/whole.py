@@ -1,4 +1,4 @@
-"""A whole run by the command, and where each of its seconds goes."""
+"""Check a whole run of the command, and time its phases."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 
 ACCURACY, TINY_ACCURACY = 0.984, 0.9
-# Of a process, which would outlive a check that is ended.
+# Timeout of a process, which would outlive a killed check.
 MOST_SECONDS = 60
 FOLDER = Path(__file__).parents[2]
 
 
 def from_command_to_trained(place: Place) -> Found:
-    """The default network from the command to its files: a first run, a second, and the parts of a third."""
+    """Train the default network by the command three times: time a first run, a second, and the phases of a third."""
     interpreter = min(_seconds(["-c", "pass"])[0] for _ in range(3))
     library = "import cupy; cupy.ones(1).sum().get()" if place.on_gpu else "import numpy; numpy.ones(1).sum()"
     opened = min(_seconds(["-c", library])[0] for _ in range(2))
@@ -50,7 +50,7 @@ def _flags(place: Place, run: Path) -> list[str]:
 
 
 def _seconds(arguments: list[str]) -> tuple[float, str]:
-    """How long a process of Python takes, and what it prints."""
+    """Run a Python process, and return its seconds and its output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])}
     began = time.perf_counter()
     done = subprocess.run(
