@@ -1,7 +1,7 @@
-"""What every benchmark here shares: devices, estimators, samples, and a word on the machine with each figure.
+"""Fixtures of all benchmarks: devices, estimators and data, and a record of the machine with each result.
 
-Run them with ``pytest bench``. ``--benchmark-autosave`` keeps the figures under ``.benchmarks``, and
-``--benchmark-compare`` sets those of a later run beside them.
+Run them with ``pytest bench``. ``--benchmark-autosave`` saves the results under ``.benchmarks``, and
+``--benchmark-compare`` compares a later run with them.
 """
 
 import functools
@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-# scikit-learn brings SciPy's BLAS, which is to be there whenever the libraries in this process are listed.
+# Imported to load SciPy's BLAS before the libraries of this process are listed.
 from sklearn import neural_network
 
 import mlpgpu
@@ -25,9 +25,9 @@ from mlpgpu.maths.scaling import scale
 from mlpgpu.throughput.contenders import find
 from mlpgpu.throughput.study import Study
 
-# CPU, and every CUDA device that CuPy finds.
+# The CPU and every CUDA device that CuPy finds.
 DEVICES = [contender.device for contender in find(Study())[0]]
-# On the CPU, each way that a step can take there.
+# Pairs of device and loop: on the CPU, every loop that is installed.
 WAYS = [("cpu", "numpy"), *([("cpu", "numba")] if has_numba() else []), *((device, "auto") for device in DEVICES[1:])]
 CLASSIFIERS = {"scikit-learn": neural_network.MLPClassifier} | {
     f"mlpgpu-{device}": functools.partial(mlpgpu.MLPClassifier, device=device) for device in DEVICES
@@ -45,7 +45,7 @@ def pytest_benchmark_update_machine_info(config, machine_info):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_benchmark_compare_machine_info(benchmarksession, machine_info, compared_benchmark):
-    """Tell what is not as it was, where pytest-benchmark would warn with all there is of both machines."""
+    """Log only what has changed, where pytest-benchmark would print a warning with all of both descriptions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = yield
@@ -58,7 +58,7 @@ def pytest_benchmark_compare_machine_info(benchmarksession, machine_info, compar
 
 @pytest.fixture(params=WAYS, ids="-".join)
 def backend(request, benchmark, monkeypatch):
-    """One of each device, and of each way that a step takes there."""
+    """Backend of each device, with each loop."""
     device, way = request.param
     monkeypatch.setenv(VARIABLE, way)
     found = backends.select(device)[0]
@@ -68,16 +68,16 @@ def backend(request, benchmark, monkeypatch):
 
 @pytest.fixture(params=CLASSIFIERS)
 def classifier(request):
-    """scikit-learn's ``MLPClassifier``, and ours on each device: takes its parameters."""
+    """Constructor of scikit-learn's ``MLPClassifier``, and of mlpgpu's on each device."""
     return functools.partial(CLASSIFIERS[request.param], random_state=0)
 
 
 @pytest.fixture(autouse=True)
 def _tell(benchmark):
-    """With each figure, what it depends on beside the code; and a rate, where a test told its ``samples``."""
+    """Record the machine with each result, and the rate if the test set ``samples``."""
     found, info = _describe(), benchmark.extra_info
     info["cpu"], info["cores"], info["versions"] = found["cpu"], found["cores"], found["versions"]
-    # The core type tells which kernels OpenBLAS runs; another BLAS has none.
+    # The architecture identifies OpenBLAS's kernels; other BLAS libraries have none.
     info["blas"] = [
         f"{blas['internal_api']} {blas['version']} {blas['architecture'] or ''} x {blas['num_threads']}"
         for blas in found["blas"]
@@ -89,7 +89,7 @@ def _tell(benchmark):
 
 @pytest.fixture(scope="session")
 def samples():
-    """All 70,000 MNIST images, or as many synthetic rows of that size where MNIST is not found."""
+    """All 70,000 MNIST images, or synthetic rows of the same number and size if MNIST is not found."""
     try:
         data = load(Config(dataset="mnist", validation_fraction=0))
     except InputError:
@@ -100,7 +100,7 @@ def samples():
 
 @pytest.fixture(scope="session")
 def scaled(samples):
-    """Their first 60,000 and last 10,000 rows as an estimator takes them: float32, scaled."""
+    """The first 60,000 and last 10,000 `samples` as an estimator takes them: float32, scaled."""
     data, rows = samples
     scaling = data.scaling
     x = scale(np, rows.x, scaling.shift.astype(np.float32), scaling.factor.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The matmul floor: an epoch of nothing but the products that a step of training cannot do without."""
+"""The matmul floor: an epoch of only the matrix products that training cannot avoid."""
 
 import itertools
 import time
@@ -8,16 +8,16 @@ import numpy as np
 
 
 class Floor:
-    """The products of a step, forward and back, on arrays made beforehand.
+    """The products of a step, forward and backward, on preallocated arrays.
 
-    A layer has two products, and each but the first a third one, for the gradient of its input.
+    Each layer has two products, and each except the first has a third, for the gradient of its input.
 
     Parameters
     ----------
     sizes : sequence of int
         Units of each layer, inputs first.
     batch_size, n_rows : int
-        Rows of a step and of an epoch, whose last batch is as long as the others.
+        Rows per step and per epoch; the last batch is as long as the others.
     dtype : str
     """
 
@@ -33,7 +33,7 @@ class Floor:
         self.products = [*forward, *into_weights[::-1], *into_layers]
 
     def epoch(self) -> float:
-        """Seconds of an epoch of these products."""
+        """Compute the products of an epoch, and return the seconds."""
         products, matmul = self.products, np.matmul
         began = time.perf_counter()
         for _ in range(self.steps):

@@ -1,9 +1,9 @@
-"""mlpgpu beside PyTorch, JAX and the matrix products alone on one GPU, and what that GPU can do at most.
+"""Compare mlpgpu with PyTorch, JAX and the matrix products alone on one GPU, and measure the limits of that GPU.
 
-``python bench/gpu.py`` measures the ceilings first. Then all train the same network from the same weights with Adam, in
-turn, each in a process of its own, as experts would write it: PyTorch with whole steps in CUDA graphs and the fused
-Adam, JAX as a donated scan. It prints microseconds a step, and ratios beside what they are to reach, and writes
-``gpu-GPU.json`` and ``gpu-GPU.png``. ``--device cpu --tiny`` shows that it runs where there is no GPU.
+``python bench/gpu.py`` measures the limits first. Then all contestants train the same network from the same weights
+with Adam, in turn, each in its own process, as an expert would write it: PyTorch with whole steps in CUDA graphs and
+fused Adam, JAX as a scan with donated state. It prints microseconds per step, and ratios with their targets, and writes
+``gpu-GPU.json`` and ``gpu-GPU.png``. ``--device cpu --tiny`` tests the benchmark itself without a GPU.
 """
 
 import argparse
@@ -25,19 +25,19 @@ from peers.rounds import Rounds
 from mlpgpu import machine, plots
 from mlpgpu.errors import InputError
 
-# Seconds after which a contestant is out that has not answered: compiling takes some.
+# Timeouts in seconds for the answer of a contestant, without and with compilation.
 PATIENCE, COMPILING = 90, 180
 LIBRARIES = (*machine.CUPY, "torch", "jax")
 ROWS, TINY_ROWS = 70_000, 10_000
 
 
 def n_rows(given):
-    """Of an epoch."""
+    """Return the number of rows per epoch."""
     return TINY_ROWS if given.tiny else ROWS
 
 
 def ceilings(device):
-    """What the device can do at most, asked of a process of its own; why that is not known, where it is not."""
+    """Measure the limits of the device in a separate process; return them, or the reason for failure."""
     environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     command = [sys.executable, "-m", "gpu.ceilings", device]
     try:
@@ -50,7 +50,7 @@ def ceilings(device):
 
 
 def shown(found):
-    """The ceilings in lines."""
+    """Format the limits as lines."""
     if "failed" in found:
         yield f"Ceilings  not measured: {found['failed']}"
         return
@@ -63,7 +63,7 @@ def shown(found):
 
 
 def play(names, given, ends, write):
-    """Race -> results, as far as the time goes; `write` is called after each race with what there is."""
+    """Run the races until the time is up, and return race -> results; call ``write(played)`` after each race."""
     played = {}
     contestants = {name: CONTESTANTS[name] for name in names}
     patience = COMPILING if "torch-compiled" in names else PATIENCE
@@ -75,7 +75,7 @@ def play(names, given, ends, write):
                 if began > ends:
                     break
                 problem = Problem(folder, race.sizes, race.batch_size, given.rounds, 1, given.device, race.precision)
-                # An equal share of what is left, for this race and each after it.
+                # Divide the remaining time equally among this race and those after it.
                 results = rounds.play(problem, race.names, began + (ends - began) / (len(RACES) - i))
                 judge(results, TOLERANCES[race.precision])
                 played[race.name] = results
@@ -85,7 +85,7 @@ def play(names, given, ends, write):
 
 
 def record(played, found, description, given):
-    """All that was measured, in what JSON can hold."""
+    """Return all results as JSON types."""
     return {
         "device": given.device,
         "rows": n_rows(given),
@@ -106,7 +106,7 @@ def record(played, found, description, given):
 
 
 def where(description, given):
-    """Device, libraries and what is trained, in a line."""
+    """Describe device, libraries and training in a line."""
     versions = [f"{name} {description['versions'][name]}" for name in LIBRARIES if name in description["versions"]]
     return ", ".join([machine.name_of(description, given.device), *versions, f"Adam, {n_rows(given):,} rows"])
 
@@ -129,7 +129,7 @@ def read_arguments():
 
 
 def main():
-    """Measure, print, and write."""
+    """Measure, print and write the results."""
     names, given = read_arguments()
     ends = time.perf_counter() + 60 * given.minutes
     description = machine.describe()

@@ -1,10 +1,10 @@
-"""A file that does not fit into the memory that a run may have: its peak memory, and the price of reading it.
+"""Measure peak memory and cost of training on a file that is larger than the memory allowed.
 
-``python bench/larger_than_memory.py`` writes images to a .npy file of 4.2 GB, moved and noisy copies of MNIST's, and
-trains one epoch on it by the command, memory-mapped, under a limit of 1 GB for all that the process allocates
-(``RLIMIT_DATA``, which does not count a file that is mapped), with nothing of the file in the system's cache at the
-start. A tenth of the rows is trained on in memory and memory-mapped, in turn with it. Then MNIST sorted by label is
-trained on, in orders that are shuffled more and less. Linux; needs MNIST, and the space on disk while it runs.
+``python bench/larger_than_memory.py`` writes shifted and noisy copies of MNIST's images to a .npy file of 4.2 GB, and
+trains one epoch on it by the command, memory-mapped, with at most 1 GB of allocated memory (``RLIMIT_DATA``, which does
+not count mapped files) and none of the file in the page cache at the start. In turn with it, a tenth of the rows is
+trained on in memory and memory-mapped. Then MNIST sorted by label is trained on in more and less shuffled orders. Runs
+on Linux; needs MNIST and disk space for the file.
 """
 
 import argparse
@@ -19,17 +19,18 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-# NumPy is not imported here: on Linux, the peak memory of a process starts from that of the one that starts it.
+# NumPy is not imported here: on Linux, a process inherits the peak memory of its parent.
 
 ROWS, LIMIT = 5_400_000, 10**9
 SETTINGS = ("--epochs", "1", "--device", "cpu", "--json", "--quiet")
-# Blocks of a window, and rows of a block: 64 windows an epoch, as of 4.2 GB. Without: all rows shuffled, or none.
+# (blocks per window, rows per block), with 64 windows per epoch, as for 4.2 GB. Without blocks, all rows are shuffled,
+# or with 0 rows none.
 ORDERS = ((None, 1), (256, 3), (64, 13), (16, 53), (4, 211), (None, 0))
 EPOCHS, SEEDS = 5, (0, 1, 2)
 
 
 def write(folder, rows):
-    """``x.npy`` and ``y.npy`` in a folder: MNIST's training images moved by two pixels at most, 2 % of them noise."""
+    """Write ``x.npy`` and ``y.npy``: MNIST's training images, shifted by up to two pixels, with 2 % noise pixels."""
     import numpy as np
 
     from mlpgpu.config import Config
@@ -53,7 +54,7 @@ def write(folder, rows):
 
 
 def train(folder, memory_map, limit=None):
-    """One run by the command: its figures, those of the process, and its accuracy on MNIST's own test images."""
+    """Run the command; return its results, the peak memory of its process, and the accuracy on MNIST's test images."""
     x, run = folder / "x.npy", folder / f"run-{memory_map}"
     with x.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -85,7 +86,7 @@ def train(folder, memory_map, limit=None):
 
 
 def sorted_by_label(blocks, rows, seed):
-    """Test accuracy on MNIST, the training rows class after class, in an order of these blocks."""
+    """Train on MNIST with the rows sorted by class, shuffled by these blocks, and return the test accuracy."""
     import numpy as np
 
     from mlpgpu.config import Config
@@ -104,7 +105,7 @@ def sorted_by_label(blocks, rows, seed):
 
 
 def apart(function, *arguments):
-    """What a function of this file gives in a process of its own."""
+    """Call a function of this file in a separate process, and return its result."""
     code = f"import json, larger_than_memory as bench; print(json.dumps(bench.{function}(*{arguments!r})))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True, text=True
@@ -118,7 +119,7 @@ HEAD = """\
 
 
 def row(run):
-    """A line of the table."""
+    """Format a row of the table."""
     limit = f", of at most {run['limit_bytes'] / 1e6:,.0f}" if run["limit_bytes"] else ""
     cells = (
         f"{run['rows']:,}",
@@ -133,7 +134,7 @@ def row(run):
 
 
 def order_row(blocks, rows, accuracies):
-    """A line of the table of orders."""
+    """Format a row of the table of orders."""
     name = f"{blocks} blocks of {rows} rows a window" if blocks else "all rows shuffled" if rows else "not shuffled"
     low, high = min(accuracies), max(accuracies)
     return f"| {name} | {statistics.median(accuracies):.2%} ({low:.2%} to {high:.2%}) |"
@@ -154,7 +155,7 @@ def main():
         for path, rows in ((small, given.rows // 10), (large, given.rows)):
             path.mkdir()
             apart("write", str(path), rows)
-        # In turn, so that whatever else the machine does meets all of them.
+        # In turn, so that other load on the machine affects all of them.
         for _ in range(given.rounds):
             for path, memory_map, limit in ((small, "never", None), (small, "always", None), (large, "always", LIMIT)):
                 runs.append(train(path, memory_map, limit))

@@ -1,8 +1,8 @@
-"""mlpgpu beside scikit-learn, PyTorch, JAX and Keras on this CPU, and beside the matrix products alone.
+"""Compare mlpgpu with scikit-learn, PyTorch, JAX and Keras on this CPU, and with the matrix products alone.
 
-``python bench/peers.py`` has them train the same network from the same weights on the same rows in the same order,
-with Adam in float32, in turn, each in a process of its own; and MLPClassifier.fit of scikit-learn and of mlpgpu. It
-prints medians, spreads and ratios, and writes ``peers-CPU.json`` and ``peers-CPU.png``.
+``python bench/peers.py`` trains the same network with each from the same weights on the same rows in the same order,
+with Adam in float32, in turn, each in its own process; and times MLPClassifier.fit of scikit-learn and of mlpgpu. It
+prints medians, ranges and ratios, and writes ``peers-CPU.json`` and ``peers-CPU.png``.
 """
 
 import argparse
@@ -27,22 +27,22 @@ from mlpgpu.errors import InputError
 
 BATCH_SIZES, HIDDEN = (32, 200, 1024, 8192), (128,)
 WIDE, WIDE_BATCH_SIZE = (1024, 1024), 200
-# A short fit, as fits go; scikit-learn's own limit is 200.
+# A short fit; scikit-learn's default maximum is 200.
 FIT_EPOCHS = 30
 
 
 def problems(folder, given):
-    """All that is trained, in the order in which it is."""
+    """Return the problems in the order of training."""
     rounds, fit_epochs = given.rounds, 2 if given.quick else FIT_EPOCHS
     found = [Problem(folder, (784, *HIDDEN, 10), size, rounds, fit_epochs) for size in given.batch_sizes]
     if given.wide:
-        # Each epoch takes as long as many of the others.
+        # Each epoch takes many times as long as the others.
         found.append(Problem(folder, (784, *WIDE, 10), WIDE_BATCH_SIZE, min(rounds, 3), fit_epochs=2))
     return [dataclasses.replace(problem, normalization=given.normalization) for problem in found]
 
 
 def play(names, given):
-    """[(problem, results), ...], and how far at most the loss of one that counts is off."""
+    """Run all problems; return [(problem, results), ...] and the largest relative loss difference that is accepted."""
     played, farthest = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         save_images(folder)
@@ -57,8 +57,8 @@ def play(names, given):
 
 
 def record(played, farthest, description):
-    """All that was measured, in what JSON can hold."""
-    # The only contestant that is nothing to mlpgpu itself.
+    """Return all results as JSON types."""
+    # Keras is the only contestant that `describe` does not list.
     with contextlib.suppress(metadata.PackageNotFoundError):
         description["versions"]["keras"] = metadata.version("keras")
     return {
@@ -80,7 +80,7 @@ def record(played, farthest, description):
 
 
 def where(description):
-    """The machine in a line."""
+    """Describe the machine in a line."""
     blas = ", ".join(sorted({f"{pool['internal_api']} {pool['architecture'] or ''}" for pool in description["blas"]}))
     versions = description["versions"]
     return (
@@ -90,13 +90,13 @@ def where(description):
 
 
 def busy():
-    """What makes the figures worthless: BLAS threads that wait for each other while others have the cores."""
+    """Return a warning if other programs use the cores, since BLAS threads then wait for each other."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
     return [f"other programs are running (load {load:.1f}); wait until they end"] if load > 0.5 else []
 
 
 def numbers(text):
-    """``32,200`` as a tuple."""
+    """Parse ``32,200`` as a tuple."""
     return tuple(int(number) for number in text.split(","))
 
 
@@ -127,7 +127,7 @@ def read_arguments():
 
 
 def main():
-    """Measure, print, and write."""
+    """Measure, print and write the results."""
     names, given = read_arguments()
     description = machine.describe()
     for warning in [*machine.warnings(description), *busy()]:

@@ -1,7 +1,7 @@
-"""How time and memory of an epoch grow with width, depth and rows, beside what its arithmetic cannot do without.
+"""Measure how time and memory of an epoch grow with width, depth and rows, compared with their lower bounds.
 
-``python bench/scaling.py`` changes one of the three at a time, around 784-256-256-10 on 70,000 rows, with batches of
-200 rows, Adam and float32 on the CPU. Each point is a process of its own, so that its peak memory is its own.
+``python bench/scaling.py`` varies one of the three at a time, around 784-256-256-10 on 70,000 rows, with batches of
+200 rows, Adam and float32 on the CPU. Each point runs in its own process, to measure its peak memory.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-# NumPy is not imported here: on Linux, the peak memory of a process starts from that of the one that starts it.
+# NumPy is not imported here: on Linux, a process inherits the peak memory of its parent.
 
 BASE = {"width": 256, "depth": 2, "rows": 70_000}
 BATCH_SIZE, FEATURES, CLASSES = 200, 784, 10
@@ -27,7 +27,7 @@ NAMES = {"width": "units", "depth": "layers", "rows": "rows"}
 
 
 def measure(width, depth, rows, seconds, rounds):
-    """One point, in this process: its epoch, its matmul floor in turn with it, and its peak memory."""
+    """Measure one point in this process: its epoch, in turn with its matmul floor, and its peak memory."""
     import numpy as np
     from floor import Floor
 
@@ -55,12 +55,12 @@ def measure(width, depth, rows, seconds, rounds):
     def epoch():
         return epoch_seconds(training, next(numbers), seconds)
 
-    # The first steps may compile.
+    # A warm-up, since the first steps may compile.
     _, steps = epoch()
     for _ in range(rounds):
         ours += until(seconds, lambda: epoch()[0])
         if not floors:
-            # Before the floor has arrays of its own.
+            # Before the floor allocates its arrays.
             peak = peak_bytes()
             floor = Floor(plan.network.sizes, BATCH_SIZE, steps * BATCH_SIZE)
             floor.epoch()
@@ -72,7 +72,7 @@ def measure(width, depth, rows, seconds, rounds):
         "seconds": statistics.median(ours),
         "floor_seconds": statistics.median(floors),
         "peak_bytes": peak,
-        # Rows and targets; weights, their gradient and Adam's two moments.
+        # Rows and targets; parameters, their gradient and Adam's two moments.
         "floor_bytes": data.nbytes + 4 * plan.params.size * np.dtype(plan.dtype).itemsize,
         "steps_timed": steps,
         "steps_per_epoch": plan.steps_per_epoch,
@@ -80,7 +80,7 @@ def measure(width, depth, rows, seconds, rounds):
 
 
 def epoch_seconds(training, number, limit):
-    """Seconds of an epoch and steps done; what is not done within `limit` seconds takes as long as the steps did."""
+    """Return the seconds of an epoch and the steps done; steps beyond `limit` seconds are extrapolated."""
     began, marks = perf_counter(), []
 
     def after_steps(done, losses):
@@ -91,12 +91,12 @@ def epoch_seconds(training, number, limit):
     ended = perf_counter()
     (first, after_first), (done, after_last) = marks[0], marks[-1]
     left = training.plan.steps_per_epoch - done
-    # The order of the rows is made before the first step, and for all of them.
+    # The time before the first step is not extrapolated: the order of the rows is made there, for all steps.
     return ended - began + (left and left * (after_last - after_first) / (done - first)), done
 
 
 def until(seconds, timed):
-    """What `timed` gives, again and again until the time is up."""
+    """Call `timed` repeatedly until the time is up, and return the results."""
     began, taken = perf_counter(), [timed()]
     while perf_counter() - began < seconds:
         taken.append(timed())
@@ -104,14 +104,14 @@ def until(seconds, timed):
 
 
 def peak_bytes():
-    """Most memory that this process has held at once."""
+    """Return the peak memory of this process."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def study(sweeps, seconds, rounds):
-    """Every point of the sweeps: ``{"width": 512, ..., "seconds": 1.2, ...}``, each once."""
+    """Measure each point of the sweeps once, as ``{"width": 512, ..., "seconds": 1.2, ...}``."""
     wanted = [{**BASE, name: value} for name, values in sweeps.items() for value in values]
     points = []
     for asked in (dict(items) for items in dict.fromkeys(tuple(point.items()) for point in wanted)):
@@ -125,7 +125,7 @@ def study(sweeps, seconds, rounds):
 
 
 def swept(points, name):
-    """The points where nothing but `name` differs from the base, ascending."""
+    """Return the points that differ from the base only in `name`, in ascending order."""
     others = BASE.keys() - {name}
     return sorted((p for p in points if all(p[o] == BASE[o] for o in others)), key=lambda point: point[name])
 
@@ -136,7 +136,7 @@ HEAD = """\
 
 
 def row(point):
-    """A line of the table."""
+    """Format a row of the table."""
     whole = point["steps_timed"] == point["steps_per_epoch"]
     cells = (
         f"{point['width']:,}",
@@ -153,7 +153,7 @@ def row(point):
 
 
 def finding(points):
-    """What the points say, as a sentence."""
+    """Summarise the points in a sentence."""
     ratios = [point["seconds"] / point["floor_seconds"] for point in points]
     more = max(point["peak_bytes"] - point["floor_bytes"] for point in points)
     return (
@@ -163,7 +163,7 @@ def finding(points):
 
 
 def draw(points, path):
-    """Time on the left, memory on the right: as measured, and dashed what cannot be done without."""
+    """Plot time on the left and memory on the right, with their lower bounds dashed."""
     from matplotlib.ticker import EngFormatter
 
     from mlpgpu import plots
@@ -198,7 +198,7 @@ def draw(points, path):
 
 
 def main():
-    """Measure, and write ``scaling.json``, ``scaling.md`` and ``scaling.png``."""
+    """Measure the points, and write ``scaling.json``, ``scaling.md`` and ``scaling.png``."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
     parser.add_argument("--quick", action="store_true", help="a few points, under a minute")

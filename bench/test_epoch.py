@@ -27,7 +27,7 @@ from mlpgpu.training import Training
 def test_epoch(benchmark, backend, samples, hidden, batch_size, rounds):
     data, rows = samples
     if not benchmark.enabled:
-        # A few steps, of which one that is right learns something.
+        # Enough steps for a correct network to learn something.
         some = slice(max(5_000, 9 * batch_size))
         rows = Rows(rows.x[some], rows.targets[some])
     config = Config(
@@ -37,15 +37,15 @@ def test_epoch(benchmark, backend, samples, hidden, batch_size, rounds):
     training = Training(backend, plan, rows, Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype))
     sizes = plan.network.sizes
     benchmark.group = f"epoch, {'-'.join(map(str, sizes))}, batch {batch_size}"
-    # One step is enough to see that it runs.
+    # Without timing, one step suffices to test the floor.
     floor = Floor(sizes, batch_size, len(rows) if benchmark.enabled else batch_size, plan.dtype)
     floors = []
 
     def measure_floor():
-        # The floor is that of NumPy, so it tells nothing of another device.
+        # The floor uses NumPy, so it applies only to the CPU.
         if backend.device == "cpu":
             floors.append(floor.epoch())
-            # As long, the threads of its products look for more work, on the cores that others need.
+            # For this long, the BLAS threads spin on the cores that the epoch needs.
             time.sleep(0.1)
 
     numbers = itertools.count(1)
@@ -56,9 +56,9 @@ def test_epoch(benchmark, backend, samples, hidden, batch_size, rounds):
     final_loss = float(losses[-3:].mean())
     benchmark.extra_info.update(data=data.name, samples=int(counts.sum()), final_loss=final_loss)
     if benchmark.stats and floors:
-        # Each round has the floor measured just before it, and the warm-up one that is left out.
+        # The floor is measured before each round and before the warm-up, whose floor is excluded.
         ratios = np.divide(benchmark.stats.stats.data, floors[1:])
         benchmark.extra_info.update(floor_seconds=float(np.median(floors[1:])), ratio_to_floor=float(np.median(ratios)))
     assert counts.sum() == len(rows)
-    # The largest batches make nine steps an epoch, and --benchmark-disable one epoch.
+    # The largest batches give only nine steps per epoch, and --benchmark-disable runs one epoch.
     assert final_loss < 0.9 * math.log(10), "hardly better than chance, so its speed means nothing"

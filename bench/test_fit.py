@@ -1,9 +1,9 @@
-"""Seconds of ``MLPClassifier.fit``, beside scikit-learn's: small sets with all defaults, MNIST for two epochs."""
+"""Seconds of ``MLPClassifier.fit`` and of scikit-learn's: small data sets with the defaults, MNIST for two epochs."""
 
 import pytest
 from sklearn.datasets import load_digits, load_iris
 
-# Two epochs are not meant to converge, nor does iris in the 200 that are the default.
+# Neither two epochs nor, on iris, the default of 200 converge.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 

@@ -1,4 +1,4 @@
-"""Seconds of the logits of 10,000 scaled rows that lie on the device, 784-128-10, by device."""
+"""Seconds of the logits of 10,000 scaled rows on the device, 784-128-10, by device."""
 
 import numpy as np
 

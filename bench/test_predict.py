@@ -1,4 +1,4 @@
-"""Seconds of ``MLPClassifier.predict`` on one row and on 10,000, beside scikit-learn's."""
+"""Seconds of ``MLPClassifier.predict`` and of scikit-learn's, on one row and on 10,000."""
 
 import pytest
 
@@ -7,7 +7,7 @@ import pytest
 @pytest.mark.parametrize("n_rows", [1, 10_000])
 def test_predict(benchmark, classifier, samples, scaled, n_rows):
     (x_train, y_train), (x, y) = scaled
-    # One epoch over some of the rows: what the weights are does not matter to the time.
+    # One epoch on some of the rows, since the time does not depend on the weights.
     fitted = classifier(max_iter=1).fit(x_train[:10_000], y_train[:10_000])
     rows = x[:n_rows]
     benchmark.group = f"predict, {len(rows):,} rows"

@@ -18,9 +18,9 @@ def test_update(benchmark, backend, name):
     xp, recipe = backend.xp, plan.recipe
 
     def step(state, data, item):
-        # The gradient is the same in each step here.
+        # The gradient is the same in each step.
         (gradient,), (place,) = data, item
-        # The loss that a loop has to tell: one parameter, which costs next to nothing.
+        # A loop must return a loss: one parameter, at almost no cost.
         loss = xp.sum(xp.take(state.params, place, axis=0), axis=-1)
         return update(xp, plan.network, recipe, state, gradient), loss
 

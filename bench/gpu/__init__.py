@@ -1,1 +1,1 @@
-"""The contestants of ``bench/gpu.py``, what they train, and what is made of their times."""
+"""The contestants of ``bench/gpu.py``, their problems, and the evaluation of their times."""

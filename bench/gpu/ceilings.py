@@ -1,7 +1,7 @@
-"""What the device can do at most: ``python -m gpu.ceilings DEVICE`` prints it in JSON.
+"""Measure the limits of the device: ``python -m gpu.ceilings DEVICE`` prints them as JSON.
 
-Bytes copied on the device a second, read and written both counted; floating-point operations of products a second, of
-the steps that are compared and of large squares; seconds that a kernel takes which does next to nothing, alone and in a
+Bytes per second of a copy on the device, counting reads and writes; floating-point operations per second of matrix
+products, for sizes in the benchmark and for large squares; seconds per launch of a nearly empty kernel, alone and in a
 graph.
 """
 
@@ -15,7 +15,7 @@ import torch
 from gpu.graphs import captured, opened
 
 ROUNDS, MOST_SECONDS = 15, 2.0
-# (rows, inner, columns) of the first product of a step, and of squares; the CPU has smaller ones.
+# (rows, inner, columns) of products of a step, and of squares; the CPU has one small product.
 PRODUCTS = {
     "cuda": ((200, 784, 128), (8192, 784, 128), (8192, 1024, 1024), (8192, 8192, 8192)),
     "cpu": ((200, 784, 128),),
@@ -25,7 +25,7 @@ KERNELS = 100
 
 
 def seconds(function, device):
-    """Median of some calls, each waited for."""
+    """Return the median seconds of synchronised calls."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     function()
     wait()
@@ -39,7 +39,7 @@ def seconds(function, device):
 
 
 def product(shape, precision, device):
-    """Floating-point operations a second of one product, many in a graph."""
+    """Return the floating-point operations per second of a product, repeated in a graph."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     rows, inner, columns = shape
@@ -56,14 +56,14 @@ def product(shape, precision, device):
 
 
 def copied(device):
-    """Bytes a second of a large copy, read and written both counted."""
+    """Return the bytes per second of a large copy, counting reads and writes."""
     source = torch.ones(COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * len(source) / seconds(lambda: target.copy_(source), device)
 
 
 def measure(name):
-    """All of it, in what JSON can hold."""
+    """Measure all limits, as JSON types."""
     device = opened(name)
     rate = copied(device)
     one = torch.zeros(1, device=device)

@@ -1,8 +1,8 @@
-"""Who takes part on a GPU."""
+"""Contestants on a GPU."""
 
 from peers.contestants import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Contestant
 
-# JAX would take most of the memory of all.
+# By default, JAX would allocate most of the memory that all share.
 LEAVING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 CONTESTANTS = {
@@ -16,5 +16,5 @@ CONTESTANTS = {
     ),
     "jax": Contestant("JAX, a scan", "gpu.jax_scan:Scan", "epoch", GREEN, needs=("jax",), environment=LEAVING),
 }
-# Seconds to compile, and many.
+# Only on request, because it takes long to compile.
 UNASKED = ("torch-compiled",)

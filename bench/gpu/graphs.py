@@ -1,26 +1,26 @@
-"""CUDA graphs of what PyTorch does; on the CPU, which has none, a call does it again."""
+"""CUDA graphs of PyTorch functions; on the CPU, which has no graphs, plain calls."""
 
 import torch
 
 
 def opened(name):
-    """The device of that name, on which PyTorch works from here on."""
+    """Return the device of that name, and make it PyTorch's current device."""
     device = torch.device(name)
     if device.type == "cuda":
-        # To be worked on it needs a number, which "cuda" has not.
+        # set_device needs an index, which "cuda" lacks.
         device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     return device
 
 
 def device_of(problem):
-    """The device of a problem; its products are rounded from here on as the problem has it."""
+    """Open the device of a problem, and set the precision of matrix products."""
     torch.set_float32_matmul_precision("high" if problem.precision == "tf32" else "highest")
     return opened(problem.device)
 
 
 def captured(function, device):
-    """What does again all that `function` asks of the device, which is called before to warm up."""
+    """Capture the launches of `function` after a warm-up, and return a function that replays them."""
     if device.type == "cpu":
         function()
         return function

@@ -1,4 +1,4 @@
-"""JAX: a jitted scan over an epoch, its state donated, its order made on the device."""
+"""JAX: a jitted scan over an epoch, with donated state and shuffling on the device."""
 
 import functools
 import time
@@ -9,19 +9,19 @@ from peers.jax_scan import epoch, start
 
 from gpu.lasting import Lasting
 
-# Steps that a turn of the scan's loop has.
+# Steps per iteration of the scan.
 UNROLLS = (1, 10)
 
 
 def shuffled(state, key, rows, labels, **how):
-    """One pass in a new order."""
+    """Train one epoch in a new order."""
     key, now = jax.random.split(key)
     state, loss = epoch(state, rows, labels, jax.random.permutation(now, len(labels)), **how)
     return state, key, loss
 
 
 class Scans:
-    """One call an epoch; as many steps a turn of its loop as a trial finds fastest."""
+    """One call per epoch, unrolled as a trial finds fastest."""
 
     def __init__(self, problem):
         self.problem = problem
@@ -43,7 +43,7 @@ class Scans:
         if number:
             self.state, self.key, loss = self.shuffled(self.state, self.key, *self.data)
         else:
-            # The first epoch has the order of the others.
+            # The first epoch has the same order for all contestants.
             order = self.problem.order(number).astype(np.int32)
             self.state, loss = self.given(self.state, *self.data, order)
         return float(loss)
@@ -53,7 +53,7 @@ class Scans:
         return jax.jit(functools.partial(shuffled, **how), donate_argnums=(0, 1))
 
     def _seconds(self, program):
-        """Of the fastest of some epochs."""
+        """Return the seconds of the fastest of several epochs."""
         state, key, taken = start(self.problem), jax.random.key(1), []
         for _ in range(4):
             began = time.perf_counter()

@@ -1,19 +1,19 @@
-"""Turns that last: an epoch on a GPU is over in some milliseconds, before its clocks have risen."""
+"""Turns of several epochs, because one takes only milliseconds on a GPU, too short for its clocks to rise."""
 
 import math
 import time
 
-# Of a turn.
+# Duration and maximum number of epochs of a turn.
 SECONDS, MOST_EPOCHS = 0.25, 400
 
 
 class Lasting:
-    """A contestant whose turns have as many epochs as fill them; its first has one, whose loss is compared.
+    """A contestant that trains for `SECONDS` in each turn; the first turn is one epoch, whose loss is compared.
 
     Attributes
     ----------
     epochs : int
-        Of a turn.
+        Epochs per turn.
     """
 
     kind = None
@@ -26,7 +26,7 @@ class Lasting:
     def turn(self, number):
         loss = self._train(self.epochs)
         if number == 0:
-            # The first of these may still prepare something.
+            # The minimum, since the first of these may still include preparations.
             took = min(self._seconds() for _ in range(3))
             self.epochs = max(1, min(math.ceil(SECONDS / took), MOST_EPOCHS))
         return loss

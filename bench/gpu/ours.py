@@ -1,4 +1,4 @@
-"""mlpgpu on a GPU, captured and line by line."""
+"""mlpgpu on a GPU, with captured and with eager steps."""
 
 from peers import ours
 
@@ -6,12 +6,12 @@ from gpu.lasting import Lasting
 
 
 class Captured(Lasting):
-    """As the command trains."""
+    """Training as by the command."""
 
     kind = ours.Epochs
 
 
 class Eager(Lasting):
-    """With ``--no-capture``."""
+    """Training with ``--no-capture``."""
 
     kind = ours.LineByLine

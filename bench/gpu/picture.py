@@ -1,4 +1,4 @@
-"""Microseconds of a step: a bar for each contestant, a panel for each race."""
+"""Plot the microseconds per step: a bar for each contestant, a panel for each race."""
 
 import statistics
 
@@ -10,7 +10,7 @@ from mlpgpu import plots
 
 
 def draw(played, n_rows, title, note, path):
-    """Write the PNG; `played` is a dict of race to results, of epochs of so many rows."""
+    """Write the PNG; `played` is a dict of race -> results, for epochs of `n_rows` rows."""
     groups = {race: times for race in RACES if (times := _times(played.get(race.name, {}), steps(race, n_rows)))}
     if not groups:
         return
@@ -27,7 +27,7 @@ def draw(played, n_rows, title, note, path):
 
 
 def _times(results, n_steps):
-    """Name -> microseconds a step in each round, the fastest first."""
+    """Return name -> microseconds per step in each round, the fastest first."""
     found = {
         name: [1e6 * seconds / n_steps for seconds in result.seconds]
         for name, result in results.items()

@@ -1,4 +1,4 @@
-"""A graph that holds only the products of an epoch: what cuBLAS alone takes for them."""
+"""A graph of only the matrix products of an epoch, to time cuBLAS alone."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from gpu.lasting import Lasting
 
 
 class Graph:
-    """The products of each step, forward and back, on arrays made beforehand; the last batch as long as the others."""
+    """The products of each step, forward and backward, on preallocated arrays; the last batch is a full one."""
 
     def __init__(self, problem):
         device = device_of(problem)
@@ -17,7 +17,7 @@ class Graph:
         known = {}
 
         def on_device(array):
-            # A transposed view stays one: cuBLAS takes it as it lies.
+            # A transposed view stays one, since cuBLAS accepts it without a copy.
             if array.base is not None and array.base.shape == array.shape[::-1]:
                 return on_device(array.base).T
             return known.setdefault(id(array), torch.from_numpy(np.ascontiguousarray(array)).to(device))
@@ -38,6 +38,6 @@ class Graph:
 
 
 class Products(Lasting):
-    """As many epochs as fill a turn."""
+    """Turns of epochs of products alone."""
 
     kind = Graph

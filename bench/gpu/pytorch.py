@@ -1,4 +1,4 @@
-"""PyTorch with the whole step in a CUDA graph, and fused Adam: a graph of a step, of an epoch, of compiled steps."""
+"""PyTorch with CUDA graphs and fused Adam: a graph of one step, of an epoch, or of an epoch of compiled steps."""
 
 import time
 
@@ -11,12 +11,12 @@ from gpu.lasting import Lasting
 
 
 class Steps:
-    """Steps as experts write them for a graph: no new gradients to zero, Adam fused and capturable.
+    """Steps as an expert writes them for a graph: gradients set to None, not zeroed, and Adam fused and capturable.
 
     Parameters
     ----------
     x, labels : tensor
-        All rows on the device; bytes are scaled by the step.
+        All rows, on the device; the step scales bytes.
     problem : Problem
     """
 
@@ -41,7 +41,7 @@ class Steps:
 
     @torch.no_grad()
     def begin(self):
-        """Be at the start again, in the same memory."""
+        """Reset parameters and optimizer in place."""
         for param, part in zip(self.params, self.start, strict=True):
             param.copy_(part)
         for slots in self.optimizer.state.values():
@@ -50,19 +50,19 @@ class Steps:
 
 
 class CompiledSteps(pytorch.CompiledSteps):
-    """Compiled steps that can begin again."""
+    """Compiled steps that can be reset."""
 
     def __init__(self, x, labels, problem):
         super().__init__(x, labels, problem)
         params, means, squares, self.t = self.state
         self.state = *([part.to(x.device) for part in group] for group in (params, means, squares)), self.t.to(x.device)
         self.start = [part.clone() for part in self.state[0]]
-        # It has no graphs of its own, for it becomes a part of one.
+        # Compiled without CUDA graphs of its own, because it becomes part of one.
         self.step = torch.compile(pytorch.step, dynamic=False)
 
     @torch.no_grad()
     def begin(self):
-        """Be at the start again, in the same memory."""
+        """Reset parameters and optimizer in place."""
         params, means, squares, t = self.state
         for param, part in zip(params, self.start, strict=True):
             param.copy_(part)
@@ -71,7 +71,7 @@ class CompiledSteps(pytorch.CompiledSteps):
 
 
 class OfAStep:
-    """One graph of a step, replayed; its rows found by a counter on the device. A last short batch has its own."""
+    """A graph of one step, whose rows a counter on the device selects, and another graph for a short last batch."""
 
     def __init__(self, steps, n_rows, batch_size, device):
         n_full = n_rows // batch_size
@@ -85,7 +85,7 @@ class OfAStep:
         def full():
             loss = steps(table.index_select(0, self.where).view(-1))
             self.losses.index_copy_(0, self.where, loss.view(1))
-            # A warm-up must not leave the table.
+            # The counter must stay within the table during the warm-up.
             self.where.add_(1).remainder_(n_full)
 
         def short():
@@ -102,7 +102,7 @@ class OfAStep:
 
 
 class OfAnEpoch:
-    """One graph of all steps of an epoch."""
+    """A graph of all steps of an epoch."""
 
     def __init__(self, steps, n_rows, batch_size, device):
         self.order = torch.arange(n_rows, device=device)
@@ -122,7 +122,7 @@ class OfAnEpoch:
 
 
 class Graphs:
-    """Epochs by graphs, rows kept as numbers or as bytes, whichever a trial finds faster."""
+    """Epochs by graphs, with rows as floats or as bytes, whichever a trial finds faster."""
 
     steps, way, kinds = Steps, OfAStep, ("float32", "uint8")
 
@@ -138,7 +138,7 @@ class Graphs:
 
     def turn(self, number):
         if number:
-            # Made where it is used; the first epoch has the order of the others.
+            # Shuffled on the device; the first epoch has the same order for all contestants.
             return self.epoch(torch.randperm(len(self.problem.labels), device=self.device))
         return self.epoch(torch.from_numpy(self.problem.order(number)))
 
@@ -148,7 +148,7 @@ class Graphs:
         return steps, self.way(steps, len(labels), self.problem.batch_size, self.device)
 
     def _seconds(self, epoch):
-        """Of the fastest of some epochs."""
+        """Return the seconds of the fastest of several epochs."""
         order, taken = torch.arange(len(self.problem.labels), device=self.device), []
         for _ in range(4):
             began = time.perf_counter()

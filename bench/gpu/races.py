@@ -1,4 +1,4 @@
-"""What is trained, by whom, and how far the figures are to reach."""
+"""Networks to train, their contestants, and the target ratios."""
 
 import statistics
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SMALL, WIDE = (784, 128, 10), (784, 1024, 1024, 10)
 
 @dataclass(frozen=True)
 class Race:
-    """A network, a batch size and a precision, and who trains it.
+    """A network, a batch size and a precision, and the contestants that train it.
 
     Attributes
     ----------
@@ -21,7 +21,7 @@ class Race:
     batch_size : int
     precision : str
     names : tuple of str
-        Of `CONTESTANTS`.
+        Names in `CONTESTANTS`.
     """
 
     name: str
@@ -33,17 +33,17 @@ class Race:
 
 @dataclass(frozen=True)
 class Reach:
-    """A ratio, and how far it is to reach.
+    """A ratio of times, and its target.
 
     Attributes
     ----------
     what, race : str
     over : str
-        Name of a contestant, or of the faster of several that it begins.
+        Name of a contestant, or a prefix, which stands for the fastest contestant with it.
     most : float
-        What the seconds of ours may be, over those of the other.
+        Maximum of mlpgpu's seconds over those of the other.
     inverse : bool
-        Whether it is read the other way round, as a least.
+        Whether the ratio is inverted, and its target a minimum.
     """
 
     what: str
@@ -72,12 +72,12 @@ REACHES = (
     Reach("products over the epoch", RACES[2].name, "products", 1 / 0.9, inverse=True),
     Reach("products over the epoch", RACES[3].name, "products", 1 / 0.9, inverse=True),
 )
-# How far losses of a first epoch may be from each other, which all begin alike and take in the same order.
+# Relative tolerances of the loss of the first epoch, which has the same start and order for all.
 TOLERANCES = {"float32": 0.01, "tf32": 0.03}
 
 
 def judge(results, tolerance):
-    """Give a reason to each whose loss in the first epoch is off from the median of all."""
+    """Disqualify each contestant whose loss in the first epoch differs from the median of all."""
     losses = {n: r.losses[0] for n, r in results.items() if not r.reason and r.losses and r.losses[0] is not None}
     for name, loss in losses.items():
         expected = statistics.median(losses.values())
@@ -86,7 +86,7 @@ def judge(results, tolerance):
 
 
 def reached(reach, results):
-    """The ratio, read as the reach reads it; None where one of the two does not count."""
+    """Return the ratio, inverted if required; None if one of the two does not count."""
     medians = {
         name: statistics.median(result.seconds)
         for name, result in results.items()
@@ -99,12 +99,12 @@ def reached(reach, results):
 
 
 def good(reach, found):
-    """Whether it is reached."""
+    """Whether the ratio meets the target."""
     return found >= 1 / reach.most if reach.inverse else found <= reach.most
 
 
 def verdicts(played):
-    """A row for each reach: what, where, ratio, limit, word; `played` is a dict of race to results."""
+    """Yield a row for each target: ratio, race, measured, limit, verdict; `played` is a dict of race -> results."""
     for reach in REACHES:
         found = reached(reach, played.get(reach.race, {}))
         word = "not measured" if found is None else "reached" if good(reach, found) else "not reached"
@@ -112,7 +112,7 @@ def verdicts(played):
 
 
 def finding(played):
-    """The sentence that the first ratios make."""
+    """Summarise the first ratios in a sentence."""
     results = played.get(RACES[0].name, {})
     eager, torch, jax = (reached(reach, results) for reach in REACHES[:3])
     shares = {"PyTorch's graph": torch, "JAX's scan": jax, "--no-capture": eager and 1 / eager}
@@ -121,7 +121,7 @@ def finding(played):
 
 
 def lines(played, n_rows):
-    """Markdown: microseconds a step of each, in epochs of so many rows, and how far the ratios reach."""
+    """Yield Markdown tables of microseconds per step, for epochs of `n_rows` rows, and of ratios with their targets."""
     yield "| | race | us a step, median (least to most) | |\n| --- | --- | --- | --- |"
     for race in RACES:
         for name, result in played.get(race.name, {}).items():
@@ -137,7 +137,7 @@ def lines(played, n_rows):
 
 
 def steps(race, n_rows):
-    """Of an epoch."""
+    """Return the number of steps per epoch."""
     return -(-n_rows // race.batch_size)
 
 

@@ -1,1 +1,1 @@
-"""The contestants of ``bench/peers.py``, how they take turns, and what is made of their times."""
+"""The contestants of ``bench/peers.py``, their turns, and the evaluation of their times."""

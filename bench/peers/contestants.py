@@ -1,19 +1,19 @@
-"""Who takes part: one entry each, and the class that trains in a process of its own.
+"""The contestants: one entry each, with the class that trains in its own process.
 
-Such a class is made with a `Problem` and has
+The class is constructed with a `Problem` and has
 
-- ``turn(number)`` -> mean loss of epoch `number` (or None where nothing is trained), once all its work is done; of an
-  estimator, of a whole fit;
-- ``epochs``, how many a turn does, where it is more than one;
-- ``setting``, where it chose something for itself, in words.
+- ``turn(number)``, which completes epoch `number`, or a whole fit for an estimator, and returns the mean loss, or None
+  if nothing is trained;
+- ``epochs``, the number of epochs per turn, if it is not 1;
+- ``setting``, a description of what it chose itself, if anything.
 
-Its module imports the library that it is about, and no other contestant's.
+Its module imports its own library, and no other contestant's.
 """
 
 from dataclasses import dataclass, field
 
-# How mlpgpu runs its steps: as it does in a long run where Numba is installed, as it does without Numba, and as it
-# chooses itself, which for a short fit may be either.
+# The loop of mlpgpu: that of a long run with Numba, that without Numba, and its own choice, which may be either for a
+# short fit.
 WITH_NUMBA, NUMPY_ALONE, BY_ITSELF = ({"MLPGPU_LOOP": way} for way in ("numba", "numpy", "auto"))
 
 BLUE, SKY, GREEN, VERMILION, PURPLE, ORANGE, GREY, INK = (
@@ -28,21 +28,21 @@ class Contestant:
     Attributes
     ----------
     label : str
-        In tables and pictures.
+        Name in tables and plots.
     entry : str
-        ``module:class``.
+        Class, as ``module:class``.
     lane : str
-        What it is compared with: ``epoch`` for those that go on from turn to turn, ``fit`` for estimators, which
-        draw their own start and order; ``floor`` for what does not train.
+        Group for comparison: ``epoch`` if training continues from turn to turn, ``fit`` for estimators, which draw
+        their own initial weights and order, ``floor`` if nothing is trained.
     color : str
     own : bool
         Whether it is mlpgpu.
     needs : tuple of str
-        Modules without which it is not what it says.
+        Required modules.
     environment : dict of str
-        Variables of its process.
+        Environment variables of its process.
     normalizes : bool
-        Whether it can train a network with batch normalisation.
+        Whether it supports batch normalisation.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""``MLPClassifier.fit``, scikit-learn's and ours, which draw the same start and the same order."""
+"""``MLPClassifier.fit`` of scikit-learn and of mlpgpu, which draw the same initial weights and order."""
 
 import importlib
 import warnings
@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 
 class ScikitLearn:
-    """As users call it: float32 rows, no early stopping, all else as it is by default."""
+    """scikit-learn's classifier with float32 rows and otherwise default settings."""
 
     library = "sklearn.neural_network"
 
@@ -28,6 +28,6 @@ class ScikitLearn:
 
 
 class Ours(ScikitLearn):
-    """The same, from the other library."""
+    """mlpgpu's classifier with the same settings."""
 
     library = "mlpgpu"

@@ -1,24 +1,24 @@
-"""What the times say: who counts, medians, ratios, a sentence."""
+"""Evaluation of the times: valid contestants, medians, ratios and a summary."""
 
 import statistics
 
 from peers.contestants import CONTESTANTS
 
-# The turn whose loss is compared, counted from the warm-up, by lane: the third epoch, and the warm-up of a fit, which
-# is one epoch. Rounding grows from step to step: so far it moves the loss by about one percent at most, and ten epochs
-# later by more than a mistake would.
+# Index of the turn whose loss is compared, by lane: the third epoch, and the warm-up of a fit, which is one epoch.
+# Rounding errors grow from step to step: up to there they change the loss by at most about one percent, and ten epochs
+# later by more than a bug would.
 COMPARED, TOLERANCE = {"floor": 0, "epoch": 1, "fit": 0}, 0.03
-# Lane -> the lanes whose times it is set beside. The floor is that of an epoch: a fit has more to do.
+# Lane -> lanes to compare it with. The floor is that of an epoch, since a fit does more.
 BESIDE = {"epoch": ("floor", "epoch"), "fit": ("fit",)}
 
 
 def judge(results):
-    """Give a reason to each whose loss is off from the median of the peers' in its lane.
+    """Disqualify each contestant whose loss differs from the median of the peers in its lane.
 
     Returns
     -------
     float
-        The largest distance of those that count, as a share.
+        Largest relative difference of the contestants that remain.
     """
     farthest = 0.0
     for lane in BESIDE:
@@ -39,7 +39,7 @@ def judge(results):
 
 
 def ratio(results, one, other):
-    """Median over the rounds of the seconds of one over those of the other; None where either does not count."""
+    """Return the median over the rounds of the time ratio of two contestants; None if either does not count."""
     if not (counts(results, one) and counts(results, other)):
         return None
     pairs = zip(results[one].seconds, results[other].seconds, strict=True)
@@ -47,12 +47,12 @@ def ratio(results, one, other):
 
 
 def counts(results, name):
-    """Whether it has times that count."""
+    """Whether the contestant has valid times."""
     return name in results and not results[name].reason
 
 
 def tables(played):
-    """Markdown lines: seconds, ratios, and who is not counted; `played` is a list of (problem, results)."""
+    """Yield Markdown lines of seconds, ratios and disqualifications; `played` is a list of (problem, results)."""
     names = [name for name in CONTESTANTS if any(counts(results, name) for _, results in played)]
     yield from _table(
         "seconds an epoch, median (least to most)",
@@ -84,7 +84,7 @@ def tables(played):
 
 
 def fastest_peer(results):
-    """Name of the fastest that counts, is not mlpgpu and goes epoch by epoch; None where there is none."""
+    """Return the name of the fastest valid contestant in the epoch lane other than mlpgpu; None if there is none."""
     medians = {
         name: statistics.median(result.seconds)
         for name, result in results.items()
@@ -94,7 +94,7 @@ def fastest_peer(results):
 
 
 def finding(played):
-    """The sentence that the times make."""
+    """Summarise the times in a sentence."""
     ours = (name for name, known in CONTESTANTS.items() if known.own and known.lane == "epoch")
     own = next((name for name in ours if any(counts(results, name) for _, results in played)), None)
     if own is None:

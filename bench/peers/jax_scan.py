@@ -1,4 +1,4 @@
-"""JAX: an epoch is one compiled scan, its state donated, its rows on the device."""
+"""JAX: an epoch as one compiled scan, with donated state and the rows on the device."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ def mean_loss(params, x, labels):
 
 
 def adam(params, grads, means, squares, t, rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
-    """Adam with its bias corrections drawn together into two numbers, which leaves less to do for each weight."""
+    """Update by Adam, with the bias corrections folded into two scalars to save work per weight."""
     means = jax.tree.map(lambda m, g: beta_1 * m + (1 - beta_1) * g, means, grads)
     squares = jax.tree.map(lambda s, g: beta_2 * s + (1 - beta_2) * g * g, squares, grads)
     root = jnp.sqrt(-jnp.expm1(t * math.log(beta_2)))
@@ -27,7 +27,7 @@ def adam(params, grads, means, squares, t, rate=0.001, beta_1=0.9, beta_2=0.999,
 
 
 def epoch(state, rows, labels, order, *, batch_size, unroll=1):
-    """One pass; the last batch, where it is short, is a step of its own and not padded."""
+    """Train one epoch; a short last batch is a separate step, not padded."""
 
     def step(state, picked):
         params, means, squares, t = state
@@ -47,14 +47,14 @@ def epoch(state, rows, labels, order, *, batch_size, unroll=1):
 
 
 def start(problem):
-    """Parameters, moments and step count before the first step."""
+    """Return parameters, moments and step count before the first step."""
     params = jax.tree.map(jnp.asarray, problem.weights)
     means, squares = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
     return params, means, squares, jnp.zeros((), jnp.float32)
 
 
 class Scan:
-    """One call an epoch."""
+    """One call per epoch."""
 
     def __init__(self, problem):
         self.problem = problem

@@ -1,4 +1,4 @@
-"""Keras: its own fit, compiled, on JAX where that is installed and else on PyTorch."""
+"""Keras: compiled ``fit``, on JAX if that is installed, else on PyTorch."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ import keras
 
 
 class Fit:
-    """One call of fit an epoch, on rows that NumPy puts in order."""
+    """One call of ``fit`` per epoch, on rows that NumPy has put in order."""
 
     def __init__(self, problem):
         keras.backend.clear_session()
@@ -34,7 +34,7 @@ class Fit:
 
     def turn(self, number):
         problem, order = self.problem, self.problem.order(number)
-        # Without a mode, NumPy would buffer what it takes.
+        # In the default mode, "raise", NumPy would buffer the output.
         x, labels = np.take(problem.rows, order, axis=0, out=self.ordered, mode="clip"), problem.labels[order]
         history = self.model.fit(x, labels, batch_size=problem.batch_size, shuffle=False, verbose=0)
         return history.history["loss"][0]

@@ -1,4 +1,4 @@
-"""mlpgpu, epoch by epoch; and the floor below it."""
+"""mlpgpu, epoch by epoch, and the matmul floor."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from mlpgpu.training import Training
 
 
 class MatmulFloor:
-    """The products of an epoch, and nothing else."""
+    """The matrix products of an epoch, and nothing else."""
 
     def __init__(self, problem):
         self.floor = Floor(problem.sizes, problem.batch_size, len(problem.labels))
@@ -25,7 +25,7 @@ class MatmulFloor:
 
 
 class Epochs:
-    """As the command trains, without what it does between epochs."""
+    """Training as by the command, without its work between epochs."""
 
     capture = True
 
@@ -58,6 +58,6 @@ class Epochs:
 
 
 class LineByLine(Epochs):
-    """The same, nothing captured."""
+    """Training with ``--no-capture``."""
 
     capture = False

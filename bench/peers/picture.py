@@ -1,4 +1,4 @@
-"""Seconds an epoch against batch size: a dot for each median, a bar from least to most."""
+"""Plot the seconds per epoch by batch size: dots for medians, bars from minimum to maximum."""
 
 import itertools
 import statistics
@@ -8,12 +8,12 @@ from peers.contestants import CONTESTANTS
 from peers.figures import counts, finding
 
 TICKS = [base * 10.0**power for power in range(-4, 5) for base in (1, 2, 5)]
-# Of the place that names take right of the last batch size, in batch sizes.
+# Width of the names to the right of the last batch size, in distances between batch sizes.
 NAMES_WIDTH = 1.6
 
 
 def draw(played, note, path):
-    """Write the PNG: a panel for each network, the one with the most batch sizes last, where lines are named."""
+    """Write the PNG: a panel for each network, that with the most batch sizes last, where lines are labelled."""
     panels = [list(group) for _, group in itertools.groupby(played, key=lambda pair: pair[0].network)]
     panels.sort(key=len)
     figure = plots.new_figure((11, 6.5), finding(played))
@@ -29,7 +29,7 @@ def draw(played, note, path):
 
 
 def _points(group):
-    """Name -> [(place, seconds), ...] of all that are drawn: our own fits would lie on our epochs."""
+    """Return name -> [(place, seconds), ...] of all but mlpgpu's fits, which would overlap its epochs."""
     shown = [name for name, known in CONTESTANTS.items() if not (known.own and known.lane == "fit")]
     series = {
         name: [(place, results[name].seconds) for place, (_, results) in enumerate(group) if counts(results, name)]
@@ -63,7 +63,7 @@ def _panel(axes, group):
 
 
 def _name_lines(axes, group):
-    """Name each line right of its last dot, names moved apart where dots lie close."""
+    """Label each line to the right of its last dot, with labels moved apart if dots are close."""
     axes.set_xlim(right=len(group) - 0.6 + NAMES_WIDTH)
     axes.xaxis.label.set_x((len(group) + 0.3) / (len(group) + 0.3 + NAMES_WIDTH) / 2)
     lasts = {name: points[-1] for name, points in _points(group).items()}

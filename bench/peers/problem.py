@@ -1,4 +1,4 @@
-"""What every contestant trains: the same rows, start and order, derived alike in each process."""
+"""The problem of all contestants: the same rows, initial weights and order, reproduced in each process."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def save_images(folder, rows=None):
-    """Write images of MNIST and their labels, to be read by each process: so many, or all 70,000."""
+    """Write MNIST's images and labels for the processes to read: the first `rows`, or all 70,000."""
     from mlpgpu.config import Config
     from mlpgpu.data import load
 
@@ -20,21 +20,21 @@ def save_images(folder, rows=None):
 
 @dataclass(frozen=True)
 class Problem:
-    """A network to train on images that are bytes in ``rows.npy``, with ``labels.npy`` beside it.
+    """A network to train on the images in ``rows.npy``, as bytes, with the labels in ``labels.npy``.
 
     Attributes
     ----------
     folder : str
-        With the two files.
+        Folder of the two files.
     sizes : sequence of int
         Units of each layer, inputs first.
     batch_size : int
     rounds : int
-        Turns that are timed.
+        Number of timed turns.
     fit_epochs : int
-        Epochs of each turn of an estimator, which fits from the start each time.
+        Epochs per turn of an estimator, which starts anew each time.
     device, precision, normalization : str
-        As `mlpgpu.Config` takes them.
+        As in `mlpgpu.Config`.
     """
 
     folder: str
@@ -71,7 +71,7 @@ class Problem:
 
     @property
     def weights(self):
-        """The start: (w, b) of each layer, w of shape (fan_in, fan_out), uniform as Glorot and Bengio have it."""
+        """Initial (w, b) of each layer, with w of shape (fan_in, fan_out) from Glorot's uniform distribution."""
         rng = np.random.default_rng(0)
         bounds = [((6 / sum(pair)) ** 0.5, pair) for pair in itertools.pairwise(self.sizes)]
         return [
@@ -80,5 +80,5 @@ class Problem:
         ]
 
     def order(self, number):
-        """The order of the rows in epoch `number`."""
+        """Return the order of the rows in epoch `number`."""
         return np.random.default_rng([0, number]).permutation(len(self.labels))

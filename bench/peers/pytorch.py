@@ -1,4 +1,4 @@
-"""PyTorch: rows as one tensor, no DataLoader; eager with the fused Adam, and the whole step compiled."""
+"""PyTorch: rows as one tensor without a DataLoader; eager with fused Adam, and with the whole step compiled."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 class Steps:
-    """Eager steps from the start that the problem gives."""
+    """Eager steps from the initial weights of the problem."""
 
     def __init__(self, x, labels, problem):
         self.x, self.labels = x, labels
@@ -28,7 +28,7 @@ class Steps:
 
 
 class CompiledSteps:
-    """Compiled steps from the start that the problem gives."""
+    """Compiled steps from the initial weights of the problem."""
 
     def __init__(self, x, labels, problem):
         self.x, self.labels = x, labels
@@ -36,7 +36,7 @@ class CompiledSteps:
         means, squares = ([torch.zeros_like(param) for param in params] for _ in range(2))
         self.state = params, means, squares, torch.zeros(())
         torch.compiler.reset()
-        # The last batch of an epoch may be short: each of the two shapes is compiled for itself.
+        # The last batch of an epoch may be short; each of the two shapes is compiled separately.
         self.step = torch.compile(step, mode="max-autotune", dynamic=False)
 
     @torch.no_grad()
@@ -50,7 +50,7 @@ class Eager:
     kind = Steps
 
     def __init__(self, problem):
-        # Moments of weights whose inputs are seldom seen fade to denormal numbers, which are slow to compute with.
+        # Moments of weights with rarely nonzero inputs decay to denormal numbers, which are slow.
         torch.set_flush_denormal(True)
         self.problem, x, labels = problem, torch.from_numpy(problem.x), torch.from_numpy(problem.labels)
         best_threads(lambda: Steps(x, labels, problem), self.batches(0))
@@ -68,13 +68,13 @@ class Eager:
 
 
 class Compiled(Eager):
-    """One graph of forward, backward and Adam, which is written out for it."""
+    """One compiled graph of forward, backward and a handwritten Adam."""
 
     kind = CompiledSteps
 
 
 def step(params, means, squares, t, x, labels, picked, rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
-    """One step of Adam, in place."""
+    """Perform a training step with Adam, in place."""
     grads, loss = grad_and_value(mean_loss)(params, x.index_select(0, picked), labels.index_select(0, picked))
     t.add_(1)
     root = torch.sqrt(-torch.expm1(t * math.log(beta_2)))
@@ -94,10 +94,10 @@ def mean_loss(params, x, labels):
 
 
 def best_threads(make, batches, tries=5):
-    """Let PyTorch use as many threads as make steps like these fastest, which for small ones may be fewer than all."""
+    """Set PyTorch's number of threads to the fastest for these steps, which may be fewer than all for small steps."""
     most, some, steps = torch.get_num_threads(), batches[: max(2, 4096 // len(batches[0]))], make()
     seconds = {threads: [] for threads in sorted({2**power for power in range(most.bit_length())} | {most})}
-    # In turn, so that what else the machine does in the meantime is the same for all; the first try warms up.
+    # In turn, so that other load on the machine affects all alike; the first try is a warm-up.
     for _ in range(tries + 1):
         for threads, times in seconds.items():
             torch.set_num_threads(threads)
@@ -111,7 +111,7 @@ def best_threads(make, batches, tries=5):
 def _hidden(w, b, normalization):
     if normalization == "none":
         return _linear(w, b), torch.nn.ReLU()
-    # Its own bias, which begins at 0 too, takes the place of the layer's.
+    # The bias of BatchNorm1d, which also starts at 0, replaces that of the layer.
     return _linear(w), torch.nn.BatchNorm1d(len(b)), torch.nn.ReLU()
 
 

@@ -1,4 +1,4 @@
-"""Rounds in which each contestant has a turn, and what comes of them."""
+"""Rounds in which each contestant has a turn, and their results."""
 
 import dataclasses
 import math
@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 
 from peers.turns import Failed, Player
 
-# So long, the threads of the one before may spin before they sleep.
+# Threads of the previous contestant may spin for this long before they sleep.
 PAUSE = 0.1
 
 
 @dataclass
 class Result:
-    """What a contestant did on a problem.
+    """Result of a contestant on a problem.
 
     Attributes
     ----------
     seconds : list of float
-        An epoch, in each round.
+        Seconds per epoch in each round.
     losses : list of float or None
-        Mean of the epoch in each turn, the warm-up first.
+        Mean loss of the epoch in each turn, the warm-up first.
     setting : str
-        What it chose for itself.
+        What it chose itself.
     reason : str
-        Why it is not counted; empty where it is.
+        Reason why it does not count; empty if it does.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Result:
 
 
 class Rounds:
-    """Contestants by name, each in its own process; a context that ends them.
+    """Contestants by name, each in its own process; a context manager that ends the processes.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Rounds:
         self.reasons: dict[str, str] = {}
 
     def __enter__(self):
-        # All at once, for that takes seconds and is not timed.
+        # All at once, because it takes seconds and is not timed.
         for player in self.players.values():
             player.ask("open")
         for name in list(self.players):
@@ -61,15 +61,15 @@ class Rounds:
             player.leave()
 
     def play(self, problem, names=None, ends=math.inf):
-        """Name -> `Result` of each contestant; one that fails is out, here and from here on.
+        """Play all rounds, and return name -> `Result`; a contestant that fails is excluded from here on.
 
         Parameters
         ----------
         problem : Problem
         names : collection of str or None
-            Those who take part; None for all.
+            Participants; None for all.
         ends : float
-            After this moment of ``time.perf_counter()`` there are no more rounds, once there was one that counts.
+            Time of ``time.perf_counter()`` after which no round is started, except the first timed one.
         """
         playing = [name for name in (*self.players, *self.reasons) if names is None or name in names]
         results = {name: Result() for name in playing}
@@ -78,14 +78,14 @@ class Rounds:
         for number in range(problem.rounds + 1):
             if number > 1 and time.perf_counter() > ends:
                 break
-            # None is to have the same one before it each time.
+            # Shuffled, so that a contestant does not always follow the same other.
             left = self._left(playing)
             for name in random.Random(number).sample(left, len(left)):
                 time.sleep(PAUSE)
                 if answer := self._ask(name, "turn", number):
                     seconds, loss = answer
                     results[name].losses.append(loss)
-                    # Turn 0 warms up.
+                    # Turn 0 is a warm-up.
                     results[name].seconds += [seconds] if number else []
         for name in playing:
             results[name].reason = self.reasons.get(name, "")
@@ -95,7 +95,7 @@ class Rounds:
         return [name for name in names if name in self.players]
 
     def _ask(self, name, *request):
-        """Its answer; None where it fails, and then it is out."""
+        """Return the answer of a contestant; None if it fails, which excludes it."""
         self.players[name].ask(*request)
         return self._answer(name)
 

@@ -1,7 +1,7 @@
-"""A contestant in a process of its own, where its threads sleep until it is its turn.
+"""A contestant in its own process, whose threads sleep between its turns.
 
-``python -m peers.turns CONTESTANT``, where that is the contestant's fields in JSON, reads a request a line, ``[method,
-argument, ...]`` in JSON, and answers each with a line: ``{"reply": ...}``, or ``{"failed": reason}``.
+``python -m peers.turns CONTESTANT``, with the contestant's fields as JSON, reads one request per line, as JSON
+``[method, argument, ...]``, and answers each with a line ``{"reply": ...}`` or ``{"failed": reason}``.
 """
 
 import dataclasses
@@ -21,24 +21,24 @@ from peers.problem import Problem
 
 
 class Failed(Exception):
-    """Why a contestant cannot take part, or go on."""
+    """Raised if a contestant cannot take part or continue; the message says why."""
 
 
 class Player:
-    """The process of a contestant, as the one that gives the turns sees it.
+    """The process of a contestant, as seen by the process that gives the turns.
 
     Parameters
     ----------
     contestant : Contestant
     patience : float or None
-        Seconds after which it is out that has not answered; None for no such limit.
+        Timeout of an answer in seconds; None for no timeout.
     """
 
     def __init__(self, contestant, patience=None):
         self.patience, environment = patience, os.environ | contestant.environment
         bench = str(Path(__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (bench, os.environ.get("PYTHONPATH"))))
-        # Of what libraries print, nobody reads more than the last line of one that fell.
+        # Only the last line is read, and only if the process has ended.
         self.noise = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "peers.turns", json.dumps(dataclasses.asdict(contestant))],
@@ -46,7 +46,7 @@ class Player:
         )  # fmt: skip
 
     def ask(self, *request):
-        """Have it call a method of `Seat`."""
+        """Request a call of a method of `Seat`."""
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
@@ -54,7 +54,7 @@ class Player:
             pass
 
     def answer(self):
-        """What the method returned that it was asked to call."""
+        """Wait for the result of the requested call, and return it."""
         if self.patience and not select.select([self.process.stdout], [], [], self.patience)[0]:
             raise Failed(f"it did not answer in {self.patience:g} s")
         answer = json.loads(self.process.stdout.readline() or "{}")
@@ -75,7 +75,7 @@ class Player:
 
 
 class Seat:
-    """The contestant, as its own process sees it."""
+    """The contestant, as seen by its own process."""
 
     def __init__(self, contestant):
         self.chosen = contestant
@@ -89,17 +89,17 @@ class Seat:
         self.kind = getattr(importlib.import_module(module), name)
 
     def prepare(self, problem):
-        """Make ready for a problem, given as its attributes; what it chose for itself."""
-        # Before the next takes its place in memory.
+        """Prepare a problem, given by its attributes, and return what the contestant chose itself."""
+        # Free the previous problem before the next allocates memory.
         self.contestant = None
         self.contestant = self.kind(Problem(**problem))
         return getattr(self.contestant, "setting", "")
 
     def turn(self, number):
-        """Seconds of an epoch, and its mean loss.
+        """Return the seconds of an epoch, and its mean loss.
 
-        One that goes on from turn to turn does an epoch before it that is not timed, as in a run it would have: the
-        caches are no more those of the contestant before.
+        Unless it is a whole fit, an untimed epoch precedes it, so that the caches no longer hold another contestant's
+        data, as in a run.
         """
         goes_on = self.chosen.lane != "fit"
         if goes_on and number:
@@ -111,16 +111,16 @@ class Seat:
 
 
 def main(contestant):
-    """Answer until nobody asks any more."""
+    """Answer requests until the input ends."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    # What a library prints is no reply.
+    # Output of libraries must not mix with replies.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     seat = Seat(contestant)
     for line in sys.stdin:
         method, *arguments = json.loads(line)
         try:
             answer = {"reply": getattr(seat, method)(*arguments)}
-        except Exception as error:  # whatever it is, the others go on
+        except Exception as error:  # no error may stop the other contestants
             kind = "" if isinstance(error, Failed) else f"{type(error).__name__}: "
             answer = {"failed": kind + " ".join(str(error).split())[:300]}
         print(json.dumps(answer), file=replies, flush=True)
