@@ -357,9 +357,9 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         state.pop("_continuation", None)
         for name in ("coefs_", "intercepts_"):
             if name in state:
-                state[name] = [_at_home(array) for array in state[name]]
+                state[name] = [_to_host(array) for array in state[name]]
         if "classes_" in state:
-            state["classes_"] = _at_home(state["classes_"])
+            state["classes_"] = _to_host(state["classes_"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -387,5 +387,5 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-def _at_home(array: Array) -> np.ndarray:
+def _to_host(array: Array) -> np.ndarray:
     return array if isinstance(array, np.ndarray) else backends.beside(array).to_host(array)

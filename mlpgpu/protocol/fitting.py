@@ -130,14 +130,14 @@ class Fit:
     def prepare(self) -> Plan:
         """Resolve all settings, and draw all random numbers that precede the epochs, in scikit-learn's order."""
         estimator, backend = self.estimator, self.backend
-        params = self._given()
+        params = self._previous_params()
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
         self.kind = estimator.optimizer, self.dtype, estimator.freeze, self.normalized
         self.before = before if before is not None and before.suits(backend, self.kind) else None
         self.as_made = estimator
         if self.before:
             self.as_made = copy.copy(estimator)
-            vars(self.as_made).update(self.before.made_with)
+            vars(self.as_made).update(self.before.optimizer_params)
         self.random_state = self.before.random_state if self.before else self._generator()
         self.drawn_from = saving.state_of(self.random_state)
         if params is None:
@@ -157,7 +157,7 @@ class Fit:
         """Train, and set the fitted attributes of the estimator."""
         estimator, plan = self.estimator, self.prepare()
         if self.first or not hasattr(estimator, "history_"):
-            progress.begin_anew(estimator)
+            progress.reset(estimator)
         keep_shape(estimator, self.sizes, self.loss)
         estimator._keep_classes(self.at)
         train, watched = self.rows(self.x, self.targets, self.weights), {}
@@ -290,7 +290,7 @@ class Fit:
     def _seed(self) -> int:
         return int(self.random_state.randint(np.iinfo(np.int32).max))
 
-    def _given(self) -> Array | None:
+    def _previous_params(self) -> Array | None:
         """Return the parameters to continue from, or None if they are to be drawn.
 
         Layers whose earlier normalisation is known only as folded into their weights continue without it.
@@ -308,8 +308,8 @@ class Fit:
                 return params
             self.normalized = (False,) * n_hidden
             warnings.warn(
-                "normalization is 'batch', and the weights to go on from were changed, read from a file or fitted "
-                "without it: what they had of it is folded in, and they go on without; fit anew to normalise again.",
+                "normalization='batch' is ignored: the weights to continue from were changed, read from a file or "
+                "fitted without it, so that any earlier normalisation is folded into them; fit anew to normalise.",
                 stacklevel=7,
             )
         # The training loop may overwrite its parameters.

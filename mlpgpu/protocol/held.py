@@ -63,7 +63,7 @@ class Continuation:
     kind : tuple
         Settings that the state depends on: `optimizer`, dtype, number of frozen layers, and whether each hidden layer
         is normalised.
-    made_with : dict
+    optimizer_params : dict
         Parameters in `OF_OPTIMIZER`, as they were when the optimizer was created.
     """
 
@@ -73,7 +73,7 @@ class Continuation:
     order: np.ndarray
     seed: int
     kind: Kind
-    made_with: dict[str, Any]
+    optimizer_params: dict[str, Any]
 
     def suits(self, backend: Backend, kind: Kind) -> bool:
         """Whether a fit on this backend and of this kind can continue from the state."""

@@ -112,7 +112,7 @@ def _try_activation(at: Backend, dtype: str, given: Activation, z: np.ndarray) -
     y = found(z)
     wanted = {"z": at.asarray(z, dtype), "y": at.asarray(y, dtype)}
     slope = _called("derivative of the activation", derivative, at, wanted, z.shape, ACTIVATION)
-    _check_alone(f"activation {_name(value)}", y[:FEWER, :2], found(z[:FEWER, :2]), "an element")
+    _check_independent(f"activation {_name(value)}", y[:FEWER, :2], found(z[:FEWER, :2]), "an element")
     h = _step(z, dtype)
     differences = (found(z + h) - found(z - h)) / (2 * h)
     _check_slopes(f"derivative {_name(derivative)} of the activation", slope, differences, _noise(y, h, dtype))
@@ -133,7 +133,7 @@ def _try_loss(at: Backend, dtype: str, given: Any, z: np.ndarray, t: np.ndarray,
     _check_arguments("loss", value, ("z", "t"))
     _check_arguments("gradient of the loss", gradient, ("z", "t"))
     each, slopes = found(z), call("gradient of the loss", gradient, z, z.shape)
-    _check_alone(f"loss {_name(value)}", each[:FEWER], found(z[:FEWER]), "a row")
+    _check_independent(f"loss {_name(value)}", each[:FEWER], found(z[:FEWER]), "a row")
     h = _step(z, dtype, scale)
     towards = np.random.RandomState(1).standard_normal(z.shape) * h
     along, differences = np.empty(ROWS), np.empty(ROWS)
@@ -200,13 +200,13 @@ def _check_arguments(what: str, function: Callable[..., Any], names: tuple[str, 
         ) from None
 
 
-def _check_alone(which: str, among: np.ndarray, alone: np.ndarray, of_what: str) -> None:
+def _check_independent(which: str, among: np.ndarray, alone: np.ndarray, of_what: str) -> None:
     same = np.isclose(among, alone, rtol=CLOSE, atol=CLOSE * _typical(among), equal_nan=True)
     if not same.all():
         here = tuple(np.argwhere(~same)[0])
         _warn(
-            f"the {which} gives {of_what} another value where there are more beside it, such as {among[here]:.4g} for "
-            f"{alone[here]:.4g}; leave out a mean or a sum over rows, which is taken elsewhere."
+            f"the {which} gives {of_what} a value that depends on others, such as {among[here]:.4g} among more and "
+            f"{alone[here]:.4g} among fewer; leave out a mean or a sum over rows, which is taken elsewhere."
         )
 
 

@@ -25,7 +25,7 @@ OF_A_RUN = (
 )
 
 
-def begin_anew(estimator: Any) -> None:
+def reset(estimator: Any) -> None:
     """Reset the progress of earlier fits."""
     for name in OF_A_RUN:
         vars(estimator).pop(name, None)

@@ -164,7 +164,7 @@ def test_weights_without_their_normalisation_go_on_without_it(tmp_path, way):
         fitted = MLPClassifier.load(tmp_path / "m.safetensors")
     fitted.set_params(**NORMALISED)
     before = fitted.predict_proba(X)
-    with pytest.warns(UserWarning, match="what they had of it is folded in, and they go on without"):
+    with pytest.warns(UserWarning, match="any earlier normalisation is folded into them"):
         fitted.partial_fit(X, THREE)
     np.testing.assert_allclose(fitted.predict_proba(X), before, rtol=1e-9)
 

@@ -166,7 +166,7 @@ def errors_from_the_mean(xp, z, t):
 )
 def test_a_row_whose_loss_depends_on_others(loss):
     """With the gradient of the sum, which nothing else is said of."""
-    with pytest.warns(OwnFunctionWarning, match="gives a row another value where there are more beside it"):
+    with pytest.warns(OwnFunctionWarning, match="gives a row a value that depends on others"):
         hold(Y_REG, loss=loss)
 
 
@@ -180,7 +180,7 @@ def test_a_row_whose_loss_depends_on_others(loss):
     ],
 )
 def test_an_element_whose_activation_depends_on_others(activation):
-    with pytest.warns(OwnFunctionWarning, match="gives an element another value where there are more beside it"):
+    with pytest.warns(OwnFunctionWarning, match="gives an element a value that depends on others"):
         hold(THREE, activation=activation)
 
 
