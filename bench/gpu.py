@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gpu.contestants import CONTESTANTS, UNASKED
+from gpu.contestants import CONTESTANTS, ON_REQUEST
 from gpu.picture import draw
 from gpu.races import RACES, TOLERANCES, finding, judge, lines, verdicts
 from peers.problem import Problem, save_images
@@ -114,13 +114,13 @@ def where(description, given):
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to see that it runs [default: cuda]")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each that are timed, at most [default: 7]")
-    parser.add_argument("--minutes", type=float, default=4, help="after which no round is begun [default: 4]")
-    parser.add_argument("--only", help=f"[default: all but {', '.join(UNASKED)}]")
+    parser.add_argument("--rounds", type=int, default=7, help="maximum timed turns of each contestant [default: 7]")
+    parser.add_argument("--minutes", type=float, default=4, help="time after which no round is started [default: 4]")
+    parser.add_argument("--only", help=f"contestants [default: all but {', '.join(ON_REQUEST)}]")
     parser.add_argument("--tiny", action="store_true", help=f"{TINY_ROWS:,} rows in place of {ROWS:,}")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
     given = parser.parse_args()
-    names = given.only.split(",") if given.only else [name for name in CONTESTANTS if name not in UNASKED]
+    names = given.only.split(",") if given.only else [name for name in CONTESTANTS if name not in ON_REQUEST]
     if unknown := [name for name in names if name not in CONTESTANTS]:
         parser.error(f"--only has {unknown[0]!r}; allowed: {', '.join(CONTESTANTS)}")
     if given.rounds < 1:

@@ -104,7 +104,7 @@ def sorted_by_label(blocks, rows, seed):
     return train_and_test(dataclasses.replace(prepared, data=data, plan=plan)).metrics["test_accuracy"]
 
 
-def apart(function, *arguments):
+def in_subprocess(function, *arguments):
     """Call a function of this file in a separate process, and return its result."""
     code = f"import json, larger_than_memory as bench; print(json.dumps(bench.{function}(*{arguments!r})))"
     done = subprocess.run(
@@ -144,8 +144,8 @@ def main():
     """Measure, and write ``larger-than-memory.json``."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, help="where the file is written, and removed [default: a temporary one]")
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"of 784 bytes [default: {ROWS:,}]")
-    parser.add_argument("--rounds", type=int, default=3, help="of the runs [default: 3]")
+    parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of 784 bytes [default: {ROWS:,}]")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of each run [default: 3]")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
     given = parser.parse_args()
     runs = []
@@ -154,7 +154,7 @@ def main():
         small, large = Path(folder, "small"), Path(folder, "large")
         for path, rows in ((small, given.rows // 10), (large, given.rows)):
             path.mkdir()
-            apart("write", str(path), rows)
+            in_subprocess("write", str(path), rows)
         # In turn, so that other load on the machine affects all of them.
         for _ in range(given.rounds):
             for path, memory_map, limit in ((small, "never", None), (small, "always", None), (large, "always", LIMIT)):
@@ -163,7 +163,7 @@ def main():
     print("\n| order of MNIST sorted by label | test accuracy, median of three seeds |\n| --- | --- |")
     orders = []
     for blocks, rows in ORDERS:
-        accuracies = [apart("sorted_by_label", blocks, rows, seed) for seed in SEEDS]
+        accuracies = [in_subprocess("sorted_by_label", blocks, rows, seed) for seed in SEEDS]
         orders.append({"blocks": blocks, "rows": rows, "test_accuracy": accuracies})
         print(order_row(blocks, rows, accuracies), flush=True)
 

@@ -102,15 +102,15 @@ def numbers(text):
 
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each that are timed [default: 5]")
+    parser.add_argument("--rounds", type=int, default=5, help="timed turns of each contestant [default: 5]")
     parser.add_argument("--batch-sizes", type=numbers, default=BATCH_SIZES, help="[default: 32,200,1024,8192]")
     parser.add_argument("--no-wide", dest="wide", action="store_false", help="without 784-1024-1024-10")
     parser.add_argument(
         "--normalization", choices=("none", "batch"), default="none", help="of the hidden layers [default: none]"
     )
-    parser.add_argument("--only", help=f"[default: {','.join(CONTESTANTS)}, where they normalise as asked]")
+    parser.add_argument("--only", help=f"contestants [default: {','.join(CONTESTANTS)}, if they normalise as asked]")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
-    parser.add_argument("--name", default="peers", help="beginning of the names of the files [default: %(default)s]")
+    parser.add_argument("--name", default="peers", help="prefix of the file names [default: %(default)s]")
     parser.add_argument("--quick", action="store_true", help="one network, batch 200, two rounds")
     given = parser.parse_args()
     if given.quick:

@@ -66,7 +66,7 @@ def test_a_race_of_which_nothing_counts_has_no_ratio(module, results):
     races = module("gpu.races")
     played = results(captured=(1, 1), jax=(2, 2))
     played["jax"].reason = "it did not answer in 60 s"
-    assert races.reached(races.REACHES[2], played) is None
+    assert races.ratio_to(races.TARGETS[2], played) is None
     assert races.finding({races.RACES[0].name: played}) == "Microseconds of a training step"
 
 
@@ -222,4 +222,4 @@ def test_the_picture_and_what_is_recorded(module, monkeypatch, results, tmp_path
     found = json.loads(json.dumps(command.record(played, {"failed": "no"}, {"cuda": []}, given)))
     assert found["rows"] == command.TINY_ROWS
     assert found["races"][0]["contestants"]["eager"]["seconds"] == [9, 12]
-    assert len(found["reaches"]) == len(races.REACHES)
+    assert len(found["reaches"]) == len(races.TARGETS)

@@ -18,7 +18,7 @@ from scripts import gpu_smoke
 from scripts.smoke import agreement, capture, device, libraries, memory, nets, phases, runs
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
-from scripts.smoke.ways import CAPTURED, NUMPY, apart, warned
+from scripts.smoke.ways import CAPTURED, NUMPY, difference, warned
 
 HERE = Place("cpu", tiny=True)
 
@@ -178,7 +178,7 @@ def test_a_refused_capture_is_found(monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_is_never_good():
-    assert not np.all(apart(np.array([np.nan]), np.array([1.0])) <= agreement.bound(np.zeros(1)))
+    assert not np.all(difference(np.array([np.nan]), np.array([1.0])) <= agreement.bound(np.zeros(1)))
 
 
 def test_warnings_are_collected():

@@ -3,7 +3,7 @@
 from peers.contestants import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Contestant
 
 # By default, JAX would allocate most of the memory that all share.
-LEAVING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+NO_PREALLOCATION = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 CONTESTANTS = {
     "products": Contestant("products alone, in a graph", "gpu.products:Products", "floor", GREY, needs=("torch",)),
@@ -14,7 +14,7 @@ CONTESTANTS = {
     "torch-compiled": Contestant(
         "PyTorch, compiled, a graph of an epoch", "gpu.pytorch:CompiledEpoch", "epoch", PURPLE, needs=("torch",)
     ),
-    "jax": Contestant("JAX, a scan", "gpu.jax_scan:Scan", "epoch", GREEN, needs=("jax",), environment=LEAVING),
+    "jax": Contestant("JAX, a scan", "gpu.jax_scan:Scan", "epoch", GREEN, needs=("jax",), environment=NO_PREALLOCATION),
 }
 # Only on request, because it takes long to compile.
-UNASKED = ("torch-compiled",)
+ON_REQUEST = ("torch-compiled",)

@@ -70,7 +70,7 @@ class CompiledSteps(pytorch.CompiledSteps):
             slot.zero_()
 
 
-class OfAStep:
+class StepGraph:
     """A graph of one step, whose rows a counter on the device selects, and another graph for a short last batch."""
 
     def __init__(self, steps, n_rows, batch_size, device):
@@ -101,7 +101,7 @@ class OfAStep:
         return ((self.losses @ self.counts) / self.counts.sum()).item()
 
 
-class OfAnEpoch:
+class EpochGraph:
     """A graph of all steps of an epoch."""
 
     def __init__(self, steps, n_rows, batch_size, device):
@@ -124,7 +124,7 @@ class OfAnEpoch:
 class Graphs:
     """Epochs by graphs, with rows as floats or as bytes, whichever a trial finds faster."""
 
-    steps, way, kinds = Steps, OfAStep, ("float32", "uint8")
+    steps, way, kinds = Steps, StepGraph, ("float32", "uint8")
 
     def __init__(self, problem):
         self.problem, self.device = problem, device_of(problem)
@@ -158,11 +158,11 @@ class Graphs:
 
 
 class EpochGraphs(Graphs):
-    way = OfAnEpoch
+    way = EpochGraph
 
 
 class CompiledGraphs(Graphs):
-    steps, way, kinds = CompiledSteps, OfAnEpoch, ("float32",)
+    steps, way, kinds = CompiledSteps, EpochGraph, ("float32",)
 
 
 class Step(Lasting):

@@ -32,7 +32,7 @@ class Race:
 
 
 @dataclass(frozen=True)
-class Reach:
+class Target:
     """A ratio of times, and its target.
 
     Attributes
@@ -64,13 +64,13 @@ RACES = (
     Race("784-1024-1024-10, batch 8,192", WIDE, 8192, "float32", ("captured", "torch-step", "products")),
     Race("784-1024-1024-10, batch 8,192, TF32", WIDE, 8192, "tf32", ("captured", "torch-step", "products")),
 )
-REACHES = (
-    Reach("eager over captured", RACES[0].name, "eager", 0.1, inverse=True),
-    Reach("captured over PyTorch's graph", RACES[0].name, "torch", 0.6),
-    Reach("captured over JAX's scan", RACES[0].name, "jax", 0.5),
-    Reach("epoch over its products", RACES[1].name, "products", 1.5),
-    Reach("products over the epoch", RACES[2].name, "products", 1 / 0.9, inverse=True),
-    Reach("products over the epoch", RACES[3].name, "products", 1 / 0.9, inverse=True),
+TARGETS = (
+    Target("eager over captured", RACES[0].name, "eager", 0.1, inverse=True),
+    Target("captured over PyTorch's graph", RACES[0].name, "torch", 0.6),
+    Target("captured over JAX's scan", RACES[0].name, "jax", 0.5),
+    Target("epoch over its products", RACES[1].name, "products", 1.5),
+    Target("products over the epoch", RACES[2].name, "products", 1 / 0.9, inverse=True),
+    Target("products over the epoch", RACES[3].name, "products", 1 / 0.9, inverse=True),
 )
 # Relative tolerances of the loss of the first epoch, which has the same start and order for all.
 TOLERANCES = {"float32": 0.01, "tf32": 0.03}
@@ -85,36 +85,36 @@ def judge(results, tolerance):
             results[name].reason = f"its loss came to {loss:.4g}, where {expected:.4g} was to be expected"
 
 
-def reached(reach, results):
+def ratio_to(target, results):
     """Return the ratio, inverted if required; None if one of the two does not count."""
     medians = {
         name: statistics.median(result.seconds)
         for name, result in results.items()
-        if name.startswith(reach.over) and counts(results, name) and result.seconds
+        if name.startswith(target.over) and counts(results, name) and result.seconds
     }
     if not medians:
         return None
     pair = "captured", min(medians, key=medians.get)
-    return ratio(results, *(reversed(pair) if reach.inverse else pair))
+    return ratio(results, *(reversed(pair) if target.inverse else pair))
 
 
-def good(reach, found):
+def good(target, found):
     """Whether the ratio meets the target."""
-    return found >= 1 / reach.most if reach.inverse else found <= reach.most
+    return found >= 1 / target.most if target.inverse else found <= target.most
 
 
 def verdicts(played):
     """Yield a row for each target: ratio, race, measured, limit, verdict; `played` is a dict of race -> results."""
-    for reach in REACHES:
-        found = reached(reach, played.get(reach.race, {}))
-        word = "not measured" if found is None else "reached" if good(reach, found) else "not reached"
-        yield reach.what, reach.race, "" if found is None else f"{found:.2f}", reach.limit, word
+    for target in TARGETS:
+        found = ratio_to(target, played.get(target.race, {}))
+        word = "not measured" if found is None else "reached" if good(target, found) else "not reached"
+        yield target.what, target.race, "" if found is None else f"{found:.2f}", target.limit, word
 
 
 def finding(played):
     """Summarise the first ratios in a sentence."""
     results = played.get(RACES[0].name, {})
-    eager, torch, jax = (reached(reach, results) for reach in REACHES[:3])
+    eager, torch, jax = (ratio_to(target, results) for target in TARGETS[:3])
     shares = {"PyTorch's graph": torch, "JAX's scan": jax, "--no-capture": eager and 1 / eager}
     said = [f"{share:.2f} of {whose}" for whose, share in shares.items() if share]
     return f"{RACES[0].name}: a captured step takes {', '.join(said)}" if said else "Microseconds of a training step"

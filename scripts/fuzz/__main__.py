@@ -20,8 +20,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.fuzz", description=__doc__)
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--runs", type=int, default=100_000, help="executions of each target (default: 100000)")
-    parser.add_argument("--seconds", type=int, default=0, help="the most for each target (default: no limit)")
-    parser.add_argument("--corpus", type=Path, help="folder in which what was found is kept and looked up")
+    parser.add_argument("--seconds", type=int, default=0, help="time limit of each target (default: none)")
+    parser.add_argument("--corpus", type=Path, help="folder to keep the inputs found, and to start from")
     given = parser.parse_args()
     print(f"| {' | '.join(HEADINGS)} |\n| --- |{' --: |' * 5}", flush=True)
     names = list(TARGETS) if given.target == "all" else [given.target]

@@ -12,7 +12,7 @@ import numpy as np
 from mlpgpu import plots
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
-from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, Way, apart, train, warned
+from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, Way, difference, train, warned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +34,10 @@ def agree(place: Place, dtype: str, ways: Sequence[Way] = (CAPTURED, EAGER), **s
     """Compare each step of an epoch, executed in several ways, with NumPy's in float64."""
     exact = train(place, NUMPY, dtype="float64", **settings).losses
     with warned() as lines:
-        found = {way.label: apart(train(place, way, dtype=dtype, **settings).losses, exact) for way in ways}
+        found = {way.label: difference(train(place, way, dtype=dtype, **settings).losses, exact) for way in ways}
     own = np.zeros_like(exact)
     if dtype == "float32":
-        found[NUMPY.label] = own = apart(train(place, NUMPY, dtype=dtype, **settings).losses, exact)
+        found[NUMPY.label] = own = difference(train(place, NUMPY, dtype=dtype, **settings).losses, exact)
     limit = np.full_like(exact, FLOAT64) if dtype == "float64" else bound(own)
     refused = next((line for line in lines if REFUSED in line), "")
     good = not refused and all(bool(np.all(found[way.label] <= limit)) for way in ways)
@@ -58,7 +58,9 @@ def agree_on_average(place: Place, ways: Sequence[Way] = (CAPTURED, EAGER), **se
     means = {label: float(abs(losses.mean() / exact.mean() - 1)) for label, losses in runs.items()}
     words = ", ".join(f"{label} {mean:.1e}" for label, mean in means.items())
     good = all(means[way.label] <= KINKS for way in ways)
-    return Found(words, good, {"means": means, **{label: apart(each, exact).tolist() for label, each in runs.items()}})
+    return Found(
+        words, good, {"means": means, **{label: difference(each, exact).tolist() for label, each in runs.items()}}
+    )
 
 
 CHECKS = (

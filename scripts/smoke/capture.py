@@ -17,7 +17,7 @@ from mlpgpu.workflow import prepare
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.nets import SMALL
 from scripts.smoke.place import Place
-from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, apart, train, training_of, warned, worst
+from scripts.smoke.ways import CAPTURED, EAGER, FLOAT64, NUMPY, REFUSED, difference, train, training_of, warned, worst
 
 
 def captured(place: Place) -> Found:
@@ -48,7 +48,7 @@ def learning_rate(place: Place) -> Found:
         train(place, way, told, **given).losses
         for way, told in ((CAPTURED, lower), (CAPTURED, lambda *_: False), (NUMPY, lower))
     )
-    off, moved = float(np.max(apart(changed, expected))), float(np.max(apart(changed, same)))
+    off, moved = float(np.max(difference(changed, expected))), float(np.max(difference(changed, same)))
     figure = f"{off:.1e} from NumPy, {moved:.1e} from no change"
     return Found(figure, off <= FLOAT64 and moved > 1e-3, {"from_numpy": off, "from_no_change": moved})
 

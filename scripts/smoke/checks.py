@@ -17,9 +17,9 @@ from scripts.smoke.place import Place
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 # Timeouts in seconds for a process to start, and to exit.
-STARTING, LEAVING = 60, 5
+START_TIMEOUT, EXIT_TIMEOUT = 60, 5
 # Maximum width of a figure in the table, in characters.
-MOST_SHOWN = 84
+MAX_WIDTH = 84
 
 
 class NotHere(Exception):
@@ -147,20 +147,20 @@ class _Worker:
         """Run a check, and return the answer, or the reason why there is none."""
         try:
             if not self._ready:
-                if not self._end.poll(STARTING):
-                    return _failed(f"its process was not ready in {STARTING} s")
+                if not self._end.poll(START_TIMEOUT):
+                    return _failed(f"its process was not ready in {START_TIMEOUT} s")
                 self._ready = self._end.recv()
             self._end.send(check)
             if self._end.poll(check.seconds):
                 return self._end.recv()
         except (EOFError, OSError):
-            self._process.join(LEAVING)
+            self._process.join(EXIT_TIMEOUT)
             return _failed(f"its process ended with {self._process.exitcode}")
         return _failed(f"took more than {check.seconds:g} s")
 
     def leave(self) -> None:
         self._end.close()
-        self._process.join(LEAVING)
+        self._process.join(EXIT_TIMEOUT)
         self.kill()
 
     def kill(self) -> None:
@@ -188,7 +188,7 @@ def _work(end: Connection, place: Place) -> None:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Format the rows as aligned lines under a heading, with long figures shortened."""
-    shown = (replace(row, figure=shorten(row.figure, MOST_SHOWN, placeholder=" ...")) for row in rows)
+    shown = (replace(row, figure=shorten(row.figure, MAX_WIDTH, placeholder=" ...")) for row in rows)
     cells = [("check", "result", "figure", "wanted"), *((r.check, r.result, r.figure, r.wanted) for r in shown)]
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     return [

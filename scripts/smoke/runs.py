@@ -18,7 +18,7 @@ from mlpgpu.feed import Rows, Scaled, open_feed
 from mlpgpu.workflow import prepare, train_and_test
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
-from scripts.smoke.ways import FLOAT64, apart
+from scripts.smoke.ways import FLOAT64, difference
 
 # Tolerance of probabilities and losses in float32.
 FLOAT32 = 1e-5
@@ -51,7 +51,7 @@ def resumed(place: Place) -> Found:
         again = train_and_test(prepared, resume=path)
     whole = train_and_test(prepared)
     losses = [np.concatenate(outcome.run.losses) for outcome in (again, whole)]
-    off = float(np.max(apart(*losses)))
+    off = float(np.max(difference(*losses)))
     weights = float(np.max(np.abs(again.model.params - whole.model.params)))
     details = {"after": where, "losses": off, "weights": weights}
     return Found(f"after {where}: losses {off:.1e}, weights {weights:.1e}", off == weights == 0, details)
@@ -114,7 +114,7 @@ def folded(place: Place) -> Found:
     given: dict[str, Any] = {"dataset": "digits", "hidden": (16,), "epochs": 5, "dtype": "float64"}
     here, there = (cross_validate(Config(**given, device=device), 3).metrics for device in (place.device, "cpu"))
     losses = [np.array([one["test_loss"] for one in found["by_fold"]]) for found in (here, there)]
-    off, same = float(np.max(apart(*losses))), here["mean"]["test_accuracy"] == there["mean"]["test_accuracy"]
+    off, same = float(np.max(difference(*losses))), here["mean"]["test_accuracy"] == there["mean"]["test_accuracy"]
     figure = f"losses {off:.1e}, accuracy {'the same' if same else 'another'}"
     return Found(figure, off <= FLOAT64 and same, {"losses": off})
 

@@ -115,7 +115,7 @@ def training_of(prepared: Any) -> Training:
     return Training(backend, plan, Rows(data.x_train, data.y_train), placement)
 
 
-def apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+def difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Return the relative differences from `theirs`; not finite if either number is not."""
     return np.abs(ours - theirs) / np.abs(theirs)
 
@@ -126,7 +126,7 @@ def worst(ours: Trained, theirs: Trained) -> float:
     Infinite if anything is not finite.
     """
     weights = np.max(np.abs(ours.params - theirs.params)) / np.max(np.abs(theirs.params))
-    most = max(float(np.max(apart(ours.losses, theirs.losses))), float(weights))
+    most = max(float(np.max(difference(ours.losses, theirs.losses))), float(weights))
     return most if np.isfinite(most) else np.inf
 
 
