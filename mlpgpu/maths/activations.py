@@ -19,9 +19,9 @@ class Activation(NamedTuple):
     value : callable
         ``value(xp, z)``, elementwise.
     derivative : callable or None
-        ``derivative(xp, z, y)``, elementwise; None for a function that cannot be trained.
+        ``derivative(xp, z, y)``, elementwise; None for an activation that cannot be trained.
     init : str
-        Initial weights that keep the variance of such a layer's outputs steady.
+        Name of the initialisation that keeps the variance of the outputs steady from layer to layer.
     """
 
     value: Callable[[Any, Array], Array]
@@ -40,7 +40,7 @@ def identity_derivative(xp: Any, z: Array, y: Array) -> Array:
 
 
 def logistic(xp: Any, z: Array) -> Array:
-    """``1 / (1 + exp(-z))``, of full relative accuracy and free of overflow on both sides."""
+    """``1 / (1 + exp(-z))``, to full relative accuracy and without overflow for `z` of either sign."""
     e = xp.exp(-xp.abs(z))
     return xp.where(z >= 0, xp.ones_like(e), e) / (1 + e)
 
@@ -66,7 +66,7 @@ def relu(xp: Any, z: Array) -> Array:
 
 
 def relu_derivative(xp: Any, z: Array, y: Array) -> Array:
-    """``1`` where ``y > 0``, else ``0``, also at the kink."""
+    """``1`` where ``y > 0``, else ``0``, which includes ``z = 0``."""
     return xp.astype(y > 0, y.dtype)
 
 
@@ -93,7 +93,7 @@ def elu_derivative(xp: Any, z: Array, y: Array) -> Array:
     return xp.minimum(y, 0) + 1
 
 
-# The fixed point of mean 0 and variance 1 (Klambauer et al., 2017, equation 14).
+# They make mean 0 and variance 1 a fixed point (Klambauer et al., 2017, equation 14).
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
@@ -111,12 +111,12 @@ GELU_SLOPE, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def gelu(xp: Any, z: Array) -> Array:
-    """``z Φ(z)`` by its tanh form (Hendrycks and Gimpel, 2016): the standard has no erf."""
+    """``z Φ(z)`` in its tanh approximation (Hendrycks and Gimpel, 2016): the array API standard has no erf."""
     return 0.5 * z * (1 + xp.tanh(GELU_SLOPE * (z + GELU_CUBIC * z * z * z)))
 
 
 def gelu_derivative(xp: Any, z: Array, y: Array) -> Array:
-    """Derivative of the tanh form."""
+    """Derivative of the tanh approximation."""
     t = xp.tanh(GELU_SLOPE * (z + GELU_CUBIC * z * z * z))
     return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * GELU_SLOPE * (1 + 3 * GELU_CUBIC * z * z)
 
@@ -133,7 +133,7 @@ def silu_derivative(xp: Any, z: Array, y: Array) -> Array:
 
 
 def softplus(xp: Any, z: Array) -> Array:
-    """``log(1 + exp(z))``, free of overflow."""
+    """``log(1 + exp(z))``, without overflow."""
     return xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 
@@ -143,7 +143,7 @@ def softplus_derivative(xp: Any, z: Array, y: Array) -> Array:
 
 
 def step(xp: Any, z: Array) -> Array:
-    """``1`` where ``z > 0``, else ``0``: the perceptron's own, forward only."""
+    """``1`` where ``z > 0``, else ``0``: the perceptron's activation, for the forward pass only."""
     return xp.astype(z > 0, z.dtype)
 
 

@@ -1,6 +1,6 @@
-"""Losses, each with the link that makes a prediction of the logits and its gradient there.
+"""Losses, each with its gradient with respect to the logits and the link that turns logits into a prediction.
 
-A new loss is one function ``(xp, z, t) -> (loss of each row, gradient at the logits)`` and one
+A new loss is one function ``(xp, z, t) -> (loss of each row, gradient with respect to z)`` and one
 entry in `LOSSES`. Logits `z` have shape (..., n_rows, n_outputs). Targets `t` are floats of that
 shape, or integer labels of shape (..., n_rows).
 """
@@ -20,15 +20,15 @@ class Loss(NamedTuple):
     Attributes
     ----------
     rows : callable
-        ``rows(xp, z, t)`` -> loss of each row, shape (..., n_rows), and its gradient at `z`.
+        ``rows(xp, z, t)`` -> loss of each row, shape (..., n_rows), and its gradient with respect to `z`.
     link : callable
-        ``link(xp, z)`` -> prediction: probabilities, or the expected target.
+        ``link(xp, z)`` -> prediction: probabilities, or the expected target of a regression.
     task : str
         ``classification`` or ``regression``.
     lowest : float
-        The smallest target that it allows.
+        Smallest target that the loss allows.
     log_link : callable or None
-        ``log_link(xp, z)`` -> logarithm of the prediction, finite where its rounding to 0 is not.
+        ``log_link(xp, z)`` -> logarithm of the prediction, finite even where the prediction rounds to 0.
     """
 
     rows: Callable[..., tuple[Array, Array]]
@@ -39,18 +39,18 @@ class Loss(NamedTuple):
 
     @property
     def settings(self) -> dict[str, float]:
-        """Name -> default of each of its own settings, keyword-only arguments of `rows`."""
+        """Default of each setting of the loss, by name: the keyword-only arguments of `rows`."""
         return dict(getattr(self.rows, "__kwdefaults__", None) or {})
 
     def having(self, **settings: float) -> "Loss":
-        """The loss with some of its settings changed."""
-        # A number of NumPy has a type of its own, which that of the arrays would widen to, or which they refuse.
+        """Return the loss with some of its settings changed."""
+        # A NumPy scalar has a dtype, which would promote that of the arrays, or which other libraries refuse.
         numbers = {name: float(value) for name, value in settings.items()}
         return self._replace(rows=partial(self.rows, **numbers)) if numbers else self
 
 
 def log_softmax(xp: Any, z: Array) -> Array:
-    """``z - log sum exp z`` over the outputs, stable for logits of any size."""
+    """``z - log sum exp z`` over the outputs, stable for logits of any magnitude."""
     z = z - xp.max(z, axis=-1, keepdims=True)
     return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True))
 
@@ -61,34 +61,34 @@ def softmax(xp: Any, z: Array) -> Array:
 
 
 def log_logistic(xp: Any, z: Array) -> Array:
-    """``log logistic(z)``, stable for logits of any size."""
+    """``log logistic(z)``, stable for logits of any magnitude."""
     return -softplus(xp, -z)
 
 
 def one_hot(xp: Any, t: Array, z: Array) -> Array:
-    """Targets as floats of the shape and type of the logits `z`.
+    """Return the targets as floats of the shape and dtype of the logits `z`.
 
     Parameters
     ----------
     t : array
-        Integer labels of shape (..., n_rows), or floats of shape (..., n_rows, n_outputs), which are
-        probabilities already: one-hot, soft or multilabel.
+        Integer labels of shape (..., n_rows), which are one-hot encoded, or floats of shape (..., n_rows, n_outputs),
+        which are returned as they are: probabilities, one-hot, soft or multilabel.
     z : array of shape (..., n_rows, n_outputs)
-        With one output, labels are 0 and 1 and stand for themselves.
+        With one output, the labels 0 and 1 are themselves the targets.
     """
     n_outputs = z.shape[-1]
     if xp.isdtype(t.dtype, "integral"):
         labels = xp.reshape(t, (*t.shape, 1))
         if n_outputs > 1:
-            # A traced array has no device, and its constants need none.
+            # A traced array has no device, and constants in a trace need none.
             labels = labels == xp.arange(n_outputs, dtype=t.dtype, device=getattr(t, "device", None))
         t = xp.astype(labels, z.dtype)
     return t
 
 
-def smooth(t: Array, part: float, n_classes: int) -> Array:
-    """Probabilities `t` with a part of each spread evenly over the classes (Szegedy et al., 2016)."""
-    return t * (1 - part) + part / n_classes if part else t
+def smooth(t: Array, smoothing: float, n_classes: int) -> Array:
+    """``(1 - smoothing) t + smoothing / n_classes``: label smoothing (Szegedy et al., 2016)."""
+    return t * (1 - smoothing) + smoothing / n_classes if smoothing else t
 
 
 def cross_entropy(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
@@ -97,16 +97,16 @@ def cross_entropy(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) 
     log_p = log_softmax(xp, z)
     p = xp.exp(log_p)
     if not xp.isdtype(t.dtype, "integral"):
-        # Those of labels add up to 1.
+        # The probabilities of integer labels sum to 1.
         p = p * xp.sum(p_t, axis=-1, keepdims=True)
     return -xp.sum(p_t * log_p, axis=-1), p - p_t
 
 
 def logistic_loss(xp: Any, z: Array, t: Array, *, label_smoothing: float = 0.0) -> tuple[Array, Array]:
     """``sum log(1 + exp z) - t z``, binary or multilabel, with gradient ``logistic(z) - t``."""
-    # Each output has two classes: the label, or not.
+    # Each output is a problem of two classes.
     t = smooth(one_hot(xp, t, z), label_smoothing, 2)
-    # The large terms first, which cancel where the loss is small: `softplus` as a whole has lost the digits of that.
+    # Subtract the large terms first: `softplus(z) - t z` would lose the digits of a small loss.
     rows = xp.maximum(z, 0) - t * z + xp.log1p(xp.exp(-xp.abs(z)))
     return xp.sum(rows, axis=-1), logistic(xp, z) - t
 
@@ -124,17 +124,17 @@ def absolute_error(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
 
 
 def huber(xp: Any, z: Array, t: Array, *, huber_delta: float = 1.0) -> tuple[Array, Array]:
-    """Squared error up to `huber_delta`, absolute beyond (Huber, 1964); gradient ``z - t`` clipped to it."""
+    """``error² / 2`` up to `huber_delta` and linear beyond (Huber, 1964), with gradient ``z - t`` clipped to it."""
     error = z - t
     clipped = xp.minimum(xp.maximum(error, -huber_delta), huber_delta)
     return xp.sum(clipped * (error - 0.5 * clipped), axis=-1), clipped
 
 
 def pinball(xp: Any, z: Array, t: Array, *, quantile: float = 0.5) -> tuple[Array, Array]:
-    """``sum max(q (t - z), (q - 1) (t - z))``, least at the `quantile` q of the target (Koenker and Bassett, 1978)."""
+    """``sum max(q (t - z), (q - 1) (t - z))``, minimal at the q-quantile of the target (Koenker and Bassett, 1978)."""
     error = z - t
     slope = xp.where(error > 0, xp.ones_like(error), xp.zeros_like(error)) - quantile
-    # On the target itself neither side pulls.
+    # Any slope from -q to 1 - q is a subgradient at the target; 0 leaves an exact prediction as it is.
     slope = xp.where(error == 0, xp.zeros_like(error), slope)
     return xp.sum(slope * error, axis=-1), slope
 

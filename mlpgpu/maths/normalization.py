@@ -1,8 +1,8 @@
-"""Batch normalisation: each unit of mean 0 and variance 1 over the rows of a batch, before its activation.
+"""Batch normalisation (Ioffe and Szegedy, 2015): each unit has mean 0 and variance 1 over the rows of a batch.
 
-What comes of it is scaled and shifted again, by parameters of the unit (Ioffe and Szegedy, 2015). Predictions take the
-means and variances of the batches so far instead, and the layer is then linear in its inputs: `folded` makes weights
-and biases of it all, so that a trained network is one without normalisation.
+It is applied before the activation, and followed by a trained scale and bias of each unit. Predictions take running
+means and variances in place of those of the batch. The layer is then linear in its inputs up to the activation:
+`folded` folds the normalisation into weights and biases, so that a trained network has none.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,23 +13,23 @@ from mlpgpu.maths.parameters import Array
 
 NORMALIZATIONS = ("none", "batch")
 
-# Added to a variance before its root is divided by, as in PyTorch.
+# Added to the variance for numerical stability; PyTorch's default.
 EPSILON = 1e-5
-# What a batch leaves of the means and variances before it: one less PyTorch's momentum.
+# Decay of the running means and variances per batch: 1 minus PyTorch's default momentum.
 DECAY = 0.9
 
 
 def normalized(
     xp: Any, u: Array, scale: Array, b: Array, share: Array
 ) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]], tuple[Array, Array]]:
-    """``z = scale (u - mean) / sqrt(variance + EPSILON) + b``, its way back, and mean and variance.
+    """Compute ``z = scale (u - mean) / sqrt(variance + EPSILON) + b``; return its backward pass and the moments too.
 
     Parameters
     ----------
     u : array of shape (..., n_rows, n_units)
     scale, b : array of shape (..., n_units)
     share : array of shape (..., n_rows)
-        That of each row in mean and variance: 1 in all, and 0 for a padding row.
+        Weight of each row in mean and variance; the weights sum to 1, and that of a padding row is 0.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def normalized(
     backward : callable
         ``dz -> (du, db, dscale)``.
     moments : (array, array)
-        Each of shape (..., n_units).
+        Mean and variance, each of shape (..., n_units).
     """
     p = share[..., None]
     mean = xp.sum(p * u, axis=-2)
@@ -56,7 +56,7 @@ def normalized(
 
 
 def begin(xp: Any, params: Array, sizes: Sequence[int], which: Sequence[bool]) -> Array:
-    """`params` of a network as it is drawn, with what its normalised layers begin with after them.
+    """Append the initial parameters of the normalised layers to drawn weights and biases.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def begin(xp: Any, params: Array, sizes: Sequence[int], which: Sequence[bool]) -
     return xp.concat([params, ones, zeros, ones, zeros[..., :1], zeros[..., :1]], axis=-1)
 
 
-def followed(
+def running_moments(
     xp: Any,
     params: Array,
     sizes: Sequence[int],
@@ -80,11 +80,12 @@ def followed(
     moments: Sequence[tuple[Array, Array]],
     weights: Array,
 ) -> Array:
-    """Running means and variances after one more batch: what `params` end with.
+    """Update the running means and variances, which `params` end with, with those of one more batch.
 
-    They are averages whose weights fall by `DECAY` with each batch, and less with one of smaller weight than the
-    largest, such as a short last one; what they begin with has no weight. The variance is that which the layer was
-    trained with, as in Keras, and not the unbiased one of the paper: a weight is a repeated row.
+    They are exponential moving averages with `DECAY` per batch, and corrected for the bias of their start at 0 and 1.
+    A batch of smaller total weight than the largest, such as a short last one, counts in proportion. The variance is
+    the biased one that normalises the batch in training, as in Keras, not the unbiased one of the paper, since a weight
+    stands for a repeated row.
 
     Parameters
     ----------
@@ -92,28 +93,29 @@ def followed(
     sizes, which
         See `mlpgpu.maths.parameters.layout`.
     moments : sequence of (array, array)
-        Mean and variance of each normalised layer in the batch, each of shape (..., n_units).
+        Batch mean and variance of each normalised layer, each of shape (..., n_units).
     weights : array of shape (..., n_rows)
-        Of its rows; 0 for a padding row.
+        Weight of each row of the batch; 0 for a padding row.
 
     Returns
     -------
     array of shape (..., 2 n + 2)
-        Of all n normalised units.
+        The blocks ``mean``, ``variance``, ``seen`` and ``largest`` of all n normalised units: see
+        `mlpgpu.maths.parameters.layout`.
     """
-    begins = parameters.count(sizes, which) - 2 * parameters.count_normalized(sizes, which) - 2
-    held, seen, largest = params[..., begins:-2], params[..., -2:-1], params[..., -1:]
+    start = parameters.count(sizes, which) - 2 * parameters.count_normalized(sizes, which) - 2
+    running, seen, largest = params[..., start:-2], params[..., -2:-1], params[..., -1:]
     batch = xp.concat([*(mean for mean, _ in moments), *(variance for _, variance in moments)], axis=-1)
     total = xp.sum(weights, axis=-1, keepdims=True)
     largest = xp.maximum(largest, total)
     share = (1 - DECAY) * total / xp.where(largest > 0, largest, xp.ones_like(largest))
     seen = seen + share * (1 - seen)
     rate = share / xp.where(seen > 0, seen, xp.ones_like(seen))
-    return xp.concat([held + rate * (batch - held), seen, largest], axis=-1)
+    return xp.concat([running + rate * (batch - running), seen, largest], axis=-1)
 
 
 def folded(xp: Any, params: Array, sizes: Sequence[int], which: Sequence[bool]) -> Array:
-    """Weights and biases of the network without normalisation that predicts the same.
+    """Fold the normalisation into weights and biases that give the same predictions.
 
     Parameters
     ----------
@@ -124,7 +126,7 @@ def folded(xp: Any, params: Array, sizes: Sequence[int], which: Sequence[bool]) 
     Returns
     -------
     array of shape (..., n_weights_and_biases)
-        `params` themselves where no layer is normalised, or they are such weights and biases already.
+        `params` themselves if no layer is normalised, or if normalisation is folded in already.
     """
     if params.shape[-1] == parameters.count(sizes):
         return params

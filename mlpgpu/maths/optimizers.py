@@ -1,12 +1,12 @@
 """Optimizers: elementwise update rules on the flat parameter vector.
 
-A new optimizer is one function and one entry in `OPTIMIZERS`. A rule takes ``(xp, params, grads,
-slots, rate, t)``, with `slots` the arrays that it keeps between steps, `rate` the learning rate and
-`t` the number of this step from 1, both arrays that broadcast against `params`; its own settings are
-keyword-only. It returns the new ``(params, slots)``.
+A new optimizer is one function and one entry in `OPTIMIZERS`. A rule takes ``(xp, params, grads, slots, rate, t)``:
+`slots` are the arrays that it keeps between steps, `rate` is the learning rate, and `t` is the number of this step,
+from 1. `rate` and `t` are arrays that broadcast against `params`. The rule's own settings are keyword-only. It returns
+the new ``(params, slots)``.
 
-A moving average ``m = β m + (1 - β) g`` is kept as ``m / (1 - β)``, so that its weight and the bias correction
-are numbers beside the learning rate and not passes over all parameters.
+A moving average ``m = β m + (1 - β) g`` is kept as ``m / (1 - β)``. The factor ``1 - β`` and the bias correction then
+scale the learning rate, a scalar, instead of arrays of all parameters.
 """
 
 import math
@@ -23,13 +23,13 @@ class Optimizer(NamedTuple):
     Attributes
     ----------
     n_slots : int
-        How many arrays like `params` it keeps; all start at zero.
+        Number of arrays like `params` that the rule keeps; all start at zero.
     update : callable
-        The rule.
+        Update rule, as this module describes it.
     learning_rate : float
-        A rate that suits it on scaled data, used where none is given.
+        Default learning rate, chosen for scaled data.
     weight_decay : float
-        Its decoupled weight decay where none is given.
+        Default of the decoupled weight decay.
     """
 
     n_slots: int
@@ -39,16 +39,16 @@ class Optimizer(NamedTuple):
 
     @property
     def settings(self) -> dict[str, float]:
-        """Name -> default of each of its own settings."""
+        """Default of each setting of the rule, by name."""
         return dict(self.update.__kwdefaults__ or {})
 
     def init(self, xp: Any, params: Array) -> Slots:
-        """The slots before the first step."""
+        """Return the slots before the first step."""
         return tuple(xp.zeros_like(params) for _ in range(self.n_slots))
 
 
 def one_minus_power(xp: Any, beta: float, t: Array) -> Array:
-    """``1 - beta^t``: the bias correction of a moving average, exact also in float32."""
+    """``1 - beta^t``, the bias correction of a moving average, accurate in float32 too."""
     return -xp.expm1(t * math.log(beta)) if beta else xp.ones_like(t)
 
 
@@ -85,7 +85,7 @@ def rmsprop(
     beta_2: float = 0.99,
     epsilon: float = 1e-8,
 ) -> tuple[Array, Slots]:
-    """RMSProp (Hinton, 2012): the gradient over the root of its mean square."""
+    """RMSProp (Hinton, 2012): ``s = β₂ s + (1 - β₂) g²``, then ``p - rate g / (sqrt(s) + ε)``."""
     square, unit = beta_2 * slots[0] + grads * grads, 1 / math.sqrt(1 - beta_2)
     return params - rate * unit * grads / (xp.sqrt(square) + epsilon * unit), (square,)
 
@@ -93,7 +93,7 @@ def rmsprop(
 def adagrad(
     xp: Any, params: Array, grads: Array, slots: Slots, rate: Array, t: Array, *, epsilon: float = 1e-10
 ) -> tuple[Array, Slots]:
-    """Adagrad (Duchi et al., 2011): the gradient over the root of the sum of its squares."""
+    """Adagrad (Duchi et al., 2011): ``s = s + g²``, then ``p - rate g / (sqrt(s) + ε)``."""
     square = slots[0] + grads * grads
     return params - rate * grads / (xp.sqrt(square) + epsilon), (square,)
 
@@ -128,7 +128,7 @@ def adam_hat(
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> tuple[Array, Slots]:
-    """Adam in the order of its paper's section 2, whose ε̂ is not bias-corrected: scikit-learn's and Keras's."""
+    """Adam in the order of section 2 of its paper: ε̂ is not bias-corrected, as in scikit-learn and Keras."""
     unit = 1 / math.sqrt(1 - beta_2)
     rate = rate * (1 - beta_1) * xp.sqrt(one_minus_power(xp, beta_2, t)) / one_minus_power(xp, beta_1, t)
     return _moments(xp, params, grads, slots, rate * unit, epsilon * unit, beta_1, beta_2)
@@ -153,12 +153,12 @@ def lion(
     beta_2: float = 0.99,
 ) -> tuple[Array, Slots]:
     """Lion (Chen et al., 2023, algorithm 2): the sign of an interpolated momentum."""
-    # The present gradient against the sum: both times a constant, which has no sign.
+    # `β₁ m + (1 - β₁) g` divided by `1 - β₁`, which leaves the sign; slots[0] is `m / (1 - β₂)`.
     direction = xp.sign(beta_1 * (1 - beta_2) / (1 - beta_1) * slots[0] + grads)
     return params - rate * direction, (beta_2 * slots[0] + grads,)
 
 
-# AdamW (Loshchilov and Hutter, 2019) is Adam with the decoupled weight decay that every step can do.
+# AdamW (Loshchilov and Hutter, 2019) is Adam with decoupled weight decay, which a step applies to every optimizer.
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer(0, sgd, 0.1),
     "momentum": Optimizer(1, momentum, 0.05),

@@ -1,4 +1,4 @@
-"""Where each weight and bias lies in the one flat parameter vector, and what goes with normalised units."""
+"""Layout of the flat parameter vector: weights, biases, and the parameters of normalised units."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ Pair = tuple[Array, Array]
 
 
 class Block(NamedTuple):
-    """One weight matrix or bias vector: its place in the flat vector, and its shape."""
+    """Name, offset in the flat vector and shape of one weight matrix or other group of parameters."""
 
     name: str
     start: int
@@ -19,12 +19,12 @@ class Block(NamedTuple):
 
     @property
     def stop(self) -> int:
-        """One past its last place."""
+        """Offset after the last element."""
         return self.start + math.prod(self.shape)
 
 
 class Units(NamedTuple):
-    """What normalised units of a layer have beside weights and biases, each of shape (..., n_units)."""
+    """Parameters of a normalised layer besides weights and biases, each of shape (..., n_units)."""
 
     scale: Array
     mean: Array
@@ -32,22 +32,23 @@ class Units(NamedTuple):
 
 
 def layout(sizes: Sequence[int], normalized: Sequence[bool] = ()) -> tuple[Block, ...]:
-    """Blocks of a network with `sizes` units, inputs first: all weights, all biases, and then the rest.
+    """Return the blocks of the flat vector: all weights, all biases, then the parameters of normalised layers.
 
     Parameters
     ----------
     sizes : sequence of int
-        Units of each layer, from the inputs to the outputs.
+        Number of units of each layer, from the inputs to the outputs.
     normalized : sequence of bool
-        Whether each hidden layer is; empty where none is.
+        Whether each hidden layer is batch-normalised; empty if none is.
 
     Returns
     -------
     tuple of Block
-        ``w1 .. wL`` of shape (fan_in, fan_out), then ``b1 .. bL`` of shape (fan_out,): the order in
-        which scikit-learn packs them, so that what regularises weights only acts on one slice. Of the layers that are
-        normalised then every ``scale``, which is trained, and what is not: every ``mean``, every ``variance``, how
-        much of these is not from the start, ``seen``, and the weight of the ``largest`` batch, of shape (1,) both.
+        ``w1 .. wL`` of shape (fan_in, fan_out), then ``b1 .. bL`` of shape (fan_out,). This is scikit-learn's order; a
+        penalty on weights alone thus acts on one slice. If any layer is normalised, these blocks follow: every
+        ``scale``, which is trained, every running ``mean`` and every running ``variance``, of shape (n_units,);
+        ``seen``, the total weight of the batches in the running averages, at most 1; and ``largest``, the largest total
+        weight of a batch, both of shape (1,).
     """
     return _layout(tuple(sizes), tuple(normalized))
 
@@ -58,8 +59,8 @@ def _layout(sizes: tuple[int, ...], normalized: tuple[bool, ...]) -> tuple[Block
     named: list[tuple[str, tuple[int, ...]]] = [(f"w{i}", pair) for i, pair in enumerate(pairs, 1)]
     named += [(f"b{i}", (out,)) for i, (_, out) in enumerate(pairs, 1)]
     if any(normalized):
-        which = [i for i, is_normalized in enumerate(normalized, 1) if is_normalized]
-        named += [(f"{name}{i}", (sizes[i],)) for name in Units._fields for i in which] + [
+        layers = [i for i, is_normalized in enumerate(normalized, 1) if is_normalized]
+        named += [(f"{name}{i}", (sizes[i],)) for name in Units._fields for i in layers] + [
             ("seen", (1,)),
             ("largest", (1,)),
         ]
@@ -70,22 +71,22 @@ def _layout(sizes: tuple[int, ...], normalized: tuple[bool, ...]) -> tuple[Block
 
 
 def count(sizes: Sequence[int], normalized: Sequence[bool] = ()) -> int:
-    """Length of the flat vector of a network with `sizes` units."""
+    """Return the length of the flat vector."""
     return layout(sizes, normalized)[-1].stop
 
 
 def count_normalized(sizes: Sequence[int], normalized: Sequence[bool]) -> int:
-    """Number of units that are normalised."""
+    """Return the number of normalised units."""
     return sum(n for n, is_normalized in zip(sizes[1:-1], normalized, strict=False) if is_normalized)
 
 
 def count_weights(sizes: Sequence[int]) -> int:
-    """Number of weights, which come first in the flat vector."""
+    """Return the number of weights, which come first in the flat vector."""
     return sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
 
 
 def split(xp: Any, params: Array, sizes: Sequence[int]) -> list[Pair]:
-    """Weights and biases as views of the flat vector, layer by layer.
+    """Return the weights and biases of each layer as views of the flat vector.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def split(xp: Any, params: Array, sizes: Sequence[int]) -> list[Pair]:
 
 
 def split_units(params: Array, sizes: Sequence[int], normalized: Sequence[bool]) -> list[Units | None]:
-    """The rest of the flat vector, layer by layer, the outputs too; None for a layer that is not normalised."""
+    """Return the `Units` of each layer, including the output layer; None for a layer that is not normalised."""
     blocks = {block.name: block for block in layout(sizes, normalized)}
 
     def part(name: str) -> Array:
@@ -117,7 +118,7 @@ def split_units(params: Array, sizes: Sequence[int], normalized: Sequence[bool])
 
 
 def join(xp: Any, pairs: Sequence[Pair]) -> Array:
-    """The flat vector of `pairs`; the inverse of `split` where no layer is normalised.
+    """Return the flat vector of weights and biases; the inverse of `split` if no layer is normalised.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scaling of inputs and targets, and back."""
+"""Scaling of inputs and targets, and its inverse."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ Array = Any
 
 
 def scale(xp: Any, x: Array, shift: Array, factor: Array) -> Array:
-    """``(x - shift) factor``, in the floating-point type of `shift`.
+    """``(x - shift) factor``, in the floating-point dtype of `shift`.
 
     Parameters
     ----------
     x : array of shape (..., n_rows, n_features)
-        Of any real type, such as the bytes of an image.
+        Values of any real dtype, such as the bytes of an image.
     shift, factor : array of shape () or (n_features,)
     """
     return (xp.astype(x, shift.dtype) - shift) * factor
 
 
 def unscale(xp: Any, x: Array, shift: Array, factor: Array) -> Array:
-    """``x / factor + shift``, which undoes `scale`.
+    """``x / factor + shift``, the inverse of `scale`.
 
     Parameters
     ----------

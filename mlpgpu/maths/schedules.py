@@ -1,7 +1,7 @@
-"""Learning-rate schedules: the step count to a factor of the learning rate.
+"""Learning-rate schedules: a factor of the learning rate as a function of the step count.
 
-A new schedule is one function and one entry in `SCHEDULES`. It takes ``(xp, t, total)``: the steps
-done so far as a float array, and the steps of the whole run; its own settings are keyword-only.
+A new schedule is one function and one entry in `SCHEDULES`. It takes ``(xp, t, total)``, with `t` the number of steps
+done so far as a float array and `total` that of the whole run. Its own settings are keyword-only.
 """
 
 import functools
@@ -19,34 +19,35 @@ def constant(xp: Any, t: Array, total: float) -> Array:
 
 
 def invscaling(xp: Any, t: Array, total: float, *, power_t: float = 0.5) -> Array:
-    """``1 / (t + 1)^power_t``, as scikit-learn has it."""
+    """``1 / (t + 1)^power_t``, as in scikit-learn."""
     return (t + 1) ** -power_t
 
 
 def step(xp: Any, t: Array, total: float, *, decay_rate: float = 0.1, every: float = 1.0) -> Array:
-    """``decay_rate`` once for every `every` steps done."""
-    falls = xp.floor(t / every)
-    # A compiler that multiplies by the inverse instead falls short of some whole numbers.
-    return decay_rate ** xp.where(t >= (falls + 1) * every, falls + 1, falls)
+    """``decay_rate^floor(t / every)``."""
+    n_decays = xp.floor(t / every)
+    # A compiler that multiplies by the inverse of `every` may come out just below a whole number.
+    return decay_rate ** xp.where(t >= (n_decays + 1) * every, n_decays + 1, n_decays)
 
 
 def exponential(xp: Any, t: Array, total: float, *, decay_rate: float = 0.1) -> Array:
-    """``decay_rate^(t / total)``: a steady fall to `decay_rate` over the run."""
+    """``decay_rate^(t / total)``: exponential decay to `decay_rate` over the run."""
     return decay_rate ** (t / total)
 
 
 def cosine(xp: Any, t: Array, total: float) -> Array:
-    """Half a cosine from 1 to 0 (Loshchilov and Hutter, 2017), without restarts: it stays there."""
+    """``(1 + cos(π t / total)) / 2``, then 0: cosine decay (Loshchilov and Hutter, 2017) without restarts."""
     return 0.5 + 0.5 * xp.cos(xp.minimum(t * (math.pi / total), math.pi))
 
 
-# Where it starts and ends, and the part of the run that rises: PyTorch's and fastai's defaults.
+# First and last factor, and the fraction of the run in which it rises: the defaults of PyTorch and fastai.
 ONE_CYCLE_START, ONE_CYCLE_END, ONE_CYCLE_RISE = 1 / 25, 1 / 25e4, 0.3
 
 
 def one_cycle(xp: Any, t: Array, total: float) -> Array:
-    """Up by half a cosine, then down to almost nothing by another (Smith and Topin, 2018)."""
-    # PyTorch's; of 2 or 3 steps it lies before the first, so that they only fall. One step alone begins to rise.
+    """Cosine rise from 1/25 to 1, then cosine decay to 4e-6: the 1cycle policy (Smith and Topin, 2018)."""
+    # As in PyTorch. The peak of a run of 2 or 3 steps comes before its first step, so that the factor only falls; a
+    # run of 1 step takes the first factor.
     peak = ONE_CYCLE_RISE * total - 1 if total >= 2 else 1e-9
     rise = xp.minimum(t / peak, 1) if peak > 0 else xp.ones_like(t)
     fall = xp.maximum((t - peak) / max(total - 1 - peak, 1e-9), 0)
@@ -67,21 +68,23 @@ SCHEDULES: dict[str, Schedule] = {
 def with_warmup(
     schedule: Schedule, total: float, warmup: float = 0.0, **settings: float
 ) -> Callable[[Any, Array], Array]:
-    """The factor of each step: a linear rise over `warmup` steps, then `schedule` over the rest.
+    """Return a schedule with a linear warm-up over `warmup` steps, then `schedule` over the remaining steps.
 
     Parameters
     ----------
     schedule : callable
         An entry of `SCHEDULES`.
-    total, warmup : float
-        Steps of the whole run, and of its linear rise from ``1 / warmup`` to the schedule's start.
+    total : float
+        Number of steps of the whole run.
+    warmup : float
+        Number of steps of the warm-up, which rises from ``1 / warmup`` to 1 times the schedule's first factor.
     **settings : float
-        Of the schedule itself.
+        Settings of the schedule.
 
     Returns
     -------
     callable
-        ``factor(xp, t)``, with `t` the steps done so far as a float array of any shape.
+        ``factor(xp, t)``, with `t` the number of steps done so far as a float array of any shape.
     """
     rest = functools.partial(schedule, total=max(total - warmup, 1.0), **settings)
     if warmup <= 0:

@@ -1,4 +1,4 @@
-"""How good a prediction is, row by row, from the logits."""
+"""Scores of each row: correct classifications and squared residuals."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ Array = Any
 
 
 def correct(xp: Any, z: Array, labels: Array) -> Array:
-    """``1`` for each row whose most probable class is its label, else ``0``; shape (..., n_rows).
+    """``1`` for each row whose most probable class is its label, else ``0``, from the logits; shape (..., n_rows).
 
-    One logit is that of class 1; several have a class each. Labels of the shape of `z` are those of
-    several outputs, all of which must be right.
+    A single logit is that of class 1; of several, each is that of one class. Labels of the shape of `z`
+    are multilabel, and all labels of a row must be right.
     """
     if labels.ndim == z.ndim:
         right = xp.all(xp.astype(z > 0, labels.dtype) == labels, axis=-1)

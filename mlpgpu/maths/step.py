@@ -1,28 +1,28 @@
-"""One training step: ``(state, batch) -> (state, loss)``. This is what a backend compiles."""
+"""One training step, ``(state, batch) -> (state, loss)``: the function that a backend compiles."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mlpgpu.maths import parameters
-from mlpgpu.maths.network import Network, measured
-from mlpgpu.maths.normalization import followed
+from mlpgpu.maths.network import Network, loss_gradient_and_moments
+from mlpgpu.maths.normalization import running_moments
 from mlpgpu.maths.optimizers import Optimizer, Slots
 from mlpgpu.maths.parameters import Array
 
 
 class State(NamedTuple):
-    """All that a step changes, as arrays.
+    """The arrays that a step updates.
 
     Attributes
     ----------
     params : array of shape (..., n_parameters)
     slots : tuple of array
-        What the optimizer keeps, each like `params`.
+        State of the optimizer, each array like `params`.
     step : int32 array of shape ()
-        Steps done.
+        Number of steps done.
     learning_rate : array of shape (...)
-        Multiplied with the schedule's factor in each step.
+        Learning rate, which each step multiplies by the schedule's factor.
     """
 
     params: Array
@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows of one step: `x` (..., n_rows, n_features), `targets` as the loss takes them, `weights` (..., n_rows)."""
+    """Minibatch: `x` (..., n_rows, n_features), `targets` as the loss takes them, `weights` (..., n_rows)."""
 
     x: Array
     targets: Array
@@ -41,21 +41,21 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a step updates the parameters; all of it stays as it is during a run.
+    """Optimizer, schedule and regularisation of a step; constant during a run.
 
     Attributes
     ----------
     optimizer : Optimizer
     schedule : callable
-        ``factor(xp, steps done)``, of the state's learning rate.
+        ``factor(xp, t)`` by which the learning rate is multiplied, with `t` the number of steps done.
     settings : mapping
-        The optimizer's own settings; its defaults for those left out.
+        Settings of the optimizer; its defaults for those left out.
     weight_decay : float
-        Decoupled decay of the weights (Loshchilov and Hutter, 2019), biases free.
+        Decoupled weight decay (Loshchilov and Hutter, 2019); biases have none.
     l2 : float
         Strength of the L2 penalty in the loss.
     clip_norm : float or None
-        Largest Euclidean norm of the whole gradient (Pascanu et al., 2013).
+        Largest global norm of the gradient, above which it is scaled down (Pascanu et al., 2013).
     """
 
     optimizer: Optimizer
@@ -67,22 +67,22 @@ class Recipe:
 
 
 def clip_by_norm(xp: Any, grads: Array, clip_norm: float) -> Array:
-    """`grads`, scaled down where their Euclidean norm over the last axis is above `clip_norm`."""
+    """Scale `grads` down where their Euclidean norm over the last axis exceeds `clip_norm`."""
     norm = xp.sqrt(xp.sum(grads * grads, axis=-1, keepdims=True))
     return grads * (clip_norm / xp.maximum(norm, clip_norm))
 
 
 def trained_weights(network: Network) -> slice:
-    """Where the weights that are trained lie in the flat vector; the biases come after them."""
+    """Return the slice of the trained weights in the flat vector."""
     begin = parameters.count_weights(network.sizes[: network.frozen + 1])
     return slice(begin, parameters.count_weights(network.sizes))
 
 
 def decay(xp: Any, network: Network, params: Array, factor: Array) -> Array:
-    """`params` with the weights that are trained multiplied by `factor`, the biases as they are."""
+    """Multiply the trained weights in `params` by `factor`."""
     weights = trained_weights(network)
-    held = [params[..., : weights.start]] if weights.start else []
-    return xp.concat([*held, params[..., weights] * factor, params[..., weights.stop :]], axis=-1)
+    frozen = [params[..., : weights.start]] if weights.start else []
+    return xp.concat([*frozen, params[..., weights] * factor, params[..., weights.stop :]], axis=-1)
 
 
 def train_step(
@@ -93,32 +93,30 @@ def train_step(
     batch: Batch,
     masks: Sequence[Array | None] = (),
 ) -> tuple[State, Array]:
-    """One step of `recipe` on `batch`.
+    """Do one step of `recipe` on `batch`.
 
     Returns
     -------
     state : State
     loss : array of shape (...)
-        Before the update, with the L2 penalty.
+        Loss before the update, including the L2 penalty.
     """
-    loss, grads, moments = measured(xp, network, state.params, *batch, masks, recipe.l2)
+    loss, grads, moments = loss_gradient_and_moments(xp, network, state.params, *batch, masks, recipe.l2)
     new = update(xp, network, recipe, state, grads)
     if moments:
-        last = followed(xp, state.params, network.sizes, network.normalized, moments, batch.weights)
+        last = running_moments(xp, state.params, network.sizes, network.normalized, moments, batch.weights)
         new = new._replace(params=xp.concat([new.params[..., : -last.shape[-1]], last], axis=-1))
     return new, loss
 
 
 def update(xp: Any, network: Network, recipe: Recipe, state: State, grads: Array) -> State:
-    """What `recipe` makes of a state, given the gradient of the loss, shape (..., n_parameters)."""
+    """Return the state after one step of `recipe`, given the gradient of the loss, shape (..., n_parameters)."""
     if recipe.clip_norm is not None:
         grads = clip_by_norm(xp, grads, recipe.clip_norm)
-    done = xp.astype(state.step, grads.dtype)
-    rate = (state.learning_rate * recipe.schedule(xp, done))[..., None]
+    t = xp.astype(state.step, grads.dtype)
+    rate = (state.learning_rate * recipe.schedule(xp, t))[..., None]
     params = state.params
     if recipe.weight_decay:
         params = decay(xp, network, params, 1 - rate * recipe.weight_decay)
-    params, slots = recipe.optimizer.update(
-        xp, params, grads, state.slots, rate, (done + 1)[..., None], **recipe.settings
-    )
+    params, slots = recipe.optimizer.update(xp, params, grads, state.slots, rate, (t + 1)[..., None], **recipe.settings)
     return State(params, slots, state.step + 1, state.learning_rate)

@@ -6,8 +6,8 @@ import pytest
 from mlpgpu.maths import parameters
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.maths.network import Network, hidden, loss_and_gradient, measured, plain, predict
-from mlpgpu.maths.normalization import DECAY, EPSILON, begin, followed
+from mlpgpu.maths.network import Network, hidden, loss_and_gradient, loss_gradient_and_moments, plain, predict
+from mlpgpu.maths.normalization import DECAY, EPSILON, begin, running_moments
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.step import Batch, Recipe, State, train_step
 
@@ -45,8 +45,8 @@ def on(backend, given):
 def after(backend, network, given):
     """Parameters with the means and variances after a batch, on the host."""
     xp, arrays = backend.xp, on(backend, given)
-    *_, moments = measured(xp, network, *arrays)
-    last = backend.to_host(followed(xp, arrays[0], SIZES, network.normalized, moments, arrays[3]))
+    *_, moments = loss_gradient_and_moments(xp, network, *arrays)
+    last = backend.to_host(running_moments(xp, arrays[0], SIZES, network.normalized, moments, arrays[3]))
     return np.concatenate([given["params"][..., : -last.shape[-1]], last], axis=-1)
 
 
@@ -102,13 +102,13 @@ def test_training_and_prediction_are_torchs(rng):
     np.testing.assert_allclose(gradient[: by_torch.size], by_torch, rtol=1e-9, atol=1e-12)
 
     for _ in range(4):
-        *_, moments = measured(np, network, *arrays)
-        last = followed(np, arrays[0], SIZES, BOTH, moments, arrays[3])
+        *_, moments = loss_gradient_and_moments(np, network, *arrays)
+        last = running_moments(np, arrays[0], SIZES, BOTH, moments, arrays[3])
         arrays[0] = np.concatenate([arrays[0][: -last.size], last])
         arrays[1] = rng.normal(size=(8, 4)) + 1
         theirs(torch.tensor(arrays[1]))
-    *_, moments = measured(np, network, *arrays)
-    last = followed(np, arrays[0], SIZES, BOTH, moments, arrays[3])
+    *_, moments = loss_gradient_and_moments(np, network, *arrays)
+    last = running_moments(np, arrays[0], SIZES, BOTH, moments, arrays[3])
     arrays[0] = np.concatenate([arrays[0][: -last.size], last])
     # Theirs begin at 0 and 1, which still count with what is left of them.
     left = DECAY**5
@@ -233,8 +233,8 @@ def test_no_optimizer_steps_the_averages(rng, name):
     averages = next(block.start for block in parameters.layout(SIZES, BOTH) if block.name == "mean1")
     for _ in range(3):
         batch = Batch(rng.normal(size=(8, 4)), given["targets"], given["weights"])
-        *_, moments = measured(np, network, state.params, *batch)
-        expected = followed(np, state.params, SIZES, BOTH, moments, batch.weights)
+        *_, moments = loss_gradient_and_moments(np, network, state.params, *batch)
+        expected = running_moments(np, state.params, SIZES, BOTH, moments, batch.weights)
         before, (state, _) = state, train_step(np, network, recipe, state, batch)
         np.testing.assert_array_equal(state.params[averages:], expected)
         assert (state.params[:averages] != before.params[:averages]).all()
