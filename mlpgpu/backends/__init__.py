@@ -1,4 +1,4 @@
-"""From the name of a device to a backend, imported when asked for."""
+"""Selection of a backend by device name; its module is imported only when it is selected."""
 
 import importlib
 import importlib.util
@@ -11,8 +11,8 @@ from mlpgpu.errors import InputError, one_line
 
 __all__ = ["BACKENDS", "Backend", "beside", "select"]
 
-# A new backend is one module with `open_backend(device, dtype, precision)`, `open_beside(array)` and NEEDS, what is
-# said without its library; and its name here.
+# A new backend is one module with `open_backend(device, dtype, precision)`, `open_beside(array)` and NEEDS, the message
+# if its library is missing; and its name here.
 BACKENDS = ("numpy", "cupy", "torch", "jax")
 NO_CUPY = "CuPy is not installed"
 
@@ -20,30 +20,30 @@ NO_CUPY = "CuPy is not installed"
 def select(
     device: str = "auto", backend: str = "auto", dtype: str = "float32", precision: str = "float32"
 ) -> tuple[Backend, str]:
-    """The backend for a device.
+    """Select the backend for a device.
 
     Parameters
     ----------
     device : str
         ``auto``, ``cpu``, ``cuda`` (which is ``cuda:0``) or ``cuda:N``.
     backend : str
-        ``auto``, or one of `BACKENDS`. With ``auto``, NumPy serves the CPU and CuPy serves CUDA; where CuPy is not
-        installed, that is left to PyTorch or JAX, if it has that device.
+        ``auto``, or one of `BACKENDS`. With ``auto``, NumPy serves the CPU and CuPy serves CUDA. If CuPy is not
+        installed, PyTorch or JAX serves a CUDA device that is named and that it finds.
     dtype : str
-        Floating-point type that it must be able to do.
+        Floating-point type that the backend must support.
     precision : str
-        How its matrix products round their operands: one of `mlpgpu.backends.precision.PRECISIONS`.
+        Rounding of the operands of matrix products: one of `mlpgpu.backends.precision.PRECISIONS`.
 
     Returns
     -------
     backend : Backend
     note : str
-        Why ``auto`` took what it took; empty where that is what it takes by itself.
+        Reason for the choice of ``auto``, if it needs one; else empty.
 
     Raises
     ------
     InputError
-        Where what was asked for is not there: nothing falls back in silence.
+        If the device or backend that was asked for is not available: there is no silent fallback.
     """
     check_name(device)
     if backend == "numpy" and device not in {"auto", "cpu"}:
@@ -60,22 +60,22 @@ def select(
     if device != "auto":
         return _open_cuda(device, dtype, precision)
     if importlib.util.find_spec("cupy") is None:
-        # To ask the others takes them seconds.
+        # Importing PyTorch or JAX to look for a device would take seconds.
         return _open("numpy", "cpu", dtype, precision), NO_CUPY
     try:
         return _open("cupy", "cuda", dtype, precision), "a CUDA device works"
     except InputError as error:
-        # What to do about it is of no use to who asked for nothing.
+        # The user did not ask for CUDA, so the advice after the semicolon is left out.
         return _open("numpy", "cpu", dtype, precision), str(error).partition(";")[0]
 
 
 def beside(array: Any) -> Backend:
-    """The backend of the library and the device that hold `array`, whichever that is.
+    """Return the backend of the library and device that hold `array`.
 
     Parameters
     ----------
     array : array
-        Of one of `BACKENDS`, or of any library that follows the array API standard.
+        Array of one of `BACKENDS`, or of any other library that follows the array API standard.
     """
     import array_api_compat
 
@@ -86,7 +86,7 @@ def beside(array: Any) -> Backend:
 
 
 def _open_cuda(device: str, dtype: str, precision: str) -> tuple[Backend, str]:
-    """CuPy, or the first of the others that has the device where CuPy is not installed; and why."""
+    """Open CuPy or, if it is not installed, PyTorch or JAX, whichever finds the device first; return the reason too."""
     if importlib.util.find_spec("cupy") is None:
         for name in filter(importlib.util.find_spec, ("torch", "jax")):
             with suppress(InputError):
@@ -99,7 +99,7 @@ def _open(name: str, device: str, dtype: str, precision: str) -> Backend:
     try:
         backend: Backend = module.open_backend(device, dtype, precision)
     except ImportError as error:
-        # Another module may be missing, which it needs.
+        # The missing module may be a dependency of the library.
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").rpartition(".")[2] == name
         why = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
         raise InputError(module.NEEDS.format(device=device, why=why)) from None

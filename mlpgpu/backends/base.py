@@ -1,4 +1,4 @@
-"""What a backend is: an array library on a device, and how it runs a step."""
+"""The interface of a backend: an array library on a device, and how it runs a step."""
 
 import math
 import os
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from mlpgpu.backends.live_bytes import Bytes
 
-# Says how a step runs where `auto` is not wanted: `eager` to every backend, the others to NumPy.
+# Environment variable that sets how a step runs in place of `auto`: `eager` for every backend, other values for NumPy.
 VARIABLE = "MLPGPU_LOOP"
-# It takes some milliseconds to record a step, and tens to capture it: as long as a few dozen steps line by line.
+# Recording a step takes some milliseconds and capturing it tens of them, as long as a few dozen eager steps.
 FEW_STEPS = 32
 
 Array = Any
@@ -20,7 +20,7 @@ Step = Callable[[Any, Any, Any], tuple[Any, Array]]
 
 
 class Backend(Protocol):
-    """The only thing that the trainer knows of a device.
+    """All that the trainer knows of a device.
 
     Attributes
     ----------
@@ -29,17 +29,17 @@ class Backend(Protocol):
     device : str
         ``cpu``, or ``cuda:N``.
     description : str
-        Both in words, with versions.
+        Device and library with their versions, for messages and reports.
     xp : namespace
         Array API namespace whose arrays live on the device.
     steps_per_call : int
-        How many steps a compiled loop wants to be handed at once. Between two calls a run can be
-        stopped and its progress shown.
+        Largest number of steps per call of a compiled loop. Between two calls a run can be stopped, and its progress
+        is shown.
     products_per_call : float
-        Fewer steps are handed to it where so many have more multiplications than this, each parameter
-        with each row.
+        Largest number of multiplications per call, counted as parameters times rows. A call takes fewer steps if
+        `steps_per_call` would exceed it.
     out_of_memory : tuple of str
-        What a RuntimeError says where there was no memory left; a MemoryError always means that.
+        Texts by which a RuntimeError tells that memory ran out; a MemoryError always means that.
     """
 
     name: str
@@ -51,81 +51,79 @@ class Backend(Protocol):
     out_of_memory: tuple[str, ...]
 
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
-        """`array` of the host, or of the device already, on the device; a copy only where that needs one.
+        """Return `array`, of the host or the device, on the device; a copy only if one is needed.
 
-        What is too large for `dtype` is infinite.
+        Values too large for `dtype` become infinite.
         """
 
     def to_host(self, array: Array) -> "np.ndarray":
-        """`array` of the device as a NumPy array. This waits for the device."""
+        """Return an array of the device as a NumPy array. This waits for the device."""
 
     def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
-        """A loop of `step`.
+        """Return a loop over steps.
 
         Parameters
         ----------
         step : callable
             ``step(state, data, item) -> (state, loss)``, pure.
         n_steps : int or None
-            How many steps it will do in all, over its calls: what is dear to prepare pays for many. None
-            where that is not known.
+            Total number of steps over all calls, which decides whether compilation pays; None if unknown.
 
         Returns
         -------
         callable
-            ``loop(state, data, items) -> (state, losses)``, where `items` is a tuple of arrays with
-            a leading axis of steps, and so has `losses`. A state that went in is given away: its arrays
-            may be written over, and what is to be kept of it is copied before. So may those of a state that
-            came back, at the next call.
+            ``loop(state, data, items) -> (state, losses)``, where `items` is a tuple of arrays whose leading axis
+            runs over the steps, as does that of `losses`. The state is donated: the loop may overwrite its arrays, so
+            the caller copies what it needs later. The next call may overwrite the arrays of the returned state too.
         """
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
-        """A pure function of arrays, as fast as the backend can run it.
+        """Compile a pure function of arrays.
 
         Parameters
         ----------
         function : callable
-            Of arrays or nested tuples of them, and so is what it returns.
+            Takes and returns arrays or nested tuples of them.
         once : bool
-            Whether it is for one pass over rows: what is dear to prepare waits until that has proved long.
+            Whether it is for a single pass over rows: the backend may run it eagerly until the pass proves long.
         """
 
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> "Bytes":
-        """Memory that a loop of `step` takes.
+        """Estimate the memory that a loop of `step` takes.
 
         Parameters
         ----------
         step : callable
-            As `compile_loop` has it, written in NumPy's namespace.
+            As in `compile_loop`, but written in NumPy's namespace.
         state, data, items : tuple of array
-            What the loop is called with at most, of the shapes and types that are asked for; nothing else is.
+            Largest arguments of the loop; only their shapes and dtypes are used.
         n_steps : int or None
-            As `compile_loop` has it.
+            As in `compile_loop`.
         """
 
     def function_bytes(self, function: Callable[..., Any], *given: Any) -> "Bytes":
-        """The same of a function, as `compile` has it without `once`, and its arguments."""
+        """Estimate the memory that a call of `compile(function)` with these arguments takes."""
 
     def arithmetic(self) -> str:
-        """What the last digits of its results depend on, in words."""
+        """Describe what the last digits of the results depend on: library, versions, threads."""
 
     def free_memory(self) -> int | None:
-        """Bytes that new arrays can take on the device; None where it is the host's own memory."""
+        """Return the bytes free for new arrays on the device; None if its memory is the host's."""
 
 
 def is_out_of_memory(backend: Backend, error: BaseException) -> bool:
-    """Whether `error` says that `backend` had no memory left."""
-    said = isinstance(error, RuntimeError) and any(words in str(error) for words in backend.out_of_memory)
-    return said or isinstance(error, MemoryError)
+    """Whether `error` means that `backend` ran out of memory."""
+    is_known = isinstance(error, RuntimeError) and any(words in str(error) for words in backend.out_of_memory)
+    return is_known or isinstance(error, MemoryError)
 
 
 def eager_loop(xp: Any, step: Step) -> Step:
-    """A loop of `step` line by line, as `Backend.compile_loop` has it: the reference for every faster way.
+    """Return an eager loop over steps, as `Backend.compile_loop` defines it: the reference for every faster loop.
 
     Parameters
     ----------
     xp : namespace
-        Of the backend.
+        Namespace of the backend.
     step : callable
         ``step(state, data, item) -> (state, loss)``.
     """
@@ -141,24 +139,24 @@ def eager_loop(xp: Any, step: Step) -> Step:
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` without what NumPy warns of: no other library does, and the trainer tells of a loss not finite."""
+    """Suppress NumPy's floating-point warnings: only NumPy has them, and the trainer reports non-finite losses."""
     import numpy as np
 
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
 
 
 def are_few(n_steps: int | None) -> bool:
-    """Whether so many steps are over line by line before what they do is recorded; not where that is not known."""
+    """Whether a run is over sooner eagerly than a step can be recorded; False if its length is unknown."""
     return n_steps is not None and n_steps < FEW_STEPS
 
 
 def is_eager() -> bool:
-    """Whether the environment asks for steps line by line, whatever the backend."""
+    """Whether the environment asks every backend for eager steps."""
     return os.environ.get(VARIABLE) == "eager"
 
 
 class Eager:
-    """Running line by line: the reference that every faster way is tested against."""
+    """Eager execution, the base class of backends and the reference that faster execution is tested against."""
 
     xp: Any
     description: str

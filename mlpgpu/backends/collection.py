@@ -1,4 +1,4 @@
-"""Python's garbage collection, kept out of a capture."""
+"""Python's garbage collection, paused during a capture."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Within it, Python frees nothing that lies in a cycle: to destroy a graph would end the capture of another."""
+    """Pause garbage collection, since destroying a CUDA graph in a reference cycle would end the capture of another."""
     is_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What is said of a CUDA device that a library does not give: one line of what was asked, what is there, what to do."""
+"""Error messages for a CUDA device that is not usable: one line each of what was asked, what is there, what to do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mlpgpu import gpus
 from mlpgpu.backends.cuda_failures import FULL, UNFIT, kind_of, shown
 from mlpgpu.errors import InputError
 
-# CUDA -> the first driver that can do all of its minor versions, on Linux.
+# Major version of CUDA -> the first driver on Linux that supports all of its minor versions.
 DRIVERS = {12: "525", 13: "580"}
-# The oldest GPUs that CUDA 13 knows: Turing's.
+# Lowest compute capability that CUDA 13 supports: Turing.
 OLDEST = (7, 5)
 
 
@@ -25,9 +25,9 @@ class Library:
     label : str
         Name and version.
     built : str
-        CUDA version that it was built for, such as ``13.2``; empty where that is not known.
+        CUDA version that the library was built for, such as ``13.2``; empty if that is not known.
     install : mapping of int to str
-        CUDA version -> the command that installs the library for it.
+        Major version of CUDA -> the command that installs the library for it.
     """
 
     label: str
@@ -35,13 +35,13 @@ class Library:
     install: Mapping[int, str]
 
     def installs(self) -> str:
-        """The command for the CUDA that the driver can do; for the newest, where that is not known."""
-        able = major(gpus.versions().get("driver", ""))
-        return self.install.get(able) or self.install[max(self.install)]
+        """Return the install command for the driver's version of CUDA, or for the newest if that is not known."""
+        supported = major(gpus.versions().get("driver", ""))
+        return self.install.get(supported) or self.install[max(self.install)]
 
 
 def check_name(device: str) -> None:
-    """Refuse what is no name of a device.
+    """Check the name of a device.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def check_name(device: str) -> None:
 
 
 def ordinal(device: str) -> int:
-    """The number of a CUDA device in its name; that of ``cuda`` is 0."""
+    """Return the number of a CUDA device from its name; 0 for ``cuda``."""
     return int(device.partition(":")[2] or 0)
 
 
 def absent(device: str, library: Library, found: int) -> InputError:
-    """Said where a library has `found` devices, and not this one."""
+    """Return the error for a device that is not among the `found` devices of a library."""
     there = f"{found} CUDA devices, cuda:0 to cuda:{found - 1}"
     there = {0: "no CUDA device", 1: "one CUDA device, cuda:0"}.get(found, there)
     listed, value = gpus.listed(), os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -80,7 +80,7 @@ def absent(device: str, library: Library, found: int) -> InputError:
 
 
 def without_driver(device: str, library: Library) -> InputError:
-    """Said where a library finds no driver at all."""
+    """Return the error for a missing driver."""
     found = f"device {device!r}: {library.label} finds no NVIDIA driver"
     if listed := gpus.listed():
         return InputError(
@@ -92,20 +92,20 @@ def without_driver(device: str, library: Library) -> InputError:
     )
 
 
-def with_old_driver(device: str, library: Library, able: str) -> InputError:
-    """Said where the driver can do no CUDA newer than `able`, such as ``12.4``, and the library needs one."""
+def with_old_driver(device: str, library: Library, supported: str) -> InputError:
+    """Return the error for a driver that supports CUDA only up to `supported`, such as ``12.4``; empty if unknown."""
     needed = major(library.built)
-    other = library.install.get(major(able))
+    other = library.install.get(major(supported))
     built = f"CUDA {library.built}" if library.built else "a newer one"
     return InputError(
-        f"device {device!r}: the NVIDIA driver is too old: it can do CUDA {able or 'of an older version'}, and "
+        f"device {device!r}: the NVIDIA driver is too old: it can do CUDA {supported or 'of an older version'}, and "
         f"{library.label} is built for {built}; {f'{other}, or ' if other else ''}update the driver"
         f"{f' to {DRIVERS[needed]} or newer' if needed in DRIVERS else ''}, or use device cpu"
     )
 
 
 def broken(device: str, library: Library, error: Exception) -> InputError:
-    """Said where a device is there and its first computation fails with `error`."""
+    """Return the error for a device whose first computation fails with `error`."""
     said, name = shown(error), f"cuda:{ordinal(device)}"
     left = f", {words}" if (words := left_of_memory(name)) else ""
     known = kind_of(error)
@@ -126,13 +126,13 @@ def broken(device: str, library: Library, error: Exception) -> InputError:
 
 
 def left_of_memory(device: str, free: int | None = None) -> str:
-    """How much of its memory a device has free, where most of it is taken; nothing where it is not, or not known.
+    """Describe the free memory of a device; empty if more than half of it is free, or if that is not known.
 
     Parameters
     ----------
     device : str
     free : int or None
-        Bytes; None for what the driver says.
+        Free bytes; None for the figure of the driver.
     """
     gpu = gpus.find(device) or {}
     total = gpu.get("memory_bytes")
@@ -153,5 +153,5 @@ def _unfit(device: str, library: Library) -> tuple[str, str]:
 
 
 def major(version: str) -> int:
-    """13 of 13.2; 0 of nothing."""
+    """Return the major version: 13 for ``13.2``, 0 for an empty string."""
     return int(version.partition(".")[0] or 0)

@@ -1,4 +1,4 @@
-"""What an error of CUDA means, whichever library passes it on, and what to do about it."""
+"""Causes of CUDA errors, as CuPy, PyTorch and JAX report them, with a remedy for each."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import NamedTuple
 
 from mlpgpu.errors import one_line
 
-# What marks the error of a library as one of CUDA's.
+# Marks an error of a library as one of CUDA.
 CUDA = re.compile(r"cuda|cublas|nvidia", re.IGNORECASE)
-# Where PyTorch goes on with advice for its own developers.
+# Start of PyTorch's advice on debugging, which would lengthen the message.
 ADVICE = re.compile(r" (?:Search for `|CUDA kernel errors might |Compile with `|Device-side assert)")
 
 
 class Failure(NamedTuple):
-    """One way in which a device fails.
+    """A kind of device failure.
 
     Attributes
     ----------
     words : tuple of str
-        An error whose text has one of them is of this kind. They are those of ``cudaGetErrorString`` and of
-        ``cuGetErrorString``, which are the same, and which CuPy, PyTorch and JAX all show.
-    what, todo : str
+        Texts by which an error is recognised: those of ``cudaGetErrorString`` and ``cuGetErrorString``, which are the
+        same, and which CuPy, PyTorch and JAX all show.
+    what : str
+        Cause, where "it" is the device.
+    todo : str
+        Remedy.
     """
 
     words: tuple[str, ...]
@@ -97,18 +100,18 @@ FAILURES = (BUSY, FULL, UNFIT, NOT_READY, MISMATCH, SHARED, DAMAGED, ASTRAY, TIM
 
 
 def kind_of(error: Exception) -> Failure | None:
-    """The kind that the text of an error tells of, whatever raised it."""
-    said = str(error)
-    return next((known for known in FAILURES if any(words in said for words in known.words)), None)
+    """Return the kind of failure that an error of any type describes; None if it is of no known kind."""
+    text = str(error)
+    return next((known for known in FAILURES if any(words in text for words in known.words)), None)
 
 
 def described(error: Exception, device: str = "the CUDA device") -> str | None:
-    """In one line how a device failed at its work, and what to do; None for an error that no device made."""
+    """Describe in one line how a device failed during a run, and what to do; None for any other error."""
     known = kind_of(error) if isinstance(error, RuntimeError) and CUDA.search(str(error)) else None
     return known and f"{device} failed ({shown(error)}): {known.what}; {known.todo}, or use another device"
 
 
 def shown(error: Exception) -> str:
-    """What a library says of an error, in one line and without what it says to its own developers."""
-    said = ADVICE.split(one_line(error))[0][:160]
-    return said or type(error).__name__
+    """Return the text of an error in one line, at most 160 characters, without PyTorch's advice on debugging."""
+    text = ADVICE.split(one_line(error))[0][:160]
+    return text or type(error).__name__

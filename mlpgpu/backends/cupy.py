@@ -25,15 +25,15 @@ class CupyBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "cupy"
-    # Some hundredths of a second of a small network's steps, and of a large one's multiplications.
+    # They keep a call to some hundredths of a second: the first for a small network, the second for a large one.
     steps_per_call = 512
     products_per_call = 2.0**39
-    # What its pool cannot have is a MemoryError; these are what CUDA, its driver and cuBLAS have no room for.
+    # CuPy's memory pool raises a MemoryError; CUDA, its driver and cuBLAS raise a RuntimeError with these texts.
     out_of_memory = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "ALLOC_FAILED")
 
     def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
         self.cupy, self.ordinal, self.precision = cupy, ordinal, precision
-        # Line by line, products are rounded as the tensor cores of a captured step round them.
+        # Eager products are rounded as the tensor cores of a captured step round them.
         self.xp = Recordable(emulated(xp, precision))
         self.device = f"cuda:{ordinal}"
         name = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
@@ -42,7 +42,7 @@ class CupyBackend(Eager):
     @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
-        # By way of pinned memory, which CuPy holds for that. A captured step takes rows that follow each other alone.
+        # CuPy copies through pinned memory. C order, since a captured step takes row-major arrays only.
         return self.cupy.asarray(array, dtype=dtype, order="C")
 
     def to_host(self, array: Any) -> np.ndarray:
@@ -65,7 +65,7 @@ class CupyBackend(Eager):
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> Bytes:
         """See `Backend.loop_bytes`."""
         if not are_few(n_steps):
-            # What cannot be captured runs line by line, which is told when it does.
+            # A step that cannot be captured runs eagerly; `Loop` warns of that when it does.
             with suppress(Exception):
                 return needs.of_loop(step, state, data, items)
         return super().loop_bytes(step, state, data, items)
@@ -84,7 +84,7 @@ class CupyBackend(Eager):
 
 
 def open_beside(array: Any) -> CupyBackend:
-    """CuPy on the device of `array`, made the current one of this thread."""
+    """Return the backend on the device of `array`, and make that device current in this thread."""
     import array_api_compat.cupy as xp
     import cupy
 
@@ -93,12 +93,12 @@ def open_beside(array: Any) -> CupyBackend:
 
 
 def open_backend(device: str, dtype: str, precision: str) -> CupyBackend:
-    """CuPy on `device`, made the current one of this thread.
+    """Return the backend on `device`, and make that device current in this thread.
 
     Raises
     ------
     InputError
-        Where there is no driver that it can use, no such device, or one that does not work.
+        If there is no usable driver or no such device, or if the device does not work.
     """
     cupy, xp, at = cuda_device(device, dtype)
     return CupyBackend(cupy, xp, at, precision)

@@ -1,4 +1,4 @@
-"""CuPy as it is installed: a wheel for one CUDA, beside libraries and a driver that may be for another."""
+"""The installed CuPy: a wheel for one version of CUDA, with libraries and a driver that may be of another."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mlpgpu.machine import CUPY, clash
 log = logging.getLogger(__name__)
 
 INSTALL = {12: "pip install 'mlpgpu[cuda12]'", 13: "pip install 'mlpgpu[cuda13]'"}
-# A library of CUDA's own, as Linux and Windows name it.
+# File name of a CUDA library on Linux and Windows.
 LIBRARY = re.compile(r"lib(?:cu|nv)\w+\.so[.\d]*|(?:cu|nv)\w*64_\w+\.dll")
 
 
 def cuda_device(device: str, dtype: str) -> tuple[Any, Any, int]:
-    """CuPy, its array API namespace, and the number of the device that is asked for, when it has computed something.
+    """Return CuPy, its array API namespace and the number of a device, after a first computation there.
 
-    The device is made the current one of this thread.
+    The device becomes the current one of this thread.
 
     Raises
     ------
     ModuleNotFoundError
-        Where CuPy, or something that it needs of Python, is not installed.
+        If CuPy, or a Python package that it needs, is not installed.
     InputError
-        Where there is no such device, one that does not work, or a part of CUDA is missing.
+        If there is no such device, if it does not work, or if a part of CUDA is missing.
     """
     cupy, xp = _imported(device)
     runtime = cupy.cuda.runtime
@@ -38,31 +38,33 @@ def cuda_device(device: str, dtype: str) -> tuple[Any, Any, int]:
     try:
         found = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
-        raise _uncounted(device, library, runtime, error) from None
+        raise _count_failed(device, library, runtime, error) from None
     if (at := ordinal(device)) >= found:
         raise absent(device, library, found)
     try:
         cupy.cuda.Device(at).use()
         cupy.arange(2, dtype=dtype).sum().item()
-        # CuPy loads cuBLAS when it is first asked for.
+        # CuPy loads cuBLAS at this first access.
         _ = cupy.cuda.cublas
     except Exception as error:
-        # Whatever CUDA, NVRTC or cuBLAS raise here, the user can only choose another device or mend the installation.
-        raise _incomplete(device, library, error) or _unkept(device, error) or broken(device, library, error) from None
+        # Any error of CUDA, NVRTC or cuBLAS here: the user can only choose another device or repair the installation.
+        raise (
+            _library_missing(device, library, error) or _cache_failed(device, error) or broken(device, library, error)
+        ) from None
     return cupy, xp, at
 
 
 def _imported(device: str) -> tuple[Any, Any]:
     try:
         with warnings.catch_warnings():
-            # Twenty lines, which `clash` says in one.
+            # CuPy's warning takes twenty lines; `clash` says the same in one.
             warnings.filterwarnings("ignore", r"\s*-+\s+CuPy may not function correctly")
             import array_api_compat.cupy as xp
             import cupy
     except ModuleNotFoundError:
         raise
     except ImportError as error:
-        # CuPy puts a page of general advice before the error itself.
+        # CuPy puts a page of general advice before the original error.
         said = one_line(error).rpartition("Original error: ")[2].rstrip("= ")
         missing = LIBRARY.search(said)
         raise InputError(
@@ -70,14 +72,14 @@ def _imported(device: str) -> tuple[Any, Any]:
             f"{f': {missing[0]} is a part of CUDA' if missing else ''}; {_repair()}, or use device cpu"
         ) from None
     except OSError as error:
-        raise _unkept(device, error) or error from None
+        raise _cache_failed(device, error) or error from None
     if line := clash(_wheels()):
         log.warning(line)
     return cupy, xp
 
 
-def _uncounted(device: str, library: Library, runtime: Any, error: RuntimeError) -> InputError:
-    """Said where CUDA does not even count its devices."""
+def _count_failed(device: str, library: Library, runtime: Any, error: RuntimeError) -> InputError:
+    """Return the error for a failure of CUDA to count its devices."""
     said, able = str(error), runtime.driverGetVersion()
     if "cudaErrorInsufficientDriver" in said:
         return with_old_driver(device, library, dotted(able)) if able else without_driver(device, library)
@@ -86,8 +88,8 @@ def _uncounted(device: str, library: Library, runtime: Any, error: RuntimeError)
     return broken(device, library, error)
 
 
-def _incomplete(device: str, library: Library, error: Exception) -> InputError | None:
-    """Said where CuPy does not find a library of CUDA when it comes to use it; None for other errors."""
+def _library_missing(device: str, library: Library, error: Exception) -> InputError | None:
+    """Return the error for a CUDA library that CuPy does not find at its first use; None for other errors."""
     missing = LIBRARY.search(str(error))
     if missing is None or not isinstance(error, ImportError | OSError | RuntimeError):
         return None
@@ -97,9 +99,9 @@ def _incomplete(device: str, library: Library, error: Exception) -> InputError |
     )
 
 
-def _unkept(device: str, error: Exception) -> InputError | None:
-    """Said where CuPy cannot write the kernels that it keeps, whose folder it makes as it is imported; else None."""
-    # An error of the loader of libraries has no number.
+def _cache_failed(device: str, error: Exception) -> InputError | None:
+    """Return the error for a kernel cache that CuPy cannot write or, at import, create; None for other errors."""
+    # An OSError of the dynamic loader has no errno.
     if not isinstance(error, OSError) or error.errno is None:
         return None
     return InputError(
@@ -109,7 +111,7 @@ def _unkept(device: str, error: Exception) -> InputError | None:
 
 
 def _install() -> dict[int, str]:
-    """CUDA -> what puts the wheel for it in the place of another: two of them overwrite each other's files."""
+    """Return the install command by CUDA version; it removes other wheels of CuPy, since they share files."""
     others = {cuda: [wheel for wheel in _wheels() if wheel != f"cupy-cuda{cuda}x"] for cuda in INSTALL}
     return {
         cuda: f"pip uninstall {' '.join(others[cuda])} && {command}" if others[cuda] else command
@@ -118,12 +120,12 @@ def _install() -> dict[int, str]:
 
 
 def _repair() -> str:
-    """The command that brings the missing libraries beside the wheel that is there."""
+    """Return the command that installs missing CUDA libraries for the installed wheel."""
     wheels = _wheels()
     if line := clash(wheels):
         return line
     (wheel,) = wheels or ("",)
-    # Only a wheel has that extra, and only from CuPy 14 on.
+    # Only wheels (cupy-cudaNNx) have the extra ctk, and only from CuPy 14 on.
     if wheel.endswith("x"):
         return f"pip install '{wheel}[ctk]>=14', which brings them, or put that CUDA's folder in LD_LIBRARY_PATH"
     return f"{INSTALL[13]} or {INSTALL[12]}, whichever CUDA is there"

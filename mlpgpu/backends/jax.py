@@ -1,4 +1,4 @@
-"""JAX: the step traced once, an epoch scanned."""
+"""JAX on the CPU or a CUDA device: steps are traced once and run by `jax.lax.scan`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,9 @@ from mlpgpu.backends.base import Eager, Step, quiet
 from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
-# How XLA multiplies on a GPU. By itself it would take TF32 for float32.
+# Precision of XLA's matrix products on a GPU. Its default for float32 is TF32.
 ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
-# What earlier versions read from their cache of programs on disk writes over arrays that are not theirs.
+# In earlier versions, programs read from the compilation cache on disk overwrite arrays that are not their own.
 OLDEST = (0, 6)
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
@@ -20,7 +20,7 @@ class JaxBackend(Eager):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "jax"
-    # Long enough that the launch of a call does not count, short enough to stop within a moment.
+    # Enough that the overhead of a call does not count, and few enough for a run to stop quickly.
     steps_per_call = 64
     out_of_memory = ("RESOURCE_EXHAUSTED",)
 
@@ -67,19 +67,19 @@ def _rounding(jnp: Any, precision: str) -> Namespace:
 
 
 def open_beside(array: Any) -> JaxBackend:
-    """JAX on the device of `array`; of several, on the first."""
+    """Return the backend on the device of `array`, or on the first device of a sharded one."""
     return JaxBackend(_library(), min(array.devices(), key=lambda device: device.id))
 
 
 def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
-    """JAX on `device`; ``auto`` takes CUDA where JAX has it.
+    """Return the backend on `device`; ``auto`` takes CUDA if JAX finds it.
 
-    With `dtype` float64 this turns on ``jax_enable_x64`` for the whole process, which JAX has off.
+    With `dtype` float64 this turns on ``jax_enable_x64`` for the whole process, which JAX leaves off by default.
 
     Raises
     ------
     InputError
-        Where JAX has no such device, or one that does not work.
+        If JAX finds no such device, or if the device does not work.
     """
     jax = _library()
     found, why = cuda_devices(jax)

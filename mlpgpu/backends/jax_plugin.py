@@ -1,4 +1,4 @@
-"""JAX as it is installed: without CUDA, or with a plugin for one CUDA, beside a driver that may be for another."""
+"""The installed JAX: without CUDA, or with a plugin for one version of CUDA and a driver that may be of another."""
 
 import importlib.util
 import os
@@ -10,12 +10,12 @@ from mlpgpu.backends.cuda_devices import Library, absent, broken, major, ordinal
 from mlpgpu.errors import InputError
 from mlpgpu.gpus import versions
 
-# Those that it has a plugin for.
+# Versions of CUDA that JAX has a plugin for.
 CUDA = (13, 12)
 
 
 def cuda_devices(jax: Any) -> tuple[list[Any], RuntimeError | None]:
-    """The CUDA devices that JAX finds, and what it says where it finds none."""
+    """Return the CUDA devices that JAX finds, and its error if it finds none."""
     try:
         return jax.devices("cuda"), None
     except RuntimeError as error:
@@ -23,15 +23,15 @@ def cuda_devices(jax: Any) -> tuple[list[Any], RuntimeError | None]:
 
 
 def cuda_device(jax: Any, device: str, found: list[Any], why: RuntimeError | None) -> Any:
-    """The one that is asked for of those that `cuda_devices` gave, when it has computed something.
+    """Return one of the devices of `cuda_devices`, after a first computation there.
 
     Raises
     ------
     InputError
-        Where there is no such device, or one that does not work.
+        If there is no such device, or if it does not work.
     """
     plugin = next((cuda for cuda in CUDA if importlib.util.find_spec(f"jax_cuda{cuda}_plugin")), 0)
-    # Two plugins would both register as the platform cuda.
+    # Two plugins would both register the platform `cuda`.
     other = f"pip uninstall jax-cuda{plugin}-plugin jax-cuda{plugin}-pjrt && "
     install = {cuda: f"{other if plugin not in {0, cuda} else ''}pip install 'jax[cuda{cuda}]'" for cuda in CUDA}
     library = Library(f"JAX {jax.__version__}", str(plugin or ""), install)
@@ -58,10 +58,10 @@ def _no_device(device: str, library: Library, why: RuntimeError | None) -> Input
             f"device {device!r}: {library.label} is installed without its plugin for CUDA; {library.installs()}, "
             "or use device cpu"
         )
-    able = versions().get("driver", "")
-    if able and major(able) < major(library.built):
-        # What JAX says of that is not always the same.
-        return with_old_driver(device, library, able)
+    supported = versions().get("driver", "")
+    if supported and major(supported) < major(library.built):
+        # JAX's own message for an old driver varies.
+        return with_old_driver(device, library, supported)
     if why is None or any(words in said for words in ("Unknown backend", "No visible GPU", "NO_DEVICE")):
         return absent(device, library, 0)
     return broken(device, library, why)

@@ -1,4 +1,4 @@
-"""How much memory a function of arrays takes that runs line by line: it is called with arrays that only have a size."""
+"""Peak memory of a function that runs eagerly, found by calling it with arrays that have a size and no values."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from mlpgpu.fusion.trace import VIEWS, Recorder, Traced, leaves, rebuild
 
 Array = Any
-# Both CuPy and PyTorch give memory in pieces of so many bytes.
-PIECE = 512
+# CuPy and PyTorch allocate memory in multiples of this many bytes.
+ALLOCATION_UNIT = 512
 
 
 class Bytes(NamedTuple):
-    """Memory that something compiled takes beside what it is given.
+    """Memory that a compiled function or loop takes in addition to its arguments, in bytes.
 
     Attributes
     ----------
     kept : int
-        From its first call on, as long as it is there.
+        Memory held from the first call on, for the lifetime of the function.
     call : int
-        Beside that, at most, while a call runs.
+        Peak memory of a call beyond `kept`.
     first : int
-        The same for its first call; that of a loop may copy the state, which from then on is its own.
+        Peak memory of the first call beyond `kept`. It may be larger, since a loop may copy the state at first.
     """
 
     kept: int
@@ -33,17 +33,17 @@ class Bytes(NamedTuple):
 
 
 def in_pieces(array: Any) -> int:
-    """Bytes that are taken for an array."""
-    return -(-array.size * array.dtype.itemsize // PIECE) * PIECE
+    """Return the bytes allocated for an array."""
+    return -(-array.size * array.dtype.itemsize // ALLOCATION_UNIT) * ALLOCATION_UNIT
 
 
 def total(arrays: Iterable[Any]) -> int:
-    """Bytes that are taken for all of them."""
+    """Return the bytes allocated for several arrays."""
     return sum(map(in_pieces, arrays))
 
 
 class Counted(Traced):
-    """An array without values, whose bytes are taken until nothing holds it; a view holds what it is a view of."""
+    """An array without values, counted as allocated while it is referenced; a view references its base."""
 
     recorder: Counter
     __hash__ = object.__hash__
@@ -54,26 +54,26 @@ class Counted(Traced):
 
 
 class Counter(Recorder):
-    """Counts what arrays take, as they come and go.
+    """Counts the allocated bytes as arrays are created and freed.
 
     Attributes
     ----------
-    now, most : int
-        Bytes that are taken, and that were at most.
+    now, peak : int
+        Bytes allocated at present, and at most so far.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.now = self.peak = 0
 
     def record(
         self, operation: str, arguments: tuple[Any, ...], settings: tuple[Any, ...], shape: Sequence[int], dtype: Any
     ) -> Traced:
-        """See `Recorder.record`; of its arguments, only a view holds one, and nothing is done once for several."""
+        """See `Recorder.record`; only a view references its argument, and equal operations are not merged."""
         made = Counted(self, operation, arguments if operation in VIEWS else (), settings, tuple(shape), dtype)
         if operation not in VIEWS:
             self.now += in_pieces(made)
-            self.most = max(self.most, self.now)
+            self.peak = max(self.peak, self.now)
         return made
 
     def full_like(self, x: Traced, fill_value: Any) -> Traced:
@@ -81,19 +81,19 @@ class Counter(Recorder):
         return self.record("fill", (), (), x.shape, x.dtype)
 
     def argmax(self, x: Traced, axis: int, *, keepdims: bool = False) -> Traced:
-        """See `Recorder.argmax`; every library has it in one piece."""
+        """See `Recorder.argmax`; in an eager library it is a single operation."""
         return self.record("argmax", (), (), self.max(x, axis, keepdims).shape, np.int64)
 
 
 def of_function(function: Callable[..., Any], given: Any) -> Bytes:
-    """What a call of a pure function takes, with what it returns.
+    """Return the memory of a call of a pure function, including its results.
 
     Parameters
     ----------
     function : callable
-        Of arrays and nested tuples of them, written in NumPy's namespace.
+        Function of arrays and nested tuples of them, written in NumPy's namespace.
     given : tuple
-        Arguments, which are asked for their shapes and types.
+        Arguments, of which only shapes and dtypes are used.
     """
     counter = Counter()
     function(*_inputs(counter, given))
@@ -101,18 +101,18 @@ def of_function(function: Callable[..., Any], given: Any) -> Bytes:
 
 
 def of_loop(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Bytes:
-    """What a loop of `step` takes, as `of_function` has it; arguments as `Backend.compile_loop` has them."""
+    """Return the memory of a call of an eager loop; arguments as in `Backend.compile_loop`."""
     counter = Counter()
-    now, data, items = _inputs(counter, (state, data, items))
-    # Whoever calls the loop holds the state that went in; from the second step on there is one more.
+    state, data, items = _inputs(counter, (state, data, items))
+    # The caller holds the first state throughout, so the second step has one state more in memory.
     for _ in range(2):
-        now, _loss = step(now, data, rebuild(items, (item[0, ...] for item in leaves(items))))
+        state, _loss = step(state, data, rebuild(items, (item[0, ...] for item in leaves(items))))
     return _counted(counter)
 
 
 def _counted(counter: Counter) -> Bytes:
-    # A device holds what NumPy holds here.
-    return Bytes(total(counter.constants), counter.most, counter.most)
+    # Constants of a step are NumPy arrays here; a device keeps a copy of them.
+    return Bytes(total(counter.constants), counter.peak, counter.peak)
 
 
 def _inputs(counter: Counter, given: Any) -> Any:

@@ -22,7 +22,7 @@ class NumpyBackend(Eager):
     device = "cpu"
     xp: Any = np
     description = f"cpu, NumPy {np.__version__}"
-    # Some hundredths of a second on two cores.
+    # Together they keep a call to some hundredths of a second on two cores.
     steps_per_call = 256
     products_per_call = 2.0**31
 
@@ -54,7 +54,7 @@ class NumpyBackend(Eager):
         from mlpgpu.fusion.compiled import has_numba
         from mlpgpu.fusion.loop import wanted_way
 
-        # Of how a product is shared between threads, and of the order in which a loop adds up.
+        # BLAS and its threads set the order of summation in a product; the kind of loop, that of other reductions.
         blas = [
             f"{pool['internal_api']} {pool['version']} for {pool.get('architecture', 'any processor')} "
             f"on {pool['num_threads']} threads"
@@ -70,17 +70,17 @@ class NumpyBackend(Eager):
 
 @functools.cache
 def _blas() -> Any:
-    """The BLAS libraries of this process, found once: that takes as long as to write a small checkpoint."""
+    """Return the BLAS libraries of this process, cached: finding them takes as long as writing a small checkpoint."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
 
 
 def open_beside(array: np.ndarray) -> NumpyBackend:
-    """NumPy."""
+    """Return the NumPy backend."""
     return NumpyBackend()
 
 
 def open_backend(device: str, dtype: str, precision: str) -> NumpyBackend:
-    """NumPy, whatever the dtype."""
+    """Return the NumPy backend, which supports every `dtype`."""
     return NumpyBackend(precision)

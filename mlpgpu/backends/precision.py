@@ -1,7 +1,8 @@
-"""How matrix products round their operands: to TF32 or bfloat16 numbers, whose products add up in float32.
+"""Precision of matrix products: operands rounded to TF32 or bfloat16, accumulated in float32.
 
-All else stays float32: weights, what an optimizer keeps, activations. Where a device has no such products they are
-emulated by rounding operands to as many bits: a run there shows what the precision does to a network, and is no faster.
+Everything else stays float32: weights, optimizer state, activations. On a device without TF32 or bfloat16 products
+they are emulated by rounding the operands: a run there shows the effect of the precision on a network, but is no
+faster.
 """
 
 from collections.abc import Callable
@@ -11,42 +12,42 @@ from mlpgpu.errors import InputError
 
 Array = Any
 
-# Explicit bits of a significand; float32 has 23.
+# Stored bits of the significand; float32 has 23.
 BITS = {"tf32": 10, "bf16": 7}
 PRECISIONS = ("float32", *BITS)
-# From here up a number is left as it is: the largest would overflow on the way.
+# Numbers from here up are not rounded: the largest would overflow in an intermediate product.
 LARGE = 2.0**100
 
 
 class Namespace:
-    """An array library's namespace with some functions of its own.
+    """An array namespace with some functions replaced.
 
     Parameters
     ----------
     xp : namespace
-        Has all the others.
-    **own : callable
-        Name -> function.
+        Namespace of all other functions.
+    **replaced : callable
+        Replacements by name.
     """
 
-    def __init__(self, xp: Any, **own: Callable[..., Array]) -> None:
+    def __init__(self, xp: Any, **replaced: Callable[..., Array]) -> None:
         self._xp = xp
-        vars(self).update(own)
+        vars(self).update(replaced)
 
     def __getattr__(self, name: str) -> Any:
         if "_xp" not in vars(self):
-            # What copies this asks before anything is set.
+            # `copy` and `pickle` look up attributes before `_xp` is set.
             raise AttributeError(name)
         return getattr(self._xp, name)
 
 
 def check(precision: str, dtype: str) -> None:
-    """Refuse a precision that the floating-point type does not go with.
+    """Check that a precision is possible with the floating-point type.
 
     Raises
     ------
     InputError
-        Where products of float64 numbers are to be rounded.
+        If products of a dtype other than float32 are to be rounded.
     """
     if precision != "float32" and dtype != "float32":
         raise InputError(
@@ -56,27 +57,27 @@ def check(precision: str, dtype: str) -> None:
 
 
 def rounded(xp: Any, array: Array, bits: int) -> Array:
-    """The nearest numbers of fewer bits, of two that are as near the even one.
+    """Round to fewer bits of significand, to nearest with ties to even.
 
     Parameters
     ----------
     array : float32 array
     bits : int
-        Explicit bits of their significands.
+        Stored bits of the rounded significand.
 
     Returns
     -------
     float32 array
-        Infinite numbers, NaN and numbers of `LARGE` or more as they were; those too small to be normal keep more bits.
+        Infinities, NaN and numbers of magnitude `LARGE` or more are unchanged; subnormal numbers keep more bits.
     """
     # Veltkamp's splitting (Dekker, 1971) with a power of two as its factor, so that the product is exact: a compiler
-    # that multiplies and adds in one operation gets the same numbers, and halves go to the even one.
+    # that fuses multiplication and addition gets the same numbers, and ties go to even.
     shifted = array * 2.0 ** (23 - bits)
     return xp.where(xp.abs(array) < LARGE, shifted - (shifted - array), array)
 
 
 def emulated(xp: Any, precision: str) -> Any:
-    """`xp`, its `matmul` with rounded operands; `xp` itself for float32."""
+    """Return `xp` with a `matmul` that rounds its operands; `xp` itself for float32."""
     if precision == "float32":
         return xp
     bits = BITS[precision]
@@ -84,6 +85,6 @@ def emulated(xp: Any, precision: str) -> Any:
 
 
 def in_words(precision: str, *, emulated: bool) -> str:
-    """What the description of a backend ends with."""
+    """Return the precision as the end of a backend's description; empty for float32."""
     how = " (emulated, no faster)" if emulated else ""
     return "" if precision == "float32" else f", {precision} products{how}"

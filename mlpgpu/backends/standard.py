@@ -1,4 +1,4 @@
-"""Any other array library that follows the standard, on the device of an array that it made."""
+"""Any other library that follows the array API standard, on the device of one of its arrays."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class StandardBackend(Eager):
     Parameters
     ----------
     array : array
-        Its library and device are those of the backend.
+        Array whose library and device the backend uses.
     """
 
     def __init__(self, array: Any) -> None:
@@ -38,5 +38,5 @@ class StandardBackend(Eager):
 
 
 def open_beside(array: Any) -> StandardBackend:
-    """The library and device of `array`."""
+    """Return the backend of the library and device of `array`."""
     return StandardBackend(array)

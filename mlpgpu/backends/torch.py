@@ -22,28 +22,28 @@ class TorchBackend(Eager):
     def __init__(self, torch: Any, xp: Any, device: str, precision: str = "float32") -> None:
         self.torch, self.device = torch, device
         xp, on_cpu = Namespace(xp, **_extremes(torch, xp)), device == "cpu"
-        # PyTorch 2.8 is the first that gives products of bfloat16 numbers in float32.
+        # PyTorch returns float32 products of bfloat16 operands from version 2.8 on.
         by_hardware = not on_cpu and (precision != "bf16" or "dtype" in torch.ops.aten.mm.overloads())
         self.xp = _rounding(torch, xp, precision) if by_hardware else emulated(xp, precision)
         on = "" if on_cpu else f"{torch.cuda.get_device_name(device)}, "
         self.description = f"{device}, {on}PyTorch {torch.__version__}{in_words(precision, emulated=not by_hardware)}"
         if not on_cpu:
-            # Long enough that what is copied for a call does not count, short enough to stop within a moment.
+            # Enough that the copies of a call do not count, and few enough for a run to stop quickly.
             self.steps_per_call = 64
 
     @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
         if isinstance(array, self.torch.Tensor):
-            # No gradient of PyTorch's own is wanted, and what asks for one does not become a NumPy array.
+            # Autograd is not used, and a tensor that requires a gradient does not convert to a NumPy array.
             return array.detach().to(self.device, getattr(self.torch, dtype or "", None))
         if not array.flags.writeable:
-            # PyTorch has no read-only tensors and warns of sharing such memory.
+            # PyTorch has no read-only tensors, and warns if one would share read-only memory.
             array = array.copy()
         tensor = self.torch.from_numpy(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
         if self.device == "cpu":
             return tensor
-        # From pinned memory a GPU fetches by itself while the host goes on; PyTorch keeps it until that is done.
+        # The copy from pinned memory is asynchronous; PyTorch keeps that memory until the copy is done.
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def to_host(self, array: Any) -> np.ndarray:
@@ -72,18 +72,18 @@ class TorchBackend(Eager):
         if self.device == "cpu":
             return None
         cuda = self.torch.cuda
-        # What it keeps of what a run before gave back, the next one takes.
-        kept = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
-        return int(cuda.mem_get_info(self.device)[0] + kept)
+        # PyTorch's caching allocator keeps freed memory and reuses it.
+        cached = cuda.memory_reserved(self.device) - cuda.memory_allocated(self.device)
+        return int(cuda.mem_get_info(self.device)[0] + cached)
 
 
 def _extremes(torch: Any, xp: Any) -> dict[str, Callable[..., Any]]:
-    """``maximum`` and ``minimum`` beside a number of Python.
+    """Return ``maximum`` and ``minimum`` that accept a Python number.
 
-    array-api-compat makes a tensor of such a number and copies it to the device, which no CUDA graph can hold.
+    Those of array-api-compat make a tensor of the number and copy it to the device, which a CUDA graph cannot capture.
     """
 
-    def beside(name: str, end: str) -> Callable[..., Any]:
+    def with_number(name: str, end: str) -> Callable[..., Any]:
         def function(a: Any, b: Any) -> Any:
             for tensor, number in ((a, b), (b, a)):
                 if isinstance(number, int | float):
@@ -92,27 +92,27 @@ def _extremes(torch: Any, xp: Any) -> dict[str, Callable[..., Any]]:
 
         return function
 
-    return {"maximum": beside("maximum", "min"), "minimum": beside("minimum", "max")}
+    return {"maximum": with_number("maximum", "min"), "minimum": with_number("minimum", "max")}
 
 
 def _rounding(torch: Any, xp: Any, precision: str) -> Any:
-    """`xp` with the rounded products of a GPU."""
+    """Return `xp` with a `matmul` that rounds its operands by the GPU's hardware."""
 
     def tf32(a: Any, b: Any) -> Any:
-        own = torch.backends.cuda.matmul
-        # The second is the older name of the first, and PyTorch minds both being used.
-        name, value = ("fp32_precision", "tf32") if hasattr(own, "fp32_precision") else ("allow_tf32", True)
-        before = getattr(own, name)
-        setattr(own, name, value)
+        flags = torch.backends.cuda.matmul
+        # `allow_tf32` is the older name, and PyTorch objects if both are used.
+        name, value = ("fp32_precision", "tf32") if hasattr(flags, "fp32_precision") else ("allow_tf32", True)
+        before = getattr(flags, name)
+        setattr(flags, name, value)
         try:
             return xp.matmul(a, b)
         finally:
-            # It is the whole process's.
-            setattr(own, name, before)
+            # The flag is global to the process.
+            setattr(flags, name, before)
 
     def bf16(a: Any, b: Any) -> Any:
         product = {2: torch.mm, 3: torch.bmm}.get(a.ndim)
-        # Others are broadcast, which only a product of float32 can do.
+        # `mm` and `bmm` do not broadcast, so other products are emulated.
         if product is None or a.shape[:-2] != b.shape[:-2]:
             return emulated(xp, precision).matmul(a, b)
         return product(a.to(torch.bfloat16), b.to(torch.bfloat16), out_dtype=torch.float32)
@@ -121,7 +121,7 @@ def _rounding(torch: Any, xp: Any, precision: str) -> Any:
 
 
 def open_beside(array: Any) -> Any:
-    """PyTorch on the device of `array`."""
+    """Return the backend on the device of `array`."""
     import array_api_compat.torch as xp
     import torch
 
@@ -133,12 +133,12 @@ def open_beside(array: Any) -> Any:
 
 
 def open_backend(device: str, dtype: str, precision: str) -> TorchBackend:
-    """PyTorch on `device`; ``auto`` takes CUDA where PyTorch has it.
+    """Return the backend on `device`; ``auto`` takes CUDA if PyTorch finds it.
 
     Raises
     ------
     InputError
-        Where PyTorch has no such device, or one that does not work.
+        If PyTorch finds no such device, or if the device does not work.
     """
     import array_api_compat.torch as xp
     import torch

@@ -1,4 +1,4 @@
-"""PyTorch as it is installed: a build for the CPU or for one CUDA, beside a driver that may be for another."""
+"""The installed PyTorch: a build for the CPU or for one version of CUDA, with a driver that may be of another."""
 
 import re
 import warnings
@@ -8,22 +8,22 @@ from mlpgpu.backends.cuda_devices import Library, absent, broken, ordinal, with_
 from mlpgpu.errors import InputError
 from mlpgpu.gpus import dotted
 
-# Without force, pip leaves the build for the CPU where it is, since it has the same version.
+# Without --force-reinstall, pip keeps a CPU build, since it has the same version number.
 INDEX = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl"
 INSTALL = {12: f"{INDEX}/cu126", 13: f"{INDEX}/cu130"}
 
 
 def cuda_device(torch: Any, device: str) -> str:
-    """The CUDA device that is asked for, when it has computed something; ``cpu`` for an ``auto`` that finds none.
+    """Return the name of the CUDA device, after a first computation there; ``cpu`` if ``auto`` finds none.
 
     Raises
     ------
     InputError
-        Where there is no such device, or one that does not work.
+        If there is no such device, or if it does not work.
     """
     library = Library(f"PyTorch {torch.__version__}", torch.version.cuda or "", INSTALL)
     with warnings.catch_warnings():
-        # Pages on drivers and GPUs that PyTorch was not built for: whether they matter, the first computation shows.
+        # PyTorch warns at length of drivers and GPUs that it was not built for; the computation below is the real test.
         warnings.simplefilter("ignore")
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if device == "auto" and not found:
@@ -46,7 +46,7 @@ def _no_device(torch: Any, device: str, library: Library) -> InputError:
             f"device {device!r}: {library.label} is a build without CUDA; {library.installs()}, or use device cpu"
         )
     try:
-        # To count them PyTorch swallows what is wrong, and to begin with them it does not.
+        # `device_count` hides the cause of a failure; `init` raises it.
         torch.cuda.init()
     except Exception as error:
         said = str(error)

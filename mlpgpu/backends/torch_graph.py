@@ -1,4 +1,4 @@
-"""PyTorch's steps as CUDA graphs: captured once, replayed on the same memory, many steps a launch."""
+"""PyTorch's steps as CUDA graphs: captured once and replayed on the same memory, many steps per launch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from mlpgpu.fusion.trace import leaves, rebuild
 
 log = logging.getLogger(__name__)
 
-# Steps of the longer graph; each that is left over has the graph of one.
+# Number of steps in the longer graph. The remaining steps of a call replay a graph of one step.
 STEPS = 16
 
 
 class Graphs(Protocol):
-    """What a loop needs of CUDA.
+    """Interface for capturing CUDA graphs.
 
     Attributes
     ----------
     device : str
+        ``cuda:N``.
     """
 
     device: str
 
     def warm_up(self, function: Callable[[], None]) -> None:
-        """Call `function` so often that libraries are open and algorithms chosen."""
+        """Call `function` until libraries are loaded and algorithms chosen."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], Any]:
-        """What does again all that `function` asks of the device, which is not done now."""
+        """Record the device work of `function` without running it, and return a function that replays it."""
 
 
 class CudaGraphs:
-    """`Graphs` of a device.
+    """`Graphs` on a CUDA device.
 
     Parameters
     ----------
@@ -47,42 +48,42 @@ class CudaGraphs:
 
     def __init__(self, torch: Any, device: str) -> None:
         self.torch, self.device = torch, device
-        # Graphs share it, for they run one after the other and none reads what another has left there.
+        # Graphs can share a memory pool: they run one after the other, and none reads what another left there.
         self._pool = torch.cuda.graph_pool_handle()
-        # The one that PyTorch would take lies on the device of the process's first capture: of another device's work
-        # its graphs hold nothing.
-        self._side = torch.cuda.Stream(device)
+        # PyTorch's default capture stream is on the device of the process's first capture, and would record nothing of
+        # the work on another device.
+        self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, function: Callable[[], None]) -> None:
-        """See `Graphs.warm_up`: three times beside the stream in use, as PyTorch's manual has it."""
+        """See `Graphs.warm_up`: three calls on a side stream, as PyTorch's documentation advises."""
         cuda = self.torch.cuda
         with cuda.device(self.device):
-            self._side.wait_stream(cuda.current_stream())
-            with cuda.stream(self._side):
+            self._stream.wait_stream(cuda.current_stream())
+            with cuda.stream(self._stream):
                 for _ in range(3):
                     function()
-            cuda.current_stream().wait_stream(self._side)
+            cuda.current_stream().wait_stream(self._stream)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], Any]:
         """See `Graphs.capture`."""
         cuda = self.torch.cuda
-        # A capture that fails leaves its own stream as the current one; the outer context brings back that of before.
+        # A failed capture leaves its own stream as the current one; the outer context restores the previous one.
         with cuda.device(self.device), cuda.stream(cuda.current_stream()):
             graph = cuda.CUDAGraph()
-            # Other threads, such as one that reads rows into pinned memory, may go on.
-            capture = cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local")
+            # Lets other threads use CUDA meanwhile, such as one that reads rows into pinned memory.
+            capture = cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
             try:
                 with capture, without_collection():
                     function()
             except RuntimeError as error:
-                # PyTorch raises another over the first where it ends a capture that has failed.
+                # Ending a failed capture raises a second error; the first is its context.
                 raise error.__context__ or error from None
         replay: Callable[[], Any] = graph.replay
         return replay
 
 
 class Captured:
-    """A step on tensors of some shapes: the memory that it runs on, and graphs of it.
+    """A step captured for given shapes: its static buffers and its graphs.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ class Captured:
     step : callable
         ``step(state, data, item) -> (state, loss)``, pure.
     state, data, items : tuple of tensor
-        As the loop is first called with. The data are read where they are.
+        Arguments of the loop's first call. State and items are copied, the data are read in place.
     """
 
     def __init__(self, torch: Any, graphs: Graphs, step: Callable[..., Any], state: Any, data: Any, items: Any) -> None:
@@ -99,7 +100,7 @@ class Captured:
         self.state = rebuild(state, (leaf.clone() for leaf in leaves(state)))
         self.items = rebuild(items, (leaf.clone() for leaf in leaves(items)))
         n_steps, device = len(next(leaves(items))), next(leaves(state)).device
-        # Which rows of the items are next: on the device, for a number of the host would be the same in each replay.
+        # Indices of the next items. They are on the device, since a host number would be the same in each replay.
         self._first = torch.arange(STEPS, device=device)
         self._next = self._first.clone()
         new, loss = step(self.state, data, rebuild(items, (leaf[0] for leaf in leaves(self.items))))
@@ -111,7 +112,7 @@ class Captured:
         self._many_steps = graphs.capture(lambda: self._steps(STEPS)) if n_steps >= STEPS else None
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:
-        """Whether it was made for these data, a state and items of these shapes and types, and so many of them."""
+        """Whether it was captured for these very data, for these shapes and dtypes, and for at least as many items."""
         rows = [(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
         return (
             all(mine is leaf for mine, leaf in zip(leaves(self.data), leaves(data), strict=True))
@@ -121,8 +122,8 @@ class Captured:
         )
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Any]:
-        """As `Backend.compile_loop` has it; the state that comes back is written over by the next call."""
-        self._take(state)
+        """Run the loop: see `Backend.compile_loop`. The next call overwrites the returned state."""
+        self._copy_in(state)
         n_steps = len(next(leaves(items)))
         for own, rows in zip(leaves(self.items), leaves(items), strict=True):
             own[:n_steps].copy_(rows)
@@ -138,38 +139,38 @@ class Captured:
         self._next.copy_(self._first)
 
     def _steps(self, n_steps: int) -> None:
-        """What a graph holds: the next steps, one after the other."""
-        places = self._next[:n_steps]
-        rows = [own.index_select(0, places) for own in leaves(self.items)]
+        """Run the next steps, one after the other: the content of a graph."""
+        indices = self._next[:n_steps]
+        rows = [own.index_select(0, indices) for own in leaves(self.items)]
         state, losses = self.state, []
         for i in range(n_steps):
             state, loss = self.step(state, self.data, rebuild(self.items, (part[i] for part in rows)))
             losses.append(loss)
-        self._take(state)
-        self.losses.index_copy_(0, places, self.torch.stack(losses))
+        self._copy_in(state)
+        self.losses.index_copy_(0, indices, self.torch.stack(losses))
         self._next.add_(n_steps)
 
-    def _take(self, state: Any) -> None:
-        """Have `state` in the memory of the loop."""
+    def _copy_in(self, state: Any) -> None:
+        """Copy `state` into the buffers of the loop."""
         own = list(leaves(self.state))
         pairs = [(mine, leaf) for mine, leaf in zip(own, leaves(state), strict=True) if mine is not leaf]
-        # What lies in that memory already, in another place, would be written over before it is read.
-        places = {mine.untyped_storage().data_ptr() for mine in own}
-        inside = [leaf.untyped_storage().data_ptr() in places for _, leaf in pairs]
-        news = [leaf.clone() if is_own else leaf for (_, leaf), is_own in zip(pairs, inside, strict=True)]
+        # A tensor that aliases another buffer of the state is cloned, or it might be overwritten before it is read.
+        storages = {mine.untyped_storage().data_ptr() for mine in own}
+        aliases = [leaf.untyped_storage().data_ptr() in storages for _, leaf in pairs]
+        news = [leaf.clone() if is_alias else leaf for (_, leaf), is_alias in zip(pairs, aliases, strict=True)]
         for (mine, _), new in zip(pairs, news, strict=True):
             mine.copy_(new)
 
 
 def needs(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Bytes:
-    """Memory of a loop by graphs, which keep what their steps work in; see `Backend.loop_bytes`."""
+    """Estimate the memory of a loop by graphs, which keep their workspace: see `Backend.loop_bytes`."""
     steps = live_bytes.of_loop(step, state, data, items)
     own_state, own_items = (live_bytes.total(leaves(tree)) for tree in (state, items))
     return Bytes(steps.kept + steps.call + own_items, 0, own_state)
 
 
 class Loop:
-    """A loop of a step by graphs, or line by line where it cannot be captured.
+    """A loop by CUDA graphs, or an eager one if the step cannot be captured.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ class Loop:
     step : callable
         ``step(state, data, item) -> (state, loss)``.
     eager : callable
-        The loop of `step` line by line.
+        Eager loop of `step`.
     """
 
     def __init__(self, torch: Any, graphs: Graphs, step: Callable[..., Any], eager: Callable[..., Any]) -> None:
@@ -187,17 +188,17 @@ class Loop:
         self._refused = False
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Any]:
-        """As `Backend.compile_loop` has it."""
+        """Run the loop: see `Backend.compile_loop`."""
         if not self._refused and (self._captured is None or not self._captured.suits(state, data, items)):
             self._capture(state, data, items)
         return self._captured(state, items) if self._captured else self.eager(state, data, items)
 
     def _capture(self, state: Any, data: Any, items: Any) -> None:
         try:
-            # What was captured before may still run; it goes when the next one, which waits for the device, is there.
+            # The previous graphs may still be running. They are freed after this capture, which waits for the device.
             self._captured = Captured(self.torch, self.graphs, self.step, state, data, items)
         except Exception as error:
-            # A function of the user may do what no graph can hold, and what is wrong with it shows line by line.
+            # A user's function may do what cannot be captured, and any error of its own shows in the eager loop.
             self._captured, self._refused = None, True
             where, why = self.graphs.device, one_line(error)
             log.warning("the step runs line by line on %s, for it cannot be captured: %s", where, why)
