@@ -1,4 +1,4 @@
-"""What happens beside the training: when is told by the trainer, what is told here."""
+"""Callbacks: actions at points of a run, such as saving, logging and early stopping."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class LearningRateScheduler(Callback):
     Parameters
     ----------
     schedule : callable
-        ``schedule(epoch, learning_rate)`` -> the learning rate of that epoch; epochs count from 1. The schedule of the
-        settings still multiplies it with its factor.
+        ``schedule(epoch, learning_rate)`` -> learning rate of that epoch; epochs count from 1. It is still multiplied
+        by the factor of the schedule in the settings.
 
     Raises
     ------
     InputError
-        Where `schedule` is not callable, or returns what is no number above 0.
+        If `schedule` is not callable, or does not return a number above 0.
     """
 
     def __init__(self, schedule: Callable[[int, float], float]) -> None:
@@ -67,30 +67,31 @@ class LearningRateScheduler(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Stops a run within the epoch as soon as the loss of a step is not finite.
+    """Stops a run within an epoch if the loss of a step is not finite.
 
-    The trainer looks at the end of each epoch by itself, and goes on from here as it does then: with the best weights,
-    or else with an error. Every few steps wait for the device here.
+    Without it, the trainer checks the losses at the end of each epoch. It then treats the stopped epoch in the same
+    way: it restores the best weights, or raises an error if there are none. This callback fetches the losses after
+    every few steps, and each time waits for the device.
     """
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Look at the losses of the last few steps."""
+        """Check the losses of the last few steps."""
         if not all(map(math.isfinite, losses())):
             run.stop("loss is not finite")
 
 
 class TimeLimit(Callback):
-    """Stops a run after the steps in hand once its time is up; a run that takes it up has as much time again.
+    """Stops a run within or after an epoch when its time is up. A resumed run has the full time again.
 
     Parameters
     ----------
     seconds : float
-        From the beginning of the run; above 0.
+        Time from the beginning of the run; above 0.
 
     Raises
     ------
     InputError
-        Where `seconds` is not a number above 0.
+        If `seconds` is not a number above 0.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -101,30 +102,30 @@ class TimeLimit(Callback):
         self._began = time.perf_counter()
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Look at the clock."""
-        self._look(run)
+        """Check the clock."""
+        self._check_time(run)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Look at the clock again: the steps may only now be through on the device, and the evaluation took time."""
-        self._look(run)
+        """Check the clock again: the device may have done the steps only now, and the evaluation took time."""
+        self._check_time(run)
 
-    def _look(self, run: Run) -> None:
+    def _check_time(self, run: Run) -> None:
         if time.perf_counter() - self._began >= self.seconds:
             run.stop("time limit", final=False)
 
 
 class LambdaCallback(Callback):
-    """Does what the functions given do.
+    """Calls functions at points of a run.
 
     Parameters
     ----------
     on_begin, on_epoch_begin, on_steps, on_epoch_end, on_end : callable or None
-        Take what those of `Callback` take.
+        Functions with the arguments of the methods of `Callback` of these names.
 
     Raises
     ------
     InputError
-        Where one is not callable.
+        If one is not callable.
     """
 
     def __init__(

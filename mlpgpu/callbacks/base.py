@@ -1,4 +1,4 @@
-"""When a callback is told of a run, and how its arguments are read."""
+"""Base class of callbacks, and the checking of their arguments."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Does nothing; a base for those that do something. Whatever happens in a run, `on_end` is called."""
+    """Base class of callbacks, whose hooks do nothing. `on_end` is called even if a run ends by an error."""
 
     def on_begin(self, run: Run) -> None:
-        """Before the first epoch."""
+        """Act before the first epoch."""
 
     def on_epoch_begin(self, run: Run) -> None:
-        """Before the steps of epoch ``run.epoch``."""
+        """Act before the steps of epoch ``run.epoch``."""
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """After some steps of the epoch, `done` of them so far; ``losses()`` fetches those of the last few."""
+        """Act after some steps of the epoch, `done` so far; ``losses()`` fetches the losses of the last few."""
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """After an epoch and its evaluation; `record` is also the last of ``run.history``."""
+        """Act after an epoch and its evaluation; `record` is also the last entry of ``run.history``."""
 
     def on_pause(self, run: Run) -> None:
-        """Before a run ends that another may take up where it is: after a signal to end, or when its time is up."""
+        """Act before a run stops that can be resumed: after a signal, or when its time is up."""
 
     def on_end(self, run: Run) -> None:
-        """After the last epoch, or after an error."""
+        """Act after the last epoch, or after an error."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it, fit for JSON."""
+        """Return the state that a checkpoint saves, as JSON types."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave; after `on_begin`, and `on_epoch_begin` of an epoch that is taken up."""
+        """Restore the state of a resumed run; called after `on_begin`, and after `on_epoch_begin` within an epoch."""
 
 
 @contextlib.contextmanager
 def finalised(callbacks: Sequence[Callback], run: Run) -> Iterator[None]:
-    """Begin every callback, and end those that have begun, last first, whatever happens between."""
+    """Begin every callback; at exit, even by an error, end those that have begun, in reverse order."""
     with contextlib.ExitStack() as stack:
         for callback in callbacks:
             callback.on_begin(run)
@@ -54,12 +54,12 @@ def finalised(callbacks: Sequence[Callback], run: Run) -> Iterator[None]:
 
 
 def checked(name: str, given: Any, kind: type, within: str = "", choices: Sequence[str] = ()) -> Any:
-    """The value of an argument, read as a setting is.
+    """Check an argument by the rules of a `Setting`, and return its value.
 
     Parameters
     ----------
     name : str
-        What to call it.
+        Name for the message.
     given : object
     kind, within, choices
         See `Setting`.
@@ -67,6 +67,6 @@ def checked(name: str, given: Any, kind: type, within: str = "", choices: Sequen
     Raises
     ------
     InputError
-        Where `given` is not allowed.
+        If `given` is not allowed.
     """
     return Setting("", "", kind, within, tuple(choices)).checked(name, given)

@@ -1,4 +1,4 @@
-"""Callbacks that save a run, to predict with it or to take it up."""
+"""Callbacks that save a run, for predictions or to resume it."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
 
 
-# What they are called in the folder that they are kept in.
+# File names in the folder of checkpoints.
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
 def kept(folder: Path) -> list[Path]:
-    """Checkpoints in `folder` to go on from, the last one first."""
+    """Return the checkpoints in `folder` that a run can be resumed from, the latest first."""
     return [path for name in (LAST, PREVIOUS) if (path := folder / name).exists()]
 
 
 class RunCheckpoint(Callback):
-    """Writes checkpoints, from which a run that was stopped or killed is taken up as if nothing had happened.
+    """Writes checkpoints, from which a run that was stopped or killed is resumed with the same results.
 
-    ``last.safetensors`` is the last; the one before it stays as ``previous.safetensors``. ``best.safetensors`` is the
-    last one of an epoch that was the best so far; the best weights are in the others too. All of them are models for
-    `Model.load` as well.
+    ``last.safetensors`` is the latest checkpoint, and ``previous.safetensors`` the one before it. ``best.safetensors``
+    is the latest checkpoint written after an epoch that was the best so far; the other two have the best weights too.
+    Each is also a model for `Model.load`.
 
-    A run that ends by Ctrl-C, SIGTERM or SIGHUP, or at a `TimeLimit` writes one more, whatever `every` is.
+    A run that ends by Ctrl-C, SIGTERM, SIGHUP or a `TimeLimit` writes one more checkpoint, whatever `every` is.
 
     Parameters
     ----------
     folder : path
-        Made where there is none.
+        Folder of the checkpoints, created if missing.
     every : int or str
-        Epochs from one to the next; or seconds, such as ``"60s"``, also within an epoch; or ``"none"``.
+        Interval in epochs; or in seconds, such as ``"60s"``, also within an epoch; or ``"none"``.
 
     Raises
     ------
     InputError
-        Where `every` is none of these.
+        If `every` is none of these.
     """
 
     def __init__(self, folder: str | Path, every: int | str = "60s") -> None:
@@ -57,55 +57,55 @@ class RunCheckpoint(Callback):
         self._written = time.perf_counter()
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Write where the time has come."""
+        """Write a checkpoint if one is due."""
         if self._is_due():
             self._write(run)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Write where the time has come, or the epoch is one of those."""
+        """Write a checkpoint if one is due by time or epoch."""
         if self._is_due(run.epoch):
             self._write(run)
             if run.whole and run.best_epoch == run.epoch:
                 run.checkpoint(self.folder / BEST)
 
     def on_pause(self, run: Run) -> None:
-        """Write what the next run takes up."""
+        """Write the checkpoint that the run is to be resumed from."""
         self._write(run)
 
     def _is_due(self, epoch: int = 0) -> bool:
         return self.every.is_due(time.perf_counter() - self._written, epoch)
 
     def _write(self, run: Run) -> None:
-        # A model alone is no checkpoint to put in the place of one.
+        # After an incomplete epoch, `run.checkpoint` writes a model alone, which must not replace a checkpoint.
         if run.whole:
             self._written = time.perf_counter()
             run.checkpoint(self.folder / LAST, self.folder / PREVIOUS)
 
 
 class ModelCheckpoint(Monitored):
-    """Saves the run as it is after an epoch: a checkpoint, which is also a model for `Model.load`.
+    """Saves a checkpoint after an epoch, which is also a model for `Model.load`.
 
-    After an epoch that was cut short, which cannot be gone on with from its end, it saves with `weights_only` alone.
+    An incomplete epoch is saved with `weights_only` alone, since a run cannot be resumed from its end.
 
     Parameters
     ----------
     path : path
-        May have fields of the record, such as ``{epoch:03d}-{loss:.4f}.safetensors``. Folders are made where there
-        are none; a file is replaced whole.
+        Path of the file, which may have fields of the record, such as ``{epoch:03d}-{loss:.4f}.safetensors``. Missing
+        folders are created, and an existing file is replaced atomically.
     monitor, mode
-        See `Monitored`; of use to `save_best_only`.
+        See `Monitored`; used with `save_best_only`.
     save_best_only : bool
-        Whether to save only where `monitor` is better than at every earlier save.
+        Whether to save only if `monitor` is better than at every earlier save.
     save_every : int
-        Epochs from one save to the next.
+        Interval in epochs.
     weights_only : bool
-        Whether to save the model alone, which is a third as large or less.
+        Whether to save the model alone, which takes a third of the size or less.
 
     Raises
     ------
     InputError
-        See `Monitored`; also for a `save_every` below 1, and at the end of the first epoch for a field that its record
-        lacks.
+        See `Monitored`; also if `save_every` is below 1, and at the end of the first epoch if `path` has a field that
+        the record lacks.
     """
 
     def __init__(
@@ -125,15 +125,16 @@ class ModelCheckpoint(Monitored):
         self.weights_only = checked("weights_only", weights_only, bool)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Save where it is due; a wrong name is told after the first epoch all the same."""
-        path = self._filled_in(record)
+        """Save if it is due."""
+        # Outside the condition, so that a wrong path or monitor is an error after the first epoch.
+        path = self._format_path(record)
         value = self._value(record) if self.save_best_only else None
-        # A model alone is no checkpoint to put in the place of one.
+        # After an incomplete epoch, `run.checkpoint` writes a model alone, which must not replace a checkpoint.
         due = run.epoch % self.save_every == 0 and (run.whole or self.weights_only)
         if due and (value is None or self._improves(value)):
             run.checkpoint(path, weights_only=self.weights_only)
 
-    def _filled_in(self, record: Record) -> Path:
+    def _format_path(self, record: Record) -> Path:
         try:
             return Path(str(self.path).format(**record))
         except (LookupError, ValueError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The record of each epoch as a line of a file."""
+"""Callbacks that log the record of each epoch to a line of a file."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ if TYPE_CHECKING:
 
 
 class Log(Callback):
-    """Writes a line an epoch to a file, as soon as there is one; a base for those that say how.
+    """Base class of callbacks that write one line per epoch to a file, at the end of the epoch.
 
-    A run that is taken up has the lines of before its checkpoint once: they are written again, or, with `append`, what
-    the file has beyond them is cut off.
+    In a resumed run, each line from before the checkpoint is there once: all of them are written again, or with
+    `append` the file is truncated to its length at the checkpoint.
 
     Parameters
     ----------
     path : path
-        In a folder that is there.
+        Path of the file, in an existing folder.
     append : bool
-        Whether to go on in a file that is there, in place of a new one.
+        Whether to append to an existing file; otherwise it is replaced.
 
     Raises
     ------
     InputError
-        Where `append` is not allowed; and in a run that is taken up, where the file to go on in is shorter than at its
-        checkpoint.
+        If `append` is not allowed; and in a resumed run, if the file to append to is shorter than at the checkpoint.
     """
 
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
@@ -41,7 +40,7 @@ class Log(Callback):
         self.append = checked("append", append, bool)
 
     def on_begin(self, run: Run) -> None:
-        """Make the file, with what there is of the run."""
+        """Create the file, with the records so far."""
         with self.path.open("a" if self.append else "w"):
             pass
         if not self.append:
@@ -49,16 +48,16 @@ class Log(Callback):
                 self.on_epoch_end(run, record)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Write the line; nothing stays open, so that what ends the program does not end the file."""
+        """Write the line, and close the file, so that a crash of the program loses nothing."""
         with naming(self.path), self.path.open("a+", newline="", encoding="utf-8") as file:
             self._write(file, record)
 
     def state(self) -> dict[str, Any]:
-        """How long the file is."""
+        """Return the length of the file."""
         return {"bytes": self.path.stat().st_size}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Cut off what came after the checkpoint."""
+        """Cut off the lines from after the checkpoint."""
         if not self.append:
             return
         found = self.path.stat().st_size
@@ -75,7 +74,7 @@ class Log(Callback):
 
 
 class CSVLogger(Log):
-    """Writes a row an epoch to a CSV file, as soon as there is one.
+    """Writes one row per epoch to a CSV file, at the end of the epoch.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ class CSVLogger(Log):
     Raises
     ------
     InputError
-        See `Log`; also at the end of the first epoch, where the file to go on in has other columns.
+        See `Log`; also at the end of the first epoch, if the file to append to has other columns.
     """
 
     def _write(self, file: TextIO, record: Record) -> None:
@@ -105,9 +104,9 @@ class CSVLogger(Log):
 
 
 class JSONLogger(Log):
-    """Writes a JSON object an epoch to a line of its own (https://jsonlines.org), as soon as there is one.
+    """Writes one JSON object per epoch to a line of its own (https://jsonlines.org), at the end of the epoch.
 
-    What is no finite number becomes ``null``, since JSON has no other word for it (RFC 8259).
+    NaN and infinite numbers become ``null``, since JSON has none (RFC 8259).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A run as a run of MLflow."""
+"""Logging of a run to MLflow."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What a parameter of MLflow may have: https://mlflow.org/docs/latest/rest-api.html#log-param
-MOST_CHARACTERS = 6000
+# MLflow's limit for the value of a parameter: https://mlflow.org/docs/latest/rest-api.html#log-param
+MAX_CHARACTERS = 6000
 
 
 class MLflowLogger(Callback):
     """Logs a run to MLflow: its settings as parameters, its figures as metrics by epoch, and its model file.
 
-    It ends as FINISHED; as KILLED after Ctrl-C, SIGTERM or SIGHUP; or as FAILED where it diverged or an error ended it.
-    A run that is taken up goes on in its run of MLflow. Where MLflow does not answer any more, that is logged as a
-    warning; training goes on, and what is missing is sent after the next epoch.
+    The MLflow run ends as FINISHED; as KILLED after Ctrl-C, SIGTERM or SIGHUP; or as FAILED if the run diverged or
+    ended by an error. A resumed run continues its MLflow run. If MLflow no longer answers, this is logged as a warning,
+    training continues, and the missing metrics are sent after the next epoch.
 
-    It needs MLflow's client, and for a database, as MLflow's own choice is, SQLAlchemy and Alembic:
-    ``pip install 'mlpgpu[mlflow]'`` brings them.
+    It needs MLflow's client and, for a database, which is MLflow's default, SQLAlchemy and Alembic:
+    ``pip install 'mlpgpu[mlflow]'`` installs them.
 
     Parameters
     ----------
     tracking_uri : str or None
-        None for MLflow's own choice, such as ``MLFLOW_TRACKING_URI``.
+        Address of MLflow; None for MLflow's default, such as ``MLFLOW_TRACKING_URI``.
     experiment : str or None
-        Made where there is none. None for ``MLFLOW_EXPERIMENT_NAME``, or else MLflow's default.
+        Name of the experiment, created if missing; None for ``MLFLOW_EXPERIMENT_NAME``, or else MLflow's default.
     run_name : str or None
-        None for a name that MLflow makes up. Where neither this nor an experiment or an address is given, an active run
-        of ``mlflow.start_run`` is joined, and left to its owner to end.
+        Name of the MLflow run; None for a generated name. If `tracking_uri`, `experiment` and `run_name` are all None,
+        an active run of ``mlflow.start_run`` is used, and not ended here.
     tags : mapping of str to str, or None
+        Tags of the MLflow run.
 
     Raises
     ------
     InputError
-        At the beginning of a run, where MLflow is missing or does not answer, or where the active run has a training
-        already.
+        At the beginning of a run, if MLflow is not installed or does not answer, or at its first steps, if the active
+        MLflow run has the metrics of a training already.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class MLflowLogger(Callback):
         self.experiment, self.run_name, self.tags = experiment, run_name, dict(tags or {})
 
     def on_begin(self, run: Run) -> None:
-        """Reach MLflow, before time goes into steps."""
+        """Connect to MLflow, so that an error shows before any training."""
         check_installed(["mlflow"])
         import mlflow
 
@@ -81,22 +82,23 @@ class MLflowLogger(Callback):
         self._client = client
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Begin the run of MLflow where there is none to go on in, which only now is known."""
+        """Create the MLflow run, if `restore` has not set one by now."""
         if not self._run_id:
             self._begin(run)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Send the figures; a solver of another kind does not tell of its steps."""
+        """Send the metrics."""
+        # L-BFGS does not call `on_steps`.
         if not self._run_id:
             self._begin(run)
         self._send(run)
 
     def state(self) -> dict[str, Any]:
-        """Which run of MLflow it is."""
+        """Return the id of the MLflow run."""
         return {"run_id": self._run_id}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on in that run, after the last epoch that it has."""
+        """Continue the MLflow run, after the last epoch that it has."""
         if not state["run_id"]:
             return
         with self._reached():
@@ -105,7 +107,7 @@ class MLflowLogger(Callback):
         self._run_id, self._sent = state["run_id"], max((metric.step for metric in sent), default=0)
 
     def on_end(self, run: Run) -> None:
-        """Send the model, and say how it ended; leave nothing here that cannot be copied."""
+        """Send the model and the final status, and drop the client, which cannot be copied."""
         error = sys.exception() if id(sys.exception()) != self._handled else None
         try:
             if self._run_id:
@@ -116,7 +118,7 @@ class MLflowLogger(Callback):
     def _begin(self, run: Run) -> None:
         from mlflow.entities import Param, RunTag
 
-        params = [Param(name, value[:MOST_CHARACTERS]) for name, value in settings(run).items()]
+        params = [Param(name, value[:MAX_CHARACTERS]) for name, value in settings(run).items()]
         with self._reached():
             run_id = self._active
             if run_id is None:
@@ -131,7 +133,7 @@ class MLflowLogger(Callback):
 
         now = int(1000 * time.time())
         with self._tolerated():
-            # One that was not sent is still to be sent.
+            # Includes records that could not be sent before.
             for record in run.history[self._sent :]:
                 step = int(record["epoch"])
                 metrics = [Metric(name, value, now, step) for name, value in record.items() if name != "epoch"]
@@ -140,7 +142,7 @@ class MLflowLogger(Callback):
 
     def _finish(self, run: Run, error: BaseException | None) -> None:
         self._send(run)
-        # What an error left behind may be no model, and the device may be gone.
+        # After an error, the weights may be invalid and the device lost.
         network = None if error else model(run)
         if network is not None:
             from mlpgpu.model import FILE
@@ -184,5 +186,5 @@ class MLflowLogger(Callback):
         try:
             yield
         except (MlflowException, OSError) as error:
-            # Where files go, a disk may be full, and what requests says of a server is an OSError too.
+            # A full disk is an OSError, and so are the exceptions of requests.
             log.warning("MLflow: %s; the run goes on without it", one_line(error))

@@ -1,4 +1,4 @@
-"""Callbacks that follow one figure of the record."""
+"""Callbacks that monitor one figure of the record."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class Monitored(Callback):
-    """Follows one figure of the record; a base for those that do something where it gets better, or does not.
+    """Base class of callbacks that monitor one figure of the record and keep its best value.
 
     Parameters
     ----------
     monitor : str or None
-        Key of the record; None where nothing is followed.
+        Key of the record; None to monitor nothing.
     mode : {"auto", "min", "max"}
-        Whether less or more of it is better; ``auto``: more, where its name ends in accuracy, r2 or score.
+        Whether a lower or a higher value is better; ``auto``: higher, if the key ends in accuracy, r2 or score.
     min_delta : float
-        By how much it must be better to count.
+        Change that an improvement must exceed.
 
     Raises
     ------
     InputError
-        Where `mode` or `min_delta` is not allowed, and at the end of the first epoch where its record lacks `monitor`.
+        If `mode` or `min_delta` is not allowed, and at the end of the first epoch if its record lacks `monitor`.
     """
 
     def __init__(self, monitor: str | None, mode: str = "auto", min_delta: float = 0.0) -> None:
@@ -38,20 +38,20 @@ class Monitored(Callback):
         self._sign = -1 if mode == "max" or (mode == "auto" and more) else 1
 
     def on_begin(self, run: Run) -> None:
-        """Forget the best of an earlier run."""
+        """Reset the best value, since a callback may serve several runs."""
         self._best = self._sign * math.inf
 
     def state(self) -> dict[str, Any]:
-        """The best value so far."""
+        """Return the best value so far."""
         return {"best": self._best}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Hold on to the best value of before."""
+        """Restore the best value."""
         self._best = float(state["best"])
 
     def _value(self, record: Record) -> float:
         if self.monitor not in record:
-            # A little like it are also those of other rows.
+            # A high cutoff, since the same figure of other rows has a similar name.
             hint = did_you_mean(str(self.monitor), record, 0.8)
             raise InputError(
                 f"{type(self).__name__} monitors {self.monitor!r}, and this run has {', '.join(record)}; "
@@ -63,7 +63,7 @@ class Monitored(Callback):
         return self._sign * value + self.min_delta < self._sign * reference
 
     def _improves(self, value: float) -> bool:
-        """Whether `value` is better than the best so far, which it then is; what is no number never is."""
+        """Whether `value` is better than the best so far, which it then replaces; NaN never is."""
         improves = self._beats(value, self._best)
         if improves:
             self._best = value
@@ -71,41 +71,41 @@ class Monitored(Callback):
 
 
 class Waiting(Monitored):
-    """Counts the epochs since the figure was last better; a base for those that act when they are too many."""
+    """Base class of callbacks that act after too many epochs without an improvement."""
 
     def on_begin(self, run: Run) -> None:
-        """Begin to wait."""
+        """Reset the best value and its epoch."""
         super().on_begin(run)
         self._since = 0
 
     def state(self) -> dict[str, Any]:
-        """The best value so far, and since when it is."""
+        """Return the best value so far, and the epoch that the waiting is counted from."""
         return super().state() | {"since": self._since}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Wait on."""
+        """Restore the best value and that epoch."""
         super().restore(state)
         self._since = int(state["since"])
 
 
 class EarlyStopping(Waiting):
-    """Stops a run that no longer gets better.
+    """Stops a run that no longer improves.
 
-    The command then brings back its best weights; an estimator does so with ``early_stopping=True`` alone.
+    The command then restores the best weights; an estimator does so only with ``early_stopping=True``.
 
     Parameters
     ----------
     monitor : str or None
-        See `Monitored`; None for what the run chooses its best weights by, in its own direction and to the last digit.
-        A run that chooses none, having no validation rows, is then not stopped.
+        See `Monitored`; None for the figure that the run chooses its best weights by, where any change counts. A run
+        that has none, for lack of validation rows, is then not stopped.
     min_delta, mode
         See `Monitored`; they need a `monitor`.
     patience : int
-        Epochs without a better value after which to stop; 10, as the setting has it. 0 is as 1.
+        Number of epochs without an improvement after which to stop. 0 means 1.
     baseline : float or None
-        What a value must also be better than to count; it needs a `monitor`.
+        Value that an improvement must also beat; it needs a `monitor`.
     start_from_epoch : int
-        Epochs at the start that count neither way.
+        Number of epochs at the start that are neither compared nor counted.
 
     Raises
     ------
@@ -134,7 +134,7 @@ class EarlyStopping(Waiting):
             )
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Stop the run where the last better epoch lies `patience` epochs back."""
+        """Stop the run if the last improvement is `patience` epochs ago."""
         if self._is_better(run, record):
             self._since = run.epoch
         elif run.epoch - self._since >= self.patience:
@@ -150,20 +150,20 @@ class EarlyStopping(Waiting):
 
 
 class ReduceLROnPlateau(Waiting):
-    """Lowers the learning rate of a run that no longer gets better. Defaults are those of Keras.
+    """Lowers the learning rate of a run that no longer improves. Defaults are those of Keras.
 
     Parameters
     ----------
     monitor, mode, min_delta
         See `Monitored`.
     factor : float
-        What the learning rate is multiplied with; above 0 to below 1.
+        Factor by which the learning rate is multiplied; between 0 and 1, exclusive.
     patience : int
-        Epochs without a better value after which to lower it. 0 is as 1.
+        Number of epochs without an improvement after which to lower it. 0 means 1.
     cooldown : int
-        Epochs after that, which do not count; Keras counts the last of them.
+        Number of epochs after that which do not count as waiting; Keras counts the last of them.
     min_learning_rate : float
-        What it is not lowered beyond.
+        Lower bound of the learning rate.
 
     Raises
     ------
@@ -189,9 +189,9 @@ class ReduceLROnPlateau(Waiting):
         self.min_learning_rate = checked("min_learning_rate", min_learning_rate, float, "[0, inf)")
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Lower the learning rate where the last better epoch lies `patience` epochs back."""
+        """Lower the learning rate if the last improvement is `patience` epochs ago."""
         if self._improves(self._value(record)):
-            # In a cooldown it lies ahead.
+            # During a cooldown, `_since` is its last epoch, still ahead.
             self._since = max(self._since, run.epoch)
         elif run.epoch - self._since >= max(self.patience, 1) and run.learning_rate > self.min_learning_rate:
             run.learning_rate = max(run.learning_rate * self.factor, self.min_learning_rate)

@@ -1,4 +1,4 @@
-"""What shows how far a run is: lines, or a bar."""
+"""Callbacks that show the progress of a run: lines, or a bar."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ STREAMED = "Note      the data set does not fit on the device, or stays in a fil
 
 
 class EpochLines(Callback):
-    """Prints one line for every `every` epochs, and for the last one.
+    """Prints a line at regular intervals, and for the last epoch.
 
     Parameters
     ----------
     every : int, str or None
-        Epochs; or seconds, such as ``"30s"``, after which there is a line within an epoch as well; or ``"none"``, for
-        the last epoch alone. None for every epoch, or for as many as make 100 lines in a long run.
+        Interval in epochs; or in seconds, such as ``"30s"``, which prints lines within an epoch as well; or ``"none"``,
+        for the last epoch alone. None for every epoch, or an interval that makes 100 lines at most in a long run.
     write : callable
-        Takes a line.
+        Function that writes a line.
 
     Raises
     ------
     InputError
-        Where `every` is none of these.
+        If `every` is none of these.
     """
 
     def __init__(self, every: int | str | None = None, write: Callable[[str], Any] = print) -> None:
@@ -40,34 +40,34 @@ class EpochLines(Callback):
         self.write = write
 
     def on_begin(self, run: Run) -> None:
-        """Say how the rows reach the device, where that is not the usual way."""
-        self._told = time.perf_counter()
+        """Start the clock, and say so if the rows are streamed to the device."""
+        self._printed = time.perf_counter()
         if run.streamed:
             self.write(STREAMED)
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Print a line within an epoch where it is due, with the mean loss of the last few steps."""
-        # The line of the epoch follows its last step.
+        """Print a line within an epoch if it is due, with the mean loss of the last few steps."""
+        # The last step of the epoch has the line of `on_epoch_end`.
         if done < run.plan.steps_per_epoch and self._is_due(run):
             loss = in_words(float(losses().mean()))
             self._write(run, f"step {done:,}/{run.plan.steps_per_epoch:,}  loss {loss}")
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Print the line of this epoch where it is due."""
+        """Print the line of this epoch if it is due."""
         if self._is_due(run, run.epoch) or run.epoch == run.plan.epochs or run.stopped:
             self._write(run, describe(record))
 
     def _is_due(self, run: Run, epoch: int = 0) -> bool:
         every = self.every or Interval(epochs=-(-run.plan.epochs // 100))
-        return every.is_due(time.perf_counter() - self._told, epoch)
+        return every.is_due(time.perf_counter() - self._printed, epoch)
 
     def _write(self, run: Run, words: str) -> None:
-        self._told = time.perf_counter()
+        self._printed = time.perf_counter()
         self.write(f"epoch {run.epoch:>{len(str(run.plan.epochs))}}/{run.plan.epochs}  {words}")
 
 
 def describe(record: Record) -> str:
-    """The figures of an epoch in words."""
+    """Describe the figures of an epoch in one line."""
     parts = [f"loss {in_words(record['loss'])}"]
     for key in ("train_accuracy", "validation_loss", "validation_accuracy", "train_r2", "validation_r2"):
         if key in record:
@@ -77,12 +77,12 @@ def describe(record: Record) -> str:
 
 
 class ProgressBar(Callback):
-    """A bar over all steps, with the figures of the last epoch, for a terminal.
+    """Progress bar over all steps, with the figures of the last epoch, for a terminal.
 
     Parameters
     ----------
     file : text stream or None
-        None for the standard output.
+        Where to draw the bar; None for the standard output.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -114,15 +114,15 @@ class ProgressBar(Callback):
         self.shown, self.began = 0.0, time.perf_counter()
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Move the bar, ten times a second at most: drawing it takes longer than a small step."""
+        """Update the bar at most ten times per second, since drawing it takes longer than a small step."""
         now = time.perf_counter()
         if now - self.shown < 0.1:
             return
         self.shown = now
         steps = (run.epoch - 1) * run.plan.steps_per_epoch + done
-        # A run that is taken up may go back to before where it was.
-        here = max(steps - run.steps_before, 0)
-        speed = here * run.n_rows / run.plan.steps_per_epoch / (now - self.began)
+        # Steps of this process; negative where a resumed run rolled back to before its checkpoint.
+        new_steps = max(steps - run.steps_before, 0)
+        speed = new_steps * run.n_rows / run.plan.steps_per_epoch / (now - self.began)
         self.progress.update(self.bar, completed=steps, epoch=run.epoch, speed=f"{speed:,.0f} samples/s", refresh=True)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
@@ -137,6 +137,6 @@ class ProgressBar(Callback):
         )
 
     def on_end(self, run: Run) -> None:
-        """Leave the bar as it stands, and nothing here that cannot be copied."""
+        """Leave the bar as it stands, and drop the progress object, which cannot be copied."""
         self.progress.stop()
         del self.progress

@@ -1,4 +1,4 @@
-"""A run as TensorBoard shows it."""
+"""Logging of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Callback):
-    """Writes what TensorBoard shows: ``tensorboard --logdir FOLDER``.
+    """Writes the log of a run for ``tensorboard --logdir FOLDER``.
 
-    Scalars of every epoch, which is the step, with tags such as ``loss/train``, ``loss/validation`` and
-    ``accuracy/validation``, so that the sets of one figure stand together, and ``learning_rate``; the settings as a
-    text; and histograms. A run takes the place of an earlier one in the same folder, and one that is taken up goes on
-    there.
+    It contains scalars of every epoch, with the epoch as the step; the settings as text; and histograms. Tags such as
+    ``loss/train``, ``loss/validation`` and ``accuracy/validation`` group the sets of rows by figure. A new run replaces
+    an earlier one in the same folder, and a resumed run continues there.
 
-    It needs tensorboardX, and not TensorFlow or PyTorch: ``pip install 'mlpgpu[tensorboard]'``.
+    It needs tensorboardX, but not TensorFlow or PyTorch: ``pip install 'mlpgpu[tensorboard]'``.
 
     Parameters
     ----------
     folder : path
-        Made where there is none.
+        Folder of the log, created if missing.
     histogram_freq : int
-        Epochs from one histogram of the weights and biases of each layer to the next; 0 for none, as in Keras.
+        Interval in epochs between histograms of the weights and biases of each layer; 0 for none, as in Keras.
 
     Raises
     ------
     InputError
-        Where `histogram_freq` is not allowed, and at the beginning of a run where tensorboardX is missing.
+        If `histogram_freq` is not allowed, and at the beginning of a run if tensorboardX is not installed.
     """
 
     def __init__(self, folder: str | Path, *, histogram_freq: int = 0) -> None:
@@ -45,28 +44,28 @@ class TensorBoard(Callback):
         self.histogram_freq = checked("histogram_freq", histogram_freq, int, "[0, inf)")
 
     def on_begin(self, run: Run) -> None:
-        """Begin a file, before which whatever an earlier one has of the epochs to come does not count."""
+        """Begin a file, which makes TensorBoard discard what earlier files have of the epochs to come."""
         check_installed(["tensorboard"])
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = len(list(self.folder.glob("events.out.tfevents.*")))
-        # TensorBoard reads files by name, and two may begin in one second.
+        # TensorBoard reads files in order of name, and two may begin in the same second.
         name = f"events.out.tfevents.{int(time.time()):010}.{earlier:06}.{socket.gethostname()}"
         self._file = self.folder / name
-        goes_on = bool(earlier and run.history)
+        continues = bool(earlier and run.history)
         self._write(0, file_version="brain.Event:2")
-        # All of an earlier run goes; of a run that is taken up, what came after its checkpoint.
-        self._write(len(run.history) + 1 if goes_on else 0, session_log=SessionLog(status=SessionLog.START))
-        if not goes_on:
+        # START discards earlier events from its step on: all of another run, or those after the checkpoint of this one.
+        self._write(len(run.history) + 1 if continues else 0, session_log=SessionLog(status=SessionLog.START))
+        if not continues:
             rows = "".join(f"| {name} | {value} |\n" for name, value in settings(run).items())
             self._write(0, summary=summary.text("settings", f"| setting | value |\n| --- | --- |\n{rows}"))
             for record in run.history:
                 self._write_scalars(record)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Write the figures, and the histograms where they are due."""
+        """Write the scalars, and the histograms if they are due."""
         self._write_scalars(record)
         if self.histogram_freq and run.epoch % self.histogram_freq == 0:
             self._write_histograms(run)
@@ -88,20 +87,20 @@ class TensorBoard(Callback):
             return
         for number, (w, b) in enumerate(split(np, params, run.plan.network.sizes), 1):
             for name, values in (("weights", w), ("biases", b)):
-                # As many bins as TensorFlow makes of them.
+                # TensorFlow's default number of bins.
                 self._write(run.epoch, summary=summary.histogram(f"layer_{number}/{name}", values, bins=30))
 
-    def _write(self, step: int, **what: Any) -> None:
-        """Append one event, whole; nothing stays open."""
+    def _write(self, step: int, **content: Any) -> None:
+        """Append one event by a single write, and close the file."""
         from tensorboardX.proto.event_pb2 import Event
 
-        data = Event(wall_time=time.time(), step=step, **what).SerializeToString()
+        data = Event(wall_time=time.time(), step=step, **content).SerializeToString()
         with naming(self._file), self._file.open("ab") as file:
             file.write(_framed(data))
 
 
 def _tag(name: str) -> str:
-    """``loss/validation`` of ``validation_loss``."""
+    """Return the tag of a key of the record: ``loss/validation`` for ``validation_loss``."""
     rows, _, figure = name.partition("_")
     if name == "loss":
         return "loss/train"
@@ -109,7 +108,7 @@ def _tag(name: str) -> str:
 
 
 def _framed(data: bytes) -> bytes:
-    """A record of a TFRecord file: its length, the data, and a checksum of each.
+    """Frame data as a record of a TFRecord file: its length, the data, and a checksum of each.
 
     https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
     """

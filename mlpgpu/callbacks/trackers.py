@@ -1,4 +1,4 @@
-"""What a tracker of the field is told of a run, and what it needs."""
+"""Settings and model of a run, as TensorBoard and MLflow log them, and the packages that these need."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from mlpgpu.model import Model
     from mlpgpu.trainer import Run
 
-# Name of each, which is also that of its extra -> the package that it needs.
+# Tracker, which is also the name of its extra -> package that it needs.
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 
 
 def check_installed(names: Iterable[str]) -> None:
-    """Refuse a tracker whose package is missing.
+    """Check that the packages of trackers are installed.
 
     Raises
     ------
     InputError
-        It names the extra.
+        If one is missing; the message names the extra.
     """
     for name in names:
         if importlib.util.find_spec(PACKAGES[name]) is None:
@@ -31,7 +31,7 @@ def check_installed(names: Iterable[str]) -> None:
 
 
 def settings(run: Run) -> dict[str, str]:
-    """What is known of how a run trains, by name, as text: its settings, and above them what was made of them."""
+    """Return the settings of a run by name, as text; values that the run resolved replace those that were given."""
     plan, recipe, network = run.plan, run.plan.recipe, model(run)
     known: dict[str, Any] = dict(network.config) if network else {}
     known |= {
@@ -66,7 +66,7 @@ def _text(value: Any) -> str:
 
 
 def model(run: Run) -> Model | None:
-    """The network as it is; None where no model file can hold it, for functions of the user's own."""
+    """Return the current model; None if a model file cannot hold it, because of a user's own functions."""
     if run.as_model is None:
         return None
     try:

@@ -1,1 +1,1 @@
-"""Samples a second of training by batch size, on one device beside the other."""
+"""Training throughput, in samples per second, by batch size and device."""

@@ -19,14 +19,14 @@ class Contender:
     Attributes
     ----------
     label : str
-        What it is called in a table: its device, after its library where libraries are compared.
+        Name in tables: the device, preceded by the library if libraries are compared.
     device : str
         ``cpu``, or ``cuda:N``.
     backend : str
-        As `mlpgpu.backends.select` takes it.
+        Name for `mlpgpu.backends.select`.
     dtype : str
     description : str
-        That of the backend.
+        Description of the backend.
     precision : str
     """
 
@@ -38,12 +38,12 @@ class Contender:
     precision: str = "float32"
 
     def open(self) -> Backend:
-        """Its backend, anew for each turn: of CuPy's devices, the one opened last is the current one of the thread."""
+        """Open the backend. Each turn needs it again, since opening a CuPy device makes it current in the thread."""
         return backends.select(self.device, self.backend, self.dtype, self.precision)[0]
 
 
 def find(study: Study) -> tuple[list[Contender], list[str]]:
-    """The devices to compare.
+    """Find the devices to compare.
 
     Parameters
     ----------
@@ -54,22 +54,22 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
     contenders : list of Contender
         At least one.
     notes : list of str
-        Why a library that was named, or a GPU where nothing was, is not among them.
+        Why a library that was named, or the first GPU if nothing was, is not among them.
 
     Raises
     ------
     InputError
-        Where a device that was named is not there, or no library is.
+        If a device that was named is not available, or no library is.
     """
     found: dict[str, Contender] = {}
     refused: list[tuple[str, str, InputError]] = []
     for name in study.backends or ("auto",):
-        for device in study.devices or _numbered():
+        for device in study.devices or _all_devices():
             try:
                 backend, _ = backends.select(device, name, study.dtype, study.precision)
             except InputError as error:
                 refused.append((name, device, error))
-                # Where there is no such GPU, there is none of a higher number.
+                # GPUs are numbered without gaps, so there is none of a higher number.
                 if not study.devices and device != "cpu":
                     break
             else:
@@ -87,6 +87,6 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
     return list(found.values()), list(notes.values())
 
 
-def _numbered() -> Iterator[str]:
+def _all_devices() -> Iterator[str]:
     yield "cpu"
     yield from (f"cuda:{number}" for number in itertools.count())

@@ -1,4 +1,4 @@
-"""Where one device overtakes another."""
+"""Batch sizes at which one device overtakes another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["Crossing", "crossings", "findings", "overtaking", "rounded"]
 
 @dataclass(frozen=True)
 class Crossing:
-    """From which batch size up a GPU is ahead of a CPU.
+    """Batch size from which a GPU is faster than a CPU.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Crossing:
     batch_size : float or None
         See `overtaking`.
     everywhere : bool
-        Whether it is ahead with every batch size.
+        Whether the GPU is faster with every batch size.
     """
 
     gpu: str
@@ -39,12 +39,12 @@ class Crossing:
 
 
 def crossings(points: Sequence[Point], contenders: Sequence[Contender]) -> list[Crossing]:
-    """Where each GPU overtakes the first of the contenders on the CPU; empty where there are not both.
+    """Find where each GPU overtakes the first contender on the CPU; empty without both a GPU and a CPU.
 
     Parameters
     ----------
     points : sequence of Point
-        At least one, by batch size, ascending.
+        At least one, in ascending order of batch size.
     contenders : sequence of Contender
     """
     sizes = [point.batch_size for point in points]
@@ -58,19 +58,20 @@ def crossings(points: Sequence[Point], contenders: Sequence[Contender]) -> list[
 
 
 def overtaking(batch_sizes: Sequence[int], rates: Sequence[float], reference: Sequence[float]) -> float | None:
-    """The batch size from which on `rates` are above `reference`, each a line from logarithm to logarithm.
+    """Find the batch size from which on `rates` exceed `reference`, interpolated linearly in log-log scale.
 
     Parameters
     ----------
     batch_sizes : sequence of int
-        Ascending.
+        In ascending order.
     rates, reference : sequence of float
-        Samples a second with each of them.
+        Samples per second at each batch size.
 
     Returns
     -------
     float or None
-        The first batch size where `rates` are ahead with all of them; None where they are not ahead with the last.
+        Last crossing; the first batch size if `rates` are higher at all of them; None if they are not higher at the
+        last.
     """
     ahead, sizes = np.log(rates) - np.log(reference), np.log(batch_sizes)
     behind = np.flatnonzero(ahead <= 0)
@@ -83,7 +84,7 @@ def overtaking(batch_sizes: Sequence[int], rates: Sequence[float], reference: Se
 
 
 def findings(points: Sequence[Point], contenders: Sequence[Contender]) -> list[str]:
-    """What the figures say, a sentence for each crossing; where there can be none, how fast it is at best."""
+    """Describe each crossing in a sentence; without a GPU or a CPU, describe the highest rate."""
     if found := crossings(points, contenders):
         return [str(crossing) for crossing in found]
     rate, size, label = max(
@@ -94,5 +95,5 @@ def findings(points: Sequence[Point], contenders: Sequence[Contender]) -> list[s
 
 
 def rounded(number: float) -> str:
-    """`number` to two digits, in words for a reader."""
+    """Format `number` to two significant digits, such as ``1,200``."""
     return f"{float(f'{number:.2g}'):,.0f}"

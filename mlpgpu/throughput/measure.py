@@ -1,4 +1,4 @@
-"""Training on several devices in turn, against the clock."""
+"""Measurement of training throughput on several devices in turn."""
 
 import dataclasses
 import itertools
@@ -20,36 +20,36 @@ from mlpgpu.training import Training
 
 __all__ = ["Point", "measure", "plan_of", "read"]
 
-# How much longer a measurement lasts for what is not timed before it.
-WARMING = 0.1
+# Untimed warm-up before each measurement, as a fraction of its length.
+WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured with one batch size.
+    """Measurements with one batch size.
 
     Attributes
     ----------
     batch_size : int
     rates : dict of str to list of float
-        Label of a contender -> samples a second, in the order of measuring.
+        Label of a contender -> samples per second of each measurement, in order.
     """
 
     batch_size: int
     rates: dict[str, list[float]]
 
     def median(self, label: str) -> float:
-        """Samples a second of a contender."""
+        """Return the median samples per second of a contender."""
         return float(np.median(self.rates[label]))
 
 
 def read(study: Study) -> DataSet:
-    """The data set of a study: where none is named MNIST, or the synthetic one with a note where MNIST is not there.
+    """Load the data set of a study; by default MNIST, or the synthetic set with a note if MNIST is not available.
 
     Raises
     ------
     InputError
-        Where there is no such set, or it cannot be used as asked.
+        If there is no such set, or it cannot be used with these settings.
     """
     named = study if study.dataset is not None else dataclasses.replace(study, dataset="mnist")
     try:
@@ -64,7 +64,7 @@ def read(study: Study) -> DataSet:
 
 
 def plan_of(study: Study, data: DataSet) -> Plan:
-    """What is trained, with the batch size of `study` as a `Config`."""
+    """Make the plan of a training with the batch size of `study`."""
     return make_plan(study, **data.dimensions)
 
 
@@ -75,18 +75,18 @@ def measure(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Ite
     ----------
     study : Study
     data : DataSet
-        Its training rows are trained on; batch sizes above their number are left out.
+        Data set whose training rows are used; batch sizes above their number are left out.
     contenders : sequence of Contender
 
     Yields
     ------
     Point
-        By batch size, ascending.
+        In ascending order of batch size.
 
     Raises
     ------
     InputError
-        Where no batch size is left, or the weights are no longer finite.
+        If no batch size is left, or the weights are no longer finite.
     """
     n_rows = len(data.x_train)
     batch_sizes = sorted({size for size in study.batch_sizes if size <= n_rows})
@@ -96,7 +96,7 @@ def measure(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Ite
             "give some up to that"
         )
     for batch_size in batch_sizes:
-        # All that a batch size takes on the devices is free again before the next.
+        # In a function of its own, so that the memory on the devices is freed before the next batch size.
         yield _point(dataclasses.replace(study, batch_size=batch_size), data, contenders)
 
 
@@ -104,12 +104,12 @@ def _point(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Poin
     epochs = itertools.count(1)
     trainings = [_warm(study, data, contender, epochs) for contender in contenders]
     rates: dict[str, list[float]] = {contender.label: [] for contender in contenders}
-    # In turn, so that whatever else the machine does meets all of them.
+    # In turn, so that other load on the machine affects all of them alike.
     for _ in range(study.repeats):
         for contender, training in zip(contenders, trainings, strict=True):
             contender.open()
-            # Caches were another's, and the clocks of a GPU have sunk.
-            _rate(training, WARMING * study.seconds, epochs)
+            # The caches hold another contender's data, and an idle GPU lowers its clock.
+            _rate(training, WARM_UP * study.seconds, epochs)
             rates[contender.label].append(_rate(training, study.seconds, epochs))
     for contender, training in zip(contenders, trainings, strict=True):
         contender.open()
@@ -122,7 +122,7 @@ def _point(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Poin
 
 
 def _warm(study: Study, data: DataSet, contender: Contender, epochs: Iterator[int]) -> Training:
-    """A training past its first steps, which may compile, and past as many more as one measurement takes."""
+    """Return a training after its first steps, which may compile, and as many more as one measurement takes."""
     backend, rows = contender.open(), Rows(data.x_train, data.y_train)
     plan = plan_of(study, data)
     training = Training(backend, plan, rows, Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype))
@@ -132,14 +132,14 @@ def _warm(study: Study, data: DataSet, contender: Contender, epochs: Iterator[in
 
 
 def _rate(training: Training, seconds: float, epochs: Iterator[int]) -> float:
-    """Samples a second of whole epochs until the time is up, or of a part of one where it is longer than that."""
+    """Return samples per second over whole epochs until the time is up, or over part of the first if it is longer."""
     began, samples = perf_counter(), 0
 
     def is_up(done: int, losses: object) -> bool:
         return not samples and perf_counter() - began >= seconds
 
     while True:
-        # An epoch ends with its losses on the host, and so waits for the device.
+        # An epoch fetches its losses at the end, and so waits for the device.
         _, counts = training.epoch(next(epochs), is_up)
         samples += int(counts.sum())
         passed = perf_counter() - began

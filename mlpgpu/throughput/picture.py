@@ -1,4 +1,4 @@
-"""The picture of a study: samples a second against batch size, a line a device."""
+"""Plot of a study: samples per second against batch size, one line per device."""
 
 import itertools
 import textwrap
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "throughput_figure"]
 
-# Of Okabe and Ito. The CPU comes first.
+# The palette of Okabe and Ito. The first is for the CPU.
 COLORS = (plots.SCORE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", plots.QUIET)
-MOST_TICKS = 7
+MAX_TICKS = 7
 
 
 def draw(points: Sequence[Point], contenders: Sequence[Contender], path: plots.PathLike, *, title: str) -> None:
-    """Draw the samples a second by batch size: the median, and from the lowest to the highest measurement.
+    """Draw samples per second by batch size: the median as a line, lowest to highest measurement as a band.
 
     Parameters
     ----------
     points : sequence of Point
-        At least one, by batch size, ascending.
+        At least one, in ascending order of batch size.
     contenders : sequence of Contender
     path : path-like
-        The PNG file to write.
+        PNG file to write.
     title : str
-        What the picture shows, as a sentence.
+        Title, as a sentence.
     """
     plots.save(throughput_figure(points, contenders, title), path)
 
@@ -63,16 +63,16 @@ def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     span = max(sizes[-1] / sizes[0], 2)
-    # Right of the largest batch there is room for names of that length.
+    # Leaves room to the right of the largest batch for names of length `longest`.
     axes.set_xlim(sizes[0] / span**0.02, sizes[-1] * span ** (0.05 + 0.018 * longest))
-    axes.set_xticks(sizes[:: -(-len(sizes) // MOST_TICKS)])
+    axes.set_xticks(sizes[:: -(-len(sizes) // MAX_TICKS)])
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 2.0, 5.0)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("batch size in rows (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    axes.set_ylabel("samples a second (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    axes.set_ylabel("samples per second (log scale)", fontsize=plots.TEXT, color=plots.INK)
     axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
     axes.set_axisbelow(True)
@@ -81,26 +81,26 @@ def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
 
 
 def _name_lines(axes: "Axes", size: int, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Name each line right of its end, which is at `size`; names moved apart where ends lie close."""
-    inside = axes.transScale + axes.transLimits
-    places = [inside.transform((size, rate)) for rate, _, _ in ends]
-    heights = plots.apart([float(height) for _, height in places], 0.06)
-    thread = {"arrowstyle": "-", "color": plots.FAINT, "shrinkA": 0, "shrinkB": 3}
-    for (rate, label, color), (x, _), height in zip(ends, places, heights, strict=True):
+    """Label each line to the right of its end at `size`; labels of close ends are moved apart."""
+    to_axes = axes.transScale + axes.transLimits
+    positions = [to_axes.transform((size, rate)) for rate, _, _ in ends]
+    heights = plots.apart([float(height) for _, height in positions], 0.06)
+    leader = {"arrowstyle": "-", "color": plots.FAINT, "shrinkA": 0, "shrinkB": 3}
+    for (rate, label, color), (x, _), height in zip(ends, positions, heights, strict=True):
         axes.annotate(
             label, (size, rate), (x + 0.03, height), textcoords=axes.transAxes, va="center", color=color,
-            fontsize=plots.SMALL, arrowprops=thread,
+            fontsize=plots.SMALL, arrowprops=leader,
         )  # fmt: skip
 
 
 def _mark(axes: "Axes", points: Sequence[Point], found: Sequence[tuple[float, str]]) -> None:
-    """Mark at which batch sizes lines cross that of a CPU; words moved apart where they lie close."""
-    sizes, inside = [point.batch_size for point in points], axes.transScale + axes.transLimits
-    across = plots.apart([float(inside.transform((size, 1))[0]) for size, _ in found], 0.14)
-    for (size, cpu), x in zip(found, across, strict=True):
+    """Mark the batch sizes where lines cross that of a CPU; labels of close crossings are moved apart."""
+    sizes, to_axes = [point.batch_size for point in points], axes.transScale + axes.transLimits
+    positions = plots.apart([float(to_axes.transform((size, 1))[0]) for size, _ in found], 0.14)
+    for (size, cpu), x in zip(found, positions, strict=True):
         rates = np.log([point.median(cpu) for point in points])
         rate = float(np.exp(np.interp(np.log(size), np.log(sizes), rates)))
         axes.axvline(size, color=plots.QUIET, lw=1, zorder=0)
         axes.plot(size, rate, "o", color=plots.INK, ms=8, mfc="white", label="crossing")
-        text, place = f"batch ~{rounded(size)}", axes.transAxes
-        axes.text(x, 1.015, text, transform=place, ha="center", fontsize=plots.SMALL, color=plots.INK)
+        text, transform = f"batch ~{rounded(size)}", axes.transAxes
+        axes.text(x, 1.015, text, transform=transform, ha="center", fontsize=plots.SMALL, color=plots.INK)

@@ -1,4 +1,4 @@
-"""What a study of throughput is told: a run's settings, of which batch size and device are several."""
+"""Settings of a throughput study: those of a run, but with several batch sizes and devices."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from mlpgpu.setting import Setting, setting
 
 __all__ = ["OF_STEPS", "Study", "flags"]
 
-# The settings of a run that change its speed; then those of a study alone.
+# Settings shared with a run; then those of a study alone.
 SHARED = (
     "dataset", "data_dir", "target", "samples", "features", "classes", "hidden", "activation", "normalization",
     "dropout", "input_dropout", "optimizer", "learning_rate", "weight_decay", "clip_norm", "dtype", "precision", "seed",
     "quiet", "json",
 )  # fmt: skip
 OWN = ("batch_sizes", "seconds", "repeats", "devices", "backends", "out")
-# Of these, what a step does beside the work of plain layers.
+# Shared settings that add work to a step of plain layers.
 OF_STEPS = ("activation", "normalization", "dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
 class Several(Setting):
-    """A setting of one value or more."""
+    """A setting of one or more values."""
 
     def allowed(self) -> str:
         """See `Setting.allowed`."""
@@ -40,7 +40,7 @@ def _several(default: Any, help: str, group: str, kind: type, **limits: Any) -> 
 
 
 def _shared(name: str, default: Any, in_words: str = "") -> Any:
-    """The field of this name in `Config`, with another default."""
+    """Return the field of this name in `Config`, with another default."""
     known, _ = settings()[name]
     text = known.help.partition(" [default")[0] + (f" [default: {in_words}]" if in_words else "")
     return dataclasses.field(default=default, metadata={"setting": dataclasses.replace(known, help=text)})
@@ -48,12 +48,12 @@ def _shared(name: str, default: Any, in_words: str = "") -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Study(Config):
-    """Every setting of a study, checked; it takes the place of a `Config` for each batch size.
+    """Settings of a study, checked; with one of its batch sizes, it serves as the `Config` of a training.
 
     Raises
     ------
     InputError
-        Where a value is not allowed, or two do not go together.
+        If a value is not allowed, or two conflict.
     """
 
     dataset: str | None = _shared(
@@ -88,7 +88,7 @@ class Study(Config):
     out: str | None = setting(None, "folder to write [default: runs/bench-<time>]", RUN, str)
 
     def beside(self) -> list[str]:
-        """What of `OF_STEPS` is not as by default, in words."""
+        """Describe the settings of `OF_STEPS` that differ from their defaults."""
         given = {name: getattr(self, name) for name in OF_STEPS}
         return [
             f"{name.replace('_', ' ')} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
@@ -103,6 +103,6 @@ class Study(Config):
 
 
 def flags() -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of what the command asks for, in order."""
+    """Return name -> (setting, default) of each flag of the command, in order."""
     known = settings(Study)
     return {name: known[name] for name in (*SHARED, *OWN)}
