@@ -93,7 +93,7 @@ def without_driver(device: str, library: Library) -> InputError:
 
 
 def with_old_driver(device: str, library: Library, supported: str) -> InputError:
-    """Return the error for a driver that supports CUDA only up to `supported`, such as ``12.4``; empty if unknown."""
+    """Return the error for a driver that supports CUDA only up to `supported`: ``12.4``, or empty if unknown."""
     needed = major(library.built)
     other = library.install.get(major(supported))
     built = f"CUDA {library.built}" if library.built else "a newer one"

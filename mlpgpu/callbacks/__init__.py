@@ -69,9 +69,8 @@ class LearningRateScheduler(Callback):
 class TerminateOnNaN(Callback):
     """Stops a run within an epoch if the loss of a step is not finite.
 
-    Without it, the trainer checks the losses at the end of each epoch. It then treats the stopped epoch in the same
-    way: it restores the best weights, or raises an error if there are none. This callback fetches the losses after
-    every few steps, and each time waits for the device.
+    The run ends with the best weights, or with an error if there are none. It does not roll back, as it may if the
+    trainer itself finds such a loss at the end of an epoch. The callback waits for the device after every few steps.
     """
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:

@@ -18,22 +18,22 @@ class Callback:
     """Base class of callbacks, whose hooks do nothing. `on_end` is called even if a run ends by an error."""
 
     def on_begin(self, run: Run) -> None:
-        """Act before the first epoch."""
+        """Called before the first epoch."""
 
     def on_epoch_begin(self, run: Run) -> None:
-        """Act before the steps of epoch ``run.epoch``."""
+        """Called before the steps of epoch ``run.epoch``."""
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Act after some steps of the epoch, `done` so far; ``losses()`` fetches the losses of the last few."""
+        """Called after some steps of the epoch, `done` so far; ``losses()`` fetches the losses of the last few."""
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        """Act after an epoch and its evaluation; `record` is also the last entry of ``run.history``."""
+        """Called after an epoch and its evaluation; `record` is also the last entry of ``run.history``."""
 
     def on_pause(self, run: Run) -> None:
-        """Act before a run stops that can be resumed: after a signal, or when its time is up."""
+        """Called before a run stops that can be resumed: after a signal, or when its time is up."""
 
     def on_end(self, run: Run) -> None:
-        """Act after the last epoch, or after an error."""
+        """Called after the last epoch, or after an error."""
 
     def state(self) -> dict[str, Any]:
         """Return the state that a checkpoint saves, as JSON types."""

@@ -96,8 +96,8 @@ class EarlyStopping(Waiting):
     Parameters
     ----------
     monitor : str or None
-        See `Monitored`; None for the figure that the run chooses its best weights by, where any change counts. A run
-        that has none, for lack of validation rows, is then not stopped.
+        See `Monitored`; None for the figure and direction by which the run chooses its best weights, where any
+        improvement counts. A run that chooses none, for lack of validation rows, is then not stopped.
     min_delta, mode
         See `Monitored`; they need a `monitor`.
     patience : int

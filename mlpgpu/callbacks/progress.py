@@ -120,7 +120,7 @@ class ProgressBar(Callback):
             return
         self.shown = now
         steps = (run.epoch - 1) * run.plan.steps_per_epoch + done
-        # Steps of this process; negative where a resumed run rolled back to before its checkpoint.
+        # Steps since the start or the resume; negative if a rollback went back to before the checkpoint.
         new_steps = max(steps - run.steps_before, 0)
         speed = new_steps * run.n_rows / run.plan.steps_per_epoch / (now - self.began)
         self.progress.update(self.bar, completed=steps, epoch=run.epoch, speed=f"{speed:,.0f} samples/s", refresh=True)

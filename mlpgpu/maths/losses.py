@@ -131,7 +131,7 @@ def huber(xp: Any, z: Array, t: Array, *, huber_delta: float = 1.0) -> tuple[Arr
 
 
 def pinball(xp: Any, z: Array, t: Array, *, quantile: float = 0.5) -> tuple[Array, Array]:
-    """``sum max(q (t - z), (q - 1) (t - z))``, minimal at the q-quantile of the target (Koenker and Bassett, 1978)."""
+    """``sum max(q (t - z), (q - 1) (t - z))``, lowest at the `quantile` q of the target (Koenker and Bassett, 1978)."""
     error = z - t
     slope = xp.where(error > 0, xp.ones_like(error), xp.zeros_like(error)) - quantile
     # Any slope from -q to 1 - q is a subgradient at the target; 0 leaves an exact prediction as it is.

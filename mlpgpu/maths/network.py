@@ -210,7 +210,7 @@ def loss_gradient_and_moments(
     l2: float = 0.0,
 ) -> tuple[Array, Array, list[tuple[Array, Array]]]:
     """Compute `loss_and_gradient`, and the batch mean and variance of each normalised layer."""
-    # Without normalisation, the shares are computed next to the losses, where they share a pass over the rows.
+    # Without normalisation, the shares are computed next to the losses, so that one pass over the rows does both.
     early = _shares(xp, weights) if any(network.normalized) else None
     z, backward, moments = forward(xp, network, params, x, masks, None if early is None else early[1])
     rows, dz = (xp.astype(result, z.dtype, copy=False) for result in network.loss.rows(xp, z, targets))

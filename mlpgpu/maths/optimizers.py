@@ -158,7 +158,7 @@ def lion(
     return params - rate * direction, (beta_2 * slots[0] + grads,)
 
 
-# AdamW (Loshchilov and Hutter, 2019) is Adam with decoupled weight decay, which a step applies to every optimizer.
+# AdamW (Loshchilov and Hutter, 2019) is Adam with decoupled weight decay, which a step applies for any optimizer.
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer(0, sgd, 0.1),
     "momentum": Optimizer(1, momentum, 0.05),

@@ -67,7 +67,7 @@ class Recipe:
 
 
 def clip_by_norm(xp: Any, grads: Array, clip_norm: float) -> Array:
-    """Scale `grads` down where their Euclidean norm over the last axis exceeds `clip_norm`."""
+    """Return `grads`, scaled down where their Euclidean norm over the last axis exceeds `clip_norm`."""
     norm = xp.sqrt(xp.sum(grads * grads, axis=-1, keepdims=True))
     return grads * (clip_norm / xp.maximum(norm, clip_norm))
 
@@ -79,7 +79,7 @@ def trained_weights(network: Network) -> slice:
 
 
 def decay(xp: Any, network: Network, params: Array, factor: Array) -> Array:
-    """Multiply the trained weights in `params` by `factor`."""
+    """Return `params` with the trained weights multiplied by `factor`."""
     weights = trained_weights(network)
     frozen = [params[..., : weights.start]] if weights.start else []
     return xp.concat([*frozen, params[..., weights] * factor, params[..., weights.stop :]], axis=-1)
