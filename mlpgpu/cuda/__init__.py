@@ -1,5 +1,6 @@
-"""A step as one CUDA graph: what it does is recorded, written as a few kernels and products, and captured.
+"""Run a training step as a CUDA graph: trace it, generate a few kernels and matrix products, and capture those.
 
-`passes.py` decides which operations share a kernel, `kernels.py` writes them, `products.py` multiplies matrices,
-`program.py` gives all of it memory, and `loop.py` captures and replays it. `function.py` launches what is evaluated.
+`passes.py` fuses operations into kernels, `kernels.py` generates their source, `products.py` multiplies matrices,
+`program.py` allocates memory, and `loop.py` captures and replays the graph. `function.py` runs evaluation and
+prediction without a graph.
 """

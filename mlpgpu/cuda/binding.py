@@ -1,4 +1,4 @@
-"""A program on a device: its kernels compiled, its products prepared, addresses for all of it."""
+"""Bind a program to a device: compile its kernels, prepare its products and resolve its buffers to addresses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
 
 Array = Any
-# What is launched, on the stream in use, whose address it is told.
+# Launches one kernel, product or copy on the current stream, whose handle is the argument.
 Call = Callable[[int], None]
 
 
-class Place:
-    """Where an array lies. What is launched looks here each time."""
+class Pointer:
+    """A device address that is looked up at each launch, so that an array may move between launches."""
 
     __slots__ = ("address", "argument")
 
@@ -29,12 +29,12 @@ class Place:
         self.move(address)
 
     def move(self, address: int) -> None:
-        """Be elsewhere."""
+        """Set the address."""
         self.address, self.argument = address, np.uint64(address)
 
 
 class Multiplier(Products):
-    """cuBLASLt with a work space that it holds, for products of which one is done after the other.
+    """cuBLASLt with a workspace that it owns, for products that run one after the other.
 
     Parameters
     ----------
@@ -47,80 +47,80 @@ class Multiplier(Products):
 
 
 class Binding:
-    """A program that can be launched, once it is told of memory to work in.
+    """A program that can be launched, once `work_in` has given it scratch memory.
 
     Parameters
     ----------
     cupy : module
     program : Program
-    places : mapping of Traced to Place
-        Where inputs and what else is given lie.
+    pointers : mapping of Traced to Pointer
+        Addresses of the inputs, and of all results for which the caller provides memory.
     precision : str
-        Of products.
+        Of the products: ``float32``, ``tf32`` or ``bf16``.
     multipliers : sequence of Multiplier
-        For products that are waited for, and for those aside; its own where there are none.
+        One for products on the main stream and one for those on the side stream. If empty, the binding makes its own.
 
     Attributes
     ----------
     program : Program
     calls : list of callable
-        What to launch, in order.
+        The launches, in order.
 
     Raises
     ------
     NoProduct
-        Where cuBLASLt cannot do a product.
+        If cuBLASLt does not support a product.
     """
 
     def __init__(
         self,
         cupy: Any,
         program: Program,
-        places: Mapping[Traced, Place],
+        pointers: Mapping[Traced, Pointer],
         precision: str,
         multipliers: Sequence[Multiplier],
     ) -> None:
         self._cupy, self.program, self._precision = cupy, program, precision
-        self._counting = cupy.zeros(program.n_counting, np.uint8)
-        # What lies in the memory that it works in, and how far from its beginning.
-        self._inside: list[tuple[Place, int]] = []
-        # What is done aside has a work space of its own.
+        self._arrivals = cupy.zeros(program.n_arrival_bytes, np.uint8)
+        # Pointers into the scratch memory, and their offsets in bytes.
+        self._in_scratch: list[tuple[Pointer, int]] = []
+        # Products on the side stream may run at the same time as others, and need a workspace of their own.
         self._multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
         self._constants: list[Array] = []
-        self._places: dict[Buffer, Place] = dict(places.items())
-        self.calls = [self._bound(launch) for launch in program.launches]
+        self._pointers: dict[Buffer, Pointer] = dict(pointers.items())
+        self.calls = [self._bind(launch) for launch in program.launches]
 
     def work_in(self, memory: Array) -> None:
-        """Have what is launched from now on work in `memory`, `Program.n_bytes` of the device, whatever is in it."""
+        """Use `memory` as scratch from the next launch on: `Program.n_bytes` on the device, with any contents."""
         begin = int(memory.data.ptr)
-        for place, offset in self._inside:
-            place.move(begin + offset)
+        for pointer, offset in self._in_scratch:
+            pointer.move(begin + offset)
 
-    def _bound(self, launch: Launch) -> Call:
+    def _bind(self, launch: Launch) -> Call:
         if isinstance(launch, Source):
             function, grid = self._module.get_function(launch.name), (launch.blocks,)
-            places = [self._place(buffer) for buffer in launch.arguments]
-            return lambda stream: function(grid, (THREADS,), tuple([place.argument for place in places]))
+            pointers = [self._pointer(buffer) for buffer in launch.arguments]
+            return lambda stream: function(grid, (THREADS,), tuple([pointer.argument for pointer in pointers]))
         if isinstance(launch, Copy):
-            to, of = self._place(launch.to), self._place(launch.of)
+            to, of = self._pointer(launch.to), self._pointer(launch.of)
             runtime, n_bytes = self._cupy.cuda.runtime, launch.to.size * launch.to.dtype.itemsize
             kind = runtime.memcpyDeviceToDevice
             return lambda stream: runtime.memcpyAsync(to.address, of.address, n_bytes, kind, stream)
         return self._product(launch)
 
     def _product(self, launch: Multiply) -> Call:
-        product, multiplier = launch.product, self._multipliers[launch.aside]
+        product, multiplier = launch.product, self._multipliers[launch.on_side_stream]
         nodes = product.a, product.b, product.out
         matrices = [matrix(node, 0) for node in nodes]
-        places = [(self._place(base(node)), each.address) for node, each in zip(nodes, matrices, strict=True)]
+        pointers = [(self._pointer(base(node)), each.address) for node, each in zip(nodes, matrices, strict=True)]
         if product.bias is not None:
-            lies = layout(product.bias)
-            places.append((self._place(lies.base), lies.offset * lies.base.dtype.itemsize))
+            bias_layout = layout(product.bias)
+            pointers.append((self._pointer(bias_layout.base), bias_layout.offset * bias_layout.base.dtype.itemsize))
         prepared: dict[tuple[int, ...], Callable[..., None]] = {}
 
         def prepare(addresses: Sequence[int]) -> Callable[..., None]:
-            """What does it where things are aligned so; an algorithm may be for that alone."""
+            """Return the product prepared for these alignments, on which cuBLASLt's choice of algorithm depends."""
             aligned = tuple([alignment(address) for address in addresses])
             if aligned not in prepared:
                 a, b, out = (replace(each, address=at) for each, at in zip(matrices, addresses[:3], strict=True))
@@ -128,43 +128,43 @@ class Binding:
             return prepared[aligned]
 
         def call(stream: int) -> None:
-            addresses = [place.address + offset for place, offset in places]
+            addresses = [pointer.address + offset for pointer, offset in pointers]
             prepare(addresses)(stream, *addresses)
 
-        prepare([place.address + offset for place, offset in places])
+        prepare([pointer.address + offset for pointer, offset in pointers])
         return call
 
-    def _place(self, buffer: Buffer) -> Place:
+    def _pointer(self, buffer: Buffer) -> Pointer:
         if isinstance(buffer, Traced):
             buffer = self.program.stands_for.get(buffer, buffer)
-        if buffer not in self._places:
-            self._places[buffer] = self._placed(buffer)
-        return self._places[buffer]
+        if buffer not in self._pointers:
+            self._pointers[buffer] = self._new_pointer(buffer)
+        return self._pointers[buffer]
 
-    def _placed(self, buffer: Buffer) -> Place:
+    def _new_pointer(self, buffer: Buffer) -> Pointer:
         if isinstance(buffer, Traced) and buffer.operation in {"constant", "fill"}:
             assert buffer.value is not None
             value = np.broadcast_to(buffer.value, buffer.shape) if buffer.operation == "fill" else buffer.value
             self._constants.append(self._cupy.ascontiguousarray(self._cupy.asarray(value)))
-            return Place(int(self._constants[-1].data.ptr))
-        offset = self.program.places[buffer]
+            return Pointer(int(self._constants[-1].data.ptr))
+        offset = self.program.offsets[buffer]
         if isinstance(buffer, Arrivals):
-            return Place(int(self._counting.data.ptr) + offset)
-        # Until it is known where that begins: products are prepared for how things are aligned.
-        self._inside.append((place := Place(offset), offset))
-        return place
+            return Pointer(int(self._arrivals.data.ptr) + offset)
+        # The base address is not known before `work_in`; it is aligned, so the offset tells products the alignment.
+        self._in_scratch.append((pointer := Pointer(offset), offset))
+        return pointer
 
 
 def bind(
     cupy: Any,
     program: Callable[..., Program],
-    places: Mapping[Traced, Place],
+    pointers: Mapping[Traced, Pointer],
     precision: str,
     multipliers: Sequence[Multiplier] = (),
 ) -> Binding:
-    """See `Binding`; of ``program(epilogues=...)``."""
+    """Return the `Binding` of ``program(epilogues=True)``, or of the one without epilogues if that is not supported."""
     try:
-        return Binding(cupy, program(epilogues=True), places, precision, multipliers)
+        return Binding(cupy, program(epilogues=True), pointers, precision, multipliers)
     except NoProduct:
-        # The library has no product with such an end for this GPU: kernels do the same.
-        return Binding(cupy, program(epilogues=False), places, precision, multipliers)
+        # cuBLASLt does not support this epilogue on this GPU: kernels do the same.
+        return Binding(cupy, program(epilogues=False), pointers, precision, multipliers)

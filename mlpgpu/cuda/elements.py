@@ -1,4 +1,4 @@
-"""What stands for an element of a recorded array, in the source of a kernel."""
+"""Generate the expression of one element of a traced array."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.cuda.expressions import c_type, common_type, expression, literal
-from mlpgpu.cuda.grid import FAR, Grid
-from mlpgpu.cuda.indexing import ELEMENT, NUMBER, ROW, At, Index, level_of, linear
-from mlpgpu.cuda.passes import Kernel, Passes, is_fold, parts
+from mlpgpu.cuda.grid import INT32_LIMIT, Grid
+from mlpgpu.cuda.indexing import ELEMENT, ROW, SCALAR, At, Index, level_of, linear
+from mlpgpu.cuda.passes import Kernel, Passes, is_reduction, parts
 from mlpgpu.cuda.source import Buffer, Source, indent, name_of
 from mlpgpu.fusion.schedule import GIVEN
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, number_in
 
 
 class Elements:
-    """The lines of a kernel that work out elements, each once in the loop in which it is wanted.
+    """The statements of a kernel that compute elements, each emitted once, in the loop that needs it.
 
     Parameters
     ----------
     passes : Passes
     source : Source
-        Told what is read.
+        Collects the arguments and the reads.
     kernel : Kernel
     grid : Grid
     counter : Traced or None
-        Input with the number of the step, for what has a row of its own in each.
-    a_step : set of Traced
-        What has.
+        Input that holds the step number, the index into arrays of `per_step`.
+    per_step : set of Traced
+        Arrays with one row per step in memory.
 
     Attributes
     ----------
     texts : dict of int to list of str
-        By the loop: what is written before all of them, in each row, and in the loop over a row that is being written.
+        Statements by loop level: before all loops, in the loop over rows, and in the loop over the current row.
     """
 
     def __init__(
-        self, passes: Passes, source: Source, kernel: Kernel, grid: Grid, counter: Traced | None, a_step: set[Traced]
+        self, passes: Passes, source: Source, kernel: Kernel, grid: Grid, counter: Traced | None, per_step: set[Traced]
     ) -> None:
         self.passes, self.source, self.kernel, self.grid = passes, source, kernel, grid
-        self.counter, self.a_step, self.roots = counter, a_step, set(kernel.roots)
-        self.texts: dict[int, list[str]] = {NUMBER: [], ROW: [], ELEMENT: []}
-        self.known: dict[int, dict[tuple[Traced, At], str]] = {NUMBER: {}, ROW: {}, ELEMENT: {}}
-        # Lines and what is known in the branches of a concatenation that is being written.
+        self.counter, self.per_step, self.roots = counter, per_step, set(kernel.roots)
+        self.texts: dict[int, list[str]] = {SCALAR: [], ROW: [], ELEMENT: []}
+        self.known: dict[int, dict[tuple[Traced, At], str]] = {SCALAR: {}, ROW: {}, ELEMENT: {}}
+        # Statements and known values of the open branches of a concatenation.
         self.branches: list[tuple[list[str], dict[tuple[Traced, At], str]]] = []
         self._names = 0
 
     def emit(self, node: Traced, at: At) -> str:
-        """What stands for an element of an array, worked out or read where it is not known yet."""
+        """Return the C expression of an element of `node`, after emitting its computation or load if it is new."""
         for _, known in reversed(self.branches):
             if (node, at) in known:
                 return known[node, at]
-        for level in (ELEMENT, ROW, NUMBER):
+        for level in (ELEMENT, ROW, SCALAR):
             if (node, at) in self.known[level]:
                 return self.known[level][node, at]
         if node.operation == "fill" or (node.operation == "constant" and node.size == 1):
@@ -64,12 +64,12 @@ class Elements:
             ((of, where),) = self.passes.arguments(node, at)
             return self.emit(of, where)
         if node.operation in REDUCTIONS:
-            if is_fold(node):
-                return self._row_fold(node, at)
+            if is_reduction(node):
+                return self._row_reduction(node, at)
             ((of, where),) = self.passes.arguments(node, at)
             return self._declare(node, at, cast(self.emit(of, where), of.dtype, node.dtype))
         if node.operation == "concatenate":
-            return self._joined(node, at)
+            return self._concatenated(node, at)
         if node.operation == "take":
             return self._taken(node, at)
         return self._declare(node, at, self._elementwise(node, at))
@@ -95,9 +95,9 @@ class Elements:
     def _taken(self, node: Traced, at: At) -> str:
         x, rows = node.parents
         row = self.emit(rows, at[:1])
-        return self.emit(x, (Index(f"(long long){row}" if x.size >= FAR else row, 0, at[0].level), *at[1:]))
+        return self.emit(x, (Index(f"(long long){row}" if x.size >= INT32_LIMIT else row, 0, at[0].level), *at[1:]))
 
-    def _joined(self, node: Traced, at: At) -> str:
+    def _concatenated(self, node: Traced, at: At) -> str:
         axis = node.settings[0]
         name, lines = self._new_name(node), []
         pieces = zip(parts(node), self.passes.arguments(node, at), strict=True)
@@ -108,17 +108,17 @@ class Elements:
             last = number == len(node.parents) - 1
             head = "else {" if last and number else f"{'else ' if number else ''}if ({at[axis]} < {stop}) {{"
             lines += [head, *indent([*inside, f"{name} = {value};"]), "}"]
-        self._list(at).extend([f"{c_type(node.dtype)} {name};", *lines])
+        self._lines_at(at).extend([f"{c_type(node.dtype)} {name};", *lines])
         self._remember(node, at, name)
         return name
 
-    def _row_fold(self, fold: Traced, at: At) -> str:
-        """A loop over the row, before the one that is being written."""
+    def _row_reduction(self, reduction: Traced, at: At) -> str:
+        """Emit a loop over the row, to run before the current one, which may use its result."""
         outside = self.texts[ELEMENT], self.known[ELEMENT], self.branches
         self.texts[ELEMENT], self.known[ELEMENT], self.branches = [], {}, []
-        ((of, where),) = self.passes.arguments(fold, at)
-        kind, op, name = c_type(fold.dtype), op_of(fold), self._new_name(fold)
-        value = cast(self.emit(of, where), of.dtype, fold.dtype)
+        ((of, where),) = self.passes.arguments(reduction, at)
+        kind, op, name = c_type(reduction.dtype), op_of(reduction), self._new_name(reduction)
+        value = cast(self.emit(of, where), of.dtype, reduction.dtype)
         lines = [*self.texts[ELEMENT], f"{name} = {op}::put({name}, {value});"]
         self.texts[ELEMENT], self.known[ELEMENT], self.branches = outside
         self.texts[ROW] += [
@@ -126,33 +126,33 @@ class Elements:
             *self.grid.over_row(lines),
             f"{name} = of_row<{self.grid.lanes}, {op}>({name});",
         ]
-        self.known[ROW][fold, at] = name
+        self.known[ROW][reduction, at] = name
         return name
 
     def _read(self, node: Traced, at: At) -> str:
-        self.argue(node)
+        self.add_argument(node)
         self.source.reads.append((node, at, self.kernel))
         return f"{name_of(node)}[{self.address(node, at)}]"
 
     def address(self, node: Traced, at: At) -> str:
-        """Where in its memory an element lies."""
+        """Return the offset of an element in its buffer, in elements, as a C expression."""
         place = str(linear(at, node.shape)) if node.shape else "0"
-        return f"{self.row_of_step()} * {node.size} + {place}" if node in self.a_step else place
+        return f"{self.row_of_step()} * {node.size} + {place}" if node in self.per_step else place
 
     def row_of_step(self) -> str:
-        """The number of the step, which is read of memory by those threads alone that need it: one may add to it."""
+        """Return the step number. Only kernels that use it load it, since another of the launch may increment it."""
         assert self.counter is not None
         return self.emit(self.counter, ())
 
-    def argue(self, buffer: Buffer) -> None:
-        """Have the function take the address of `buffer`."""
+    def add_argument(self, buffer: Buffer) -> None:
+        """Make the address of `buffer` an argument of the function."""
         self.source.arguments[buffer] = None
 
     def level(self, at: At) -> int:
-        """The loop that a place follows; where each thread has an element, there is but one."""
+        """Return the loop level of a position. A flat kernel has a single loop, that of `ROW`."""
         return min(level_of(at), ROW) if self.grid.flat else level_of(at)
 
-    def _list(self, at: At) -> list[str]:
+    def _lines_at(self, at: At) -> list[str]:
         return self.branches[-1][0] if self.branches else self.texts[self.level(at)]
 
     def _remember(self, node: Traced, at: At, name: str) -> None:
@@ -161,7 +161,7 @@ class Elements:
 
     def _declare(self, node: Traced, at: At, text: str) -> str:
         name = self._new_name(node)
-        self._list(at).append(f"const {c_type(node.dtype)} {name} = {text};")
+        self._lines_at(at).append(f"const {c_type(node.dtype)} {name} = {text};")
         self._remember(node, at, name)
         return name
 
@@ -171,10 +171,10 @@ class Elements:
 
 
 def cast(value: str, given: Any, wanted: Any) -> str:
-    """`value` in another type, in C."""
+    """Return the C expression of `value` cast from dtype `given` to `wanted`."""
     return value if np.dtype(given) == np.dtype(wanted) else f"(({c_type(wanted)}){value})"
 
 
-def op_of(fold: Traced) -> str:
-    """What the prelude calls the operation of a fold."""
-    return fold.operation.capitalize()
+def op_of(reduction: Traced) -> str:
+    """Return the name in the prelude of a reduction's operation."""
+    return reduction.operation.capitalize()

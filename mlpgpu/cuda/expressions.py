@@ -1,4 +1,4 @@
-"""Types, numbers and operations of recorded arrays, in CUDA's C++."""
+"""Translate dtypes, literals and elementwise operations to CUDA C++."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TYPES = {
     "float32": "float",
     "float64": "double",
 }
-# As NumPy does, an extreme of what is no number is no number.
+# maximum and minimum propagate NaN, as in NumPy.
 CALLS = {
     "negative": "-{0}",
     "positive": "{0}",
@@ -40,23 +40,23 @@ CALLS = {
     "isfinite": "{0} - {0} == 0",
     "isnan": "{0} != {0}",
 }
-# Those of the C library, whose names end in f for float.
+# Functions of the C library; their float versions have the suffix f.
 FUNCTIONS = {
     **{name: name for name in ("exp", "expm1", "log", "log1p", "tanh", "sqrt", "cos", "sin", "floor", "ceil", "rint")},
     "absolute": "fabs",
     "power": "pow",
 }
-# Of what is true or false, + and - are other things to NumPy than to C.
-OF_BOOLS = ("bitwise_and", "bitwise_or", "bitwise_xor", "equal", "not_equal")
+# Operators that mean the same for bool in NumPy and in C; + and - do not.
+BOOL_INFIX = ("bitwise_and", "bitwise_or", "bitwise_xor", "equal", "not_equal")
 
 
 def c_type(dtype: Any) -> str:
-    """A type's name in C.
+    """Return the C name of a dtype.
 
     Raises
     ------
     NotCaptured
-        Where it has none here, such as complex numbers.
+        If the dtype is not supported, such as a complex one.
     """
     found = TYPES.get(np.dtype(dtype).name)
     if found is None:
@@ -65,16 +65,16 @@ def c_type(dtype: Any) -> str:
 
 
 def literal(value: Any) -> str:
-    """One number of NumPy, in C and in its own type."""
+    """Return a NumPy scalar as a C literal of the same type."""
     array = np.asarray(value)
     name, number = c_type(array.dtype), array.item()
     if isinstance(number, bool):
         return "true" if number else "false"
     if isinstance(number, int):
-        # The lowest number has no literal of its own.
+        # C has no literal for the lowest integer.
         text = f"({number + 1}LL - 1)" if number < 0 else f"{number}{'ULL' if number > 2**63 - 1 else 'LL'}"
     elif math.isfinite(number):
-        # Of float32 the shortest decimal that float64 reads as the same number.
+        # Exact: a float32 is a float64 too, and repr round-trips.
         text = repr(float(number))
     else:
         text = "NOT_A_NUMBER" if number != number else "INFINITE" if number > 0 else "-INFINITE"
@@ -82,29 +82,29 @@ def literal(value: Any) -> str:
 
 
 def expression(operation: str, arguments: Sequence[str], common: Any, result: Any) -> str:
-    """An elementwise operation, in the type of its result.
+    """Return the C expression of an elementwise operation, cast to the result's type.
 
     Parameters
     ----------
     operation : str
         A NumPy ufunc's name.
     arguments : sequence of str
-        In C, of type `common`.
+        C expressions of type `common`.
     common, result : dtype
 
     Raises
     ------
     NotCaptured
-        Where it is not known here.
+        If the operation is not supported.
     """
     common, kind = np.dtype(common), c_type(result)
     if common.kind == "f" and operation in FUNCTIONS:
         text = f"{FUNCTIONS[operation]}{'f' if common.itemsize == 4 else ''}({', '.join(arguments)})"
     elif operation in {"add", "subtract", "multiply", "negative", "left_shift"} and common.kind == "i":
-        # Whole numbers wrap around, which C grants to those without a sign.
+        # NumPy's integers wrap around; in C, only overflow of unsigned integers is defined.
         unsigned = [f"({c_type(f'uint{8 * common.itemsize}')}){argument}" for argument in arguments]
         text = f"-{unsigned[0]}" if operation == "negative" else f" {INFIX[operation]} ".join(unsigned)
-    elif operation in INFIX and (common.kind != "b" or operation in OF_BOOLS):
+    elif operation in INFIX and (common.kind != "b" or operation in BOOL_INFIX):
         text = f" {INFIX[operation]} ".join(arguments)
     elif operation in CALLS:
         text = CALLS[operation].format(*arguments)
@@ -114,15 +114,15 @@ def expression(operation: str, arguments: Sequence[str], common: Any, result: An
 
 
 def common_type(operands: Sequence[Any], result: Any) -> np.dtype[Any]:
-    """The type in which NumPy does an elementwise operation.
+    """Return the dtype in which NumPy computes an elementwise operation.
 
     Parameters
     ----------
     operands : sequence of dtype or number
-        Python's own numbers have the type that those beside them have.
+        A Python number takes the type of the arrays beside it (NEP 50).
     result : dtype
         Of the operation.
     """
     common = np.result_type(*operands)
-    # Such as the division of whole numbers.
+    # Some operations on integers are computed in floating point, such as division.
     return np.result_type(common, result) if np.dtype(result).kind == "f" else common

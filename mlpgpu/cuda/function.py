@@ -1,4 +1,4 @@
-"""A function of arrays as a few launches, none of which the host waits for."""
+"""Run a function of arrays as a few asynchronous launches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.binding import Multiplier, Place, bind
+from mlpgpu.cuda.binding import Multiplier, Pointer, bind
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
@@ -18,38 +18,39 @@ from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 
 Array = Any
-# Shapes of arguments for which a function is kept: those of whole chunks, and of the last chunk of some data sets.
+# The most programs that a function keeps, one per stream and argument shapes: full chunks, and the last chunks of a few
+# data sets.
 KEPT = 8
-# About as many calls line by line take as long as to record a function and to load its kernels.
+# Tracing a function and loading its kernels takes about as long as this many calls line by line.
 PATIENCE = 64
 
 
 class Recorded:
-    """What a function does with arguments of some shapes and types, as a program.
+    """A function traced with arguments of given shapes and dtypes.
 
     Parameters
     ----------
     recorder : Recorder
     function : callable
-        Its functions record.
+        Its array functions must be those that record.
     given : tuple
-        Arguments. Their shapes and types are looked at, nothing else.
+        Arguments, of which only shapes and dtypes are used.
 
     Attributes
     ----------
     inputs : list of Traced
         The leaves of the arguments.
     result : Traced or tuple
-        What the function returns.
+        The traced return value of the function.
     results : list of Traced
-        Its leaves.
+        Leaves of `result`.
     parts : list of list of (Traced, int)
-        For each of these, see `parts_of`.
+        `parts_of` each leaf.
 
     Raises
     ------
     NotCaptured
-        Where an array has no elements.
+        If an array is empty.
     """
 
     def __init__(self, recorder: Recorder, function: Callable[..., Any], given: Any) -> None:
@@ -63,50 +64,50 @@ class Recorded:
         self.made = [node for of_result in self.parts for node, _ in of_result]
 
     def program(self, *, epilogues: bool = True) -> Program:
-        """Its kernels and products, those with epilogues where it may have some.
+        """Return the kernels and products; `epilogues` allows products with one.
 
         Raises
         ------
         NotCaptured
-            Where there is an operation that is not known here.
+            If an operation is not supported.
         """
         return Program(self.made, outside=self.made, epilogues=epilogues)
 
 
 class Launched:
-    """A recorded function on a device.
+    """A traced function bound to a device.
 
     Parameters
     ----------
     cupy : module
     recorded : Recorded
     given : tuple
-        Arguments, as the first call has them.
+        Arguments of the first call.
     precision : str
-        Of products.
+        Of the products: ``float32``, ``tf32`` or ``bf16``.
     multiplier : Multiplier
-        Of the stream that it will be launched on.
+        That of the stream on which it is launched.
     """
 
     def __init__(self, cupy: Any, recorded: Recorded, given: Any, precision: str, multiplier: Multiplier) -> None:
         self._cupy, self._recorded = cupy, recorded
-        places = {node: Place(0) for node in recorded.made}
-        places |= {node: Place(leaf.data.ptr) for node, leaf in zip(recorded.inputs, leaves(given), strict=True)}
-        self._inputs = [places[node] for node in recorded.inputs]
-        self._parts = [[(places[node], offset) for node, offset in of_result] for of_result in recorded.parts]
-        self._bound = bind(cupy, recorded.program, places, precision, [multiplier, multiplier])
+        pointers = {node: Pointer(0) for node in recorded.made}
+        pointers |= {node: Pointer(leaf.data.ptr) for node, leaf in zip(recorded.inputs, leaves(given), strict=True)}
+        self._inputs = [pointers[node] for node in recorded.inputs]
+        self._parts = [[(pointers[node], offset) for node, offset in of_result] for of_result in recorded.parts]
+        self._bound = bind(cupy, recorded.program, pointers, precision, [multiplier, multiplier])
 
     def __call__(self, given: Any, stream: int) -> Any:
-        """New arrays, which hold what they should when the stream has come to that."""
-        # From a chunk to the next, all but the parameters lie elsewhere.
+        """Launch the function and return its results in new arrays, valid in stream order."""
+        # All arguments but the parameters may move from one chunk to the next.
         arrays = [self._cupy.ascontiguousarray(leaf) for leaf in leaves(given)]
         results = [self._cupy.empty(node.shape, node.dtype) for node in self._recorded.results]
-        for place, array in zip(self._inputs, arrays, strict=True):
-            place.move(array.data.ptr)
+        for pointer, array in zip(self._inputs, arrays, strict=True):
+            pointer.move(array.data.ptr)
         for parts, array in zip(self._parts, results, strict=True):
-            for place, offset in parts:
-                place.move(array.data.ptr + offset)
-        # When all is launched, it is for what this stream does next: CuPy's pool minds that.
+            for pointer, offset in parts:
+                pointer.move(array.data.ptr + offset)
+        # It may be freed while the launches run: CuPy's pool reuses it in stream order.
         memory = self._cupy.empty(self._bound.program.n_bytes, np.uint8)
         self._bound.work_in(memory)
         for call in self._bound.calls:
@@ -115,7 +116,7 @@ class Launched:
 
 
 def parts_of(recorder: Recorder, result: Traced, taken: set[Traced]) -> list[tuple[Traced, int]]:
-    """What makes up a result, and at how many bytes from its beginning: what is joined is made where it belongs."""
+    """Return the nodes that make up a result, with their offsets in bytes: a concatenation is written in place."""
     if result.operation != "concatenate" or result.settings[0] != 0:
         return [(returned(recorder, result, taken), 0)]
     found, offset = [], 0
@@ -129,20 +130,20 @@ def parts_of(recorder: Recorder, result: Traced, taken: set[Traced]) -> list[tup
 
 
 class Function:
-    """A function that is recorded when it is first called with arguments of some shapes and types; for one thread.
+    """A function that is traced once for each combination of argument shapes and dtypes. Not thread-safe.
 
     Parameters
     ----------
     cupy : module
     xp : Recordable
-        In which `function` is written.
+        The array namespace that `function` uses.
     function : callable
-        Pure; of arrays and nested tuples of them, and so is what it returns.
+        Pure; takes and returns arrays and nested tuples of them.
     device : str
     precision : str
-        Of products.
+        Of the products: ``float32``, ``tf32`` or ``bf16``.
     patience : int
-        How many calls of the same shapes run line by line before.
+        Number of calls with the same shapes that run line by line before the function is traced.
     """
 
     def __init__(
@@ -150,14 +151,14 @@ class Function:
     ) -> None:
         self._cupy, self._xp, self._function = cupy, xp, function
         self._device, self._precision, self._patience = device, precision, patience
-        # By stream, shapes and types.
+        # By stream, shapes and dtypes.
         self._launched: dict[Any, Launched] = {}
         self._seen: Counter[Any] = Counter()
         self._is_refused = False
 
     def __call__(self, *given: Any) -> Any:
-        """What the function returns, in new arrays."""
-        # One that is recorded with it is told all of its operations.
+        """Return the function's results in new arrays."""
+        # Within a step that is being traced, its operations become part of that trace.
         if self._is_refused or self._xp.is_recording:
             return self._function(*given)
         stream = self._cupy.cuda.get_current_stream().ptr
@@ -173,8 +174,8 @@ class Function:
         except MemoryError:
             raise
         except Exception as error:
-            # A function of the user may do what is not recorded, and what is wrong with it shows line by line. For
-            # arguments that lie elsewhere, cuBLASLt may have no product.
+            # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
+            # At a launch, cuBLASLt may not support a product with the new alignment of its operands.
             self._is_refused = True
             tell_refused("the evaluation of rows", self._device, error)
             return self._function(*given)
@@ -192,9 +193,10 @@ class Function:
 
 @lru_cache(maxsize=4)
 def multiplier_of(cupy: Any, device: str, stream: int, thread: int) -> Multiplier:
-    """What all functions of a thread on a stream have in common, which does one product after the other; kept for more.
+    """Return the multiplier that all functions of a thread share on a stream, where products run one after the other.
 
-    Another thread may choose algorithms at the same time; and threads' own default streams have one address.
+    Threads do not share one, even on the same stream: two may choose algorithms at the same time, and per-thread
+    default streams all have the same handle.
     """
     return Multiplier(cupy)
 

@@ -1,4 +1,4 @@
-"""Where an operation reads its arguments for one element of its result."""
+"""Map an index of an operation's result to the indices at which it reads its arguments."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import NamedTuple
 
 from mlpgpu.fusion.trace import Traced
 
-# What a place follows: no loop at all, the loop over rows, or that over the elements of a row.
-NUMBER, ROW, ELEMENT = 0, 1, 2
+# The innermost loop that an index depends on: none, the loop over rows, or the loop over the elements of a row.
+SCALAR, ROW, ELEMENT = 0, 1, 2
 
 
 class NotCaptured(TypeError):
-    """What cannot be written as kernels and products."""
+    """A function that cannot be expressed as kernels and products."""
 
 
 class Index(NamedTuple):
-    """A place along one axis.
+    """An index along one axis.
 
     Attributes
     ----------
     text : str
-        Of a loop's variable, in C; empty for 0.
+        C expression, such as a loop variable; empty for 0.
     offset : int
-        Added to it.
+        Constant that is added to it.
     level : int
-        `NUMBER`, `ROW` or `ELEMENT`.
-    whole : tuple or None
-        The place in a flat array, its shape otherwise, and which axis of that this is.
+        `SCALAR`, `ROW` or `ELEMENT`.
+    origin : tuple or None
+        If it was unravelled from a flat index: that index, the shape, and the axis of this one.
     """
 
     text: str = ""
     offset: int = 0
-    level: int = NUMBER
-    whole: tuple[Index, tuple[int, ...], int] | None = None
+    level: int = SCALAR
+    origin: tuple[Index, tuple[int, ...], int] | None = None
 
     def __str__(self) -> str:
         if not self.text:
@@ -42,8 +42,8 @@ class Index(NamedTuple):
         return f"({self.text} + {self.offset})" if self.offset else self.text
 
     def shifted(self, by: int) -> Index:
-        """`by` further."""
-        return self._replace(offset=self.offset + by, whole=None if by else self.whole)
+        """Return the index plus `by`."""
+        return self._replace(offset=self.offset + by, origin=None if by else self.origin)
 
 
 ZERO = Index()
@@ -51,20 +51,20 @@ At = tuple[Index, ...]
 
 
 def level_of(at: At) -> int:
-    """The innermost loop that a place follows."""
-    return max((index.level for index in at), default=NUMBER)
+    """Return the level of the innermost loop that `at` depends on."""
+    return max((index.level for index in at), default=SCALAR)
 
 
 def broadcast(at: At, shape: Sequence[int]) -> At:
-    """Where an array of `shape` is read for an element of the result that it broadcasts to."""
+    """Return the index into an array of `shape` for index `at` of the result that it is broadcast to."""
     return tuple(ZERO if n == 1 else index for n, index in zip(shape, at[len(at) - len(shape) :], strict=True))
 
 
 def linear(at: At, shape: Sequence[int]) -> Index:
-    """The same place in the flat array, rows first."""
-    flat, of, _ = next((index.whole for index in at if index.whole), (ZERO, (), 0))
+    """Return the flat index of `at` in an array of `shape`, in C order."""
+    flat, of, _ = next((index.origin for index in at if index.origin), (ZERO, (), 0))
     axes = zip(at, shape, range(len(shape)), strict=True)
-    if of == tuple(shape) and all(n == 1 or index.whole == (flat, of, axis) for index, n, axis in axes):
+    if of == tuple(shape) and all(n == 1 or index.origin == (flat, of, axis) for index, n, axis in axes):
         return flat
     terms, offset = [], 0
     for axis, index in enumerate(at):
@@ -76,8 +76,8 @@ def linear(at: At, shape: Sequence[int]) -> Index:
     return Index(f"({text})" if len(terms) > 1 else text, offset, level_of(at))
 
 
-def seen(view: Traced, at: At) -> At:
-    """Where the array that `view` looks at is read for an element of the view."""
+def through_view(view: Traced, at: At) -> At:
+    """Return the index into the array that `view` is a view of, for index `at` of the view."""
     of = view.parents[0]
     if view.operation == "matrix_transpose":
         return (*at[:-2], at[-1], at[-2])
@@ -125,13 +125,13 @@ def _sliced(view: Traced, at: At) -> At:
 
 
 class Layout(NamedTuple):
-    """How a view lies in the memory of the array that it looks at.
+    """Where a view lies in the memory of its base array.
 
     Attributes
     ----------
     base : Traced
     offset : int
-        Of its first element, in elements.
+        Offset of its first element, in elements.
     strides : tuple of int
         In elements.
     """
@@ -142,19 +142,19 @@ class Layout(NamedTuple):
 
 
 def layout(node: Traced) -> Layout:
-    """Where an array lies, through views.
+    """Return the layout of an array, resolving views.
 
     Raises
     ------
     NotCaptured
-        Where a view would be a copy.
+        If a reshape needs a copy.
     """
     if node.operation == "getitem":
         of = layout(node.parents[0])
         first = _sliced(node, (ZERO,) * node.ndim)
         steps = [_sliced(node, tuple(Index("", int(k == axis)) for k in range(node.ndim))) for axis in range(node.ndim)]
-        lie = lambda at: sum(index.offset * stride for index, stride in zip(at, of.strides, strict=True))  # noqa: E731
-        return Layout(of.base, of.offset + lie(first), tuple(lie(step) - lie(first) for step in steps))
+        position = lambda at: sum(index.offset * stride for index, stride in zip(at, of.strides, strict=True))  # noqa: E731
+        return Layout(of.base, of.offset + position(first), tuple(position(step) - position(first) for step in steps))
     if node.operation == "matrix_transpose":
         of = layout(node.parents[0])
         return of._replace(strides=(*of.strides[:-2], of.strides[-1], of.strides[-2]))
@@ -167,10 +167,10 @@ def layout(node: Traced) -> Layout:
 
 
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of an array whose rows follow each other, in elements."""
+    """Return the strides of a C-contiguous array, in elements."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether rows follow each other without a gap."""
+    """Whether an array with these strides, in elements, is C-contiguous."""
     return all(n == 1 or stride == own for n, stride, own in zip(shape, strides, contiguous(shape), strict=True))

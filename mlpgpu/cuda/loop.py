@@ -1,4 +1,4 @@
-"""A step captured as a CUDA graph, and replayed."""
+"""Capture a training step as a CUDA graph, and replay it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.collection import without_collection
-from mlpgpu.cuda.binding import Place, bind
+from mlpgpu.cuda.binding import Pointer, bind
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
@@ -17,20 +17,20 @@ from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 
 Array = Any
-# Steps of a graph, the most first: a launch costs what some steps of a small network take.
+# Steps per graph, in descending order: launching a graph takes as long as several steps of a small network.
 STEPS = (64, 8, 1)
 
 
 class Recorded:
-    """What a step does, as a program.
+    """A traced step.
 
     Parameters
     ----------
     recorder : Recorder
     step : callable
-        ``step(state, data, item) -> (state, loss)``, pure; its functions record.
+        ``step(state, data, item) -> (state, loss)``, pure. Its array functions must be those that record.
     state, data, items : tuple of array
-        As the loop is called with. Their shapes and types are looked at, nothing else.
+        Arguments of the loop, of which only shapes and dtypes are used.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Recorded:
         )
         self.items = [recorder.input(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
         self.counter = recorder.input((), np.int64)
-        # Of the steps' rows, a product takes a copy: it does not know of the counter.
+        # A product cannot index by the counter; a node between lets it read a copy of the step's row.
         item = [recorder.record("astype", (rows,), (rows.dtype,), rows.shape, rows.dtype) for rows in self.items]
         given = [rebuild(state, iter(self.state)), rebuild(data, iter(self.data)), rebuild(items, iter(item))]
         new, loss = step(*given)
@@ -62,23 +62,23 @@ class Recorded:
         self._replaces = replaces
 
     def program(self, *, epilogues: bool = True) -> Program:
-        """Its kernels and products, those with epilogues where it may have some."""
+        """Return the kernels and products; `epilogues` allows products with one."""
         results = [*(made for _, made in self._replaces), self.loss]
-        a_step = [*self.items, self.loss]
-        return Program(results, self._replaces, self.counter, a_step, epilogues=epilogues)
+        per_step = [*self.items, self.loss]
+        return Program(results, self._replaces, self.counter, per_step, epilogues=epilogues)
 
 
 class Captured:
-    """A recorded step in memory of its own, which lives as long as the graphs that work on it.
+    """A traced step captured in graphs, with the memory that they use.
 
     Parameters
     ----------
     cupy : module
     recorded : Recorded
     state, data, items : tuple of array
-        On the device. The data are read where they are; at one call there may be as many steps as here.
+        On the device. The data are not copied. The length of `items` is the most steps per call.
     precision : str
-        Of products.
+        Of the products: ``float32``, ``tf32`` or ``bf16``.
     """
 
     def __init__(self, cupy: Any, recorded: Recorded, state: Any, data: Any, items: Any, precision: str) -> None:
@@ -87,35 +87,35 @@ class Captured:
         if not all(leaf.flags.c_contiguous for leaf in self.data):
             raise NotCaptured("data whose rows do not follow each other")
         self.state = [cupy.zeros(leaf.shape, leaf.dtype) for leaf in leaves(state)]
-        # Zeros are rows that are there, which the first run takes.
+        # The first run reads these: as row numbers, zeros are valid.
         self.items = [cupy.zeros(leaf.shape, leaf.dtype) for leaf in leaves(items)]
         self.n_steps = len(self.items[0])
         self.losses = cupy.zeros(self.n_steps, recorded.loss.dtype)
         self.counter = cupy.zeros((), np.int64)
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
-        places = {node: Place(array.data.ptr) for node, array in zip(given, arrays, strict=True)}
-        self._bound = bind(cupy, recorded.program, places, precision)
+        pointers = {node: Pointer(array.data.ptr) for node, array in zip(given, arrays, strict=True)}
+        self._bound = bind(cupy, recorded.program, pointers, precision)
         self._memory = cupy.empty(self._bound.program.n_bytes, np.uint8)
         self._bound.work_in(self._memory)
-        # Those that do not wait for the others, for what is captured must not.
-        self._stream, self._aside = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+        # Non-blocking, since a captured stream must not synchronise with the legacy default stream.
+        self._stream, self._side_stream = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
         self._event = cupy.cuda.Event(disable_timing=True)
         self._joined = self._bound.program.joined
-        # What is done before, on the stream in use, is there when the first run begins.
+        # The first run reads what the current stream has yet to write.
         cupy.cuda.get_current_stream().synchronize()
-        # So that nothing is loaded, chosen or allocated while it is captured.
+        # Warm up: nothing may be loaded, chosen or allocated during the capture.
         try:
             with self._stream:
                 self._step()
         finally:
-            # Where a part of it fails, what was begun must not go on in memory that is then another's.
-            for stream in (self._stream, self._aside):
+            # If a launch fails, those before it must not go on to write to memory that is freed.
+            for stream in (self._stream, self._side_stream):
                 stream.synchronize()
         self._graphs = [(n, self._capture(n)) for n in STEPS if n <= self.n_steps]
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:
-        """Whether it was made for these data, and for a state and items of these shapes and types."""
+        """Whether it was captured with these data arrays, and with a state and items of these shapes and dtypes."""
         own = [
             *((leaf.shape, leaf.dtype) for leaf in self.state),
             *((leaf.shape[1:], leaf.dtype) for leaf in self.items),
@@ -128,7 +128,7 @@ class Captured:
         return same and own == given and len(next(leaves(items))) <= self.n_steps
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Array]:
-        """As `Backend.compile_loop` has it; the state that comes back is written over by the next call."""
+        """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
         for own, leaf in moved(self.state, list(leaves(state))):
             self._cupy.copyto(own, leaf)
         n = len(next(leaves(items)))
@@ -143,20 +143,20 @@ class Captured:
         return rebuild(state, iter(self.state)), self.losses[:n].copy()
 
     def _step(self) -> None:
-        """Launch all of it, on the stream that is in use and on that aside."""
+        """Launch a step on the main and the side stream."""
         waited_for = set(self._joined.values())
         for time, call in enumerate(self._bound.calls):
             if time in waited_for:
-                self._wait(self._stream, self._aside)
+                self._wait(self._stream, self._side_stream)
             if time in self._joined:
-                self._wait(self._aside, self._stream)
-                with self._aside:
-                    call(self._aside.ptr)
+                self._wait(self._side_stream, self._stream)
+                with self._side_stream:
+                    call(self._side_stream.ptr)
             else:
                 call(self._stream.ptr)
 
     def _wait(self, stream: Any, other: Any) -> None:
-        """Have `stream` go on when `other` has done what it was told so far."""
+        """Make `stream` wait for the work that is queued on `other`."""
         other.record(self._event)
         stream.wait_event(self._event)
 
@@ -168,7 +168,7 @@ class Captured:
                 for _ in range(n_steps):
                     self._step()
             except BaseException:
-                # A stream that goes on capturing is of no use to anyone.
+                # Do not leave the stream in capture mode.
                 with suppress(Exception):
                     self._stream.end_capture()
                 raise
@@ -176,20 +176,20 @@ class Captured:
 
 
 class Loop:
-    """A loop of a step, captured at its first call.
+    """A loop over a step, which is captured at the first call.
 
     Parameters
     ----------
     cupy : module
     xp : Recordable
-        In which `step` is written.
+        The array namespace that `step` uses.
     step : callable
-        ``step(state, data, item) -> (state, loss)``.
+        ``step(state, data, item) -> (state, loss)``, pure.
     eager : callable
-        The loop of `step` line by line.
+        The eager loop over `step`, used if the step cannot be captured.
     device : str
     precision : str
-        Of products.
+        Of the products: ``float32``, ``tf32`` or ``bf16``.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Loop:
         self._is_refused = False
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Array]:
-        """As `Backend.compile_loop` has it; the state that comes back is written over by the next call."""
+        """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
         if not self._is_refused and (self._captured is None or not self._captured.suits(state, data, items)):
             self._capture(state, data, items)
         if self._captured is None:
@@ -215,7 +215,7 @@ class Loop:
         return self._captured(state, items)
 
     def _capture(self, state: Any, data: Any, items: Any) -> None:
-        # What it holds makes room first; what of it is handed in is held by the caller.
+        # Free the memory of the old capture first. If `state` is in it, the caller still holds that part.
         self._captured = None
         try:
             with self._xp.recording():
@@ -224,6 +224,6 @@ class Loop:
         except MemoryError:
             raise
         except Exception as error:
-            # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
+            # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
             self._is_refused = True
             tell_refused("the step", self._device, error)

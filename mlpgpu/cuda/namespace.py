@@ -1,4 +1,4 @@
-"""The array namespace of CuPy, which can be told to record."""
+"""CuPy's array namespace, which can be switched to recording."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from mlpgpu.backends.precision import Namespace
 
 
 class Recordable(Namespace):
-    """CuPy's functions; while a function is being recorded, those of NumPy, which arrays without values take.
+    """CuPy's functions; while a function is being traced, NumPy's, which dispatch to the recorder of traced arrays.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class Recordable(Namespace):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Within it, functions are those that record."""
+        """Use the functions that record, within the context."""
         library, self._xp, self.is_recording = self._xp, np, True
         try:
             yield

@@ -1,4 +1,4 @@
-"""How much memory a captured step takes, and a function of a few launches: what `loop` and `function` ask CuPy for."""
+"""Estimate the device memory that `loop` and `function` allocate, by tracing without a device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def of_loop(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Byte
     Raises
     ------
     NotCaptured
-        Where there is an operation that is not known here.
+        If an operation is not supported.
     """
     recorder = Recorder()
     recorded = loop.Recorded(recorder, step, state, data, items)
@@ -45,7 +45,7 @@ def of_function(called: Callable[..., Any], given: Any) -> Bytes:
 
 
 def _of_program(recorder: Recorder, program: Program) -> int:
-    """What it keeps beside the memory that it works in: constants, and what counts blocks."""
+    """Return the bytes that a program keeps beside its scratch memory: constants and arrival counters."""
     used = {buffer for launch in program.launches for buffer in used_by(launch) if isinstance(buffer, Traced)}
     filled = [buffer for buffer in used if buffer.operation == "fill"]
-    return total(recorder.constants) + total(filled) + program.n_counting
+    return total(recorder.constants) + total(filled) + program.n_arrival_bytes

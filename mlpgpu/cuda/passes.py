@@ -1,7 +1,7 @@
-"""Which recorded operations share a kernel, and in which order kernels and products run.
+"""Group traced operations into kernels, and order kernels and products.
 
-A kernel makes arrays that others read, its roots, of one shape; whatever lies between them and what is in memory it
-works out itself, as often as it is needed: a launch costs more than arithmetic does.
+A kernel computes arrays that are stored, its roots, over one iteration domain. Whatever lies between them and the
+arrays in memory it recomputes as often as needed, since a launch costs more than arithmetic.
 """
 
 from __future__ import annotations
@@ -11,51 +11,51 @@ from dataclasses import dataclass
 
 from mlpgpu.cuda.epilogues import Epilogue
 from mlpgpu.cuda.epilogues import find as find_epilogues
-from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, layout, seen
+from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, layout, through_view
 from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
 Shape = tuple[int, ...]
-# Stands for the number of a row that is taken, which is read of memory.
+# Placeholder for a row index that is loaded from memory, as `take` does.
 TAKEN = Index("row")
 
 
 def long_axes(shape: Sequence[int]) -> Shape:
-    """`shape` without the axes of one element."""
+    """Return `shape` without its axes of length 1; the others are its long axes."""
     return tuple(n for n in shape if n != 1)
 
 
-def is_fold(node: Traced) -> bool:
-    """Whether several elements become one."""
+def is_reduction(node: Traced) -> bool:
+    """Whether a node reduces several elements to one."""
     return node.operation in REDUCTIONS and node.parents[0].size != node.size
 
 
-def folded(fold: Traced) -> tuple[int, ...]:
-    """Which of the long axes of its argument a fold goes along."""
-    axes, of = fold.settings[0], fold.parents[0]
+def reduced_axes(reduction: Traced) -> tuple[int, ...]:
+    """Return the axes of a reduction, numbered among the long axes of its argument."""
+    axes, of = reduction.settings[0], reduction.parents[0]
     kept = [axis for axis, n in enumerate(of.shape) if n != 1]
     return tuple(place for place, axis in enumerate(kept) if axis in axes)
 
 
-def is_row_fold(node: Traced) -> bool:
-    """Whether each row of a matrix becomes one number."""
-    return is_fold(node) and len(long_axes(node.parents[0].shape)) == 2 and folded(node) == (1,)
+def is_row_reduction(node: Traced) -> bool:
+    """Whether a node reduces each row of a matrix to one number."""
+    return is_reduction(node) and len(long_axes(node.parents[0].shape)) == 2 and reduced_axes(node) == (1,)
 
 
 def is_taken(at: At) -> bool:
-    """Whether a place is in a row whose number is read of memory."""
+    """Whether an index has a row that is loaded from memory."""
     return bool(at) and at[0].text == TAKEN.text
 
 
 def loops(domain: Shape) -> At:
-    """The place at which the loops over `domain` are."""
+    """Return the loop variables over `domain`, as an index."""
     if len(domain) > 2:
         return tuple(Index(f"i{axis}", 0, ROW) for axis in range(len(domain)))
     return (Index("i", 0, ROW), Index("j", 0, ELEMENT))[: len(domain)]
 
 
 def natural(shape: Shape, domain: Shape) -> At | None:
-    """Where the loops over `domain` are in an array of `shape`, which has its axes, or is a number a row, or one."""
+    """Return the index of the loops over `domain` in an array of `shape`; None if its long axes are no prefix of it."""
     at, long = loops(domain), long_axes(shape)
     if long != domain[: len(long)]:
         return None
@@ -63,9 +63,9 @@ def natural(shape: Shape, domain: Shape) -> At | None:
     return tuple(ZERO if n == 1 else next(places) for n in shape)
 
 
-def element_of_fold(fold: Traced, at: At) -> At:
-    """What a fold reads of its argument: the loops' own variables along the axes that it folds."""
-    of, (axes, keepdims) = fold.parents[0], fold.settings
+def reduction_argument(reduction: Traced, at: At) -> At:
+    """Return the index into a reduction's argument: loop variables along the reduced axes, `at` along the others."""
+    of, (axes, keepdims) = reduction.parents[0], reduction.settings
     own = iter(loops(long_axes(of.shape)))
     along = [ZERO if n == 1 else next(own) for n in of.shape]
     rest = iter(at)
@@ -75,12 +75,12 @@ def element_of_fold(fold: Traced, at: At) -> At:
 
 @dataclass
 class Kernel:
-    """Arrays that are made together.
+    """Arrays that are computed together.
 
     Attributes
     ----------
     domain : tuple of int
-        The long axes that its loops go over.
+        Iteration domain: the lengths of the long axes that its loops go over.
     roots : list of Traced
     """
 
@@ -90,16 +90,16 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A product of matrices.
+    """A matrix product.
 
     Attributes
     ----------
     a, b : Traced
-        Arrays in memory, or views of such.
+        Arrays in memory, or views of them.
     out : Traced
-        What is written: the product, or what an epilogue makes of it.
+        The stored result: the product, or the output of its epilogue.
     bias : Traced or None
-        A view of one row that an epilogue adds before it takes the positive part.
+        View of one row, which the epilogue adds before it applies ReLU.
     """
 
     a: Traced
@@ -109,28 +109,28 @@ class Product:
 
     @property
     def read(self) -> list[Traced]:
-        """What lies in memory that it reads."""
+        """The arrays in memory that it reads."""
         return [base(node) for node in (self.a, self.b, self.bias) if node is not None]
 
 
 class Passes:
-    """Kernels and products, level by level: what is on one level waits for those before it only.
+    """Kernels and products by level: those of a level depend on earlier levels only.
 
     Parameters
     ----------
     results : sequence of Traced
-        Each an elementwise operation or a fold, none a view.
+        Elementwise operations and reductions; no views.
     epilogues : bool
-        Whether products may have some.
+        Whether products may have epilogues.
 
     Attributes
     ----------
     stored : set of Traced
-        All that lies in memory but is not given.
+        All arrays in memory, except for inputs and constants.
     domain_of : dict of Traced to tuple of int
-        What the kernel that makes it goes over.
+        Iteration domain of the kernel that computes each stored array.
     level : dict of Traced to int
-        Of all that is stored.
+        Of each stored array.
     kernels : list of list of Kernel
         By level.
     products : list of list of Product
@@ -139,7 +139,7 @@ class Passes:
     Raises
     ------
     NotCaptured
-        Where there is an operation that is not known here.
+        If an operation is not supported.
     """
 
     def __init__(self, results: Sequence[Traced], *, epilogues: bool) -> None:
@@ -150,19 +150,21 @@ class Passes:
             if node.operation not in VIEWS:
                 for parent in node.parents:
                     self._users[base(parent)].append(node)
-        self._given_back = set(results)
-        ends = find_epilogues(self.nodes, self._users, self._given_back) if epilogues else {}
+        self._result_set = set(results)
+        ends = find_epilogues(self.nodes, self._users, self._result_set) if epilogues else {}
         within = {end.product for end in ends.values()}
-        # By what they write.
+        # By the array that they store.
         self._products = {
             node: _product(node, ends.get(node))
             for node in self.nodes
             if node in ends or (node.operation == "matmul" and node not in within)
         }
-        self._steady = self._find_steady()
+        self._scalars = self._find_scalars()
         self.stored: set[Traced] = {node for node in self.nodes if self._is_stored(node)}
-        self.domain_of = {node: long_axes(self._over(node)) for node in self.stored if node not in self._products}
-        self._settle_rows()
+        self.domain_of = {
+            node: long_axes(self._iteration_shape(node)) for node in self.stored if node not in self._products
+        }
+        self._settle_row_reductions()
         self.level: dict[Traced, int] = {}
         for node in self.nodes:
             if node in self.stored:
@@ -170,7 +172,7 @@ class Passes:
         last = max(self.level.values())
         for node in self.results:
             if not self._users[node]:
-                # Together, at the end: by then all has been read that they are written over.
+                # In the last level: by then, other levels have read the inputs that these results overwrite.
                 self.level[node] = last
         self.kernels: list[list[Kernel]] = [[] for _ in range(last + 1)]
         self.products: list[list[Product]] = [[] for _ in range(last + 1)]
@@ -185,34 +187,34 @@ class Passes:
                 self.kernels[level].append(Kernel(self.domain_of[node], [node]))
 
     def reads(self, root: Traced) -> Iterator[tuple[Traced, At]]:
-        """What is in memory that making an element of `root` reads, and where.
+        """Yield the arrays in memory that computing an element of `root` reads, each with its index.
 
-        Not what the same kernel makes, but what that reads. Row folds that are not stored are among it, beside what
-        they read.
+        Arrays that the same kernel computes are not included, but what they read is. Row reductions that are not stored
+        are included, in addition to what they read.
         """
         domain = self.domain_of[root]
         at = self.place(root)
         seen_before = set()
-        left = list(self.arguments(root, at))
-        while left:
-            node, at = left.pop()
+        pending = list(self.arguments(root, at))
+        while pending:
+            node, at = pending.pop()
             if (node, at) in seen_before:
                 continue
             seen_before.add((node, at))
-            if node.operation in GIVEN or (node in self.stored and not self._is_at_hand(node, at, domain)):
+            if node.operation in GIVEN or (node in self.stored and not self._is_local(node, at, domain)):
                 yield node, at
             else:
-                if is_fold(node) and node not in self.stored:
+                if is_reduction(node) and node not in self.stored:
                     yield node, at
-                left += self.arguments(node, at)
+                pending += self.arguments(node, at)
 
     def read_first(self, node: Traced) -> int:
-        """The first level that reads what is stored."""
+        """Return the first level that reads a stored array; the number of levels if none does."""
         stored = (self.level[root] for reader in self._users[node] for root in self._makers(reader))
         return min(stored, default=len(self.kernels))
 
     def _makers(self, node: Traced) -> Iterator[Traced]:
-        """What is stored of an operation: itself, or what is made of it."""
+        """Yield the stored arrays that `node` is computed for: itself, or those whose kernels it is fused into."""
         if node in self.stored:
             yield node
         else:
@@ -220,21 +222,21 @@ class Passes:
                 yield from self._makers(user)
 
     def place(self, root: Traced) -> At:
-        """Where the loops of its kernel are in `root`; in what a fold leaves, along the axes that it keeps."""
+        """Return the index of its kernel's loops in `root`; in a reduction's result, along the axes that remain."""
         domain = self.domain_of[root]
-        if is_fold(root) and long_axes(root.parents[0].shape) == domain:
-            kept = iter([at for axis, at in enumerate(loops(domain)) if axis not in folded(root)])
+        if is_reduction(root) and long_axes(root.parents[0].shape) == domain:
+            kept = iter([at for axis, at in enumerate(loops(domain)) if axis not in reduced_axes(root)])
             return tuple(ZERO if n == 1 else next(kept) for n in root.shape)
         at = natural(root.shape, domain)
         assert at is not None
         return at
 
     def arguments(self, node: Traced, at: At) -> Iterator[tuple[Traced, At]]:
-        """The arguments of an operation, and where it reads them for one element."""
+        """Yield the arguments of an operation, with the indices at which it reads them for its element `at`."""
         if node.operation in VIEWS:
-            yield node.parents[0], seen(node, at)
+            yield node.parents[0], through_view(node, at)
         elif node.operation in REDUCTIONS:
-            yield node.parents[0], element_of_fold(node, at)
+            yield node.parents[0], reduction_argument(node, at)
         elif node.operation == "take":
             x, rows = node.parents
             yield rows, at[:1]
@@ -249,67 +251,67 @@ class Passes:
         else:
             raise NotCaptured(f"the operation {node.operation!r}")
 
-    def _find_steady(self) -> set[Traced]:
-        """Single numbers that are made of nothing but such."""
-        steady: set[Traced] = set()
+    def _find_scalars(self) -> set[Traced]:
+        """Return the scalars that are computed from scalars only."""
+        scalars: set[Traced] = set()
         for node in self.nodes:
             if node.size == 1 and (
                 node.operation in GIVEN
-                or (node.operation not in {"matmul", "take"} and all(parent in steady for parent in node.parents))
+                or (node.operation not in {"matmul", "take"} and all(parent in scalars for parent in node.parents))
             ):
-                steady.add(node)
-        return steady
+                scalars.add(node)
+        return scalars
 
     def _is_stored(self, node: Traced) -> bool:
         if node.operation in (*GIVEN, *VIEWS):
             return False
         users = self._users[node]
-        if node in self._products or node in self._given_back:
+        if node in self._products or node in self._result_set:
             return True
         if node.operation == "matmul":
-            # An epilogue goes on with it.
+            # Its epilogue is stored instead.
             return False
-        if is_fold(node) and not is_row_fold(node):
+        if is_reduction(node) and not is_row_reduction(node):
             return True
-        if node in self._steady:
-            # Not worked out again in every thread.
-            return any(user not in self._steady for user in users)
+        if node in self._scalars:
+            # Otherwise every thread would recompute it.
+            return any(user not in self._scalars for user in users)
         return any(user.operation == "matmul" for user in users)
 
     @staticmethod
-    def _over(node: Traced) -> Sequence[int]:
-        return node.parents[0].shape if is_fold(node) else node.shape
+    def _iteration_shape(node: Traced) -> Sequence[int]:
+        return node.parents[0].shape if is_reduction(node) else node.shape
 
-    def _settle_rows(self) -> None:
-        """Find which folds of rows the kernels do for themselves, and store the others."""
+    def _settle_row_reductions(self) -> None:
+        """Find the row reductions that kernels compute for themselves, and store the others."""
         settled = False
         while not settled:
             settled = True
             for root in [node for node in self.nodes if node in self.domain_of]:
-                needed = [(node, at) for node, at in self.reads(root) if is_fold(node) and node not in self.stored]
+                needed = [(node, at) for node, at in self.reads(root) if is_reduction(node) and node not in self.stored]
                 if not needed:
                     continue
                 over = long_axes(needed[0][0].parents[0].shape)
                 if self.domain_of[root] == over[:1] and root.operation != "take":
-                    # A number for each row, made where the row is.
+                    # One number per row: it is computed in the kernel that goes over the row.
                     self.domain_of[root] = over
                     settled = False
                     break
-                astray = [
+                mismatched = [
                     node
                     for node, at in needed
                     if long_axes(node.parents[0].shape) != self.domain_of[root] or at != natural(node.shape, over)
                 ]
-                if astray:
-                    for node in astray:
+                if mismatched:
+                    for node in mismatched:
                         self.stored.add(node)
                         self.domain_of[node] = long_axes(node.parents[0].shape)
                     settled = False
                     break
 
-    def _is_at_hand(self, node: Traced, at: At, domain: Shape) -> bool:
-        """Whether the loops over `domain` make the element of `node` that is at `at`."""
-        if node in self._products or (is_fold(node) and not is_row_fold(node)):
+    def _is_local(self, node: Traced, at: At, domain: Shape) -> bool:
+        """Whether the loops over `domain` compute the element of `node` at `at`, in the thread that reads it."""
+        if node in self._products or (is_reduction(node) and not is_row_reduction(node)):
             return False
         return self.domain_of[node] == domain and at == self.place(node)
 
@@ -317,7 +319,7 @@ class Passes:
         if node in self._products:
             product = self._products[node]
             for operand in (product.a, product.b):
-                # It refuses what a product could not read.
+                # Raises NotCaptured if a product cannot read the operand.
                 layout(operand)
             needed = product.read
         else:
@@ -331,7 +333,7 @@ def _product(node: Traced, epilogue: Epilogue | None) -> Product:
 
 
 def parts(joined: Traced) -> list[tuple[int, int]]:
-    """First place and one past the last of each part of a concatenation, along its axis."""
+    """Return the start and stop of each part of a concatenation, along its axis."""
     axis, ends, start = joined.settings[0], [], 0
     for part in joined.parents:
         ends.append((start, start + part.shape[axis]))

@@ -1,9 +1,9 @@
-// What kernels that add up along rows, along columns or over everything share.
+// Device functions of kernels with reductions.
 #define THREADS 256
 #define INFINITE (1e300 * 1e300)
 #define NOT_A_NUMBER (INFINITE - INFINITE)
 
-// What no number is above, and none below; of what is true or false, true and false.
+// The largest and the smallest value of a type; true and false of bool.
 template <typename T> __device__ T highest() {
     return T(-1) < T(0) ? T((1ull << (8 * sizeof(T) - 1)) - 1) : T(-1);
 }
@@ -21,7 +21,7 @@ struct Prod {
     template <typename T> static __device__ T start() { return T(1); }
     template <typename T> static __device__ T put(T a, T b) { return a * b; }
 };
-// As NumPy does, an extreme of what is no number is no number.
+// Max and Min propagate NaN, as in NumPy.
 struct Max {
     template <typename T> static __device__ T start() { return lowest<T>(); }
     template <typename T> static __device__ T put(T a, T b) { return (a >= b || a != a) ? a : b; }
@@ -31,15 +31,15 @@ struct Min {
     template <typename T> static __device__ T put(T a, T b) { return (a <= b || a != a) ? a : b; }
 };
 
-// Of a row, which LANES threads next to each other have between them; all of them get it.
+// Reduces a value over the LANES adjacent threads that share a row; all of them get the result.
 template <int LANES, class Op, typename T> __device__ T of_row(T value) {
-    // What is shorter than an int comes back as one.
+    // The shuffle returns types shorter than int as int.
     for (int apart = LANES / 2; apart > 0; apart /= 2)
         value = Op::put(value, (T)__shfl_xor_sync(0xffffffffu, value, apart));
     return value;
 }
 
-// Of a block, column by column: thread t < LANES is left with that of column t.
+// Reduces a value over a block, column by column: thread t < LANES gets the result of column t.
 template <int LANES, class Op, typename T> __device__ T of_block(T value, void *shared) {
     T *all = (T *)shared;
     const int tid = threadIdx.x;
@@ -53,11 +53,11 @@ template <int LANES, class Op, typename T> __device__ T of_block(T value, void *
     return all[tid % LANES];
 }
 
-// What another block has left, past the nearest cache; CUDA has this of numbers alone.
+// Loads what another block has stored, bypassing the L1 cache. CUDA has no __ldcg of bool.
 template <typename T> __device__ T left_there(const T *at) { return __ldcg(at); }
 template <> __device__ bool left_there(const bool *at) { return __ldcg((const unsigned char *)at); }
 
-// Of all blocks, from what each has left: rows of `parts`, one a block, `step` apart.
+// Combines partial results of all blocks: one row of `parts` per block, `step` elements apart.
 template <int LANES, class Op, typename T> __device__ T of_parts(const T *parts, int blocks, int step) {
     T value = Op::template start<T>();
     for (int block = threadIdx.x / LANES; block < blocks; block += THREADS / LANES)
@@ -65,7 +65,7 @@ template <int LANES, class Op, typename T> __device__ T of_parts(const T *parts,
     return value;
 }
 
-// Whether this block is the last of several to come here; then it sees what the others wrote before.
+// Whether this block is the last of `blocks` to arrive; it then sees all that the others have stored.
 __device__ bool is_last(unsigned int *arrived, unsigned int blocks, void *shared) {
     __threadfence();
     __syncthreads();

@@ -1,7 +1,7 @@
-"""Products of matrices by cuBLASLt, each prepared before the first is done.
+"""Matrix products by cuBLASLt, prepared ahead of their launch.
 
-CuPy does not call cuBLAS while a stream is captured, and cuBLAS itself may allocate. Here handle, work space and
-algorithm are there beforehand, so that a product is one launch. The functions and numbers are those of ``cublasLt.h``.
+CuPy does not call cuBLAS during stream capture, and cuBLAS itself may allocate. Here the handle, the workspace and the
+algorithm are ready beforehand, so that a product is one launch. Functions and constants are those of ``cublasLt.h``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from mlpgpu.cuda.indexing import NotCaptured, layout
 from mlpgpu.fusion.trace import Traced
 
-# What NVIDIA advises for Hopper; others need less.
+# NVIDIA's recommendation for Hopper; other GPUs need less.
 WORKSPACE_BYTES = 32 * 2**20
-# cublasComputeType_t: in what a product adds up, and to what it may round the operands.
+# cublasComputeType_t: the type in which a product accumulates, and to which it may round the operands.
 COMPUTE = {
     ("float32", "float32"): 68,
     ("float32", "tf32"): 77,
@@ -29,18 +29,19 @@ COMPUTE = {
 # cudaDataType.
 DATA = {"float32": 0, "float64": 1}
 SCALAR = {"float32": ctypes.c_float, "float64": ctypes.c_double}
-# cublasLtMatmulDescAttributes_t and cublasOperation_t; cublasLtMatmulPreferenceAttributes_t.
-TRANSPOSE_A, TRANSPOSE_B, PLAIN, TRANSPOSED = 3, 4, 0, 1
-END, BIAS = 7, 8
+# cublasLtMatmulDescAttributes_t, and two values of cublasOperation_t.
+TRANSPOSE_A, TRANSPOSE_B, NO_TRANSPOSE, TRANSPOSE = 3, 4, 0, 1
+EPILOGUE, BIAS = 7, 8
 # cublasLtEpilogue_t.
 RELU_BIAS = 6
-MOST_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8
-# The most that any algorithm asks for.
-MOST_ALIGNMENT = 256
+# cublasLtMatmulPreferenceAttributes_t.
+MAX_WORKSPACE, ALIGNMENT_A, ALIGNMENT_B, ALIGNMENT_C, ALIGNMENT_D = 1, 5, 6, 7, 8
+# The largest alignment that an algorithm asks for, in bytes.
+MAX_ALIGNMENT = 256
 
 
 class NoProduct(NotCaptured):
-    """A product that the library cannot do, or not with such an end."""
+    """A product, or an epilogue, that cuBLASLt does not support."""
 
 
 class Algorithm(ctypes.Structure):
@@ -57,14 +58,14 @@ class Algorithm(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix as it lies in memory.
+    """A contiguous matrix on the device.
 
     Attributes
     ----------
     address : int
     rows, columns : int
     transposed : bool
-        Whether its columns follow each other, and not its rows.
+        Whether it is stored column-major.
     dtype : str
     """
 
@@ -81,91 +82,91 @@ class Matrix:
 
 
 def alignment(address: int) -> int:
-    """The largest power of 2 that divides an address, as far as it matters."""
-    return min(address & -address or MOST_ALIGNMENT, MOST_ALIGNMENT)
+    """Return the largest power of 2 that divides an address, at most `MAX_ALIGNMENT`."""
+    return min(address & -address or MAX_ALIGNMENT, MAX_ALIGNMENT)
 
 
 def matrix(node: Traced, address: int) -> Matrix:
-    """A view of the array at `address`, as a matrix.
+    """Return a traced array, or a view of one, as a matrix; `address` is that of the base array.
 
     Raises
     ------
     NotCaptured
-        Where it is none whose rows, or columns, follow each other.
+        If it does not have two axes, or is neither row-major nor column-major without gaps.
     """
     base, offset, strides = layout(node)
     if node.ndim != 2:
         raise NotCaptured("products of other than two axes")
     rows, columns = node.shape
-    plain = (columns == 1 or strides[1] == 1) and (rows == 1 or strides[0] == columns)
-    turned = (rows == 1 or strides[0] == 1) and (columns == 1 or strides[1] == rows)
-    if not (plain or turned):
+    row_major = (columns == 1 or strides[1] == 1) and (rows == 1 or strides[0] == columns)
+    column_major = (rows == 1 or strides[0] == 1) and (columns == 1 or strides[1] == rows)
+    if not (row_major or column_major):
         raise NotCaptured("products of parts of a matrix")
-    return Matrix(address + offset * base.dtype.itemsize, rows, columns, not plain, np.dtype(base.dtype).name)
+    return Matrix(address + offset * base.dtype.itemsize, rows, columns, not row_major, np.dtype(base.dtype).name)
 
 
 class Products:
-    """cuBLASLt with a work space of its own.
+    """cuBLASLt with a workspace.
 
     Parameters
     ----------
     library : ctypes.CDLL
-        Of cuBLASLt.
+        cuBLASLt.
     workspace : int
-        Address of `WORKSPACE_BYTES` on the device.
+        Device address of `WORKSPACE_BYTES` bytes.
     device : int
-        The number of the device in use.
+        Number of the current device.
 
     Raises
     ------
     NoProduct
-        Where a function of the library fails.
+        If a function of the library fails.
     """
 
     def __init__(self, library: Any, workspace: int, device: int = 0) -> None:
         self._library, self._workspace, self._handle = library, workspace, _handle(library, device)
         self._preference = ctypes.c_void_p()
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
-        self._prefer(MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
+        self._prefer(MAX_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
 
     def prepare(
         self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", bias: int | None = None
     ) -> Callable[..., None]:
-        """What does ``out = a b``, or ``out = max(a b + bias, 0)``.
+        """Prepare ``out = a b``, or ``out = max(a b + bias, 0)``.
 
         Parameters
         ----------
         a, b, out : Matrix
-            The last with its rows after each other.
+            `out` must be row-major.
         precision : str
-            ``float32``, ``tf32`` or ``bf16``: what operands in float32 are rounded to.
+            ``float32``, ``tf32`` or ``bf16``: what float32 operands are rounded to.
         bias : int or None
-            Address of a row that is added to each.
+            Address of a row that is added to each row of the product.
 
         Returns
         -------
         callable
-            ``product(stream, a, b, out)``, with the addresses of a stream and of matrices like them, of no less
-            alignment, and that of a bias last where there is one.
+            ``product(stream, a, b, out)``, or ``product(stream, a, b, out, bias)`` if there is a bias. It takes a
+            stream's handle, and addresses with at least the alignment of those given here.
         """
         if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
             raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
-        # The library has columns after each other: to it, each of these is its own transpose, and the product of the
-        # transposes is that of b and a.
+        # cuBLASLt is column-major. It sees a row-major matrix as its transpose, so it is asked for the transpose of
+        # `out`, the product of those of `b` and `a`.
         operation, left, right, result = (ctypes.c_void_p() for _ in range(4))
         compute, scalar = COMPUTE[out.dtype, precision], SCALAR[out.dtype]
         self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, DATA[out.dtype])
         for attribute, operand in ((TRANSPOSE_A, b), (TRANSPOSE_B, a)):
-            self._describe(operation, attribute, ctypes.c_int32(TRANSPOSED if operand.transposed else PLAIN))
+            self._describe(operation, attribute, ctypes.c_int32(TRANSPOSE if operand.transposed else NO_TRANSPOSE))
         if bias is not None:
-            # Before an algorithm is chosen, which depends on how it is aligned.
-            self._describe(operation, END, ctypes.c_uint32(RELU_BIAS))
+            # The choice of an algorithm, below, depends on the alignment of the bias.
+            self._describe(operation, EPILOGUE, ctypes.c_uint32(RELU_BIAS))
             self._describe(operation, BIAS, ctypes.c_void_p(bias))
         for described, each in ((left, b), (right, a), (result, out)):
             columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
             sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)
             self._call("cublasLtMatrixLayoutCreate", ctypes.byref(described), DATA[each.dtype], *sizes)
-        # An algorithm may read a bias in the pieces in which it writes.
+        # An algorithm may load the bias in vectors of the width in which it stores.
         written = min(out.alignment, alignment(bias or 0))
         for attribute, n_bytes in (
             (ALIGNMENT_A, b.alignment),
@@ -221,7 +222,7 @@ def _call(library: Any, name: str, *arguments: Any) -> None:
 
 @functools.cache
 def _handle(library: Any, device: int) -> ctypes.c_void_p:
-    """That of a device, which is kept: to give it back, the library would wait for all that the device does."""
+    """Return the handle of a device. It is never destroyed, since that would synchronise the device."""
     handle = ctypes.c_void_p()
     _call(library, "cublasLtCreate", ctypes.byref(handle))
     return handle
@@ -229,14 +230,14 @@ def _handle(library: Any, device: int) -> ctypes.c_void_p:
 
 @functools.cache
 def library(cupy: Any) -> Any:
-    """cuBLASLt, as CuPy has it beside cuBLAS.
+    """Return cuBLASLt, from the same CUDA libraries as the cuBLAS that CuPy uses.
 
     Raises
     ------
     OSError, ImportError
-        Where it is not found.
+        If it is not found.
     """
-    # After this it is in the process, where its name is enough to find it.
+    # This loads cuBLAS, and with it cuBLASLt, which can then be found by its name.
     cupy.cuda.device.get_cublas_handle()
     major = cupy.cuda.runtime.runtimeGetVersion() // 1000
     for name in (f"libcublasLt.so.{major}", f"cublasLt64_{major}.dll"):

@@ -1,4 +1,4 @@
-"""A recorded function as kernels and products, and where in memory all of it lies."""
+"""Turn a traced function into a sequence of launches, and allocate its buffers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlpgpu.cuda.source import Arrivals, Buffer, Parts, Source
 from mlpgpu.fusion.trace import Traced
 
 PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
-# What cudaMalloc aligns to, and the fastest products want.
+# That of cudaMalloc, which the fastest products need, in bytes.
 ALIGNMENT = 256
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What is copied at the end, for it could not be written where it belongs."""
+    """A copy, at the end, of a result that could not overwrite the input that it replaces."""
 
     to: Traced
     of: Traced
@@ -27,59 +27,59 @@ class Copy:
 
 @dataclass(frozen=True, eq=False)
 class Multiply:
-    """A product, and when it is done.
+    """A launch of a product.
 
     Attributes
     ----------
     product : Product
-    aside : bool
-        Whether others need not wait for it, until its result is read.
+    on_side_stream : bool
+        Whether it runs beside other launches, until the first that reads its result.
     """
 
     product: Product
-    aside: bool
+    on_side_stream: bool
 
 
 Launch = Source | Multiply | Copy
 
 
 class Program:
-    """What to launch, in order, and how much memory it takes.
+    """The launches of a traced function, in order, and its memory.
 
     Parameters
     ----------
     results : sequence of Traced
     replaces : sequence of (Traced, Traced)
-        Inputs that a result takes the place of, and that result.
+        Pairs of an input and the result that replaces it.
     counter : Traced or None
-        Input with the number of the step, among those replaced.
-    a_step : sequence of Traced
-        Inputs and results that have a row of their own in each step.
+        Input that holds the step number; it is among those replaced.
+    per_step : sequence of Traced
+        Inputs and results with one row per step in memory.
     outside : sequence of Traced
-        Results for which memory is given too.
+        Results for which the caller provides memory.
     epilogues : bool
-        Whether products may do more than multiply.
+        Whether products may have epilogues.
 
     Attributes
     ----------
     launches : list of Source, Multiply or Copy
     kernels : str
-        The source of all of them, which goes with `PRELUDE`.
-    places : dict of Traced, Parts or Arrivals to int
-        Where each array lies that is neither given nor in the place of an input, in bytes from the beginning; those in
-        which blocks are counted from the beginning of a memory of their own.
+        The source of all kernels, to be compiled after `PRELUDE`.
+    offsets : dict of Traced, Parts or Arrivals to int
+        Of each buffer in the scratch memory, in bytes; those of `Arrivals` are in a memory of their own. Inputs and
+        results for which there is memory already have none.
     stands_for : dict of Traced to Traced
-        Results that are written over the input that they replace.
+        Results that overwrite the input that they replace, and that input.
     joined : dict of int to int
-        For each launch that is done aside, the first that waits for it, both by their place among `launches`.
-    n_bytes, n_counting : int
-        Of the memory that is needed beside what is given, whatever is in it; and of that for counting, 0 before the
-        first launch and after the last.
+        For each launch on the side stream, the first that waits for it, both as indices into `launches`.
+    n_bytes, n_arrival_bytes : int
+        Bytes of scratch memory, whose contents do not matter, and of the arrival counters, which are 0 before the first
+        launch and after the last.
 
     Raises
     ------
     NotCaptured
-        Where there is an operation that is not known here.
+        If an operation is not supported.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class Program:
         results: Sequence[Traced],
         replaces: Sequence[tuple[Traced, Traced]] = (),
         counter: Traced | None = None,
-        a_step: Sequence[Traced] = (),
+        per_step: Sequence[Traced] = (),
         outside: Sequence[Traced] = (),
         *,
         epilogues: bool = True,
     ) -> None:
         self.passes = passes = Passes(results, epilogues=epilogues)
-        writer = Writer(passes, counter, set(a_step), {old for old, _ in replaces})
+        writer = Writer(passes, counter, set(per_step), {old for old, _ in replaces})
         sources = [writer.level(number) for number in range(len(passes.kernels))]
-        products = [self._side_by_side(products) for products in passes.products]
+        products = [self._assign_streams(products) for products in passes.products]
         self.stands_for: dict[Traced, Traced] = {}
         copies = []
         for old, new in replaces:
@@ -110,21 +110,24 @@ class Program:
         self.launches += copies
         self.kernels = "\n".join(source.text for source in sources if source is not None)
         self.joined = self._join()
-        self.places, self.n_bytes = self._arrange(passes.stored - {*self.stands_for, *a_step, *outside})
-        self.n_counting = self._count()
+        self.offsets, self.n_bytes = self._allocate(passes.stored - {*self.stands_for, *per_step, *outside})
+        self.n_arrival_bytes = self._allocate_arrivals()
 
-    def _side_by_side(self, products: Sequence[Product]) -> list[Multiply]:
-        """The products of a level: what is read first is waited for, the others are done aside, and begun before it."""
+    def _assign_streams(self, products: Sequence[Product]) -> list[Multiply]:
+        """Order the products of a level: that which is read first comes last, the others run on the side stream."""
         first_read = {product: self.passes.read_first(product.out) for product in products}
-        in_turn = sorted(products, key=lambda product: first_read[product])
-        # Nothing would wait for what is not read.
+        by_first_read = sorted(products, key=lambda product: first_read[product])
+        # A product that nothing reads stays on the main stream: nothing would wait for it on the other.
         never = len(self.passes.kernels)
-        return [Multiply(each, each is not in_turn[0] and first_read[each] < never) for each in reversed(in_turn)]
+        return [
+            Multiply(each, each is not by_first_read[0] and first_read[each] < never)
+            for each in reversed(by_first_read)
+        ]
 
     def _can_replace(
         self, old: Traced, new: Traced, sources: Sequence[Source | None], products: Sequence[Multiply]
     ) -> bool:
-        """Whether nothing reads an element of `old` after, or while, another kernel or thread writes it."""
+        """Whether `new` can overwrite `old`: no thread may read an element while or after another one writes it."""
         passes, level = self.passes, self.passes.level[new]
         own = next((kernel for kernel in passes.kernels[level] if any(root is new for root in kernel.roots)), None)
         if own is None or (old.shape, old.dtype) != (new.shape, new.dtype):
@@ -136,69 +139,69 @@ class Program:
         return not late_product and all(self._is_own(new, own, kernel, at) for kernel, at in late_reads)
 
     def _last(self, multiply: Multiply) -> int:
-        """The last level at which a product may still be at work."""
+        """Return the last level in which a product may still run."""
         out = multiply.product.out
-        return self.passes.read_first(out) if multiply.aside else self.passes.level[out]
+        return self.passes.read_first(out) if multiply.on_side_stream else self.passes.level[out]
 
     def _is_own(self, new: Traced, own: Kernel, kernel: Kernel, at: At) -> bool:
-        """Whether what is read is read by the thread alone that writes it; several have a row between them."""
+        """Whether only the thread that writes an element reads it. All threads of a row read the values per row."""
         return kernel is own and long_axes(new.shape) == own.domain and at in {self.passes.place(new), ()}
 
     def _join(self) -> dict[int, int]:
-        """For each launch that is done aside, the first that reads what it writes."""
+        """Map each launch on the side stream to the first launch that reads its result."""
         uses = [used_by(launch) for launch in self.launches]
         return {
             time: next(later for later in range(time + 1, len(uses)) if launch.product.out in uses[later])
             for time, launch in enumerate(self.launches)
-            if isinstance(launch, Multiply) and launch.aside
+            if isinstance(launch, Multiply) and launch.on_side_stream
         }
 
-    def _arrange(self, nodes: set[Traced]) -> tuple[dict[Buffer, int], int]:
-        """Places for arrays of which those that are needed at one time lie beside each other."""
+    def _allocate(self, nodes: set[Traced]) -> tuple[dict[Buffer, int], int]:
+        """Return the offsets of buffers, which overlap only if their lifetimes are disjoint, and their total size."""
         first: dict[Buffer, int] = {}
         last: dict[Buffer, int] = {}
         for time, launch in enumerate(self.launches):
             for buffer in used_by(launch):
                 first.setdefault(buffer, time)
-                # What is done aside may be done at any time until it is joined.
+                # A product on the side stream may run at any time until it is joined.
                 last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
         sizes: dict[Buffer, int] = {
             buffer: buffer.n_bytes if isinstance(buffer, Parts) else buffer.size * buffer.dtype.itemsize
             for buffer in first
             if not isinstance(buffer, Arrivals) and (isinstance(buffer, Parts) or buffer in nodes)
         }
-        places: dict[Buffer, int] = {}
-        whole = 0
+        offsets: dict[Buffer, int] = {}
+        total = 0
         for buffer in sorted(sizes, key=lambda one: -sizes[one]):
             taken = sorted(
-                (places[other], places[other] + sizes[other])
-                for other in places
+                (offsets[other], offsets[other] + sizes[other])
+                for other in offsets
                 if first[other] <= last[buffer] and first[buffer] <= last[other]
             )
-            place = 0
+            offset = 0
             for begin, end in taken:
-                if place + sizes[buffer] <= begin:
+                if offset + sizes[buffer] <= begin:
                     break
-                place = max(place, -(-end // ALIGNMENT) * ALIGNMENT)
-            places[buffer] = place
-            whole = max(whole, place + sizes[buffer])
-        return places, whole
+                offset = max(offset, -(-end // ALIGNMENT) * ALIGNMENT)
+            offsets[buffer] = offset
+            total = max(total, offset + sizes[buffer])
+        return offsets, total
 
-    def _count(self) -> int:
-        """Give what counts its places, one after the other."""
-        whole = 0
+    def _allocate_arrivals(self) -> int:
+        """Set the offsets of arrival counters, and return their total size."""
+        total = 0
         for launch in self.launches:
             for buffer in used_by(launch):
-                if isinstance(buffer, Arrivals) and buffer not in self.places:
-                    self.places[buffer] = whole
-                    whole += buffer.n_bytes
-        return whole
+                if isinstance(buffer, Arrivals) and buffer not in self.offsets:
+                    self.offsets[buffer] = total
+                    total += buffer.n_bytes
+        return total
 
 
 def used_by(launch: Launch) -> set[Buffer]:
-    """What a launch reads and writes."""
+    """Return the buffers that a launch reads and writes."""
     if isinstance(launch, Source):
-        # Kernels of one launch run at the same time.
+        # Kernels of one launch run at the same time, so all of their buffers are alive together.
         return set(launch.arguments)
     if isinstance(launch, Multiply):
         return {*launch.product.read, launch.product.out}

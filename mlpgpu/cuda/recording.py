@@ -1,4 +1,4 @@
-"""Recording functions that hold arrays of the device, and what they give back."""
+"""Trace functions that refer to device arrays, and prepare the nodes that they return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = Any
 
 
 class DeviceRecorder(Recorder):
-    """Records functions that hold arrays of the device.
+    """A recorder for functions that refer to device arrays, which become constants.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class DeviceRecorder(Recorder):
         if not isinstance(value, self._cupy.ndarray):
             return super().constant(value)
         if id(value) not in self._held:
-            # A single number becomes part of the kernels.
+            # A scalar becomes a literal in the kernels, so its value is needed on the host.
             kept = self._cupy.asnumpy(value) if value.size == 1 else value
             node = Traced(self, "constant", (), (), value.shape, value.dtype, kept)
             self._held[id(value)] = value, node
@@ -40,12 +40,12 @@ class DeviceRecorder(Recorder):
 
 
 def returned(recorder: Recorder, leaf: Any, taken: set[Traced]) -> Traced:
-    """What a function returns; a copy where that is given, a view, or returned in another place too.
+    """Return the node of a leaf that a function returns: a copy if that is an input, a view or returned twice.
 
     Parameters
     ----------
     taken : set of Traced
-        What it returns in other places; this becomes one of them.
+        Nodes that the function returns elsewhere, to which this one is added.
     """
     node = recorder.constant(leaf)
     if node.operation in VIEWS or base(node).operation in GIVEN or node in taken:
@@ -55,5 +55,5 @@ def returned(recorder: Recorder, leaf: Any, taken: set[Traced]) -> Traced:
 
 
 def tell_refused(what: str, device: str, error: Exception) -> None:
-    """Say in one line that `what` is done as it stands, and why."""
+    """Log in one line that `what` runs line by line, and why."""
     log.warning("%s runs line by line on %s, for it cannot be captured: %s", what, device, one_line(error))

@@ -1,4 +1,4 @@
-"""A function of CUDA source, and the memory that it is told of."""
+"""A generated CUDA function, and the buffers that it takes as arguments."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ THREADS = 256
 
 @dataclass(frozen=True)
 class Parts:
-    """Memory in which the blocks of a sum leave their parts."""
+    """Buffer of the partial results of a reduction, one row per block."""
 
-    fold: Traced
+    reduction: Traced
     n_bytes: int
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Memory in which the blocks of a sum are counted, 0 before and after: one number for each tile of columns."""
+    """Counters of the blocks of a kernel that have finished, one per tile of columns; 0 before and after a launch."""
 
     first: Traced
     n_bytes: int
@@ -32,7 +32,7 @@ Buffer = Traced | Parts | Arrivals
 
 @dataclass
 class Source:
-    """One function: the kernels of a level side by side.
+    """A generated function, in which all kernels of a level run side by side.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Source:
     text : str
     blocks : int
     arguments : dict of Traced, Parts or Arrivals to None
-        Whose addresses it takes, in order.
+        Buffers whose addresses it takes, in order.
     reads : list of (Traced, tuple of Index, Kernel)
-        What it reads of memory, where, and in which of its kernels.
+        Arrays that it reads from memory, with the index and the kernel of each read.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Source:
 
 
 def name_of(buffer: Buffer) -> str:
-    """What memory is called."""
+    """Return the name of a buffer in the source."""
     if isinstance(buffer, Parts):
-        return f"parts{buffer.fold.number}"
+        return f"parts{buffer.reduction.number}"
     if isinstance(buffer, Arrivals):
         return f"arrived{buffer.first.number}"
     return f"a{buffer.number}"
 
 
 def indent(lines: list[str]) -> list[str]:
-    """`lines` of a block; what is told to the compiler stays where it is."""
+    """Indent the lines of a block, except for preprocessor directives."""
     return [line if line.startswith("#") else f"    {line}" for line in lines]

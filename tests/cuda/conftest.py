@@ -30,15 +30,15 @@ def cupy(monkeypatch):
 def with_sizes(level):
     """`Writer.level`, whose kernels have a comment on how many elements they are told of, where that is known."""
 
-    def size(buffer, a_step):
+    def size(buffer, per_step):
         if isinstance(buffer, Traced):
-            return -1 if buffer in a_step else buffer.size
-        return buffer.n_bytes // (buffer.fold.dtype.itemsize if isinstance(buffer, source.Parts) else 4)
+            return -1 if buffer in per_step else buffer.size
+        return buffer.n_bytes // (buffer.reduction.dtype.itemsize if isinstance(buffer, source.Parts) else 4)
 
     def write(self, number):
         written = level(self, number)
         if written is not None:
-            sizes = " ".join(str(size(buffer, self.a_step)) for buffer in written.arguments)
+            sizes = " ".join(str(size(buffer, self.per_step)) for buffer in written.arguments)
             written.text = written.text.replace(") {", f") {{ // of {sizes}", 1)
         return written
 

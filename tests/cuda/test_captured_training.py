@@ -131,8 +131,8 @@ def test_threads_blocks_and_streams_in_any_order(cuda, monkeypatch, order, hurri
 
 
 def test_elements_that_32_bits_do_not_count(cuda, monkeypatch, caplog):
-    monkeypatch.setattr(grid, "FAR", 1)
-    monkeypatch.setattr(elements, "FAR", 1)
+    monkeypatch.setattr(grid, "INT32_LIMIT", 1)
+    monkeypatch.setattr(elements, "INT32_LIMIT", 1)
     rows = rows_of("cross_entropy", dtype="uint8")
     assert_captured(cuda, plan_of(rows, "cross_entropy", hidden=(40,), **ALL_AT_ONCE), rows, caplog)
 
