@@ -1,5 +1,5 @@
-"""How NumPy runs a step fast: recorded once, its operations joined into few passes, each on memory made beforehand.
+"""Run a training step fast on NumPy: trace it once, and fuse its operations into few passes over preallocated memory.
 
-`trace` records what a step does; `schedule` says what runs together; `memory` where results lie; `calls` runs it with
-NumPy alone, `source` writes it as a function that Numba compiles; `loop` chooses.
+`trace` records the operations, `schedule` fuses them, `memory` allocates their results. `calls` runs them with NumPy
+alone, `source` generates a function for Numba to compile, and `loop` chooses between the two.
 """

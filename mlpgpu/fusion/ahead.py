@@ -1,4 +1,4 @@
-"""Rows asked of memory before they are needed."""
+"""Prefetch the rows that a pass is about to take."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-# Rows between the one that is asked for and the one in use; twice as many bring no more.
-ROWS = 4
-# What memory hands over at a time, and how much of a row is asked for: the rest of a long one hardware foresees.
-LINE, MOST = 64, 4096
+# Distance from the row in use to the one that is prefetched; twice as many are no faster.
+ROWS_AHEAD = 4
+# Bytes of a cache line, and the most of a row that is prefetched: hardware prefetches the rest of a long one.
+CACHE_LINE, MAX_BYTES = 64, 4096
 
 
 @intrinsic
-def _ask(typing, address):
-    """Have the line of memory at `address` brought into the cache; any number will do, and nothing waits for it."""
+def _prefetch(typing, address):
+    """Prefetch the cache line at `address`, without waiting for it. An invalid address does no harm."""
 
     def emit(context, builder, signature, given):
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -31,19 +31,20 @@ def _ask(typing, address):
 
 @numba.njit
 def ask(x, rows, i):
-    """Ask for the row of `x` that is taken some rows after row `i`.
+    """Prefetch the row of `x` that is taken `ROWS_AHEAD` rows after row `i`.
 
-    No hardware foresees rows that are taken in a random order: half the time of the pass would be spent waiting.
+    Hardware does not predict rows in random order: the pass would spend half of its time waiting for memory.
 
     Parameters
     ----------
     x : array of two axes
     rows : array of int, shape (n,)
-        Which rows are taken, in turn.
+        Indices of the rows of `x` that are taken, in order.
     i : int
+        Index into `rows`.
     """
-    later = np.uint64(i) + np.uint64(ROWS)
+    later = np.uint64(i) + np.uint64(ROWS_AHEAD)
     if later < rows.shape[0]:
         start = x.ctypes.data + rows[later] * x.strides[0]
-        for place in range(0, min(x.shape[1] * x.itemsize, MOST), LINE):
-            _ask(start + place)
+        for place in range(0, min(x.shape[1] * x.itemsize, MAX_BYTES), CACHE_LINE):
+            _prefetch(start + place)

@@ -1,7 +1,7 @@
-"""NumPy's own matrix product for compiled loops: the same library, and so the same threads.
+"""NumPy's own BLAS for compiled loops: the same library, and so the same threads.
 
-Numba's is SciPy's library. Where two libraries have threads of their own, those of one wait for work, busily, while
-those of the other are at it.
+Numba itself calls SciPy's BLAS. If two libraries have threads of their own, the idle threads of one wait busily on the
+cores that the other needs.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-# Of the C interface to BLAS.
-ROWS_FIRST, PLAIN, TRANSPOSED = 101, 111, 112
-# How libraries call their matrix product, and the width of their whole numbers.
+# CBLAS_LAYOUT and CBLAS_TRANSPOSE of the C interface to BLAS.
+ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = 101, 111, 112
+# Names of the matrix product in different builds, and the bits of an integer there.
 NAMES = {"scipy_cblas_{}gemm64_": 64, "cblas_{}gemm64_": 64, "scipy_cblas_{}gemm": 32, "cblas_{}gemm": 32}
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """What gives the functions of the library that NumPy uses.
+    """Return a library in which the functions of NumPy's BLAS can be looked up.
 
     Raises
     ------
     OSError, AttributeError
-        Where it cannot be looked into.
+        If it cannot be opened.
     """
-    # A look into a library is one into those that it uses, except on Windows.
+    # Except on Windows, a lookup in a library also searches the libraries that it depends on.
     return ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
 
 
 @functools.cache
 def address_of(dtype: str) -> tuple[int, int]:
-    """Where the matrix product of NumPy's library is, and the width of its whole numbers.
+    """Return the address of the matrix product of NumPy's BLAS, and the bits of its integers.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def address_of(dtype: str) -> tuple[int, int]:
     Returns
     -------
     address, width : int
-        0 and 0 where it is not found.
+        0 and 0 if it is not found.
     """
     try:
         functions = library()
@@ -61,10 +61,10 @@ def address_of(dtype: str) -> tuple[int, int]:
 
 @numba.njit
 def tile(rows, columns, thread, n_threads):
-    """A thread's part of a product: some of its longer side, for which the least has to be packed.
+    """Return the tile of a product that a thread computes: its share of the longer side, which packs the least.
 
-    BLAS packs what a part reads of both matrices before it multiplies. A part with half of the rows reads half of the
-    left matrix and all of the right one, whose size goes with the columns.
+    BLAS packs what it reads of both matrices before it multiplies. A tile of half the rows reads half of the left
+    matrix and all of the right one, whose size is proportional to the number of columns.
 
     Returns
     -------
@@ -78,12 +78,12 @@ def tile(rows, columns, thread, n_threads):
 
 def _product(real: ir.Type, width: int) -> object:
     @intrinsic
-    def gemm(typing, address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):
-        """``c = a b`` of matrices by their addresses, with the elements from a row to the next."""
+    def gemm(typing, address, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc):
+        """Compute ``c = a b`` of matrices given by their addresses and leading dimensions."""
         signature = types.void(*[types.intp] * 12)
 
         def emit(context, builder, signature, given):
-            address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c = given
+            address, trans_a, trans_b, m, n, k, a, lda, b, ldb, c, ldc = given
             mode, whole, pointer = ir.IntType(32), ir.IntType(width), real.as_pointer()
             kinds = [mode] * 3 + [whole] * 3 + [real, pointer, whole, pointer, whole, real, pointer, whole]
             function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), kinds).as_pointer())
@@ -94,17 +94,17 @@ def _product(real: ir.Type, width: int) -> object:
             builder.call(
                 function,
                 [
-                    mode(ROWS_FIRST),
-                    *(narrow(number, mode) for number in (mode_a, mode_b)),
+                    mode(ROW_MAJOR),
+                    *(narrow(number, mode) for number in (trans_a, trans_b)),
                     *(narrow(number, whole) for number in (m, n, k)),
                     real(1.0),
                     builder.inttoptr(a, pointer),
-                    narrow(step_a, whole),
+                    narrow(lda, whole),
                     builder.inttoptr(b, pointer),
-                    narrow(step_b, whole),
+                    narrow(ldb, whole),
                     real(0.0),
                     builder.inttoptr(c, pointer),
-                    narrow(step_c, whole),
+                    narrow(ldc, whole),
                 ],
             )
             return context.get_dummy_value()

@@ -1,4 +1,4 @@
-"""A schedule as calls of NumPy on arrays made beforehand, passes over much memory in blocks that stay in the cache."""
+"""Run a schedule as NumPy calls on preallocated arrays, large passes in blocks that stay in the cache."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlpgpu.fusion.schedule import NARROW, Group, Schedule
 from mlpgpu.fusion.trace import REDUCTIONS, Traced, number_in
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-# Elements of a block: few enough that the arrays of a pass stay in the cache, and enough that the calls do not count.
+# Elements per block: few enough that the arrays of a pass stay in the cache, and enough to hide the cost of a call.
 BLOCK = 65_536
 
 
 def calls_of(schedule: Schedule, memory: Memory) -> list[Call]:
-    """What to call, in order, and with what.
+    """Return the calls that run a schedule, in order.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def calls_of(schedule: Schedule, memory: Memory) -> list[Call]:
         elif first.operation == "matmul":
             calls.append((np.matmul, (*(memory[parent] for parent in first.parents), memory[first])))
         else:
-            calls += [(np.copyto, pair) for pair in memory.left_to_join(first)]
+            calls += [(np.copyto, pair) for pair in memory.parts_to_copy(first)]
     return calls + [(np.copyto, pair) for pair in memory.copies]
 
 
@@ -52,31 +52,31 @@ class _Pass:
         per_row = int(np.prod(group.domain[1:]))
         self.rows = min(rows, max(1, BLOCK // per_row))
         self.blocks = [(start, min(start + self.rows, rows)) for start in range(0, rows, self.rows)]
-        self.scratch = self._share_scratch()
+        self.scratch = self._allocate_scratch()
 
-    def _share_scratch(self) -> dict[Traced, np.ndarray]:
-        """Memory of one block for each array that the pass alone needs; what is used up makes room for the next."""
+    def _allocate_scratch(self) -> dict[Traced, np.ndarray]:
+        """Return a buffer of one block for each array that only this pass uses; free buffers are reused."""
         shape = (self.rows, *self.domain[1:]) if self.domain else ()
         last = {parent: node for node in self.nodes for parent in node.parents}
         free: dict[int, list[np.ndarray]] = {}
         blocks: dict[Traced, np.ndarray] = {}
         for node in self.nodes:
             used_up = [parent for parent in dict.fromkeys(node.parents) if parent in blocks and last[parent] is node]
-            give_back = [(parent.dtype.itemsize, blocks[parent]) for parent in used_up]
-            # A choice between arrays is written in two goes.
+            freed = [(parent.dtype.itemsize, blocks[parent]) for parent in used_up]
+            # `where` writes its output in two steps, and would overwrite an argument in the first.
             in_place = node.operation != "where"
-            for size, block in give_back if in_place else ():
+            for size, block in freed if in_place else ():
                 free.setdefault(size, []).append(block)
             if node not in self.schedule.stored:
                 size = node.dtype.itemsize
                 block = free[size].pop() if free.get(size) else np.empty(shape, f"V{size}")
                 blocks[node] = block.view(node.dtype) if self.domain else block.view(node.dtype).reshape(node.shape)
-            for size, block in () if in_place else give_back:
+            for size, block in () if in_place else freed:
                 free.setdefault(size, []).append(block)
         return blocks
 
     def calls(self) -> Iterator[Call]:
-        """All blocks, one after the other."""
+        """Yield the calls of all blocks, one block after the other."""
         for start, stop in self.blocks:
             for node in self.nodes:
                 yield from self._call(node, start, stop)
@@ -99,7 +99,7 @@ class _Pass:
         else:
             function = getattr(np, node.operation)
             if function in {np.maximum, np.minimum}:
-                # Extremes want their output by its name.
+                # NumPy 2.4 deprecates a positional `out` here.
                 yield partial(function, out=out), tuple(given)
             else:
                 yield function, (*given, out)
@@ -116,17 +116,17 @@ class _Pass:
             out = self.memory[node]
             part = self.scratch.setdefault(node, np.empty_like(out))
             yield from _reduction(node, of, part)
-            # As above.
+            # By keyword, as above.
             yield partial(function, out=out), (out, part)
 
     def _argument(self, node: Traced, argument: Any, start: int, stop: int) -> Any:
         if isinstance(argument, Traced):
             return self._block(argument, start, stop)
-        # Its type need not be found at every call.
+        # Converted here, so that NumPy need not find its dtype at every call.
         return number_in(node, argument)
 
     def _block(self, node: Traced, start: int, stop: int) -> np.ndarray:
-        """The rows of a block, of what has as many rows as the pass."""
+        """Return the rows of a block, or the whole array if it is broadcast along the rows."""
         if node in self.scratch:
             return self.scratch[node][: stop - start, ...] if self.domain else self.scratch[node]
         whole = self.memory[node]
@@ -135,16 +135,16 @@ class _Pass:
 
 
 def _reduction(node: Traced, of: np.ndarray, out: np.ndarray) -> Iterator[Call]:
-    """The reduction of a block, in the way that is fastest."""
+    """Yield the calls that reduce a block in the fastest way."""
     (axes, keepdims), function = node.settings, REDUCTIONS[node.operation]
     if of.ndim == 2 and node.operation == "sum" and of.dtype.kind == "f" and len(axes) == 1:
-        # A product with ones adds up along rows and along columns several times faster.
+        # A matrix product with ones is several times faster than a sum along either axis.
         if axes == (0,):
             yield np.matmul, (np.ones((1, len(of)), of.dtype), of, out.reshape(1, -1, copy=False))
         else:
             yield np.matmul, (of, np.ones((of.shape[1], 1), of.dtype), out.reshape(-1, 1, copy=False))
     elif of.ndim == 2 and axes == (1,) and of.shape[1] < NARROW:
-        # Short rows one after the other take longer than to turn them first.
+        # Reducing many short rows takes longer than transposing them first.
         columns = np.empty(of.shape[::-1], of.dtype)
         yield np.copyto, (columns, of.T)
         yield function.reduce, (columns, 0, node.dtype, out.reshape(-1, copy=False))

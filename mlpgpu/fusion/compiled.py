@@ -1,4 +1,4 @@
-"""Source compiled by Numba, once on a machine: what is compiled stays on disk."""
+"""Compile generated source with Numba, and cache it on disk."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def has_numba() -> bool:
 
 
 def folder() -> Path:
-    """Where compiled functions are kept."""
+    """Return the folder in which compiled functions are cached."""
     return Path(platformdirs.user_cache_dir("mlpgpu")) / "compiled"
 
 
 @functools.cache
 def function_of(text: str) -> Callable[..., Any]:
-    """The function ``run`` of a source, compiled when it is first called with arguments of a type.
+    """Return the function ``run`` of a source, which is compiled when it is first called with arguments of some types.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def function_of(text: str) -> Callable[..., Any]:
     Raises
     ------
     ImportError
-        Where Numba cannot be imported.
+        If Numba cannot be imported.
     """
     names = "ahead.py", "blas.py", "elementary.py", "meeting.py"
     used = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
@@ -57,7 +57,7 @@ def function_of(text: str) -> Callable[..., Any]:
             log.info("compiling the training loop; it stays compiled in %s", path.parent)
         return _load(name, path).run
     except OSError:
-        # A folder that is not to be written to: compiled for this process alone.
+        # The cache cannot be written: compile for this process only.
         with tempfile.TemporaryDirectory() as other:
             path = Path(other) / f"{name}.py"
             path.write_text(text.replace("cache=True", "cache=False"), encoding="utf-8")
@@ -70,7 +70,7 @@ def _load(name: str, path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Numba asks for the module of what it finds on disk.
+    # Numba looks up the module of a function that it loads from the cache.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

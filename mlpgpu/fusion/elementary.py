@@ -1,7 +1,7 @@
-"""Elementary functions for compiled passes: free of calls and branches, so that the compiler can do several at once.
+"""Elementary functions for compiled passes, free of calls and branches so that the compiler can vectorise them.
 
-All work in float64, of which float32 is then the rounding. Their errors in float64 are at most a few units in the last
-place. Constants are those of fdlibm (Sun Microsystems, 1993).
+All compute in float64; a float32 result is rounded from that. Their errors in float64 are at most a few units in the
+last place. Constants are those of fdlibm (Sun Microsystems, 1993).
 """
 
 import math
@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 LOG2_E = 1 / math.log(2)
-# log 2 in two parts, the first with so few digits that its product with an exponent is exact.
+# log 2 as a sum, whose first term has so few digits that its product with an exponent is exact.
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 P1, P2, P3, P4, P5 = (
     1.66666666666666019037e-01,
@@ -28,7 +28,7 @@ L1, L2, L3, L4, L5, L6, L7 = (
     1.531383769920937332e-01,
     1.479819860511658591e-01,
 )
-# 1.5 * 2**52: adding it leaves a whole number in the lowest bits.
+# 1.5 * 2**52: adding and subtracting it rounds to an integer.
 ROUND = 6755399441055744.0
 
 inline = numba.njit(forceinline=True, error_model="numpy")
@@ -37,7 +37,7 @@ inline = numba.njit(forceinline=True, error_model="numpy")
 @inline
 def exp(x):
     """``e^x``."""
-    # Beyond these it is 0 or infinite, which the two factors still give.
+    # Beyond these bounds the result is 0 or infinite, as it is at the bounds.
     c = -746.0 if x < -746.0 else x
     c = 710.0 if c > 710.0 else c
     n = (c * LOG2_E + ROUND) - ROUND
@@ -46,7 +46,7 @@ def exp(x):
     t = r * r
     q = r - t * (P1 + t * (P2 + t * (P3 + t * (P4 + t * P5))))
     y = 1.0 - ((low - (r * q) / (2.0 - q)) - high)
-    # In two factors, for 2^n alone may be out of range.
+    # In two factors, since 2^n alone may be out of range.
     half = np.int64(n) >> 1
     rest = np.int64(n) - half
     return y * np.int64((half + 1023) << 52).view(np.float64) * np.int64((rest + 1023) << 52).view(np.float64)
@@ -55,13 +55,13 @@ def exp(x):
 @inline
 def expm1(x):
     """``e^x - 1``, of full relative accuracy also near 0."""
-    # Up to half of log 2 by the same rational function, which there has no 1 to lose digits to.
+    # Up to half of log 2, the rational function of `exp`, but without adding 1, which would lose digits.
     t = x * x
     q = x - t * (P1 + t * (P2 + t * (P3 + t * (P4 + t * P5))))
     small = x + x * q / (2.0 - q)
     large = exp(x) - 1.0
     y = small if abs(x) < 0.35 else large
-    # The sign of a zero.
+    # Keep the sign of zero.
     return x if x == 0.0 else y
 
 
@@ -71,7 +71,7 @@ def log(x):
     scaled = x * 18014398509481984.0 if x < 2.2250738585072014e-308 else x
     shift = -54 if x < 2.2250738585072014e-308 else 0
     bits = np.float64(scaled).view(np.int64)
-    # The mantissa from the root of 1/2 to that of 2.
+    # Scale the mantissa to between sqrt(1/2) and sqrt(2).
     k = (bits - 0x3FE6A09E667F3BCD) >> 52
     m = np.int64(bits - (k << 52)).view(np.float64)
     f = m - 1.0
@@ -90,7 +90,7 @@ def log(x):
 def log1p(x):
     """``log(1 + x)``, of full relative accuracy also near 0."""
     u = 1.0 + x
-    # What was lost in the sum, made up for (Kahan); at infinity there is nothing to make up for.
+    # Correct the rounding of the sum (Kahan); at infinity and at -1 there is nothing to correct.
     lost = (x - (u - 1.0)) / u
     y = log(u) + (lost if abs(x) < 1e300 and u != 0.0 else 0.0)
     return x if x == 0.0 else y
@@ -105,5 +105,5 @@ def tanh(x):
 
 @numba.njit(forceinline=True, fastmath={"reassoc", "nsz"})
 def add(a, b):
-    """``a + b`` in a sum of many, which may be taken in any order, and so several at once."""
+    """Return ``a + b`` in a sum that the compiler may reorder, and so vectorise."""
     return a + b

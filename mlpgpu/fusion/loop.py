@@ -1,4 +1,4 @@
-"""A step recorded at its first call, and run again and again on the same memory."""
+"""Trace a step at its first call, and run it repeatedly on the same memory."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 
 log = logging.getLogger(__name__)
 
-# How a step may run.
+# The ways to run a step.
 WAYS = ("auto", "eager", "numpy", "numba")
-# Microseconds of NumPy's calls that are worth the start of Numba: some tenths of a second, and now and then the seconds
-# of a first compilation. A call takes about one, and another for so many elements.
-MANY_CALLS, ELEMENTS_A_CALL = 1_000_000, 4_000
-# Multiplications a step that keep a thread busy for some tens of microseconds.
-PRODUCTS_A_THREAD = 2**20
+# Total microseconds of NumPy calls from which Numba pays: loading it takes some tenths of a second, and the first
+# compilation on a machine some seconds. A call takes about one microsecond, plus one per `ELEMENTS_PER_CALL` elements.
+MANY_CALLS, ELEMENTS_PER_CALL = 1_000_000, 4_000
+# Multiplications per step and thread: enough to keep a thread busy for some tens of microseconds.
+PRODUCTS_PER_THREAD = 2**20
 
 
 def wanted_way() -> str:
-    """The way that the environment asks for; ``auto`` where it does not.
+    """Return the way that the environment asks for, by default ``auto``.
 
     Raises
     ------
     InputError
-        Where it names no way, or one that is not installed.
+        If the environment names an unknown way, or one that is not installed.
     """
     way = os.environ.get(VARIABLE, "auto")
     if way not in WAYS:
@@ -47,21 +47,21 @@ def wanted_way() -> str:
 
 
 class Run(Protocol):
-    """Steps on the memory of a recorded step, one for each row of `items`; their losses go into `losses`."""
+    """Runs a traced step once for each row of `items`, in its memory, and stores the losses in `losses`."""
 
     def __call__(self, items: list[np.ndarray], losses: np.ndarray) -> None:
-        """Do them."""
+        """Run the steps."""
 
 
 class Recorded:
-    """A step on arrays of one shape: what it does, and the memory that it does it in.
+    """A step traced with arrays of given shapes and dtypes, and the memory in which it runs.
 
     Parameters
     ----------
     step : callable
         ``step(state, data, item) -> (state, loss)``, pure.
     state, data, items : tuple of array
-        As the loop is first called with. The data are read where they are.
+        Arguments of the first call of the loop. The data are not copied.
 
     Attributes
     ----------
@@ -91,14 +91,14 @@ class Recorded:
         self.loss = self.memory[self.schedule.results[-1]]
 
     def suits(self, state: Any, data: Any, items: Any) -> bool:
-        """Whether it was made for these data, and for a state and items of these shapes and types."""
+        """Whether it was traced with these data arrays, and with a state and items of these shapes and dtypes."""
         own, given = [*self.state, *self.item], [*leaves(state), *(leaf[0, ...] for leaf in leaves(items))]
         return all(mine is leaf for mine, leaf in zip(self.data, leaves(data), strict=True)) and all(
             mine.shape == leaf.shape and mine.dtype == leaf.dtype for mine, leaf in zip(own, given, strict=True)
         )
 
     def by_calls(self) -> tuple[Run, int]:
-        """Run by NumPy alone, and about how many microseconds its calls take a step, products left out."""
+        """Return a `Run` by NumPy alone, and roughly the microseconds of its calls per step, without products."""
         calls, item, loss = calls_of(self.schedule, self.memory), self.item, self.loss
         elements = sum(node.size for group in self.schedule.groups if group.domain is not None for node in group.nodes)
 
@@ -111,15 +111,15 @@ class Recorded:
                     function(*arguments)
                 losses[i] = loss
 
-        return run, len(calls) + elements // ELEMENTS_A_CALL
+        return run, len(calls) + elements // ELEMENTS_PER_CALL
 
     def compiled(self, items: list[np.ndarray]) -> Run:
-        """Run by a function that Numba compiles for such items, on as many threads as products have.
+        """Return a `Run` by a function that Numba compiles, on at most as many threads as NumPy's products use.
 
         Raises
         ------
         NotCompiled
-            Where that cannot be done.
+            If Numba cannot compile the step.
         """
         from mlpgpu.fusion import meeting
         from mlpgpu.fusion.source import Source
@@ -127,30 +127,30 @@ class Recorded:
         products = sum(
             node.size * node.parents[0].shape[-1] for node in self.schedule.group_of if node.operation == "matmul"
         )
-        n_threads = max(1, min(meeting.product_threads(), products // PRODUCTS_A_THREAD))
+        n_threads = max(1, min(meeting.product_threads(), products // PRODUCTS_PER_THREAD))
         source = Source(self.schedule, self.memory, self.item, self.loss, n_threads)
         function = function_of(source.text)
         arrays = [source.arrays, *(source.private.copies(source.arrays) for _ in range(n_threads - 1))]
-        # Where they meet; long, so that nothing else shares its line of the cache.
-        place = np.zeros(64, np.int64)
+        # Padded on both sides, so that nothing else shares the cache line of the counter.
+        barrier = np.zeros(64, np.int64)
         helpers = ThreadPoolExecutor(n_threads - 1, "mlpgpu") if n_threads > 1 else None
 
         def part(thread: int, items: list[np.ndarray], losses: np.ndarray, n_steps: int) -> None:
             fixed = source.numbers, source.whole_numbers, losses
-            function(n_steps, thread, n_threads, place[32:], meeting.give_way(), *fixed, *arrays[thread], *items)
+            function(n_steps, thread, n_threads, barrier[32:], meeting.give_way(), *fixed, *arrays[thread], *items)
 
         try:
-            # Compiled before threads meet.
+            # Compile before several threads run.
             part(0, items, np.empty(0, self.loss.dtype), 0)
         except Exception as error:
-            # Whatever Numba raises where it does not know a type, or cannot read what it kept.
+            # Numba raises various errors if it does not support a type, or cannot read its cache.
             raise NotCompiled(one_line(error)) from error
 
         def run(items: list[np.ndarray], losses: np.ndarray) -> None:
             if helpers is None:
                 part(0, items, losses, len(losses))
                 return
-            place[:] = 0
+            barrier[:] = 0
             for own in arrays[1:]:
                 for mine, official in zip(own, source.arrays, strict=True):
                     if mine is not official:
@@ -165,23 +165,23 @@ class Recorded:
 
 
 def _result(recorder: Recorder, leaf: Any, old: Traced | None = None) -> Traced:
-    """What a step returns; a copy of it where it is given, for what is given may be written over before it is read."""
+    """Return the node of a leaf that a step returns: a copy of an input, which may be overwritten before it is read."""
     node = recorder.constant(leaf)
     given = node is not old and base(node).operation in GIVEN
     return recorder.record("astype", (node,), (node.dtype,), node.shape, node.dtype) if given else node
 
 
 class Loop:
-    """A loop of a step, in the way that suits it.
+    """A loop over a step, run in the way that is fastest for the number of steps.
 
     Parameters
     ----------
     step : callable
-        ``step(state, data, item) -> (state, loss)``.
+        ``step(state, data, item) -> (state, loss)``, pure.
     eager : callable
-        The loop of `step` line by line.
+        The eager loop over `step`.
     n_steps : int or None
-        How many steps it will do in all; None where that is not known.
+        Total number of steps, over all calls; None if unknown.
     """
 
     def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None) -> None:
@@ -193,7 +193,7 @@ class Loop:
         self._run: Run | None = None
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Any]:
-        """As `Backend.compile_loop` has it; the state that comes back is written over by the next call."""
+        """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
         if self.way != "eager" and (self._recorded is None or not self._recorded.suits(state, data, items)):
             self._record(state, data, items)
         if self._recorded is None or self._run is None:
@@ -212,7 +212,7 @@ class Loop:
             self._run = self._choose(recorded, list(leaves(items)))
             self._recorded = recorded
         except Exception as error:
-            # A function of the user may do what is not recorded, and what is wrong with it shows line by line.
+            # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
             self.way = "eager"
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 

@@ -1,4 +1,4 @@
-"""The loops of one pass, as source."""
+"""Generate the loops of one pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlpgpu.fusion.trace import INFIX, REDUCTIONS, Traced, number_in
 if TYPE_CHECKING:
     from mlpgpu.fusion.source import Source
 
-# As NumPy does, an extreme of what is no number is no number.
+# maximum and minimum propagate NaN, as in NumPy.
 CALLS = {
     "absolute": "abs({0})",
     "negative": "-{0}",
@@ -33,35 +33,35 @@ CALLS = {
     "floor": "np.floor({0})",
     **{name: name + "(np.float64({0}))" for name in ("exp", "expm1", "log", "log1p", "tanh")},
 }
-# Where each begins, and how another element comes in.
-FOLDS = {
+# The initial value of each reduction, and the expression that adds an element.
+REDUCERS = {
     "sum": ("0", "add({0}, {1})"),
     "prod": ("1", "{0} * {1}"),
     "max": ("-np.inf", CALLS["maximum"]),
     "min": ("np.inf", CALLS["minimum"]),
 }
-# Bytes between what two threads add up: cores that write into one line of the cache hinder each other.
-APART = 64
+# Bytes between the accumulators of two threads, to prevent false sharing of a cache line.
+PADDING = 64
 
 
 class NotCompiled(TypeError):
-    """An operation that only NumPy does."""
+    """An operation that compiled loops do not support."""
 
 
 class Loops:
-    """The loops of one pass: what is done before them, in each row, in each element, and after.
+    """The loops of one pass: the statements before them, per row, per element, and after them.
 
     Parameters
     ----------
     source : Source
-        What names arrays and numbers.
+        Gives arrays and numbers their names.
     group : Group
 
     Attributes
     ----------
     uses : list of Access
-    folds : list of (array, array, lines)
-        Where each thread leaves its part of a sum, the sum, and the lines that make it of the parts.
+    reductions : list of (array, array, lines)
+        Of each reduction over rows: the partial results, one per thread; the result; the lines that combine them.
     """
 
     def __init__(self, source: Source, group: Group) -> None:
@@ -79,19 +79,19 @@ class Loops:
         self.row_end: list[str] = []
         self.after: list[str] = []
         self.uses: list[Access] = []
-        self.folds: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
+        self.reductions: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
         self._known: dict[Traced, str] = {}
         for node in group.nodes:
             if node.operation in REDUCTIONS:
-                self._fold(node)
+                self._reduce(node)
             else:
                 self._element(node)
 
     def _is_flat(self) -> bool:
-        """Whether all arrays have the shape of the pass and lie in memory as it goes: then it is one long row."""
+        """Whether all arrays have the shape of the pass and are C-contiguous, so that one loop can go over them."""
         memory, domain = self.source.memory, self.group.domain
-        seen = {array for node in self.group.nodes for array in (*node.parents, node)} - self._inside()
-        # Of a fill only its number is read.
+        seen = {array for node in self.group.nodes for array in (*node.parents, node)} - self._unstored()
+        # Of a fill, only the value is read.
         arrays = [memory[array] for array in seen if array.size > 1 and array.operation != "fill"]
         plain = all(node.operation != "take" and node.operation not in REDUCTIONS for node in self.group.nodes)
         return plain and len(domain or ()) == 2 and all(a.shape == domain and a.flags.c_contiguous for a in arrays)
@@ -101,7 +101,7 @@ class Loops:
         return array.reshape(-1, copy=False) if self.flat and array.size > 1 else array
 
     def lines(self) -> list[str]:
-        """All of it, in order."""
+        """Return the lines of the pass."""
         element = [*self.loads, *self.inner, *self.stores]
         if self.rank == 0:
             return [*self.before, *element, *self.after]
@@ -114,7 +114,7 @@ class Loops:
         assert self.group.domain is not None
         for node in self.group.nodes:
             for array in (*node.parents, node):
-                lies = array.operation not in {"constant", "fill"} and array not in self._inside()
+                lies = array.operation not in {"constant", "fill"} and array not in self._unstored()
                 if lies and array.shape == self.group.domain:
                     return f"{self.source.name(self.source.memory[array])}.shape[{axis}]"
             if node.operation == "take":
@@ -122,11 +122,11 @@ class Loops:
                 return f"{self.source.name(rows)}.shape[0]" if axis == 0 else f"{self.source.name(x)}.shape[1]"
         raise NotCompiled("a pass without an array of its shape")
 
-    def _inside(self) -> set[Traced]:
+    def _unstored(self) -> set[Traced]:
         return {node for node in self.group.nodes if node not in self.source.schedule.stored}
 
     def _value(self, argument: Any, node: Traced) -> str:
-        """What stands for an argument in the expression of an element."""
+        """Return the name of an argument's element; if it is new, add the line that loads it."""
         if not isinstance(argument, Traced):
             return self.source.number(number_in(node, argument))
         if argument in self._known:
@@ -142,7 +142,7 @@ class Loops:
         return name
 
     def _at(self, shape: tuple[int, ...]) -> tuple[str, list[str]]:
-        """Where an array of a shape that broadcasts to the pass is read, and the lines in which it is."""
+        """Return the index into an array of a shape that broadcasts to the pass, and the lines to load it in."""
         loops = ("i", "j")[: self.rank]
         along = loops[self.rank - len(shape) :] if len(shape) <= self.rank else ("0",) * len(shape)
         places = ["0" if n == 1 else loop for n, loop in zip(shape, along, strict=True)]
@@ -185,9 +185,9 @@ class Loops:
             self.stores.append(f"{self.source.name(array)}[{at}] = {name}")
             self._use(node, bool(loops), write=True)
 
-    def _fold(self, node: Traced) -> None:
+    def _reduce(self, node: Traced) -> None:
         axes, keepdims = node.settings
-        (start, step), value = FOLDS[node.operation], self._value(node.arguments[0], node)
+        (start, step), value = REDUCERS[node.operation], self._value(node.arguments[0], node)
         if node.dtype.kind not in "f" and "inf" in start:
             raise NotCompiled("an extreme of whole numbers")
         array, kind = self.source.memory[node], f"np.{node.dtype.name}"
@@ -202,11 +202,11 @@ class Loops:
             self.inner.append(f"{out}[{', '.join(['0'] * array.ndim) or '()'}] = {value}")
             self._use(node, in_parts=False, write=True)
             return
-        # Each thread adds up its rows; the parts are put together when the sum is wanted.
-        shape = array.shape if array.size == 1 else (*array.shape[:-1], array.shape[-1] + APART // array.itemsize)
+        # Each thread reduces its rows; the partial results are combined when the result is needed.
+        shape = array.shape if array.size == 1 else (*array.shape[:-1], array.shape[-1] + PADDING // array.itemsize)
         parts = np.empty((self.source.n_threads, *shape), array.dtype)
         part = self.source.name(parts)
-        self.folds.append((parts, array, self._together(parts, array, start, step)))
+        self.reductions.append((parts, array, self._combine(parts, array, start, step)))
         low, high, *_ = whole(parts)
         self.uses.append(Access(low, high, True, ("slot", low)))
         if self.rank == 2 and axes == (0,):
@@ -218,8 +218,8 @@ class Loops:
         self.inner.append(f"{name} = {step.format(name, value)}")
         self.after.append(f"{part}[{', '.join(['thread', *['0'] * array.ndim])}] = {name}")
 
-    def _together(self, parts: np.ndarray, array: np.ndarray, start: str, step: str) -> list[str]:
-        """The lines in which a sum is made of what each thread has of it."""
+    def _combine(self, parts: np.ndarray, array: np.ndarray, start: str, step: str) -> list[str]:
+        """Return the lines that combine the partial results of all threads."""
         part, out, kind = self.source.name(parts), self.source.name(array), f"np.{array.dtype.name}"
         along = "j" if array.size > 1 or array.shape[-1:] == (1,) else ""
         places = ["0"] * (array.ndim - 1) + ["j"] if along else ["0"] * array.ndim
@@ -234,13 +234,13 @@ class Loops:
 
 
 def share_range(size: str, columns: str = "") -> str:
-    """A loop over a thread's part of `size` rows, or of their elements, so many in a row."""
+    """Return the range of a thread's share of `size` rows; of their elements, if `columns` is the number per row."""
     times = f" * {columns}" if columns else ""
     ends = f"{size} * thread // n_threads{times}", f"{size} * (thread + 1) // n_threads{times}"
-    # An index that might be negative keeps a loop from being vectorised.
+    # Unsigned, since an index that might be negative prevents vectorisation.
     return "range({})".format(", ".join(f"np.uint64({end})" for end in ends))
 
 
 def indent(lines: list[str]) -> list[str]:
-    """`lines` of a block."""
+    """Indent the lines of a block."""
     return [f"    {line}" for line in lines]

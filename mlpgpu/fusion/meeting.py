@@ -1,4 +1,4 @@
-"""Where the threads of a compiled loop wait for each other, and the switch that gives each a core of its own."""
+"""The barrier of a compiled loop's threads, and a switch that makes BLAS single-threaded while they run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numba.extending import intrinsic
 
 from mlpgpu.fusion.blas import library
 
-# Looks at the meeting place before a thread lets others have its core: some microseconds.
-PATIENCE = 4096
+# Reads of the counter before a waiting thread yields its core: some microseconds.
+SPINS_PER_YIELD = 4096
 NAMES = (
     "scipy_openblas_{}_num_threads64_",
     "openblas_{}_num_threads64_",
@@ -29,7 +29,7 @@ NAMES = (
 
 @intrinsic
 def _arrive(typing, address):
-    """One more thread is there."""
+    """Count a thread that has reached the barrier."""
 
     def emit(context, builder, signature, given):
         place = builder.inttoptr(given[0], ir.IntType(64).as_pointer())
@@ -41,7 +41,7 @@ def _arrive(typing, address):
 
 @intrinsic
 def _arrived(typing, address):
-    """How many have arrived so far."""
+    """Return how many threads have arrived so far."""
 
     def emit(context, builder, signature, given):
         place = builder.inttoptr(given[0], ir.IntType(64).as_pointer())
@@ -52,7 +52,7 @@ def _arrived(typing, address):
 
 @intrinsic
 def _call(typing, address):
-    """Call a C function that takes nothing and returns a whole number."""
+    """Call a C function without arguments, and ignore the integer that it returns."""
 
     def emit(context, builder, signature, given):
         function = ir.FunctionType(ir.IntType(32), []).as_pointer()
@@ -64,32 +64,37 @@ def _call(typing, address):
 
 @numba.njit
 def wait(meeting, waits, n_threads, give_way):
-    """Wait until all threads are here.
+    """Wait at a barrier until all threads have arrived.
 
     Parameters
     ----------
     meeting : int64 array
-        0 before the first meeting.
+        Number of arrivals at all barriers, 0 before the first.
     waits : int
-        What the meeting before returned; 0 for the first.
+        The value that the barrier before returned; 0 at the first.
     n_threads : int
     give_way : int
-        Address of the function that lets other threads have the core.
+        Address of a function that yields the core to other threads; 0 if there is none.
+
+    Returns
+    -------
+    int
+        Number of arrivals that completes this barrier.
     """
     if n_threads > 1:
         waits += n_threads
         _arrive(meeting.ctypes.data)
-        looks = 0
+        spins = 0
         while _arrived(meeting.ctypes.data) < waits:
-            looks += 1
-            if looks % PATIENCE == 0 and give_way != 0:
+            spins += 1
+            if spins % SPINS_PER_YIELD == 0 and give_way != 0:
                 _call(give_way)
     return waits
 
 
 @functools.cache
 def give_way() -> int:
-    """Address of ``sched_yield``; 0 where there is none."""
+    """Return the address of ``sched_yield``; 0 if there is none."""
     try:
         return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
     except (AttributeError, OSError, TypeError):
@@ -98,7 +103,7 @@ def give_way() -> int:
 
 @functools.cache
 def _switch() -> tuple[Any, Any] | None:
-    """What asks and what sets how many threads the products of NumPy's library have."""
+    """Return the functions that get and set the number of threads of NumPy's BLAS; None if it has none."""
     for name in NAMES:
         with contextlib.suppress(AttributeError, OSError):
             return getattr(library(), name.format("get")), getattr(library(), name.format("set"))
@@ -106,16 +111,16 @@ def _switch() -> tuple[Any, Any] | None:
 
 
 class _Cores:
-    """What loops of several fits at once share: the cores, and the threads of a product, a number of the process.
+    """Cores, which the loops of concurrent fits share, and the number of BLAS threads, which is one per process.
 
     Attributes
     ----------
     free : Condition
-        For where a loop leaves.
+        Notified when a loop ends.
     taken : int
         Threads of the loops that run.
     before : int
-        Threads of a product where none runs.
+        Threads of a product while no loop runs.
     """
 
     def __init__(self) -> None:
@@ -126,7 +131,7 @@ _cores = _Cores()
 
 
 def product_threads() -> int:
-    """Threads of a product where no compiled loop runs; 1 where they cannot be set."""
+    """Return the threads of a product while no compiled loop runs; 1 if their number cannot be set."""
     switch = _switch()
     with _cores.free:
         return _cores.before if _cores.taken else int(switch[0]()) if switch else 1
@@ -134,9 +139,10 @@ def product_threads() -> int:
 
 @contextlib.contextmanager
 def products_by_one_thread(n_threads: int) -> Iterator[None]:
-    """Within it, each product is done by the thread that asks for it; it is entered when there are cores for so many.
+    """Make BLAS single-threaded within the context, which is entered when `n_threads` cores are free.
 
-    Threads that wait for each other wait long where there are more of them than cores; one alone has none to wait for.
+    If there are more threads than cores, those at a barrier wait long for the others. A single thread meets no others,
+    so its loop is entered at once.
     """
     switch = _switch()
     if switch is None:
@@ -158,9 +164,9 @@ def products_by_one_thread(n_threads: int) -> Iterator[None]:
             _cores.free.notify_all()
 
 
-def _begin_anew() -> None:
-    """Have a child know nothing of loops that ran in other threads when it was forked."""
-    # Who held the lock of the old one is not there.
+def _reset_after_fork() -> None:
+    """Make a forked child forget loops that ran in other threads of its parent."""
+    # A new object, since the thread that held the lock of the old one may not exist here.
     global _cores
     switch, left, _cores = _switch(), _cores, _Cores()
     if switch is not None and left.taken:
@@ -169,4 +175,4 @@ def _begin_anew() -> None:
 
 # Windows does not fork.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,4 +1,4 @@
-"""Where the results of a schedule lie: memory given out again as soon as it is free, and results written in place."""
+"""Allocate the results of a schedule: reuse buffers as soon as they are free, and write results in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlpgpu.fusion.trace import Traced
 
 
 class Memory:
-    """An array of NumPy for all that is stored, made once: every run of the function writes into the same ones.
+    """A NumPy array for each stored node, allocated once: every run of the function writes to the same ones.
 
     Parameters
     ----------
@@ -19,14 +19,14 @@ class Memory:
     given : mapping of Traced to array
         The inputs.
     replaces : sequence of (Traced, Traced)
-        Inputs that a result takes the place of, and that result: where it can be, it is written over the input.
+        Pairs of an input and the result that replaces it, which overwrites the input where that is possible.
 
     Attributes
     ----------
     arrays : dict of Traced to array
-        Of all that is stored, given or seen through a view.
+        Of stored nodes, inputs, constants and views.
     copies : list of (array, array)
-        What is left to be copied over an input at the end of a run: to, from.
+        Copies at the end of a run, for results that could not overwrite their input: destination and source.
     """
 
     def __init__(
@@ -37,15 +37,14 @@ class Memory:
         self._free: list[np.ndarray] = []
         self._blocks: dict[Traced, np.ndarray] = {}
         for old, new in replaces:
-            if new in schedule.stored and new not in self.arrays and self._is_done(old, new):
+            if new in schedule.stored and new not in self.arrays and self._can_overwrite(old, new):
                 self.arrays[new] = self.arrays[old]
-        # The end of each array's use, and of what is joined of it; in an order that is the same each time, so that the
-        # source to compile is.
+        # The group that last uses each array. Sorted, since `stored` is a set and the generated source must not vary.
         self._last = {node: self._last_use(node) for node in sorted(schedule.stored, key=lambda node: node.number)}
         for index, group in enumerate(schedule.groups):
             for node in group.nodes:
                 if node in schedule.stored and node not in self.arrays:
-                    self._give(node, index)
+                    self._allocate(node, index)
             for node, last in self._last.items():
                 if last == index and node in self._blocks and node.size > 1:
                     self._free.append(self._blocks.pop(node))
@@ -54,10 +53,10 @@ class Memory:
     def __getitem__(self, node: Traced) -> np.ndarray:
         found = self.arrays.get(node)
         if found is None:
-            found = self.arrays[node] = self._look(node)
+            found = self.arrays[node] = self._resolve(node)
         return found
 
-    def _look(self, node: Traced) -> np.ndarray:
+    def _resolve(self, node: Traced) -> np.ndarray:
         if node.operation in {"constant", "fill"}:
             assert node.value is not None
             return np.broadcast_to(node.value, node.shape)
@@ -77,8 +76,8 @@ class Memory:
         users = self.schedule.users[node]
         return max((self.schedule.group_of[user] for user in users), default=self.schedule.group_of[node])
 
-    def _give(self, node: Traced, index: int) -> None:
-        joined = self._joined(node)
+    def _allocate(self, node: Traced, index: int) -> None:
+        joined = self._concatenated_into(node)
         if joined is not None:
             whole, part = joined
             if whole not in self.arrays:
@@ -88,15 +87,15 @@ class Memory:
         n_bytes = node.size * node.dtype.itemsize
         block = self._in_place(node, index)
         if block is None:
-            # A single number has its memory to itself: there each thread may have its own.
+            # A scalar never shares a block, so that each thread may have a copy of its own.
             fitting = [i for i, free in enumerate(self._free) if free.nbytes == n_bytes and node.size > 1]
-            # The one that was freed last is the likeliest to be in the cache.
+            # The block that was freed last is the likeliest to be in the cache.
             block = self._free.pop(fitting[-1]) if fitting else np.empty(n_bytes, np.uint8)
         self._blocks[node] = block
         self.arrays[node] = block.view(node.dtype).reshape(node.shape)
 
-    def _joined(self, node: Traced) -> tuple[Traced, int] | None:
-        """What `node` is joined into, and as which part, where it can be written there at once."""
+    def _concatenated_into(self, node: Traced) -> tuple[Traced, int] | None:
+        """Return a concatenation that `node` can be written into directly, and the number of its part, or None."""
         for user in self.schedule.users[node]:
             if user.operation == "concatenate" and user.dtype == node.dtype:
                 for i, part in enumerate(user.parents):
@@ -114,30 +113,30 @@ class Memory:
         key[axis] = slice(start, start + whole.parents[part].shape[axis])
         return self.arrays[whole][tuple(key)]
 
-    def left_to_join(self, whole: Traced) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Parts of a joined array that were made elsewhere: to, from."""
+    def parts_to_copy(self, whole: Traced) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the copies of those parts of a concatenation that are stored elsewhere: destination and source."""
         if whole not in self.arrays:
-            self._give(whole, self.schedule.group_of[whole])
+            self._allocate(whole, self.schedule.group_of[whole])
         pairs = [(self._part(whole, i), self[part]) for i, part in enumerate(whole.parents)]
         return [(to, of) for to, of in pairs if to.__array_interface__["data"] != of.__array_interface__["data"]]
 
     def _in_place(self, node: Traced, index: int) -> np.ndarray | None:
-        """The block of an array that `node` is the last to read."""
+        """Return the block of an array that `node` can overwrite, since it is the last to read it, or None."""
         for used in self.schedule.groups[index].nodes:
             for old in used.parents:
-                if old in self._blocks and self._last[old] == index and self._is_done(old, node):
+                if old in self._blocks and self._last[old] == index and self._can_overwrite(old, node):
                     return self._blocks.pop(old)
         return None
 
-    def _is_done(self, old: Traced, new: Traced) -> bool:
-        """Whether nothing reads an element of `old` after the same element of `new` is made."""
+    def _can_overwrite(self, old: Traced, new: Traced) -> bool:
+        """Whether `new` can overwrite `old`: nothing reads an element of `old` after that of `new` is computed."""
         schedule, made = self.schedule, self.schedule.group_of[new]
         if not (is_elementwise(new) and old.shape == new.shape and old.dtype.itemsize == new.dtype.itemsize):
             return False
         for user in schedule.users[old]:
             if schedule.group_of[user] == made:
                 elsewhere = user.operation == "take" or any(p is not old and base(p) is old for p in user.parents)
-                # A choice between arrays is written in two goes.
+                # `where` writes its output in two steps.
                 late = schedule.position[user] > schedule.position[new] or (user is new and new.operation == "where")
                 if elsewhere or late:
                     return False

@@ -1,4 +1,4 @@
-"""Which recorded operations run in one pass over memory, and which results must be kept for another."""
+"""Fuse traced operations into passes over memory, and find which results must be stored."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from dataclasses import dataclass, field
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
 GIVEN = ("input", "constant", "fill")
-# These take long, and much less where many elements follow each other: in short rows, of fewer than so many columns,
-# they are done in a pass of their own, which has one long row.
+# Slow operations, which are much faster in long loops. On arrays of fewer columns than this, each runs in its own pass,
+# which treats the array as one long row.
 SLOW, NARROW = ("exp", "expm1", "log", "log1p", "tanh"), 64
 
 
 def base(node: Traced) -> Traced:
-    """The array whose memory a view looks at; `node` itself where it is none."""
+    """Return the array that `node` is a view of; `node` itself if it is not a view."""
     while node.operation in VIEWS:
         node = node.arguments[0]
     return node
 
 
 def domain_of(node: Traced) -> tuple[int, ...]:
-    """The shape that an operation goes over; single numbers are all alike, however many axes they have."""
+    """Return the iteration domain of an operation; that of all scalars is (), however many axes they have."""
     over = node.arguments[0] if node.operation in REDUCTIONS else node
     return () if over.size == 1 else over.shape
 
 
-def alone(node: Traced) -> bool:
-    """Whether an operation has a pass of its own."""
+def has_own_pass(node: Traced) -> bool:
+    """Whether an operation runs in a pass of its own."""
     return node.operation in SLOW and node.ndim == 2 and node.size > 1 and node.shape[-1] < NARROW
 
 
 def is_elementwise(node: Traced) -> bool:
-    """Whether each element is made of one element of each argument, or of one row taken."""
+    """Whether each element depends on one element of each argument; `take` counts as well."""
     return node.operation not in {*GIVEN, *VIEWS, *REDUCTIONS, "matmul", "concatenate"}
 
 
@@ -45,8 +45,8 @@ class Group:
     Attributes
     ----------
     domain : tuple of int or None
-        The shape that all of them go over element by element, some adding up along axes; None for one operation that
-        stands alone: a product, or a joining of arrays.
+        Iteration domain of the elementwise operations and reductions of the group; None if the group is a single
+        product or concatenation.
     nodes : list of Traced
         In order.
     """
@@ -56,10 +56,10 @@ class Group:
 
 
 class Schedule:
-    """The order of a recorded function's operations.
+    """The operations of a traced function, in groups.
 
-    A pass takes in all elementwise operations of one shape between two products, and the sums over them. So memory is
-    gone through once, and what only the pass itself needs is never stored.
+    A pass fuses all elementwise operations of one shape between two products, and reductions of their results. So it
+    goes over memory once, and results that only the pass itself needs are never stored.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ class Schedule:
     ----------
     groups : list of Group
     group_of : dict of Traced to int
-        Index of the group that makes an array; -1 for what is there before.
+        Index of the group that computes a node; -1 for inputs and constants.
     position : dict of Traced to int
-        Its place in the order of all operations.
+        Position of a node in the order of all nodes.
     users : dict of Traced to list of Traced
-        Operations that read an array, also through views of it.
+        Operations that read an array, directly or through views.
     stored : set of Traced
-        What is read by another group, or by the caller.
+        Results that another group, or the caller, reads.
     """
 
     def __init__(self, results: Sequence[Traced]) -> None:
@@ -86,19 +86,19 @@ class Schedule:
         self.users: dict[Traced, list[Traced]] = defaultdict(list)
         self.stored: set[Traced] = {base(node) for node in self.results}
         self._after_product = 0
-        for node in _numbers_first(operations(self.results)):
+        for node in _scalars_first(operations(self.results)):
             self.position[node] = len(self.position)
-            self.group_of[node] = self._place(node)
+            self.group_of[node] = self._assign(node)
             if node.operation not in VIEWS:
                 for parent in node.parents:
                     self.users[base(parent)].append(node)
         for node, users in self.users.items():
-            # In the pass that makes it, it is read element by element only: see `_place`.
+            # Its own group reads it elementwise only, see `_assign`, and needs no copy in memory.
             if any(self.group_of[user] != self.group_of[node] for user in users):
                 self.stored.add(node)
         self.stored = {node for node in self.stored if node.operation not in GIVEN}
 
-    def _place(self, node: Traced) -> int:
+    def _assign(self, node: Traced) -> int:
         if node.operation in GIVEN:
             return -1
         if node.operation in VIEWS:
@@ -112,24 +112,25 @@ class Schedule:
         earliest = 0
         for parent in node.parents:
             made = self.group_of[parent]
-            beside = is_elementwise(parent) and domain_of(parent) == domain and node.operation != "take"
-            beside = beside and not (alone(node) or alone(parent))
-            earliest = max(earliest, made if beside else made + 1)
-        # What comes after a product stays there: made before it, it would have to be kept. A sum or a number is small.
+            is_fusible = is_elementwise(parent) and domain_of(parent) == domain and node.operation != "take"
+            is_fusible = is_fusible and not (has_own_pass(node) or has_own_pass(parent))
+            earliest = max(earliest, made if is_fusible else made + 1)
+        # An array that follows a product does not move ahead of it, where it would have to be stored. Reductions and
+        # scalars are small, and may move.
         small = node.operation in REDUCTIONS or not domain
         candidates = range(earliest, len(self.groups))
         if not small:
             candidates = range(len(self.groups) - 1, max(earliest, self._after_product) - 1, -1)
-        for index in candidates if not alone(node) else ():
-            if self.groups[index].domain == domain and not alone(self.groups[index].nodes[0]):
+        for index in candidates if not has_own_pass(node) else ():
+            if self.groups[index].domain == domain and not has_own_pass(self.groups[index].nodes[0]):
                 self.groups[index].nodes.append(node)
                 return index
         self.groups.append(Group(domain, [node]))
         return len(self.groups) - 1
 
 
-def _numbers_first(nodes: Sequence[Traced]) -> list[Traced]:
-    """`nodes` in their order, but for single numbers, which come as soon as they can, so that no pass waits for one."""
+def _scalars_first(nodes: Sequence[Traced]) -> list[Traced]:
+    """Return `nodes` in their order, except that scalars come as early as possible, so that no pass waits for one."""
     waits_for = {node: len(node.parents) for node in nodes}
     users: dict[Traced, list[Traced]] = defaultdict(list)
     for node in nodes:

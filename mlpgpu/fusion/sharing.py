@@ -1,7 +1,7 @@
-"""Which memory the threads of a compiled loop share, and where they must wait for each other.
+"""Find where threads of a compiled loop use the same memory, and so must wait at a barrier.
 
-All threads run the same function. A pass, a product or a copy goes over rows, and each thread takes its part of them;
-single numbers each thread works out for itself, in memory of its own.
+All threads run the same function. Each computes its share of the rows of a pass, product or copy. Scalars are computed
+by every thread, in private memory.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-# How the threads go over an array: each all of it, or each what it has of its own.
+# How threads use an array: each uses all of it, or each has a private copy.
 WHOLE, OWN = ("whole",), ("own",)
 
 
 class Access(NamedTuple):
-    """A use of memory.
+    """A memory access of all threads.
 
     Attributes
     ----------
     low, high : int
-        First byte, and one past the last.
+        Address of the first byte, and one past the last.
     write : bool
     part : tuple
-        `WHOLE`, `OWN`, or what is equal where each thread uses the same part.
+        `WHOLE`, `OWN`, or a key of the partition: with equal keys, each thread uses the same part in both accesses.
     """
 
     low: int
@@ -35,29 +35,29 @@ class Access(NamedTuple):
 
 
 def whole(array: np.ndarray, write: bool = False) -> Access:
-    """Every thread uses all of `array`; where they write, all the same."""
+    """Return an access in which every thread uses all of `array`; if it is a write, all write the same values."""
     return Access(*byte_bounds(array), write, WHOLE)
 
 
 def by_rows(array: np.ndarray, write: bool) -> Access:
-    """Each thread uses its rows of `array`."""
+    """Return an access in which each thread uses its share of the rows of `array`."""
     low, high = byte_bounds(array)
     return Access(low, high, write, ("rows", low, array.shape[0], array.strides[0]))
 
 
 def overlap(a: Access, b: Access) -> bool:
-    """Whether both use the same memory."""
+    """Whether two accesses have memory in common."""
     return a.low < b.high and b.low < a.high
 
 
 def conflict(before: Sequence[Access], now: Sequence[Access]) -> bool:
-    """Whether a thread may use now what another has not done with."""
+    """Whether a barrier is needed: a thread might access memory that another has yet to read or write."""
     return any(
         overlap(a, b)
         and OWN not in (a.part, b.part)
         and (a.write or b.write)
         and a.part != b.part
-        # What every thread has written itself, it may read.
+        # Each thread has written all of it itself, and may read it.
         and not (a.write and a.part == WHOLE and not b.write)
         for a in before
         for b in now
@@ -65,12 +65,12 @@ def conflict(before: Sequence[Access], now: Sequence[Access]) -> bool:
 
 
 class Private:
-    """Memory of single numbers, which each thread has its own of.
+    """The scalars of which each thread has a private copy.
 
     Parameters
     ----------
     shared : sequence of array
-        Arrays of several numbers: a number within one of these is shared.
+        Arrays of several elements: a scalar that is a view of one of these is shared.
     """
 
     def __init__(self, shared: Sequence[np.ndarray]) -> None:
@@ -81,13 +81,13 @@ class Private:
         return array.size == 1 and not any(low <= at < high for low, high in self._shared)
 
     def use(self, array: np.ndarray, write: bool = False, in_parts: bool = False) -> Access:
-        """All threads use `array`, by rows where `in_parts`."""
+        """Return the access in which all threads use `array`, by rows if `in_parts`."""
         if array in self:
             return whole(array, write)._replace(part=OWN)
         return by_rows(array, write) if in_parts else whole(array, write)
 
     def copies(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """`arrays`, with memory of their own where they are private; what shared it before does so again."""
+        """Return `arrays` with new memory for the private ones; those that shared memory share it again."""
         blocks: dict[int, np.ndarray] = {}
         copied = []
         for array in arrays:

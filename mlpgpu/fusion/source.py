@@ -1,4 +1,4 @@
-"""A schedule as the source of one Python function of loops and products, for Numba to compile."""
+"""Generate one Python function of loops and products from a schedule, for Numba to compile."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ WAIT = "waits = wait(meeting, waits, n_threads, give_way)"
 
 
 class Source:
-    """The text of a function, and what to call it with.
+    """The source of a function, and its arguments.
 
-    ``run(n_steps, thread, n_threads, meeting, give_way, numbers, whole_numbers, losses, *arrays, *items)`` does the
+    ``run(n_steps, thread, n_threads, meeting, give_way, numbers, whole_numbers, losses, *arrays, *items)`` runs the
     part of `thread` in `n_steps` steps, one for each row of `items`.
     Sizes and settings are arguments, so that one text, compiled once, serves many networks and batch sizes, on any
     number of threads.
@@ -44,9 +44,9 @@ class Source:
     memory : Memory
         Of the same schedule.
     item : list of array
-        What each step finds its row of the items in.
+        Arrays into which each step copies its row of the items.
     loss : array of shape ()
-        What each step leaves its loss in.
+        Array in which each step leaves its loss.
     n_threads : int
 
     Attributes
@@ -59,7 +59,7 @@ class Source:
     Raises
     ------
     NotCompiled
-        Where there is an operation that only NumPy does.
+        If compiled loops do not support an operation.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Source:
             self._group(group)
         for to, of in memory.copies:
             self._copy(to, of)
-        self._put_together(list(self._sums))
+        self._combine(list(self._sums))
         self._add(["if thread == 0:", f"    losses[step] = {self.name(loss)}[()]"], [self.private.use(loss)])
         vectors: dict[str, list[Any]] = {"numbers": [], "whole_numbers": []}
         begin = []
@@ -93,15 +93,15 @@ class Source:
         self.whole_numbers = np.array(vectors["whole_numbers"], np.int64)
         given = ["n_steps", "thread", "n_threads", "meeting", "give_way", "numbers", "whole_numbers", "losses"]
         given += [f"a{i}" for i in range(len(self.arrays))] + [f"item{i}" for i in range(len(item))]
-        # Nobody begins the next step before all have done with this one.
+        # No thread begins the next step before all have finished this one.
         step = ["for step in range(n_steps):", *indent([*self._steps, WAIT])]
         self.text = HEAD + "\n".join([f"def run({', '.join(given)}):", *indent([*begin, "waits = 0", *step])]) + "\n"
 
     def name(self, array: np.ndarray) -> str:
-        """What an array is called.
+        """Return the name of an array.
 
-        The same memory has one name: of two, the compiler must fear that a write into one changes what is still to be
-        read of the other, and takes the elements of a pass one by one.
+        The same memory has one name: with two, the compiler would have to assume that they alias, and could not
+        vectorise the pass.
         """
         key = byte_bounds(array)[0], array.shape, array.strides, array.dtype
         if key not in self._names:
@@ -110,17 +110,17 @@ class Source:
         return self._names[key]
 
     def _add(self, lines: list[str], uses: list[Access]) -> None:
-        """Lines that use memory, after the sums that they need and, where they must, after all threads have met."""
+        """Add lines that access memory, after the reductions that they need and a barrier if one is required."""
         needed = [known for known in self._sums if any(overlap(whole(known[1]), use) for use in uses)]
         if needed:
-            self._put_together(needed)
+            self._combine(needed)
         if conflict(self._uses, uses):
             self._steps.append(WAIT)
             self._uses = []
         self._steps += lines
         self._uses += uses
 
-    def _put_together(self, sums: list[tuple[np.ndarray, np.ndarray, list[str]]]) -> None:
+    def _combine(self, sums: list[tuple[np.ndarray, np.ndarray, list[str]]]) -> None:
         done = [id(parts) for parts, _, _ in sums]
         self._sums = [known for known in self._sums if id(known[0]) not in done]
         lines = [line for _, _, of_one in sums for line in of_one]
@@ -128,7 +128,7 @@ class Source:
         self._add(lines, uses)
 
     def _copy(self, to: np.ndarray, of: np.ndarray | str) -> None:
-        """`of`, or its row of this step where that is an item, into `to`."""
+        """Add the copy of `of` into `to`; of an item, which is given by its name, the row of the current step."""
         axes, uses = [f"i{axis}" for axis in range(to.ndim)], [self.private.use(to, write=True, in_parts=to.size > 1)]
         if isinstance(of, str):
             source = f"{of}[{', '.join(['step', *axes])}]"
@@ -147,9 +147,9 @@ class Source:
         if group.domain is not None:
             loops = Loops(self, group)
             self._add(loops.lines(), loops.uses)
-            self._sums += loops.folds
+            self._sums += loops.reductions
         elif node.operation == "concatenate":
-            for to, of in self.memory.left_to_join(node):
+            for to, of in self.memory.parts_to_copy(node):
                 self._copy(to, of)
         else:
             self._product(*(self.memory[matrix] for matrix in (*node.parents, node)))
@@ -160,11 +160,11 @@ class Source:
             raise NotCompiled("a product of other than contiguous matrices")
         address, width = blas.address_of(out.dtype.name)
         x, y, z = (self.name(array) for array in (a, b, out))
-        # A transposed matrix is handed over as that which lies in memory, with a word that says so.
+        # A transposed matrix is passed as it is stored, with a flag.
         plain_x, plain_y = (array.flags.c_contiguous for array in (a, b))
         uses = [self.private.use(array) for array in (a, b)]
         if not address or out in self.private:
-            # Every thread does all of it.
+            # Every thread computes all of it.
             uses.append(self.private.use(out, write=True))
         else:
             low, high, *_ = whole(out)
@@ -172,31 +172,31 @@ class Source:
         if not address:
             self._add([f"np.dot({x}, {y}, {z})"], uses)
             return
-        step_x, step_y, step_z = f"{x}.shape[{int(plain_x)}]", f"{y}.shape[{int(plain_y)}]", f"{z}.shape[1]"
+        ld_x, ld_y, ld_z = f"{x}.shape[{int(plain_x)}]", f"{y}.shape[{int(plain_y)}]", f"{z}.shape[1]"
         size, whose = out.itemsize, "0, 1" if out in self.private else "thread, n_threads"
         arguments = [
             self.number(np.asarray(address, np.int64)),
-            *(str(blas.PLAIN if plain else blas.TRANSPOSED) for plain in (plain_x, plain_y)),
+            *(str(blas.NO_TRANSPOSE if plain else blas.TRANSPOSE) for plain in (plain_x, plain_y)),
             "bottom - top",
             "right - left",
             f"{x}.shape[1]",
-            f"{x}.ctypes.data + {size} * top{f' * {step_x}' if plain_x else ''}",
-            step_x,
-            f"{y}.ctypes.data + {size} * left{'' if plain_y else f' * {step_y}'}",
-            step_y,
-            f"{z}.ctypes.data + {size} * (top * {step_z} + left)",
-            step_z,
+            f"{x}.ctypes.data + {size} * top{f' * {ld_x}' if plain_x else ''}",
+            ld_x,
+            f"{y}.ctypes.data + {size} * left{'' if plain_y else f' * {ld_y}'}",
+            ld_y,
+            f"{z}.ctypes.data + {size} * (top * {ld_z} + left)",
+            ld_z,
         ]
         part = f"top, bottom, left, right = tile({z}.shape[0], {z}.shape[1], {whose})"
         self._add([part, f"gemm_{out.dtype.name}_{width}({', '.join(arguments)})"], uses)
 
     def number(self, value: np.ndarray) -> str:
-        """The name of a number of the function, by its value and type."""
+        """Return the name of a number, which depends on its value and dtype."""
         python = value.item()
         if isinstance(python, bool):
             return str(python)
         if not isinstance(python, int | float):
             raise NotCompiled(f"numbers of type {value.dtype}")
-        # As text: what is no number is not equal to itself, and -0.0 is to 0.0.
+        # By its repr, since NaN is not equal to itself, and -0.0 is equal to 0.0.
         key = (repr(python), value.dtype.name)
         return self._numbers.setdefault(key, (f"c{len(self._numbers)}", python))[0]

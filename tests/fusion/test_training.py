@@ -159,7 +159,7 @@ def on_threads(monkeypatch):
     from mlpgpu.fusion import loop, meeting
 
     pools, pool = [], loop.ThreadPoolExecutor
-    monkeypatch.setattr(loop, "PRODUCTS_A_THREAD", 1)
+    monkeypatch.setattr(loop, "PRODUCTS_PER_THREAD", 1)
     monkeypatch.setattr(loop, "ThreadPoolExecutor", lambda n, *more: pools.append(n) or pool(n, *more))
 
     @contextlib.contextmanager
