@@ -1,4 +1,4 @@
-"""Multilayer perceptrons, trained on whatever array library and device is there."""
+"""Train multilayer perceptrons on NumPy, CuPy, PyTorch or JAX, on CPU or GPU."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded when first asked for, so that importing mlpgpu takes no time and no array library.
+# Imported on first access, so that importing mlpgpu is fast and imports no array library.
 _PUBLIC = {
     "Config": "mlpgpu.config",
     "InputError": "mlpgpu.errors",

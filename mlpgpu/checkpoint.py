@@ -1,4 +1,4 @@
-"""A run as a file between two of its steps: a model file that also holds what the next step depends on."""
+"""Checkpoints: model files that also hold everything the next step of a run depends on."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mlpgpu.model import VERSION as MODEL_VERSION
 from mlpgpu.model import Model
 from mlpgpu.run import Record
 
-# Parameters of a network with normalised units, where the model has these folded in.
+# Name of the parameters of a network with normalised units; the model in the same file has these folded in.
 WITH_UNITS = "params_with_units"
-# Of what the run's part of a file says.
+# Version of the run's part of the file format.
 VERSION = 1
-# A fingerprint reads the whole of what is not larger, in some tenths of a second, and else parts of this size.
+# A fingerprint covers arrays up to this size in full, in some tenths of a second, and of larger ones about this much.
 MOST_BYTES = 2**27
-# What is neither an array nor the model.
+# Fields that are neither arrays nor part of the model.
 PLAIN = (
     "steps_per_epoch",
     "history",
@@ -46,40 +46,40 @@ PLAIN = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run between two of its steps: all that the next step, and the end, depend on.
+    """State of a run between two steps: everything that the rest of the run depends on.
 
-    Order of the rows and dropout are functions of the seed, the epoch and the step: there is no state of a generator.
+    The order of the rows and dropout are functions of the seed, the epoch and the step, so no generator state is saved.
 
     Attributes
     ----------
     model : Model
-        The network as it was.
+        The network at this step.
     state : State
-        On the host.
+        Training state, on the host.
     losses : array of shape (n_steps,)
-        Of every step done.
+        Loss of every step done.
     steps_per_epoch : int
     history : list of dict
-        A record for each epoch that is complete.
+        One record per complete epoch.
     best_epoch : int
     best_params : array of shape (n_parameters,) or None
     before : State or None
-        As it was at the start of the epoch in hand, for a run that may go back there.
+        State at the start of the current epoch, if the run may roll back to it.
     rollbacks : int
     start_loss : float
-        That of the weights at the start, penalty included.
+        Loss of the initial weights, including the penalty.
     seconds : float
-        What the steps of the epoch in hand took.
+        Time that the steps of the current epoch have taken.
     stopped : str
-        Why the run was over; empty where it was not, or an epoch was under way.
+        Why the run stopped; empty if it did not, or in the middle of an epoch.
     callbacks : list of (str, dict)
-        Class and state of each callback that has one.
+        Class name and state of each callback that has a state.
     plan : dict
         `Plan.facts`.
     data : dict
-        A fingerprint of the rows.
+        `fingerprint` of each set of rows.
     arithmetic : str
-        What the last digits depend on.
+        Description of what the last digits depend on.
     """
 
     model: Model
@@ -101,22 +101,22 @@ class Checkpoint:
 
     @property
     def begun(self) -> np.ndarray:
-        """Losses of the steps done of the epoch in hand."""
+        """Losses of the steps done in the current epoch."""
         return self.losses[len(self.history) * self.steps_per_epoch :]
 
     def where(self) -> str:
-        """The last step that is done, in words."""
+        """Describe the last step done."""
         done = len(self.history)
         return f"epoch {done + 1}, step {len(self.begun)}" if len(self.begun) else f"the end of epoch {done}"
 
     def save(self, path: Path, previous: Path | None = None) -> None:
-        """Write it whole or not at all.
+        """Write the checkpoint atomically.
 
         Parameters
         ----------
         path : Path
         previous : Path or None
-            Where the file that is there is moved to, so that two are there at most moments, and one at all of them.
+            Where to move a file that already exists at `path`. At every moment at least one of the two files exists.
         """
         content, arrays = self.model.parts()
         state = _named(self.state)
@@ -133,21 +133,21 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path) -> Checkpoint:
-        """Read a checkpoint that `save` has written.
+        """Read a checkpoint written by `save`.
 
         Parameters
         ----------
         path : path
-            The file, or a folder of them, of which it is the last.
+            The file, or a folder of checkpoints, of which the last is read.
 
         Raises
         ------
         InputError
-            Where `path` holds none, or it is not as it was written; the one before it is then named.
+            If `path` holds no checkpoint or a damaged one. The message names the previous checkpoint, if there is one.
         """
         path = expanded(path)
         if path.is_dir():
-            # Between two renamings the last is not there yet.
+            # Between the two renames of a save, only the previous file exists.
             path = next(iter(kept(path)), path / LAST)
         try:
             return cls._read(path)
@@ -155,7 +155,7 @@ class Checkpoint:
             before = path.with_name(PREVIOUS)
             if path.name != LAST or not before.exists():
                 raise
-            # The second serves where a folder alone can be given.
+            # Moving the file away helps where only a folder can be given.
             raise InputError(
                 f"{error}; the one before it is {before}: go on from that one, or move {path.name} away"
             ) from None
@@ -173,7 +173,7 @@ class Checkpoint:
                     f"{path} has checkpoint version {run['version']}; this mlpgpu reads up to {VERSION}: upgrade it"
                 )
             n_slots = run["n_slots"]
-            # Files of before there was a choice know nothing of it.
+            # Files of older versions lack these settings.
             run["plan"].setdefault("precision", "float32")
             run["plan"].setdefault("normalized layers", [])
             if model.config:
@@ -186,7 +186,7 @@ class Checkpoint:
                 losses=arrays["losses"],
                 **{name: run[name] for name in PLAIN},
             )
-            found._hold_together()
+            found._check_consistency()
         except InputError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -194,8 +194,8 @@ class Checkpoint:
             raise InputError(f"the checkpoint {path} is damaged: its metadata do not fit ({reason})") from None
         return found
 
-    def _hold_together(self) -> None:
-        """Raise a ValueError, a LookupError or a TypeError where a part does not fit the others."""
+    def _check_consistency(self) -> None:
+        """Raise ValueError, LookupError or TypeError if parts of the checkpoint contradict each other."""
         sizes, steps, done = self.model.sizes, self.steps_per_epoch, len(self.history)
         normalized = [i in self.plan["normalized layers"] for i in range(1, len(sizes) - 1)]
         params = (count(sizes, normalized),)
@@ -222,19 +222,19 @@ class Checkpoint:
                 raise ValueError(f"{what} are not those of a run")
 
     def check(self, plan: dict[str, Any], data: dict[str, Any]) -> None:
-        """Refuse a plan and rows that are not those of the run.
+        """Refuse a plan or rows that are not those of the run.
 
         Parameters
         ----------
         plan : dict
             `Plan.facts`.
         data : dict
-            The `fingerprint` of each set of rows.
+            `fingerprint` of each set of rows.
 
         Raises
         ------
         InputError
-            It names what differs.
+            If something differs; the message names it.
         """
         for rows in self.data | data:
             ours, theirs = self.data.get(rows) or {}, data.get(rows) or {}
@@ -252,12 +252,12 @@ class Checkpoint:
                 )
 
     def restore(self, callbacks: Sequence[Callback]) -> None:
-        """Give each callback its state, those of the same class in the order that they came in.
+        """Restore the state of each callback; callbacks of the same class are matched in order.
 
         Raises
         ------
         InputError
-            Where one cannot take it.
+            If a callback cannot restore its state.
         """
         saved = list(self.callbacks)
         for callback in callbacks:
@@ -278,20 +278,20 @@ def _is_number(value: Any) -> bool:
 
 
 def states(callbacks: Sequence[Callback]) -> list[tuple[str, dict[str, Any]]]:
-    """What `Checkpoint.restore` takes."""
+    """Return the class name and state of each callback that has a state, for `Checkpoint.restore`."""
     return [(type(callback).__name__, state) for callback in callbacks if (state := callback.state())]
 
 
 def fingerprint(rows: Rows, to_host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
-    """What tells rows from others: shape, type and digests.
+    """Return shape, dtype and digests that identify rows.
 
-    Of rows larger than 128 MiB, which may lie in a file, chunks spread evenly over them are read.
+    Of rows larger than 128 MiB, which may be in a memory-mapped file, evenly spaced chunks are read.
 
     Parameters
     ----------
     rows : Rows
     to_host : callable
-        Of arrays of the device.
+        Copies an array from the device.
     """
     x = rows.x
     found = {"shape": [int(n) for n in x.shape], "dtype": str(x.dtype).rpartition(".")[2]}

@@ -1,4 +1,4 @@
-"""Every setting of a run, once: its type, default, range and help."""
+"""Settings of a run: the type, default, range and help text of each."""
 
 import dataclasses
 from collections.abc import Collection
@@ -29,15 +29,15 @@ DATA, NETWORK, TRAINING, RUN = "Data", "Network", "Training", "Run"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Every setting of a run, checked.
+    """Validated settings of a run.
 
-    ``None`` stands for a choice that is made when the data set or the optimizer is known; the help
-    text says which. `settings` lists help, ranges and choices of each.
+    A default of ``None`` is resolved once the data set or the optimizer is known; the help text says how. `settings`
+    lists the help, range and choices of each.
 
     Raises
     ------
     InputError
-        Where a value is not allowed, or two do not go together.
+        If a value is not allowed, or two values contradict each other.
     """
 
     dataset: str | None = setting(
@@ -55,15 +55,15 @@ class Config:
     )
     target: str | None = setting(
         None,
-        "for a file: column to predict, or several with commas, all numbers or all labels of two values each; array of "
-        "an .npz file, or file beside a .npy or IDX file",
+        "for a table: column to predict, or several with commas, either all numeric or all labels of two values each; "
+        "for an .npz file: array to predict; for a .npy or IDX file: file with the targets",
         DATA,
         str,
     )
     drop: tuple[str, ...] = setting((), f"for a {TABLE_FILE}: columns to leave out", DATA, str, many=True)
     memory_map: str = setting(
         "auto",
-        "leave the rows of a .npy or IDX file in it and read them as they come; auto: where they are a quarter of the "
+        "read the rows of a .npy or IDX file from disk as they are needed; auto: if they would take a quarter of the "
         "free memory or more",
         DATA,
         str,
@@ -81,7 +81,7 @@ class Config:
     )
     target_scale: str = setting(
         "auto",
-        "scaling of the target of a regression, fitted on the training rows: losses are of the scaled target, and "
+        "scaling of the target of a regression, fitted on the training rows: losses refer to the scaled target, and "
         "predictions are scaled back; auto: standard, but none for the poisson loss",
         DATA,
         str,
@@ -89,18 +89,18 @@ class Config:
     )
     impute: str = setting(
         "none",
-        "what replaces missing values: none refuses them; else the mean or median of the column, the more frequent "
-        "truth value, and for text a category of its own, missing",
+        "imputation of missing values: none refuses them; mean or median fill numbers with that of the column, "
+        "booleans with the more frequent value, and text with a category of its own, missing",
         DATA,
         str,
         choices=("none", "mean", "median"),
     )
     validation_fraction: float = setting(
-        0.1, "part of the training rows held out to validate on after each epoch", DATA, float, within="[0, 1)"
+        0.1, "fraction of the training rows held out for validation after each epoch", DATA, float, within="[0, 1)"
     )
     test_fraction: float = setting(
         0.2,
-        "part of the rows held out to test on, where a set has no test rows of its own; 0 trains on them too",
+        "fraction of the rows held out for testing, if the data set has no test rows of its own; 0 trains on all rows",
         DATA,
         float,
         within="[0, 1)",
@@ -118,12 +118,12 @@ class Config:
         many=True,
     )
     activation: tuple[str, ...] = setting(
-        ("relu",), "activation of the hidden layers: one, or one a layer", NETWORK, str, choices=TRAINABLE, many=True
+        ("relu",), "activation of the hidden layers: one, or one per layer", NETWORK, str, choices=TRAINABLE, many=True
     )
     normalization: tuple[str, ...] = setting(
         ("none",),
-        "batch: each hidden unit has mean 0 and variance 1 over the rows of a batch before its activation, then a "
-        "scale and a bias that are learned; one, or one a layer",
+        "batch: before its activation, each hidden unit is normalised to mean 0 and variance 1 over the minibatch, "
+        "then gets a learned scale and bias; one, or one per layer",
         NETWORK,
         str,
         choices=NORMALIZATIONS,
@@ -131,7 +131,8 @@ class Config:
     )
     dropout: tuple[float, ...] | None = setting(
         None,
-        "chance that a hidden unit is dropped in training: one, or one a layer [default: 0.2, and 0 for regression]",
+        "probability that a hidden unit is dropped in training: one, or one per layer [default: 0.2, and 0 for "
+        "regression]",
         NETWORK,
         float,
         within="[0, 1)",
@@ -139,7 +140,7 @@ class Config:
     )
     input_dropout: float | None = setting(
         None,
-        "chance that an input is dropped in training [default: 0.1, and 0 for regression]",
+        "probability that an input is dropped in training [default: 0.1, and 0 for regression]",
         NETWORK,
         float,
         within="[0, 1)",
@@ -155,13 +156,18 @@ class Config:
     bias_init: float = setting(0.0, "initial value of every bias", NETWORK, float, within="(-inf, inf)")
     start_from: str | None = setting(
         None,
-        "model file, run folder or checkpoint whose weights the lowest layers of the same sizes start from, the last "
-        "where it predicts the same; inputs are encoded and scaled as there [default: all weights are drawn]",
+        "model file, run folder or checkpoint to take initial weights from: of the lowest layers, as far as their "
+        "sizes agree, and of the output layer if it predicts the same; inputs are encoded and scaled as in that model "
+        "[default: all weights are drawn]",
         NETWORK,
         str,
     )
     freeze: int = setting(
-        0, "so many of the lowest layers stay as they start, at most the hidden ones", NETWORK, int, within="[0, inf)"
+        0,
+        "number of lowest layers whose weights are not trained, at most all hidden layers",
+        NETWORK,
+        int,
+        within="[0, inf)",
     )
     loss: str | None = setting(
         None,
@@ -173,19 +179,19 @@ class Config:
     )
     huber_delta: float = setting(
         1.0,
-        "error from which the huber loss is linear, in the units of the scaled target",
+        "error above which the huber loss is linear, in the units of the scaled target",
         NETWORK,
         float,
         within="(0, inf)",
     )
     quantile: float = setting(0.5, "level of the quantile loss", NETWORK, float, within="(0, 1)")
     label_smoothing: float = setting(
-        0.0, "part of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"
+        0.0, "fraction of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"
     )
     class_weight: str = setting(
         "none",
-        "balanced: a row weighs the less the more rows its class has, so that a rare class counts as much as a common "
-        "one, in the losses and scores of training and validation",
+        "balanced: weight rows inversely to the frequency of their class, so that rare classes count as much as common "
+        "ones, in the losses and scores of training and validation",
         NETWORK,
         str,
         choices=("none", "balanced"),
@@ -195,11 +201,11 @@ class Config:
     learning_rate: float | None = setting(
         None, "largest learning rate of the schedule [default: the optimizer's own]", TRAINING, float, within="(0, inf)"
     )
-    schedule: str = setting("one_cycle", "course of the learning rate", TRAINING, str, choices=SCHEDULES)
+    schedule: str = setting("one_cycle", "learning-rate schedule", TRAINING, str, choices=SCHEDULES)
     warmup: float = setting(0.0, "epochs of linear warm-up before the schedule", TRAINING, float, within="[0, inf)")
     decay_rate: float = setting(
         0.1,
-        "factor of the step schedule at each drop, of the exponential one over the run",
+        "factor of the learning rate at each drop of the step schedule, or over the whole run with the exponential one",
         TRAINING,
         float,
         within="(0, 1]",
@@ -207,18 +213,24 @@ class Config:
     decay_epochs: float = setting(10.0, "epochs between drops of the step schedule", TRAINING, float, within="(0, inf)")
     power_t: float = setting(0.5, "exponent of the invscaling schedule", TRAINING, float, within="[0, inf)")
     momentum: float | None = setting(
-        None, "momentum of momentum and nesterov [default: 0.9]", TRAINING, float, within="[0, 1]"
+        None, "momentum of the optimizers momentum and nesterov [default: 0.9]", TRAINING, float, within="[0, 1]"
     )
-    beta_1: float | None = setting(None, "decay of the first moment [default: 0.9]", TRAINING, float, within="[0, 1)")
+    beta_1: float | None = setting(
+        None, "decay rate of the first moment [default: 0.9]", TRAINING, float, within="[0, 1)"
+    )
     beta_2: float | None = setting(
         None,
-        "decay of the second moment [default: the optimizer's own: adam 0.999, rmsprop and lion 0.99]",
+        "decay rate of the second moment [default: the optimizer's own: adam 0.999, rmsprop and lion 0.99]",
         TRAINING,
         float,
         within="[0, 1)",
     )
     epsilon: float | None = setting(
-        None, "added to a root before dividing by it [default: the optimizer's own]", TRAINING, float, within="(0, inf)"
+        None,
+        "added to a root to avoid division by zero [default: the optimizer's own]",
+        TRAINING,
+        float,
+        within="(0, inf)",
     )
     weight_decay: float | None = setting(
         None, "decoupled decay of the weights [default: 0.01 for adamw, else 0]", TRAINING, float, within="[0, inf)"
@@ -231,43 +243,44 @@ class Config:
     )
     epochs: int | None = setting(
         None,
-        "passes over the training rows [default: 20, or as many as make 1,000 steps]",
+        "passes over the training rows [default: 20, or more to reach 1,000 steps]",
         TRAINING,
         int,
         within="[1, inf)",
     )
-    batch_size: int | str = setting(128, "rows a step", TRAINING, int, within="[1, inf)", choices=("full",))
-    shuffle: bool = setting(True, "new order of the rows each epoch", TRAINING, bool)
-    replacement: bool = setting(False, "draw each row of an epoch from all of them, some again", TRAINING, bool)
+    batch_size: int | str = setting(128, "rows per step", TRAINING, int, within="[1, inf)", choices=("full",))
+    shuffle: bool = setting(True, "shuffle the rows before each epoch", TRAINING, bool)
+    replacement: bool = setting(False, "sample the rows of an epoch with replacement", TRAINING, bool)
     early_stopping: bool | None = setting(
         None,
-        "stop when the validation rows no longer fare better, and bring back the best weights [default: true for a "
-        "regression whose epochs are not given]",
+        "stop when the validation loss or score (--monitor) no longer improves, and restore the best weights "
+        "[default: true for a regression whose epochs are not given]",
         TRAINING,
         bool,
     )
     monitor: str = setting(
         "loss",
-        "what of the validation rows tells which weights are the best: their loss, or their score, the accuracy or R²",
+        "validation figure that tells which weights are the best: loss, or score (accuracy or R²)",
         TRAINING,
         str,
         choices=("loss", "score"),
     )
     patience: int | None = setting(
         None,
-        "epochs that get no better before an early stop [default: 10, or as many as make 100 steps]",
+        "epochs without improvement before an early stop [default: 10, or more to reach 100 steps]",
         TRAINING,
         int,
         within="[1, inf)",
     )
     min_delta: float = setting(
-        0.0, "by how much an epoch must be better to count before an early stop", TRAINING, float, within="[0, inf)"
+        0.0, "least improvement that counts for early stopping", TRAINING, float, within="[0, inf)"
     )
 
     on_divergence: str = setting(
         "rollback",
-        "where the loss is no longer finite, or 100 times that of the start: rollback brings back the weights of "
-        "before the epoch and goes on with a tenth of the learning rate, three times at most; stop ends the run",
+        "what to do if the loss is no longer finite, or above 100 times that of the initial weights: rollback restores "
+        "the weights from before the epoch and continues with a tenth of the learning rate, three times at most; stop "
+        "ends the run",
         TRAINING,
         str,
         choices=("rollback", "stop"),
@@ -278,7 +291,7 @@ class Config:
     )
     backend: str = setting(
         "auto",
-        "array library; auto: numpy on the CPU, on CUDA cupy, or else torch or jax where one of these has it",
+        "array library; auto: numpy on the CPU; on CUDA cupy, or else torch or jax if it supports CUDA",
         RUN,
         str,
         choices=("auto", *BACKENDS),
@@ -286,34 +299,38 @@ class Config:
     dtype: str = setting("float32", "floating-point type", RUN, str, choices=("float32", "float64"))
     precision: str = setting(
         "float32",
-        "how matrix products round their operands, to 10 bits behind the point (tf32) or 7 (bf16), and add up in "
-        "float32: by hardware on CUDA, emulated and no faster elsewhere",
+        "rounding of the operands of matrix products, to 10 fraction bits (tf32) or 7 (bf16), with sums in float32: in "
+        "hardware on CUDA, emulated and no faster elsewhere",
         RUN,
         str,
         choices=PRECISIONS,
     )
     capture: bool = setting(
         True,
-        "run steps in the backend's fast way (recorded on NumPy, a CUDA graph on CUDA, a scan on JAX); --no-capture "
-        "runs them line by line, the reference",
+        "compile the training step (recorded on NumPy, a CUDA graph on CUDA, a scan on JAX); --no-capture runs it "
+        "eagerly, line by line, which is the reference",
         RUN,
         bool,
     )
     seed: int = setting(
-        0, "of the split, the initial weights, the order of the rows and dropout", RUN, int, within="[0, 4294967295]"
+        0,
+        "random seed of the split, the initial weights, the order of the rows and dropout",
+        RUN,
+        int,
+        within="[0, 4294967295]",
     )
     run_dir: str | None = setting(None, "folder to write [default: runs/<dataset>-<time>]", RUN, str)
     checkpoint_every: str = setting(
         "60s",
-        "how often to write what --resume goes on from: every N epochs, or every Ns seconds, also within an epoch; or "
-        "none, but for Ctrl-C, SIGTERM and SIGHUP",
+        "how often to write a checkpoint for --resume: every N epochs; every N seconds (Ns), also within an epoch; or "
+        "none; Ctrl-C, SIGTERM and SIGHUP write one in any case",
         RUN,
         str,
     )
     log_to: tuple[str, ...] = setting(
         (),
-        "trackers that are told of each epoch: TensorBoard in the folder tensorboard of the run's, MLflow where "
-        "MLFLOW_TRACKING_URI says",
+        "trackers to log each epoch to: TensorBoard in the subfolder tensorboard of the run folder, MLflow at "
+        "MLFLOW_TRACKING_URI",
         RUN,
         str,
         choices=PACKAGES,
@@ -322,12 +339,12 @@ class Config:
     log_every: str | None = setting(
         None,
         "epochs between progress lines, such as 5; seconds, such as 30s, for lines within an epoch as well; or none "
-        "[default: 1 epoch, or as many as make 100 lines]",
+        "[default: 1, or more to keep to 100 lines]",
         RUN,
         str,
     )
-    quiet: bool = setting(False, "print the result only", RUN, bool)
-    json: bool = setting(False, "print one JSON object as the last line in place of the result", RUN, bool)
+    quiet: bool = setting(False, "print only the result", RUN, bool)
+    json: bool = setting(False, "print the result as one JSON object, on the last line", RUN, bool)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -357,11 +374,11 @@ class Config:
         check_name(self.device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings by name, those that are ``None`` left out; tuples as lists."""
+        """Return the settings by name, with tuples as lists and without those that are ``None``."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
 
 def settings(of: type[Config] = Config, without: Collection[str] = ()) -> dict[str, tuple[Setting, Any]]:
-    """Name -> (setting, default) of each field of `Config`, or of a class with more, but of those in `without`."""
+    """Return name -> (setting, default) for the fields of `Config` or a subclass, except those in `without`."""
     return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(of) if f.name not in without}

@@ -32,7 +32,7 @@ def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...
     """
     if len(given) not in {1, n_hidden}:
         raise InputError(
-            f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one a layer"
+            f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one per layer"
         )
     return tuple(given) if len(given) == n_hidden else (given[0],) * n_hidden
 

@@ -1,4 +1,4 @@
-"""A trained network as one file that travels: safetensors, with all else as JSON in its metadata."""
+"""A trained network in one portable file: safetensors, with everything else as JSON in the metadata."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ from mlpgpu.maths.scaling import scale, unscale
 if TYPE_CHECKING:
     from mlpgpu.data.label_columns import Pair
 
-# Of what a file says.
+# Version of the file format.
 VERSION = 2
 ARRAYS = ("params", "shift", "factor", "target_shift", "target_factor")
-# What it is called in a run folder.
+# Name of the model file in a run folder.
 FILE = "model.safetensors"
-# Lists in JSON.
+# Fields that are tuples here and lists in JSON.
 TUPLES = {"sizes", "activations", "classes", "feature_names", "targets", "label_values"}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what it needs to predict.
+    """A trained network with everything needed to predict.
 
     Attributes
     ----------
     params : array of shape (n_parameters,)
-        Laid out as `mlpgpu.maths.parameters.layout` says.
+        Weights and biases, laid out as described by `mlpgpu.maths.parameters.layout`.
     shift, factor : float64 array of shape () or (n_features,)
         Inputs are scaled as ``(x - shift) * factor``, and then cast to the dtype of `params`.
     sizes : tuple of int
         Units of each layer, from the inputs to the outputs.
     activations : tuple of str
-        Of the hidden layers.
+        Activation of each hidden layer.
     loss : str
-        Its link makes the prediction of the outputs.
+        Training loss, whose link function turns logits into predictions.
     task : str
         ``classification`` or ``regression``.
     classes : tuple
-        Label of each class, or number of each of several labels; empty for regression.
+        Label of each class; for a multilabel model, index of each label; empty for regression.
     feature_names : tuple of str
-        May be empty.
+        Name of each feature; may be empty.
     target : str or None
-        What is predicted: a column, columns with commas between them, or an array.
+        Name of the predicted column or array, or names of columns separated by commas.
     targets : tuple of str
-        One an output of a regression that has several, or of several labels; may be empty.
+        Name of each output of a multi-output regression or a multilabel model; may be empty.
     label_values : tuple of tuple
-        For several labels, what a prediction says of a row without, and of one with each; empty where that is 0 and 1.
+        For a multilabel model, the values predicted for rows without and with each label; empty if they are 0 and 1.
     columns : list of dict or None
-        How the columns of a table become features.
+        Encoding of the columns of a table as features.
     config : dict
-        Settings of the run that made it.
+        Settings of the training run.
     estimator : dict or None
-        What `mlpgpu.MLPClassifier.load` needs beside the network, where an estimator was saved.
+        For a saved estimator, what `mlpgpu.MLPClassifier.load` needs besides the network.
     target_shift, target_factor : float64 array of shape (n_outputs,), or None
-        The network was trained on ``(target - target_shift) * target_factor``, and its predictions are scaled back;
-        None where it was trained on the target as it is.
+        The network was trained on ``(target - target_shift) * target_factor``, and its predictions are scaled back.
+        None if it was trained on the unscaled target.
     """
 
     params: np.ndarray
@@ -90,37 +90,37 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """The network apart from its parameters."""
+        """The network without its parameters."""
         return Network(self.sizes, tuple(ACTIVATIONS[name] for name in self.activations), LOSSES[self.loss])
 
     @property
     def multilabel(self) -> bool:
-        """Whether a row may have several labels, each with an output of its own."""
+        """Whether a row may have several labels, each with its own output."""
         return self.loss == "logistic" and self.sizes[-1] > 1
 
     @property
     def alternatives(self) -> tuple[tuple[Any, ...], ...]:
-        """What there is to choose from in each column of a prediction; of a regression nothing."""
+        """Possible values of each column of a prediction; empty for regression."""
         if self.multilabel:
             return self.label_values or ((0, 1),) * self.sizes[-1]
         return (self.classes,) if self.classes else ()
 
     @property
     def labels(self) -> np.ndarray:
-        """The alternatives as an array: of shape (n_classes,), or (n_labels, 2) for several labels."""
+        """`alternatives` as an array of shape (n_classes,), or (n_labels, 2) for a multilabel model."""
         each = [label for column in self.alternatives for label in column]
         kinds = {type(label) for label in each}
         if self.multilabel and len(kinds) > 1:
-            # What NumPy has in common for them would change words: of False and 0 both are 0.
+            # NumPy's common type would merge labels: False and 0 would both become 0.
             each = [str(label) for label in each]
-        # NumPy takes whole numbers on both sides of 2^63 for floating-point ones.
+        # NumPy would store integers below and above 2^63 together as floats.
         unsigned = kinds == {int} and min(each) >= 0 and max(each) >= 2**63
         found = np.array(each, np.uint64 if unsigned else None)
         return found.reshape(-1, 2) if self.multilabel else found
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """What each column of a prediction is called."""
+        """Name of each column of a prediction."""
         from mlpgpu.data.target import numbered
 
         name, n = self.target or "prediction", 1 if self.classes and not self.multilabel else self.sizes[-1]
@@ -128,7 +128,7 @@ class Model:
 
     @property
     def encoding(self) -> list[dict[str, Any]] | None:
-        """How the columns of a table become features; an estimator that was fitted on named columns knows those."""
+        """Encoding of the columns of a table as features, also for an estimator fitted on named columns."""
         if self.columns is None and self.estimator and self.feature_names:
             from mlpgpu.data.columns import numbers
 
@@ -136,12 +136,12 @@ class Model:
         return self.columns
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """Probability of each class, or the expected target.
+        """Predict the probability of each class, or the target of a regression.
 
         Parameters
         ----------
         x : array of shape (n_rows, n_features), or DataFrame
-            As it was before scaling; a table as it was before its columns were encoded.
+            Unscaled features; of a table, the columns before encoding.
 
         Returns
         -------
@@ -150,39 +150,39 @@ class Model:
         Raises
         ------
         InputError
-            Where the features are none that the model takes, missing, or too large for it.
+            If the features are not those of the model, missing, or too large.
 
         Warns
         -----
         UserWarning
-            Where a table has categories that training had not.
+            If a table has categories that the training data did not have.
         """
         outputs = self.linked(self.logits(x))
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
 
     def logits(self, x: Any) -> np.ndarray:
-        """What the link makes a prediction of.
+        """Compute the network's outputs before the link function.
 
         Parameters
         ----------
         x : array of shape (n_rows, n_features), or DataFrame
-            As it was before scaling; a table as it was before its columns were encoded.
+            Unscaled features; of a table, the columns before encoding.
 
         Returns
         -------
         array of shape (n_rows, n_outputs)
-            Of two classes, one output; not finite where the features are too large.
+            One output for two classes; not finite where the features are too large.
         """
         if self.encoding is not None and hasattr(x, "columns"):
             from mlpgpu.data.columns import encode
             from mlpgpu.data.unseen import Unseen
 
-            # Of pandas, or of a library that can make one of pandas; messages number its rows.
+            # Another library's data frame, such as Polars'. The index is reset because messages give row numbers.
             x = x.to_pandas() if hasattr(x, "to_pandas") else x
             unseen = Unseen()
             x = encode(x.reset_index(drop=True), self.encoding, unseen)
             for note in unseen.notes():
-                # Of whom calls `predict` or `predict_proba`.
+                # Attribute the warning to the caller of `predict` or `predict_proba`.
                 warnings.warn(note, stacklevel=3)
         x = np.asarray(x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
@@ -193,11 +193,12 @@ class Model:
             return logits(np, self.network, self.params, scaled)
 
     def linked(self, z: np.ndarray) -> np.ndarray:
-        """What the link makes of logits, scaled back to the units of the target.
+        """Apply the link function to logits, and scale the result back to the units of the target.
 
         Parameters
         ----------
         z : array of shape (n_rows, n_outputs)
+            Logits.
 
         Returns
         -------
@@ -206,14 +207,14 @@ class Model:
         Raises
         ------
         InputError
-            Where one of either is not finite.
+            If a logit or an output is not finite.
         """
         outputs, finite = self.outputs(z)
         check_finite(finite)
         return outputs
 
     def outputs(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `linked`, and for which rows both are finite, of shape (n_rows,), where nothing is refused."""
+        """Return the outputs as `linked` does, and a mask of shape (n_rows,) of the rows where all is finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             outputs: np.ndarray = self.network.loss.link(np, z)
             if self.target_shift is not None:
@@ -221,12 +222,12 @@ class Model:
         return outputs, (np.isfinite(z) & np.isfinite(outputs)).all(axis=1)
 
     def predict(self, x: Any) -> np.ndarray:
-        """The most probable class, each label of a probability above one half, or the expected target.
+        """Predict the most probable class, the labels with a probability above 0.5, or the target of a regression.
 
         Parameters
         ----------
         x : array of shape (n_rows, n_features), or DataFrame
-            As it was before scaling; a table as it was before its columns were encoded.
+            Unscaled features; of a table, the columns before encoding.
 
         Returns
         -------
@@ -235,29 +236,29 @@ class Model:
         return self.labelled(self.decided(self.linked(self.logits(x))))
 
     def decided(self, outputs: np.ndarray) -> np.ndarray:
-        """What outputs predict, on the host.
+        """Turn outputs into predictions, on the host.
 
         Parameters
         ----------
         outputs : array of shape (n_rows, n_outputs)
-            As `linked` has them.
+            As returned by `linked`.
 
         Returns
         -------
         array
-            Numbers of classes, of shape (n_rows,), 0 and 1 of several labels, of that of the outputs, or the outputs of
-            a regression.
+            Class indices of shape (n_rows,); 0 and 1 of shape (n_rows, n_outputs) for a multilabel model; or the
+            outputs of a regression.
         """
         if not self.classes:
             return outputs
         if self.multilabel:
             return (outputs > 0.5).astype(np.int64)
-        # Where there is one class only, it is the first of the two that the output stands for.
+        # A single class in the training data is the first of the two classes that the output stands for.
         second = (outputs[:, 0] > 0.5) & (len(self.classes) > 1)
         return second.astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
     def labelled(self, numbers: np.ndarray) -> np.ndarray:
-        """What numbers of classes stand for, or 0 and 1 of several labels; the numbers of a regression as they are."""
+        """Replace class indices, or the 0 and 1 of a multilabel model, by their labels; return other numbers as is."""
         if not self.classes:
             return numbers
         if self.multilabel:
@@ -270,7 +271,7 @@ class Model:
         sealed.write(expanded(path), *self.parts())
 
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """All of it as what fits JSON, and arrays."""
+        """Return the model as JSON-serialisable content and arrays."""
         arrays = {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
         rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ARRAYS}
         content = {
@@ -283,17 +284,17 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
-        """Read a model that `save` has written, or that of a checkpoint.
+        """Read a model written by `save`, or the model in a checkpoint.
 
         Parameters
         ----------
         path : path
-            The file, or the run folder that it is in.
+            The file, or the run folder that contains it.
 
         Raises
         ------
         InputError
-            Where `path` holds no such model.
+            If `path` holds no such model.
         """
         path = file_of(path)
         if path.name == FILE and not path.exists():
@@ -307,15 +308,15 @@ class Model:
 
     @classmethod
     def of(cls, content: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> Model:
-        """The model of its `parts`, read from `path`.
+        """Build a model from its `parts`, which were read from `path`.
 
         Raises
         ------
         InputError
-            Where they are not those of a model.
+            If they are not those of a model.
         """
         try:
-            # Files of before estimators were saved, or targets or labels had words each, know nothing of them.
+            # Older files lack these fields.
             content = {"estimator": None, "targets": [], "label_values": [], **content}
             described = {f.name: content[f.name] for f in dataclasses.fields(cls) if f.name not in ARRAYS}
             own: dict[str, Any] = {name: arrays[name] for name in ARRAYS if name in arrays}
@@ -328,12 +329,12 @@ class Model:
 
 
 def check_finite(finite: np.ndarray) -> None:
-    """Refuse rows for which a model's output is not finite; `finite` of shape (n_rows,).
+    """Refuse outputs that are not finite; `finite` is a mask of shape (n_rows,).
 
     Raises
     ------
     InputError
-        It says how many there are.
+        If the output of a row is not finite; the message gives the number of such rows.
     """
     if n_bad := int(np.count_nonzero(~finite)):
         raise InputError(
@@ -347,6 +348,6 @@ def _tuple(value: Any) -> Any:
 
 
 def file_of(given: str | Path) -> Path:
-    """The file of a model, which may be given as the run folder that it is in."""
+    """Return the path of a model file, given that path or its run folder."""
     path = expanded(given)
     return path / FILE if path.is_dir() else path

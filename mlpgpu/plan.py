@@ -1,4 +1,4 @@
-"""From settings and the shape of the data to what is trained, and how."""
+"""Turn settings and the shape of the data into a training plan."""
 
 from __future__ import annotations
 
@@ -24,50 +24,49 @@ from mlpgpu.maths.step import Recipe
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-# Where epochs are not given: this many, or as many as make this many steps on a small set; and so for how many of them
-# may get no better.
+# Default epochs, but more on a small data set, to reach this many steps; likewise for patience.
 EPOCHS, STEPS = 20, 1000
 PATIENCE, PATIENCE_STEPS = 10, 100
-# Of inputs and of hidden units, where they are not given. What is dropped in training makes outputs larger and smaller:
-# which of them is the largest bears that, a number does not, and one that passes through exp least of all.
+# Default dropout rates of inputs and of hidden units. Dropout perturbs the outputs. That rarely changes which of them
+# is largest, but it harms the value of a regression, most of all if it passes through exp.
 DROPOUT = {"classification": (0.1, 0.2), "regression": (0.0, 0.0)}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run, every choice made.
+    """A training run with every choice made.
 
     Attributes
     ----------
     activations : tuple of str
-        Name for each hidden layer.
+        Name of each hidden layer's activation.
     loss : str
         Name of the loss.
     target_scale : str
-        Kind of the `Scaling` of the targets of the rows, ``none`` where they have none.
+        Kind of the `Scaling` of the targets; ``none`` if they are not scaled.
     score_name : str
-        What a score of the network is called in a record: ``accuracy``, ``r2``, or another word.
+        Name of the score in a record: ``accuracy``, ``r2``, or another word.
     network : Network
     recipe : Recipe
     params : array of shape (n_parameters,)
-        Initial parameters, on the host in float64 or on the device.
+        Initial parameters: float64 on the host, or on the device.
     drawn : array of shape (n_parameters,) or None
-        Parameters that know nothing, where some of `params` are those of a trained model.
+        If some of `params` come from a trained model: the parameters with all of them drawn.
     learning_rate : float
     dropout : tuple of float
-        Rate for the inputs of each layer.
+        Dropout rate for the inputs of each layer.
     epochs, batch_size, steps_per_epoch : int
     order : callable
-        ``order(epoch)`` -> the order of the training rows, an int array of shape (n_rows,).
+        ``order(epoch)`` returns the order of the training rows, an int array of shape (n_rows,).
     seed : int
-        Of dropout.
+        Random seed of dropout.
     dtype : str
     precision : str
-        How matrix products round their operands.
+        Rounding of the operands of matrix products.
     capture : bool
-        Whether steps run in the fast way of the backend, or else line by line.
+        Whether the backend compiles steps; otherwise they run eagerly.
     draws_ahead : bool
-        Whether the order of an epoch may be drawn before it is known that there is one more.
+        Whether the order of the next epoch may be drawn before it is known whether that epoch takes place.
     """
 
     activations: tuple[str, ...]
@@ -92,11 +91,11 @@ class Plan:
 
     @property
     def n_steps(self) -> int:
-        """Of all epochs."""
+        """Number of steps of all epochs."""
         return self.epochs * self.steps_per_epoch
 
     def facts(self) -> dict[str, Any]:
-        """What a plan must have in common with this one to go on with its run, fit for JSON."""
+        """Return the JSON-serialisable facts that a plan must share with this one to resume its run."""
         recipe = self.recipe
         return {
             "layers": [int(size) for size in self.network.sizes],
@@ -129,26 +128,26 @@ def make_plan(
     multilabel: bool = False,
     block: int = 1,
 ) -> Plan:
-    """What `config` means for data of this shape.
+    """Resolve `config` for data of this shape.
 
     Parameters
     ----------
     config : Config
     n_rows, n_features : int
-        Of the training rows.
+        Shape of the training rows.
     n_outputs : int
-        Classes, labels, or columns of the target.
+        Number of classes, labels, or target columns.
     task : str
         ``classification`` or ``regression``.
     multilabel : bool
-        Whether a row may have several of the labels, instead of one class.
+        Whether a row may have several labels rather than one class.
     block : int
-        Rows that are worth being read together, as `mlpgpu.data.batches.order` takes it.
+        Number of consecutive rows to read together, see `mlpgpu.data.batches.order`.
 
     Raises
     ------
     InputError
-        Where the loss does not suit the task, or a setting the loss.
+        If the loss does not suit the task, or a setting does not suit the loss.
     """
     loss = config.loss or _default_loss(task, n_outputs, multilabel)
     if LOSSES[loss].task != task:
@@ -207,9 +206,9 @@ def make_plan(
 
 
 def stops_early(config: Config, task: str, *, validated: bool) -> bool:
-    """Whether a run ends where its validation rows no longer fare better: the number of epochs is then not the user's.
+    """Whether to stop early: by default for a regression whose number of epochs is not given.
 
-    A classification has dropout against what that is for.
+    A classification has dropout against overfitting.
     """
     if config.early_stopping is None:
         return validated and task == "regression" and config.epochs is None
@@ -217,17 +216,17 @@ def stops_early(config: Config, task: str, *, validated: bool) -> bool:
 
 
 def patience(config: Config, steps_per_epoch: int) -> int:
-    """Epochs that may get no better before a run is stopped early."""
+    """Return the number of epochs without improvement before an early stop."""
     return config.patience or _at_least(PATIENCE, PATIENCE_STEPS, steps_per_epoch)
 
 
 def _at_least(epochs: int, steps: int, steps_per_epoch: int) -> int:
-    """So many epochs, or as many as make so many steps."""
+    """Return the number of epochs: at least `epochs`, and enough for `steps` steps."""
     return max(epochs, -(-steps // steps_per_epoch))
 
 
 def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
-    """How `config` updates the parameters, in a run of this length."""
+    """Return the update rule that `config` describes, for a run of this length."""
     optimizer = OPTIMIZERS[config.optimizer]
     return Recipe(
         optimizer=optimizer,

@@ -1,4 +1,4 @@
-"""What a run tells on the terminal, before and after."""
+"""Text and tables that a run prints before and after training."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from mlpgpu.maths.network import Network
     from mlpgpu.workflow import Outcome, Prepared
 
-# More classes or targets than this make a table that nobody reads.
+# A table with more classes or targets than this would be too long to read.
 MOST_CLASSES = MOST_TARGETS = 20
-# Of fewer test rows, an accuracy of nine tenths is uncertain by more than a tenth.
+# With fewer test rows, the confidence interval of an accuracy of 0.9 is wider than 0.1.
 FEW_ROWS = 100
-# So many times the loss of the best epoch, and so much less than its score, are much worse.
+# The last epoch is much worse than the best if its loss is above this multiple and its score lower by more than this.
 WORSE_LOSS, WORSE_SCORE = 1.05, 0.05
 
 
 class Output(Console):
-    """Standard output that falls silent where its reader has gone: what a run finds is in its folder as well."""
+    """Console on standard output that ignores a closed pipe: the results of a run are in its folder as well."""
 
     def __init__(self, **options: Any) -> None:
-        # A name is printed as it is: to Rich, [red] would be a colour and :x: a picture.
+        # Print names verbatim: Rich would take [red] for a colour and :x: for an emoji.
         super().__init__(markup=False, emoji=False, **options)
 
     def on_broken_pipe(self) -> None:
-        """Go on, where Rich would exit."""
+        """Continue instead of exiting, as Rich would."""
         with contextlib.suppress(SystemExit):
             super().on_broken_pipe()
 
 
 def console() -> Console:
-    """What to print on; what is not a terminal has no width to keep to."""
+    """Return the console to print on, with a fixed width if it is not a terminal."""
     own = Output(highlight=False, soft_wrap=True)
     return own if own.is_terminal else Output(highlight=False, soft_wrap=True, width=200)
 
@@ -58,7 +58,7 @@ def _table(title: str, *headings: str) -> Table:
 
 
 def network_table(network: Network, activations: Sequence[str]) -> Table:
-    """Layer, output shape and parameters of each layer, and the total."""
+    """Return a table of the layers with output shape and number of parameters, and the total."""
     sizes = network.sizes
     table = _table("Network", "layer", "output shape", "parameters")
     table.add_row("input", f"({sizes[0]},)", "0")
@@ -76,7 +76,7 @@ def network_table(network: Network, activations: Sequence[str]) -> Table:
 
 
 def data_lines(data: DataSet, target_scale: str) -> list[str]:
-    """The rows, features and class counts or target of a data set, and what is to be noted of them."""
+    """Describe the rows, features, and classes or targets of a data set, with its notes."""
     validation = 0 if data.x_validation is None else len(data.x_validation)
     lines = [
         f"Data      {data.name}: {len(data.x_train):,} training, {validation:,} validation and "
@@ -105,7 +105,7 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
 
 
 def device_line(prepared: Prepared) -> str:
-    """The device, and why it was taken."""
+    """Describe the device, why it was chosen, and the memory of the run."""
     note = f" ({prepared.backend_note})" if prepared.backend_note else ""
     free = prepared.backend.free_memory()
     needs = f"about {preflight.size(prepared.need.data)} for the data and {preflight.size(prepared.need.beside)} beside"
@@ -114,7 +114,7 @@ def device_line(prepared: Prepared) -> str:
 
 
 def start_line(prepared: Prepared) -> str:
-    """Which layers start from a trained model, and why the others do not."""
+    """Say which layers start from a trained model, and why the others do not."""
     start, n_layers = prepared.start, len(prepared.plan.network.sizes) - 1
     assert start is not None
     assert prepared.config.start_from is not None
@@ -128,7 +128,7 @@ def _layers(first: int, last: int) -> str:
 
 
 def opening(prepared: Prepared, how: str, *, resumed: bool = False) -> Iterator[str | Table]:
-    """What is said before the first step, `how` being a line on what will be done."""
+    """Yield what to print before the first step; `how` is the line that describes what will be done."""
     yield from data_lines(prepared.data, prepared.plan.target_scale)
     yield device_line(prepared)
     yield how
@@ -138,7 +138,7 @@ def opening(prepared: Prepared, how: str, *, resumed: bool = False) -> Iterator[
 
 
 def training_line(prepared: Prepared) -> str:
-    """How it will be trained."""
+    """Describe the training."""
     plan, config = prepared.plan, prepared.config
     return (
         f"Training  {plan.epochs} epochs of {plan.steps_per_epoch:,} steps of {plan.batch_size:,} rows: "
@@ -147,7 +147,7 @@ def training_line(prepared: Prepared) -> str:
 
 
 def result_lines(outcome: Outcome) -> list[str]:
-    """The test figures and the speed."""
+    """Return the test figures, notes on them, why the run stopped, and the speed."""
     metrics = outcome.metrics
     lines = [test_line(metrics), *_few_tested(metrics), *_never_found(outcome), *_overfitted(outcome)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
@@ -161,7 +161,7 @@ def result_lines(outcome: Outcome) -> list[str]:
 
 
 def _few_tested(metrics: Mapping[str, Any]) -> list[str]:
-    """A note on an accuracy that is of few rows: Wilson's interval for it (Wilson, 1927)."""
+    """Return a note on an accuracy measured on few rows, with its Wilson score interval (Wilson, 1927)."""
     from scipy.stats import binomtest
 
     n = metrics["n_test"]
@@ -175,7 +175,7 @@ def _few_tested(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _never_found(outcome: Outcome) -> list[str]:
-    """A note on classes or labels that have test rows, of which none is found."""
+    """Return a note on classes or labels with test rows, none of which is predicted correctly."""
     model, confusion = outcome.model, outcome.confusion
     if confusion is not None:
         found = list(zip(model.classes, confusion.sum(axis=1), confusion.diagonal(), strict=True))
@@ -194,13 +194,13 @@ def _never_found(outcome: Outcome) -> list[str]:
 
 
 def _overfitted(outcome: Outcome) -> list[str]:
-    """A note on validation rows that fared much better in an epoch whose weights are not those of the end."""
+    """Return a note if the validation figures were much better in an epoch whose weights were not restored."""
     best, history = outcome.metrics["best_epoch"], outcome.run.history
     if not best or outcome.run.restored:
         return []
     then, now = next(record for record in history if record["epoch"] == best), history[-1]
     score = f"validation_{outcome.run.plan.score_name}"
-    # Of a classification, the loss may well rise while more rows are right.
+    # In a classification, the loss may rise while the accuracy improves.
     if now["validation_loss"] <= WORSE_LOSS * then["validation_loss"] or then[score] - now[score] <= WORSE_SCORE:
         return []
     called, shown = ("R²", in_words) if score == "validation_r2" else ("accuracy", "{:.2%}".format)
@@ -211,24 +211,24 @@ def _overfitted(outcome: Outcome) -> list[str]:
 
 
 def test_line(metrics: Mapping[str, Any]) -> str:
-    """The test figures of a run, of its metrics."""
+    """Return the line with the test figures among the metrics of a run."""
     if not metrics["n_test"]:
         return "Test      no rows: all were trained or validated on"
     return figures_line(metrics["dataset"], metrics["n_test"], tested(metrics))
 
 
 def tested(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the test rows, by their names without ``test_``."""
+    """Return the figures of the test rows, by their names without the prefix ``test_``."""
     return {name.removeprefix("test_"): value for name, value in figures.items() if name.startswith("test_")}
 
 
 def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
-    """The figures of rows that a network was not trained on."""
+    """Return the line with figures of rows that a network was not trained on."""
     return f"Test      {figures_in_words(figures)} on {n_rows:,} rows of {printable(name)}"
 
 
 def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | None = None) -> str:
-    """Loss and scores, and after each of them its `spread`, where that is given."""
+    """Format loss and scores, each followed by its `spread`, if given."""
 
     def shown(called: str, name: str, words: Callable[[Any], str]) -> str:
         more = "" if spread is None else f" ± {words(spread[name])}"
@@ -245,14 +245,17 @@ def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | N
     elif "accuracy" in figures:
         parts += [shown("accuracy", "accuracy", percent), shown("weighted F1", "f1_weighted", four)]
     else:
-        # Runs of before it was measured have no MAE.
+        # Runs of older versions have no MAE.
         mae = [shown("MAE", "mae", in_digits)] if "mae" in figures else []
         parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", r2_in_words)]
     return ", ".join(parts)
 
 
 def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, labels: Sequence[object]) -> Iterator[Table]:
-    """What is to be said of each target or class, where they are several and not many; `labels` begin with those."""
+    """Yield a table of the figures by target, and the confusion matrix, unless there are too many targets or classes.
+
+    `labels` holds the name of each row of the confusion matrix; those of its columns come first.
+    """
     if 0 < len(targets) <= MOST_TARGETS:
         yield _labels_table(targets) if "f1" in next(iter(targets.values())) else _targets_table(targets)
     if confusion is not None and len(confusion) <= MOST_CLASSES:
@@ -260,7 +263,7 @@ def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, labels: Seq
 
 
 def _targets_table(targets: Mapping[str, Any]) -> Table:
-    """RMSE, MAE and R² of the test rows for each target."""
+    """Return a table of the RMSE, MAE and R² of each target on the test rows."""
     table = _table("Test rows by target; RMSE, MAE and R² above are the means of these", "", "RMSE", "MAE", "R²")
     for name, figures in targets.items():
         table.add_row(printable(name), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", r2_in_words(figures["r2"]))
@@ -268,7 +271,7 @@ def _targets_table(targets: Mapping[str, Any]) -> Table:
 
 
 def _labels_table(labels: Mapping[str, Any]) -> Table:
-    """Test rows that have each label, the part of all rows where it is right, and its F1."""
+    """Return a table of each label's number of test rows, accuracy and F1."""
     table = _table("Test rows by label; macro F1 above is the mean of these", "", "rows with it", "accuracy", "F1")
     for name, figures in labels.items():
         table.add_row(printable(name), f"{figures['n_rows']:,}", f"{figures['accuracy']:.2%}", f"{figures['f1']:.4f}")
@@ -276,7 +279,7 @@ def _labels_table(labels: Mapping[str, Any]) -> Table:
 
 
 def _confusion_table(confusion: np.ndarray, labels: Sequence[object]) -> Table:
-    """Test rows by true and predicted class, correct ones in bold."""
+    """Return the table of test rows by true and predicted class, with correct ones in bold."""
     names, n_classes = [printable(str(label)) for label in labels], confusion.shape[1]
     table = _table("Confusion matrix of the test rows: true class down, predicted class across", "", *names[:n_classes])
     for i, (name, row) in enumerate(zip(names, confusion, strict=True)):

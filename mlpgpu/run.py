@@ -24,14 +24,14 @@ Array = Any
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a finite number, or far above that of the weights at the start.
+    """Raised when the loss is not finite, or far above that of the initial weights.
 
     Attributes
     ----------
     epoch, step : int
-        Where, both counted from 1; the step within its epoch.
+        Epoch, and step within that epoch, both counted from 1.
     what : str
-        The same in words.
+        The loss, epoch and step in words.
     """
 
     def __init__(self, epoch: int, step: int, loss: float) -> None:
@@ -42,18 +42,18 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Best:
-    """Which weights are the best of a run, and when they are brought back.
+    """How the best weights of a run are chosen, and when they are restored.
 
     Attributes
     ----------
     monitor : str
-        Key of the record.
+        Key of the record that is compared.
     greater : bool
-        Whether more of it is better.
+        Whether greater values are better.
     restore : str
-        When they are brought back: ``stopped``, where the run is stopped before its end; ``always``; or ``never``.
+        When to restore the best weights: ``stopped``, if the run stops before its last epoch; ``always``; or ``never``.
     than : float or None
-        What the weights have that the run starts from; None where they do not count.
+        Value of the initial weights, which an epoch must improve on; None to ignore the initial weights.
     """
 
     monitor: str = "validation_loss"
@@ -62,7 +62,7 @@ class Best:
     than: float | None = None
 
     def improves(self, record: Record, best: Record | None) -> bool:
-        """Whether `record` is better than `best`, or than the start; what is no number never is."""
+        """Whether `record` is better than `best`, or than the initial weights; NaN or a missing value never is."""
         sign = -1 if self.greater else 1
         before = best[self.monitor] if best else self.than
         return sign * record.get(self.monitor, math.nan) < (math.inf if before is None else sign * before)
@@ -80,47 +80,46 @@ class Run:
     streamed : bool
         Whether the rows stay on the host because they do not fit on the device.
     epoch : int
-        Number of the epoch under way, from 1.
+        Current epoch, counted from 1.
     history : list of dict
-        A record an epoch: ``epoch``, ``loss`` (the mean of its steps, with dropout and penalty), the loss and the
-        score of each set of rows that is watched (without dropout, such as ``validation_loss`` and
-        ``validation_accuracy``), ``learning_rate`` (of its last step), ``seconds`` (of its steps),
-        ``samples_per_second``, and ``rollbacks`` (so far), where the run may go back. A run that was taken up has those
-        of before.
+        One record per epoch, including those before the run was resumed: ``epoch``; ``loss`` (mean of the steps, with
+        dropout and penalty); loss and score of each watched set of rows (without dropout), such as ``validation_loss``
+        and ``validation_accuracy``; ``learning_rate`` (of the last step); ``seconds`` (of the steps);
+        ``samples_per_second``; and, if the run may roll back, ``rollbacks`` (so far).
     losses : list of array
-        The loss of every step, an array an epoch.
+        The loss of every step, one array per epoch.
     steps_before : int
-        How many of them were done before the run was taken up.
+        Number of steps done before the run was resumed.
     monitor : str
-        Key of the record that the best weights are chosen by; empty where none are.
+        Key of the record that selects the best weights; empty if none are kept.
     best_epoch : int
         The epoch of the best weights; 0 before there is one.
     best_params : array or None
-        Those weights, on the device.
+        The best weights, on the device.
     rollbacks : int
-        How often the run went back to the beginning of an epoch that diverged.
+        How often the run returned to the start of an epoch that diverged.
     stopped : str
-        Why the run ended before its last epoch, such as ``early stopping``; empty where it did not.
+        Why the run ended before its last epoch, such as ``early stopping``; empty if it did not.
     unconverged : str
-        What a solver of another kind says where it ended before it had converged; empty where it does not.
+        Message of a solver without steps, such as L-BFGS, that ended before it converged; else empty.
     final : bool
-        Whether a run that is taken up again is as stopped as this one.
+        Whether the run stays stopped when it is resumed.
     whole : bool
-        Whether the epoch under way is not cut short.
+        False once the current epoch has been ended before its last step.
     signal : int
-        Number of the signal to end that came in the run; 0 where none did.
+        Number of the signal that ended the run; 0 if none did.
     diverged : Diverged or None
-        Where the loss was no longer finite, in a run that had weights to bring back.
+        Set if the run diverged and has weights to restore.
     restored : bool
         Whether the weights are those of `best_epoch`.
     training : Training or None
-        What the run changes; None for a solver of another kind.
+        The training state; None for a solver without steps, such as L-BFGS.
     fetch : callable or None
-        ``fetch()`` -> the weights and biases as they are, on the host.
+        ``fetch()`` returns the current weights and biases, on the host.
     as_model : callable or None
-        ``as_model(params)`` -> the `Model` of these weights and biases.
+        ``as_model(params)`` returns the `Model` with these weights and biases.
     snapshot : callable or None
-        ``snapshot()`` -> the `Checkpoint` of this moment; None after the end.
+        ``snapshot()`` returns a `Checkpoint` of the current state; None after the end.
     """
 
     plan: Plan
@@ -148,23 +147,23 @@ class Run:
     _asked: dict[Path, tuple[Path | None, bool]] = field(default_factory=dict, repr=False)
 
     def stop(self, reason: str, *, final: bool = True) -> None:
-        """End the run after this epoch, or after the steps in hand.
+        """End the run after this epoch, or after the current steps.
 
-        The first reason given is the one that counts, but that a final one goes before one that is not.
+        The first reason given is kept, but a final one replaces one that is not final.
 
         Parameters
         ----------
         reason : str
         final : bool
-            Whether a run that is taken up from a checkpoint of here is as stopped.
+            Whether the run stays stopped when it is resumed from here.
         """
-        # What an epoch that was cut short shows is no reason for a run that does the rest of it.
+        # A reason found in an epoch that was cut short does not count: the resumed run completes that epoch.
         if not self.stopped or (final and not self.final and self.whole):
             self.stopped, self.final = reason, final
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate that the schedule multiplies with its factor; set it to change it."""
+        """The learning rate that the schedule's factor multiplies; may be set."""
         return self._steps().base_rate
 
     @learning_rate.setter
@@ -178,35 +177,35 @@ class Run:
 
     @property
     def params(self) -> np.ndarray:
-        """The weights and biases as they are now, with normalisation folded in: one flat vector on the host."""
+        """The current weights and biases, with normalisation folded in: a flat vector on the host."""
         assert self.fetch is not None
-        # Whatever a callback does to it, the run goes on from its own.
+        # A copy, so that a callback cannot change the weights of the run.
         return self.fetch().copy()
 
     def model(self) -> Model:
-        """The network as it is now, to predict with or to save."""
+        """Return the current network as a `Model`, to predict with or to save."""
         assert self.as_model is not None
         return self.as_model(self.params)
 
     def checkpoint(self, path: Path, previous: Path | None = None, *, weights_only: bool = False) -> None:
-        """Write a checkpoint as soon as every callback has seen this moment.
+        """Write a checkpoint once all callbacks of the current event have run.
 
-        Where there is nothing to go on with (an epoch that was cut short, a solver of another kind), it is the model
-        alone.
+        If the run could not be resumed from it (after an epoch that was cut short, or with a solver such as L-BFGS),
+        only the model is written.
 
         Parameters
         ----------
         path : Path
-            Its folder is made where there is none.
+            Its folder is created if necessary.
         previous : Path or None
-            Where the file that is there is moved to.
+            Where to move a file that already exists at `path`.
         weights_only : bool
-            Whether to write the model alone in any case.
+            Whether to write only the model in any case.
         """
         self._asked[path] = previous, weights_only
 
     def write_checkpoints(self) -> None:
-        """Write those that were asked for."""
+        """Write the checkpoints that `checkpoint` was asked for."""
         asked, self._asked = self._asked, {}
         taken: Checkpoint | None = None
         for path, (previous, alone) in asked.items():
@@ -219,21 +218,22 @@ class Run:
 
 
 def divergence(epoch: int, losses: np.ndarray, limit: float, training: Training) -> Diverged | None:
-    """Where an epoch went wrong.
+    """Find where an epoch diverged.
 
     Parameters
     ----------
     epoch : int
     losses : array of shape (n_steps,)
     limit : float
-        What half of the losses may not be above.
+        The epoch has diverged if the median loss is above this.
     training : Training
-        After those steps.
+        State after these steps.
 
     Returns
     -------
     Diverged or None
-        A loss, or a parameter after the last step, that is not finite; or the first loss above the limit.
+        The first loss that is not finite or, in a diverged epoch, above the limit; or the last step, if a parameter is
+        not finite after it. None if the epoch did not diverge.
     """
     for bad in (~np.isfinite(losses), (losses > limit) & (np.median(losses) > limit)):
         if bad.any():
@@ -243,5 +243,5 @@ def divergence(epoch: int, losses: np.ndarray, limit: float, training: Training)
 
 
 def copied(state: State, copy: Callable[[Array], Array]) -> State:
-    """`state` with each of its arrays as `copy` makes it."""
+    """Return `state` with each of its arrays replaced by `copy` of it."""
     return State(copy(state.params), tuple(map(copy, state.slots)), copy(state.step), copy(state.learning_rate))

@@ -1,4 +1,4 @@
-"""The folder that a run, or a cross-validation, leaves behind."""
+"""Folders of runs and cross-validations."""
 
 from __future__ import annotations
 
@@ -28,15 +28,20 @@ NO_PICTURES = "no pictures without matplotlib: pip install 'mlpgpu[plots]'"
 
 
 class Kind(NamedTuple):
-    """What a folder may hold: what it is called, the file of its settings, and the command that writes it.
+    """A kind of folder.
 
     Attributes
     ----------
-    what, file, command : str
+    what : str
+        What it holds, in words.
+    file : str
+        Name of the file with the settings.
+    command : str
+        Command that writes it.
     setting : str
-        That of the command which says where the folder is.
+        Setting of that command for the path of the folder.
     ending : str
-        After the data set, in the name of a folder that no setting names.
+        Suffix after the data set in the default name of the folder.
     """
 
     what: str
@@ -52,17 +57,17 @@ FOLDS = Kind("cross-validation", "folds.toml", "cross-validate", "out", "-folds"
 
 @contextlib.contextmanager
 def new(kind: Kind, asked: str | None, name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Make the folder, and write the settings into it; within, no other process has it.
+    """Create the folder, lock it for this process, and write the settings into it.
 
     Parameters
     ----------
     kind : Kind
     asked : str or None
-        Its path; None for ``runs/<dataset>-<time>``.
+        Path of the folder; None for ``runs/<dataset>-<time>``.
     name : str
-        Of the data set.
+        Name of the data set.
     settings : mapping
-        What repeats it, elsewhere.
+        Settings that repeat the run or cross-validation in another folder.
 
     Yields
     ------
@@ -71,7 +76,7 @@ def new(kind: Kind, asked: str | None, name: str, settings: Mapping[str, Any]) -
     Raises
     ------
     InputError
-        Where the folder cannot be made, or holds a run or a cross-validation already.
+        If the folder cannot be created, or already holds a run or a cross-validation.
     """
     import tomli_w
 
@@ -100,12 +105,12 @@ def _kind_of(folder: Path) -> Kind | None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether there is nothing to go on with in the folder of a run."""
+    """Whether the run in `folder` is complete, so that it cannot be resumed."""
     return read_metrics(folder).get("complete") is True
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The figures of a run; empty where its folder has none that can be read."""
+    """Return the figures of a run; empty if its folder has none that can be read."""
     try:
         found = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -114,18 +119,18 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    """Write figures whole or not at all."""
+    """Write figures atomically."""
     with replacing(folder / METRICS) as beside:
         beside.write_text(as_json(metrics, indent=1) + "\n", encoding="utf-8")
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Refuse the folder of a run that has no model yet, or that of its checkpoints, where a model is to be read.
+    """Refuse to read a model from an unfinished run; `folder` is that of the run or of its checkpoints.
 
     Raises
     ------
     InputError
-        It says how to go on. Of another folder nothing is said.
+        If `folder` belongs to a run. The message says how to resume it.
     """
     run = folder.parent if folder.name == CHECKPOINTS else folder
     if not (run / RUN.file).exists():
@@ -139,28 +144,28 @@ def refuse_unfinished(folder: Path) -> None:
 
 
 class Taken(NamedTuple):
-    """A run that is taken up: its settings, and where it stopped, if it came to a checkpoint."""
+    """A run to resume: its settings, and its checkpoint, if it has written one."""
 
     settings: dict[str, Any]
     checkpoint: Checkpoint | None
 
 
 def begun(given: str, kind: Kind) -> Path:
-    """The folder of what is to be taken up.
+    """Return the folder of a run or cross-validation to resume.
 
     Parameters
     ----------
     given : str
-        The folder, or one of its checkpoints.
+        The folder, or a checkpoint in it.
     kind : Kind
 
     Raises
     ------
     InputError
-        Where it holds none, or one of the other kind.
+        If it is not a folder of this kind.
     """
     path = expanded(given)
-    # Checkpoints of a run lie in a folder of its own, those of a fold in one of them.
+    # Checkpoints of a run are in a subfolder, those of a fold one level deeper.
     for folder in path.parents[1:3] if path.is_file() else (path,):
         there = _kind_of(folder)
         if there == kind:
@@ -175,25 +180,29 @@ def begun(given: str, kind: Kind) -> Path:
 
 @contextlib.contextmanager
 def again(folder: Path, path: Path) -> Iterator[Taken]:
-    """The run in `folder`, to be taken up from `path`; within, no other run has it.
+    """Lock the folder of a run, and read what is needed to resume it from `path`.
 
     Parameters
     ----------
     folder : path
-        As `begun` gives it.
+        As returned by `begun`.
     path : path
-        The folder as well, or one of its checkpoints.
+        The same folder, or one of its checkpoints.
+
+    Yields
+    ------
+    Taken
 
     Raises
     ------
     InputError
-        Where its checkpoint cannot be used, or another process is at it.
+        If its checkpoint cannot be used, or another process has locked the folder.
     """
     from mlpgpu.checkpoint import Checkpoint
 
     with held(folder):
         for part in (*folder.glob(".*.part*"), *(folder / CHECKPOINTS).glob(".*.part*")):
-            # What was being written when the run was killed.
+            # A file that was being written when the run was killed.
             part.unlink()
         if path.is_file() or any((folder / CHECKPOINTS).glob("*")):
             checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
@@ -204,7 +213,7 @@ def again(folder: Path, path: Path) -> Iterator[Taken]:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Within it no other process gets here, and a process that is killed lets go."""
+    """Lock a folder against other processes; the lock of a process that is killed is released."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
@@ -231,11 +240,11 @@ def write(folder: Path, outcome: Outcome) -> list[str]:
     Returns
     -------
     list of str
-        What could not be made, and what to install for it.
+        What could not be drawn, and what to install for it.
     """
     outcome.model.save(folder / FILE)
     missing = _draw(folder, outcome)
-    # Last: where it is, all is.
+    # Written last: if the metrics are there, so is all else.
     write_metrics(folder, outcome.metrics)
     return missing
 
@@ -272,15 +281,15 @@ def draw_tested(
     *,
     title: str,
 ) -> None:
-    """Draw predictions beside what is true: ``confusion.png``, ``labels.png`` or ``predictions.png``.
+    """Draw predictions against true values: ``confusion.png``, ``labels.png`` or ``predictions.png``.
 
     Parameters
     ----------
     folder : path
     model : Model
-        That predicts the same targets.
+        A model that predicts the same targets.
     truth, predictions, confusion
-        As of an `Outcome`.
+        As in an `Outcome`.
     title : str
     """
     from mlpgpu import labels_picture, plots

@@ -1,4 +1,4 @@
-"""What a run starts from in place of drawn weights: the lowest layers of a trained model."""
+"""Start a run with the lowest layers of a trained model in place of drawn weights."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Start:
     ----------
     model : Model
     n_layers : int
-        So many of the lowest are taken.
+        Number of lowest layers that are taken.
     why : str
-        Why those above are drawn; empty where there are none.
+        Why the layers above are drawn; empty if there are none.
     """
 
     model: Model
@@ -45,12 +45,12 @@ class Start:
 
     @classmethod
     def find(cls, model: Model, plan: Plan, data: DataSet) -> Start:
-        """The layers that a model and a plan for these data have in common.
+        """Find the layers that a model and a plan for these data have in common.
 
         Raises
         ------
         InputError
-            Where that is none, the features are others, or a layer that would be taken has another activation.
+            If there are none, the features differ, or a layer to take has another activation.
         """
         _check_features(model, data)
         theirs, ours = model.sizes[1:-1], plan.network.sizes[1:-1]
@@ -78,21 +78,21 @@ class Start:
 
     @property
     def target_scaling(self) -> Scaling | None:
-        """What the last layer of the model was trained on; None for targets as they are."""
+        """Scaling of the targets that the model was trained on; None if they were not scaled."""
         shift, factor = self.model.target_shift, self.model.target_factor
         return None if shift is None or factor is None else of_model(shift, factor)
 
     def begin(self, plan: Plan, kept: Collection[int] | None = None) -> Plan:
-        """`plan` with the parameters of these layers, and the scaling of targets that goes with the last.
+        """Return `plan` with the parameters of these layers and, if the last layer is taken, its scaling of targets.
 
-        They are trained without normalisation: what they had of it is in their weights.
+        The layers are trained without normalisation: the model has it folded into their weights.
 
         Parameters
         ----------
         plan : Plan
         kept : collection of int or None
-            Numbers of the layers that are normalised in a run that is taken up: its own model, which has all of its
-            layers, does not tell which of them it took.
+            When resuming, numbers of the layers that the run normalises. The model in its checkpoint does not tell
+            which layers were taken, since it has all layers of the run.
         """
         if not self.why:
             scaling = self.target_scaling
@@ -112,19 +112,20 @@ class Start:
 
 
 def check_setting(name: str, config: Config, model: Model) -> None:
-    """Refuse a setting of how rows are prepared, where a model says how and was trained with another.
+    """Refuse a setting of data preparation that differs from that of the model to start from.
 
     Raises
     ------
     InputError
+        If it is neither the default nor the setting that the model was trained with.
     """
     given, (_, default) = getattr(config, name), settings()[name]
     if given not in (default, model.config.get(name)):
-        # That of an estimator, which has no such setting, was given rows that were prepared.
+        # The model of an estimator has no such setting: its rows were prepared by the user.
         how = f", with {name} {model.config[name]}" if name in model.config else ""
         raise InputError(
-            f"{name} is {given!r}, and a run that starts from a model prepares its rows as that one was trained on"
-            f"{how}; leave out {name}, or start_from"
+            f"{name} is {given!r}, and a run that starts from a model prepares its rows as the training of that model "
+            f"did{how}; leave out {name}, or start_from"
         )
 
 
@@ -143,19 +144,19 @@ def _check_features(model: Model, data: DataSet) -> None:
 
 
 def _tell(names: tuple[str, ...]) -> bool:
-    """Whether names say more than the numbers of their columns, which those of arrays do not."""
+    """Whether names are more than column numbers, which is what the columns of arrays are called."""
     return bool(names) and names != tuple(f"x{i}" for i in range(len(names)))
 
 
 def _other_outputs(model: Model, plan: Plan, data: DataSet) -> str:
-    """What the outputs of the plan are for, where those of the model are for something else; else nothing."""
+    """Return how the outputs of the plan differ from those of the model, in words; empty if they do not."""
     if model.task != data.task:
         return "another task"
     if data.task == "classification" and model.alternatives != (data.label_values or (data.classes,)):
         return "other classes"
     if data.task == "regression" and model.sizes[-1] != data.n_targets:
         return "another number of targets"
-    # Classes tell by themselves what they are of.
+    # Classes identify their target; numbers, and labels of 0 and 1, need its name.
     by_name = data.task == "regression" or data.multilabel
     if by_name and None not in (model.target, data.target) and model.target != data.target:
         return "other targets" if data.targets else "another target"

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint
     from mlpgpu.workflow import Prepared
 
-# After a signal it is 128 and its number, as a shell has it.
+# Exit codes. After a signal, 128 plus its number, as in a shell.
 BAD_INPUT, DIVERGED, SIGNALLED, INTERRUPTED = 2, 1, 128, 130
-# Settings of what is printed, which say nothing of another run.
-SAID = ("quiet", "json")
+# Settings of what is printed; `command` leaves them out.
+PRINTING = ("quiet", "json")
 # Headings of --help, in the order in which the settings name them.
 GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known, _ in settings().values())}
 
@@ -40,8 +40,8 @@ GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group
 def train(**given: Any) -> int:
     """Train a multilayer perceptron, test it, and write a run folder.
 
-    Settings come from their defaults, then from --config, then from the flags; those of a run that is taken up with
-    --resume come from that run.
+    Flags override the settings in --config, and these override the defaults. A run resumed with --resume keeps its
+    settings.
     """
     from mlpgpu import run_folder
     from mlpgpu.callbacks.trackers import check_installed
@@ -52,7 +52,7 @@ def train(**given: Any) -> int:
         config = Config(**{**(read_file(file) if file is not None else {}), **given})
         check_installed(config.log_to)
         prepared = prepare(config)
-        # The next run with these settings goes elsewhere.
+        # A run that repeats these settings needs its own folder.
         repeatable = dataclasses.replace(prepared.config, run_dir=None).to_dict()
         with run_folder.new(run_folder.RUN, config.run_dir, prepared.data.name, repeatable) as folder:
             return _run(prepared, folder)
@@ -75,12 +75,12 @@ def train(**given: Any) -> int:
 
 
 def application(name: str) -> App:
-    """What `run_command` runs for a command of this name, which leaves Ctrl-C to it."""
+    """Create the application of a command for `run_command`, which handles Ctrl-C itself."""
     return App(name=f"mlpgpu {name}", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 
 
 def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
-    """A setting as a flag of a command, its value still text."""
+    """Return a setting as a flag of a command, whose value stays text."""
     text, bracket, own_default = setting.help.partition(" [default")
     if setting.within or setting.many or not all(choice in text for choice in setting.choices):
         text += f" ({setting.allowed()})"
@@ -100,7 +100,7 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
         consume_multiple=setting.many,
         allow_leading_hyphen=setting.kind in {int, float} and not setting.many,
     )
-    # Where Pydantic is imported, Cyclopts compares the default with the type as well.
+    # If Pydantic is imported, Cyclopts also checks the default against the type.
     kind = kind | None if default is None else kind
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, parameter]
@@ -108,14 +108,14 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
 
 
 def with_file(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """What is given to a command that has some of the settings: before its flags, the `known` ones in its --config."""
+    """Return what is given to a command: the `known` settings in its --config, overridden by its flags."""
     asked = {name: value for name, value in given.items() if name != "config"}
     file = read_file(given["config"], known) if "config" in given else {}
     return {name: value for name, value in file.items() if name in known} | asked
 
 
 def signature(known: Mapping[str, tuple[Setting, Any]], **files: str) -> inspect.Signature:
-    """The flags of a command: its settings, and with their help those of files and folders that may have some."""
+    """Return the flags of a command: one per setting, and one per entry of `files`, which maps name to help text."""
     flags = [flag(name, setting, default) for name, (setting, default) in known.items()]
     for name, text in files.items():
         annotation = Annotated[str | None, Parameter(help=text, group=GROUPS[RUN])]
@@ -124,11 +124,11 @@ def signature(known: Mapping[str, tuple[Setting, Any]], **files: str) -> inspect
 
 
 def command(given: Mapping[str, Any]) -> str:
-    """The command that trains with settings given to another one, as far as it has them."""
+    """Return the command line of ``mlpgpu train`` with the settings that were given to another command."""
     words = ["mlpgpu", "train"]
     for name in ("config", *settings()):
         value, dashed = given.get(name), name.replace("_", "-")
-        if value is None or name in SAID:
+        if value is None or name in PRINTING:
             continue
         if isinstance(value, bool):
             words.append(f"--{dashed}" if value else f"--no-{dashed}")
@@ -141,7 +141,7 @@ def command(given: Mapping[str, Any]) -> str:
 train.__signature__ = signature(  # type: ignore[attr-defined]
     settings(),
     config="TOML or YAML file with settings",
-    resume="run folder, or one of its checkpoints, whose run is to go on where it stopped",
+    resume="run folder, or one of its checkpoints, to resume from",
 )
 
 app = application("train")
@@ -149,33 +149,34 @@ app.default(train)
 
 
 def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
-    """Run a command; what a user did wrong becomes one line and an exit code.
+    """Run a command, and turn errors of the user into one line and an exit code.
 
     Parameters
     ----------
     app : App
     arguments : sequence of str or None
-        None for those of the process.
+        None for the arguments of the process.
 
     Returns
     -------
     int
-        0; 1 where the loss diverged; 2 for bad input, a full disk or memory, or a device that failed; 130 after Ctrl-C.
+        Exit code: 0 for success; 1 if the loss diverged; 2 for bad input, a full disk or memory, or a failed device;
+        128 plus its number after a signal, which is 130 for Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Cyclopts takes the dash for a flag.
+    # Cyclopts would take a dash for a flag.
     arguments = [STANDARD_INPUT if word == "-" else word for word in arguments]
-    _take_all()
+    _make_printing_safe()
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever reads the lines has had enough of them.
+        # The reader has closed the pipe; without a redirect, the flush at exit would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as error:
-        # What Rich, which prints the help, makes of the same.
+        # Rich, which prints the help, turns a BrokenPipeError into this.
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return 0
@@ -198,7 +199,7 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain(f"{error.filename or 'a file'}: {error.strerror or error}; nothing more can be written or read there")
     except MemoryError as error:
-        # One of Python's own says nothing.
+        # Python's own MemoryError has no message.
         what = ": ".join(filter(None, ("out of memory", one_line(error))))
         complain(f"{what}; lower --hidden, --batch-size or --samples")
     except RuntimeError as error:
@@ -212,7 +213,7 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
 
 
 def _flag_like(name: str, error: UnknownOptionError) -> str:
-    """The end of the message of an unknown flag: which of the command's may be meant."""
+    """Return the end of the message for an unknown flag: the most similar flag of the command."""
     flags = {
         flag.removeprefix("--").replace("-", "_"): flag
         for argument in error.argument_collection
@@ -222,8 +223,8 @@ def _flag_like(name: str, error: UnknownOptionError) -> str:
     return did_you_mean(name, flags, written=flags.__getitem__) or "; --help lists them"
 
 
-def _take_all() -> None:
-    """Have the standard streams take all that is printed: also one that is closed, or whose encoding is not UTF-8."""
+def _make_printing_safe() -> None:
+    """Make printing never fail, even if a standard stream is closed or its encoding is not UTF-8."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -233,15 +234,15 @@ def _take_all() -> None:
 
 
 def complain(line: str) -> None:
-    """Say in one line why the command ends."""
-    # A log on a full disk takes no line: the exit code still tells.
+    """Print in one line why the command ends."""
+    # Printing fails if stderr is a file on a full disk; the exit code still tells.
     with contextlib.suppress(OSError):
         print(f"error: {line}", file=sys.stderr)  # noqa: T201
 
 
 @contextlib.contextmanager
 def telling(say: Callable[..., None]) -> Iterator[None]:
-    """Within it, what the package logs is said: what takes a while, such as compiling, and what is not as wanted."""
+    """Pass log messages of the package to `say`: notes on slow steps, such as compiling, and warnings."""
     handler, logger = logging.Handler(), logging.getLogger("mlpgpu")
     handler.emit = lambda record: say(f"Note      {record.getMessage()}")  # type: ignore[method-assign]
     level = logger.level
@@ -305,7 +306,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
 
 
 def print_json(metrics: Mapping[str, Any], **folder: Path) -> None:
-    """Print figures as one object, and by the name of its setting the folder that they are in."""
+    """Print figures as one JSON object, along with the folder that holds them, under the name of its setting."""
     from mlpgpu import report
 
     report.console().out(as_json({**metrics, **{name: str(path) for name, path in folder.items()}}))

@@ -1,4 +1,4 @@
-"""The epoch loop: no maths, no device names."""
+"""The epoch loop, free of maths and independent of the device."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = ["Best", "Diverged", "Record", "Run", "fit"]
 log = logging.getLogger(__name__)
 
 Array = Any
-# A loss so many times that of the weights at the start comes of steps that are too large, and not of bad luck.
-EXPLODED = 100
-# What a run that goes back multiplies its learning rate with: Keras's factor on a plateau.
-LOWERED = 0.1
+# A loss this many times that of the initial weights is not bad luck: steps are too large.
+EXPLOSION_FACTOR = 100
+# A rollback multiplies the learning rate by this, as Keras's ReduceLROnPlateau does by default.
+RATE_FACTOR = 0.1
 
 
 def fit(
@@ -57,7 +57,7 @@ def fit(
 ) -> tuple[State, Run]:
     """Train a network.
 
-    Ctrl-C ends the run after the step in hand, and so do SIGTERM and SIGHUP.
+    Ctrl-C, SIGTERM and SIGHUP end the run after the current steps.
 
     Parameters
     ----------
@@ -67,38 +67,38 @@ def fit(
     watched : mapping of str to Rows
         Rows whose loss and score are measured after each epoch: ``train``, ``validation``.
     placement : Placement
-        Of all rows.
+        Scaling of all rows, and their transfer to the device.
     callbacks : sequence of Callback
     state : State or None
-        To go on from; None for the start that the plan gives.
+        State to continue from; None for the initial state of the plan.
     best : Best or None
-        None for the lowest validation loss, where there is one.
+        None for the lowest validation loss, if there are validation rows.
     score : callable or None
-        ``score(params)`` of the validation rows, for parameters on the device, in place of the network's own.
+        ``score(params)`` of the validation rows, for parameters on the device; replaces the network's own score.
     as_model : callable or None
         See `Run`.
     rollbacks : int or None
-        How often the run may go back to the beginning of an epoch that diverged, and on with a tenth of the learning
-        rate. An epoch has diverged where a loss or a parameter is not finite, or where half of its losses are above 100
-        times that of the weights at the start. None for a run that does not go back, and goes on whatever its losses
-        are as long as they are finite.
+        How often the run may return to the start of an epoch that diverged, and continue with a tenth of the learning
+        rate. An epoch has diverged if a loss or a parameter is not finite, or if at least half of its losses exceed 100
+        times that of the initial weights. With None there is no rollback, and large losses are accepted as long as they
+        are finite.
     resume : Checkpoint or None
-        Of a run with the same plan and callbacks, to be taken up.
+        Checkpoint of a run with the same plan and callbacks, to resume from.
     need : Need or None
-        Memory that the run takes; None to find it out where it decides how rows reach the device.
+        Estimated memory of the run. With None, it is estimated if that decides how rows reach the device.
 
     Returns
     -------
     state : State
-        On the device: that after the last epoch, with the best weights where they are brought back.
+        State after the last epoch, on the device; with the best weights if they are restored.
     run : Run
 
     Raises
     ------
     Diverged
-        Where the run diverged, may not go back, and has no best weights to bring back.
+        If the run diverged, may not roll back, and has no best weights to restore.
     InputError
-        Where the rows are not those of the checkpoint.
+        If the plan or the rows are not those of the checkpoint.
     """
     if resume is not None:
         state = copied(resume.state, backend.asarray)
@@ -118,19 +118,19 @@ def fit(
     trainer = Trainer(backend, run, training, placement, watched, callbacks, best or Best(), score, rollbacks)
     run.snapshot = trainer.snapshot
     if resume is not None:
-        trainer.take_up(resume)
+        trainer.restore(resume)
     try:
         with interruptible() as trainer.interrupted, finalised(callbacks, run):
             trainer.fit(resume)
     finally:
-        # The trainer has the run: each would keep the other, and all rows, until garbage happens to be collected.
+        # Run and trainer refer to each other: the cycle would keep all rows alive until the garbage collector runs.
         run.snapshot = None
     run.signal = trainer.interrupted()
     return training.state, run
 
 
 class Trainer:
-    """The loop over the epochs of one run; see `fit` for what it is given."""
+    """The loop over the epochs of one run; for the parameters see `fit`."""
 
     interrupted: Callable[[], int]
 
@@ -153,7 +153,7 @@ class Trainer:
         self.feeds = {
             name: train if rows is train.rows else open_feed(backend, rows, placement) for name, rows in watched.items()
         }
-        # The next step may write over the parameters.
+        # Copies: the next step may overwrite the parameters.
         self._own = partial(backend.xp.asarray, copy=True)
         self._before: State | None = None
         self._start_loss, self._began, self._paused = math.inf, 0.0, False
@@ -161,13 +161,13 @@ class Trainer:
         if best.than is not None:
             run.best_params = self._own(training.state.params)
 
-    def take_up(self, given: Checkpoint) -> None:
-        """Be where the checkpoint was, before callbacks begin.
+    def restore(self, given: Checkpoint) -> None:
+        """Restore the run's state from a checkpoint, before callbacks begin.
 
         Raises
         ------
         InputError
-            Where the plan or the rows are not those of the checkpoint.
+            If the plan or the rows are not those of the checkpoint.
         """
         given.check(self.run.plan.facts(), self._data)
         if given.arithmetic != (now := self.training.arithmetic()):
@@ -186,7 +186,7 @@ class Trainer:
         self._start_loss = given.start_loss
 
     def fit(self, resume: Checkpoint | None) -> None:
-        """Train to the end, from the start or from where `take_up` left it."""
+        """Train to the end, from the start or from where `restore` has put the run."""
         run, training = self.run, self.training
         begun = None if resume is None else self._begin_again(resume)
         if self.rollbacks is not None and self.feeds and resume is None:
@@ -199,8 +199,8 @@ class Trainer:
             seconds = time.perf_counter() - self._began
             begun, run.whole = None, len(losses) == run.plan.steps_per_epoch
 
-            run.diverged = divergence(run.epoch, losses, EXPLODED * abs(self._start_loss) or math.inf, training)
-            if run.diverged and self._went_back():
+            run.diverged = divergence(run.epoch, losses, EXPLOSION_FACTOR * abs(self._start_loss) or math.inf, training)
+            if run.diverged and self._rolled_back():
                 continue
             run.losses.append(losses)
             if run.diverged:
@@ -212,11 +212,11 @@ class Trainer:
         wanted = self.best.restore == "always" or (self.best.restore == "stopped" and bool(run.stopped))
         run.restored = wanted and run.best_params is not None
         if run.restored:
-            # Within, so that the end that callbacks see has the weights that the run gives.
+            # Before callbacks end, so that they see the weights that the run returns.
             training.state = training.state._replace(params=run.best_params)
 
     def snapshot(self) -> Checkpoint:
-        """The run as it is between two steps."""
+        """Return a checkpoint of the run between two steps."""
         run, to_host, state = self.run, self.backend.to_host, copied(self.training.state, self.backend.to_host)
         assert run.as_model is not None
         under_way = run.epoch > len(run.history)
@@ -233,7 +233,7 @@ class Trainer:
             rollbacks=run.rollbacks,
             start_loss=self._start_loss,
             seconds=time.perf_counter() - self._began if under_way else 0.0,
-            # In an epoch under way it is for the run that does the rest of it to stop, or not.
+            # In an unfinished epoch, the resumed run decides whether to stop.
             stopped=run.stopped if run.final and not under_way else "",
             callbacks=states(self.callbacks),
             plan=run.plan.facts(),
@@ -242,10 +242,10 @@ class Trainer:
         )
 
     def _loss_at_start(self) -> float:
-        """What `divergence` compares with: about the median of the losses of an epoch of steps, penalty included.
+        """Estimate the median step loss of the initial weights, including the penalty; `divergence` compares with it.
 
-        That of a trained model may be so small that dropout alone makes a hundred times as much of it: the loss of one
-        that knows nothing is then the measure.
+        A run that starts from a trained model uses the loss of freshly drawn weights if that is larger: the loss of a
+        trained model may be so small that dropout alone multiplies it by a hundred.
         """
         loss, drawn = self._penalised_loss(self.training.state.params), self.run.plan.drawn
         if drawn is None:
@@ -261,7 +261,7 @@ class Trainer:
         return float(loss + 0.5 * plan.recipe.l2 * (weights @ weights) * share)
 
     def _begin_again(self, given: Checkpoint) -> np.ndarray | None:
-        """Undo what callbacks do when they begin; the losses of the epoch under way, where there is one."""
+        """Undo what callbacks did when they began, and return the losses of the unfinished epoch, if there is one."""
         training, on_device = self.training, self.backend.asarray
         begun = given.begun if len(given.begun) else None
         if begun is not None:
@@ -283,10 +283,10 @@ class Trainer:
     def _after_steps(self, done: int, losses: Callable[[], np.ndarray]) -> bool:
         for callback in self.callbacks:
             callback.on_steps(self.run, done, losses)
-        return self._ends()
+        return self._should_end()
 
-    def _ends(self) -> bool:
-        """Whether the run is to end here; what callbacks asked for is written."""
+    def _should_end(self) -> bool:
+        """Write the checkpoints that callbacks asked for, and return whether the run is to end here."""
         run = self.run
         if number := self.interrupted():
             run.signal = number
@@ -298,7 +298,7 @@ class Trainer:
         run.write_checkpoints()
         return bool(run.stopped)
 
-    def _went_back(self) -> bool:
+    def _rolled_back(self) -> bool:
         run = self.run
         if run.rollbacks == self.rollbacks or (run.stopped and run.final) or self._before is None:
             return False
@@ -306,11 +306,11 @@ class Trainer:
         what, run.diverged = run.diverged.what, None
         self.training.state, self._before = self._before, None
         if run.stopped:
-            # The run that takes this one up does the rest of the epoch, and then goes back by itself.
+            # The resumed run completes the epoch, and then rolls back by itself.
             log.warning("%s; the weights are again those from before the epoch", what)
             return True
         run.rollbacks += 1
-        run.learning_rate *= LOWERED
+        run.learning_rate *= RATE_FACTOR
         log.warning(
             "%s; the weights are again those from before the epoch, and the learning rate is %g (%d of %d times)",
             what,
@@ -324,7 +324,7 @@ class Trainer:
         run, training = self.run, self.training
         record: Record = {"epoch": run.epoch, "loss": float(np.average(losses, weights=counts))}
         record |= self.evaluation.watch(training.state.params, self.feeds, self.score)
-        # The loss of the training rows is that of the steps themselves.
+        # The training loss in the record is the mean over the steps.
         record.pop("train_loss", None)
         record["learning_rate"] = training.learning_rate()
         record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
@@ -335,7 +335,7 @@ class Trainer:
             run.best_epoch, run.best_params = run.epoch, self._own(training.state.params)
         for callback in self.callbacks:
             callback.on_epoch_end(run, record)
-        self._ends()
+        self._should_end()
 
     @cached_property
     def _data(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A network in training on a device: its state, and one epoch of steps."""
+"""The state of a network in training on a device, and an epoch of steps."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +16,12 @@ from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.plan import Plan
 
 Array = Any
-# Told how many steps of the epoch are done, and where to fetch the losses of the last of them; True ends the epoch.
+# Called with the number of steps done and a function that fetches the losses of the last ones; True ends the epoch.
 AfterSteps = Callable[[int, Callable[[], np.ndarray]], bool]
 
 
 def make_step(backend: Backend, plan: Plan, feed: Feed, placement: Placement, dtype: Any) -> Step:
-    """One step of a run, as `Backend.compile_loop` takes it; with the backend's own `dtype` of the parameters."""
+    """Return the training step for `Backend.compile_loop`; `dtype` is the backend's own type of the parameters."""
     xp, network = backend.xp, plan.network
     dropout = Dropout(backend, dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
 
@@ -34,37 +34,37 @@ def make_step(backend: Backend, plan: Plan, feed: Feed, placement: Placement, dt
 
 
 def is_captured(plan: Plan) -> bool:
-    """Whether steps run in the fast way of the backend, if it can."""
+    """Whether the backend is to compile steps, if it can."""
     return plan.capture and not is_eager()
 
 
 def steps_per_call(backend: Backend, plan: Plan) -> int:
-    """How many steps are handed to a compiled loop at once, where their rows are on the device."""
+    """Return the number of steps per call of a compiled loop, for rows that are on the device."""
     products = plan.batch_size * count(plan.network.sizes)
     return max(1, int(min(backend.steps_per_call, backend.products_per_call / products)))
 
 
 class Training:
-    """What a run changes, and the compiled loop that changes it.
+    """The training state, and the compiled loop that updates it.
 
     Parameters
     ----------
     backend : Backend
     plan : Plan
     rows : Rows
-        To train on.
+        Training rows.
     placement : Placement
     state : State or None
-        To go on from, on the device; None for the start that the plan gives.
+        State to continue from, on the device; None for the initial state of the plan.
     beside : callable
-        Bytes of the device that the rows have to leave.
+        Returns the bytes of device memory that the rows must leave free.
 
     Attributes
     ----------
     state : State
-        On the device.
+        Current state, on the device.
     feed : Feed
-        Of the training rows.
+        Source of the training rows.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class Training:
             slots = plan.recipe.optimizer.init(xp, params)
             state = State(params, slots, backend.asarray(np.zeros((), np.int32)), self._rate(plan.learning_rate))
         else:
-            # The loop takes what it is handed for its own, and the caller may go on from it again.
+            # The loop may overwrite the state it is given, and the caller may use it again.
             own = partial(xp.asarray, copy=True)
             state = State(own(state.params), tuple(map(own, state.slots)), own(state.step), own(state.learning_rate))
         self.state, self._last_rate = state, state.learning_rate
         step = make_step(backend, plan, feed, placement, state.params.dtype)
-        # A GPU is still at the steps that it was told, and the host has nothing else to do.
+        # While a GPU is still running the steps, the host is idle.
         self._draws_ahead = plan.draws_ahead and backend.device != "cpu" and not isinstance(feed, Streamed)
         self._ahead: tuple[int, np.ndarray, Callable[[int, int], Any]] | None = None
         self._captured = is_captured(plan)
@@ -100,24 +100,24 @@ class Training:
         after_steps: AfterSteps = lambda done, losses: False,
         begun: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Step through all rows once.
+        """Train for one epoch.
 
         Parameters
         ----------
         number : int
-            Of the epoch, from 1; it makes the order of the rows.
+            Epoch, counted from 1; determines the order of the rows.
         after_steps : callable
             ``after_steps(done, losses)``, called every few steps with the number of steps done and a function
-            that fetches the losses of the last few; ends the epoch where it returns True.
+            that fetches the losses of the last few. The epoch ends if it returns True.
         begun : array of shape (n_steps,) or None
-            Losses of the first steps, where those are done already.
+            Losses of the steps already done, if the epoch is resumed.
 
         Returns
         -------
         losses : array of shape (n_steps,)
-            Of each step done, on the host.
+            Loss of each step done, on the host.
         counts : int array of shape (n_steps,)
-            Rows of each of them.
+            Number of rows of each of these steps.
         """
         plan, to_host = self.plan, self.backend.to_host
         ahead, self._ahead = self._ahead, None
@@ -126,12 +126,12 @@ class Training:
         self._losses = losses = [self.backend.asarray(begun)] if begun is not None else []
         per_call = steps_per_call(self.backend, plan)
         if isinstance(self.feed, Streamed):
-            # The rows of all steps of a call are on the device at once, and dense.
+            # The rows of all steps of a call are copied to the device together, as dense arrays.
             per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))
         while done < len(present):
             end = min(done + per_call, len(present))
             self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))
-            # A callback may change it after these steps.
+            # Kept because a callback may change the learning rate after these steps.
             self._last_rate = self.state.learning_rate
             losses.append(loss)
             done = end
@@ -142,17 +142,17 @@ class Training:
         return self.losses(), present[:done].sum(axis=1)
 
     def _draw(self, number: int) -> tuple[np.ndarray, Callable[[int, int], Any]]:
-        """Which rows of the batches of an epoch are no padding, and what picks the batches."""
+        """Draw the batches of an epoch: a mask of the rows that are not padding, and a function that picks batches."""
         rows, present = batches(self.plan.order(number), self.plan.batch_size)
         return present, self.feed.items(rows, present)
 
     def losses(self) -> np.ndarray:
-        """Of each step done of the epoch in hand, on the host."""
+        """Return the losses of the steps done in the current epoch, on the host."""
         return self.backend.to_host(self.backend.xp.concat(self._losses))
 
     @property
     def base_rate(self) -> float:
-        """The learning rate that the schedule multiplies with its factor."""
+        """The learning rate that the schedule's factor multiplies."""
         return float(self.backend.to_host(self.state.learning_rate))
 
     @base_rate.setter
@@ -160,12 +160,12 @@ class Training:
         self.state = self.state._replace(learning_rate=self._rate(rate))
 
     def learning_rate(self) -> float:
-        """That of the last step."""
+        """Return the learning rate of the last step."""
         done = np.asarray(self.backend.to_host(self.state.step) - 1, np.float64)
         return float(self.backend.to_host(self._last_rate) * self.plan.recipe.schedule(np, done))
 
     def arithmetic(self) -> str:
-        """What the last digits of its results depend on, in words."""
+        """Describe what the last digits of the results depend on."""
         return self.backend.arithmetic() + ("" if self._captured else ", line by line")
 
     def is_finite(self) -> bool:

@@ -1,4 +1,4 @@
-"""One run from settings to figures: read the data, open the device, train, test."""
+"""A run from settings to test figures: read the data, open the device, train, test."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ from mlpgpu.start import Start, check_setting
 from mlpgpu.taken_up import check_same
 from mlpgpu.trainer import Best, Run, fit
 
-# Training rows that the training score is taken of; all, where there are fewer.
+# The training score is measured on about this many training rows, or on all if there are fewer.
 SCORED_ROWS = 10_000
-# How often a run that diverges goes back: a thousandth of a learning rate is another run.
+# Maximum number of rollbacks after divergence. Each divides the learning rate by 10; a run that needs less than a
+# thousandth of its learning rate needs other settings.
 ROLLBACKS = 3
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step.
+    """A run that is ready for its first step.
 
     Attributes
     ----------
@@ -49,21 +50,21 @@ class Prepared:
     data : DataSet
     backend : Backend
     backend_note : str
-        Why ``auto`` took this device.
+        Why ``auto`` chose this device.
     plan : Plan
     target_scaling : Scaling or None
-        Fitted on the training rows, or that of the model whose last layer is taken; None where the target is as it was
-        read.
+        Fitted on the training rows, or taken from the model whose last layer the run starts with; None if the target is
+        not scaled.
     train : Rows
-        With a scaled target.
+        Training rows, with scaled targets.
     watched : dict of str to Rows
-        Rows that each epoch is scored on.
+        Rows on which loss and score are measured after each epoch, by name.
     rollbacks : int
-        How often it may go back where it diverges.
+        Maximum number of rollbacks after divergence.
     need : Need
-        Memory that it takes on its device.
+        Estimated device memory.
     start : Start or None
-        What it takes from a trained model.
+        Layers taken from a trained model.
     """
 
     config: Config
@@ -81,20 +82,20 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run after its test.
+    """Results of a finished and tested run.
 
     Attributes
     ----------
     model : Model
     run : Run
-        With its history.
+        Holds the history.
     metrics : dict
-        The figures of the run, JSON-able.
+        Figures of the run, JSON-serialisable.
     truth, predictions : array
-        Of the test rows: class numbers of shape (n_test,), or values of shape (n_test, n_outputs), which are 0 and 1
+        Of the test rows: class indices of shape (n_test,), or values of shape (n_test, n_outputs), which are 0 and 1
         for several labels.
     confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
-        Test rows by true class (row) and predicted class (column).
+        Number of test rows by true class (row) and predicted class (column).
     """
 
     model: Model
@@ -106,57 +107,57 @@ class Outcome:
 
 
 def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
-    """Read the data, open the device and make every choice.
+    """Read the data, open the device and resolve all settings.
 
     Parameters
     ----------
     config : Config
     resume : Checkpoint or None
-        Of the run that is to be taken up. Where it started from a model, all that it took of that is in there.
+        Checkpoint of the run to resume. If the run started from a model, the checkpoint holds everything taken from it.
 
     Raises
     ------
     InputError
-        Where a file, a device or a setting cannot be used.
+        If a file, a device or a setting cannot be used.
     """
     device, model = _begun(config, resume)
     return _arranged(config, load(config, model), device, model, resume)
 
 
 def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Prepared]]:
-    """A run for each fold of the rows, which is then tested on it.
+    """Prepare one run for each fold, which tests on that fold and trains on the other rows.
 
     Parameters
     ----------
     config : Config
-        ``test_fraction`` is not read.
+        ``test_fraction`` is ignored.
     n_folds : int
         At least 2.
 
     Yields
     ------
     rows : ndarray of int64
-        Numbers of the test rows, counted from 0: those of the set, then the test rows that it has of its own.
+        Indices of the test rows; the data set's own test rows, if any, are numbered after all its other rows.
     prepared : Prepared
 
     Raises
     ------
     InputError
-        As of `prepare`; and where there are fewer rows than folds.
+        As `prepare`, and if there are fewer rows than folds.
     """
     device, model = _begun(config, None)
     for rows, data in folds(config, n_folds, model):
         yield rows, _arranged(config, data, device, model, None)
-        # Before those of the next fold are taken.
+        # Free the memory before the next fold is read.
         del data
 
 
 def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, str], Model | None]:
-    """The device, why it was taken, and the model that it starts from."""
+    """Return the device with the reason for choosing it, and the model that the run starts from."""
     device = backends.select(config.device, config.backend, config.dtype, config.precision)
     model = None
     if resume is None:
-        # Runs of before this was refused go on.
+        # Not checked on resume: an older version may have accepted the settings.
         used.check(config)
     if config.start_from is not None:
         model = Model.load(config.start_from) if resume is None else resume.model
@@ -187,7 +188,8 @@ def _arranged(
     need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
     if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
-        # What is free now has chosen it, and it orders the rows: a run that repeats this one has the same.
+        # The choice depended on free memory, and it affects the order of the rows. Record it so that the run can be
+        # repeated exactly.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
     config = dataclasses.replace(config, **chosen)
     return Prepared(config, data, backend, note, plan, target_scaling, train, watched, rollbacks, need, start)
@@ -196,15 +198,15 @@ def _arranged(
 def train_and_test(
     prepared: Prepared | Config, callbacks: Sequence[Callback] = (), *, resume: Checkpoint | str | Path | None = None
 ) -> Outcome:
-    """Train on the training rows, and measure on the test rows, if there are any.
+    """Train on the training rows, and evaluate on the test rows, if there are any.
 
     Parameters
     ----------
     prepared : Prepared or Config
     callbacks : sequence of Callback
-        Beside the early stopping that the settings ask for.
+        In addition to the early stopping that the settings ask for.
     resume : Checkpoint, path or None
-        Of a run with the same settings and callbacks, which is taken up: it ends as if it had never been stopped.
+        Checkpoint of a run with the same settings and callbacks. The resumed run ends as if it had never stopped.
 
     Returns
     -------
@@ -213,10 +215,10 @@ def train_and_test(
     Raises
     ------
     InputError
-        Where a file, a device or a setting cannot be used, or does not go with the checkpoint; and where the device
-        fails on the way.
+        If a file, a device or a setting cannot be used or does not match the checkpoint, or if the device fails during
+        training.
     Diverged
-        Where the loss is not finite, or exploded, and there are no best weights to bring back.
+        If the loss is not finite or has exploded, and there are no best weights to restore.
     """
     if isinstance(resume, str | Path):
         resume = Checkpoint.load(resume)
@@ -232,7 +234,7 @@ def train_and_test(
     watched = prepared.watched
     as_model = partial(_model, prepared)
     with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
-        # Even a number is an array there, for which a full device has no room.
+        # Within `explained`: even a scalar is a device array, and its allocation can fail on a full device.
         placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
         state, run = fit(
             backend,
@@ -247,12 +249,12 @@ def train_and_test(
             resume=resume,
             need=prepared.need,
         )
-        # An outcome may be kept and sent elsewhere: it holds no rows, and nothing of the device.
+        # An outcome may be kept or pickled: it must hold neither rows nor device arrays.
         run.training = run.fetch = run.as_model = run.best_params = None
         params = plain(np, plan.network, backend.to_host(state.params))
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model)
-    # A run that was interrupted in its first epoch, and went back to its beginning, has no record.
+    # A run interrupted in its first epoch and rolled back has no record.
     last = run.history[-1] if run.history else {}
     metrics = {
         "dataset": data.name,
@@ -285,7 +287,10 @@ def train_and_test(
 
 
 def _check_scaling(prepared: Prepared, resume: Checkpoint) -> None:
-    """Refuse another scaling of the inputs, of a model that has changed; all else that it says is in the rows."""
+    """Refuse to resume if the scaling differs: the model file given as start_from has changed.
+
+    Its other effects on the data show in the fingerprint of the rows.
+    """
     ours, theirs = prepared.data.scaling, resume.model
     same = np.array_equal(ours.shift, theirs.shift) and np.array_equal(ours.factor, theirs.factor)
     if prepared.start is not None and not same:
@@ -307,7 +312,7 @@ def _target_scaling(config: Config, plan: Plan, data: DataSet, start: Start | No
 
 
 def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tuple[Rows, dict[str, Rows]]:
-    """The training rows, and those that are watched by name."""
+    """Return the training rows, and the watched rows by name."""
     balanced = _balanced(data) if config.class_weight == "balanced" else None
 
     def rows_of(x: np.ndarray | Mapped, y: np.ndarray) -> Rows:
@@ -321,13 +326,14 @@ def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tupl
 
 
 def _balanced(data: DataSet) -> Callable[[np.ndarray], np.ndarray]:
-    """What rows weigh by their classes, so that all count as much; by several labels a product over them."""
+    """Return a function from targets to weights that balance the classes; for several labels, a product over labels."""
     n_classes = 2 if data.multilabel else len(data.classes)
 
     def columns(y: np.ndarray) -> np.ndarray:
         return y.reshape(len(y), -1).T.astype(np.int64)
 
-    # n / (k n_c) of n rows, n_c of which are of the class, as in scikit-learn. A class may have test rows only.
+    # n / (k n_c) for n rows in k classes, n_c of them in class c, as in scikit-learn. n_c is 0 for a class that occurs
+    # in test rows only.
     counts = np.array([np.bincount(column, minlength=n_classes) for column in columns(data.y_train)])
     by_class = len(data.y_train) / (np.count_nonzero(counts, axis=1)[:, None] * np.maximum(counts, 1))
     return lambda y: np.prod([each[codes] for each, codes in zip(by_class, columns(y), strict=True)], axis=0)
@@ -338,7 +344,7 @@ def _scaled(y: np.ndarray, scaling: Scaling | None) -> np.ndarray:
 
 
 def _thinned(rows: Rows) -> Rows:
-    """Every n-th row, so that a sorted set is scored on all its classes; the same rows, where they are few."""
+    """Return every n-th row, so that a sorted set is scored on all its classes, or all rows if they are few."""
     if len(rows) <= SCORED_ROWS:
         return rows
     every = slice(None, None, -(-len(rows) // SCORED_ROWS))
@@ -383,11 +389,11 @@ def _test(
             outputs = unscale(np, outputs, targets.shift, targets.factor)
         return model.decided(outputs)
 
-    # Probabilities of many classes take far more memory than the rows that they are of.
+    # In chunks: probabilities of many classes take far more memory than the rows themselves.
     predictions = np.concatenate([predicted(start, stop) for start, stop in chunks(*data.x_test.shape)])
     compared, confusion = compare(data.y_test, predictions, len(data.classes), model.target_names)
     tested: dict[str, Any] = figures | compared
     if data.task == "regression" and len(data.x_test) == 1:
-        # The score of an epoch is always a number; a single row has no R².
+        # R² is undefined for a single row, although the evaluation returns a number.
         tested["r2"] = None
     return {f"test_{name}": value for name, value in tested.items()}, predictions, confusion

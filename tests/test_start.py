@@ -92,7 +92,7 @@ def test_a_model_of_scikit_learn(tmp_path, dtype):
     found = train_and_test(prepared).run.history[0]["loss"]
     expected = log_loss(prepared.data.y_train, theirs.predict_proba(prepared.data.x_train))
     assert found == pytest.approx(expected, rel=1e-12 if dtype == "float64" else 1e-6)
-    with pytest.raises(InputError, match="prepares its rows as that one was trained on; leave out scale"):
+    with pytest.raises(InputError, match="prepares its rows as the training of that model did; leave out scale"):
         prepare(Config(**(IRIS | given), scale="minmax"))
 
 
@@ -304,7 +304,7 @@ def test_a_table_is_prepared_as_the_first_one(tables):
     [
         (
             "--impute mean",
-            "impute is 'mean', and a run that starts from a model prepares its rows as that one was trained",
+            "impute is 'mean', and a run that starts from a model prepares its rows as the training of that model did",
         ),
         ("--scale minmax", "scale is 'minmax', and a run that starts from a model"),
         ("--target age", "the target, column 'age', has 9 missing values"),

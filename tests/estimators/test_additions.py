@@ -102,7 +102,7 @@ def test_a_rate_of_dropout_for_each_layer():
 @pytest.mark.parametrize(
     ("dropout", "said"),
     [
-        ([0.1, 0.2, 0.3], "dropout names 3 rates for 2 hidden layers; give one, or one a layer"),
+        ([0.1, 0.2, 0.3], "dropout names 3 rates for 2 hidden layers; give one, or one per layer"),
         ([], "dropout names 0 rates for 2 hidden layers"),
         ([0.1, 1.0], r"dropout is \[0.1, 1.0\]; allowed: a number from 0 to below 1, or a list of one for each"),
         ([0.1, None], "allowed: a number from 0 to below 1, or a list of one"),
@@ -201,7 +201,7 @@ def test_scores_of_a_scorer_are_of_normalised_layers():
     [
         ("btach", "must be a str among .*; did you mean batch"),
         (None, "'normalization' parameter of MLPClassifier must be"),
-        (["batch"] * 3, "normalization names 3 kinds for 2 hidden layers; give one, or one a layer"),
+        (["batch"] * 3, "normalization names 3 kinds for 2 hidden layers; give one, or one per layer"),
         (["batch", "layer"], "normalization is 'layer'; allowed: none, batch, or a list of one for each hidden layer"),
         (["batch", None], "normalization is None; allowed: none, batch"),
     ],
@@ -403,7 +403,7 @@ def test_an_activation_for_each_layer_and_functions_of_ones_own():
 @pytest.mark.parametrize(
     ("activation", "said"),
     [
-        (["relu"] * 3, "3 functions for 2 hidden layers; give one, or one a layer"),
+        (["relu"] * 3, "3 functions for 2 hidden layers; give one, or one per layer"),
         (["relu", "step"], "activation is 'step'; allowed: identity"),
         (["relu", 3], "activation is 3; allowed"),
     ],
