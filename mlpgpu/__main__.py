@@ -1,4 +1,4 @@
-"""The console script ``mlpgpu``, which is also ``python -m mlpgpu``."""
+"""The console script ``mlpgpu``, also run by ``python -m mlpgpu``."""
 
 import sys
 
@@ -36,7 +36,7 @@ app.command(bench.app, name="bench")
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point of the console script."""
     sys.exit(train.run_command(app))
 
 

@@ -1,4 +1,4 @@
-"""The settings in a file: TOML or YAML."""
+"""Read settings from a TOML or YAML file."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from mlpgpu.errors import InputError, did_you_mean, one_line
 
 __all__ = ["read_file"]
 
-# There are some fifty settings, and the time of both parsers grows with the square of what is nested.
+# Ample for some fifty settings. The time of both parsers grows with the square of the nesting depth.
 _MOST_BYTES = 2**14
 
 
 def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
-    """The settings in a TOML or YAML file, by name.
+    """Read the settings in a TOML or YAML file, by name.
 
-    Hyphens and underscores in names are the same.
+    Hyphens and underscores in names are equivalent.
 
     Parameters
     ----------
     path : path
     more : collection of str
-        Names of settings beside those of a run.
+        Names of settings allowed in addition to those of a run.
 
     Raises
     ------
     InputError
-        Where the file cannot be read or names an unknown setting.
+        If the file cannot be read or names an unknown setting.
     """
     path = Path(path)
     text = _text(path)
@@ -38,7 +38,7 @@ def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
     language, parse = _PARSERS[path.suffix]
     try:
         content = parse(text)
-    # Text made for it brings out errors that neither parser has a name for, such as RecursionError.
+    # Malicious text can raise errors that are not the parsers' own, such as RecursionError.
     except Exception as error:
         reason = one_line(error) or type(error).__name__
         raise InputError(f"config file {path} is not valid {language}: {reason}") from None
@@ -82,12 +82,12 @@ def _toml(text: str) -> Any:
 def _yaml(text: str) -> Any:
     import yaml
 
-    # A few lines of aliases of aliases stand for more values than any memory holds.
+    # Nested aliases can expand a few lines beyond any memory ("billion laughs").
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
         raise ValueError("it has an alias; write the value again")
     root = yaml.compose(text, yaml.SafeLoader)
     names = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
-    # The parser would keep the last of them.
+    # The parser would silently keep the last of repeated keys.
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"it sets {twice[0]} twice; keep one of them")
     return yaml.safe_load(text) or {}

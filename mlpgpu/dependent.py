@@ -1,4 +1,4 @@
-"""Settings that depend on others: those of the hidden layers, and those that some optimizers have."""
+"""Settings that depend on others: those of hidden layers, and those of certain optimizers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,27 +8,28 @@ from mlpgpu.maths.optimizers import OPTIMIZERS
 
 __all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "check_batches", "check_freeze", "each_layer", "unused_setting"]
 
-# Settings of which there is one for all hidden layers, or one a layer, and what such a one is.
+# Settings with one value for all hidden layers or one per layer, and what messages call such values.
 OF_LAYERS = {"activation": "functions", "normalization": "kinds", "dropout": "rates"}
-# Settings that some optimizers have.
+# Settings that only some optimizers have.
 OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
 
 
 def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...]:
-    """The setting `name` of each hidden layer.
+    """Return the value of setting `name` for each hidden layer.
 
     Parameters
     ----------
     name : str
         One of `OF_LAYERS`.
     given : sequence
-        Of one, or one a layer.
+        One value, or one per layer.
     n_hidden : int
+        Number of hidden layers.
 
     Raises
     ------
     InputError
-        Where it is of another length.
+        If `given` has another length.
     """
     if len(given) not in {1, n_hidden}:
         raise InputError(
@@ -38,11 +39,12 @@ def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...
 
 
 def check_freeze(given: int, n_hidden: int) -> None:
-    """Refuse to freeze more layers than `n_hidden`.
+    """Refuse to freeze more layers than the `n_hidden` hidden ones.
 
     Raises
     ------
     InputError
+        If `given` is greater than `n_hidden`.
     """
     if given > n_hidden:
         raise InputError(
@@ -52,11 +54,12 @@ def check_freeze(given: int, n_hidden: int) -> None:
 
 
 def check_batches(batch_size: int, normalized: Sequence[bool]) -> None:
-    """Refuse batches of one row where units are normalised over a batch.
+    """Refuse batches of one row if a layer has batch normalisation.
 
     Raises
     ------
     InputError
+        If `batch_size` is 1 and a layer is normalised.
     """
     if batch_size == 1 and any(normalized):
         raise InputError(
@@ -66,7 +69,7 @@ def check_batches(batch_size: int, normalized: Sequence[bool]) -> None:
 
 
 def unused_setting(name: str, optimizer: str) -> str:
-    """What is to be said where the setting `name` is given to an optimizer that has none such; else nothing."""
+    """Return an error message if `optimizer` does not have the setting `name`; else an empty string."""
     if name in OPTIMIZERS[optimizer].settings:
         return ""
     having = ", ".join(other for other, rule in OPTIMIZERS.items() if name in rule.settings)

@@ -1,12 +1,12 @@
-"""The one error that a user can cause, a warning, and the words that such messages share."""
+"""The error for invalid input, a warning, and helpers for their messages."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-# A message shows at most so many characters: the names that a file brings may be of any length.
+# Maximum length of a message in characters; names read from a file may have any length.
 MOST_SHOWN = 2000
-# What other libraries call some of what has another name here; of several names, that of what was asked for.
+# Names in other libraries -> names here; of several, the first one that is allowed counts.
 ELSEWHERE = {
     "val_loss": ("validation_loss",),
     "val_accuracy": ("validation_accuracy", "validation_score"),
@@ -35,11 +35,10 @@ ELSEWHERE = {
 
 
 class InputError(ValueError):
-    """A setting, file, device or array from outside that cannot be used.
+    """Raised for a setting, file, device or array that cannot be used.
 
-    The message is one line that says what was given, what is allowed and what to do; the command
-    line prints it and exits with code 2. Whatever a file put into it is escaped, and its middle left out
-    where it is very long.
+    The message is one line that says what was given, what is allowed and what to do. The command line prints it and
+    exits with code 2. Characters that are not printable are escaped, and the middle of a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
@@ -49,45 +48,46 @@ class InputError(ValueError):
 
 
 class OwnFunctionWarning(UserWarning):
-    """A loss or an activation of a user's own that may not be what was meant: its derivative is not that of its value.
+    """Warning that the derivative of a user-defined loss or activation is not that of its value.
 
-    One that is otherwise on purpose, such as a straight-through estimator, is told of it once a fit, and trained all
-    the same: ``warnings.filterwarnings("ignore", category=mlpgpu.OwnFunctionWarning)``.
+    This may be on purpose, as in a straight-through estimator. The warning is issued once per fit, and the fit goes on.
+    To silence it: ``warnings.filterwarnings("ignore", category=mlpgpu.OwnFunctionWarning)``.
     """
 
 
 def printable(text: str) -> str:
-    """`text` in one line, with whatever a terminal would not print, or would obey, escaped as Python does."""
+    """Return `text` with characters that are not printable, such as control sequences, escaped as in Python."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(error: Exception) -> str:
-    """The message of `error` without line breaks."""
+    """Return the message of `error` without line breaks."""
     return " ".join(str(error).split())
 
 
 def listed(names: Sequence[Any], most: int = 20) -> str:
-    """Names for a message, at most so many of them, in quotes: spaces around a name are a part of it."""
+    """Format at most `most` names for a message, quoted because spaces may be a part of them."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(str(name)) for name in names[:most]) + more
 
 
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:
-    """The end of a message: ``; did you mean ...?`` with what another library calls `given`, or is most like it.
+    """Return the end of a message, ``; did you mean ...?``, or an empty string if no allowed name is similar.
 
-    Capitals, which other libraries write other names with, do not count.
+    The suggestion is the equivalent of `given` as a name in another library, or else the most similar name, ignoring
+    case.
 
     Parameters
     ----------
     given : str
     known : iterable of str
-        What is allowed.
+        The allowed names.
     cutoff : float
-        How alike it must be, from 0 to 1, as `difflib.get_close_matches` measures it.
+        Least similarity, from 0 to 1, see `difflib.get_close_matches`.
     written : callable
-        How what is most like it is written; `repr` for names that spaces may be a part of.
+        Formats the suggested name; `repr` for names that may contain spaces.
     """
     lowered = {name.lower(): name for name in known}
     close = [name for name in ELSEWHERE.get(given.lower(), ()) if name in lowered]

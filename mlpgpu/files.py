@@ -1,4 +1,4 @@
-"""Paths as users give them, and writing a file whole or not at all."""
+"""Paths given by users, and atomic writing of files."""
 
 import contextlib
 import datetime as dt
@@ -11,20 +11,20 @@ from pathlib import Path
 
 from mlpgpu.errors import InputError
 
-# Read where there is no such file as well, as on Windows.
+# Stands for standard input also where there is no such file, as on Windows.
 STANDARD_INPUT = "/dev/stdin"
-# Seconds after which an unfinished file that nobody wrote to is one of a process that was killed.
+# An unfinished file that has not been written to for this many seconds is left over from a process that was killed.
 ABANDONED = 24 * 3600
 
 
 def expanded(given: str | Path) -> Path:
-    """A path with ``~`` as the home folder, and as it is where there is no such user."""
-    # Path.expanduser has an error for a user that there is not.
+    """Return a path with ``~`` expanded to the home folder; unchanged if there is no such user."""
+    # Path.expanduser raises an error for an unknown user.
     return Path(os.path.expanduser(given))  # noqa: PTH111
 
 
 def in_runs(name: str) -> Path:
-    """A folder in ``runs`` that is not there yet, called `name` and the time."""
+    """Return a path in ``runs`` that does not exist yet, made of `name` and the time."""
     now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
     first = Path("runs") / f"{name}-{now}"
     others = (first.with_name(f"{first.name}-{n}") for n in range(2, 1000))
@@ -32,12 +32,12 @@ def in_runs(name: str) -> Path:
 
 
 def out_folder(out: str | None, name: str) -> Path:
-    """The folder `out`, or one of `in_runs`; it is made where it is not there.
+    """Return the folder `out`, or a new one from `in_runs`, and create it if necessary.
 
     Raises
     ------
     InputError
-        Where it cannot be made.
+        If it cannot be created.
     """
     folder = in_runs(name) if out is None else expanded(out)
     try:
@@ -49,25 +49,25 @@ def out_folder(out: str | None, name: str) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
-    """A path beside `path` to write to, put in its place on leaving; after an error the old file stands.
+    """Replace a file atomically: write to the path yielded, which takes the place of `path` on exit.
 
-    Of several writers at once, each has a path of its own, and the last one to leave wins.
+    After an error the old file remains. Concurrent writers have paths of their own, and the last one to exit wins.
 
     Parameters
     ----------
     path : path
     previous : path or None
-        Where the old file is moved to, in the same folder; None where it is not kept.
+        Where to move the old file, in the same folder; None to discard it.
 
     Yields
     ------
     path
-        In the same folder, with the same suffix.
+        A temporary path in the same folder, with the same suffix.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such folder.
+        If the folder does not exist.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}; make it first", str(path))
@@ -79,7 +79,7 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
             with beside.open("rb+") as file:
                 os.fsync(file.fileno())
             if previous is not None:
-                # There is none at first, nor where another writer has just moved it.
+                # There is no old file at first, nor if another writer has just moved it.
                 with contextlib.suppress(FileNotFoundError):
                     path.replace(previous)
             beside.replace(path)
@@ -89,7 +89,7 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
 
 
 def _clear(path: Path) -> None:
-    """Remove what processes that were killed have left of `path`, where that is allowed."""
+    """Remove unfinished files of `path` left by processes that were killed, if permissions allow."""
     for left in path.parent.glob(f".{glob.escape(path.stem)}.????????.part{glob.escape(path.suffix)}"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > ABANDONED:
@@ -97,18 +97,18 @@ def _clear(path: Path) -> None:
 
 
 def check_out(path: Path, *read: Path) -> None:
-    """Refuse a file that `replacing` could not write, or must not.
+    """Refuse an output file that `replacing` could not write, or that is also an input.
 
     Parameters
     ----------
     path : path
     *read : path
-        Files that what is written is made of.
+        Input files.
 
     Raises
     ------
     InputError
-        Where the folder is not there, or `path` is one of `read`.
+        If the folder does not exist, or `path` is one of `read`.
     """
     if not path.parent.is_dir():
         raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
@@ -119,18 +119,18 @@ def check_out(path: Path, *read: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have an error of a write, such as that of a full disk, say where."""
+    """Add the path to an error of writing, such as a full disk."""
     try:
         yield
     except OSError as error:
-        # One without a number is text alone, which a name would take the place of.
+        # An error without a number has only a text, which `str` would no longer show once a path is set.
         if error.errno is not None:
             error.filename = error.filename or str(path)
         raise
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk know the names in a folder as well; Windows does so by itself and opens no folders."""
+    """Flush the entries of a folder to disk; not needed on Windows, which cannot open folders."""
     if os.name != "posix":
         return
     number = os.open(folder, os.O_RDONLY)

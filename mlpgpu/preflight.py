@@ -1,8 +1,8 @@
-"""How much memory a run takes on its device, known before it starts, and what to lower where that is too much.
+"""Estimate the device memory of a run before it starts, and say what to lower if that is too much.
 
-A run is rehearsed on arrays without values, whose bytes are counted: its step and the evaluation of a chunk of rows, as
-the backend will run them. What libraries take for themselves (a CUDA context, the code of kernels, what a pool keeps
-back) is not in it.
+A training step and the evaluation of a chunk of rows are traced on arrays without values, as the backend will run them,
+and the bytes of their arrays are counted. Memory that libraries take for themselves is not included: CUDA context,
+kernel code, memory pools.
 """
 
 from __future__ import annotations
@@ -35,28 +35,27 @@ if TYPE_CHECKING:
     from mlpgpu.backends import Backend
     from mlpgpu.plan import Plan
 
-# Less than this part of what is predicted surely is too little: on a GPU, and on the host, where NumPy writes over what
-# others make anew, and predictions lie up to 1.5 times above what is taken.
-SURE, SURE_ON_HOST = 0.9, 1 / 1.5
+# A run is refused if free memory is below this fraction of the estimate: on a GPU, and on the host, where estimates are
+# up to 1.5 times too high because NumPy overwrites buffers that others allocate anew.
+REFUSED_BELOW, REFUSED_BELOW_ON_HOST = 0.9, 1 / 1.5
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes on the device.
+    """Estimated device memory of a run, in bytes.
 
     Attributes
     ----------
     data : int
-        All rows, where they stay there.
+        All rows, if they stay on the device.
     model : int
-        Parameters and what the optimizer keeps, both also as before the epoch where a run may go back, and the best
-        parameters.
+        Parameters and optimizer state, with their copies for a rollback, and the best parameters.
     steps : int
-        What steps work in, beside the model.
+        Workspace of training steps.
     evaluation : int
-        What a chunk of rows that is evaluated takes.
+        Workspace for evaluating a chunk of rows.
     beside : int
-        The most that is there at once, beside the data.
+        Peak memory without the data.
     """
 
     data: int
@@ -67,57 +66,57 @@ class Need:
 
     @property
     def total(self) -> int:
-        """The most that is there at once, with the data."""
+        """Peak memory, including the data."""
         return self.data + self.beside
 
 
 def predict(
     backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int | None = None
 ) -> Need:
-    """What a run needs, in bytes.
+    """Estimate the memory of a run.
 
     Parameters
     ----------
     backend : Backend
-        Which is asked how it would run, and does nothing yet.
+        Backend that will run it; nothing is run yet.
     plan, train, watched, rollbacks
-        As `mlpgpu.trainer.fit` takes them; of all rows, number and types are looked at.
+        See `mlpgpu.trainer.fit`; of the rows, only shapes and types are used.
     """
     watched = watched or {}
-    rehearsal = _Rehearsal(backend, plan, train)
-    loop, evaluation = rehearsal.loop(), rehearsal.evaluation(max(map(len, watched.values()), default=0))
-    state = rehearsal.state_bytes
-    params = rehearsal.param_bytes
+    trace = _Trace(backend, plan, train)
+    loop, evaluation = trace.loop(), trace.evaluation(max(map(len, watched.values()), default=0))
+    state = trace.state_bytes
+    params = trace.param_bytes
     before = state if rollbacks else 0
     best = params if "validation" in watched else 0
-    # The order of an epoch and which of its rows are no padding.
-    order = rehearsal.order_bytes
+    # The order of an epoch and its padding mask.
+    order = trace.order_bytes
     orders = 2 * order if plan.draws_ahead and backend.device != "cpu" else order
     model, kept = state + before + best, loop.kept + evaluation.kept
     rows = {id(each): each for each in (train, *watched.values())}.values()
     return Need(
-        data=sum(rehearsal.placed(each) for each in rows),
+        data=sum(trace.placed(each) for each in rows),
         model=model,
         steps=loop.kept + max(loop.call, loop.first) + orders,
         evaluation=evaluation.kept + evaluation.call,
         beside=max(
-            # In the first call there is no best yet, and what evaluates only where the start was measured.
+            # The first call: no best parameters yet, and evaluation only if the initial loss was measured.
             state + before + loop.kept + loop.first + order + (0 if rollbacks is None else evaluation.kept),
             model + kept + loop.call + orders,
             model + kept + evaluation.call + order,
-            # The new one is copied while the old one is still there: the best parameters, and a state to go back to.
+            # New best parameters, or a new state for a rollback, are copied while the old ones still exist.
             model + kept + order + max(best, before),
         ),
     )
 
 
-class _Rehearsal:
-    """A run on NumPy's namespace, with arrays that only have shapes and types."""
+class _Trace:
+    """A run traced in NumPy's namespace, with arrays that only have shapes and types."""
 
     def __init__(self, backend: Backend, plan: Plan, train: Rows) -> None:
         self._backend, self._plan, network = backend, plan, plan.network
         self._captured = is_captured(plan)
-        # Where steps run line by line, rounded operands are arrays too.
+        # Eager steps also allocate the rounded operands of products.
         self._host = host = NumpyBackend("float32" if self._captured else plan.precision)
         kind = train.x.dtype if train.x.dtype in SMALL_INTEGERS else plan.dtype
         self._placement: Placement = Unscaled(host, plan.dtype)
@@ -125,59 +124,59 @@ class _Rehearsal:
             self._placement = Scaled(host, np.array(1.0), np.array(2.0), plan.dtype)
         row = Rows(np.zeros((1, network.sizes[0]), kind), train.targets[:1])
         self._feed = Resident(host, row, self._placement)
-        params = _of((count(network.sizes, network.normalized),), plan.dtype)
+        params = _placeholder((count(network.sizes, network.normalized),), plan.dtype)
         slots = (params,) * plan.recipe.optimizer.n_slots
-        self._state = State(params, slots, _of((), "int32"), _of((), plan.dtype))
+        self._state = State(params, slots, _placeholder((), "int32"), _placeholder((), plan.dtype))
         self.state_bytes, self.param_bytes = total((params, *slots)), in_pieces(params)
         whole = (plan.steps_per_epoch, plan.batch_size)
-        self.order_bytes = total((_of(whole, "int64"), _of(whole, plan.dtype)))
+        self.order_bytes = total((_placeholder(whole, "int64"), _placeholder(whole, plan.dtype)))
 
     def placed(self, rows: Rows) -> int:
-        """Bytes of rows on the device; none of those that are streamed in any case."""
+        """Return the bytes of rows on the device; 0 for rows that are always streamed."""
         if is_sparse(rows.x) or isinstance(rows.x, Mapped):
             return 0
-        return total(_of((len(rows), *part.shape[1:]), part.dtype) for part in self._feed.data)
+        return total(_placeholder((len(rows), *part.shape[1:]), part.dtype) for part in self._feed.data)
 
     def loop(self) -> Bytes:
-        """Of the loop of steps."""
+        """Estimate the loop of training steps."""
         plan, feed = self._plan, self._feed
         step = make_step(self._host, plan, feed, self._placement, np.dtype(plan.dtype))
         rows = (min(steps_per_call(self._backend, plan), plan.steps_per_epoch), plan.batch_size)
-        given = self._state, feed.data, (_of(rows, "int64"), _of(rows, plan.dtype))
+        given = self._state, feed.data, (_placeholder(rows, "int64"), _placeholder(rows, plan.dtype))
         if not self._captured:
-            return _known(live_bytes.of_loop, step, *given)
-        return _known(self._backend.loop_bytes, step, *given, plan.n_steps)
+            return _measured(live_bytes.of_loop, step, *given)
+        return _measured(self._backend.loop_bytes, step, *given, plan.n_steps)
 
     def evaluation(self, n_rows: int) -> Bytes:
-        """Of a chunk of as many rows, or of as many as are evaluated at once."""
+        """Estimate the evaluation of `n_rows` rows, or of one chunk if they are more."""
         n_rows = min(chunk_rows(self._plan.network.sizes[0]), n_rows)
         if not n_rows:
             return Bytes(0, 0, 0)
         sums = Evaluation(self._host, self._plan.network, self._placement).sums
-        chunk = (_of((n_rows, *part.shape[1:]), part.dtype) for part in self._feed.data)
-        return _known(self._backend.function_bytes, sums, self._state.params, *chunk)
+        chunk = (_placeholder((n_rows, *part.shape[1:]), part.dtype) for part in self._feed.data)
+        return _measured(self._backend.function_bytes, sums, self._state.params, *chunk)
 
 
-def _known(measure: Callable[..., Bytes], *given: Any) -> Bytes:
+def _measured(measure: Callable[..., Bytes], *given: Any) -> Bytes:
     try:
         return measure(*given)
     except Exception:
-        # A function of the user may do what arrays without values cannot. It runs all the same.
+        # A user's function may do what arrays without values do not support. It can still run.
         return Bytes(0, 0, 0)
 
 
-def _of(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array of this shape and type that takes no memory."""
+def _placeholder(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array of this shape and type that takes no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def check_host(sizes: Sequence[int]) -> None:
-    """Refuse a network whose parameters cannot be drawn, which is done on the host and in float64.
+    """Refuse a network whose initial parameters, float64 on the host, do not fit into memory.
 
     Raises
     ------
     InputError
-        It says how much is needed.
+        If they do not fit; the message says how much is needed.
     """
     n_params, free = count(sizes), available_memory()
     if free is not None and 8 * n_params > free:
@@ -190,7 +189,7 @@ def check_host(sizes: Sequence[int]) -> None:
 def check(
     backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int | None = None
 ) -> Need:
-    """What a run needs; one that cannot fit, however its rows reach the device, is refused.
+    """Estimate the memory of a run, and refuse one that cannot fit even if its rows are streamed.
 
     Parameters
     ----------
@@ -200,12 +199,12 @@ def check(
     Raises
     ------
     InputError
-        It says how much is needed for what, and which setting to lower.
+        If the run cannot fit. The message says how much memory each part needs, and which setting to lower.
     """
     need = predict(backend, plan, train, watched, rollbacks)
     own = backend.free_memory()
-    sure, free = (SURE_ON_HOST, available_memory()) if own is None else (SURE, own)
-    if free is None or need.beside * sure <= free:
+    fraction, free = (REFUSED_BELOW_ON_HOST, available_memory()) if own is None else (REFUSED_BELOW, own)
+    if free is None or need.beside * fraction <= free:
         return need
 
     def of(batch_size: int) -> int:
@@ -224,12 +223,12 @@ def check(
 
 @contextmanager
 def explained(backend: Backend, plan: Plan, need: Need) -> Iterator[None]:
-    """Within it, an error of the backend for want of memory becomes one that says what is needed for what.
+    """Turn an out-of-memory error of the backend into one that says what needs how much memory.
 
     Raises
     ------
     InputError
-        In place of that error.
+        In place of an out-of-memory error.
     """
     try:
         yield
@@ -246,7 +245,7 @@ def explained(backend: Backend, plan: Plan, need: Need) -> Iterator[None]:
 
 
 def size(n_bytes: float) -> str:
-    """A number of bytes in words."""
+    """Format a number of bytes."""
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.1f} MB"
 
 

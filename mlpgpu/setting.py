@@ -1,4 +1,4 @@
-"""What one setting may be, and how a value of it is read."""
+"""Types and ranges of settings, and parsing of their values."""
 
 import dataclasses
 import math
@@ -13,22 +13,22 @@ from mlpgpu.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting besides its name and default.
+    """Type, range and help text of a setting.
 
     Attributes
     ----------
     help : str
-        What it is, with units.
+        Help text, with units.
     group : str
         Heading under which ``--help`` lists it.
     kind : type
-        ``int``, ``float``, ``str`` or ``bool``; of each item where `many`.
+        ``int``, ``float``, ``str`` or ``bool``; with `many`, the type of each item.
     within : str
         Interval of the allowed numbers, such as ``"[0, 1)"``; empty for no limit.
     choices : tuple of str
         The allowed words. For a number, words allowed in place of it.
     many : bool
-        Whether the value is a tuple. The word ``none`` stands for the empty tuple, where it is not one of the choices.
+        Whether the value is a tuple. The word ``none`` stands for the empty tuple, unless it is one of the choices.
     """
 
     help: str
@@ -39,7 +39,7 @@ class Setting:
     many: bool = False
 
     def allowed(self) -> str:
-        """What may be given, in words."""
+        """Describe the allowed values."""
         kind = {
             int: "a whole number",
             float: "a number",
@@ -54,16 +54,16 @@ class Setting:
         return f"{allowed}; several with commas{'' if 'none' in self.choices else ', or none'}"
 
     def parse(self, given: Any) -> Any:
-        """The value of `given`: a word from the command line, or a value from a file or Python.
+        """Convert `given`, a word from the command line or a value from a file or Python, to a value of the setting.
 
         Raises
         ------
-        ValueError
-            Where `given` is not allowed.
+        ValueError, TypeError, OverflowError
+            If `given` is not allowed.
         """
         if not self.many:
             return self._item(given)
-        # Neither is in an order that its writer chose.
+        # The order of a tuple matters, and neither of these has a chosen one.
         if isinstance(given, Mapping | Set):
             raise TypeError
         items = [given] if isinstance(given, str | numbers.Real) else list(given)
@@ -73,12 +73,12 @@ class Setting:
         return tuple(self._item(word) for word in words)
 
     def checked(self, name: str, given: Any) -> Any:
-        """The value of `given`, of the setting that is called `name`.
+        """Convert `given` to a value of the setting, which messages call `name`.
 
         Raises
         ------
         InputError
-            Where `given` is not allowed.
+            If `given` is not allowed.
         """
         try:
             return self.parse(given)
@@ -95,10 +95,10 @@ class Setting:
         if self.kind is bool:
             return given
         if self.kind is str:
-            # A floating-point number may have been written otherwise than Python writes it.
+            # A float is refused: Python may write it differently from its source, such as 1.50 as 1.5.
             if self.choices or not isinstance(given, str | Path | int):
                 raise ValueError
-            # Most of these name files, which no zero may be in; all are kept in files of UTF-8.
+            # Most texts are paths, which cannot hold a null byte. All are saved in UTF-8 files, so `encode` must work.
             if not str(given) or b"\0" in str(given).encode():
                 raise ValueError
             return str(given)
@@ -113,12 +113,12 @@ class Setting:
 
 
 def _shown(given: Any, many: bool) -> Any:
-    """A value that is not allowed, for a message; `many` where there may be several, as the command line has them."""
+    """Format a value that is not allowed, for a message; with `many`, a sequence as on the command line."""
     if many and isinstance(given, tuple | list):
         return ",".join(str(_shown(item, many)) for item in given)
     if shape := getattr(given, "shape", ()):
         return f"{type(given).__name__} of shape {shape}"
-    # Python writes out no number of more digits than this.
+    # Python refuses to convert integers of more digits to text.
     return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given
 
 
@@ -139,14 +139,14 @@ def _in_words(interval: str) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """How often something is done.
+    """An interval in epochs or in seconds; never, if both are 0.
 
     Attributes
     ----------
     epochs : int
-        Every so many of them; 0 for a number of seconds, or for never.
+        Length in epochs, or 0.
     seconds : float
-        Every so many of them; 0 for a number of epochs, or for never.
+        Length in seconds, or 0.
     """
 
     epochs: int = 0
@@ -154,18 +154,18 @@ class Interval:
 
     @classmethod
     def parse(cls, given: Any, name: str) -> "Interval":
-        """The interval of ``5`` epochs, ``"30s"``, or ``"none"``.
+        """Parse a number of epochs such as ``5``, seconds such as ``"30s"``, or ``"none"``.
 
         Parameters
         ----------
         given : int or str
         name : str
-            What to call it.
+            Name of the setting, for the message.
 
         Raises
         ------
         InputError
-            Where it is none of these.
+            If `given` is none of these.
         """
         try:
             text = str(given)
@@ -180,7 +180,7 @@ class Interval:
             ) from None
 
     def is_due(self, elapsed: float, epoch: int = 0) -> bool:
-        """Whether it is over: so many seconds after it began, or at the end of the epoch of this number, from 1."""
+        """Whether the interval ends after `elapsed` seconds, or with epoch number `epoch`, counted from 1."""
         return 0 < self.seconds <= elapsed or (epoch > 0 and self.epochs > 0 and epoch % self.epochs == 0)
 
 

@@ -1,4 +1,4 @@
-"""Settings of a run that is taken up: those that must be as they were, and those that may be otherwise."""
+"""Settings of a resumed run: which must not change, and which may."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,20 +10,20 @@ from mlpgpu.errors import InputError
 __all__ = ["UNBOUND", "as_saved", "check_same"]
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
-# What may be otherwise where a run is taken up: where things are, and what is shown and written. The device and the way
-# of a step change no more than the last digits.
+# Settings that may change when a run is resumed: paths, and what is printed and written. Device, backend and
+# compilation affect only the last digits of the results.
 UNBOUND = (
     "data_dir", "device", "backend", "capture", "run_dir", "checkpoint_every", "log_to", "log_every", "quiet", "json",
 )  # fmt: skip
 
 
 def as_saved(of: type[AnyConfig], saved: Mapping[str, Any], given: Mapping[str, Any]) -> AnyConfig:
-    """The settings of a run that is taken up, and what is `given` of those that may be otherwise.
+    """Return the saved settings of a resumed run, updated with the `given` ones.
 
     Raises
     ------
     InputError
-        It names what may not.
+        If a setting that may not change differs; the message names it.
     """
     config = of(**{**saved, **given})
     check_same(config, saved)
@@ -31,23 +31,23 @@ def as_saved(of: type[AnyConfig], saved: Mapping[str, Any], given: Mapping[str, 
 
 
 def check_same(config: Config, saved: Mapping[str, Any]) -> None:
-    """Refuse settings that are not those of the run that is to be taken up.
+    """Refuse settings that differ from those of the run to resume, unless they may change.
 
     Parameters
     ----------
     config : Config
     saved : mapping
-        Of `Config.to_dict`.
+        Settings of the run, as returned by `Config.to_dict`.
 
     Raises
     ------
     InputError
-        It names what differs.
+        If a setting differs; the message names it.
     """
     ours, theirs = config.to_dict(), type(config)(**saved).to_dict()
     for name in settings(type(config)):
         one, other = ours.get(name), theirs.get(name)
-        # A file may lie elsewhere by now: its rows are compared when they are read.
+        # A file may have been moved. Its rows are compared when they are read.
         moved = name in {"dataset", "target", "start_from"} and one and other and Path(one).name == Path(other).name
         if name not in UNBOUND and one != other and not moved:
             raise InputError(

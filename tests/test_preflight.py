@@ -15,7 +15,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.plan import make_plan
-from mlpgpu.preflight import SURE, SURE_ON_HOST, check, predict
+from mlpgpu.preflight import REFUSED_BELOW, REFUSED_BELOW_ON_HOST, check, predict
 from mlpgpu.report import device_line
 from mlpgpu.trainer import fit
 from mlpgpu.workflow import prepare, train_and_test
@@ -141,8 +141,8 @@ class Device(NumpyBackend):
 def test_a_batch_that_cannot_fit_is_refused_with_one_that_can(programs):
     plan, rows = plan_of(batch_size=8192, hidden=(64,)), images(9000)
     most = needs(plan, Device(0)).beside
-    assert check(Device(int(most * SURE) + 1), plan, rows) == needs(plan, Device(0))
-    free = int(most * SURE) // 2
+    assert check(Device(int(most * REFUSED_BELOW) + 1), plan, rows) == needs(plan, Device(0))
+    free = int(most * REFUSED_BELOW) // 2
     with pytest.raises(InputError, match=r"needs about 0\.1 GB on cuda:0, which has .* MB free") as caught:
         check(Device(free), plan, rows)
     message = str(caught.value)
@@ -177,8 +177,8 @@ def test_a_network_that_cannot_fit_is_refused():
 def test_on_the_host_its_own_memory_counts(monkeypatch):
     plan, rows = plan_of(hidden=(64,)), images(9000)
     most = needs(plan).beside
-    assert SURE_ON_HOST < SURE, "NumPy's steps take less"
-    fits = int(most * SURE_ON_HOST) + 1
+    assert REFUSED_BELOW_ON_HOST < REFUSED_BELOW, "NumPy's steps take less"
+    fits = int(most * REFUSED_BELOW_ON_HOST) + 1
     for free, refused in ((None, False), (10**12, False), (fits, False), (fits - 10, True), (10**5, True)):
         monkeypatch.setattr(preflight, "available_memory", lambda there=free: there)
         if refused:
