@@ -214,7 +214,7 @@ class Model:
         return outputs
 
     def outputs(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the outputs as `linked` does, and a mask of shape (n_rows,) of the rows where all is finite."""
+        """Compute the outputs of `linked` without refusing any, and a mask of shape (n_rows,) of the finite rows."""
         with np.errstate(over="ignore", invalid="ignore"):
             outputs: np.ndarray = self.network.loss.link(np, z)
             if self.target_shift is not None:

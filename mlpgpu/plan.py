@@ -206,7 +206,7 @@ def make_plan(
 
 
 def stops_early(config: Config, task: str, *, validated: bool) -> bool:
-    """Whether to stop early: by default for a regression whose number of epochs is not given.
+    """Whether to stop early: by default for a regression with validation rows whose number of epochs is not given.
 
     A classification has dropout against overfitting.
     """

@@ -223,7 +223,7 @@ def check(
 
 @contextmanager
 def explained(backend: Backend, plan: Plan, need: Need) -> Iterator[None]:
-    """Turn an out-of-memory error of the backend into one that says what needs how much memory.
+    """While active, turn an out-of-memory error of the backend into one that says what needs how much memory.
 
     Raises
     ------

@@ -107,9 +107,9 @@ class Run:
     whole : bool
         False once the current epoch has been ended before its last step.
     signal : int
-        Number of the signal that ended the run; 0 if none did.
+        Number of the termination signal received during the run; 0 if there was none.
     diverged : Diverged or None
-        Set if the run diverged and has weights to restore.
+        Set if the run ended because it diverged, and has weights to restore.
     restored : bool
         Whether the weights are those of `best_epoch`.
     training : Training or None

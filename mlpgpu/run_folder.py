@@ -57,7 +57,7 @@ FOLDS = Kind("cross-validation", "folds.toml", "cross-validate", "out", "-folds"
 
 @contextlib.contextmanager
 def new(kind: Kind, asked: str | None, name: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Create the folder, lock it for this process, and write the settings into it.
+    """Create the folder, write the settings into it, and keep it locked while active.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def begun(given: str, kind: Kind) -> Path:
 
 @contextlib.contextmanager
 def again(folder: Path, path: Path) -> Iterator[Taken]:
-    """Lock the folder of a run, and read what is needed to resume it from `path`.
+    """Keep the folder of a run locked while active, and read what is needed to resume it from `path`.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def again(folder: Path, path: Path) -> Iterator[Taken]:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes; the lock of a process that is killed is released."""
+    """Keep a folder locked against other processes while active; the lock of a process that is killed is released."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)

@@ -63,7 +63,7 @@ class Setting:
         """
         if not self.many:
             return self._item(given)
-        # The order of a tuple matters, and neither of these has a chosen one.
+        # Items have an order, which a mapping or a set does not give.
         if isinstance(given, Mapping | Set):
             raise TypeError
         items = [given] if isinstance(given, str | numbers.Real) else list(given)
@@ -185,7 +185,7 @@ class Interval:
 
 
 def setting(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:
-    """A dataclass field that carries its `Setting`."""
+    """Return a dataclass field that carries its `Setting`."""
     choices = tuple(limits.pop("choices", ()))
     return dataclasses.field(
         default=default, metadata={"setting": Setting(help, group, kind, choices=choices, **limits)}

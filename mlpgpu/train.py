@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Exit codes. After a signal, 128 plus its number, as in a shell.
 BAD_INPUT, DIVERGED, SIGNALLED, INTERRUPTED = 2, 1, 128, 130
-# Settings of what is printed; `command` leaves them out.
+# Settings of what is printed; `command` omits them.
 PRINTING = ("quiet", "json")
 # Headings of --help, in the order in which the settings name them.
 GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known, _ in settings().values())}
@@ -242,7 +242,7 @@ def complain(line: str) -> None:
 
 @contextlib.contextmanager
 def telling(say: Callable[..., None]) -> Iterator[None]:
-    """Pass log messages of the package to `say`: notes on slow steps, such as compiling, and warnings."""
+    """While active, pass log messages of the package to `say`: notes on slow steps, such as compiling, and warnings."""
     handler, logger = logging.Handler(), logging.getLogger("mlpgpu")
     handler.emit = lambda record: say(f"Note      {record.getMessage()}")  # type: ignore[method-assign]
     level = logger.level

@@ -172,7 +172,7 @@ class Trainer:
         given.check(self.run.plan.facts(), self._data)
         if given.arithmetic != (now := self.training.arithmetic()):
             log.warning(
-                "the run began with %s, and goes on with %s: its figures agree with those of a run of one piece to "
+                "the run began with %s, and goes on with %s: its figures agree with those of an uninterrupted run to "
                 "rounding, not to the last digit",
                 given.arithmetic,
                 now,
@@ -200,7 +200,7 @@ class Trainer:
             begun, run.whole = None, len(losses) == run.plan.steps_per_epoch
 
             run.diverged = divergence(run.epoch, losses, EXPLOSION_FACTOR * abs(self._start_loss) or math.inf, training)
-            if run.diverged and self._rolled_back():
+            if run.diverged and self._roll_back():
                 continue
             run.losses.append(losses)
             if run.diverged:
@@ -298,7 +298,7 @@ class Trainer:
         run.write_checkpoints()
         return bool(run.stopped)
 
-    def _rolled_back(self) -> bool:
+    def _roll_back(self) -> bool:
         run = self.run
         if run.rollbacks == self.rollbacks or (run.stopped and run.final) or self._before is None:
             return False

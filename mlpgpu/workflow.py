@@ -33,7 +33,7 @@ from mlpgpu.start import Start, check_setting
 from mlpgpu.taken_up import check_same
 from mlpgpu.trainer import Best, Run, fit
 
-# The training score is measured on about this many training rows, or on all if there are fewer.
+# The training score is measured on at most this many training rows.
 SCORED_ROWS = 10_000
 # Maximum number of rollbacks after divergence. Each divides the learning rate by 10; a run that needs less than a
 # thousandth of its learning rate needs other settings.
