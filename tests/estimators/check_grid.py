@@ -1,4 +1,4 @@
-"""Settings that scikit-learn's estimator checks run with: some in the tests, all in scripts/estimator_checks.py."""
+"""Settings for scikit-learn's estimator checks: the tests run some of them, scripts/estimator_checks.py all."""
 
 import warnings
 
@@ -10,23 +10,23 @@ from mlpgpu import InputError, MLPClassifier, MLPRegressor, backends
 from mlpgpu.maths.optimizers import OPTIMIZERS
 
 KINDS = {"classifier": MLPClassifier, "regressor": MLPRegressor}
-# Enough for the accuracy and the R² that the checks ask for.
+# Enough for the accuracy and the R² that the checks require.
 QUICK = {"hidden_layer_sizes": (30,), "learning_rate_init": 0.02, "max_iter": 60}
 
 
 def _with_optimizer(name):
     settings = QUICK | {"optimizer": name, "learning_rate_init": OPTIMIZERS[name].learning_rate}
     if name in {"sgd", "momentum", "nesterov"}:
-        # Some checks have targets in the hundreds, too far off for plain descent at a rate that suits scaled data.
+        # Some checks have targets in the hundreds, too large for plain gradient descent at a rate for scaled data.
         settings |= {"clip_norm": 1.0}
     if name == "lion":
-        # Each step moves a weight by no more than the rate.
+        # Each step moves a weight by at most the learning rate, so more steps are needed.
         settings |= {"max_iter": 400}
     return settings
 
 
 def _with_backends():
-    """Those that are there."""
+    """Yield a name and settings for each installed backend."""
     for name in backends.BACKENDS:
         device = "cuda" if name == "cupy" else "cpu"
         try:
@@ -36,13 +36,13 @@ def _with_backends():
         yield f'backend="{name}"', QUICK | {"backend": name, "device": device}
 
 
-# What a row of the table is called -> parameters.
+# Name of a row of the table -> parameters.
 GRID = {
     "defaults": {},
-    # The check of class weights asks that nearly all rows go to one class. Of the five rows that a tenth is, a network
-    # that is hardly trained gets all of that class right, and nothing is better than that.
+    # The check of class weights requires that nearly all rows are predicted to be of one class. A tenth of its rows are
+    # five: a hardly trained network gets those of that class right, and no later epoch scores better.
     "early_stopping=True, validation_fraction=0.5": {"early_stopping": True, "validation_fraction": 0.5},
-    # Fewer than the rows of any check that more than one batch makes a difference to.
+    # Smaller than the data of each check for which more than one batch makes a difference.
     "batch_size=8": QUICK | {"batch_size": 8, "max_iter": 20},
     'solver="lbfgs"': {"solver": "lbfgs"},
     "dropout=0.2": QUICK | {"dropout": 0.2},
@@ -55,21 +55,21 @@ GRID = {
 }
 
 DRAWN_BY_ROW = (
-    "what a run makes of rows without weights depends on their order too, scikit-learn's included, and a weighted set "
-    "has not the order of the repeated one: here a row's place says what split, batch or dropout it gets"
+    "the result depends on the order of the rows, as it does in scikit-learn, and a weighted set does not have the "
+    "order of the repeated one: the position of a row determines its split, batch or dropout mask"
 )
 
 
 def expected_failures(estimator):
-    """Names of the checks that cannot pass -> why."""
+    """Return the names of the checks that cannot pass, each with the reason."""
     if estimator.early_stopping or estimator.dropout or estimator.batch_size != "auto":
         return {f"check_sample_weight_equivalence_on_{kind}_data": DRAWN_BY_ROW for kind in ("dense", "sparse")}
     return {}
 
 
 def run_checks(estimator):
-    """What `check_estimator` makes of an estimator: a list of dict, one a check."""
-    # The arrays are small: threads would wait for each other where others run too.
+    """Run `check_estimator` on an estimator; return its list of one dict per check."""
+    # The arrays are small: several threads would only wait for each other when other processes run too.
     with threadpool_limits(1), warnings.catch_warnings():
         # Few epochs are enough here.
         warnings.simplefilter("ignore", ConvergenceWarning)

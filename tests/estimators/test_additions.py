@@ -1,4 +1,4 @@
-"""What is added to scikit-learn's parameters, each against something independent of it."""
+"""The additions to scikit-learn's parameters, each against something independent."""
 
 import copy
 import gc
@@ -75,7 +75,7 @@ def test_dropout_changes_the_training_and_not_the_prediction(given):
 
 @pytest.mark.parametrize("given", [{"dropout": 0.3}, {"input_dropout": 0.3}])
 def test_dropout_is_drawn_from_the_random_state(given):
-    """Where all else is given: the weights at the start, and the order of the rows."""
+    """With initial weights and row order fixed, only dropout depends on the random state."""
     plain = classifier(max_iter=1).fit(X, THREE)
     start = list(zip(plain.coefs_, plain.intercepts_, strict=True))
 
@@ -136,7 +136,7 @@ def test_normalised_layers_predict_by_the_fitted_weights(kind):
 
 
 def test_fits_go_on_with_normalised_layers():
-    """Calls of partial_fit are epochs of fit, and a warm start goes on from what the fit before left."""
+    """Calls of partial_fit equal epochs of fit, and a warm start continues from the state of the previous fit."""
     given = NORMALISED | {"tol": 0, "shuffle": False}
     whole = classifier(**given, max_iter=4).fit(X, THREE)
     parts = classifier(**given)
@@ -181,7 +181,7 @@ def test_layers_whose_weights_are_given_are_not_normalised():
     assert normalized(normalization=["none", "batch"]) == normalized(freeze=1) == (False, True)
     start = [(other.coefs_[0], other.intercepts_[0])]
     assert normalized(init=start) == (False, True)
-    # And go on so, without a word.
+    # Later calls keep it so, without a warning.
     parts = classifier(**NORMALISED, init=start)
     for _ in range(2):
         parts.partial_fit(X, THREE, classes=[0, 1, 2])
@@ -237,7 +237,7 @@ def test_label_smoothing_is_in_the_first_loss(y):
     ids=["label_smoothing", "quantile", "huber_delta"],
 )
 def test_numbers_of_numpy_are_numbers(real_backend, make, y, given, kind):
-    """As a search draws them from SciPy's distributions."""
+    """Searches draw them from SciPy's distributions."""
     drawn = {name: kind(value) if isinstance(value, float) else value for name, value in given.items()}
     x, where = X.astype(np.float32), {"device": real_backend.device, "backend": real_backend.name}
     one, other = (make(**settings, **where).fit(x, y) for settings in (given, drawn))
@@ -271,7 +271,7 @@ def test_a_call_of_partial_fit_may_have_rows_of_no_weight_alone():
 
 
 def test_class_weights_are_those_of_all_rows_wherever_they_fall():
-    """Whether or not a class is in a batch, or among the rows that are validated on."""
+    """Whether or not a class is in a batch or in the validation set."""
     weights, few = {2: 5.0}, THREE < 2
     by_row = np.where(THREE == 2, 5.0, 1.0)
     one = classifier(class_weight=weights).partial_fit(X[few], THREE[few], classes=[0, 1, 2]).partial_fit(X, THREE)
@@ -292,7 +292,7 @@ def test_class_weights_are_those_of_all_rows_wherever_they_fall():
         ({7: 1.0}, "class_weight names [7], which the classes [0, 1] are not"),
         ({"0": 1.0, 1: 2.0}, "class_weight names ['0'], which the classes [0, 1] are not"),
         ([1.0, 5.0], "class_weight has [1.0, 5.0] for the classes [0, 1]; allowed: 'balanced', or a dict"),
-        # Numbers that are classes as well are no less a list.
+        # A list is refused even if its numbers are classes.
         ([0, 1], "class_weight has [0, 1] for the classes [0, 1]; allowed: 'balanced', or a dict"),
         ([{1: 5.0}], "class_weight has [{1: 5.0}] for the classes [0, 1]; allowed: 'balanced', or a dict"),
     ],
@@ -353,7 +353,7 @@ def test_a_scorer_that_takes_weights_of_rows_is_given_them():
 
 
 def test_a_warm_start_with_another_scorer_does_not_count_on():
-    """Accuracies are no bar for log-likelihoods, which are below 0."""
+    """Log-likelihoods, which are negative, must not have to beat an earlier accuracy."""
     warm = classifier(warm_start=True, early_stopping=True, learning_rate_init=0.01, max_iter=20).fit(X, THREE)
     n = len(warm.validation_scores_)
     warm.set_params(scoring="neg_log_loss").fit(X, THREE)
@@ -458,7 +458,7 @@ def test_a_loss_of_ones_own():
     assert np.isfinite(own.predict_log_proba(X)).all()
     with pytest.raises(ValueError, match="not a pair of functions"):
         regressor(loss=(half_square, 1)).fit(X_REG, Y_REG)
-    # Those who have scikit-learn's classifier in their fingers give it sizes first.
+    # In the classifiers, the layer sizes are the first argument.
     with pytest.raises(ValueError, match="hidden_layer_sizes"):
         MLPRegressor((50, 50)).fit(X_REG, Y_REG)
 
@@ -477,7 +477,7 @@ def test_a_quantile_is_what_the_loss_aims_at(level):
     fitted = MLPRegressor(
         "quantile", (), quantile=level, alpha=0.0, max_iter=60, learning_rate_init=0.02, random_state=0, tol=0.0
     ).fit(x, y)
-    # Three standard deviations of the share of 4,000 draws.
+    # Three standard deviations of the fraction of 4,000 draws, and 0.01 for the training.
     assert (y <= fitted.predict(x)).mean() == pytest.approx(level, abs=3 * np.sqrt(level * (1 - level) / 4000) + 0.01)
 
 
@@ -490,7 +490,7 @@ def test_early_stopping_brings_back_the_weights_that_are_best_for_the_quantile(l
         "quantile", (), quantile=level, alpha=0.0, learning_rate_init=0.02, random_state=0, early_stopping=True
     ).fit(x[:3000], y[:3000], X_val=x[3000:], y_val=y[3000:])
     found = fitted.predict(x[3000:])
-    # R² is best at the mean.
+    # R² would be best at the mean.
     assert (y[3000:] <= found).mean() == pytest.approx(level, abs=0.03)
     assert fitted.best_validation_score_ == pytest.approx(metrics.d2_pinball_score(y[3000:], found, alpha=level))
 
@@ -501,7 +501,7 @@ def test_robust_losses_do_not_follow_an_outlier(loss):
     y = np.append(np.zeros(100), 1e4)
     rest = {"hidden_layer_sizes": (), "max_iter": 300, "learning_rate_init": 0.1, "random_state": 0, "alpha": 0.0}
     assert abs(MLPRegressor(loss, huber_delta=0.5, **rest).fit(x, y).predict(x[:1])[0]) < 0.5
-    # The mean, which least squares is on its way to.
+    # Least squares finds the mean.
     assert MLPRegressor(solver="lbfgs", **rest).fit(x, y).predict(x[:1])[0] == pytest.approx(y.mean(), rel=1e-4)
 
 
@@ -564,7 +564,7 @@ def test_weight_decay_and_clipping_keep_weights_small():
         return sum((w**2).sum() for w in classifier(solver="sgd", learning_rate_init=0.1, **given).fit(X, THREE).coefs_)
 
     assert size(weight_decay=0.5) < 0.9 * size()
-    # A step is no longer than the rate times the norm, times what momentum adds up to.
+    # Each of the 18 steps is at most as long as the rate times the maximum norm.
     start = classifier(max_iter=1, learning_rate_init=1e-300).fit(X, THREE)
     clipped = classifier(optimizer="sgd", learning_rate_init=0.1, clip_norm=0.01).fit(X, THREE)
     moved = np.sqrt(
@@ -581,7 +581,7 @@ def test_initial_weights_and_biases():
     assert all((b == 0.25).all() for b in fitted.intercepts_)
     assert all((abs(b) < 1e-290).all() for b in classifier(init="zeros", **still).fit(X, THREE).intercepts_)
     assert classifier(init="normal", init_std=3.0, **still).fit(X, THREE).coefs_[1].std() == pytest.approx(3, rel=0.01)
-    # Biases alone leave scikit-learn's draws of the weights as they are.
+    # bias_init alone does not change scikit-learn's draws of the weights.
     assert same_weights(classifier(bias_init=1.0, **still).fit(X, THREE), classifier(**still).fit(X, THREE))
 
 
@@ -596,7 +596,7 @@ def test_the_lowest_layers_start_from_what_is_given():
     for layer in range(2):
         np.testing.assert_allclose(fitted.coefs_[layer], first.coefs_[layer], rtol=0, atol=1e-290)
         np.testing.assert_allclose(fitted.intercepts_[layer], first.intercepts_[layer], rtol=0, atol=1e-290)
-    # Above them it is as without.
+    # The layer above them is drawn as without them.
     np.testing.assert_array_equal(fitted.coefs_[2], classifier(**still).fit(X, THREE).coefs_[2])
     np.testing.assert_array_equal(clone(fitted).fit(X, THREE).coefs_[0], fitted.coefs_[0])
 
@@ -633,7 +633,7 @@ def test_rows_drawn_with_replacement():
     drawn = classifier(replacement=True, **given).fit(X, THREE)
     assert not same_weights(drawn, classifier(**given).fit(X, THREE))
     assert same_weights(drawn, classifier(replacement=True, **given).fit(X, THREE))
-    # The one step is that of the rows as often as they were drawn, which the gradient tells of the last biases.
+    # The only step equals that on all rows, weighted by how often each was drawn.
     state = np.random.RandomState(1)
     state.randint(np.iinfo(np.int32).max)
     counts = np.bincount(state.randint(150, size=150), minlength=150)
@@ -668,7 +668,7 @@ def test_validation_rows_of_ones_own():
     assert fitted.validation_scores_[-1] == pytest.approx(accuracy, rel=1e-12)
     assert len(fitted.validation_loss_curve_) == len(fitted.loss_curve_) == 6
     assert fitted.best_validation_score_ == max(fitted.validation_scores_) > min(fitted.validation_scores_)
-    # They decide nothing without early stopping.
+    # Without early stopping, they do not influence the training.
     assert same_weights(fitted, classifier().fit(X[::3], THREE[::3]))
 
     model = regressor().fit(X_REG, Y_REG, X_val=X_REG[:40], y_val=Y_REG[:40])
@@ -734,7 +734,7 @@ def test_rows_held_out_that_weigh_nothing_are_refused():
 
 
 class Weights(LambdaCallback):
-    """Keeps the parameters of every epoch."""
+    """Callback that keeps the parameters of every epoch."""
 
     def __init__(self):
         self.kept = []
@@ -742,7 +742,7 @@ class Weights(LambdaCallback):
 
 
 def scores_of(fitted, kept, scorer, x, y):
-    """What a scorer says of the parameters of each epoch, set by hand."""
+    """Return a scorer's scores of the parameters of each epoch, set by hand."""
     probe, found = copy.copy(fitted), []
     for params in kept:
         parts = [params[b.start : b.stop].reshape(b.shape) for b in layout((x.shape[1], 8, 5, 1))]
@@ -874,7 +874,7 @@ def test_all_that_watch_do_with_every_solver(tmp_path, solver):
 def test_a_plateau_lowers_the_learning_rate():
     lower = ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=1e9)
     fitted = classifier(callbacks=[lower], learning_rate_init=0.01).fit(X, THREE)
-    # The first epoch beats what there is before it.
+    # The first epoch always counts as an improvement.
     assert [record["learning_rate"] for record in fitted.history_] == [0.01] * 3 + [0.005] * 2 + [0.0025]
 
 
@@ -922,7 +922,7 @@ def test_a_loss_that_is_no_number_says_where():
     with pytest.raises(ValueError, match=r"non-finite parameter weights.*It happened in epoch 1, step \d; try"):
         regressor(activation="identity", solver="sgd", learning_rate_init=1e200).fit(1e3 * X_REG, Y_REG)
     with pytest.warns(ConvergenceWarning, match="Training diverged in epoch"):
-        # A step an epoch, so that there is a finite one.
+        # Few steps per epoch, so that the first epoch is finite.
         fitted = regressor(
             activation="identity",
             solver="sgd",
@@ -944,7 +944,7 @@ def test_history_goes_on():
     for _ in range(3):
         grown.partial_fit(X, THREE, classes=[0, 1, 2])
     assert [record["epoch"] for record in grown.history_] == [1, 2, 3]
-    # That of a copy is its own.
+    # A copy has its own history.
     copied = copy.copy(grown).partial_fit(X, THREE)
     assert [len(one.history_) for one in (grown, copied)] == [len(one.loss_curve_) for one in (grown, copied)] == [3, 4]
 
@@ -973,15 +973,15 @@ def test_a_linear_model_has_no_hidden_activations():
 def test_no_hidden_layer_is_a_linear_regression():
     linear = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", alpha=2.0, max_iter=2000, tol=1e-10, random_state=0)
     theirs = Ridge(alpha=2.0).fit(X_REG, Y_REG)
-    # As for the classes below.
+    # For the tolerance, see the next test.
     np.testing.assert_allclose(linear.fit(X_REG, Y_REG).predict(X_REG), theirs.predict(X_REG), atol=5e-4)
 
 
 def test_no_hidden_layer_is_a_linear_model():
     linear = MLPClassifier((), solver="lbfgs", alpha=1.0, max_iter=2000, tol=1e-10, random_state=0).fit(X, THREE)
-    # scikit-learn's C is the inverse of the penalty that is not divided by the rows.
+    # scikit-learn's C is the inverse of a penalty that is not divided by the number of rows.
     theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=2000).fit(X, THREE)
-    # SciPy ends where the loss falls by less than 2e-9 of itself, of which the root is the error of what minimises it.
+    # SciPy stops when the loss falls by less than a relative 2e-9; the error of the minimiser is about its square root.
     np.testing.assert_allclose(linear.predict_proba(X), theirs.predict_proba(X), atol=5e-5)
 
 
@@ -1056,14 +1056,14 @@ def test_html_and_parameters():
     ],
 )
 def test_rows_are_given_back_after_a_fit(method, given, settings):
-    """At once, for garbage is collected late where a fit has few objects, and many rows."""
+    """They are freed at once: a fit has few objects for many rows, so the garbage collector would run late."""
     x = np.random.default_rng(0).integers(0, 256, size=(10_000, 100), dtype=np.uint8)
     y = x[:, 0] > 100
 
     def fitted():
         return getattr(classifier(max_iter=1, **settings), method)(x, y, **given)
 
-    # What is imported, compiled and kept of a first time is not counted.
+    # What a first fit imports, compiles and caches is not counted.
     fitted()
     gc.collect()
     gc.disable()
@@ -1075,5 +1075,5 @@ def test_rows_are_given_back_after_a_fit(method, given, settings):
         tracemalloc.stop()
         gc.enable()
     assert model.n_features_in_ == 100
-    # Those of a fit are four bytes a number at least, and of the caller one.
+    # A fit's copy of the rows has at least four bytes per number, the caller's rows have one.
     assert left < x.nbytes

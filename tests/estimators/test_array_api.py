@@ -1,4 +1,4 @@
-"""With scikit-learn's array API dispatch on, everything follows X: its library, its device and its precision."""
+"""With scikit-learn's array API dispatch on, results have the library, device and precision of X."""
 
 import copy
 import pickle
@@ -60,11 +60,11 @@ def test_checks_of_scikit_learn(check, keywords, name):
         pytest.skip(str(reason))
 
 
-# --- every home of arrays -------------------------------------------------------------------------------------------
+# --- every library, device and dtype --------------------------------------------------------------------------------
 
 
 class Home:
-    """A library, a device and a floating-point type to put arrays to."""
+    """An array library, device and floating-point dtype, to which calls move arrays."""
 
     def __init__(self, library, device, dtype):
         self.dtype = dtype
@@ -73,7 +73,7 @@ class Home:
         self.of = self(np.zeros(1))
 
     def __call__(self, array):
-        """`array` here; floats in its type."""
+        """Return `array` in this library and on this device, floats in this dtype."""
         array = np.asarray(array, self.dtype if np.asarray(array).dtype.kind == "f" else None)
         return self.module.asarray(array, **({} if self.device is None else {"device": self.device}))
 
@@ -97,7 +97,7 @@ HOMES = {
     "jax-float64": ("jax.numpy", "cpu", "float64"),
     "jax-float32": ("jax.numpy", "cpu", "float32"),
 }
-# JAX compiles whatever a test calls, which takes seconds: it has the tests that are about more than moving arrays.
+# JAX compiles everything that a test calls, which takes seconds, so it runs only tests that do more than move arrays.
 EAGER = [name for name in HOMES if not name.startswith("jax")]
 
 
@@ -107,14 +107,14 @@ def home(request):
     if library != "jax.numpy":
         yield Home(*HOMES[request.param])
         return
-    # JAX has no float64 but where it is told so.
+    # JAX has float64 only when it is enabled.
     with pytest.importorskip("jax", reason="JAX is not installed").enable_x64(dtype == "float64"):
         yield Home(*HOMES[request.param])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """What is summed here is so little that the threads of PyTorch would only wait for each other."""
+    """Limit PyTorch to one thread: with arrays as small as these, threads would only wait for each other."""
     try:
         import torch
     except ImportError:
@@ -148,7 +148,7 @@ TARGETS /= TARGETS.std()
 LABELS = (TARGETS[:, [0, 1, 0]] > [0, 0, 1]).astype(np.int64)
 WEIGHTS = np.random.default_rng(0).uniform(0.5, 2, 60)
 SMALL = {"hidden_layer_sizes": (5, 4), "activation": "tanh", "max_iter": 6, "batch_size": 16, "random_state": 0}
-# Kind of estimator, parameters, targets, more arrays for fit.
+# Estimator class, parameters, targets, other arrays for fit.
 CASES = {
     "three classes": (MLPClassifier, {}, CLASSES, {}),
     "two classes": (MLPClassifier, {}, CLASSES > 1, {}),
@@ -180,7 +180,7 @@ CASES = {
 
 
 def fitted(name, put, put_rest=None, **params):
-    """The estimator of a case, with X put to one place, and what goes with it to the same or another."""
+    """Fit the estimator of a case: `put` moves X, and `put_rest` (by default `put`) moves targets and weights."""
     kind, own, y, more = CASES[name]
     put_rest = put_rest or put
     given = {key: (put if key == "X_val" else put_rest)(array) for key, array in more.items()}
@@ -195,7 +195,7 @@ def outputs(estimator, x):
 
 
 def on_each(cases, **compiled):
-    """All cases on each home that runs line by line, and on the others those named."""
+    """Parametrise with all cases on each eager library, and with the cases named for each dtype on JAX."""
     pairs = [(home, name) for home in EAGER for name in cases]
     pairs += [(f"jax-{dtype}", name) for dtype, names in compiled.items() for name in names]
     return pytest.mark.parametrize(("home", "name"), pairs, indirect=["home"])
@@ -300,7 +300,7 @@ def test_warm_start_goes_on_where_it_is(home):
     np.testing.assert_allclose(host(found.coefs_[-1]), expected.coefs_[-1], rtol=home.rtol, atol=home.rtol)
 
 
-# --- from one home to another ---------------------------------------------------------------------------------------
+# --- from one library or device to another --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -320,7 +320,7 @@ def test_rows_of_another_home_are_refused(method):
 
 @pytest.fixture
 def pair():
-    """Two homes, on each of which a fit gives the same numbers."""
+    """Two libraries on which a fit gives the same numbers."""
     return Home(*HOMES["torch-float64"]), Home(*HOMES["strict-device1"])
 
 
@@ -356,7 +356,7 @@ def test_without_dispatch_arrays_of_others_are_numpy(name):
     home = Home(*HOMES[name])
 
     def on_host(array):
-        # scikit-learn makes float64 of what NumPy does not know the type of.
+        # scikit-learn converts to float64 what has a dtype unknown to NumPy.
         return np.asarray(home(array), np.float64 if array.dtype.kind == "f" else None)
 
     found, expected = fitted("weighted", home), fitted("weighted", on_host)
@@ -405,7 +405,7 @@ def test_a_copy_stays_where_it_is_and_goes_on_alike(home, copied):
         np.testing.assert_array_equal(host(other.coefs_[0]), host(found.coefs_[0]))
 
 
-# PyTorch tells scikit-learn, which copies the tensor, that the copy now asks for one too.
+# PyTorch warns scikit-learn, which copies the tensor, that the copy requires a gradient too.
 @pytest.mark.filterwarnings("ignore:torch.asarray. unspecified requires_grad:UserWarning")
 def test_tensors_that_ask_for_a_gradient_get_none():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -433,10 +433,10 @@ def test_targets_may_be_lists_and_sparse(home):
     np.testing.assert_array_equal(sparse.predict(home(X)).toarray(), host(dense.predict(home(X))))
 
 
-# --- inside of scikit-learn -----------------------------------------------------------------------------------------
+# --- inside scikit-learn --------------------------------------------------------------------------------------------
 
 
-# The statistics of StandardScaler divide 0 by 0, which only NumPy's own functions can be told to do silently.
+# The statistics of StandardScaler divide 0 by 0, and scikit-learn silences the warning for NumPy's arrays only.
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
 def test_a_pipeline_stays_where_the_rows_are(home):
     if home.module.__name__ == "jax.numpy":

@@ -1,4 +1,4 @@
-"""scikit-learn's checks of what an estimator must do, and what ours share with its own beyond the numbers."""
+"""scikit-learn's estimator checks, and the signatures, tags and parameter constraints of its own estimators."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import (
 
 KINDS = check_grid.KINDS
 THEIRS = {"classifier": neural_network.MLPClassifier, "regressor": neural_network.MLPRegressor}
-# Those that take long are left to scripts/estimator_checks.py.
+# The slow ones run in scripts/estimator_checks.py only.
 CHECKED_HERE = [
     ("defaults", "classifier"),
     ("defaults", "regressor"),
@@ -30,7 +30,7 @@ CHECKED_HERE = [
 ]
 
 
-# It takes long, and twice as long where lines are counted, all of which other tests reach.
+# Slow, and twice as slow under coverage; other tests reach all of its lines.
 @pytest.mark.uncounted
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size:UserWarning")
 @pytest.mark.parametrize(("setting", "kind"), CHECKED_HERE)
@@ -42,9 +42,9 @@ def test_scikit_learns_checks_pass(setting, kind):
         for status in ("passed", "failed", "xfail", "skipped")
     }
     assert {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"} == {}
-    # Neither more nor fewer, so that what is declared stays true.
+    # Exactly these, so that the declared failures stay true.
     assert by_status["xfail"] == set(check_grid.expected_failures(estimator))
-    # Libraries and devices that are not here, and a method that scikit-learn's MLPClassifier has not either.
+    # Libraries and devices that are not present, and a method that scikit-learn's MLPClassifier lacks too.
     assert by_status["skipped"] <= {
         "check_array_api_input",
         "check_array_api_mixed_inputs",
@@ -67,7 +67,7 @@ def test_scikit_learns_checks_pass(setting, kind):
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_scikit_learns_common_tests_pass(check, kind, early_stopping):
-    """Those that its own estimators are put to; it lets its MLP off the names of columns where a part is held out."""
+    """scikit-learn's checks of its own estimators; it exempts its MLP with early stopping from that of column names."""
     estimator = KINDS[kind](max_iter=5, n_iter_no_change=1, early_stopping=early_stopping)
     check(type(estimator).__name__, estimator)
 
@@ -80,7 +80,7 @@ def test_tags_are_scikit_learns_but_for_other_arrays(kind):
 
 
 def parameters(function):
-    """Name, kind and default of each."""
+    """Return the name, kind and default of each parameter."""
     return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
 
 
@@ -114,12 +114,12 @@ def constraints(estimator, name):
 
 
 def rules(found):
-    """What can be compared: a constraint names its options in no order."""
+    """Return constraints in a form that can be compared: the options of a constraint have no fixed order."""
     return {frozenset(one.options) if isinstance(one, StrOptions) else str(one) for one in found}
 
 
 def made_up(kind, name, generate):
-    """The values that scikit-learn generates for each of its constraints on a parameter."""
+    """Yield the values that scikit-learn generates for its constraints on a parameter."""
     for constraint in constraints(THEIRS[kind], name):
         try:
             yield generate(constraint)
@@ -131,7 +131,7 @@ def made_up(kind, name, generate):
 def test_shared_parameters_take_what_scikit_learns_take(kind, name):
     ours, theirs = (constraints(kinds[kind], name) for kinds in (KINDS, THEIRS))
     if name in {"activation", "loss"}:
-        # These take more names, and functions of the user.
+        # Ours accept more names, and the user's functions.
         assert theirs[0].options < ours[0].options
     else:
         assert rules(ours) == rules(theirs)
@@ -143,7 +143,7 @@ def test_shared_parameters_take_what_scikit_learns_take(kind, name):
 def test_shared_parameters_refuse_what_scikit_learns_refuse(kind, name):
     for bad in [*made_up(kind, name, generate_invalid_param_val), object()]:
         for kinds in (KINDS, THEIRS):
-            # Not before fit: a search may set one parameter after the other.
+            # Only fit refuses it: a search may set one parameter after the other.
             assert kinds[kind](**{name: bad}).get_params()[name] is bad
             estimator = kinds[kind]().set_params(**{name: bad})
             with pytest.raises(InvalidParameterError, match=f"^The '{name}' parameter of {kinds[kind].__name__} must"):

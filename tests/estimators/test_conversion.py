@@ -1,4 +1,4 @@
-"""To scikit-learn's own estimators and back."""
+"""Conversion to scikit-learn's own estimators and back."""
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_a_warm_start_of_theirs_goes_on():
     theirs = ours.to_sklearn().set_params(max_iter=1).fit(X, THREE)
     assert theirs.validation_scores_[:-1] == ours.validation_scores_
     theirs = ours.to_sklearn().set_params(max_iter=1)
-    # No epoch is better than that: the weights are those of before.
+    # No epoch beats this score, so the weights stay as they were.
     theirs.best_validation_score_ = 2.0
     theirs.fit(X, THREE)
     np.testing.assert_array_equal(theirs.coefs_[0], ours.coefs_[0])
@@ -126,7 +126,7 @@ def half(xp, z, y):
     return xp.ones_like(z) / 2
 
 
-# The last is another function than scikit-learn's of that name.
+# The last has the name of one of scikit-learn's activations, and is another function.
 @pytest.mark.parametrize("activation", ["gelu", ["relu", "tanh"], (relu, half)], ids=["gelu", "two", "own"])
 def test_what_scikit_learn_has_not(activation):
     ours = MLPClassifier(activation=activation, **QUICK).fit(X, THREE)

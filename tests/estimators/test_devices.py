@@ -1,4 +1,4 @@
-"""Where the estimators compute, and CuPy without scikit-learn's dispatch, on arrays that stand in for CuPy's."""
+"""The device, library and dtype of a fit, and, with a fake CuPy, its arrays without scikit-learn's dispatch."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ def test_host_arrays_go_and_come_back(real_backend, kind, given):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "float16"])
 def test_classes_of_host_arrays_are_of_any_type(real_backend, dtype):
-    """PyTorch takes no rows of some of them."""
+    """PyTorch's ``index_select`` does not accept some of these dtypes."""
     device = "cuda" if real_backend.device.startswith("cuda") else "cpu"
     there = MLPClassifier(**QUICK, backend=real_backend.name, device=device).fit(X, Y.astype(dtype)).predict(X)
     here = MLPClassifier(**QUICK).fit(X, Y.astype(dtype)).predict(X)
@@ -103,7 +103,7 @@ DEVICE = array_api_strict.Device("device1")
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """A CuPy of strict arrays: like its own they do not become NumPy arrays by themselves."""
+    """Fake CuPy of array-api-strict's arrays: like CuPy's, they do not convert to NumPy arrays implicitly."""
     strict = type(array_api_strict.zeros(1))
 
     def asarray(array, dtype=None, order=None):
@@ -117,7 +117,7 @@ def stand_in(monkeypatch):
 
     cupy = ModuleType("cupy")
     cupy.__version__, cupy.asarray, cupy.asnumpy = "13.6.0", asarray, asnumpy
-    # What others ask of it is whether an array is one of these, and no other library is to take them for CuPy's.
+    # Other libraries only test whether an array is an instance of this, and none may take a strict array for CuPy's.
     cupy.ndarray = type("ndarray", (), {})
     cupy.cuda = SimpleNamespace(
         get_current_stream=lambda: SimpleNamespace(ptr=0),

@@ -1,4 +1,4 @@
-"""What was fitted before stands where a fit is refused, fails or is broken off."""
+"""A fit that is refused, fails or is interrupted leaves the earlier fitted state in place."""
 
 import warnings
 
@@ -42,7 +42,7 @@ def test_a_fit_that_fails(case):
     np.testing.assert_array_equal(fitted.predict_proba(X), predicted)
     assert set(fitted.predict(X)) <= {"no", "yes"}
     assert (list(fitted.classes_), fitted.n_outputs_, len(fitted.loss_curve_)) == (["no", "yes"], 1, 5)
-    # A first fit leaves nothing.
+    # A failed first fit leaves no state.
     new = MLPClassifier((4,), max_iter=5, random_state=0, **params)
     with pytest.raises(error):
         new.fit(1e9 * X, Y, **given)

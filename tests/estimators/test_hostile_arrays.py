@@ -1,4 +1,4 @@
-"""Rows and targets of every odd kind: what scikit-learn's estimators make of them, or what we do better on purpose."""
+"""Unusual rows and targets: the results and errors of scikit-learn's estimators, or deliberately better ones."""
 
 import itertools
 import json
@@ -31,14 +31,14 @@ def _one_thread():
 
 
 def having(array, value, row=3):
-    """A copy with another value in one row."""
+    """Return a copy with another value in one row."""
     changed = array.astype(float) if isinstance(value, float) else array.astype(object)
     changed[row, ...] = value
     return changed
 
 
 def outcome(estimator, x, y):
-    """What was learned and is predicted, or the error."""
+    """Return the fitted weights and the predictions, or the error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -75,7 +75,7 @@ SAME = {
 }
 
 
-# With huge features sgd diverges, and lbfgs follows a loss that scikit-learn cuts off: both are tested below.
+# With huge features, sgd diverges, and scikit-learn clips the loss that lbfgs minimises: both are tested below.
 APART = {("1e30", "sgd", task) for task in PAIRS} | {("1e30", "lbfgs", "classifier")}
 COMPARED = [case for case in itertools.product(SAME, ["adam", "sgd", "lbfgs"], PAIRS) if case not in APART]
 
@@ -90,7 +90,7 @@ def test_what_works_there_gives_the_same_here(name, solver, task):
 
 @pytest.mark.parametrize("scale", [1e30, 1e160])
 def test_the_loss_of_huge_features_is_not_cut_off(scale):
-    """It grows with the features; scikit-learn's ends at 36.04, that of a probability cut off at 2.2e-16."""
+    """It grows with the features; scikit-learn's is 36.04 at most, as it clips probabilities at 2.2e-16."""
     ours, theirs = (kind(**SETTINGS) for kind in PAIRS["classifier"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -143,7 +143,7 @@ def test_what_fails_there_fails_here_with_the_same_words(name, task):
     ours, theirs = outcomes(task, *FAILS[name](X, TARGETS[task]))
     assert isinstance(theirs, ValueError | TypeError | OverflowError)
     assert type(ours) is type(theirs)
-    # They name the estimator, and both have one name.
+    # The messages name the class, which has the same name in both libraries.
     assert str(ours) == str(theirs)
 
 
@@ -169,7 +169,7 @@ def test_so_do_other_methods(name, task, method):
 @pytest.mark.parametrize("task", PAIRS)
 @pytest.mark.parametrize("kind", ["U24", "S24", "M8[s]"])
 def test_rows_that_fit_takes_are_predicted_too(task, kind):
-    """scikit-learn's fit turns text of numbers and dates into numbers, and its predict refuses them."""
+    """scikit-learn's fit converts numbers written as text, and dates, to numbers, but its predict refuses them."""
     x = (100 * X).astype(int).astype(kind)
     ours, theirs = outcomes(task, x, TARGETS[task])
     assert isinstance(theirs, ValueError | TypeError)
@@ -186,7 +186,7 @@ def test_rows_that_fit_takes_are_predicted_too(task, kind):
     ],
 )
 def test_labels_that_are_none_in_one_line(y, said):
-    """Where scikit-learn prints the array, or the error of a comparison within it."""
+    """scikit-learn's message contains the whole array, or the error of comparing its values."""
     ours, theirs = outcomes("classifier", X, y)
     assert isinstance(theirs, ValueError | TypeError)
     assert isinstance(ours, ValueError)
@@ -206,7 +206,7 @@ def test_labels_that_are_none_in_one_line(y, said):
     ids=["text of numbers", "text", "dates", "sparse"],
 )
 def test_targets_that_are_no_numbers_in_one_line(change, error, said, where):
-    """Where scikit-learn has errors of NumPy's functions."""
+    """scikit-learn raises errors of NumPy's functions."""
     y = TARGETS["regressor"]
     given = {"y": y, "X_val": X, "y_val": y} | {where: change(y)}
     with pytest.raises(error, match=f"^{said}.*$"):
@@ -224,7 +224,7 @@ def test_weights_below_zero_are_refused(kind):
             ours.fit(X, y, wrong)
 
 
-# --- how arrays lie in memory ---------------------------------------------------------------------------------------
+# --- memory layout of arrays ----------------------------------------------------------------------------------------
 
 WIDE = RNG.normal(size=(230, 37))
 WIDE_TARGETS = {"classifier": WIDE[:, :3].argmax(axis=1), "regressor": WIDE[:, :2].sum(axis=1)}
@@ -261,7 +261,7 @@ def mapped_by_columns(array, path):
     return np.load(path, mmap_mode="r+")
 
 
-WAYS = [
+LAYOUTS = [
     read_only,
     lambda array, _path: np.asfortranarray(array),
     strided,
@@ -272,14 +272,14 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("task", PAIRS)
-def test_how_arrays_lie_changes_no_bit_and_they_stay_as_they_are(tmp_path, task, solver, dtype, way):
+def test_how_arrays_lie_changes_no_bit_and_they_stay_as_they_are(tmp_path, task, solver, dtype, layout):
     plain = [np.abs(20 * WIDE).astype(dtype) if dtype == "uint8" else WIDE.astype(dtype)]
     plain += [WIDE_TARGETS[task], np.linspace(0.5, 2, len(WIDE))]
-    laid = [way(array, tmp_path / f"{i}.npy") for i, array in enumerate(plain)]
+    laid = [layout(array, tmp_path / f"{i}.npy") for i, array in enumerate(plain)]
     fitted = []
     for x, y, weights in (plain, laid):
         estimator = PAIRS[task][0](**SETTINGS, solver=solver, early_stopping=solver == "adam")
@@ -308,7 +308,7 @@ def test_scales_make_no_difference_to_the_command(tmp_path, capsys, end):
         if end == "npz":
             np.savez(path, x=scale * X, y=y)
         else:
-            # A constant column beside them, of that size too.
+            # A constant column of the same scale.
             pd.DataFrame(scale * X).assign(one=scale, y=y).to_csv(path, index=False)
         line = (
             f"--dataset {path} --scale standard --epochs 3 --hidden 8 --json --quiet --run-dir {tmp_path / str(scale)}"

@@ -1,3 +1,5 @@
+"""The learning rate range test: its losses against plain steps, and its suggestion on known curves."""
+
 import math
 
 import numpy as np
@@ -35,7 +37,7 @@ def diabetes():
 
 
 def by_hand(network, optimizer, x, targets, weights, rates, batch_size=200):
-    """Losses of plain steps, each with a learning rate of its own, in scikit-learn's order of draws and rows."""
+    """Return the losses of plain steps, one per learning rate, with scikit-learn's order of draws and rows."""
     random_state = np.random.RandomState(0)
     params = parity.draw(random_state, network.sizes, ["relu"] * (len(network.sizes) - 1))
     recipe = Recipe(OPTIMIZERS[optimizer], with_warmup(SCHEDULES["constant"], 1), l2=1e-4)
@@ -53,19 +55,19 @@ def by_hand(network, optimizer, x, targets, weights, rates, batch_size=200):
 
 
 def from_smoothed(smoothed):
-    """The losses whose corrected moving average is `smoothed`."""
+    """Return the losses whose bias-corrected moving average is `smoothed`."""
     steps = np.arange(1, len(smoothed) + 1)
     sums = smoothed * (1 - 0.98**steps) / 0.02
     return sums - 0.98 * np.append(0, sums[:-1])
 
 
 def fall(centre, steps=100):
-    """A test whose smoothed loss is a logistic fall from 2 to 1 around the rate `centre`."""
+    """Return a test whose smoothed loss falls from 2 to 1 as a logistic curve around the rate `centre`."""
     rates = np.geomspace(1e-7, 10, steps)
     return RangeTest(rates, from_smoothed(2 - 1 / (1 + np.exp(-3 * np.log10(rates / centre)))))
 
 
-# Several epochs, and a part of one.
+# 90 steps are 30 epochs for the first, and part of one for the second.
 @pytest.mark.parametrize(("solver", "optimizer", "batch_size"), [("adam", "adam_hat", 200), ("sgd", "nesterov", 4)])
 def test_losses_are_those_of_plain_steps_on_every_backend(real_backend, digits, rng, solver, optimizer, batch_size):
     x, y = digits
@@ -143,12 +145,12 @@ def test_it_ends_where_the_loss_diverges(real_backend, diabetes):
 
 
 def test_no_step_is_done_in_vain_once_it_has_diverged(diabetes, monkeypatch):
-    # A step that is recorded calls the loss once and for all.
+    # A recorded step would call the loss only while it is recorded.
     monkeypatch.setenv("MLPGPU_LOOP", "eager")
     calls = []
 
     def value(xp, z, t):
-        # The function is tried first, on a few rows.
+        # The function is first checked on a few rows.
         if len(z) > ROWS:
             calls.append(1)
         return xp.sum((z - t) ** 2, axis=-1)

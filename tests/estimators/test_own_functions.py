@@ -1,4 +1,4 @@
-"""Functions of a user's own: what is wrong with them is said before the training, and costs next to nothing."""
+"""Checks of custom activations and losses: they report errors before training, and take almost no time."""
 
 import re
 import time
@@ -38,7 +38,7 @@ def hold(y, **given):
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_warnings_point_to_the_line_that_calls(solver):
-    """Python shows the same words once for each line."""
+    """By default, Python shows the same warning only once per line, so the line must be the caller's."""
     pytest.importorskip("sklearn.callback", reason="without callbacks there is one call less in between")
     straight = (lambda xp, z: xp.sign(z), lambda xp, z, y: xp.ones_like(z))
     with pytest.warns((OwnFunctionWarning, ConvergenceWarning)) as caught:
@@ -56,7 +56,7 @@ def test_warnings_point_to_the_line_that_calls(solver):
             r"the loss, squares\(xp, z, t\), of made-up z of shape \(8, 3\), float64, and t of shape \(8,\), int64,",
         ),
         (THREE == 1, r"the gradient of the loss, slope_of_squares.*gives an array of shape \(8, 8\), not of \(8, 1\)"),
-        # As many as rows are tried, at first and after.
+        # As many classes as rows in the first or second trial, so that z and t broadcast in that trial.
         (np.arange(150) % own.ROWS, rf"z of shape \({own.FEWER}, {own.ROWS}\)"),
         (np.arange(150) % own.FEWER, rf"z of shape \({own.ROWS}, {own.FEWER}\)"),
     ],
@@ -122,9 +122,9 @@ def times(factor):
     [
         *((squares, times(factor)) for factor in (-1, 0.5, 1.1, 0)),
         (squares, lambda xp, z, t: slope_of_squares(xp, z, t) / len(z)),
-        # Where a class is the right one, and nowhere else.
+        # Wrong for the true class only.
         (lambda xp, z, t: -xp.sum(t * log_softmax(xp, z), axis=-1), lambda xp, z, t: softmax(xp, z)),
-        # For some classes, of which that of the first row is none.
+        # Wrong for some classes only, and not for that of the first row.
         (squares, lambda xp, z, t: slope_of_squares(xp, z, t) * (1 + xp.sum(t[:, 5:], axis=-1, keepdims=True))),
     ],
 )
@@ -165,7 +165,7 @@ def errors_from_the_mean(xp, z, t):
     ],
 )
 def test_a_row_whose_loss_depends_on_others(loss):
-    """With the gradient of the sum, which nothing else is said of."""
+    """The gradient is right for the sum over rows, so this is the only warning."""
     with pytest.warns(OwnFunctionWarning, match="gives a row a value that depends on others"):
         hold(Y_REG, loss=loss)
 
@@ -175,7 +175,7 @@ def test_a_row_whose_loss_depends_on_others(loss):
     "activation",
     [
         (softmax, lambda xp, z, y: y * (1 - y)),
-        # Of other rows.
+        # Depends on other rows.
         (lambda xp, z: z - xp.mean(z, axis=0), lambda xp, z, y: xp.ones_like(z)),
     ],
 )
@@ -185,7 +185,7 @@ def test_an_element_whose_activation_depends_on_others(activation):
 
 
 def test_a_gradient_that_is_not_finite_and_a_value():
-    """Where the value is finite the gradient is to be too; where it is not, there is nothing to compare."""
+    """Where the value is finite, the gradient must be too; where it is not, there is nothing to compare."""
     lost = (squares, lambda xp, z, t: slope_of_squares(xp, z, t) * xp.where(z > 0, np.nan, 1))
     with pytest.warns(OwnFunctionWarning, match="places: nan at one of them"):
         own.check_loss(lost, Y_REG[:, None], 1, arrays.HOST, "float64")
@@ -239,7 +239,7 @@ def test_the_activations_that_are_there_are_right(name, dtype):
 @pytest.mark.parametrize("spread", [1e-8, 1e-3, 1.0, 1e6])
 @pytest.mark.parametrize("middle", [0, 1, 1e6, -1e9])
 def test_the_losses_that_are_there_are_right_for_targets_of_any_size(middle, spread, columns):
-    """With kinks as close to each other as the targets are."""
+    """The kinks of the losses are as close to each other as the targets."""
     targets = middle + spread * np.random.default_rng(0).normal(size=(50, columns))
     more = {"huber": {"huber_delta": spread / 2}, "quantile": {"quantile": 0.3}}
     with warnings.catch_warnings():
@@ -308,7 +308,7 @@ def test_the_first_of_many_calls_tries_alone():
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_constants_of_an_own_function_do_not_widen_the_network(solver):
-    """NumPy makes float64 of ``where`` between two numbers, and int64 of a comparison with a number."""
+    """NumPy's ``where`` returns float64 for two Python floats, and int64 for two Python ints."""
     given = QUICK | {"hidden_layer_sizes": (4, 4), "solver": solver, "dtype": "float32"}
     leak = (lambda xp, z: xp.where(z > 0, z, 0.01 * z), lambda xp, z, y: xp.where(z > 0, 1.0, 0.01))
     ramp = (lambda xp, z: z * xp.where(z > 0, 1, 0), lambda xp, z, y: xp.where(z > 0, 1, 0))

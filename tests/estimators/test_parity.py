@@ -1,4 +1,4 @@
-"""The same data, seed and settings give the numbers of scikit-learn's own estimators, or others on purpose."""
+"""Agreement with scikit-learn's estimators for the same data, seed and settings, and the deliberate differences."""
 
 import functools
 import itertools
@@ -32,7 +32,7 @@ BINARY, MULTILABEL, COUNTS = (
 )
 WEIGHTS = RNG.uniform(0.2, 3, size=len(X))
 
-# So little patience and so high a rate that runs end before max_iter, and adaptive rates fall, within a few epochs.
+# Low patience and a high learning rate, so that runs end before max_iter and adaptive rates fall within a few epochs.
 SETTINGS = {
     "hidden_layer_sizes": (7, 4),
     "batch_size": 20,
@@ -43,7 +43,7 @@ SETTINGS = {
     "alpha": 0.01,
     "random_state": 3,
 }
-# Without an end before max_iter.
+# Never ends before max_iter.
 ENDLESS = SETTINGS | {"max_iter": 6, "tol": 0.0, "n_iter_no_change": math.inf}
 
 COUNTED = ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "_no_improvement_count")
@@ -52,13 +52,13 @@ MEASURED = ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Products as small as these gain nothing from threads, which wait for each other where others run too."""
+    """Limit BLAS to one thread: more do not speed up products this small, and wait for each other under load."""
     with threadpool_limits(1):
         yield
 
 
 def fit(estimator, *data, **more):
-    """The fitted estimator, and the categories of the warnings on the way."""
+    """Fit the estimator; return it and the categories of the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit(*data, **more)
@@ -75,19 +75,19 @@ def fit_both(pair, *data, **more):
 
 
 def both(task, **settings):
-    """Our estimator and scikit-learn's."""
+    """Return our estimator and scikit-learn's."""
     return OURS[task](**(SETTINGS | settings)), THEIRS[task](**(SETTINGS | settings))
 
 
-def apart(ours, theirs):
-    """The largest difference over the largest value."""
+def relative_error(ours, theirs):
+    """Return the largest absolute difference, divided by the largest absolute value."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
     return np.abs(ours - theirs).max() / (np.abs(theirs).max() or 1)
 
 
 def difference(ours, theirs, x=X_NEW):
-    """The largest over all that was learned and is predicted, where all that is counted is the same."""
+    """Return the largest relative difference of weights, losses, scores and predictions; counts must be equal."""
     for name in (*COUNTED, *MEASURED):
         assert hasattr(ours, name) == hasattr(theirs, name), name
     for name in COUNTED:
@@ -106,12 +106,12 @@ def difference(ours, theirs, x=X_NEW):
         pairs.append((ours.predict_proba(x), theirs.predict_proba(x)))
     else:
         pairs.append((ours.predict(x), theirs.predict(x)))
-    return max(apart(*pair) for pair in pairs)
+    return max(relative_error(*pair) for pair in pairs)
 
 
 @functools.cache
 def compared(solver, activation, task):
-    """For every other setting: the difference, whether the run ended early, and whether its rate was divided."""
+    """Return the difference, whether the run ended early and whether its rate was divided, for each other setting."""
     found = []
     for early_stopping, learning_rate, shuffle, weights in itertools.product(
         [False, True], ["constant", "invscaling", "adaptive"], [True, False], [None, WEIGHTS]
@@ -127,7 +127,7 @@ def compared(solver, activation, task):
 SOLVERS, ACTIVATIONS = ("adam", "sgd", "lbfgs"), ("relu", "logistic", "tanh", "identity")
 
 
-# Hundreds of runs, which take twice as long where lines are counted, all of which other tests reach.
+# Hundreds of runs, twice as slow under coverage; other tests reach all of their lines.
 @pytest.mark.uncounted
 @pytest.mark.parametrize("task", OURS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -139,7 +139,7 @@ def test_every_setting_gives_scikit_learns_numbers(solver, activation, task):
 @pytest.mark.uncounted
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_those_settings_reach_both_ends_of_a_run(solver):
-    """A fifth of the runs at least: else the stopping rules were hardly compared."""
+    """At least a fifth of the runs reach each; otherwise the stopping rules would hardly be compared."""
     found = [one for rest in itertools.product(ACTIVATIONS, OURS) for one in compared(solver, *rest)]
     _, ended_early, divided = (np.array(column) for column in zip(*found, strict=True))
     assert 0.2 < ended_early.mean() < 0.8
@@ -205,7 +205,7 @@ def test_every_kind_of_problem_gives_scikit_learns_numbers(case, solver):
     fit_both(pair, x, y)
     assert difference(ours, theirs, x) < 1e-10
     weights = np.resize(WEIGHTS, x.shape[0])
-    assert apart(ours.score(x, y, weights), theirs.score(x, y, weights)) < 1e-10
+    assert relative_error(ours.score(x, y, weights), theirs.score(x, y, weights)) < 1e-10
     np.testing.assert_array_equal(getattr(ours, "feature_names_in_", None), getattr(theirs, "feature_names_in_", None))
 
 
@@ -217,7 +217,7 @@ def test_a_random_state_is_drawn_from_as_scikit_learn_does(solver, task):
         kinds[task](**SETTINGS | {"solver": solver, "early_stopping": True, "random_state": state})
         for kinds, state in zip((OURS, THEIRS), states, strict=True)
     )
-    # The second fit goes on drawing where the first ended.
+    # The second fit continues the random sequence where the first ended.
     for _ in range(2):
         fit_both(pair, X, TARGETS[task])
         assert difference(*pair) < 1e-10
@@ -248,9 +248,9 @@ def test_float32_stays_float32(solver, task):
     x, new = X.astype(np.float32), X_NEW.astype(np.float32)
     fit_both(pair, x, TARGETS[task])
     assert {array.dtype for array in ours.coefs_ + ours.intercepts_} == {np.dtype(np.float32)}
-    # Rounding differs, and three epochs do not make much of it.
+    # Rounding differs, and three epochs amplify it little.
     assert difference(ours, theirs, new) < 100 * np.finfo(np.float32).eps
-    # scikit-learn's L-BFGS leaves float64.
+    # scikit-learn's L-BFGS returns float64.
     if solver != "lbfgs":
         assert ours.predict(new).dtype == theirs.predict(new).dtype
         assert ours.predict(X_NEW).dtype == theirs.predict(X_NEW).dtype
@@ -268,7 +268,7 @@ def test_a_warm_start_goes_on_as_scikit_learns_does(solver, task):
 @pytest.mark.parametrize("learning_rate", ["constant", "adaptive", "invscaling"])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_a_warm_start_with_early_stopping_carries_scores_and_counts_over(solver, learning_rate):
-    """With rates so low that each fit finds better weights; the next test is of one that does not."""
+    """The rates are low enough for each fit to find better weights; the next test has a fit that does not."""
     pair = both(
         "regressor",
         **{"solver": solver, "learning_rate": learning_rate, "learning_rate_init": 0.005, "max_iter": 4, "tol": 1e-4},
@@ -285,19 +285,19 @@ def test_a_warm_start_with_early_stopping_carries_scores_and_counts_over(solver,
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_a_warm_start_that_finds_no_better_weights_keeps_the_best(solver):
-    """scikit-learn trains on in the very arrays that it holds for the best ones, and so ends with the last ones."""
+    """scikit-learn keeps training in the arrays that hold its best weights, and so ends with the last weights."""
     ours, theirs = pair = both("classifier", solver=solver, early_stopping=True, warm_start=True)
     fit_both(pair, X, BINARY)
-    # The score is a whole one, which nothing beats.
+    # No score is better than 1.
     for estimator in pair:
         estimator.best_validation_score_ = 1.0
     before, loss = [[w.copy() for w in estimator.coefs_] for estimator in pair], ours.loss_
     fit_both(pair, X, BINARY)
     for name in COUNTED:
         assert getattr(ours, name) == getattr(theirs, name)
-    assert max(itertools.starmap(apart, zip(ours.coefs_, before[0], strict=True))) == 0
+    assert max(itertools.starmap(relative_error, zip(ours.coefs_, before[0], strict=True))) == 0
     assert ours.loss_ == loss
-    assert max(itertools.starmap(apart, zip(theirs.coefs_, before[1], strict=True))) > 0.01
+    assert max(itertools.starmap(relative_error, zip(theirs.coefs_, before[1], strict=True))) > 0.01
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -352,7 +352,7 @@ SET_LATER = {
 @pytest.mark.parametrize("learning_rate", ["constant", "invscaling", "adaptive"])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_what_is_set_between_calls_of_partial_fit_does_what_it_does_in_scikit_learn(solver, learning_rate, name):
-    """Their optimizer is made in the first call; all else is read in each."""
+    """scikit-learn creates the optimizer in the first call, and reads the other parameters in each call."""
     ours, theirs = both("regressor", solver=solver, learning_rate=learning_rate, shuffle=False, tol=0.1)
     for estimator in (ours, theirs):
         for _ in range(3):
@@ -370,11 +370,11 @@ def test_partial_fit_keeps_the_float_type_and_the_optimizer_of_its_first_call(fi
         for estimator in (ours, theirs):
             estimator.partial_fit(X.astype(kind), TARGETS["regressor"])
     assert {array.dtype for array in ours.coefs_} == {array.dtype for array in theirs.coefs_} == {np.dtype(first)}
-    # Theirs computes a part of it in the type of the rows.
+    # scikit-learn computes partly in the dtype of the rows.
     assert difference(ours, theirs) < 100 * np.finfo(np.float32).eps
 
 
-# Where scikit-learn is not followed.
+# Deliberate differences from scikit-learn.
 
 UNINTERRUPTED = {
     "Adam": {},
@@ -401,7 +401,7 @@ def assert_identical(one, other):
 @pytest.mark.parametrize("task", OURS)
 @pytest.mark.parametrize("settings", UNINTERRUPTED)
 def test_calls_of_partial_fit_are_the_epochs_of_one_fit(settings, task, seed, fitted_first):
-    """scikit-learn begins anew to draw in each call, and so gives every epoch the same order."""
+    """scikit-learn restarts its random generator in each call, so every epoch has the same row order."""
     y, first = TARGETS[task], 2 if fitted_first else 0
     whole, parts = (OURS[task](**ENDLESS | UNINTERRUPTED[settings] | {"random_state": seed(4)}) for _ in range(2))
     quietly(whole, X, y, sample_weight=WEIGHTS)
@@ -422,7 +422,7 @@ def test_calls_of_partial_fit_are_the_epochs_of_one_fit(settings, task, seed, fi
 def test_partial_fit_is_there_only_where_it_works(task, settings, why):
     estimator = OURS[task](**settings)
     assert not hasattr(estimator, "partial_fit")
-    # Of either kind, for those who catch what scikit-learn raises.
+    # The error is of both classes, for callers that catch those of scikit-learn.
     for kind in (AttributeError, ValueError):
         with pytest.raises(kind, match=why):
             estimator.partial_fit(X, TARGETS[task])
@@ -486,39 +486,39 @@ def test_log_probabilities_are_finite_however_sure_the_network(y):
     fit_both(pair, X, y)
     with np.errstate(divide="ignore"):
         assert not np.isfinite(theirs.predict_log_proba(LOUD)).all()
-        # Of two classes scikit-learn takes the logarithm of 1 - p, which has no digits left where p is next to 1.
+        # For two classes, scikit-learn takes the logarithm of 1 - p, which loses its digits where p is close to 1.
         quiet = 0.1 * X_NEW
         np.testing.assert_allclose(ours.predict_log_proba(quiet), theirs.predict_log_proba(quiet), rtol=1e-9)
     found = ours.predict_log_proba(LOUD)
     assert np.isfinite(found).all()
     if y is MULTILABEL:
-        # The logarithms of what predict_proba gives, which is never quite 0 or 1.
+        # Logarithms of the probabilities of predict_proba, which are strictly between 0 and 1.
         assert found.max() < 0
         return
     z = LOUD
     for w, b in zip(ours.coefs_, ours.intercepts_, strict=True):
         z = z @ w + b
     wanted = special.log_expit(np.c_[-z, z]) if y is BINARY else special.log_softmax(z, axis=1)
-    # No class is less likely than the smallest number there is, here as in predict_proba.
+    # As in predict_proba, no probability is below the smallest normal number.
     wanted = np.maximum(wanted, np.log(np.finfo(np.float64).smallest_normal))
-    # What is next to 0 is a difference of large numbers.
+    # Values close to 0 are differences of large numbers.
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9 * np.abs(z).max())
 
 
 @pytest.mark.parametrize("task", OURS)
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_the_loss_after_early_stopping_is_that_of_the_weights_kept(solver, task):
-    """scikit-learn's is that of the last epoch."""
+    """scikit-learn's `loss_` is that of the last epoch."""
     ours, theirs = pair = both(task, solver=solver, early_stopping=True, tol=0.0, max_iter=100)
     fit_both(pair, X, TARGETS[task])
     best = int(np.argmax(theirs.validation_scores_))
     assert best + 1 < theirs.n_iter_ < 100
-    assert apart(ours.loss_, theirs.loss_curve_[best]) < 1e-10
+    assert relative_error(ours.loss_, theirs.loss_curve_[best]) < 1e-10
     assert theirs.loss_ == theirs.loss_curve_[-1]
 
 
 def test_a_pickle_holds_what_prediction_needs_and_no_more():
-    """scikit-learn's holds the moments of Adam, the best weights and the generator's state too."""
+    """scikit-learn's also holds the moments of Adam, the best weights and the generator's state."""
     ours, theirs = pair = both("classifier", hidden_layer_sizes=(500, 500), max_iter=2, n_iter_no_change=10)
     fit_both(pair, X, TARGETS["classifier"])
     size = sum(array.nbytes for array in ours.coefs_ + ours.intercepts_)
@@ -541,7 +541,7 @@ def test_batches_without_weight_change_nothing():
     quietly(ours, X, TARGETS["regressor"], sample_weight=weights)
     _, rest = both("regressor", **settings)
     quietly(rest, np.delete(X, idle, 0), np.delete(TARGETS["regressor"], idle), sample_weight=np.delete(WEIGHTS, idle))
-    assert max(itertools.starmap(apart, zip(ours.coefs_, rest.coefs_, strict=True))) < 1e-10
+    assert max(itertools.starmap(relative_error, zip(ours.coefs_, rest.coefs_, strict=True))) < 1e-10
 
 
 @pytest.mark.parametrize(("task", "y"), [("classifier", [0, 1] * 5), ("regressor", np.arange(10.0))])

@@ -1,4 +1,4 @@
-"""What a prediction reads of a fitted estimator, and what it leaves alone."""
+"""Predictions use the current weight arrays without copies, and a later fit leaves the earlier arrays unchanged."""
 
 import pickle
 import warnings
@@ -86,7 +86,7 @@ def test_a_warm_start_leaves_the_weights_that_it_begins_with(regressor, way, set
     one = WAYS[way](regressor, tmp_path)
     params = params_of(one, arrays.HOST)
     before = params.copy()
-    # So many steps run in memory that is laid out for them.
+    # A run of this many steps is recorded and uses preallocated buffers.
     one.set_params(warm_start=True, batch_size=2, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,4 +1,4 @@
-"""The precision of an estimator's products."""
+"""Matrix products of the estimators with operands rounded to TF32 or bfloat16."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ QUICK = {"hidden_layer_sizes": (8,), "max_iter": 20, "random_state": 0}
 
 
 def rounded(array, bits):
-    """By the numbers themselves: as many units of the last bit as are nearest."""
+    """Round to `bits` fraction bits, as a reference: to the nearest multiple of the last bit."""
     significands, exponents = np.frexp(array.astype(np.float64))
     return np.ldexp(np.rint(significands * 2 ** (bits + 1)), exponents - bits - 1)
 
@@ -34,7 +34,7 @@ def test_it_predicts_by_rounded_products(kind, given, precision):
     hidden, bits = NARROW, BITS[precision]
     z = rounded(hidden, bits) @ rounded(fitted.coefs_[0], bits) + fitted.intercepts_[0]
     np.testing.assert_allclose(fitted.hidden_activations(NARROW), np.maximum(z, 0), rtol=1e-5, atol=1e-5)
-    # Rows of another type do not change how products are rounded.
+    # Rows of another dtype do not change the rounding of the products.
     np.testing.assert_array_equal(fitted.predict(NARROW.astype(np.float64)), fitted.predict(NARROW))
 
 

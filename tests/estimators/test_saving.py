@@ -1,4 +1,4 @@
-"""Estimators as files: of our own, of skops and of joblib."""
+"""Saving and loading estimators: in model files, by skops and by joblib."""
 
 import io
 import json
@@ -57,7 +57,7 @@ def dense(y):
 
 
 def same(one, other, x=X):
-    """The same to the last bit, in value and in kind."""
+    """Check that predictions have the same type and dtype, and are equal to the last bit."""
     for method in ("predict", "predict_proba", "predict_log_proba"):
         if hasattr(one, method):
             ours, theirs = getattr(one, method)(x), getattr(other, method)(x)
@@ -162,7 +162,7 @@ def test_it_goes_on_as_an_unpickled_one(tmp_path, early_stopping):
     same(ours, theirs)
     assert ours.loss_curve_ == theirs.loss_curve_
     assert len(ours.history_) == 11 - early_stopping
-    # What is learned is no view of the file's.
+    # The fitted weights are no read-only views of the file.
     assert all(w.flags.writeable for w in ours.coefs_)
 
 
@@ -295,7 +295,7 @@ def test_the_other_estimator(tmp_path):
 
 @pytest.fixture
 def trained(tmp_path):
-    """A model of the command: ``trained(y, ...)`` -> its file."""
+    """Return a function that trains a model as the command does, and returns the path of its file."""
 
     def run(y, **settings):
         np.savez(tmp_path / "rows.npz", x=X, y=y)
@@ -362,7 +362,7 @@ def test_an_estimator_of_someone_else(tmp_path, change):
     refused(MLPClassifier, path)
 
 
-# --- the files of others --------------------------------------------------------------------------------------------
+# --- files of other libraries ---------------------------------------------------------------------------------------
 
 
 ESTIMATORS = {
@@ -409,7 +409,7 @@ def test_the_home_folder_by_its_short_name(tmp_path, monkeypatch):
     same(estimator, MLPClassifier.load(tmp_path / "m.safetensors"))
 
 
-# --- without the libraries of the training --------------------------------------------------------------------------
+# --- without the libraries of devices -------------------------------------------------------------------------------
 
 
 def test_prediction_needs_no_library_of_a_device(tmp_path):

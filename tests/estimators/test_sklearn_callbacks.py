@@ -1,4 +1,4 @@
-"""scikit-learn's own callbacks, which it has from 1.9 on."""
+"""The estimators with scikit-learn's own callbacks, which exist since its version 1.9."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ X, Y = load_iris(return_X_y=True)
 
 
 class Recorder:
-    """Notes what it is told; stops after `last` epochs."""
+    """Callback that records its calls, and stops the fit after `last` epochs."""
 
     def __init__(self, last=None):
         self.told, self.last, self.scores, self.metadata = [], last, [], None
@@ -86,7 +86,7 @@ def test_the_end_of_the_fit_has_the_weights_that_are_kept():
         return -log_loss(Y, fitted.predict_proba(X))
 
     monitor = callbacks.ScoringMonitor(scoring="neg_log_loss")
-    # As fast as this, the last weights are not the best.
+    # At this learning rate, the last weights are not the best.
     fitted = classifier(max_iter=20, early_stopping=True, learning_rate_init=0.1).set_callbacks(monitor)
     fitted.fit(X, Y, X_val=X[::4], y_val=Y[::4])
     rows = {row["task_name"]: row["neg_log_loss"] for row in monitor.get_logs().data}
@@ -122,7 +122,7 @@ def test_its_progress_bar_nests(capsys):
 
 
 def test_without_them():
-    """As in scikit-learn before 1.9."""
+    """scikit-learn before 1.9 has no callbacks."""
     code = """
 import sys
 sys.modules["sklearn.callback"] = None
@@ -134,7 +134,7 @@ assert not tasks.CallbackSupportMixin.__module__.startswith("sklearn")
 assert not hasattr(MLPClassifier(), "set_callbacks")
 print(MLPClassifier(max_iter=2, random_state=0).fit([[0.0], [1.0]], [0, 1]).n_iter_)
 """
-    # scikit-learn itself needs them, but only what is imported after this.
+    # scikit-learn's own modules need its callbacks, so import them before these are blocked.
     code = "import sklearn.linear_model, sklearn.model_selection, sklearn.pipeline\n" + code
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.stdout.strip() == "2", found.stderr

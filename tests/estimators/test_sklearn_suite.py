@@ -12,7 +12,7 @@ import sklearn.neural_network
 
 SUITE = Path(sklearn.neural_network.__file__).parent / "tests" / "test_mlp.py"
 IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor\n"
-# All the suite needs of scikit-learn's own conftest, which looks after much else; and its default seed.
+# The only fixture of scikit-learn's conftest that the suite needs, with its default seed.
 CONFTEST = """
 import pytest
 
@@ -21,7 +21,7 @@ import pytest
 def global_random_seed():
     return 42
 """
-# Tests that read what no user of scikit-learn does.
+# Tests that use private attributes.
 LEFT_OUT = {
     "test_gradient": "calls the private _loss_grad_lbfgs",
     "test_learning_rate_warmstart": "reads the learning rate of the private _optimizer",
@@ -31,13 +31,13 @@ LEFT_OUT = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """How each of its tests ended: the tags within its entry in the report, none for one that passed."""
+    """Run the suite; return the tags and messages in the report entry of each test, none for a test that passed."""
     folder = tmp_path_factory.mktemp("suite")
     text = SUITE.read_text()
     assert text.count(IMPORT) == 1
     (folder / "test_mlp.py").write_text(text.replace(IMPORT, "from mlpgpu import MLPClassifier, MLPRegressor\n"))
     (folder / "conftest.py").write_text(CONFTEST)
-    # Its settings are not ours.
+    # So that no pytest settings of a parent folder apply.
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=report.xml"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
@@ -60,5 +60,5 @@ def test_all_of_scikit_learns_tests_pass_but_those_left_out(results):
 def test_those_left_out_are_there_and_fail(name, results):
     found = [parts for test, parts in results.items() if name_of(test) == name]
     assert found
-    # One that passes need not be left out.
+    # A test that passes must not be left out.
     assert all(tag == "failure" for parts in found for tag, _ in parts or [("passed", "")])

@@ -1,4 +1,4 @@
-"""Estimators of users that inherit from ours, with a constructor that takes other parameters."""
+"""Users' subclasses of the estimators, whose constructors take other parameters."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_partial_fit_goes_on():
 
 
 def test_an_optimizer_by_name():
-    """Of the parameters that it has no use for, those count that are not as they are by default."""
+    """A warning names each parameter that the optimizer does not use and that is not at its default."""
     with pytest.warns(UserWarning, match=r"^momentum is not a setting of the optimizer 'adamw'"):
         own = Narrow(optimizer="adamw").fit(X, Y)
     with pytest.warns(UserWarning, match="momentum"):

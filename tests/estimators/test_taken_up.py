@@ -1,4 +1,4 @@
-"""Fits that are stopped, and taken up from a checkpoint."""
+"""Fits that are stopped, then resumed from a checkpoint."""
 
 import json
 
@@ -88,7 +88,7 @@ def test_a_fit_without_a_seed_is_taken_up_to_the_bit_and_once_more(tmp_path, mon
 
 
 def rewritten(folder, change):
-    """The checkpoint in a folder, with another account of what was drawn from; no digest."""
+    """Rewrite the checkpoint in a folder with a changed record of its random generator, and without the digest."""
     path = folder / "last.safetensors"
     tensors, whole = unsealed(path)
     change(whole["estimator"])
@@ -118,7 +118,7 @@ def test_what_is_no_generator(tmp_path, known):
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(np.random.PCG64(3))])
 def test_a_checkpoint_that_does_not_say_what_its_run_drew_from(tmp_path, random_state):
-    """Those of earlier versions, and of other kinds of generators."""
+    """Checkpoints of earlier versions, and of runs with other kinds of generators."""
     unseeded = estimator(MLPClassifier, "defaults").set_params(random_state=random_state)
     with pytest.raises(Fails):
         unseeded.set_params(callbacks=[RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
