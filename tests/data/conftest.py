@@ -24,7 +24,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves what is put into it, counts what is asked."""
+    """HTTP server of the content that is put into it; records the paths of requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -53,7 +53,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def dead(monkeypatch):
-    """The address of a server that is not there: a port that was free a moment ago."""
+    """Return the address of a server that does not exist: a port that was free a moment ago."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server() as gone:
         return gone.url
@@ -61,7 +61,7 @@ def dead(monkeypatch):
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, dead):
-    """Small sets in the place of MNIST's: no folder, an empty cache, no server but what a test adds."""
+    """Small sets in place of MNIST's, with no data folder, an empty cache, and no servers but those of the test."""
     arrays, files = make_set(1)
     _, fashion = make_set(2)
     sums = {

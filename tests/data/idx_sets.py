@@ -1,4 +1,4 @@
-"""Small sets in the shape of MNIST, and what they should be read as."""
+"""Small data sets in the format of MNIST, and checks of what is read from them."""
 
 import struct
 
@@ -8,12 +8,12 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 def idx_bytes(array):
-    """IDX as its specification has it, written without the package's own encoder."""
+    """Encode an array as IDX by its specification, without the package's own encoder."""
     return bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">I", n) for n in array.shape) + array.tobytes()
 
 
 def make_set(seed, n_train=200, n_test=40):
-    """A set of random 4x5 images in ten classes, as arrays and as IDX bytes by file name."""
+    """Return a set of random 4x5 images in ten classes, as arrays and as IDX bytes by file name."""
     rng = np.random.default_rng(seed)
     x, x_test = (rng.integers(0, 256, (n, 4, 5), np.uint8) for n in (n_train, n_test))
     y, y_test = (rng.permutation(np.arange(n) % 10).astype(np.uint8) for n in (n_train, n_test))
@@ -22,7 +22,7 @@ def make_set(seed, n_train=200, n_test=40):
 
 
 def rows_of(d):
-    """Rows and labels of a set in an order of their own, to compare whatever the split."""
+    """Return the rows of a set with their labels, sorted, so that they compare equal whatever the split."""
     x, y = np.concatenate([d.x_train, d.x_validation]), np.concatenate([d.y_train, d.y_validation])
     return sorted(zip(x.tolist(), y.tolist(), strict=True))
 

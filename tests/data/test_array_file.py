@@ -1,3 +1,5 @@
+"""Data in .npy and IDX files, memory-mapped or not."""
+
 import gzip
 
 import numpy as np
@@ -14,7 +16,7 @@ PARTS = ("train", "validation", "test")
 
 @pytest.fixture
 def files(tmp_path, rng):
-    """Rows of numbers and their labels, as two files."""
+    """Write rows of numbers and their labels to two files; return the folder and both arrays."""
     x, y = rng.normal(size=(60, 3)).astype(np.float32), np.arange(60) % 3
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "labels.npy", y)
@@ -64,7 +66,7 @@ def test_rows_of_a_part_are_in_the_order_of_the_file(tmp_path, rng):
 
 @pytest.mark.parametrize(("available", "kept"), [(None, False), (4 * 848, False), (4 * 848 - 1, True)])
 def test_what_four_times_does_not_fit_into_memory_stays_in_the_file(files, monkeypatch, available, kept):
-    """The file has 128 bytes before 60 rows of three times four bytes."""
+    """The file has 848 bytes: a header of 128, and 60 rows of three float32 numbers."""
     monkeypatch.setattr(array_file, "available_memory", lambda: available)
     assert isinstance(of(files[0]).x_train, Mapped) is kept
     assert isinstance(of(files[0], memory_map="always").x_train, Mapped)
@@ -190,7 +192,7 @@ def test_mistakes_are_one_line_each(files, monkeypatch, mistake, memory_map):
         "magic": b"NUMPY" + good[5:],
         "version": good[:6] + b"\x09" + good[7:],
         "header": good.replace(b"'shape'", b"'shape'(((("),
-        # The header is as long as before.
+        # The length of the header stays the same.
         "huge": good.replace(b"(60, 3), }" + b" " * 13, b"(60" + b"0" * 13 + b", 3), }"),
     }.items():
         (folder / f"{name}.npy").write_bytes(data)

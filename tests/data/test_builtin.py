@@ -1,3 +1,5 @@
+"""Built-in data sets against scikit-learn's, and the synthetic one against its recipe."""
+
 from collections import Counter
 
 import numpy as np

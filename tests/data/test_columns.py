@@ -1,3 +1,5 @@
+"""How the columns of a table are encoded and imputed, and what is refused or noted."""
+
 import datetime as dt
 import decimal
 import json
@@ -57,7 +59,7 @@ def test_unseen_category_is_all_zeros(frame):
 
 @pytest.mark.parametrize("categories", [["1", "2", "A"], ["1.0", "2.0", "1"]])
 def test_codes_among_gaps_are_those_without(categories):
-    """pandas reads the codes 1 and 2 as integers, and beside an empty cell as 1.0 and 2.0."""
+    """pandas reads the codes 1 and 2 as integers, but as 1.0 and 2.0 in a column with an empty cell."""
     records, _ = columns.fit(pd.DataFrame({"code": [*categories, None]}), "mean")
     found = columns.encode(pd.DataFrame({"code": [1.0, None, 7.0, 0.5]}), records)
     known = columns.feature_names(records)
@@ -67,14 +69,14 @@ def test_codes_among_gaps_are_those_without(categories):
 
 
 def test_objects_that_are_equal_and_not_the_same():
-    """1, True and 1.0 are one key to a dict, and lists none."""
+    """1, True and 1.0 are the same key of a dict, and a list cannot be a key."""
     records = columns.fit(pd.DataFrame({"code": ["1", "True"]}), "none")[0]
     found = columns.encode(pd.DataFrame({"code": [True, 1, 1.0, [1]]}), records)
     assert found.tolist() == [[0, 1], [1, 0], [1, 0], [0, 0]]
 
 
 def test_categories_are_not_looked_up_row_by_row():
-    """No function of Python runs more often for a hundred times the rows."""
+    """The number of Python function calls is the same for a hundred times the rows."""
 
     def n_calls(n_rows):
         frame = pd.DataFrame({"colour": ["red", "green", None, "blue"] * n_rows})
@@ -237,7 +239,7 @@ def test_a_number_that_is_too_large_for_any():
 
 
 def test_all_columns_that_cannot_be_used_are_named():
-    """Who leaves out one after the other runs the command as often."""
+    """Otherwise users have to run the command once per column."""
     frame = pd.DataFrame({"my id": [f"name {i}" for i in range(1001)], "a": range(1001), "when": ["1/2/2020"] * 1001})
     with pytest.raises(InputError, match="column 'my id' is text with 1,001 distinct values") as caught:
         columns.fit(frame, "none")
@@ -309,7 +311,7 @@ def test_text_that_is_hardly_meant_as_categories_is_noted(values, says):
 
 @pytest.mark.parametrize("n_rows", [30, 1200])
 def test_what_makes_text_of_numbers_is_named_in_whichever_row(n_rows):
-    """Categories are those of the training rows, all of which are numbers here; what made text of them lies beside."""
+    """The training rows, which set the categories, are all numbers; cells of other rows make the column text."""
     values = [str(i % 10 if n_rows == 30 else i) for i in range(n_rows)]
     frame = pd.DataFrame({"a": range(n_rows + 2), "b": [*values, "?", "12,5 %"]})
     try:
@@ -326,7 +328,7 @@ def test_what_makes_text_of_numbers_is_named_in_whichever_row(n_rows):
 @pytest.mark.parametrize(
     "values",
     [
-        # All of them are numbers, and yet text: they were asked for.
+        # All are numbers given as text, which must be on purpose.
         ["1", "2", "3", "4"],
         ["red", "green", "2"],
         ["A1", "B2", "C3"],
@@ -347,7 +349,7 @@ def test_rows_to_predict_must_match():
     records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
     with pytest.raises(InputError, match="no column 'b', which the model takes; it has 'a', 'c'"):
         columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
-    # A data frame, unlike a file, may have a name twice; where the model takes none of them, that is no matter.
+    # A data frame, unlike a file, may have duplicate names, which do not matter where the model takes none of them.
     twice = pd.DataFrame([[1, 2, 3, 4]], columns=["a", "b", "c", "c"])
     assert columns.encode(twice, records).tolist() == [[1, 2]]
     for fill in (None, 1.0):

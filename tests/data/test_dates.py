@@ -1,3 +1,5 @@
+"""Columns of dates: how they are read, encoded and imputed, against Python's own calendar."""
+
 import datetime as dt
 import json
 
@@ -16,7 +18,7 @@ TIMES = [dt.datetime(2021, 12, 31, 23, 59, 30), dt.datetime(1969, 7, 20, 9, 5), 
 
 
 def expected(moments, hours):
-    """What Python's own calendar says."""
+    """Return the features by Python's own calendar."""
     epoch = dt.datetime(1970, 1, 1)
     rows = [((m - epoch).total_seconds() / 86400, m.month, m.weekday(), *[m.hour] * hours) for m in moments]
     return np.array(rows)
@@ -113,7 +115,7 @@ def test_dates_that_are_far_away(written):
 @pytest.mark.parametrize("seconds", [2**62, 10**14, -(10**11)])
 @pytest.mark.parametrize("kind", [object, "datetime64[s]"])
 def test_dates_that_are_too_far_away(seconds, kind):
-    """Microseconds of them may be more than 64 bits hold, which NumPy does not say."""
+    """In microseconds they may overflow 64 bits, which NumPy does not report."""
     values = pd.Series(np.array([0, seconds]).view("datetime64[s]")).astype(kind)
     with pytest.raises(InputError, match="'sold' holds dates, but '.*' in row 2 is not a valid date"):
         encoded(values)
@@ -179,7 +181,7 @@ def test_missing_dates_are_filled_as_numbers_are(impute, filled, kind):
     frame = pd.DataFrame({"sold": values})
     note = f"1 missing values are filled: 1 of 'sold' with {filled.date()}"
     assert columns.filled(frame, records) == [note]
-    # A part of a file may have none at all.
+    # A chunk of a file may have no dates at all.
     np.testing.assert_array_equal(columns.encode(pd.DataFrame({"sold": [np.nan, None]}), records), x[[3, 3]])
     with pytest.raises(InputError, match=r"missing values in column 'sold' \(1\), the first in row 4; give impute"):
         encoded(values)
@@ -200,7 +202,7 @@ def test_dates_among_which_some_are_not_are_named(values):
 
 @pytest.fixture
 def shop():
-    """Orders of four years, which grow, and peak in summer."""
+    """Orders over four years, with a rising trend and a peak in summer."""
     rng = np.random.default_rng(0)
     moments = np.datetime64("2020-01-01", "h") + rng.integers(0, 4 * 365 * 24, 400)
     moments = pd.Series(moments).dt.floor("D")
@@ -226,11 +228,11 @@ def test_from_training_to_figures(tmp_path, command_of, no_pictures, not_compile
     model = Model.load(tmp_path / "with")
     assert model.feature_names[:3] == ("ordered", "ordered (month)", "ordered (weekday)")
     whole = model.predict(text[300:])[:, 0]
-    # A frame of dates, and one that is written otherwise, are the same rows.
+    # A frame with a column of datetimes, and text in another format, give the same rows.
     np.testing.assert_array_equal(model.predict(shop[300:])[:, 0], whole)
     iso = text[300:].assign(ordered=shop["ordered"].dt.strftime("%Y-%m-%dT00:00"))
     np.testing.assert_array_equal(model.predict(iso)[:, 0], whole)
-    # In pieces, some of which do not tell the day from the month.
+    # In chunks, some of which do not show whether the day or the month is first.
     monkeypatch.setattr(reading, "ROWS", 3)
     assert command("predict with later.csv --out p.csv")[0] == 0
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv").iloc[:, 0], whole, rtol=1e-9)

@@ -1,4 +1,4 @@
-"""Tables as people have them: whatever separates columns and decimals, and however they are compressed."""
+"""Text tables with any column separator, decimal mark, encoding and compression."""
 
 import bz2
 import csv
@@ -47,7 +47,7 @@ def trained(path):
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_table_is_the_same_however_it_is_written(tmp_path, houses, dialect, quoting):
-    # Pieces of it have no decimals at all.
+    # So that some chunks have no decimal mark.
     houses.loc[:20, ["size, m", "age", "price"]] = 3
     houses.to_csv(tmp_path / "plain.csv", index=False)
     houses.to_csv(tmp_path / "other.tsv", index=False, quoting=quoting, **dialect)
@@ -95,7 +95,7 @@ def test_every_door_says_what_was_found(tmp_path, houses, monkeypatch, capsys):
     figures = [run(f"evaluate {folder} {name}") for name in ("new.csv", "houses.csv.gz")]
     assert figures[0].out.replace("new.csv", "") == figures[1].out.replace("houses.csv.gz", "")
     assert figures[1].err == "note: semicolons between columns, decimal commas\n"
-    # What Excel calls Unicode text.
+    # Excel's format "Unicode text".
     houses.to_csv("new.txt", index=False, sep="\t", decimal=",", encoding="utf-16", lineterminator="\r\n")
     assert run(f"predict {folder} new.txt").out == plain.out
     assert run(f"evaluate {folder} new.txt").out.replace("new.txt", "") == figures[0].out.replace("new.csv", "")
@@ -108,7 +108,7 @@ def test_classes_that_are_called_as_gaps_are(tmp_path):
     assert load(Config(dataset=tmp_path / "a.tsv", target="y")).classes == ("NA", "None", "x")
 
 
-# --- what separates columns -----------------------------------------------------------------------------------------
+# --- column separators ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ NAMES = st.text(st.sampled_from('ab,;\t|"\n. '), min_size=1, max_size=6)
 @SETTINGS
 @given(st.lists(NAMES, min_size=2, max_size=4, unique=True), st.sampled_from(",;\t|"))
 def test_names_in_quotes_hold_anything(tmp_path, names, separator):
-    """But quotes without a partner, where the rows do not tell either."""
+    """Except unpaired quotes: with those, the rows do not determine the separator either."""
     assume(all(name.count('"') % 2 == 0 for name in names))
     with (tmp_path / "a.csv").open("w", newline="") as file:
         writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL)
@@ -188,7 +188,7 @@ def test_names_in_quotes_hold_anything(tmp_path, names, separator):
     assert frame.loc[0].tolist() == list(range(len(names)))
 
 
-# --- what is before decimals ----------------------------------------------------------------------------------------
+# --- decimal marks --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_names_in_quotes_hold_anything(tmp_path, names, separator):
         (["1.5", "1.234"], [1.5, 1.234]),
         (["0.5", "1.234"], [0.5, 1.234]),
         (["1", "2"], [1, 2]),
-        # The first is no number, which is the point.
+        # From here on, the first cell is not a number, so the column is text.
         (["1,234.5", "0.5"], ["1,234.5", "0.5"]),
         (["1.234,5", "0,5"], ["1.234,5", "0.5"]),
         (["1,234,567", "5"], ["1,234,567", "5"]),
@@ -227,7 +227,7 @@ def test_points_alone_are_before_decimals_where_spreadsheets_put_no_such_separat
     (tmp_path / "a.tsv").write_text("a\ty\n1,234\t1\n22,500\t2\n".replace("\t", separator))
     with pytest.raises(InputError, match="numbers such as '1,234' in row 1, whose comma may be"):
         table.read(tmp_path / "a.tsv")
-    # The first column is text, and says that they may be between thousands.
+    # The first column is text, and its comma suggests that points may separate thousands.
     (tmp_path / "a.tsv").write_text("a\ty\n0,5\t1.234\nx\t22.500\n".replace("\t", separator))
     with pytest.raises(InputError, match="numbers such as '1.234' in row 1, whose point may be"):
         table.read(tmp_path / "a.tsv")
@@ -244,7 +244,7 @@ def test_points_alone_are_before_decimals_where_spreadsheets_put_no_such_separat
         (["1,234;5", "22,500;7"], "numbers such as '1,234' in row 1, whose comma may be before decimals or between"),
         (["1;2", "-1.234;5"], "numbers such as '-1.234' in row 2, whose point may be before decimals or between"),
         (["1,234,567;5", "1,000;7"], "numbers such as '1,000' in row 2, whose comma may be"),
-        # What is left where the first column, which has text, is not asked.
+        # The first column has text, so it does not count, and the second alone is ambiguous.
         (["0,5;1.234", "x;22.500"], "numbers such as '1.234' in row 1, whose point may be before decimals or between"),
         (["1.234,5;1.234", "0,5;22.500"], "'0,5' in row 2, and .* '1.234' in row 1; "),
         (["1,5;2", "1.5;3"], "'1,5' in row 1, and .* '1.5' in row 2; "),
@@ -266,7 +266,7 @@ def test_numbers_among_text_do_not_say_what_is_before_decimals(tmp_path):
     d = load(Config(dataset=tmp_path / "a.csv", target="y", task="regression"))
     assert d.notes[0] == "semicolons between columns, decimal commas"
     assert d.feature_names == ("version=1.10.3", "version=1.2", "version=1.3", "price")
-    # None of these is text, but that column is for the model.
+    # Here all versions are numbers, but for the model the column is text.
     (tmp_path / "b.csv").write_text("price;version\n0,5;1.2\n2,25;1.3\n")
     expected = [[0, 1, 0, 0.5], [0, 0, 1, 2.25]]
     np.testing.assert_array_equal(reading.read_features(tmp_path / "b.csv", d.columns), expected)
@@ -284,7 +284,7 @@ def test_marks_among_text_alone_do_not_matter(tmp_path):
 
 
 def test_targets_say_what_is_before_decimals(tmp_path):
-    """Though the model does not take them, and where a column that it takes has text for once."""
+    """Although they are not features of the model, and even where a numeric feature has text."""
     columns = [{"name": "a", "kind": "number", "fill": None}]
     for rows, said in (
         ("1;x;1.234\n", "numbers such as '1.234' in row 1, whose point may be"),
@@ -313,14 +313,14 @@ def test_columns_that_are_left_out_do_not_say_what_is_before_decimals(tmp_path, 
     with pytest.raises(InputError, match="'1.234' in row 1, whose point may be before decimals or between thousands"):
         load(Config(**given))
     assert load(Config(**given, drop="a")).feature_names == ("b",)
-    # Nor does a column that the model does not take.
+    # Nor does a column that is not a feature of the model.
     np.testing.assert_array_equal(reading.read_features(tmp_path / "a.csv", d.columns)[:3, 0], [0.5, 1.25, 2])
     (chunk, *_) = reading.features_and_targets(tmp_path / "a.csv", d.columns, "y")
     np.testing.assert_array_equal(chunk[1], [2, 3, 4] * 5)
 
 
 def test_a_cell_is_a_number_also_where_another_makes_text_of_its_column(tmp_path):
-    """So a message names the other, and a category is the same in every file."""
+    """So that messages name the other cell, and categories are the same in every file."""
     (tmp_path / "plain.csv").write_text("a,kind,y\n" + '1.5,"1,2,3",0.25\n-2e3,"x,y",1\n#NV,2.5,2\n' * 5)
     (tmp_path / "other.csv").write_text("a;kind;y\n" + "1,5;1,2,3;0,25\n-2e3;x,y;1\n#NV;2,5;2\n" * 5)
     columns = [{"name": "kind", "kind": "category", "fill": None, "categories": ["2.5"]}]
@@ -357,7 +357,7 @@ def test_numbers_with_units_are_to_be_written_as_in_their_file(tmp_path, separat
 
 
 def written(number, thousands, mark):
-    """A number as a spreadsheet shows it."""
+    """Format a number as a spreadsheet does."""
     whole, _, decimals = str(number).partition(".")
     whole = f"{int(whole):,}".replace(",", thousands) if thousands else whole
     return f"{whole}{mark}{decimals}" if decimals else whole
@@ -383,7 +383,7 @@ def test_what_is_read_as_a_number_is_that_number(tmp_path, rows, marks, separato
         if pd.api.types.is_numeric_dtype(frame[name]):
             np.testing.assert_allclose(frame[name], [float(number) for number in numbers], rtol=1e-15)
         else:
-            # With something between thousands.
+            # Only numbers with a thousands separator may be read as text.
             assert marks[0]
 
 
@@ -408,7 +408,7 @@ def archive(*names, method=zipfile.ZIP_DEFLATED, content=b""):
 
 
 def gzipped(data):
-    """The same bytes at any time, for they are in the names of tests."""
+    """Compress to the same bytes at any time, because they are in the names of tests."""
     return gzip.compress(data, mtime=0)
 
 
@@ -437,7 +437,7 @@ def test_a_compressed_table_is_that_table(tmp_path, houses, kind, packing):
 @pytest.mark.parametrize("packing", ["", *endings.PACKED])
 @pytest.mark.parametrize(("encoding", "mark"), [("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")])
 def test_a_table_in_utf_16_is_that_table(tmp_path, houses, rows, packing, encoding, mark):
-    # Letters of two and of four bytes, also where a piece of the file ends.
+    # Characters of two and four bytes, some of which are split between two chunks of the file.
     houses.loc[::2, "town"] = "Žilina \U0001f3d9" * 200
     houses.to_csv(tmp_path / "plain.csv", index=False)
     for separator in "\t|":
@@ -514,7 +514,7 @@ def test_what_macos_adds_to_an_archive_is_no_table(tmp_path):
 @pytest.mark.parametrize("packing", [".bz2", ".zip"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start, encoding):
-    """Of rows, and of one row without end."""
+    """A small file that unpacks to many rows, or to one endless row."""
     monkeypatch.setattr("mlpgpu.data.inflation._ALWAYS_ALLOWED", 2**14)
     monkeypatch.setattr("mlpgpu.data.inflation.MOST_INFLATION", 10)
     path = tmp_path / f"a.csv{packing}"
@@ -526,7 +526,7 @@ def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start, en
             list(table.read_chunks(path, rows=rows))
 
 
-# --- names of files -------------------------------------------------------------------------------------------------
+# --- file names -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.doc.gz", "a.parquet.gz", "a.csv.xz", "a.tar.gz", "csv.gz", ".csv.gz.zip"])

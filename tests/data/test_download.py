@@ -1,3 +1,5 @@
+"""Downloads of MNIST from mirrors and OpenML, and their failures."""
+
 import gzip
 import hashlib
 import io
@@ -120,7 +122,7 @@ def test_all_dead_says_what_was_tried_and_what_to_do(tiny, dead, mirrored):
 
 
 def test_network_that_swallows_everything_is_given_up_within_seconds(tiny, mirrored, monkeypatch):
-    # Neither a refusal nor a connection: what a dropped packet or a name server that is gone looks like.
+    # Neither refuses nor connects, as when packets are dropped or the name server is unreachable.
     over = threading.Event()
 
     def swallow(*_, **__):
@@ -205,7 +207,7 @@ def test_every_failure_of_a_request_has_a_reason(monkeypatch, tmp_path, error, r
 
 @pytest.fixture
 def square(tiny, monkeypatch):
-    """A set of 3x3 images as OpenML has it: floats, labels as text, training rows first."""
+    """A set of 3x3 images in the form of OpenML: floats, labels as text, training rows first."""
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 256, (240, 3, 3), np.uint8), np.arange(240, dtype=np.uint8) % 10
     files = dict(zip(FILES, map(idx_bytes, (x[:200], y[:200], x[200:], y[200:])), strict=True))
@@ -217,7 +219,7 @@ def square(tiny, monkeypatch):
 
 @pytest.fixture
 def answer(monkeypatch, server):
-    """Make OpenML reachable and give this answer; the calls are returned."""
+    """Return a function that makes OpenML reachable with a given answer, and returns the list of calls."""
     monkeypatch.setattr(openml, "SERVER", server.url)
 
     def set_answer(result):

@@ -1,4 +1,4 @@
-"""Data files of chance and of ill will: what is written comes back, and few bytes take little memory and time."""
+"""Random and malicious data files: what is written is read back, and small files take little memory and time."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def refused(read, path, said):
     assert str(caught.value).isprintable()
 
 
-# --- what is written comes back -------------------------------------------------------------------------------------
+# --- round trips ----------------------------------------------------------------------------------------------------
 
 
 @SETTINGS
@@ -64,14 +64,14 @@ KINDS = {
     "n": st.integers(-(2**53), 2**53),
     "x": st.floats(-1e300, 1e300),
     "t": st.booleans(),
-    # A letter in front, for what looks like a number or like a gap is none of text.
+    # The first letter keeps text from looking like a number or a missing value.
     "w": st.text(LETTERS, max_size=8).map(lambda word: f"w{word}"),
 }
 
 
 @st.composite
 def columns(draw):
-    """Name -> values, as many in each column; the first letter of a name is its kind."""
+    """Draw columns of the same length, name -> values; the first letter of a name is its kind."""
     n_rows = draw(st.integers(1, 6))
     name = st.builds(str.__add__, st.sampled_from(sorted(KINDS)), st.text(LETTERS, max_size=8))
     names = draw(st.lists(name, min_size=1, max_size=5, unique=True))
@@ -87,7 +87,7 @@ def test_any_csv_comes_back(tmp_path, given):
     assert list(frame.columns) == list(given)
     for name, values in given.items():
         if name[0] == "x":
-            # pandas rounds the last digit as it likes.
+            # pandas may round the last digit differently.
             np.testing.assert_allclose(frame[name], values, rtol=1e-15)
         else:
             assert frame[name].tolist() == values
@@ -103,11 +103,11 @@ def test_any_parquet_comes_back(tmp_path, given, as_numbers, rows):
         assert [value for frame in frames for value in frame[name]] == values
 
 
-# --- few bytes that stand for many ----------------------------------------------------------------------------------
+# --- small files that unpack to much data ---------------------------------------------------------------------------
 
 
 def promising(tmp_path, shape, elements, method=zipfile.ZIP_STORED, kind="<f8"):
-    """An archive of two arrays whose headers promise a shape."""
+    """Write an archive of two arrays whose headers promise a shape; return its path."""
     head = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         for name in ("x.npy", "y.npy"):
@@ -138,7 +138,7 @@ def test_an_archive_whose_directory_lies_is_not_read(tmp_path):
     lying = content.replace((16 + 128).to_bytes(4, "little"), (16 * 10**8 + 128).to_bytes(4, "little"))
     assert lying != content
     path.write_bytes(lying)
-    # A newer Python finds that the entry would reach into the directory, and opens none such.
+    # Newer versions of Python refuse to open the entry because it would overlap the directory.
     refused(npz.read_x, path, "promises 1,600,000,000; allowed: 64 MiB and 1,032 times its size|Overlapped entries")
 
 
@@ -181,7 +181,7 @@ def test_a_word_that_stands_once_and_is_everywhere(tmp_path, kind, as_categories
 
 
 def test_a_word_seen_from_many_places(tmp_path):
-    """Arrow's schema may ask for views, of which each would bring the page that it looks at."""
+    """Arrow's schema may ask for string views, each of which would load the page that it refers to."""
     word = pa.array(["w" * 1_000_000] * 200, pa.string_view())
     pq.write_table(pa.table({"a": word}), tmp_path / "a.parquet", compression="zstd")
     refused(table.read, tmp_path / "a.parquet", "bytes and promises 200,000,000")
@@ -203,7 +203,7 @@ def test_an_honest_table_of_a_million_equal_rows_is_read(tmp_path):
     assert set(frame["b"]) == {"word"}
 
 
-# --- what was found by fuzzing, and other ill will ------------------------------------------------------------------
+# --- found by fuzzing, and other malicious files --------------------------------------------------------------------
 
 
 def train(path):
@@ -227,7 +227,7 @@ def test_tables_of_ill_will(tmp_path, content, said):
 
 
 def test_names_without_number(tmp_path):
-    """They were compared each with each."""
+    """The time must not grow with the square of their number."""
     (tmp_path / "a.csv").write_text(",".join(f"a{i // 2}" for i in range(90_000)) + "\n1\n")
     refused(train, tmp_path / "a.csv", "more than one column 'a0', 'a1', 'a10'")
     (tmp_path / "a.csv").write_text("a," * header.MOST_COLUMNS + "y\n1\n")
@@ -272,7 +272,7 @@ def test_columns_of_lists_are_refused_before_they_are_read(tmp_path):
 
 @pytest.mark.parametrize("rows", [None, 1])
 def test_text_of_parquet_that_is_no_text(tmp_path, rows):
-    """Arrow believes the file, and failed when a target of it became an array."""
+    """Arrow trusts the file, and used to fail only when the target was converted to an array."""
     buffers = [None, pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"\xb3\xffuv")]
     pq.write_table(pa.table({"a": [1, 2], "y": pa.Array.from_buffers(pa.string(), 2, buffers)}), tmp_path / "a.parquet")
     refused(lambda path: list(table.read_chunks(path, rows=rows)), tmp_path / "a.parquet", "Invalid UTF8 sequence")
@@ -280,7 +280,7 @@ def test_text_of_parquet_that_is_no_text(tmp_path, rows):
 
 @pytest.mark.parametrize("value", [1e30, -1e100, 0.1, 1e-30])
 def test_a_constant_column_of_any_size_is_shifted_to_nothing(value):
-    """Its mean is off by as much as rounding, which of large numbers is large."""
+    """The mean has a rounding error, which is large for large numbers."""
     x = np.full((97, 1), value)
     fitted = scaling.fit("standard", x)
     np.testing.assert_array_equal((x - fitted.shift) * fitted.factor, 0)

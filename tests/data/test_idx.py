@@ -1,3 +1,5 @@
+"""IDX files: every type, and damaged, truncated and hostile files."""
+
 import gzip
 import struct
 import tracemalloc
@@ -18,7 +20,7 @@ def test_reads_bytes_by_content_whatever_the_name(tmp_path, pack):
         array = idx.read(tmp_path / name)
         assert array.dtype == np.uint8
         np.testing.assert_array_equal(array, [[1, 2, 3], [4, 5, 255]])
-        # Torch and others warn of arrays that they may not write to.
+        # PyTorch and others warn about read-only arrays.
         assert array.flags.writeable
         assert array.flags.c_contiguous
 

@@ -1,4 +1,4 @@
-"""Several labels a row: what two values each column has, and what is refused."""
+"""Several labels per row: how the two values of each column are encoded, and what is refused."""
 
 import numpy as np
 import pytest

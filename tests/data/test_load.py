@@ -1,3 +1,5 @@
+"""Splits and scaling of a data set against scikit-learn's, and names, fractions and imports."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +111,7 @@ def test_importing_loads_nothing_heavy():
         ("in/Houses.csv.gz", ("Houses", ".csv")),
         ("HOUSES.CSV.GZ", ("HOUSES", ".csv")),
         ("houses.Parquet", ("houses", ".parquet")),
-        # Of what is no text the packing is the ending.
+        # For files that are not text, the compression is the ending.
         ("houses.npz.gz", ("houses.npz", ".gz")),
         ("images-idx3-ubyte.gz", ("images-idx3-ubyte", ".gz")),
     ],

@@ -1,3 +1,5 @@
+"""Memory-mapped rows, against the same rows in memory."""
+
 import copy
 import pickle
 
@@ -10,7 +12,7 @@ from mlpgpu.data.mapped import Batches, Mapped, pieces, take
 
 @pytest.fixture(params=["<f4", ">f4", ">i2", "u1"])
 def pair(request, tmp_path, rng):
-    """Rows in a file behind five bytes, and the same in memory."""
+    """Return rows in a file at offset 5, and the same rows in memory."""
     x = rng.integers(0, 100, size=(50, 7)).astype(request.param)
     (tmp_path / "x").write_bytes(b"12345" + x.tobytes())
     return Mapped(tmp_path / "x", 5, x.dtype, x.shape), x.astype(x.dtype.newbyteorder("="))
@@ -89,7 +91,7 @@ def test_batches_are_those_of_the_order_however_many_are_read_at_once(pair, rng,
     read = Batches(file, order)
     for start in range(0, 12, per_call):
         np.testing.assert_array_equal(read(start, min(start + per_call, 12)), x[order[start : start + per_call]])
-    # An epoch that was left may be entered anywhere.
+    # Reading may start again at any batch, after an epoch that was interrupted.
     np.testing.assert_array_equal(read(2, 4), x[order[2:4]])
 
 

@@ -1,3 +1,5 @@
+"""Where MNIST's files are looked for, and how they are verified."""
+
 import gzip
 import hashlib
 import re

@@ -1,3 +1,5 @@
+"""Data in .npz files: names and shapes of arrays, imputation, and damaged files."""
+
 import zipfile
 
 import numpy as np
@@ -188,7 +190,7 @@ def test_archive_locked_or_packed_in_unknown_ways_is_one_line(tmp_path, rng, at,
     x, y = x_y(rng)
     save(path, x=x, y=y)
     content = bytearray(path.read_bytes())
-    # Version, flags and method, in each entry of the archive's directory.
+    # Bytes 6, 8 and 10 of each entry of the central directory are version, flags and compression method.
     entry = content.find(b"PK\x01\x02")
     while entry >= 0:
         content[entry + at] = byte

@@ -1,3 +1,5 @@
+"""Scaling of features, against scikit-learn's scalers."""
+
 import tracemalloc
 
 import numpy as np
@@ -55,7 +57,7 @@ def test_constant_column_is_shifted_only(kind, value):
 @pytest.mark.parametrize("unit", [1e-150, 1.6e-19, 1.0, 1e150])
 @pytest.mark.parametrize("kind", ["standard", "minmax"])
 def test_is_the_same_in_any_unit(rng, kind, unit):
-    """A charge in coulombs too, though scikit-learn takes what spans less than 2e-15 for constant."""
+    """Such as a charge in coulombs; scikit-learn treats columns with a range below 2e-15 as constant."""
     x = rng.uniform(3, 4, size=(50, 1))
     ours, scaled = (scaling.fit(kind, column) for column in (x, x * unit))
     np.testing.assert_allclose(

@@ -1,3 +1,5 @@
+"""Tables in CSV and Parquet files: features, targets, missing values, and what is refused or noted."""
+
 import builtins
 import json
 
@@ -101,7 +103,7 @@ def test_missing_values_are_filled_from_the_training_rows(tmp_path, mixed, imput
 
 
 def test_text_that_pandas_takes_for_missing_is_told_from_the_rest(tmp_path):
-    """House Prices writes NA where there is no garage."""
+    """In the data set House Prices, NA means that there is no garage."""
     path = tmp_path / "a.csv"
     path.write_text("garage,y\n" + "NA,1.5\nNone,0.5\nbuilt-in,2.5\n" * 10)
     d = load(Config(dataset=path, target="y", impute="median", validation_fraction=0))
@@ -169,7 +171,7 @@ def test_targets_of_parquet(tmp_path, values, task, classes):
 
 
 def test_categories_of_numbers_are_classes(monkeypatch):
-    # Parquet need not give them back as categories, so the frame comes without a file.
+    # Parquet need not preserve categories of numbers, so the frame does not come from a file.
     frame = pd.DataFrame({"a": np.arange(40.0), "y": pd.Categorical(range(40))})
     monkeypatch.setattr(table, "read", lambda *_, **__: frame)
     d = load(Config(dataset="a.parquet", target="y"))
@@ -272,7 +274,7 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path, mixed):
     with_index = read_features(path, d.columns)
     save(mixed, path)
     np.testing.assert_array_equal(read_features(path, d.columns), with_index)
-    # A first column without a name that is no count, and a count that is all there is, are features.
+    # An unnamed first column is a feature if it does not number the rows, or if there is no other feature.
     mixed[::-1].to_csv(path)
     assert load(Config(dataset=path, target="price")).feature_names[0] == "Unnamed: 0"
     mixed[["price"]].to_csv(path)
@@ -280,7 +282,7 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path, mixed):
 
 
 def test_columns_without_a_name_or_values(tmp_path):
-    """As spreadsheets write those to the right of the last."""
+    """Spreadsheets write such columns to the right of the last."""
     (tmp_path / "a.csv").write_text("a;y;;\n" + "1;2;;\n2;4;;\n3;5;;\n" * 5 + "\n\n")
     d = load(Config(dataset=tmp_path / "a.csv", target="y", task="regression", test_fraction=0))
     assert d.feature_names == ("a",)
@@ -293,7 +295,7 @@ def test_columns_without_a_name_or_values(tmp_path):
 
 
 def test_the_row_of_a_gap_is_named(tmp_path):
-    """Such as one of separators alone, or a sum below the table."""
+    """Such as a row of separators only, or a total below the table."""
     (tmp_path / "a.csv").write_text("a,b,y\n" + "1,u,2\n\n3,v,5\n" * 5 + ",,\nall,,20\n")
     with pytest.raises(InputError, match="the target, column 'y', has 1 missing values, the first in row 11; remove"):
         load(Config(dataset=tmp_path / "a.csv", target="y"))

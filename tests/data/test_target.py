@@ -1,3 +1,5 @@
+"""How the task is inferred from a target, and which targets are refused."""
+
 import numpy as np
 import pytest
 from sklearn.utils.multiclass import type_of_target

@@ -1,4 +1,4 @@
-"""Several targets of a table: which columns they are, and what they must be."""
+"""Several targets of a table: how their columns are named, and what they may contain."""
 
 import decimal
 
@@ -14,7 +14,7 @@ pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 
 @pytest.fixture
 def houses(rng):
-    """A table with targets of every kind, and features of which one has a comma in its name."""
+    """Return a table with targets of every kind, and a feature with a comma in its name."""
     n = 40
     frame = pd.DataFrame({"size": rng.normal(50, 10, n), "price,area": rng.normal(size=n)})
     frame["price"], frame["area"] = 1e6 * frame["size"], 1e-6 * rng.normal(size=n)
@@ -82,7 +82,7 @@ def test_one_column_whose_name_has_a_comma_is_one_target(tmp_path, houses):
 )  # fmt: skip
 def test_what_cannot_be_several_targets(tmp_path, houses, given, said):
     more = {"town": list("ABCA" * 10), "edge": [0.0, np.inf] * 20}
-    # One of them alone: another target has all of the columns.
+    # Add only those in the target, because one case has all other columns as targets.
     more = {name: values for name, values in more.items() if name in given["target"].split(",")}
     houses.drop(columns="price,area").assign(**more).to_parquet(tmp_path / "houses.parquet")
     with pytest.raises(InputError, match=said):
@@ -104,7 +104,7 @@ def test_decimals_are_numbers_to_predict(names):
 
 
 def test_whole_numbers_of_more_than_64_bits_are_predicted(tmp_path, rng):
-    """As of money in the smallest unit of a ledger: pandas has them as objects."""
+    """Such as amounts in the smallest unit of a currency; pandas has them as objects."""
     wei = [int(value) * 10**19 for value in rng.integers(1, 1000, 40)]
     pd.DataFrame({"wei": wei, "size": rng.normal(size=40)}).to_csv(tmp_path / "a.csv", index=False)
     d = load(Config(dataset=tmp_path / "a.csv", target="wei", test_fraction=0, validation_fraction=0))

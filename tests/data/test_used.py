@@ -1,4 +1,4 @@
-"""Settings that a set of data has no use for."""
+"""Settings that do not apply to a data set."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mlpgpu.data import NAMES, load, used
 from mlpgpu.workflow import prepare
 
 FILES = ["a.csv", "a.parquet", "a.tsv.gz", "a.npz", "a.npy", "a.idx"]
-# What is given, and the data that it is for.
+# Setting -> value, and the data sets to which it applies.
 GIVEN = {
     "data_dir": (".", {None, "mnist", "fashion-mnist"}),
     "target": ("never", set(FILES)),
@@ -43,7 +43,7 @@ def test_defaults_and_what_is_so_anyway_are_no_mistake():
 
 
 def test_a_run_of_before_goes_on(tmp_path, monkeypatch):
-    """A setting that was refused only later is no reason to stop it."""
+    """A run of an earlier version resumes, even with a setting that is refused now."""
     from mlpgpu.callbacks import RunCheckpoint
 
     given = {"dataset": "iris", "hidden": (3,), "epochs": 2, "quiet": True, "memory_map": "always"}

@@ -596,7 +596,7 @@ def test_the_lowest_layers_start_from_what_is_given():
     for layer in range(2):
         np.testing.assert_allclose(fitted.coefs_[layer], first.coefs_[layer], rtol=0, atol=1e-290)
         np.testing.assert_allclose(fitted.intercepts_[layer], first.intercepts_[layer], rtol=0, atol=1e-290)
-    # The layer above them is drawn as without them.
+    # The layer above is drawn as without `init`.
     np.testing.assert_array_equal(fitted.coefs_[2], classifier(**still).fit(X, THREE).coefs_[2])
     np.testing.assert_array_equal(clone(fitted).fit(X, THREE).coefs_[0], fitted.coefs_[0])
 

@@ -64,7 +64,7 @@ def test_checks_of_scikit_learn(check, keywords, name):
 
 
 class Home:
-    """An array library, device and floating-point dtype, to which calls move arrays."""
+    """An array library, device and floating-point dtype; a call moves an array there."""
 
     def __init__(self, library, device, dtype):
         self.dtype = dtype
@@ -356,7 +356,7 @@ def test_without_dispatch_arrays_of_others_are_numpy(name):
     home = Home(*HOMES[name])
 
     def on_host(array):
-        # scikit-learn converts to float64 what has a dtype unknown to NumPy.
+        # scikit-learn converts arrays to float64 if NumPy does not know their dtype.
         return np.asarray(home(array), np.float64 if array.dtype.kind == "f" else None)
 
     found, expected = fitted("weighted", home), fitted("weighted", on_host)

@@ -1,4 +1,4 @@
-"""scikit-learn's estimator checks, and the signatures, tags and parameter constraints of its own estimators."""
+"""scikit-learn's estimator checks, and agreement with its signatures, tags and parameter constraints."""
 
 import dataclasses
 import inspect
@@ -67,7 +67,7 @@ def test_scikit_learns_checks_pass(setting, kind):
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_scikit_learns_common_tests_pass(check, kind, early_stopping):
-    """scikit-learn's checks of its own estimators; it exempts its MLP with early stopping from that of column names."""
+    """The checks of scikit-learn's own estimators; its MLP with early stopping is exempt from that of column names."""
     estimator = KINDS[kind](max_iter=5, n_iter_no_change=1, early_stopping=early_stopping)
     check(type(estimator).__name__, estimator)
 

@@ -126,7 +126,7 @@ def half(xp, z, y):
     return xp.ones_like(z) / 2
 
 
-# The last has the name of one of scikit-learn's activations, and is another function.
+# The last function is named relu, but is not ReLU.
 @pytest.mark.parametrize("activation", ["gelu", ["relu", "tanh"], (relu, half)], ids=["gelu", "two", "own"])
 def test_what_scikit_learn_has_not(activation):
     ours = MLPClassifier(activation=activation, **QUICK).fit(X, THREE)

@@ -1,4 +1,4 @@
-"""The device, library and dtype of a fit, and, with a fake CuPy, its arrays without scikit-learn's dispatch."""
+"""The device, library and dtype of a fit, and arrays of a fake CuPy, which need no array API dispatch."""
 
 import copy
 import pickle

@@ -206,7 +206,7 @@ def test_labels_that_are_none_in_one_line(y, said):
     ids=["text of numbers", "text", "dates", "sparse"],
 )
 def test_targets_that_are_no_numbers_in_one_line(change, error, said, where):
-    """scikit-learn raises errors of NumPy's functions."""
+    """scikit-learn passes on the errors of NumPy's functions."""
     y = TARGETS["regressor"]
     given = {"y": y, "X_val": X, "y_val": y} | {where: change(y)}
     with pytest.raises(error, match=f"^{said}.*$"):

@@ -139,7 +139,7 @@ def test_every_setting_gives_scikit_learns_numbers(solver, activation, task):
 @pytest.mark.uncounted
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_those_settings_reach_both_ends_of_a_run(solver):
-    """At least a fifth of the runs reach each; otherwise the stopping rules would hardly be compared."""
+    """At least a fifth of the runs reach each end; otherwise the stopping rules would hardly be compared."""
     found = [one for rest in itertools.product(ACTIVATIONS, OURS) for one in compared(solver, *rest)]
     _, ended_early, divided = (np.array(column) for column in zip(*found, strict=True))
     assert 0.2 < ended_early.mean() < 0.8

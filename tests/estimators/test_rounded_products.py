@@ -20,7 +20,7 @@ QUICK = {"hidden_layer_sizes": (8,), "max_iter": 20, "random_state": 0}
 
 
 def rounded(array, bits):
-    """Round to `bits` fraction bits, as a reference: to the nearest multiple of the last bit."""
+    """Return the nearest numbers with `bits` fraction bits, computed by another method than the package's."""
     significands, exponents = np.frexp(array.astype(np.float64))
     return np.ldexp(np.rint(significands * 2 ** (bits + 1)), exponents - bits - 1)
 

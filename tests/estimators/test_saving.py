@@ -409,7 +409,7 @@ def test_the_home_folder_by_its_short_name(tmp_path, monkeypatch):
     same(estimator, MLPClassifier.load(tmp_path / "m.safetensors"))
 
 
-# --- without the libraries of devices -------------------------------------------------------------------------------
+# --- without CuPy, PyTorch and JAX ----------------------------------------------------------------------------------
 
 
 def test_prediction_needs_no_library_of_a_device(tmp_path):

@@ -1,6 +1,6 @@
-"""Files as the code of today writes them, for that of tomorrow: ``python tests/frozen/write.py NEW_FOLDER``.
+"""Write files of the current version for tests of later ones: ``python tests/frozen/write.py NEW_FOLDER``.
 
-Beside each ``NAME.safetensors`` is a ``NAME.npz`` with rows ``x`` and what was made of them.
+Beside each ``NAME.safetensors`` is a ``NAME.npz`` with rows ``x`` and what the model predicted for them.
 """
 
 import csv
@@ -20,7 +20,7 @@ SETTINGS = {"hidden": (5,), "epochs": 4, "dtype": "float64", "device": "cpu", "b
 
 
 def write_table(rng, n=60):
-    """Sizes, colours, a gap now and then; a kind in words."""
+    """Write a table of sizes, some of which are missing, colours, and kinds as text."""
     sizes, colours = rng.normal(50, 10, n), rng.choice(["red", "grün", "deep blue"], n)
     kinds = np.where(sizes + 10 * (colours == "red") > 52, "large", np.where(sizes > 40, "middling", "small"))
     with Path("table.csv").open("w", newline="", encoding="utf-8") as file:
@@ -32,7 +32,7 @@ def write_table(rng, n=60):
 
 
 def keep(name, x, **more):
-    """What is made of the rows, beside the file."""
+    """Write the rows, and what the model predicts for them, beside its file."""
     model = Model.load(f"{name}.safetensors")
     np.savez(f"{name}.npz", x=x, predictions=model.predict(x), outputs=model.predict_proba(x), **more)
 

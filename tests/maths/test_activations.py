@@ -1,3 +1,5 @@
+"""Activations by formula, and their derivatives against central differences and PyTorch's."""
+
 import numpy as np
 import pytest
 from scipy import special

@@ -1,3 +1,5 @@
+"""Losses, gradients and links, by formula and against SciPy's, PyTorch's and scikit-learn's."""
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -20,7 +22,7 @@ def row_losses(backend, name, z, t):
 
 
 def expected_rows(name, z, t):
-    """Each loss by its textbook formula, or by SciPy's."""
+    """Return the loss of each row by the textbook formula or by SciPy."""
     if name == "cross_entropy":
         return -(t * np.log(special.softmax(z, axis=-1))).sum(-1)
     if name == "logistic":
@@ -168,7 +170,7 @@ def test_pinball_is_scikit_learns(backend, rng, quantile):
     def theirs(z, **how):
         return metrics.mean_pinball_loss(t.T, z.T, alpha=quantile, **how)
 
-    # One of their outputs is one of our rows, and each sum a mean over three.
+    # Transposed, so that each of their outputs is one of our rows; ours are sums over three outputs, theirs means.
     np.testing.assert_allclose(backend.to_host(rows), 3 * theirs(z, multioutput="raw_values"), rtol=1e-13)
     step = 1e-6
     for output in range(3):
@@ -233,7 +235,7 @@ def test_own_settings_and_a_loss_that_has_others(rng):
     z, t = 3 * rng.normal(size=(20, 1)), rng.normal(size=(20, 1))
     changed = LOSSES["huber"].having(huber_delta=0.3)
     np.testing.assert_allclose(changed.rows(np, z, t)[0], special.huber(0.3, z - t)[:, 0], rtol=1e-12)
-    # The last word counts, and the table stays as it is.
+    # The last value counts, and the loss in the table stays unchanged.
     again = changed.having(huber_delta=2.0)
     np.testing.assert_allclose(again.rows(np, z, t)[0], special.huber(2.0, z - t)[:, 0], rtol=1e-12)
     np.testing.assert_allclose(LOSSES["huber"].rows(np, z, t)[0], special.huber(1.0, z - t)[:, 0], rtol=1e-12)

@@ -46,7 +46,7 @@ def compute(backend, network, given, masks=(), l2=0.0):
 
 
 def numerical_gradient(network, given, masks=(), l2=0.0):
-    """Central differences of fourth order of the loss alone, on NumPy."""
+    """Return the central differences of fourth order of the loss, on NumPy."""
 
     def loss_at(params):
         arrays = (given["x"], given["targets"], given["weights"])
@@ -66,7 +66,7 @@ def relative_error(ours, theirs):
 
 
 def kinks_near(network, given, masks):
-    """Whether a pre-activation or residual lies so near a kink that a difference would step over it."""
+    """Return whether a pre-activation or residual is so close to a kink that a difference would step over it."""
     p, arrays = given["params"], (given["x"], given["targets"], given["weights"])
     step = 2e-3
     signs = []
@@ -87,7 +87,7 @@ def kinks_near(network, given, masks):
 
 @functools.cache
 def far_from_kinks(name, loss):
-    """A network, a problem whose kinks are far enough away, its masks, and the numerical gradient there."""
+    """Return a network, a problem whose kinks are far enough away, its masks, and the numerical gradient there."""
     network = Network(SIZES, (ACTIVATIONS[name],) * 2, LOSSES[loss])
     smooth = name not in {"relu", "leaky_relu", "elu", "selu"} and loss not in {"absolute_error", "huber", "quantile"}
     for seed in range(400):
@@ -199,7 +199,7 @@ def test_weights_that_are_all_zero_are_those_of_one_model_alone(backend, rng):
 
 
 def test_weights_count_by_their_ratio_alone(backend, rng):
-    """Without a penalty; down to weights whose sum is as small as a number can be without losing digits."""
+    """Without a penalty, and down to the smallest weights that lose no digits."""
     network = Network(SIZES, (ACTIVATIONS["tanh"],) * 2, LOSSES["cross_entropy"])
     given = problem(rng, "cross_entropy")
     expected = compute(backend, network, given)

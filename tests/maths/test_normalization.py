@@ -28,7 +28,7 @@ def problem(rng, which, lead=(), rows=8):
     drawn = 0.7 * rng.normal(size=(*lead, parameters.count(SIZES)))
     params = begin(np, drawn, SIZES, which)
     rest = slice(parameters.count(SIZES), None)
-    # Scales, means and variances of a network that has been trained for a while.
+    # Scales, means and variances as in a network that has been trained for a while.
     params[..., rest] += rng.uniform(0.1, 0.5, params[..., rest].shape)
     return {
         "params": params,
@@ -43,7 +43,7 @@ def on(backend, given):
 
 
 def after(backend, network, given):
-    """Parameters with the means and variances after a batch, on the host."""
+    """Return the parameters with the running averages after a batch, on the host."""
     xp, arrays = backend.xp, on(backend, given)
     *_, moments = loss_gradient_and_moments(xp, network, *arrays)
     last = backend.to_host(running_moments(xp, arrays[0], SIZES, network.normalized, moments, arrays[3]))
@@ -110,11 +110,11 @@ def test_training_and_prediction_are_torchs(rng):
     *_, moments = loss_gradient_and_moments(np, network, *arrays)
     last = running_moments(np, arrays[0], SIZES, BOTH, moments, arrays[3])
     arrays[0] = np.concatenate([arrays[0][: -last.size], last])
-    # Theirs begin at 0 and 1, which still count with what is left of them.
+    # PyTorch's averages start at 0 and 1, which still have this weight.
     left = DECAY**5
     for unit, norm in zip(parameters.split_units(arrays[0], SIZES, BOTH), norms, strict=False):
         np.testing.assert_allclose((1 - left) * unit.mean, norm.running_mean, rtol=1e-12)
-        # Theirs are unbiased.
+        # PyTorch's variances are unbiased.
         np.testing.assert_allclose((1 - left) * 8 / 7 * unit.variance + left, norm.running_var, rtol=1e-12)
         norm.running_mean, norm.running_var = torch.tensor(unit.mean.copy()), torch.tensor(unit.variance.copy())
     theirs.eval()
@@ -140,7 +140,7 @@ def test_folded_weights_predict_as_the_formula(backend, rng):
 
 
 def test_units_are_normalised_over_the_rows_that_count(rng):
-    """Of the weighted rows, each unit has the mean of its bias and the size of its scale."""
+    """Over the weighted rows, each unit has its bias as mean and its scale as standard deviation."""
     network = Network((4, 6, 3), (ACTIVATIONS["identity"],), LOSSES["cross_entropy"], normalized=(True,))
     params = begin(np, rng.normal(size=parameters.count((4, 6, 3))), (4, 6, 3), (True,))
     params[-20:-14] = rng.uniform(1, 2, 6)
@@ -168,7 +168,7 @@ def test_a_weight_is_a_repeated_row_and_padding_is_none(backend, rng):
 
 
 def test_running_averages_by_hand(backend, rng):
-    """Those of the first batch are its own, and a batch of half the weight counts half as much."""
+    """After the first batch they are its own mean and variance; a batch of half the weight counts half as much."""
     network, given = network_of(BOTH), problem(rng, BOTH)
     given["params"] = begin(np, given["params"][: parameters.count(SIZES)], SIZES, BOTH)
     w = parameters.split(np, given["params"], SIZES)[0][0]
@@ -224,7 +224,7 @@ def test_leading_axes_are_many_networks_at_once(backend, rng):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_optimizer_steps_the_averages(rng, name):
-    """Nor do clipping, decay and penalty; and what is trained moves, scales too."""
+    """Nor do clipping, decay and penalty; all trained parameters move, scales included."""
     network, given = network_of(BOTH), problem(rng, BOTH)
     rule = OPTIMIZERS[name]
     recipe = Recipe(rule, constant, {}, weight_decay=0.1, l2=0.1, clip_norm=1e-3)
@@ -241,7 +241,7 @@ def test_no_optimizer_steps_the_averages(rng, name):
 
 
 def test_a_clipped_gradient_is_that_of_what_is_trained(rng):
-    """Its norm knows nothing of means and variances, however large they are."""
+    """Means and variances do not count in its norm, however large they are."""
     network, given = network_of(BOTH), problem(rng, BOTH)
     recipe = Recipe(OPTIMIZERS["sgd"], constant, {}, clip_norm=0.5)
     params = given["params"].copy()

@@ -1,4 +1,4 @@
-"""Every optimizer over ten steps, against PyTorch's or scikit-learn's, and against its closed form on every backend."""
+"""Ten steps of every optimizer, against PyTorch's or scikit-learn's, and against its published rule on all backends."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def run(backend, name, params, gradients, rate=RATE, **settings):
 
 
 def by_hand(name, p, gradients, rate=RATE):
-    """The published rules, one number at a time."""
+    """Apply the published rules, element by element."""
     p = p.copy()
     for i in np.ndindex(p.shape):
         v = m = s = 0.0
@@ -38,7 +38,7 @@ def by_hand(name, p, gradients, rate=RATE):
                 v = 0.9 * v - rate * g
                 p[i] += v
             elif name == "nesterov":
-                # Gradients at p, which stands for the point looked ahead to: Sutskever's change of variables.
+                # The gradient is taken at p, which stands for the look-ahead point: Sutskever's change of variables.
                 before, v = v, 0.9 * v - rate * g
                 p[i] += -0.9 * before + (1 + 0.9) * v
             elif name == "rmsprop":
@@ -69,7 +69,7 @@ def test_ten_steps_by_hand(backend, rng, name, lead):
     )
 
 
-# PyTorch has neither Lion nor Adam with the epsilon of others.
+# PyTorch has neither Lion nor the Adam that adds epsilon before the bias correction.
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in {"lion", "adam_hat"}])
 def test_ten_steps_of_torch(real_backend, rng, name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -94,7 +94,7 @@ def test_ten_steps_of_torch(real_backend, rng, name):
 
 @pytest.mark.parametrize("settings", [{}, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 0.1}])
 def test_ten_steps_of_scikit_learn(backend, rng, settings):
-    """A large epsilon, and gradients that are small beside it, tell its Adam from PyTorch's."""
+    """A large epsilon, and gradients that are small compared with epsilon, distinguish its Adam from PyTorch's."""
     optimizers = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
     params, gradients = rng.normal(size=30), rng.normal(size=(STEPS, 30)) * 10.0 ** rng.uniform(-9, 0, size=30)
     p = params.copy()
@@ -108,7 +108,7 @@ def test_ten_steps_of_scikit_learn(backend, rng, settings):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_ten_steps_of_scikit_learns_momentum(backend, rng, nesterov):
-    """Also with a momentum of 1, which it allows: nothing is ever forgotten."""
+    """Also with a momentum of 1, which scikit-learn allows: the velocity never decays."""
     optimizers = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
     params, gradients = rng.normal(size=30), rng.normal(size=(STEPS, 30))
     for momentum in (0.5, 1.0):
@@ -131,7 +131,7 @@ def test_own_settings_are_used(backend, rng, name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_finds_the_bottom_of_a_bowl(name):
-    """With a falling rate, each comes near the minimum of an ill-conditioned quadratic."""
+    """With a falling rate, each comes close to the minimum of an ill-conditioned quadratic."""
     optimizer = OPTIMIZERS[name]
     p, scales = np.full(4, 0.3), np.array([1.0, 2.0, 5.0, 10.0])
     slots = optimizer.init(np, p)

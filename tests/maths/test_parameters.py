@@ -1,3 +1,5 @@
+"""The layout of weights and biases in one vector."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""maths/ is pure: it imports nothing that could know an array library or a device."""
+"""maths/ is pure: it imports nothing that depends on an array library or a device."""
 
 import ast
 from pathlib import Path

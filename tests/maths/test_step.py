@@ -1,3 +1,5 @@
+"""Training steps by hand and against PyTorch, of one model and of many, and counts of correct rows."""
+
 import numpy as np
 import pytest
 
@@ -103,7 +105,7 @@ def test_frozen_layers_stay_and_the_norm_is_that_of_the_others(backend, rng, nam
     ends = parameters.split(np, backend.to_host(state.params), NETWORK.sizes)
     np.testing.assert_array_equal(ends[0][0], w)
     np.testing.assert_array_equal(ends[0][1], b)
-    # What is left is the last layer alone, on what the first makes of the rows.
+    # The rest is a network of the last layer alone, on the outputs of the first.
     alone = Network((5, 3), (), NETWORK.loss)
     above = [(np.tanh(x @ w + b), *others) for x, *others in data]
     expected, _ = run(backend, recipe, parameters.join(np, [(w2, b2)]), above, network=alone)
@@ -172,7 +174,7 @@ def test_several_outputs_are_right_together_as_scikit_learn_has_it(backend, rng,
     np.testing.assert_array_equal(ours, (labels == (z > 0)).all(axis=1))
     assert ours.mean() == metrics.accuracy_score(labels.astype(int), (z > 0).astype(int))
     assert 0 < ours.sum() < 60
-    # One output of two classes, its labels as a column.
+    # A single output for two classes, with the labels as a column.
     column = backend.to_host(correct(backend.xp, backend.asarray(z[:, :1]), backend.asarray(labels[:, :1])))
     np.testing.assert_array_equal(column, labels[:, 0] == (z[:, 0] > 0))
 
@@ -184,7 +186,7 @@ def test_several_outputs_of_many_models(backend, rng):
 
 
 def test_a_batch_without_weight_moves_nothing(backend, rng):
-    """Plain descent with a penalty stays where it is; only the step is counted."""
+    """Plain gradient descent with a penalty does not change the parameters; it only counts the step."""
     recipe = Recipe(OPTIMIZERS["sgd"], with_warmup(SCHEDULES["constant"], 10), l2=0.5, clip_norm=1.0)
     start = rng.normal(size=N)
     data = [(x, labels, np.zeros_like(weights)) for x, labels, weights in batches(rng, 2)]

@@ -1,3 +1,5 @@
+"""Which devices and libraries are measured."""
+
 import sys
 from types import SimpleNamespace
 
@@ -32,7 +34,7 @@ def test_without_a_gpu_the_cpu_alone_and_why(machine):
 def test_devices_that_were_named_in_their_order(machine):
     machine(cpu=(1, 1), cuda_0=(1, 1), cuda_1=(1, 1))
     assert labels(devices="cuda:1,cpu") == (["cuda:1", "cpu"], [])
-    # There is nothing to say of those that nobody asked for.
+    # No note about devices that were not asked for.
     assert labels(devices="cpu") == (["cpu"], [])
 
 
@@ -73,7 +75,7 @@ def test_a_device_that_one_of_the_libraries_has_is_served(monkeypatch):
 
 
 def test_a_library_has_the_devices_that_it_has(monkeypatch):
-    """One without a CPU is asked for GPUs all the same; `cuda` is the first of them, whichever library has it."""
+    """A library without a CPU device is still asked for GPUs; `cuda` is the first GPU, whichever library has it."""
     has = {"cupy": ["cuda:0", "cuda:1"], "numpy": ["cpu"]}
 
     def select(device, backend, *_):

@@ -1,3 +1,5 @@
+"""The batch size from which a GPU is faster than the CPU."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Measured throughput, on fake devices whose steps take known times."""
+
 import dataclasses
 
 import numpy as np
@@ -20,7 +22,7 @@ def machine(monkeypatch):
 
 
 def study_of(n_rows, **given):
-    # Of the rows drawn, a fifth is for testing.
+    # A fifth of the rows is held out for testing.
     given = {"dataset": "synthetic", "samples": n_rows * 5 // 4, "features": 3, "repeats": 2, **given}
     study = Study(**given)
     return study, read(study)
@@ -52,14 +54,14 @@ def test_an_epoch_that_is_longer_than_the_time_is_cut_short(machine):
     timed = machine(cpu=(1.0, 0.0))
     (point,) = measured(160, batch_sizes="1", seconds=5, repeats=3)
     assert point.rates["cpu"] == [1.0] * 3
-    # A first step, one measurement to warm up, and three, each after a step that is not timed.
+    # A first step, a warm-up measurement, and three measurements, each after a step that is not timed.
     assert timed.now == 1 + 5 + 3 * (1 + 5)
 
 
 def test_short_epochs_are_repeated_until_the_time_is_up(machine):
     timed = machine(cpu=(1.0, 0.0))
     (point,) = measured(160, batch_sizes="80", seconds=5, repeats=1)
-    # Three epochs of two steps, twice; and a step before each.
+    # Three epochs of two steps, to warm up and to measure, each time after one more step.
     assert timed.now == 2 * (1 + 6)
     assert point.rates["cpu"] == [480 / 6]
 
@@ -141,6 +143,6 @@ def test_without_mnist_the_synthetic_set_and_why(monkeypatch):
     data = read(study)
     assert (data.name, data.n_features) == ("synthetic", 3)
     assert data.notes == ("using the synthetic set, because mnist is on no server",)
-    # One that was named is not replaced.
+    # A data set that was named is not replaced.
     with pytest.raises(UnavailableError):
         read(dataclasses.replace(study, dataset="mnist"))

@@ -1,3 +1,5 @@
+"""The figure of the throughput by batch size."""
+
 import itertools
 
 import numpy as np
@@ -18,7 +20,7 @@ def contenders(*labels):
 
 
 def points(sizes=SIZES, **powers):
-    """Rates that are a power of the batch size, as (at one row, power), each measured three times."""
+    """Return points of three rates each that grow as a power of the batch size: label -> (rate at size 1, power)."""
     return [
         Point(
             size,
@@ -82,7 +84,7 @@ def test_names_stand_inside_and_apart(sizes):
     figure = throughput_figure([Point(size, rates) for size in sizes], contenders(*names), "")
     figure.draw_without_rendering()
     axes = figure.axes[0]
-    # The words alone: an annotation's own extent takes in its thread.
+    # The extents of the text alone: those of annotations include their leader lines.
     boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     end = axes.transData.transform((sizes[-1], 5e4))[0]

@@ -1,3 +1,5 @@
+"""Settings of the throughput study."""
+
 import dataclasses
 
 import pytest
