@@ -135,7 +135,7 @@ def row(run):
 
 def order_row(blocks, rows, accuracies):
     """Format a row of the table of orders."""
-    name = f"{blocks} blocks of {rows} rows a window" if blocks else "all rows shuffled" if rows else "not shuffled"
+    name = f"{blocks} blocks of {rows} rows per window" if blocks else "all rows shuffled" if rows else "not shuffled"
     low, high = min(accuracies), max(accuracies)
     return f"| {name} | {statistics.median(accuracies):.2%} ({low:.2%} to {high:.2%}) |"
 

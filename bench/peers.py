@@ -140,7 +140,7 @@ def main():
         sys.exit("error: interrupted")
     print(f"{figures.finding(played)}.\n\n{where(description)}\n")
     print("\n".join(figures.tables(played)))
-    print(f"\nThe losses of those counted lie within {farthest:.2%} of the median of the peers'.")
+    print(f"\nThe losses of the counted contestants are within {farthest:.2%} of the peers' median loss.")
     given.out.mkdir(parents=True, exist_ok=True)
     slug = machine.name_of(description, "cpu")
     found, picture = (given.out / f"{given.name}-{slug}{ending}" for ending in (".json", ".png"))

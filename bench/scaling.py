@@ -66,7 +66,7 @@ def measure(width, depth, rows, seconds, rounds):
             floor.epoch()
         floors += until(seconds, lambda: floor.epoch() * plan.steps_per_epoch / steps)  # noqa: B023
     if not training.is_finite():
-        raise SystemExit("the weights are no longer finite, and a speed without them means nothing")
+        raise SystemExit("the weights are no longer finite, so the times mean nothing")
     return {
         "sizes": plan.network.sizes,
         "seconds": statistics.median(ours),
@@ -157,8 +157,8 @@ def finding(points):
     ratios = [point["seconds"] / point["floor_seconds"] for point in points]
     more = max(point["peak_bytes"] - point["floor_bytes"] for point in points)
     return (
-        f"An epoch takes {min(ratios):.1f} to {max(ratios):.1f} times its matrix products alone, "
-        f"and at most {more / 1e6:,.0f} MB beside its rows and weights"
+        f"An epoch takes {min(ratios):.1f} to {max(ratios):.1f} times as long as its matrix products alone, "
+        f"and at most {more / 1e6:,.0f} MB besides its rows and weights"
     )
 
 
@@ -171,7 +171,7 @@ def draw(points, path):
     figure = plots.new_figure((12, 6), finding(points))
     panels = figure.subplots(1, 2, sharex=True, subplot_kw={"xscale": "log", "yscale": "log"})
     for axes, measured, floor, unit, quantity, without in (
-        (panels[0], "seconds", "floor_seconds", 1, "seconds an epoch", "matrix products alone"),
+        (panels[0], "seconds", "floor_seconds", 1, "seconds per epoch", "matrix products alone"),
         (panels[1], "peak_bytes", "floor_bytes", 1e6, "peak memory in MB", "rows, weights and moments alone"),
     ):
         for name, color in zip(FULL, (plots.SCORE, plots.LOSS, "#009e73"), strict=True):
@@ -192,7 +192,7 @@ def draw(points, path):
         axes.grid(color=plots.FAINT, lw=0.7)
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
-    note = f"784-256-256-10 on 70,000 rows, one of the three changed at a time; Adam, float32, batches of {BATCH_SIZE}"
+    note = f"784-256-256-10 on 70,000 rows, changed in one respect at a time; Adam, float32, batches of {BATCH_SIZE}"
     figure.supxlabel(note, x=0.99, ha="right", fontsize=10, color=plots.QUIET)
     plots.save(figure, path)
 
@@ -219,7 +219,7 @@ def main():
     where = f"{machine['cpu']}, {machine['cores']} cores, NumPy {machine['versions']['numpy']}"
     said = (
         f"{finding(points)}: {where}, float32, Adam, batches of {BATCH_SIZE}. "
-        "Where not all steps of an epoch were timed, the others are taken to be as long."
+        "If not all steps of an epoch were timed, the time is extrapolated."
     )
     (given.out / "scaling.md").write_text("\n".join([said, "", HEAD, *map(row, points), ""]), encoding="utf-8")
     draw(points, given.out / "scaling.png")

@@ -9,10 +9,10 @@ CONTESTANTS = {
     "products": Contestant("products alone, in a graph", "gpu.products:Products", "floor", GREY, needs=("torch",)),
     "captured": Contestant("mlpgpu, captured", "gpu.ours:Captured", "epoch", BLUE, own=True),
     "eager": Contestant("mlpgpu, --no-capture", "gpu.ours:Eager", "epoch", SKY, own=True),
-    "torch-step": Contestant("PyTorch, a graph of a step", "gpu.pytorch:Step", "epoch", VERMILION, needs=("torch",)),
-    "torch-epoch": Contestant("PyTorch, a graph of an epoch", "gpu.pytorch:Epoch", "epoch", ORANGE, needs=("torch",)),
+    "torch-step": Contestant("PyTorch, a graph per step", "gpu.pytorch:Step", "epoch", VERMILION, needs=("torch",)),
+    "torch-epoch": Contestant("PyTorch, a graph per epoch", "gpu.pytorch:Epoch", "epoch", ORANGE, needs=("torch",)),
     "torch-compiled": Contestant(
-        "PyTorch, compiled, a graph of an epoch", "gpu.pytorch:CompiledEpoch", "epoch", PURPLE, needs=("torch",)
+        "PyTorch, compiled, a graph per epoch", "gpu.pytorch:CompiledEpoch", "epoch", PURPLE, needs=("torch",)
     ),
     "jax": Contestant("JAX, a scan", "gpu.jax_scan:Scan", "epoch", GREEN, needs=("jax",), environment=NO_PREALLOCATION),
 }

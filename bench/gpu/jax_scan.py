@@ -35,7 +35,7 @@ class Scans:
         programs = {unroll: self._program(unroll) for unroll in UNROLLS}
         seconds = {unroll: self._seconds(program) for unroll, program in programs.items()}
         best = min(seconds, key=seconds.get)
-        self.setting, self.shuffled = f"{best} steps a turn of the loop", programs[best]
+        self.setting, self.shuffled = f"{best} steps per iteration of the loop", programs[best]
         self.given = jax.jit(functools.partial(epoch, batch_size=problem.batch_size), donate_argnums=0)
         self.state = jax.device_put(start(problem), device)
 

@@ -19,9 +19,7 @@ def draw(played, n_rows, title, note, path):
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[length + 0.8 for length in lengths])[:, 0]
     for axes, (race, group) in zip(panels, groups.items(), strict=True):
         _panel(axes, race, group)
-    panels[-1].set_xlabel(
-        "microseconds a step; each panel has a scale of its own", fontsize=plots.TEXT, color=plots.INK
-    )
+    panels[-1].set_xlabel("microseconds per step; each panel has its own scale", fontsize=plots.TEXT, color=plots.INK)
     figure.supxlabel(f"bars: medians; lines: least to most; {note}", x=0.99, ha="right", fontsize=10, color=plots.QUIET)
     plots.save(figure, path)
 

@@ -82,7 +82,7 @@ def judge(results, tolerance):
     for name, loss in losses.items():
         expected = statistics.median(losses.values())
         if not abs(loss / expected - 1) <= tolerance:
-            results[name].reason = f"its loss came to {loss:.4g}, where {expected:.4g} was to be expected"
+            results[name].reason = f"its loss is {loss:.4g}, but {expected:.4g} was expected"
 
 
 def ratio_to(target, results):
@@ -122,7 +122,7 @@ def finding(played):
 
 def lines(played, n_rows):
     """Yield Markdown tables of microseconds per step, for epochs of `n_rows` rows, and of ratios with their targets."""
-    yield "| | race | us a step, median (least to most) | |\n| --- | --- | --- | --- |"
+    yield "| | race | us per step, median (least to most) | |\n| --- | --- | --- | --- |"
     for race in RACES:
         for name, result in played.get(race.name, {}).items():
             cells = (
@@ -132,7 +132,7 @@ def lines(played, n_rows):
                 result.reason or result.setting,
             )
             yield f"| {' | '.join(cells)} |"
-    yield "\n| ratio | race | measured | reach | |\n| --- | --- | --- | --- | --- |"
+    yield "\n| ratio | race | measured | target | |\n| --- | --- | --- | --- | --- |"
     yield from (f"| {' | '.join(cells)} |" for cells in verdicts(played))
 
 

@@ -34,7 +34,7 @@ def judge(results):
             if off <= TOLERANCE:
                 farthest = max(farthest, off)
             else:
-                results[name].reason = f"its loss came to {loss:.4g}, where {expected:.4g} was to be expected"
+                results[name].reason = f"its loss is {loss:.4g}, but {expected:.4g} was expected"
     return farthest
 
 
@@ -55,7 +55,7 @@ def tables(played):
     """Yield Markdown lines of seconds, ratios and disqualifications; `played` is a list of (problem, results)."""
     names = [name for name in CONTESTANTS if any(counts(results, name) for _, results in played)]
     yield from _table(
-        "seconds an epoch, median (least to most)",
+        "seconds per epoch, median (least to most)",
         [problem.name for problem, _ in played],
         [(CONTESTANTS[name].label, [_seconds(results, name) for _, results in played]) for name in names],
     )
@@ -104,13 +104,13 @@ def finding(played):
     over = [(value, rival) for value, rival in over if value is not None]
     if not over:
         floors = [value for _, results in played if (value := ratio(results, own, "floor")) is not None]
-        beside = f": an epoch takes {_span(floors)} times its matrix products alone" if floors else ""
+        beside = f": an epoch takes {_span(floors)} times as long as its matrix products alone" if floors else ""
         return f"{CONTESTANTS[own].label}{beside}"
     won = sum(value < 1 for value, _ in over)
     who = " or ".join(dict.fromkeys(CONTESTANTS[rival].label for _, rival in over))
     return (
         f"{CONTESTANTS[own].label} is fastest in {won} of {len(over)} cases: "
-        f"an epoch takes {_span([value for value, _ in over])} times that of the fastest peer ({who})"
+        f"its epoch time is {_span([value for value, _ in over])} times the fastest peer's ({who})"
     )
 
 

@@ -23,7 +23,7 @@ def draw(played, note, path):
     for axes, group in zip(all_axes, panels, strict=True):
         _panel(axes, group)
     _name_lines(all_axes[-1], panels[-1])
-    all_axes[0].set_ylabel("seconds an epoch (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    all_axes[0].set_ylabel("seconds per epoch (log scale)", fontsize=plots.TEXT, color=plots.INK)
     figure.supxlabel(f"dots: medians; bars: least to most; {note}", x=0.99, ha="right", fontsize=10, color=plots.QUIET)
     plots.save(figure, path)
 

@@ -171,16 +171,18 @@ def section(
 
     report.heading("Averaging the inputs is not the gradient")
     report.text(
-        "The gradient of a weight is the mean over the batch of input times error. The layer of the student report "
-        "takes the mean input times the mean error, which leaves out the covariance of the two within the batch; it is "
-        "right for a batch of one, and for the biases, whose input is constant. Here mlpgpu's gradient and that "
-        f"product are held against central differences with a step of {STEP:g}, in float64, at the start, on one batch "
-        f"of {BATCH}: the norm of the difference over the norm of the central differences."
+        "The gradient of a weight is the mean over the batch of input times error. The layers of the student report "
+        "use the mean input times the mean error instead, which omits the covariance of the two within the batch. This "
+        "is correct for a batch of one row, and for biases, whose input is constant. The table compares mlpgpu's "
+        f"gradient and this product to central differences with a step of {STEP:g}, in float64, at the initial "
+        f"weights, on one batch of {BATCH}. The error is the norm of the difference over the norm of the central "
+        "differences."
     )
     report.table(["network", "activation", "checked", "gradient of mlpgpu", "inputs averaged"], lines)
     report.text(
-        f"Plain descent along either in {name}, from the same start through the same batches of {BATCH}: the training "
-        f"loss after {epochs} epochs, and the ratio of the two."
+        f"The next table is for plain gradient descent with each of the two in {name}, from the same initial weights, "
+        f"over the same batches of {BATCH}. It shows the training loss after {epochs} epochs, and the ratio of the two "
+        "losses."
     )
     ends = {job: [losses[-1] for losses, _ in found.values()] for job, found in descents.items()}
     report.table(
@@ -193,6 +195,9 @@ def section(
     report.picture(
         descents_figure(data, make_network(sizes, SHOWN[0]), descents[SHOWN]),
         "averaging",
-        "Loss by epoch along the gradient and along averaged inputs, and both fitted curves",
+        "Loss by epoch with the gradient and with averaged inputs, and both fitted curves",
     )
-    report.text(f"{activations[SHOWN[0]]} at a learning rate of {SHOWN[1]:g}; the points are the validation rows.")
+    report.text(
+        f"The picture is for {activations[SHOWN[0]]} at a learning rate of {SHOWN[1]:g}; the points are the validation "
+        "rows."
+    )

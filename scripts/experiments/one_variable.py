@@ -188,9 +188,9 @@ def findings(settled: Mapping[Case, Sequence[Fit]]) -> list[str]:
     return [
         f"- *ReLU with batch 1 and SGD was best.* The lowest validation loss here is {validation[best]:.4f} "
         f"({in_words(best)}), and the lowest with SGD {validation[best_of_sgd]:.4f} ({in_words(best_of_sgd)}).\n"
-        "- *ReLU and leaky ReLU train faster than logistic and tanh.* With all else equal, the last training loss of "
-        f"ReLU is below that of the logistic function in {lower('activation', 'relu', 'logistic')} pairs of runs and "
-        f"below that of tanh in {lower('activation', 'relu', 'tanh')}; that of leaky ReLU in "
+        "- *ReLU and leaky ReLU train faster than logistic and tanh.* With all else equal, ReLU has a lower final "
+        f"training loss than the logistic function in {lower('activation', 'relu', 'logistic')} pairs of settings, and "
+        f"than tanh in {lower('activation', 'relu', 'tanh')}. The same holds for leaky ReLU in "
         f"{lower('activation', 'leaky_relu', 'logistic')} and {lower('activation', 'leaky_relu', 'tanh')}.\n"
         f"- *Adam converges in fewer epochs.* The median run ends after {epochs['adam']:g} epochs with Adam and "
         f"{epochs['sgd']:g} with SGD; Adam has the lower training loss in {lower('optimizer', 'adam', 'sgd')} pairs.\n"
@@ -224,16 +224,18 @@ def curves_figure(data: DataSet, settled: Mapping[Case, Sequence[Fit]]) -> Figur
 def describe_data(report: Report, data: DataSet, size: Size, n_seeds: int) -> None:
     """Describe the data set and the networks."""
     report.text(
-        "A student report trains networks of its own library on a CSV file with the columns x and y, which is not "
-        f"public. This set of the same kind has {size.rows:,} rows: x is uniform from {-SPAN:g} to {SPAN:g}, and "
-        f"y = sin 2x + x / 3 + e with normal e of standard deviation {NOISE:g}, all drawn from the seed 0. It is "
-        f"written to a CSV file and read as the command reads one. {len(data.x_train):,} of the rows, drawn with a "
-        f"seed, are trained on, and {len(data.x_test):,} validated on. The loss is half the mean squared error, of "
-        f"which the noise alone makes {NOISE**2 / 2:g}.",
-        f"Networks are {' and '.join(f'{name} ({count(sizes):,} parameters)' for name, sizes in NETWORKS.items())}. "
-        "The weights and the bias row of a layer are standard normal draws times sqrt(2 / (fan_in + fan_out)), the "
-        f"learning rate is {RATE:g}, and a run has at most {size.epochs} epochs. Each is run with {n_seeds} seeds, "
-        "which change the start and the order of the rows; tables have the medians, and pictures the first seed.",
+        "The published system is a student report, which trains networks of its own library on a CSV file with the "
+        f"columns x and y. That file is not public. The data here are synthetic, drawn with seed 0: {size.rows:,} rows "
+        f"with x uniform from {-SPAN:g} to {SPAN:g} and y = sin 2x + x / 3 + e, where e is normal noise with standard "
+        f"deviation {NOISE:g}. They are written to a CSV file and read as the command reads one. A seeded split gives "
+        f"{len(data.x_train):,} training rows and {len(data.x_test):,} validation rows. The loss is half the mean "
+        f"squared error; the noise alone contributes {NOISE**2 / 2:g}.",
+        "The networks are "
+        f"{' and '.join(f'{name} ({count(sizes):,} parameters)' for name, sizes in NETWORKS.items())}. "
+        "The initial weights and biases of a layer are normal with standard deviation sqrt(2 / (fan_in + fan_out)), "
+        f"the learning rate is {RATE:g}, and a run has at most {size.epochs} epochs. Each setting is run with "
+        f"{n_seeds} seeds, which determine the initial weights and the order of the rows. Tables show medians over the "
+        "seeds, and pictures show the first seed.",
     )
 
 
@@ -244,18 +246,19 @@ def describe_fits(report: Report, data: DataSet, size: Size, fits: Mapping[Case,
     early = [fit for fit in ordinary if len(fit.losses) < size.epochs]
     report.heading("Fits")
     report.text(
-        f'`EarlyStopping(monitor="loss", min_delta={CHANGE:g}, patience=1)` stops a run in the first epoch whose mean '
-        f"training loss is not below the lowest before by more than {CHANGE:g}. The student report stops where the "
-        f"loss changes by at most {CHANGE:g}, up or down: after a larger rise it goes on, where the ordinary rule "
-        f"stops. Of {len(ordinary)} runs, the ordinary rule stopped {len(early)}, {sum(fit.rose for fit in early)} of "
-        "them after such a rise. The other rule is a callback of a few lines, and the last three columns have the same "
-        "runs ended by it. Training loss is the mean over the last epoch. Seconds are those of the steps. A run of "
-        "many steps is compiled, which takes seconds where the loop is not in the cache yet, and a shorter one is made "
-        "of NumPy's calls, so that an epoch of many small batches may take less time than one of fewer."
+        f'The ordinary stopping rule, `EarlyStopping(monitor="loss", min_delta={CHANGE:g}, patience=1)`, stops a run '
+        "after the first epoch whose mean training loss does not improve on the lowest so far by more than "
+        f"{CHANGE:g}. The student report's rule stops when the loss changes by at most {CHANGE:g}, up or down. It "
+        "therefore continues after a larger rise, where the ordinary rule stops. "
+        f"Of {len(ordinary)} runs, the ordinary rule stopped {len(early)}, {sum(fit.rose for fit in early)} of "
+        "them after such a rise. The last three columns are for the same runs with the student report's rule, which is "
+        "a callback of a few lines. Training loss is the mean over the last epoch. Seconds are the time of the "
+        "training steps. Long runs are compiled, which takes some seconds if the loop is not cached yet; shorter runs "
+        "use NumPy calls. An epoch of many small batches may therefore take less time than one of fewer batches."
     )
     heads = [
-        "activation", "optimizer", "batch", "training loss", "validation loss", "epochs", "seconds", "ms an epoch",
-        "other rule: epochs", "training loss", "validation loss",
+        "activation", "optimizer", "batch", "training loss", "validation loss", "epochs", "seconds", "ms per epoch",
+        "report's rule: epochs", "training loss", "validation loss",
     ]  # fmt: skip
     for name in NETWORKS:
         report.text(f"{name}:")
@@ -269,10 +272,10 @@ def describe_fits(report: Report, data: DataSet, size: Size, fits: Mapping[Case,
         )
     report.picture(curves_figure(data, settled), "curves", "Fitted curves by activation, optimizer and batch size")
     report.text(
-        "The picture has the runs that the student report's rule ends, as has the next section; its title names the "
-        "lowest validation loss of the first seed."
+        "The picture and the next section use the runs with the student report's rule. The title of the picture gives "
+        "the lowest validation loss of the first seed."
     )
-    report.heading("What the student report found")
+    report.heading("Findings of the student report")
     report.text(*findings(settled))
 
 

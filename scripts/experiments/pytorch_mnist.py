@@ -149,9 +149,9 @@ def run(given: Given, report: Report, progress: Progress) -> None:
     """Run the nine steps, PyTorch for comparison, better settings, and a network too deep for logistic units."""
     seconds = EXPERIMENT.expected(given)
     report.text(
-        "A blog post of 2021, after a book on PyTorch, trains a multilayer perceptron on MNIST: plain SGD, batches of "
-        f"{BATCH}, {EPOCHS} epochs, and about {percent(PUBLISHED, 0)} in the end. Its layers and its learning rate are "
-        f"not among the figures taken from it; here they are {_layers()} and {RATE}.",
+        "A blog post of 2021, based on a book on PyTorch, trains a multilayer perceptron on MNIST with plain SGD, "
+        f"batches of {BATCH} and {EPOCHS} epochs, and reaches an accuracy of about {percent(PUBLISHED, 0)}. The "
+        f"figures taken from it do not include its layers and its learning rate; here they are {_layers()} and {RATE}.",
     )
     for _ in progress.over(["nine steps"], 0.1 * seconds):
         digits, network = train(given, report)
@@ -170,17 +170,17 @@ def train(given: Given, report: Report) -> tuple[Digits, MLPClassifier]:
     distance = 100 * (accuracy - PUBLISHED)
     report.heading("The nine steps")
     report.code(inspect.getsource(nine_steps), "python")
-    report.text("What the third step shows; below each column stands how many training images show its digit:")
+    report.text("This is the output of step 3. Below each column is the number of training images of its digit:")
     report.picture(picture, "images", "Three images of each digit")
-    report.text(f"An epoch has {n_steps:,} updates. This is what is printed in the first, each loss that of one batch:")
+    report.text(f"An epoch has {n_steps:,} updates. Output of the first epoch, with the loss of one batch per line:")
     report.code("\n".join(lines.printed[: n_steps // EVERY]))
-    report.text("The test images after each epoch, all of them at once, so that each counts alike:")
+    report.text("The test results after each epoch, averaged over all images, so that each has the same weight:")
     report.table(
         ["epoch", "mean test loss", "test accuracy"],
         [[r["epoch"], f"{r['validation_loss']:.4f}", percent(r["validation_score"])] for r in network.history_],
     )
     report.text(
-        f"The accuracy in the end is {percent(accuracy)}, {abs(distance):.2f} points "
+        f"The final accuracy is {percent(accuracy)}, {abs(distance):.2f} points "
         f"{'above' if distance >= 0 else 'below'} the published {percent(PUBLISHED, 0)}.",
     )
     return digits, network
@@ -250,16 +250,16 @@ def compare(given: Given, digits: Digits, report: Report, progress: Progress, se
     met = largest < ALLOWED
     report.heading("The same network in PyTorch")
     report.text(
-        "PyTorch draws the initial values in its own way, and mlpgpu begins with a copy of them (`init`). Both take "
-        f"the rows as they come, without shuffling, for {epochs} epochs: {len(apart['float64']):,} steps. The loss of "
-        "a step is that of its batch before the update.",
+        "PyTorch draws the initial parameters by its default method, and mlpgpu starts from a copy of them (`init`). "
+        f"Both train on the rows in their given order, without shuffling, for {epochs} epochs: "
+        f"{len(apart['float64']):,} steps. The loss of a step is that of its batch before the update.",
     )
     title = f"Over {len(apart['float64']):,} steps the losses differ by at most {largest:.1e} in float64"
     report.picture(
-        _compared(title, *fits["float64"], apart), "losses", "Loss of every step in both, and its difference"
+        _compared(title, *fits["float64"], apart), "losses", "Loss of every step in both libraries, and the difference"
     )
     report.table(
-        ["type", "last loss, mlpgpu", "last loss, PyTorch", "largest difference", "at step", "test images told apart"],
+        ["dtype", "last loss, mlpgpu", "last loss, PyTorch", "largest difference", "at step", "different predictions"],
         [
             [
                 dtype,
@@ -273,10 +273,11 @@ def compare(given: Given, digits: Digits, report: Report, progress: Progress, se
         ],
     )
     report.text(
-        f"In float64 the largest difference is {largest:.1e}, {'inside' if met else 'outside'} the allowed "
-        f"{ALLOWED:.0e}. Test images told apart are those to which the two networks give different digits in the end. "
-        f"In float64 both name {percent(np.mean(fits['float64'][0].predicted == digits.y_test))} and "
-        f"{percent(np.mean(fits['float64'][1].predicted == digits.y_test))} of them rightly.",
+        f"In float64, the largest difference is {largest:.1e}, {'inside' if met else 'outside'} the tolerance of "
+        f"{ALLOWED:.0e}. Different predictions are the test images for which the two trained networks predict "
+        "different digits. In float64, the test accuracies are "
+        f"{percent(np.mean(fits['float64'][0].predicted == digits.y_test))} and "
+        f"{percent(np.mean(fits['float64'][1].predicted == digits.y_test))}.",
     )
 
 
@@ -298,7 +299,7 @@ def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np
         bottom.text(1.01, largest[-1], dtype, transform=bottom.get_yaxis_transform(), va="center", color=color)
     bottom.axhline(ALLOWED, color=plots.QUIET, lw=1, ls="--")
     bottom.text(
-        1.01, ALLOWED, "allowed in\nfloat64", transform=bottom.get_yaxis_transform(), va="center", color=plots.QUIET
+        1.01, ALLOWED, "tolerance in\nfloat64", transform=bottom.get_yaxis_transform(), va="center", color=plots.QUIET
     )
     bottom.set_yscale("log")
     _label(top, "", f"loss (pale: each step;\nbold: mean of {AVERAGED})")
@@ -322,16 +323,16 @@ def better(
     best, ahead = max(ends, key=lambda name: ends[name].mean()), sum(end.min() > PUBLISHED for end in ends.values())
     report.heading(f"Better in {epochs} epochs")
     report.text(
-        "The same layers for as many epochs with other settings; fits of each, which differ in their seed: "
-        f"{len(seeds)}. None was chosen by the test images, and the weights are those after the last epoch. The first "
-        "row is the fit of the nine steps.",
+        "The same layers are trained for as many epochs with other settings. Number of seeds for each: "
+        f"{len(seeds)}. No setting was chosen by the test images, and the weights are those of the last epoch. The "
+        "first row is the fit of the nine steps.",
     )
     highest = ends[best].mean()
     title = f"{best}: {percent(highest)} after {epochs} epochs, {percent(PUBLISHED, 0)} published"
-    report.picture(_accuracies(title, curves), "better", "Test accuracy by epoch for each of the settings")
+    report.picture(_accuracies(title, curves), "better", "Test accuracy by epoch for each setting")
     every = {"as in the post": SGD} | BETTER
     report.table(
-        ["settings", "batch", "rate", "dropout", "after the first epoch", "in the end: mean (range)"],
+        ["settings", "batch", "rate", "dropout", "after the first epoch", "final: mean (range)"],
         [
             [
                 name,
@@ -346,7 +347,7 @@ def better(
     )
     report.text(
         f"Of these {len(ends)} settings, {ahead} end above the published {percent(PUBLISHED, 0)} with every seed. "
-        f"{best} is highest: {percent(1 - highest)} of the test images are mistaken, beside the published "
+        f"The best is {best}: its test error is {percent(1 - highest)}, compared with the published "
         f"{percent(1 - PUBLISHED, 0)}.",
     )
 

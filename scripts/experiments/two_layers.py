@@ -181,8 +181,8 @@ def verdict(foretold: Foretold, runs: dict[float, Sequence[Trace]]) -> str:
     safe = [traces for rate, traces in runs.items() if rate <= foretold.turn]
     failed, n_runs = sum(map(failures, safe)), sum(map(len, safe))
     return (
-        f"The turn of the {foretold.steps:,}-step test foretells {right} of the {len(runs)} rates; at the rates up to "
-        f"it, {failed} of {n_runs} runs failed."
+        f"The turn of the {foretold.steps:,}-step test predicts {right} of the {len(runs)} rates correctly; at rates "
+        f"up to it, {failed} of {n_runs} runs failed."
     )
 
 
@@ -268,24 +268,26 @@ def run(given: Given, report: Report, progress: Progress) -> None:
         runs[rate].append(traced(rate, size, seed, given.device, data))
 
     report.text(
-        f"A blog post of 2021 trains a network of {'-'.join(map(str, SIZES))} units, ReLU between its two layers, on "
-        f"{size.rows:,} training images of MNIST. Weights are {STD} times standard normal draws and biases 0; a batch "
-        f"is {BATCH} images drawn with replacement, and plain gradient descent makes "
-        f"{size.epochs * size.rows // BATCH:,} updates. The post's question is how large the learning rate may be. "
-        f"Each rate is run here with {len(seeds)} seeds, which change the start and the draws and not the images."
+        f"A blog post of 2021 trains a {'-'.join(map(str, SIZES))} network, with ReLU between its two layers, on "
+        f"{size.rows:,} training images of MNIST. Initial weights are normal with standard deviation {STD}, and biases "
+        f"are 0. A batch is {BATCH} images drawn with replacement, and plain gradient descent makes "
+        f"{size.epochs * size.rows // BATCH:,} updates. The post asks how large the learning rate may be. Here each "
+        f"rate is run with {len(seeds)} seeds, which determine the initial weights and the batches; the training "
+        "images stay the same."
     )
     report.heading("The gradient")
     report.text(
-        "The gradient of the loss of one batch at the start, by back-propagation and by central differences, both in "
-        "float64: the norm of their difference over the norm of the latter. Of a larger array, a random part is "
-        f"checked. The step of the post is {DIFFERENCE:g}; where a ReLU changes side within the step, the quotient is "
-        "off, which is rarer with a smaller one."
+        "The table compares the gradient of one batch at the initial weights, computed by backpropagation, to central "
+        "differences, both in float64. The error is the norm of the difference over the norm of the central "
+        "differences. In a larger array, a random sample of the elements is checked. The post uses a step of "
+        f"{DIFFERENCE:g}. If the input of a ReLU changes sign within the step, the difference quotient is wrong; a "
+        "smaller step makes this rarer."
     )
     report.table(["array", "checked", f"step {DIFFERENCE:g}", f"step {DIFFERENCE / 100:g}"], checked)
     report.heading("Three learning rates")
     report.text(
-        f"Accuracy after the last update, over {len(seeds)} seeds. A run counts as failed where it gets less than "
-        f"{percent(FAILED, 0)} of the test images right."
+        f"The table shows the accuracy after the last update, over {len(seeds)} seeds. A run counts as failed if its "
+        f"test accuracy is below {percent(FAILED, 0)}."
     )
     heads = ["learning rate", "test, median", "lowest", "highest", "training images, median", "failed"]
     report.table(heads, [outcome(rate, traces) for rate, traces in runs.items()])
@@ -293,16 +295,16 @@ def run(given: Given, report: Report, progress: Progress) -> None:
         training_figure(runs), "training", "Loss by update and accuracy by epoch, for each of three learning rates"
     )
     report.text(
-        "The runs of the first seed. The loss is that of each batch before the update made of it; the accuracy is that "
-        f"on all {size.rows:,} training images and all {len(data.y_test):,} test images after each epoch of "
+        "The picture shows the runs of the first seed: the loss of each batch before its update, and the accuracy on "
+        f"all {size.rows:,} training images and all {len(data.y_test):,} test images after each epoch of "
         f"{size.rows // BATCH} updates."
     )
-    report.heading("What the range test says in advance")
+    report.heading("What the range test predicts")
     foretold = [Foretold.by(steps, found) for steps, found in tests.items()]
     report.text(
-        "`find_learning_rate` trains the same network while its rate rises from 0.001 to 10, and smooths the loss. It "
-        "suggests the rate at which the smoothed loss falls fastest; the turn is the rate at which it is lowest. Both "
-        f"are medians over {len(seeds)} seeds."
+        "`find_learning_rate` trains the same network while the learning rate rises from 0.001 to 10, and smooths the "
+        "loss. It suggests the rate at which the smoothed loss falls fastest. The turn is the rate at which the "
+        f"smoothed loss is lowest. Both are medians over {len(seeds)} seeds."
     )
     heads = ["steps of the test", "suggested", "turn", *(f"{rate:g} lies" for rate in runs)]
     lines = [
@@ -312,18 +314,18 @@ def run(given: Given, report: Report, progress: Progress) -> None:
     failed = ("runs that failed", "", "", *(f"{failures(traces)} of {len(traces)}" for traces in runs.values()))
     report.table(heads, [*lines, failed])
     report.text(
-        "Read as a forecast, every run trains at a rate up to the turn, and some fail above it. "
+        "Read as a prediction: up to the turn every run trains, and above it some runs fail. "
         + " ".join(verdict(of, runs) for of in foretold)
     )
     shown = size.range_steps[1]
     report.picture(
         range_figure(tests[shown][0], runs),
         "range",
-        "Loss by learning rate in the range test, and the accuracy that runs at the three rates end with",
+        "Loss by learning rate in the range test, and the final accuracy of the runs at the three rates",
     )
     report.text(
-        f"The range test of {shown} steps with the first seed, and the test accuracy with which each run ended, at its "
-        "rate."
+        f"The picture shows the range test of {shown} steps with the first seed, and the final test accuracy of each "
+        "run at its rate."
     )
 
 

@@ -48,24 +48,27 @@ def vanishing(
     curves = [[record["validation_score"] for record in network.history_] for network in networks]
     report.heading("Vanishing gradients")
     report.text(
-        f"One of the post's named problems, in {len(HIDDEN)} hidden layers of {HIDDEN[0]} units: SGD with a rate of "
-        f"{SGD['learning_rate_init']}, batches of {SGD['batch_size']}, {epochs} epochs, the same initial weights. The "
-        "slope of a logistic unit is at most a quarter, so that the gradient shrinks with each layer on its way back. "
-        "A rectifier's slope is 1 or 0. Batch normalisation keeps the units where the slope is large, and their "
-        "outputs apart.",
+        f"The post names this problem. Here it is shown in {len(HIDDEN)} hidden layers of {HIDDEN[0]} units, trained "
+        f"by SGD with a learning rate of {SGD['learning_rate_init']} and batches of {SGD['batch_size']} for {epochs} "
+        "epochs, from the same initial weights. The derivative of the logistic function is at most a quarter, so the "
+        "gradient shrinks with each layer in the backward pass. The derivative of ReLU is 1 or 0. Batch normalisation "
+        "keeps the inputs of the units where the derivative is large, and their outputs different from row to row.",
     )
-    title = f"{len(HIDDEN)} logistic layers: {percent(curves[0][-1])} as they are, {percent(curves[-1][-1])} normalised"
+    title = (
+        f"{len(HIDDEN)} logistic layers: {percent(curves[0][-1])}, "
+        f"and {percent(curves[-1][-1])} with batch normalisation"
+    )
     report.picture(_drawn(title, dict(zip(CASES, zip(sizes, curves, strict=True), strict=True))), "vanishing", title)
     report.table(
-        ["hidden layers", "gradient in the first layer, of that in the last", "test accuracy"],
+        ["hidden layers", "gradient in the first layer over that in the last", "test accuracy"],
         [
             [name, f"{each[0] / each[-1]:.2g}", percent(curve[-1])]
             for name, each, curve in zip(CASES, sizes, curves, strict=True)
         ],
     )
     report.text(
-        "The size of a gradient is the root of its mean square over the weights of a layer, at the initial weights, "
-        "over the first 1,000 images.",
+        "The size of a gradient is its root mean square over the weights of a layer, at the initial weights, over the "
+        "first 1,000 training images.",
     )
 
 
