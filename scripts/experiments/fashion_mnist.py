@@ -278,7 +278,7 @@ def layers_again(study: Study, share: float) -> None:
         "The same network is also trained from scratch, with the same rows in the same order for as many epochs.",
     )
     changes = _at_the_ends(sizes, fine_tuned - from_scratch)
-    figure = _lines(f"Layers from MNIST, fine-tuned: {changes}", "training rows", list(epochs), scores)
+    figure = _lines(f"MNIST layers, fine-tuned: {changes}", "training rows", list(epochs), scores)
     study.report.picture(figure, "layers", "Test accuracy by training rows")
     columns = [map(_mean_and_range, of_way) for of_way in scores.values()]
     study.report.table(["training rows", "epochs", *ways], zip(sizes, epochs.values(), *columns, strict=True))
