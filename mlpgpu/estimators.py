@@ -361,6 +361,15 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """
         return float(accuracy_score(*(arrays.to_host(a) for a in (y, self.predict(X))), **_weighted(sample_weight)))
 
+    @property
+    def _label_binarizer(self) -> Any:
+        """The labels by the name that scikit-learn has for them: programs read it, and set it beside weights."""
+        return self._labels.binarizer()
+
+    @_label_binarizer.setter
+    def _label_binarizer(self, binarizer: Any) -> None:
+        self._labels = Labels.of_binarizer(binarizer)
+
     def _learn(self, y: Any, incremental: bool) -> int:
         known = getattr(self, "_labels", None)
         if known is None or not (self.warm_start or incremental):

@@ -228,6 +228,18 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         compiled = backend.compile(lambda params, rows: function(backend.xp, network, params, rows), once=True)
         return in_chunks(backend, lambda rows: compiled(params, rows), Unscaled(backend, dtype), x), backend, at
 
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
+        """What the output units make of rows, by the name that scikit-learn has for it, which programs call."""
+        found, backend, at = self._outputs(X, "_forward_pass_fast", networks.predict)
+        return arrays.move(found, backend, at)
+
+    def _forward_pass(self, activations: list[Any]) -> list[Any]:
+        """What all units make of the rows in ``activations[0]``, as scikit-learn has it: put in there, behind them."""
+        x = activations[0]
+        hidden = [self.hidden_activations(x, layer) for layer in range(len(self.coefs_) - 1)]
+        activations[1:] = [*hidden, self._forward_pass_fast(x)]
+        return activations
+
     def _network(self) -> Network:
         sizes = fitted_sizes(self)
         return Network(sizes, activations_of(self.activation, len(sizes) - 2)[1], loss_of(self, sizes[-1])[1])

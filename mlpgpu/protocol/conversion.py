@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.preprocessing import LabelBinarizer
 
 from mlpgpu import backends
 from mlpgpu.errors import InputError
@@ -72,9 +71,8 @@ def to_sklearn(ours: Any) -> Any:
         # scikit-learn restores these if a warm start finds nothing better.
         theirs._best_coefs, theirs._best_intercepts = copy.deepcopy((theirs.coefs_, theirs.intercepts_))
     if hasattr(ours, "_labels"):
-        labels = ours._labels
-        theirs._label_binarizer = LabelBinarizer().fit(labels.example())
-        theirs.classes_ = labels.classes
+        theirs._label_binarizer = ours._labels.binarizer()
+        theirs.classes_ = ours._labels.classes
     return theirs
 
 
@@ -101,9 +99,7 @@ def from_sklearn(kind: type, theirs: Any) -> Any:
     vars(ours).update(parts_of(np, params, fitted_sizes(theirs)))
     ours.history_ = [{"epoch": i, "loss": loss} for i, loss in enumerate(getattr(theirs, "loss_curve_", []), 1)]
     if hasattr(theirs, "classes_"):
-        binarizer = theirs._label_binarizer
-        multilabel = binarizer.y_type_.startswith("multilabel")
-        ours._labels = Labels(theirs.classes_, multilabel, multilabel and binarizer.sparse_input_)
+        ours._labels = Labels.of_binarizer(theirs._label_binarizer)
         ours.classes_ = theirs.classes_
     return ours
 

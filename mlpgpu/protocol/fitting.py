@@ -156,8 +156,7 @@ class Fit:
     def run(self) -> None:
         """Train, and set the fitted attributes of the estimator."""
         estimator, plan = self.estimator, self.prepare()
-        if self.first or not hasattr(estimator, "history_"):
-            progress.reset(estimator)
+        progress.begin(estimator, self.first)
         keep_shape(estimator, self.sizes, self.loss)
         estimator._keep_classes(self.at)
         train, watched = self.rows(self.x, self.targets, self.weights), {}

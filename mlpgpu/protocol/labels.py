@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
@@ -52,6 +53,12 @@ class Labels:
         """Return the labels that the user lists for targets such as `y`."""
         of_y = cls.of(y)
         return of_y if of_y.multilabel else cls(classes_of(classes))
+
+    @classmethod
+    def of_binarizer(cls, binarizer: Any) -> Labels:
+        """Those that a fitted ``LabelBinarizer`` of scikit-learn has."""
+        multilabel = binarizer.y_type_.startswith("multilabel")
+        return cls(binarizer.classes_, multilabel, multilabel and binarizer.sparse_input_)
 
     @property
     def binary(self) -> bool:
@@ -119,12 +126,12 @@ class Labels:
         # On `at`, because `source` may lack the dtype of the labels.
         return at.asarray(self.classes)[arrays.move(numbers, source, at)]
 
-    def example(self) -> Any:
-        """Return example targets with these classes."""
+    def binarizer(self) -> LabelBinarizer:
+        """A fitted ``LabelBinarizer`` of scikit-learn that has them."""
         if not self.multilabel:
-            return self.classes
+            return LabelBinarizer().fit(self.classes)
         each = np.eye(len(self.classes), dtype=int)
-        return self._as_sparse(each) if self.sparse else each
+        return LabelBinarizer().fit(self._as_sparse(each) if self.sparse else each)
 
     def weigh(self, given: Any, y: Any) -> list[np.ndarray]:
         """Return the class weights.

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.trainer import Best, Run
 
-# Fitted attributes that only some solvers set.
+# Fitted attributes that say how a run went.
 OF_A_RUN = (
     "loss_curve_",
     "validation_loss_curve_",
@@ -22,15 +22,18 @@ OF_A_RUN = (
     "_no_improvement_count",
     "_scored_by",
     "_continuation",
+    "n_iter_",
+    "t_",
+    "history_",
 )
 
 
-def reset(estimator: Any) -> None:
-    """Reset the progress of earlier fits."""
-    for name in OF_A_RUN:
+def begin(estimator: Any, first: bool) -> None:
+    """Forget earlier fits where this is the first, and have counts to go on from: weights set by hand may have none."""
+    for name in OF_A_RUN if first else ():
         vars(estimator).pop(name, None)
-    estimator.n_iter_ = estimator.t_ = 0
-    estimator.history_ = []
+    for name, start in (("n_iter_", 0), ("t_", 0), ("history_", [])):
+        vars(estimator).setdefault(name, start)
 
 
 def stopping_rule(estimator: Any) -> StoppingRule:
