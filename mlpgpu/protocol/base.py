@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
@@ -47,6 +48,25 @@ def limits(name: str) -> list[Any]:
     low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))
     closed = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}[known.within[0] + known.within[-1]]
     return [Interval(Integral if known.kind is int else Real, low, high, closed=closed)]
+
+
+# What scikit-learn's own fit and predictions call on its estimator, and subclasses of it define anew.
+THEIR_STEPS = (
+    "_backprop",
+    "_compute_loss_grad",
+    "_fit",
+    "_fit_lbfgs",
+    "_fit_stochastic",
+    "_forward_pass",
+    "_forward_pass_fast",
+    "_init_coef",
+    "_initialize",
+    "_loss_grad_lbfgs",
+    "_predict",
+    "_score",
+    "_update_no_improvement_count",
+    "_validate_input",
+)
 
 
 class Available:
@@ -113,6 +133,16 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     }
     _y_numeric = False
     _stratifies = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if unheard := [name for name in THEIR_STEPS if name in vars(cls)]:
+            warnings.warn(
+                f"{cls.__name__} defines {', '.join(unheard)}, which scikit-learn's MLP calls and mlpgpu's does not, "
+                "so that it changes nothing; use init, loss, activation, callbacks or X_val in its place, or inherit "
+                "from sklearn.neural_network.",
+                stacklevel=2,
+            )
 
     def _keep(self, given: Mapping[str, Any]) -> None:
         """Set the parameters to the constructor's arguments."""

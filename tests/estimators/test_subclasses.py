@@ -7,6 +7,7 @@ from sklearn.datasets import load_iris
 from sklearn.preprocessing import scale
 
 from mlpgpu import MLPClassifier
+from mlpgpu.protocol.base import THEIR_STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -73,3 +74,23 @@ def test_from_scikit_learn(kind):
     assert type(ours) is kind
     assert ours.activation == "tanh"
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=1e-12)
+
+
+def test_a_step_of_scikit_learn_that_is_never_called_is_told_of():
+    """It would train as if nothing had been changed."""
+    with pytest.warns(UserWarning, match=r"^Own defines _backprop, _init_coef, which scikit-learn's MLP calls") as told:
+
+        class Own(MLPClassifier):
+            def _init_coef(self, fan_in, fan_out, dtype):
+                raise AssertionError
+
+            def _backprop(self, *given):
+                raise AssertionError
+
+    assert told[0].filename == __file__
+    assert same_weights(Own(**FIXED).fit(X, Y), MLPClassifier(**FIXED).fit(X, Y))
+
+
+def test_the_steps_are_those_of_scikit_learn():
+    theirs = {name for kind in neural_network.MLPClassifier.__mro__[:3] for name in vars(kind)}
+    assert set(THEIR_STEPS) - theirs == set()
