@@ -87,12 +87,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     max_fun : int, default=15000
         Maximum number of loss evaluations by ``lbfgs``.
     device : str or None, default=None
-        Device to compute on: ``cpu``, ``cuda``, ``cuda:N`` or ``auto`` (CUDA if it works, else the CPU); None for that
-        of `X`.
+        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``, or a device of PyTorch; None computes where `X` is.
     backend : {"auto", "numpy", "cupy", "torch", "jax"} or None, default=None
         Array library to compute with; None for that of `X`.
     dtype : {"float32", "float64"} or None, default=None
-        Floating-point type to compute in; None for that of `X`.
+        Also as the type of an array library, such as ``np.float32``; None for that of `X`.
     precision : {"float32", "tf32", "bf16"}, default="float32"
         Precision to which matrix products round their operands: ``tf32`` keeps 10 fraction bits, ``bf16`` 7. CUDA
         rounds in hardware; elsewhere rounding is emulated and no faster. Products accumulate in float32, and everything

@@ -88,20 +88,21 @@ class Setting:
             raise InputError(f"{name} is {shown!r}; allowed: {self.allowed()}{hint}") from None
 
     def _item(self, given: Any) -> Any:
-        if str(given) in self.choices and not isinstance(given, bool):
-            return str(given)
+        word = named(given)
+        if str(word) in self.choices and not isinstance(given, bool):
+            return str(word)
         if (self.kind is bool) != isinstance(given, bool):
             raise ValueError
         if self.kind is bool:
             return given
         if self.kind is str:
-            # A float is refused: Python may write it differently from its source, such as 1.50 as 1.5.
-            if self.choices or not isinstance(given, str | Path | int):
+            # A floating-point number may have been written otherwise than Python writes it.
+            if self.choices or isinstance(given, type) or not isinstance(word, str | Path | int):
                 raise ValueError
-            # Most texts are paths, which cannot hold a null byte. All are saved in UTF-8 files, so `encode` must work.
-            if not str(given) or b"\0" in str(given).encode():
+            # Most of these name files, which no zero may be in; all are kept in files of UTF-8.
+            if not str(word) or b"\0" in str(word).encode():
                 raise ValueError
-            return str(given)
+            return str(word)
         number = float(given)
         if self.kind is int:
             if number != int(given):
@@ -112,11 +113,20 @@ class Setting:
         return number
 
 
+def named(given: Any) -> Any:
+    """A type of numbers of an array library, or a device of PyTorch, by its name; all else as it is."""
+    if isinstance(given, type):
+        return given.__name__
+    kind = type(given)
+    of_torch = kind.__module__ == "torch" and kind.__name__ in {"dtype", "device"}
+    return str(given).removeprefix("torch.") if of_torch or kind.__module__ == "numpy.dtypes" else given
+
+
 def _shown(given: Any, many: bool) -> Any:
     """Format a value that is not allowed, for a message; with `many`, a sequence as on the command line."""
     if many and isinstance(given, tuple | list):
         return ",".join(str(_shown(item, many)) for item in given)
-    if shape := getattr(given, "shape", ()):
+    if not isinstance(given, type) and (shape := getattr(given, "shape", ())):
         return f"{type(given).__name__} of shape {shape}"
     # Python refuses to convert integers of more digits to text.
     return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given

@@ -403,6 +403,26 @@ def test_a_setting_is_given_once(tmp_path):
             read_file(path)
 
 
+@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["numpy", "numpy dtype", "torch", "jax.numpy"])
+def test_a_float_type_of_a_library_is_its_name(name, library):
+    given = getattr(pytest.importorskip(library.split()[0]), name)
+    assert Config(dtype=np.dtype(given) if library == "numpy dtype" else given).to_dict()["dtype"] == name
+
+
+def test_a_device_of_pytorch_is_its_name():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    assert Config(device=torch.device("cpu")).device == "cpu"
+    assert Config(device=torch.device("cuda", 1)).device == "cuda:1"
+    assert message(device=torch.device("mps")).startswith("device is 'mps'; allowed: ")
+
+
+def test_other_types_are_no_names():
+    assert message(dtype=np.float16) == "dtype is <class 'numpy.float16'>; allowed: float32, float64"
+    assert message(device=np.float32).startswith("device is <class 'numpy.float32'>; allowed: ")
+    assert message(dataset=int).startswith("dataset is <class 'int'>; allowed: ")
+
+
 def test_settings_need_no_array_library():
     code = (
         "import sys, mlpgpu.config; mlpgpu.config.Config(hidden='8,4');"

@@ -16,7 +16,13 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from mlpgpu import backends
@@ -33,7 +39,7 @@ from mlpgpu.maths.network import Network
 from mlpgpu.model import Model
 from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
+from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend, in_words
 from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
@@ -194,7 +200,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
     def _validate_params(self) -> None:
         """Validate the parameters as scikit-learn does, and suggest a choice for a misspelt one."""
         try:
-            super()._validate_params()
+            validate_parameter_constraints(self._parameter_constraints, in_words(self), type(self).__name__)
         except InvalidParameterError as error:
             _, name, _ = str(error).split("'", 2)
             words = [
@@ -249,8 +255,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
         weights = arrays.dtype_name(self.coefs_[0])
-        # `max` finds the wider type, whose name sorts last. Rounded products keep the type of the weights.
-        dtype = weights if self.dtype or self.precision != "float32" else max(weights, arrays.dtype_name(x))
+        # The wider of both, whose name is also the later one; products that are rounded are of the weights' type.
+        dtype = weights if self.dtype is not None or self.precision != "float32" else max(weights, arrays.dtype_name(x))
         backend = compute_backend(self, at, dtype)
         if not is_sparse(x):
             x = x if arrays.same_home(at, backend) else at.to_host(x)

@@ -20,8 +20,15 @@ from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
+from mlpgpu.setting import named
 
 _DEVICE, _BACKEND = (settings()[name][0] for name in ("device", "backend"))
+
+
+def in_words(estimator: Any) -> dict[str, Any]:
+    """Its parameters, with the names of what array libraries have objects for."""
+    given = estimator.get_params(deep=False)
+    return given | {name: named(given[name]) for name in ("dtype", "device") if name in given}
 
 
 def activations_of(given: Any, n_hidden: int) -> tuple[tuple[str, ...], tuple[Activation, ...]]:

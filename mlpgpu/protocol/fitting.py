@@ -47,6 +47,7 @@ from mlpgpu.protocol.held import (
 )
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
+from mlpgpu.setting import named
 from mlpgpu.trainer import Diverged, Run
 
 NON_FINITE = (
@@ -121,7 +122,7 @@ class Fit:
         self._check_targets(self.targets)
         # `partial_fit` keeps its dtype, and so its optimizer state, even for rows of another dtype.
         goes_on = incremental and not first and arrays.same_home(self.at, backends.beside(estimator.coefs_[0]))
-        self.dtype = estimator.dtype or arrays.dtype_name(estimator.coefs_[0] if goes_on else self.x)
+        self.dtype = named(estimator.dtype) or arrays.dtype_name(estimator.coefs_[0] if goes_on else self.x)
         self.backend = compute_backend(estimator, self.at, self.dtype)
         if self.first or not incremental:
             self._try_own_functions()

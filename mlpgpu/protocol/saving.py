@@ -14,7 +14,7 @@ from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
-from mlpgpu.protocol.choices import activations_of, by_name
+from mlpgpu.protocol.choices import activations_of, by_name, in_words
 from mlpgpu.protocol.held import keep_shape, loss_of, parts_of
 from mlpgpu.protocol.labels import Labels
 
@@ -202,7 +202,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
 def _parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that JSON can represent, converted by `_plain`."""
     parameters = {}
-    for name, value in estimator.get_params(deep=False).items():
+    for name, value in in_words(estimator).items():
         with contextlib.suppress(TypeError):
             parameters[name] = _plain(by_name(value) if name == "activation" else value)
     return parameters

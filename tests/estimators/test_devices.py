@@ -56,6 +56,34 @@ def test_classes_of_host_arrays_keep_digits_that_jax_has_not(classes):
     np.testing.assert_array_equal(there, here)
 
 
+@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["numpy", "numpy dtype", "torch", "jax.numpy"])
+def test_a_float_type_of_a_library(tmp_path, name, library):
+    """It is kept as it is given, as scikit-learn's clone wants it, and written as the word for it."""
+    given = getattr(pytest.importorskip(library.split()[0]), name)
+    given = np.dtype(given) if library == "numpy dtype" else given
+    estimator = sklearn.clone(MLPClassifier(**QUICK, dtype=given))
+    assert type(estimator.dtype) is type(given)
+    assert estimator.fit(X, Y).coefs_[0].dtype == estimator.predict_proba(X).dtype == name
+    estimator.save(tmp_path / "m.safetensors")
+    assert MLPClassifier.load(tmp_path / "m.safetensors").dtype == name
+
+
+def test_a_float_type_that_is_none_of_ours():
+    with pytest.raises(ValueError, match=r"The 'dtype' parameter of MLPClassifier must be .* Got 'float16' instead"):
+        MLPClassifier(**QUICK, dtype=np.float16).fit(X, Y)
+
+
+def test_a_device_of_pytorch(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    fitted = sklearn.clone(MLPRegressor(**QUICK, device=torch.device("cpu"))).fit(X, Y)
+    np.testing.assert_array_equal(fitted.predict(X), MLPRegressor(**QUICK, device="cpu").fit(X, Y).predict(X))
+    fitted.save(tmp_path / "m.safetensors")
+    assert MLPRegressor.load(tmp_path / "m.safetensors").device == "cpu"
+    with pytest.raises(InputError, match=r"^device is 'mps'; allowed"):
+        MLPRegressor(**QUICK, device=torch.device("mps")).fit(X, Y)
+
+
 def test_the_float_type_of_ones_own():
     fitted = MLPClassifier(**QUICK, dtype="float32").fit(X, Y)
     assert fitted.coefs_[0].dtype == fitted.predict_proba(X).dtype == np.float32
