@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -123,19 +124,23 @@ def warn(run: Run, most: int, incremental: bool) -> None:
         Whether the call is ``partial_fit``, and more epochs may follow.
     """
     if run.diverged:
-        warnings.warn(
+        _tell(
             f"Training diverged in epoch {run.diverged.epoch}, step {run.diverged.step}; the weights are the best "
-            "before. Scale the data, or lower learning_rate_init.",
-            ConvergenceWarning,
-            stacklevel=6,
+            "before. Scale the data, or lower learning_rate_init."
         )
     elif run.stopped == "interrupted":
         warnings.warn("Training interrupted by user.", stacklevel=6)
     elif run.unconverged:
-        warnings.warn(run.unconverged, ConvergenceWarning, stacklevel=6)
+        _tell(run.unconverged)
     elif not run.stopped and not incremental and run.training is not None:
-        warnings.warn(
-            f"Stochastic Optimizer: Maximum iterations ({most}) reached and the optimization hasn't converged yet.",
-            ConvergenceWarning,
-            stacklevel=6,
-        )
+        _tell(f"Stochastic Optimizer: Maximum iterations ({most}) reached and the optimization hasn't converged yet.")
+
+
+def _tell(message: str) -> None:
+    """Warn where the user called the fit, by the module of scikit-learn's own warning: programs ignore it by that."""
+    frame: Any = sys._getframe()
+    for _ in range(6):
+        frame = frame.f_back or frame
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    module = "sklearn.neural_network._multilayer_perceptron"
+    warnings.warn_explicit(message, ConvergenceWarning, frame.f_code.co_filename, frame.f_lineno, module, registry)

@@ -1,12 +1,14 @@
 """What programs that were written for scikit-learn's estimators set, read and call on them beside what is public."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from sklearn import neural_network
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer, scale
 
 from mlpgpu import MLPClassifier, MLPRegressor
@@ -93,3 +95,17 @@ def test_weights_set_alone_begin_to_count():
     made.coefs_, made.intercepts_ = fitted.coefs_, fitted.intercepts_
     made.partial_fit(X, Y)
     assert (made.t_, len(made.loss_curve_), [record["epoch"] for record in made.history_]) == (150, 1, [1])
+
+
+@pytest.mark.parametrize("module", ["sklearn", "sklearn.neural_network._multilayer_perceptron"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_the_warning_of_a_fit_that_has_not_converged_is_ignored_by_its_module(solver, module):
+    """As the examples of scikit-learn do it; it still tells of the line that called the fit."""
+    estimator = MLPClassifier(**QUICK | {"solver": solver})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=ConvergenceWarning, module=module)
+        estimator.fit(X, Y)
+    with pytest.warns(ConvergenceWarning) as told:
+        estimator.fit(X, Y)
+    assert told[0].filename == __file__
