@@ -41,7 +41,7 @@ from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend, in_words
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
+from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, whole
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.search import Search
 
@@ -416,9 +416,12 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             self.__dict__.update(parts_of(np, params_of(self, arrays.HOST), fitted_sizes(self)))
 
     def __copy__(self) -> Any:
-        """Copy the complete state, on its device, unlike pickling."""
+        """All of it where it is, which what is read from a file is not, and curves of its own, which grow."""
         copied: Any = object.__new__(type(self))
         vars(copied).update(vars(self))
+        for name in CURVES:
+            if name in vars(self):
+                setattr(copied, name, copy.copy(getattr(self, name)))
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import signal
 import warnings
 from functools import partial
@@ -135,10 +134,10 @@ class Fit:
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
         self.kind = estimator.optimizer, self.dtype, estimator.freeze, self.normalized
         self.before = before if before is not None and before.suits(backend, self.kind) else None
-        self.as_made = estimator
+        self.as_made: Any = estimator
         if self.before:
-            self.as_made = copy.copy(estimator)
-            vars(self.as_made).update(self.before.optimizer_params)
+            self.as_made = object.__new__(type(estimator))
+            vars(self.as_made).update(vars(estimator) | self.before.made_with)
         self.random_state = self.before.random_state if self.before else self._generator()
         self.drawn_from = saving.state_of(self.random_state)
         if params is None:
@@ -178,12 +177,9 @@ class Fit:
             raise ValueError(NON_FINITE)
         estimator.n_iter_ = run.epoch
         vars(estimator).update(self._pairs(params))
-        before = estimator.history_
-        records = [record | {"epoch": len(before) + number} for number, record in enumerate(run.history, 1)]
-        # A new list, because a copy of the estimator may share the old one.
-        estimator.history_ = [*before, *records]
-        # Ctrl-C ends only the fit, as in scikit-learn. Other signals, and a Ctrl-C too late to stop it, go to the
-        # process.
+        records = enumerate(run.history, len(estimator.history_) + 1)
+        progress.add(estimator, "history_", [record | {"epoch": number} for number, record in records])
+        # Ctrl-C ends the fit alone, as in scikit-learn; another signal, and one that came too late, is for the process.
         if run.signal and (run.signal, run.stopped) != (signal.SIGINT, "interrupted"):
             signal.raise_signal(run.signal)
         progress.warn(run, plan.epochs, self.incremental)

@@ -43,6 +43,9 @@ OF_OPTIMIZER = (
     "epsilon",
 )
 
+# What grows from fit to fit.
+CURVES = ("loss_curve_", "validation_loss_curve_", "validation_scores_", "history_")
+
 Kind = tuple[str | None, str, int, tuple[bool, ...]]
 
 
@@ -101,12 +104,15 @@ def fitted_sizes(estimator: Any) -> tuple[int, ...]:
 def restored_on_failure(estimator: Any) -> Iterator[None]:
     """Restore the previous fit if a new one fails, so that labels, layers and curves match the weights."""
     before = dict(vars(estimator))
+    lengths = {name: len(before[name]) for name in CURVES if isinstance(before.get(name), list)}
     try:
         yield
     except BaseException:
         # A fit sets the weights last: what is raised after that is a warning turned into an error, and the fit stands.
         if vars(estimator).get("coefs_") is before.get("coefs_"):
-            # scikit-learn itself removes the attributes of its callbacks.
+            for name, length in lengths.items():
+                del before[name][length:]
+            # scikit-learn puts away by itself what its callbacks needed.
             theirs = {
                 name: value for name, value in vars(estimator).items() if name.startswith(("_skl_", "_callback_"))
             }

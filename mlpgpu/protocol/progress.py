@@ -88,7 +88,7 @@ def keep(estimator: Any, run: Run, rule: StoppingRule, validated: bool) -> None:
         estimator.loss_ = losses[-1]
     elif run.best_epoch:
         estimator.loss_ = losses[run.best_epoch - 1]
-    estimator.loss_curve_ = [*getattr(estimator, "loss_curve_", []), *losses]
+    add(estimator, "loss_curve_", losses)
     estimator.best_loss_ = None if scored else rule.best
     if validated:
         keep_validation(estimator, run)
@@ -105,11 +105,17 @@ def keep_validation(estimator: Any, run: Run) -> None:
     estimator._scored_by = estimator.scoring
     if run.diverged:
         scores = [*scores, math.nan]
-    for name, curve in (
-        ("validation_scores_", scores),
-        ("validation_loss_curve_", [record["validation_loss"] for record in run.history]),
-    ):
-        setattr(estimator, name, [*(getattr(estimator, name, None) or []), *curve])
+    add(estimator, "validation_scores_", scores)
+    add(estimator, "validation_loss_curve_", [record["validation_loss"] for record in run.history])
+
+
+def add(estimator: Any, name: str, items: list[Any]) -> None:
+    """Add to a fitted list in place, as scikit-learn does: after many a ``partial_fit`` one more takes no longer."""
+    curve = getattr(estimator, name, None)
+    if not isinstance(curve, list):
+        curve = [] if curve is None else list(curve)
+        setattr(estimator, name, curve)
+    curve.extend(items)
 
 
 def warn(run: Run, most: int, incremental: bool) -> None:

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer, scale
 
 from mlpgpu import MLPClassifier, MLPRegressor
+from mlpgpu.protocol.fitting import Fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -87,6 +88,26 @@ def test_partial_fit_goes_on_with_counts_that_were_set(given):
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-10)
     np.testing.assert_allclose(ours.best_loss_, theirs.best_loss_, rtol=1e-10)
     np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["loss_curve_", "history_"])
+def test_a_curve_grows_in_place(name):
+    """After a hundred thousand calls, as in reinforcement learning, a copy of all before took longer than the call."""
+    fitted = MLPRegressor(**QUICK).partial_fit(X, Y)
+    curve, copied = getattr(fitted, name), copy.copy(fitted)
+    fitted.partial_fit(X, Y)
+    assert getattr(fitted, name) is curve
+    assert (len(curve), len(getattr(copied, name))) == (2, 1)
+
+
+def test_curves_are_as_before_where_a_fit_fails_after_its_last_step(monkeypatch):
+    fitted = MLPRegressor(**QUICK, warm_start=True).fit(X, Y, X_val=X, y_val=Y)
+    names = "loss_curve_", "validation_scores_", "validation_loss_curve_", "history_"
+    before = {name: copy.copy(getattr(fitted, name)) for name in names}
+    monkeypatch.setattr(Fit, "_pairs", lambda fit, params: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fitted.fit(X, Y, X_val=X, y_val=Y)
+    assert {name: getattr(fitted, name) for name in names} == before
 
 
 def test_weights_set_alone_begin_to_count():
