@@ -360,14 +360,32 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """
         return float(accuracy_score(*(arrays.to_host(a) for a in (y, self.predict(X))), **_weighted(sample_weight)))
 
+    def _kept_labels(self) -> Any:
+        """What both properties are made of, by the name of the first in a pickle: either of them."""
+        if "_labels" not in self.__dict__:
+            raise AttributeError(f"this {type(self).__name__} has no labels; fit it, or set its _label_binarizer.")
+        return self.__dict__["_labels"]
+
+    @property
+    def _labels(self) -> Labels:
+        labels = self._kept_labels()
+        return labels if isinstance(labels, Labels) else Labels.of_binarizer(labels)
+
+    @_labels.setter
+    def _labels(self, labels: Labels) -> None:
+        self.__dict__["_labels"] = labels
+
     @property
     def _label_binarizer(self) -> Any:
-        """The labels by the name that scikit-learn has for them: programs read it, and set it beside weights."""
-        return self._labels.binarizer()
+        """The labels by the name that scikit-learn has for them, which programs read, set beside weights and change."""
+        labels = self._kept_labels()
+        if isinstance(labels, Labels):
+            labels = self.__dict__["_labels"] = labels.binarizer()
+        return labels
 
     @_label_binarizer.setter
     def _label_binarizer(self, binarizer: Any) -> None:
-        self._labels = Labels.of_binarizer(binarizer)
+        self.__dict__["_labels"] = binarizer
 
     def _learn(self, y: Any, incremental: bool) -> int:
         known = getattr(self, "_labels", None)

@@ -54,6 +54,20 @@ def test_the_labels_as_a_binarizer(targets):
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
 
 
+def test_labels_change_with_the_binarizer():
+    """Some programs set one that they fit afterwards, or give the classes other names."""
+    made, fitted = MLPClassifier(**QUICK), MLPClassifier(**QUICK).fit(X, Y)
+    made.coefs_, made.intercepts_, made.out_activation_ = fitted.coefs_, fitted.intercepts_, "softmax"
+    made._label_binarizer = LabelBinarizer()
+    with pytest.raises(AttributeError):
+        made.predict(X)
+    made._label_binarizer.fit(["a", "b", "c"])
+    fitted._label_binarizer.fit(["a", "b", "c"])
+    for estimator in (made, fitted, copy.deepcopy(fitted)):
+        np.testing.assert_array_equal(estimator.predict(X), np.array(list("abc"))[estimator.predict_proba(X).argmax(1)])
+    assert fitted.fit(X, Y).predict(X).dtype == Y.dtype
+
+
 @pytest.mark.parametrize(("ours", "theirs"), KINDS)
 def test_what_every_unit_makes_of_rows(ours, theirs):
     ours, theirs = (kind(**QUICK).fit(X, Y) for kind in (ours, theirs))
