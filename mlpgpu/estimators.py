@@ -87,11 +87,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     max_fun : int, default=15000
         Maximum number of loss evaluations by ``lbfgs``.
     device : str or None, default=None
-        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``, or a device of PyTorch; None computes where `X` is.
+        Device to compute on: ``cpu``, ``cuda``, ``cuda:N`` or ``auto`` (CUDA if it works, else the CPU), or a PyTorch
+        device object; None for that of `X`.
     backend : {"auto", "numpy", "cupy", "torch", "jax"} or None, default=None
         Array library to compute with; None for that of `X`.
     dtype : {"float32", "float64"} or None, default=None
-        Also as the type of an array library, such as ``np.float32``; None for that of `X`.
+        Floating-point type to compute in, also as a dtype object such as ``np.float32`` or ``torch.float32``; None for
+        that of `X`.
     precision : {"float32", "tf32", "bf16"}, default="float32"
         Precision to which matrix products round their operands: ``tf32`` keeps 10 fraction bits, ``bf16`` 7. CUDA
         rounds in hardware; elsewhere rounding is emulated and no faster. Products accumulate in float32, and everything
@@ -361,7 +363,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return float(accuracy_score(*(arrays.to_host(a) for a in (y, self.predict(X))), **_weighted(sample_weight)))
 
     def _kept_labels(self) -> Any:
-        """What both properties are made of, by the name of the first in a pickle: either of them."""
+        """Return the stored `Labels` or `LabelBinarizer`; pickles hold either under the name ``_labels``."""
         if "_labels" not in self.__dict__:
             raise AttributeError(f"this {type(self).__name__} has no labels; fit it, or set its _label_binarizer.")
         return self.__dict__["_labels"]
@@ -377,7 +379,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     @property
     def _label_binarizer(self) -> Any:
-        """The labels by the name that scikit-learn has for them, which programs read, set beside weights and change."""
+        """The labels as scikit-learn's ``LabelBinarizer``, which programs read, modify, and set along with weights."""
         labels = self._kept_labels()
         if isinstance(labels, Labels):
             labels = self.__dict__["_labels"] = labels.binarizer()

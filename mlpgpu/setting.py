@@ -96,10 +96,10 @@ class Setting:
         if self.kind is bool:
             return given
         if self.kind is str:
-            # A floating-point number may have been written otherwise than Python writes it.
+            # A float is refused: Python may write it differently from its source, such as 1.50 as 1.5.
             if self.choices or isinstance(given, type) or not isinstance(word, str | Path | int):
                 raise ValueError
-            # Most of these name files, which no zero may be in; all are kept in files of UTF-8.
+            # Most texts are paths, which cannot hold a null byte. All are saved in UTF-8 files, so `encode` must work.
             if not str(word) or b"\0" in str(word).encode():
                 raise ValueError
             return str(word)
@@ -114,7 +114,7 @@ class Setting:
 
 
 def named(given: Any) -> Any:
-    """A type of numbers of an array library, or a device of PyTorch, by its name; all else as it is."""
+    """Return the name of an array library's dtype or of a PyTorch device; anything else unchanged."""
     if isinstance(given, type):
         return given.__name__
     kind = type(given)

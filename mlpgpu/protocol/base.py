@@ -41,7 +41,7 @@ from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend, in_words
 from mlpgpu.protocol.fitting import Fit, Validation
-from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, whole
+from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.search import Search
 
@@ -56,8 +56,8 @@ def limits(name: str) -> list[Any]:
     return [Interval(Integral if known.kind is int else Real, low, high, closed=closed)]
 
 
-# What scikit-learn's own fit and predictions call on its estimator, and subclasses of it define anew.
-THEIR_STEPS = (
+# Private methods that scikit-learn's fit and predictions call, and that subclasses of its estimators override.
+SKLEARN_STEPS = (
     "_backprop",
     "_compute_loss_grad",
     "_fit",
@@ -142,11 +142,11 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if unheard := [name for name in THEIR_STEPS if name in vars(cls)]:
+        if ignored := [name for name in SKLEARN_STEPS if name in vars(cls)]:
             warnings.warn(
-                f"{cls.__name__} defines {', '.join(unheard)}, which scikit-learn's MLP calls and mlpgpu's does not, "
-                "so that it changes nothing; use init, loss, activation, callbacks or X_val in its place, or inherit "
-                "from sklearn.neural_network.",
+                f"{cls.__name__} overrides {', '.join(ignored)}, which scikit-learn's MLP calls but mlpgpu's does not; "
+                "this has no effect. Use init, loss, activation, callbacks or X_val instead, or inherit from "
+                "sklearn.neural_network.",
                 stacklevel=2,
             )
 
@@ -255,7 +255,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             )
         x, _ = arrays.check_rows(self, X, "no_validation", reset=False)
         weights = arrays.dtype_name(self.coefs_[0])
-        # The wider of both, whose name is also the later one; products that are rounded are of the weights' type.
+        # `max` finds the wider type, whose name sorts last. Rounded products keep the type of the weights.
         dtype = weights if self.dtype is not None or self.precision != "float32" else max(weights, arrays.dtype_name(x))
         backend = compute_backend(self, at, dtype)
         if not is_sparse(x):
@@ -265,12 +265,12 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return in_chunks(backend, lambda rows: compiled(params, rows), Unscaled(backend, dtype), x), backend, at
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
-        """What the output units make of rows, by the name that scikit-learn has for it, which programs call."""
+        """Return the activations of the output layer; programs call scikit-learn's private method of this name."""
         found, backend, at = self._outputs(X, "_forward_pass_fast", networks.predict)
         return arrays.move(found, backend, at)
 
     def _forward_pass(self, activations: list[Any]) -> list[Any]:
-        """What all units make of the rows in ``activations[0]``, as scikit-learn has it: put in there, behind them."""
+        """Fill `activations` with those of all layers for the rows in ``activations[0]``, as in scikit-learn."""
         x = activations[0]
         hidden = [self.hidden_activations(x, layer) for layer in range(len(self.coefs_) - 1)]
         activations[1:] = [*hidden, self._forward_pass_fast(x)]
@@ -416,7 +416,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             self.__dict__.update(parts_of(np, params_of(self, arrays.HOST), fitted_sizes(self)))
 
     def __copy__(self) -> Any:
-        """All of it where it is, which what is read from a file is not, and curves of its own, which grow."""
+        """Copy the complete state, on its device, unlike pickling; curves are copied because fits extend them."""
         copied: Any = object.__new__(type(self))
         vars(copied).update(vars(self))
         for name in CURVES:

@@ -26,7 +26,7 @@ _DEVICE, _BACKEND = (settings()[name][0] for name in ("device", "backend"))
 
 
 def in_words(estimator: Any) -> dict[str, Any]:
-    """Its parameters, with the names of what array libraries have objects for."""
+    """Return the parameters of an estimator, with dtype and device objects replaced by their names."""
     given = estimator.get_params(deep=False)
     return given | {name: named(given[name]) for name in ("dtype", "device") if name in given}
 

@@ -137,7 +137,7 @@ class Fit:
         self.as_made: Any = estimator
         if self.before:
             self.as_made = object.__new__(type(estimator))
-            vars(self.as_made).update(vars(estimator) | self.before.made_with)
+            vars(self.as_made).update(vars(estimator) | self.before.optimizer_params)
         self.random_state = self.before.random_state if self.before else self._generator()
         self.drawn_from = saving.state_of(self.random_state)
         if params is None:
@@ -179,7 +179,8 @@ class Fit:
         vars(estimator).update(self._pairs(params))
         records = enumerate(run.history, len(estimator.history_) + 1)
         progress.add(estimator, "history_", [record | {"epoch": number} for number, record in records])
-        # Ctrl-C ends the fit alone, as in scikit-learn; another signal, and one that came too late, is for the process.
+        # Ctrl-C ends only the fit, as in scikit-learn. Other signals, and a Ctrl-C too late to stop it, go to the
+        # process.
         if run.signal and (run.signal, run.stopped) != (signal.SIGINT, "interrupted"):
             signal.raise_signal(run.signal)
         progress.warn(run, plan.epochs, self.incremental)

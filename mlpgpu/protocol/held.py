@@ -43,7 +43,7 @@ OF_OPTIMIZER = (
     "epsilon",
 )
 
-# What grows from fit to fit.
+# Fitted lists that later fits extend in place.
 CURVES = ("loss_curve_", "validation_loss_curve_", "validation_scores_", "history_")
 
 Kind = tuple[str | None, str, int, tuple[bool, ...]]
@@ -112,7 +112,7 @@ def restored_on_failure(estimator: Any) -> Iterator[None]:
         if vars(estimator).get("coefs_") is before.get("coefs_"):
             for name, length in lengths.items():
                 del before[name][length:]
-            # scikit-learn puts away by itself what its callbacks needed.
+            # scikit-learn itself removes the attributes of its callbacks.
             theirs = {
                 name: value for name, value in vars(estimator).items() if name.startswith(("_skl_", "_callback_"))
             }

@@ -56,7 +56,7 @@ class Labels:
 
     @classmethod
     def of_binarizer(cls, binarizer: Any) -> Labels:
-        """Those that a fitted ``LabelBinarizer`` of scikit-learn has."""
+        """Return the labels of a fitted scikit-learn ``LabelBinarizer``."""
         multilabel = binarizer.y_type_.startswith("multilabel")
         return cls(binarizer.classes_, multilabel, multilabel and binarizer.sparse_input_)
 
@@ -127,7 +127,7 @@ class Labels:
         return at.asarray(self.classes)[arrays.move(numbers, source, at)]
 
     def binarizer(self) -> LabelBinarizer:
-        """A fitted ``LabelBinarizer`` of scikit-learn that has them."""
+        """Return a scikit-learn ``LabelBinarizer`` fitted on these labels."""
         if not self.multilabel:
             return LabelBinarizer().fit(self.classes)
         each = np.eye(len(self.classes), dtype=int)

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.trainer import Best, Run
 
-# Fitted attributes that say how a run went.
+# Fitted attributes that record the progress of a fit.
 OF_A_RUN = (
     "loss_curve_",
     "validation_loss_curve_",
@@ -30,7 +30,7 @@ OF_A_RUN = (
 
 
 def begin(estimator: Any, first: bool) -> None:
-    """Forget earlier fits where this is the first, and have counts to go on from: weights set by hand may have none."""
+    """Reset the record of earlier fits if this is the first, and add missing counts, as with weights set by hand."""
     for name in OF_A_RUN if first else ():
         vars(estimator).pop(name, None)
     for name, start in (("n_iter_", 0), ("t_", 0), ("history_", [])):
@@ -110,7 +110,7 @@ def keep_validation(estimator: Any, run: Run) -> None:
 
 
 def add(estimator: Any, name: str, items: list[Any]) -> None:
-    """Add to a fitted list in place, as scikit-learn does: after many a ``partial_fit`` one more takes no longer."""
+    """Extend a fitted list in place, as in scikit-learn, so that a long list does not slow down ``partial_fit``."""
     curve = getattr(estimator, name, None)
     if not isinstance(curve, list):
         curve = [] if curve is None else list(curve)
@@ -143,7 +143,7 @@ def warn(run: Run, most: int, incremental: bool) -> None:
 
 
 def _tell(message: str) -> None:
-    """Warn where the user called the fit, by the module of scikit-learn's own warning: programs ignore it by that."""
+    """Warn at the user's call, under the module name of scikit-learn's warning, by which programs filter it."""
     frame: Any = sys._getframe()
     for _ in range(6):
         frame = frame.f_back or frame

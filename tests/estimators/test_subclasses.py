@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 from sklearn.preprocessing import scale
 
 from mlpgpu import MLPClassifier
-from mlpgpu.protocol.base import THEIR_STEPS
+from mlpgpu.protocol.base import SKLEARN_STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -76,9 +76,9 @@ def test_from_scikit_learn(kind):
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=1e-12)
 
 
-def test_a_step_of_scikit_learn_that_is_never_called_is_told_of():
-    """It would train as if nothing had been changed."""
-    with pytest.warns(UserWarning, match=r"^Own defines _backprop, _init_coef, which scikit-learn's MLP calls") as told:
+def test_overriding_a_private_step_of_scikit_learn_warns():
+    """The estimator would otherwise train as if nothing had been overridden."""
+    with pytest.warns(UserWarning, match=r"^Own overrides _backprop, _init_coef, which scikit-learn's MLP") as told:
 
         class Own(MLPClassifier):
             def _init_coef(self, fan_in, fan_out, dtype):
@@ -93,4 +93,4 @@ def test_a_step_of_scikit_learn_that_is_never_called_is_told_of():
 
 def test_the_steps_are_those_of_scikit_learn():
     theirs = {name for kind in neural_network.MLPClassifier.__mro__[:3] for name in vars(kind)}
-    assert set(THEIR_STEPS) - theirs == set()
+    assert set(SKLEARN_STEPS) - theirs == set()
