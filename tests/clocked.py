@@ -1,4 +1,4 @@
-"""Devices that compute nothing and say how long it took: what is measured on them is known beforehand."""
+"""Simulated devices with known step times, so that tests know what is measured on them."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from mlpgpu.errors import InputError
 
 
 class Machine:
-    """Devices, each with its seconds a step and its seconds a row, and a clock that only they move."""
+    """Simulated devices, each with its seconds per step and per row, and a clock that only they advance."""
 
     def __init__(self, **costs):
         self.costs = {name.replace("_", ":"): cost for name, cost in costs.items()}
         self.now, self.current = 0.0, None
-        # What is called with the device and the batch size of each step.
+        # Called with the device and the batch size before each call of a loop.
         self.on_step = lambda device, batch_size: None
 
     def clock(self):
@@ -38,12 +38,12 @@ class Clocked(NumpyBackend):
         machine = self.machine
 
         def loop(state, data, items):
-            # As with CuPy, whose arrays are made on the current device of the thread.
+            # As with CuPy, which allocates arrays on the thread's current device.
             assert machine.current == self.device
             n_steps, batch_size = items[0].shape
-            seconds_a_step, seconds_a_row = machine.costs[self.device]
+            seconds_per_step, seconds_per_row = machine.costs[self.device]
             machine.on_step(self.device, batch_size)
-            machine.now += n_steps * (seconds_a_step + seconds_a_row * batch_size)
+            machine.now += n_steps * (seconds_per_step + seconds_per_row * batch_size)
             return state, np.zeros(n_steps)
 
         return loop

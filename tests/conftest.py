@@ -1,4 +1,4 @@
-# ruff: noqa: E402 (what is set here is read when the libraries are imported)
+# ruff: noqa: E402 (the libraries read these settings when they are imported)
 import importlib.util
 import os
 import shlex
@@ -6,23 +6,23 @@ import signal
 import sys
 import tempfile
 
-# scikit-learn's array API dispatch needs SciPy's, which SciPy reads once, when it is imported.
+# scikit-learn's array API dispatch needs SciPy's, and SciPy reads its variable only when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
-# Of several processes, each has a core, and threads of it would wait for those of the others.
+# Each xdist worker has one core; with several threads each, the workers would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-# A program that JAX compiled for one test is read by the next that needs it. Each process has a folder of its own:
-# JAX may read what another process has not written to the end.
+# Tests share the programs that JAX compiles. Each process has a folder of its own, since JAX may read a file that
+# another process is still writing.
 COMPILED = tempfile.TemporaryDirectory(prefix="mlpgpu-jax-", ignore_cleanup_errors=True)
 os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-# A shell has what it runs in the background ignore Ctrl-C, and so would all that is tested.
+# A shell starts background processes with SIGINT ignored, which the tested processes would inherit.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-# MLflow keeps a folder for those who ask for it, and says home what is done with it for those who do not mind.
+# By default, MLflow refuses a folder as its store and sends telemetry.
 os.environ |= {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 import numpy as np
@@ -34,7 +34,7 @@ from mlpgpu.backends.numpy import NumpyBackend
 
 
 def _missing(name):
-    """Why a backend cannot be tested here; empty where it can."""
+    """Return why a backend cannot be tested here, or an empty string if it can."""
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed"
     if name == "cupy":
@@ -58,9 +58,9 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(items):
-    """Leave all cases of a test but the first uncounted.
+    """Measure coverage only in the first case of each parametrised test.
 
-    Counting lines makes many a test half as long again, and the other cases reach few lines of their own.
+    Measuring makes many tests half as long again, and the other cases reach few further lines.
     """
     seen = set()
     for item in items:
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    # In a process of xdist pytest-cov counts twice, and its own mark, `no_cover`, stops one of the two.
+    # In an xdist worker, pytest-cov measures twice, and its own marker `no_cover` stops only one of the two.
     if not (item.config.pluginmanager.hasplugin("_cov") and item.get_closest_marker("uncounted")):
         return (yield)
     counter = sys.gettrace()
@@ -104,31 +104,31 @@ def real_backend(request):
 
 @pytest.fixture
 def step_by_step(monkeypatch):
-    """Told of each step, also by the backend that does many between two words."""
+    """Report each step to the callbacks on NumPy, which otherwise runs many steps per call."""
     monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """The command draws none: they take longer than all else of a short run."""
+    """Let the command draw no plots, which take longer than the rest of a short run."""
     monkeypatch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
 
 
 @pytest.fixture
 def not_compiled(monkeypatch):
-    """Runs are by NumPy alone, in processes too: to compile takes longer than all else of one that is not long."""
+    """Run steps without Numba, in subprocesses too: compiling takes longer than the rest of a short run."""
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
 
 
 @pytest.fixture
 def command(drawing_command, no_pictures):
-    """Runs the command in an empty folder: ``command("--epochs 1")`` -> exit code, stdout, stderr."""
+    """``command("--epochs 1")`` runs ``mlpgpu train`` in an empty folder -> exit code, stdout, stderr."""
     return drawing_command
 
 
 @pytest.fixture
 def drawing_command(command_of):
-    """The command with its pictures."""
+    """`command`, but with plots."""
     from mlpgpu import train
 
     return command_of(train.app)
@@ -136,7 +136,7 @@ def drawing_command(command_of):
 
 @pytest.fixture
 def command_of(tmp_path, monkeypatch, capsys):
-    """``command_of(app)`` runs another command, or any, in an empty folder: see `command`."""
+    """``command_of(app)`` returns a function as `command` for another app."""
     monkeypatch.chdir(tmp_path)
 
     from mlpgpu import train
@@ -153,7 +153,7 @@ def command_of(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def small_files():
-    """``with small_files(1000):`` no file grows beyond so many bytes, as on a disk that is full."""
+    """``with small_files(1000):`` limits each file to 1,000 bytes, as on a full disk."""
     pytest.importorskip("resource", reason="this system has no limit on the size of files")
     from limits import limited
 
@@ -167,7 +167,7 @@ def rng():
 
 @pytest.fixture
 def data_dir():
-    """The folder with the real data sets."""
+    """Folder with the real data sets."""
     folder = os.environ.get("MLPGPU_DATA_DIR")
     if not folder:
         pytest.skip("MLPGPU_DATA_DIR is not set: no real MNIST to test with")
@@ -176,7 +176,7 @@ def data_dir():
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_what_jax_compiled():
-    """Thousands of small programs would stay in memory until the end."""
+    """Free the programs compiled for a module; thousands of them would stay in memory until the end."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
@@ -184,11 +184,11 @@ def _forget_what_jax_compiled():
 
 @pytest.fixture
 def programs(tmp_path_factory, monkeypatch):
-    """A folder that is all of the PATH, with no variable set that hides GPUs: what is here is in no test."""
+    """Folder that is the whole PATH, with no variable that hides GPUs: tests see none of this machine's programs."""
     folder = tmp_path_factory.mktemp("programs")
     monkeypatch.setenv("PATH", str(folder))
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "JAX_PLATFORMS"):
         monkeypatch.delenv(name, raising=False)
-    # Where it is imported, it is asked for GPUs.
+    # An imported CuPy would be asked for GPUs.
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     return folder

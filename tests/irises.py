@@ -1,4 +1,4 @@
-"""A short run on iris, for callbacks that keep what they are told, and one that an error ends."""
+"""A short run on iris for tests of callbacks that keep a record, and one that an error ends."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def fail_in(epoch, error):
 
 
 def cut_short(folder, callback):
-    """The checkpoint after two epochs of a run that an error ends after three."""
+    """Return the checkpoint after two epochs of a run that an error ends after three."""
     with pytest.raises(OSError, match="device lost"):
         iris(callback, RunCheckpoint(folder, 2), fail_in(4, OSError("device lost")))
     return Checkpoint.load(folder)

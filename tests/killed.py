@@ -1,4 +1,4 @@
-"""The training command in a process of its own, to be killed at any moment, or by itself in the middle of a write."""
+"""The training command in a process of its own, which is killed at any moment or kills itself during a write."""
 
 import contextlib
 import multiprocessing
@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-# Every process is the copy of one that has imported all there is to import, also what a run imports as it goes.
+# Each process is forked from a server that has imported everything, including the modules that a run imports late.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([
     "killed", "mlpgpu.train", "mlpgpu.workflow", "mlpgpu.run_folder", "mlpgpu.report", "mlpgpu.fusion.loop",
@@ -16,32 +16,34 @@ CONTEXT.set_forkserver_preload([
 
 
 def start(arguments, folder, **more):
-    """The command in `folder`; see `command` for `more`."""
+    """Start a process that runs `command`, and return it."""
     process = CONTEXT.Process(target=command, args=(arguments, folder), kwargs=more)
     process.start()
     return process
 
 
 def command(arguments, folder, kill_in=None, largest=None, variables=None):
-    """What the process does.
+    """Run the training command, and exit with its code.
 
     Parameters
     ----------
     arguments : list of str
+        Command-line arguments.
     folder : path
+        Working folder. The output is appended to ``said.txt`` there.
     kill_in : (str, int) or None
-        ``written`` (half of it), ``synced``, ``kept`` or ``replaced``: what has just been done when the process kills
-        itself, and in which write of a checkpoint.
+        Operation after which the process kills itself, and in which write of a checkpoint, from 1: ``written`` (half
+        of the data), ``synced``, ``kept`` (the previous checkpoint) or ``replaced`` (the last one).
     largest : int or None
-        Bytes that a file may have.
+        Largest size of a file in bytes.
     variables : dict or None
-        Of the environment.
+        Environment variables.
     """
     from mlpgpu import plots, train
 
     os.chdir(folder)
     os.environ |= {"MLPGPU_LOOP": "numpy", **(variables or {})}
-    # Pictures take longer than all else, and lie behind the last moment of interest.
+    # Plots take longer than the rest, and are drawn after the last moment of interest.
     plots.available = lambda: False
     with open("said.txt", "a") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):  # noqa: PTH123
         if kill_in is not None:
@@ -50,14 +52,14 @@ def command(arguments, folder, kill_in=None, largest=None, variables=None):
             if largest is not None:
                 from limits import limited
 
-                # Not for what measures the tests, which is written later.
+                # The limit ends before coverage data is written.
                 stack.enter_context(limited(largest))
             code = train.run_command(train.app, arguments)
     sys.exit(code)
 
 
 def _kill_in(moment, number):
-    """Have the `number`-th write of a checkpoint end the process."""
+    """Kill this process in the `number`-th write of a checkpoint, after the operation `moment`."""
     writes = 0
 
     def die():

@@ -1,4 +1,4 @@
-"""Files that cannot grow, as on a disk that is full."""
+"""A limit on file sizes, as on a full disk."""
 
 import contextlib
 import resource
@@ -6,7 +6,7 @@ import resource
 
 @contextlib.contextmanager
 def limited(size):
-    """Within it no file grows beyond so many bytes."""
+    """Limit each file to `size` bytes within the context."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

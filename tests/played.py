@@ -1,4 +1,4 @@
-"""Runs without a network, told to callbacks as the trainer tells them."""
+"""Runs without a network, which call callbacks as the trainer does."""
 
 from types import SimpleNamespace
 
@@ -28,7 +28,7 @@ def record_of(epoch, **more):
 
 
 def play(run, records, *callbacks):
-    """Yields the number of each epoch as it ends, up to that in which the run is stopped."""
+    """Yield the number of each epoch as it ends, up to the one in which the run is stopped."""
     with finalised(callbacks, run):
         for run.epoch, record in enumerate(records, 1):
             for callback in callbacks:

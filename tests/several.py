@@ -1,4 +1,4 @@
-"""A run on a table with several targets, and the commands that use it."""
+"""A run on a table with several targets or labels, and commands that use it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from mlpgpu.data import reading
 
 
 def trained(folder, table, flags):
-    """The folder with ``rows.csv`` and ``run``, a small network for several of its columns."""
+    """Write ``rows.csv`` and ``run``, a small network trained on it, to `folder`, and return `folder`."""
     table.to_csv(folder / "rows.csv", index=False)
     line = f"train --dataset {folder / 'rows.csv'} {flags} --hidden 6 --quiet"
     with pytest.MonkeyPatch.context() as patch:
@@ -17,7 +17,7 @@ def trained(folder, table, flags):
 
 
 def command_in(folder, monkeypatch, capsys, rows):
-    """Runs a command there, so many rows at a time: ``command("predict ...")`` -> exit code, stdout, stderr."""
+    """Return ``command("predict ...")`` -> exit code, stdout, stderr; it reads `rows` rows at a time in `folder`."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(reading, "ROWS", rows)
 

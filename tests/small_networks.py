@@ -1,4 +1,4 @@
-"""Networks and rows that are trained in a moment, for what has to hold of every activation, loss and optimizer."""
+"""Small networks and data, for properties that every activation, loss and optimizer must have."""
 
 import numpy as np
 

@@ -1,20 +1,21 @@
-"""A stand-in for ``nvidia-smi``, alone on the PATH."""
+"""A stand-in for ``nvidia-smi``."""
 
 FIELDS = "name,memory.total,memory.free,driver_version,uuid"
 HEADER = "| NVIDIA-SMI {driver}   Driver Version: {driver}   CUDA Version: {cuda}     |"
 
 
 def put(folder, *gpus, driver="580.95.05", cuda="13.0", old=False):
-    """Write it into a folder.
+    """Write the stand-in into a folder.
 
     Parameters
     ----------
     folder : path
     *gpus : str
-        Name, bytes of memory and how many of them are free, in mebibytes, and compute capability: ``"L4, 9, 8, 8.9"``.
+        Name, total and free memory in MiB, and compute capability: ``"L4, 9, 8, 8.9"``.
     driver, cuda : str
+        Versions.
     old : bool
-        Whether it does not know what a compute capability is, and says so as the real one does.
+        Whether to refuse the query of the compute capability, as an old ``nvidia-smi`` does.
     """
     lines = [gpu.rsplit(", ", 1) for gpu in gpus]
     known = [f"echo '{gpu}, {driver}, GPU-{i}0000000-0000'" for i, (gpu, _) in enumerate(lines)]

@@ -1,4 +1,4 @@
-"""A backend on array-api-strict: whatever leaves the standard, or mixes devices, fails here."""
+"""A backend on array-api-strict, which raises an error for code that leaves the standard or mixes devices."""
 
 import array_api_strict as xp
 

@@ -25,7 +25,7 @@ def test_with_replacement_each_row_is_as_likely_as_any_other():
     counts = np.bincount(drawn, minlength=50)
     assert len(counts) == 50
     assert stats.chisquare(counts).pvalue > 0.001
-    # A row is left out of an epoch with a chance of 1/e, nearly.
+    # An epoch omits a given row with a probability of nearly 1/e.
     missing = [50 - len(set(order(50, replacement=True, seed=4, epoch=epoch))) for epoch in range(400)]
     assert np.mean(missing) == pytest.approx(50 * (1 - 1 / 50) ** 50, abs=0.6)
 
@@ -49,12 +49,12 @@ def test_a_window_reads_few_blocks_from_all_over_the_rows():
         blocks, counts = np.unique(window // block, return_counts=True)
         assert len(blocks) == 256
         assert (counts == block).all()
-        # In quarters of the rows as many blocks, but for chance.
+        # The blocks are spread evenly over the four quarters of the rows.
         assert stats.chisquare(np.bincount(blocks // (256 * 5))).pvalue > 1e-4
 
 
 def test_what_a_block_wise_order_keeps_and_loses():
-    """Rows of two blocks are as far apart as in a shuffle of all, a third of the rows in the mean."""
+    """Rows of different blocks are as far apart as in a full shuffle: on average, a third of the number of rows."""
     block, n_rows = 10, 10 * 256 * 20
     near, far, place = [], [], np.empty(n_rows, int)
     for epoch in range(20):
@@ -63,7 +63,7 @@ def test_what_a_block_wise_order_keeps_and_loses():
         near.append(np.abs(place[0::block] - place[1::block]).max())
     assert np.mean(far) == pytest.approx(1 / 3, abs=0.005)
     assert max(near) < 256 * block
-    # Where a row comes in an epoch says nothing of where it comes in the next.
+    # The position of a row in one epoch does not predict its position in the next.
     first, second = (np.argsort(order(n_rows, seed=0, epoch=epoch, block=block)) for epoch in (1, 2))
     assert abs(stats.pearsonr(first, second).statistic) < 0.05
 
@@ -107,7 +107,7 @@ def test_batches_are_the_order_cut_up_and_padding_is_last(rng, n_rows, batch_siz
     for i in range(len(rows)):
         assert list(rows[i][present[i]]) == list(given[i * batch_size : (i + 1) * batch_size])
     assert list(present.ravel()) == [True] * n_rows + [False] * (present.size - n_rows)
-    # Padding is a row that exists, which a device can take without looking.
+    # Padding is the index of an existing row, so that a device can gather it without a check.
     assert set(rows[~present]) <= {0}
     assert present.any(axis=1).all()
 

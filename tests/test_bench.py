@@ -1,4 +1,4 @@
-"""The command that compares devices, as a user meets it."""
+"""The command ``mlpgpu bench``, mostly on simulated devices with known speeds."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SMALL = "--dataset synthetic --samples 5000 --features 3"
 
 @pytest.fixture
 def machine(monkeypatch):
-    # A second is 1 s + 10 ms a row on the CPU, and 2 s + 1 ms a row on the GPU: equal at 1000 / 9 = 111 rows.
+    # A step takes 1 s + 10 ms per row on the CPU and 2 s + 1 ms per row on the GPU: equal at 1000 / 9 = 111 rows.
     return Machine(cpu=(1.0, 0.01), cuda_0=(2.0, 0.001)).install(monkeypatch)
 
 

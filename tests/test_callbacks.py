@@ -35,7 +35,7 @@ NAN = math.nan
 
 
 def iris(*callbacks, **given):
-    """A short real run: 108 training rows, 11 steps an epoch."""
+    """Train a small network: 108 training rows, 11 steps per epoch."""
     defaults = {"dataset": "iris", "hidden": (8,), "epochs": 4, "batch_size": 10, "schedule": "constant"}
     return train_and_test(Config(**(defaults | given)), callbacks)
 
@@ -82,7 +82,7 @@ def test_they_are_ended_where_another_does_not_begin():
 
 
 def test_one_that_did_not_begin_is_not_ended():
-    """What it would end is not there yet."""
+    """Its `on_end` would need what `on_begin` did not set up."""
     told = []
     with (
         pytest.raises(RuntimeError, match="begin b"),
@@ -120,11 +120,11 @@ def test_all_are_told_in_order():
     assert told == ["begin", "epoch 1", *steps, run.history[0], "epoch 2", *steps, run.history[1], "end"]
 
 
-# --- what is monitored ----------------------------------------------------------------------------------------------
+# --- monitored values -----------------------------------------------------------------------------------------------
 
 
 def stops_in(values, callback, monitor="validation_loss"):
-    """The epoch in which it stops a run of these values; None where it does not."""
+    """Return the epoch in which `callback` stops a run with these values, or None."""
     run = run_of()
     list(play(run, [record_of(epoch, **{monitor: value}) for epoch, value in enumerate(values, 1)], callback))
     assert run.stopped in {"", "early stopping"}
@@ -146,7 +146,7 @@ def test_early_stopping_waits_for_patience(values, patience, stops):
     assert stops_in(values, EarlyStopping("validation_loss", patience=patience)) == stops
 
     def set_best(run, record):
-        """As the trainer does, which knows no best epoch before there is a number."""
+        """Set the best epoch as the trainer does: 0 before the first value that is a number."""
         seen = [math.inf if math.isnan(value) else value for value in values[: run.epoch]]
         run.best_epoch = 0 if min(seen) == math.inf else 1 + seen.index(min(seen))
 
@@ -158,7 +158,7 @@ def test_early_stopping_waits_for_patience(values, patience, stops):
 
 
 @pytest.mark.parametrize(("monitor", "values", "given", "stops"), [
-    # By less than min_delta is not better, however often.
+    # An improvement of the best value by less than min_delta does not count.
     ("validation_loss", [5, 4.6, 4.3, 4.2, 4.1], {"patience": 2, "min_delta": 0.5}, 5),
     ("validation_loss", [5, 4.6, 4.3, 3.7, 3.6], {"patience": 2, "min_delta": 0.5}, None),
     ("validation_accuracy", [0.5, 0.6, 0.55, 0.6, 0.7], {"patience": 2}, 4),
@@ -167,11 +167,11 @@ def test_early_stopping_waits_for_patience(values, patience, stops):
     ("validation_score", [1, 2, 3, 3.3, 3.6], {"patience": 1, "min_delta": 0.5}, 4),
     ("loss", [1, 2, 3, 2, 1], {"patience": 2, "mode": "max"}, 5),
     ("validation_accuracy", [3, 2, 1, 1, 1], {"patience": 2, "mode": "min"}, 5),
-    # Patience epochs to reach the baseline; after that, as ever.
+    # The baseline must be reached within `patience` epochs; from then on it has no effect.
     ("validation_accuracy", [0.5, 0.6, 0.7, 0.9], {"patience": 2, "baseline": 0.8}, 2),
     ("validation_accuracy", [0.5, 0.9, 0.85, 0.95, 0.9, 0.9], {"patience": 2, "baseline": 0.8}, 6),
     ("loss", [5, 1, 2], {"patience": 2, "baseline": 3}, None),
-    # What is better in the warm-up is forgotten.
+    # Values before start_from_epoch do not count as the best.
     ("loss", [1, 2, 3, 9, 8, 9, 9, 9], {"patience": 2, "start_from_epoch": 3}, 7),
     ("loss", [NAN, NAN, NAN], {"patience": 2}, 2),
 ])  # fmt: skip
@@ -208,7 +208,7 @@ def test_a_run_without_validation_rows_has_nothing_to_stop_early_by():
 
 
 def rates_of(values, callback, monitor="validation_loss", start=1.0):
-    """The learning rate after each epoch of a run of these values."""
+    """Return the learning rate after each epoch of a run with these values."""
     run = run_of(learning_rate=start)
     records = [record_of(epoch, **{monitor: value}) for epoch, value in enumerate(values, 1)]
     return [run.learning_rate for _ in play(run, records, callback)]
@@ -219,7 +219,7 @@ def rates_of(values, callback, monitor="validation_loss", start=1.0):
     ([5, 5, 4, 4, 4], {"patience": 2}, [1, 1, 1, 1, 0.5]),
     ([5, 5, 5], {"patience": 1}, [1, 0.5, 0.25]),
     ([5, 5, 5], {"patience": 0}, [1, 0.5, 0.25]),
-    # The cooldown does not count; what is better in it does not end it, and what is worse later is.
+    # Bad epochs of the cooldown do not count. A better value does not end it, but later values must improve on it.
     ([5, 5, 5, 5, 5, 5, 5], {"patience": 1, "cooldown": 2}, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
     ([5, 5, 5, 5, 5, 5, 5], {"patience": 0, "cooldown": 2}, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
     ([5, 5, 4, 4, 4], {"patience": 1, "cooldown": 2}, [1, 0.5, 0.5, 0.5, 0.25]),
@@ -233,7 +233,7 @@ def rates_of(values, callback, monitor="validation_loss", start=1.0):
 ])  # fmt: skip
 def test_the_learning_rate_is_lowered_on_a_plateau(values, given, rates):
     assert rates_of(values, ReduceLROnPlateau(**({"factor": 0.5} | given))) == pytest.approx(rates, rel=1e-15)
-    # Of a score, more is better.
+    # Higher scores are better.
     flipped = [1 - value for value in values]
     callback = ReduceLROnPlateau("validation_accuracy", **({"factor": 0.5} | given))
     assert rates_of(flipped, callback, "validation_accuracy") == pytest.approx(rates, rel=1e-15)
@@ -246,7 +246,7 @@ def test_a_plateau_is_that_of_pytorch(seed):
     values = rng.normal(size=60).cumsum() + 0.1 * np.arange(60)
     mode, patience, cooldown = rng.choice(["min", "max"]), int(rng.integers(1, 5)), int(rng.integers(0, 4))
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    # Its patience is the number of bad epochs that are let pass.
+    # PyTorch's patience is the number of bad epochs that have no effect, so it is one lower.
     judge = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode, 0.5, patience - 1, 0.3, "abs", cooldown, min_lr=0.01, eps=0
     )
@@ -283,7 +283,7 @@ def test_checkpoints_are_the_weights_of_their_epochs(tmp_path):
 
 
 def saved_in(values, path, key="validation_loss", **given):
-    """The epochs in which a run of these values of a key is saved."""
+    """Return the epochs after which a run with these values of `key` is saved."""
     saved = []
     run = run_of()
     run.model = lambda: SimpleNamespace(save=lambda path: saved.append(run.epoch))
@@ -297,7 +297,7 @@ def saved_in(values, path, key="validation_loss", **given):
     ("validation_loss", [3, 4, 2, 2, 1, 5], {"save_every": 2}, [2, 4, 6]),
     ("validation_loss", [3, 4, 2, 2, 1, 5], {"save_best_only": True}, [1, 3, 5]),
     ("validation_loss", [3, 4, 2, 2, 1, 5], {"save_best_only": True, "mode": "max"}, [1, 2, 6]),
-    # 1 was not saved, so 3 is the best of the files.
+    # The epoch with 1 is not due, so 3 is compared with the saved 4.
     ("validation_loss", [1, 4, 2, 3, 1, 5], {"save_best_only": True, "save_every": 2}, [2, 4]),
     ("train_accuracy", [3, 4, 2, 2, 1, 5], {"save_best_only": True, "monitor": "train_accuracy"}, [1, 2, 6]),
     ("validation_loss", [NAN, 4, NAN, 3], {"save_best_only": True}, [2, 4]),
@@ -356,7 +356,7 @@ def test_a_schedule_sets_the_rate_of_each_epoch():
 
 
 def test_a_schedule_acts_on_the_weights():
-    """From a rate too small to move anything, weights that are as they were."""
+    """A rate too small to change any weight leaves the weights as they were."""
     kept = []
     keep = LambdaCallback(on_epoch_end=lambda run, record: kept.append(run.params.copy()))
     iris(LearningRateScheduler(lambda epoch, rate: rate if epoch < 3 else 1e-30), keep, optimizer="sgd")
@@ -370,11 +370,11 @@ def test_a_schedule_must_return_a_rate(rate):
         iris(LearningRateScheduler(lambda epoch, _: rate))
 
 
-# --- ends -----------------------------------------------------------------------------------------------------------
+# --- stopping -------------------------------------------------------------------------------------------------------
 
 
 class Steps(Callback):
-    """Keeps the loss of every step, and why the run is stopped."""
+    """Record the loss of every step, and why the run stopped."""
 
     def on_begin(self, run):
         self.losses, self.stopped = [], None
@@ -453,7 +453,7 @@ def test_time_is_not_up(clock):
     assert (run.stopped, len(run.history)) == ("", 4)
 
 
-# --- all ------------------------------------------------------------------------------------------------------------
+# --- all callbacks --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("make", "message"), [
@@ -528,7 +528,7 @@ NEEDS = {"TensorBoard": "tensorboardX", "MLflowLogger": "mlflow"}
 
 
 def test_all_that_can_be_had_are_tested_here():
-    # The bar has tests of its own, in test_progress.py.
+    # The progress bar is tested in test_progress.py.
     assert {*MAKE, "finalised", "ProgressBar"} == set(callbacks.__all__)
 
 
@@ -539,7 +539,7 @@ def test_all_that_can_be_had_are_tested_here():
     ids=["same", "copy", "pickle"],
 )
 def test_one_that_was_used_starts_afresh(tmp_path, name, copied):
-    """A used one, and what it is after it travelled, does in a second run what it did in the first."""
+    """A used callback, or a copy of it, does in a second run what it did in the first."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name], reason=f"{NEEDS[name]} is not installed")
     callback = copied(MAKE[name](tmp_path))
@@ -550,7 +550,7 @@ def test_one_that_was_used_starts_afresh(tmp_path, name, copied):
         np.testing.assert_array_equal(
             outcome.model.params, iris(MAKE[name](tmp_path), learning_rate=0.1, epochs=6).model.params
         )
-        # Some names have the time in them.
+        # Some names contain the time.
         files.append(sorted(re.sub(r"\d{6,}", "N", path.name) for path in tmp_path.iterdir()))
         for path in filter(Path.is_file, tmp_path.iterdir()):
             path.unlink()

@@ -1,4 +1,4 @@
-"""Steps in a backend's fast way, and line by line."""
+"""Compiled steps against eager ones, on each backend."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def training_of(backend, plan, capture):
 
 
 def train_all(training):
-    """The state and the losses of all epochs, on the host."""
+    """Train, and return the final state and the losses of all epochs, on the host."""
     losses = np.concatenate([training.epoch(number)[0] for number in range(1, training.plan.epochs + 1)])
     state = training.state
     return [*map(training.backend.to_host, (state.params, *state.slots, state.step)), losses]
@@ -43,7 +43,7 @@ def train_all(training):
 @pytest.mark.parametrize("case", SETTINGS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 def test_both_ways_give_the_same_weights(backend, case, loss):
-    """To rounding; to the bit where the fast way is the other."""
+    """Up to rounding, or to the bit where the backend runs eager steps in any case."""
     plan = plan_of(loss, **SETTINGS[case])
     fast, training = training_of(backend, plan, True), training_of(backend, plan, False)
     expected = train_all(training)
@@ -58,14 +58,14 @@ def test_both_ways_give_the_same_weights(backend, case, loss):
 
 
 class Loops(Exception):
-    """What a backend has made its own loop."""
+    """Raised in place of compiling a loop."""
 
 
 @pytest.mark.parametrize(
-    ("capture", "variable", "line_by_line"),
+    ("capture", "variable", "eager"),
     [(True, None, False), (False, None, True), (True, "eager", True), (False, "numpy", True), (True, "auto", False)],
 )
-def test_one_rule_for_all_backends(backend, monkeypatch, capture, variable, line_by_line):
+def test_one_rule_for_all_backends(backend, monkeypatch, capture, variable, eager):
     def compile_loop(step, n_steps=None):
         raise Loops
 
@@ -73,7 +73,7 @@ def test_one_rule_for_all_backends(backend, monkeypatch, capture, variable, line
     monkeypatch.delenv(VARIABLE, raising=False)
     if variable:
         monkeypatch.setenv(VARIABLE, variable)
-    if line_by_line:
+    if eager:
         assert train_all(training_of(backend, plan_of(epochs=1), capture))
     else:
         with pytest.raises(Loops):
@@ -81,7 +81,7 @@ def test_one_rule_for_all_backends(backend, monkeypatch, capture, variable, line
 
 
 def test_numpy_line_by_line_warns_of_nothing():
-    """The trainer tells of a loss that is not finite."""
+    """The trainer itself reports a loss that is not finite."""
     plan = plan_of("squared_error", learning_rate=1e8, epochs=20, activation="identity")
     *_, losses = train_all(training_of(NumpyBackend(), plan, False))
     assert not np.isfinite(losses).all()

@@ -34,11 +34,11 @@ def _one_way(monkeypatch):
 
 
 class Fails(Exception):
-    """The end of a process, as far as a test can have one."""
+    """Raised to stand for the end of the process."""
 
 
 class Stop(Callback):
-    """Writes a checkpoint after a step or an epoch, and ends all there."""
+    """Request a checkpoint after a step or an epoch, and fail once it is written."""
 
     def __init__(self, path, epoch, done=None):
         self.path, self.epoch, self.done = path, epoch, done
@@ -96,9 +96,9 @@ def callbacks_of():
     return [
         EarlyStopping(patience=5),
         ReduceLROnPlateau(patience=1, factor=0.5, min_delta=0.05),
-        # Of the same class, with another state.
+        # A second callback of the same class, with a different state.
         ReduceLROnPlateau("loss", patience=2, factor=0.8, min_delta=0.05),
-        # What it does at the beginning of an epoch, it does once.
+        # It changes the rate at the start of an epoch, which a resumed epoch must not repeat.
         LearningRateScheduler(lambda epoch, rate: rate * 0.9),
     ]
 
@@ -106,7 +106,7 @@ def callbacks_of():
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("epoch", "done"), [(2, None), (3, 1), (1, 2), (4, STEPS)])
 def test_a_run_is_taken_up_to_the_bit(tmp_path, real_backend, way, epoch, done):
-    """On every backend: weights, losses, history and what callbacks did."""
+    """On every backend: weights, losses, history and the effects of callbacks."""
     if done is not None and real_backend.steps_per_call > 1:
         done = STEPS
     plan = plan_of(epochs=6, **WAYS[way])
@@ -163,7 +163,7 @@ def test_a_run_that_is_interrupted_in_its_last_epoch_is_over(tmp_path, real_back
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_final_reason_to_stop_goes_before_one_that_is_not(whole):
-    """Where it is no figure of an epoch that was cut short."""
+    """Unless it comes from the metrics of an incomplete epoch."""
     run = run_of()
     run.stop("interrupted", final=False)
     run.whole = whole
@@ -197,7 +197,7 @@ def test_a_checkpoint_comes_back_from_its_file(tmp_path, real_backend):
 
 
 def test_files_of_a_run(tmp_path):
-    """Last, the one before, and the last of a best epoch; each of them a model too."""
+    """The last checkpoint, the one before it, and that of the best epoch; each is also a model."""
     seen = []
 
     def look(run):
@@ -250,7 +250,7 @@ def test_an_epoch_that_is_cut_short_is_no_model_checkpoint(tmp_path, step_by_ste
     full, alone = ModelCheckpoint(tmp_path / "full"), ModelCheckpoint(tmp_path / "alone", weights_only=True)
     cut = train_and_test(config, [stop, full, alone, RunCheckpoint(tmp_path / "run", every=1)])
     assert [len(losses) for losses in cut.run.losses] == [6, 6, 1]
-    # It was the best so far all the same.
+    # The incomplete epoch is the best so far all the same.
     assert cut.run.best_epoch == 3
     assert Checkpoint.load(tmp_path / "run" / "best.safetensors").where() == "the end of epoch 2"
     kept = Checkpoint.load(full.path)
@@ -291,7 +291,7 @@ def test_another_precision_is_refused_and_another_way_of_its_steps_is_not(tmp_pa
 
 
 def test_what_is_written_does_not_fit(tmp_path):
-    """Written by somebody who meant well, with no digest to tell."""
+    """Without a digest, only the content can show that a file is wrong."""
     train_and_test(Config(dataset="iris", hidden=(8,), epochs=1, batch_size=20), [RunCheckpoint(tmp_path, every=1)])
     arrays, content = unsealed(tmp_path / "last.safetensors")
 
@@ -370,10 +370,10 @@ def test_a_fingerprint_tells_rows_from_others():
 
 
 def test_a_run_goes_back_and_on_with_a_tenth_of_the_rate(real_backend, caplog):
-    """As the run does that has the lower rate from that epoch on."""
+    """The result is that of a run with the lower rate from that epoch on."""
 
     class Raise(Callback):
-        """Far too large a rate in the third epoch, the first time it comes."""
+        """Multiply the learning rate when the third epoch begins for the first time."""
 
         def __init__(self, factor):
             self.factor, self.epochs = factor, []
@@ -395,7 +395,7 @@ def test_a_run_goes_back_and_on_with_a_tenth_of_the_rate(real_backend, caplog):
     assert "(1 of 2 times)" in caplog.text
     assert "in epoch 3, step " in caplog.text
     assert run.diverged is None
-    # What the epoch began with, it had before the callback: 0.1 of that is what the tame one sets.
+    # A rollback takes a tenth of the rate from before the callback, which is the rate that `tame` sets.
     np.testing.assert_array_equal(params, expected)
     assert other.rollbacks == 0
 
@@ -410,7 +410,7 @@ def test_a_run_goes_back_so_many_times_and_no_more(real_backend):
 
 
 def test_a_loss_that_explodes_but_stays_finite(real_backend):
-    """Steps a little too large for a straight line: each loss is larger than the one before, by far not infinite."""
+    """Steps a little too large for a linear model: each loss is larger than the last, but far from infinite."""
     given = {"hidden": (), "activation": "relu", "epochs": 4, "batch_size": "full", "optimizer": "sgd"}
     plan = plan_of("squared_error", **given, learning_rate=200.0)
     _, wild = train(real_backend, plan, [])
@@ -423,7 +423,7 @@ def test_a_loss_that_explodes_but_stays_finite(real_backend):
 
 @pytest.mark.parametrize("batch_size", [1, BATCH_SIZE, N_ROWS - 1])
 def test_a_strong_penalty_is_no_divergence(batch_size):
-    """Steps have it in their loss, a batch of one row the whole of it; here they hardly move the weights."""
+    """The loss of a step includes the penalty divided by the batch size; here the weights hardly change."""
     plan = plan_of(batch_size=batch_size, epochs=2, learning_rate=1e-9, l2=1e4)
     backend = backends.select("cpu", "numpy", "float64")[0]
     expected, _ = train(backend, plan, [])
@@ -434,7 +434,7 @@ def test_a_strong_penalty_is_no_divergence(batch_size):
 
 
 def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
-    """Also in the middle of the epoch that goes wrong, whose beginning is in the checkpoint."""
+    """Also from the middle of an epoch that diverges later: its checkpoint holds the state from before that epoch."""
     plan = plan_of("squared_error", epochs=4, learning_rate=30.0, activation="relu", optimizer="momentum")
     expected, whole = train(real_backend, plan, [], rollbacks=3)
     assert whole.rollbacks
@@ -449,7 +449,7 @@ def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
 
 
 def test_a_run_that_is_interrupted_in_an_epoch_that_goes_back(tmp_path, real_backend):
-    """It has the weights from before the epoch, and the run that takes it up those of a run of one piece."""
+    """It ends with the weights from before that epoch; resumed, it ends with those of an uninterrupted run."""
     plan = plan_of("squared_error", epochs=4, learning_rate=30.0, activation="relu", optimizer="momentum")
     expected, whole = train(real_backend, plan, [], rollbacks=3)
     interrupt = LambdaCallback(on_steps=lambda run, done, _: done == STEPS and signal.raise_signal(signal.SIGINT))
@@ -462,7 +462,7 @@ def test_a_run_that_is_interrupted_in_an_epoch_that_goes_back(tmp_path, real_bac
 
 
 def test_a_run_that_is_stopped_for_its_loss_diverges_again(tmp_path, real_backend):
-    """Where it is taken up from the very step whose loss is not finite."""
+    """Also when it is resumed at the step whose loss is not finite."""
     plan = plan_of("squared_error", epochs=40, learning_rate=500.0, activation="relu")
     caught = []
     for resume in (False, True):

@@ -18,12 +18,12 @@ from mlpgpu.taken_up import check_same
 
 NUMBERS = {name: known for name, (known, _) in settings().items() if known.kind in {int, float}}
 WORDS = {name: known for name, (known, _) in settings().items() if known.kind is str and known.choices}
-# Settings that belong to some optimizers only.
+# An optimizer for each setting that only some of them have.
 OWNERS = {"momentum": "momentum", "beta_1": "adam", "beta_2": "adam", "epsilon": "adam"}
 
 
 def configured(name, value):
-    # So many layers may be frozen as there are hidden ones.
+    # `freeze` can be at most the number of hidden layers.
     return Config(**{"optimizer": OWNERS.get(name, "adam"), "hidden": [8] * 12, name: value})
 
 
@@ -40,7 +40,7 @@ def ends(interval):
 
 
 def neighbours(known, end, outward):
-    """The closest values outside and inside of an end of an interval."""
+    """Return the nearest values outside and inside an end of an interval."""
     if known.kind is int:
         return end + outward, end - outward
     return math.nextafter(end, outward * math.inf), math.nextafter(end, -outward * math.inf)
@@ -58,7 +58,7 @@ def test_every_default_is_within_its_own_range(name):
     known, default = settings()[name]
     assert known.parse(default) == default
     if known.kind is not bool:
-        # As it is written on a command line.
+        # As on a command line.
         text = (",".join(map(str, default)) or "none") if known.many else str(default)
         assert known.parse(text) == default
 
@@ -188,7 +188,7 @@ def test_hidden_layers_as_they_may_be_written(given, expected):
 
 @pytest.mark.parametrize("given", [0.25, "0.25", (0.25,), [0.25, 0.25], "0.25,0.25"])
 def test_a_rate_for_all_layers_or_one_a_layer(given):
-    """A number is what configurations of before hold."""
+    """Configurations of earlier versions hold a single number."""
     config = Config(hidden=(8, 4), dropout=given)
     assert set(config.dropout) == {0.25}
     assert Config(**json.loads(json.dumps(config.to_dict()))) == config
@@ -203,7 +203,7 @@ def test_words_among_numbers():
 
 
 def test_a_word_that_reads_as_a_number_may_be_given_as_one():
-    # A file says scale = 255, and the message of a refusal would name 255 as allowed.
+    # A config file may say scale = 255, and error messages list 255 as allowed.
     assert Config(scale=255).scale == "255"
     assert Config(checkpoint_every=5).checkpoint_every == "5"
 

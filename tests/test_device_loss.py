@@ -1,4 +1,4 @@
-"""A GPU that fails in the middle of a run, on NumPy with a loop that raises what CUDA raises."""
+"""A GPU that fails during a run, simulated on NumPy by a loop that raises CUDA's errors."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.workflow import train_and_test
 
 ILLEGAL = "an illegal memory access was encountered"
-# As CuPy, PyTorch, JAX and cuBLAS say it.
+# Messages of CuPy, PyTorch, JAX and cuBLAS, and words of their explanations.
 LOST = {
     f"cudaErrorIllegalAddress: {ILLEGAL}": "a kernel went astray",
     f"CUDA error: {ILLEGAL}\nSearch for `cudaErrorIllegalAddress' in https://docs.nvidia.com\n": "a kernel went astray",
@@ -33,7 +33,7 @@ LOST = {
 
 @contextlib.contextmanager
 def lost(error, calls):
-    """Within it, after so many calls of its loop the device raises `error` whatever it is asked."""
+    """Let every use of the device raise `error` after `calls` calls of its loop."""
     compile_loop, to_host, done = NumpyBackend.compile_loop, NumpyBackend.to_host, 0
 
     def losing(self, step, n_steps=None):
@@ -61,9 +61,9 @@ def lost(error, calls):
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """``run("--epochs", 3)``: exit code, and what is said on both streams."""
+    """``run("--epochs", 3)`` -> exit code, stdout, stderr."""
 
-    # Pictures take longer than all else.
+    # Plots take longer than the rest.
     monkeypatch.setattr(plots, "available", lambda: False)
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
 

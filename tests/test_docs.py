@@ -1,4 +1,4 @@
-"""The code of the documentation runs, and prints what the documentation says."""
+"""Code in the documentation runs and prints what the documentation says; links lead to existing files and headings."""
 
 import re
 from pathlib import Path
@@ -10,14 +10,14 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def _anchors(page):
-    """What links to the headings of a page are called, as GitHub makes them."""
+    """Return the anchors of the headings of a page, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    # Of a picture or a page within the project.
+    # Links to pages and pictures of the project.
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8"))
     for path, anchor in links:
         there = (page.parent / path).resolve() if path else page
@@ -35,10 +35,10 @@ def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
         exec(code, scope)
         out = capsys.readouterr().out
         if said:
-            # Another BLAS rounds differently, and hundreds of steps later a few rows fall on the other side.
+            # Another BLAS rounds differently, and after hundreds of steps a few predictions differ.
             expected, found = ([float(x) for x in re.findall(r"\d\.\d+", words)] for words in (said, out))
             assert found == pytest.approx(expected, abs=0.03)
-    # The pipeline was validated on what its user's rows become.
+    # The validation rows went through the pipeline's own transformations.
     assert scope["pipeline"].score(scope["X_own"], scope["y_val"]) == scope["pipeline"][-1].best_validation_score_
     assert (tmp_path / "rare-class.png").stat().st_size > 10_000
 

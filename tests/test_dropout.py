@@ -1,4 +1,4 @@
-"""Masks are hashes: the same on every backend, and as good as random. Seeds are fixed: no test here is chance."""
+"""Dropout masks are hashes: the same on every backend, and statistically random. All seeds are fixed."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def kept(step, rows, width, rate=0.5, seed=0):
 
 
 def lowbias32(x):
-    """The published hash, one unsigned word at a time."""
+    """Return the published hash of one unsigned word."""
     x ^= x >> 16
     x = x * 0x7FEB352D & WORD
     x ^= x >> 15
@@ -35,7 +35,7 @@ def lowbias32(x):
 
 
 def unhash(x):
-    """Its inverse: odd factors have inverses modulo 2^32, and so has each shift."""
+    """Invert `lowbias32`: odd factors have inverses modulo 2^32, and so has each xor with a shifted word."""
     x ^= x >> 16
     x = x * pow(0x846CA68B, -1, 1 << 32) & WORD
     x ^= x >> 15 ^ x >> 30
@@ -58,7 +58,7 @@ def test_mix_is_one_to_one():
     x = words(2000, 1)
     mixed = mix(x.view(np.int32)).view(np.uint32)
     np.testing.assert_array_equal(np.array([unhash(int(word)) for word in mixed], np.uint32), x)
-    # A random function would have some 128 collisions among so many.
+    # A random function would have about 128 collisions among 2^20 words.
     assert np.unique(mix(np.arange(1 << 20, dtype=np.int32))).size == 1 << 20
 
 
@@ -70,7 +70,7 @@ def test_each_bit_of_a_word_flips_half_of_its_hash():
     for bit in range(32):
         after = mix((x ^ np.uint32(1 << bit)).view(np.int32)).view(np.uint32)
         flipped[bit] = np.unpackbits((before ^ after).view(np.uint8).reshape(n, 4), axis=1).mean(axis=0)
-    # 1024 means of n coins: the largest of them lies within 4.5 standard errors.
+    # 1,024 means of n fair coin flips: the largest deviation is within 4.5 standard errors.
     assert np.abs(flipped - 0.5).max() < 4.5 * 0.5 / math.sqrt(n)
 
 
@@ -106,13 +106,13 @@ def test_values_and_drop_rate(rate):
     assert set(np.unique(mask)) <= {0.0, 1 / (1 - rounded)}
     assert abs(rounded - rate) <= 0.5 / LEVELS
     assert stats.binomtest(int((mask == 0).sum()), mask.size, rounded).pvalue > 0.01
-    # Scaled so that the expected input is as without dropout.
+    # Scaled so that the expected input is the same as without dropout.
     assert abs(mask.mean() - 1) < 4 * math.sqrt(rounded / (1 - rounded) / mask.size)
 
 
 def test_no_mask_for_no_dropout():
     assert masks_of(0, 3, [4, 5], [0.0, 0.0]) == [None, None]
-    # Half a level is the smallest rate that there is.
+    # A rate below half a level rounds to 0.
     assert masks_of(0, 3, [4], [0.4 / LEVELS]) == [None]
     assert masks_of(0, 3, [4], [0.6 / LEVELS])[0] is not None
 
@@ -136,7 +136,7 @@ def test_each_unit_alone_is_dropped_at_the_rate_over_the_steps(width):
     dropped = sum(dropout(np.asarray(step, np.int32))[0] == 0 for step in range(steps))
     pvalues = [stats.binomtest(int(count), steps, round(rate * LEVELS) / LEVELS).pvalue for count in dropped.ravel()]
     assert min(pvalues) > 0.01 / len(pvalues)
-    # Together they scatter as much as chance does, neither more nor less.
+    # Their spread is that of a binomial distribution, neither larger nor smaller.
     spread = ((dropped - steps * rate) ** 2).sum() / (steps * rate * (1 - rate))
     assert 0.001 < stats.chi2(dropped.size).cdf(spread) < 0.999
 
@@ -148,7 +148,7 @@ def test_a_higher_rate_drops_what_a_lower_one_does():
 
 
 def correlation(one, other):
-    """In standard errors."""
+    """Return the correlation in standard errors."""
     return np.corrcoef(one.ravel(), other.ravel())[0, 1] * math.sqrt(one.size)
 
 
@@ -172,7 +172,7 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_masks_are_uncorrelated(name):
     found = np.array([correlation(*PAIRS[name](step)) for step in [*range(25), 500, 999_999]])
-    # Of all these tests' 270 correlations, one in 6000 runs of chance would have one beyond 5 standard errors.
+    # With random masks, one of these tests' 270 correlations exceeds 5 standard errors with a probability of 1/6000.
     assert np.abs(found).max() < 5
     assert 0.001 < stats.chi2(len(found)).cdf((found**2).sum()) < 0.999
 
@@ -190,7 +190,7 @@ def test_no_two_masks_of_a_run_are_alike():
 
 
 def test_patterns_of_four_units_are_as_frequent_as_chance_has_them():
-    """More than pairs: all 16 patterns of a square of neighbours."""
+    """Beyond pairs: all 16 patterns of a square of four neighbours."""
     counts = np.zeros(16)
     for step in range(20):
         mask = kept(step, 100, 64)

@@ -110,7 +110,7 @@ def test_r2_is_of_the_prediction_whatever_the_loss(backend, rng, loss):
 
 @pytest.mark.parametrize("bias", [0.0, 0.5])
 def test_a_target_that_is_constant(backend, rng, bias):
-    """All zero weights predict the bias: exactly right, or wrong."""
+    """With zero weights, the prediction is the bias: exactly right, or wrong."""
     _, x = problem(rng, 2)
     params = np.zeros(count((3, 5, 2)))
     params[-2:] = 2.0, 3.0 + bias
@@ -121,7 +121,7 @@ def test_a_target_that_is_constant(backend, rng, bias):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_target_that_is_constant_has_no_spread_by_the_rounding_of_its_mean(backend, rng, weighted):
-    """By the squares of that, R² is -1e31."""
+    """Divided by the square of that rounding error, R² would be -1e31."""
     _, x = problem(rng, 1)
     targets, weights = np.full((len(x), 1), 0.7), None
     assert targets.mean() != 0.7
@@ -142,7 +142,7 @@ def test_a_target_that_is_constant_of_a_model():
 
 
 def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
-    """In single precision the sums of the chunks are added up in double precision."""
+    """Chunks in single precision are summed in double precision."""
     monkeypatch.setattr(feeds, "CHUNK", 10)
     rng = np.random.default_rng(0)
     x, targets = np.zeros((5_000, 3)), rng.normal(size=(5_000, 1)) + 1000
@@ -179,7 +179,7 @@ def test_predictions_of_bytes_are_those_of_their_numbers(backend, rng):
     np.testing.assert_allclose(ours, logits(params, x.astype(float), 2), rtol=1e-12)
 
 
-# --- rows as they are -----------------------------------------------------------------------------------------------
+# --- unscaled rows --------------------------------------------------------------------------------------------------
 
 
 def sparse_problem(rng, n_outputs, n=23):
@@ -216,7 +216,7 @@ def test_rows_that_are_sparse_or_on_the_device(backend, rng, kind):
 def test_several_labels_a_row_as_scikit_learn_scores_them(backend, rng, weighted):
     params, x = problem(rng, 3)
     z = unscaled_logits(params, x, 3)
-    # So near the prediction that some rows are right in all of their labels.
+    # Close enough to the prediction that all labels of some rows are right.
     labels = z + rng.normal(size=z.shape) > 0
     weights = rng.uniform(size=len(x)) if weighted else None
     evaluation = unscaled(backend, "logistic", 3, "accuracy")
@@ -261,7 +261,7 @@ def test_a_function_of_rows_a_chunk_at_a_time(backend, rng, chunk, kind):
 
 
 def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
-    """What is sparse on the host is dense on the device."""
+    """Rows that are sparse on the host are dense on the device."""
     monkeypatch.setattr(feeds, "CHUNK_ELEMENTS", 16)
     params, x = sparse_problem(rng, 4)
     labels = rng.integers(0, 4, size=len(x))
@@ -278,7 +278,7 @@ def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
 
 
 def test_labels_that_are_never_predicted_take_no_square_of_their_number():
-    """Such as a column of numbers, one of which is called as a class."""
+    """For example in a column of numbers, of which the model knows two as classes."""
     n = 50_000
     model = Model(np.zeros(2), np.array(0.0), np.array(1.0), (1, 1), (), "logistic", "classification", (0, 1))
     truth, predictions = np.arange(n), model.decided(np.full((n, 1), 0.3))
@@ -296,7 +296,7 @@ def test_predictions_that_are_not_finite_have_no_figures():
 
 
 def test_a_row_too_large_for_the_model_does_not_end_its_run(command, capsys, not_compiled):
-    """One of the test rows, which are looked at last, when all is learned."""
+    """It is a test row, and these are used last, when training is over."""
     x = np.random.default_rng(0).normal(size=(60, 3))
     line = "--dataset rows.npz --target y --scale none --hidden 4 --epochs 2 --run-dir run"
     np.savez("rows.npz", x=x, y=x[:, 0])
@@ -310,7 +310,7 @@ def test_a_row_too_large_for_the_model_does_not_end_its_run(command, capsys, not
     def refuse(word):
         raise ValueError(word)
 
-    # JSON has no word for it, and what reads it elsewhere would fail.
+    # JSON has no NaN, and other JSON readers would fail on it.
     assert inspection.inspect("run", json=True) == 0
     for text in (Path("run/metrics.json").read_text(), capsys.readouterr().out):
         found = json.loads(text, parse_constant=refuse)
@@ -320,7 +320,7 @@ def test_a_row_too_large_for_the_model_does_not_end_its_run(command, capsys, not
 
 
 def test_probabilities_of_many_classes_are_not_held_all_at_once(monkeypatch, rng):
-    """Beside the logits, which are held, a chunk of them is worked on at a time."""
+    """Apart from the logits, only one chunk of probabilities is in memory at a time."""
     monkeypatch.setattr(feeds, "CHUNK", 50)
     n, k = 4000, 400
     z, y = rng.normal(size=(n, k)).astype(np.float32), rng.integers(0, k + 1, size=n)

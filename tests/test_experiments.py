@@ -1,4 +1,4 @@
-"""Every experiment runs to its report, and the reports that are kept are whole."""
+"""Every experiment writes its report when run with --quick, and the published reports are complete."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What onnxruntime makes of an exported model, beside the model itself."""
+"""Predictions of exported models by onnxruntime, against those of the model itself."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ MODELS = {
 
 
 def x_of(n, dtype):
-    # The same numbers for both, of which single precision loses none.
+    # The same numbers for both dtypes: all of them are exact in single precision.
     return np.random.default_rng(9).normal(size=(n, 5)).astype(np.float32).astype(dtype)
 
 
@@ -89,7 +89,7 @@ def compare(model, sizes=(1, 7, 1000), x_of=x_of):
 
 
 def _sure(model, p):
-    """Rows whose label does not hang on the last digit."""
+    """Return a mask of the rows whose label does not depend on rounding."""
     ordered = np.sort(p, axis=1)
     return (np.abs(p - 0.5) > 1e-5).all(axis=1) if model.multilabel else ordered[:, -1] - ordered[:, -2] > 1e-5
 
@@ -137,7 +137,7 @@ def test_each_link(name, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "logistic"])
 def test_probabilities_stay_in_range_however_far(loss, dtype):
-    """Logits of thousands."""
+    """Logits are in the thousands."""
     model = model_of(loss, sizes=(5, 8, 1 if loss == "logistic" else 3), activations=("elu",), dtype=dtype)
     compare(model, x_of=lambda n, dtype: 1e4 * x_of(n, dtype))
 
@@ -146,7 +146,7 @@ SECONDS = {"shift": np.array([1.7e9, 0, 0, 0, 0]), "factor": np.array([1 / 25_00
 
 
 def day_of(n, dtype):
-    """Times within a day or so, which single precision tells apart by two minutes."""
+    """Return times within a day or so, in seconds; single precision resolves two minutes there."""
     return (x_of(n, "float64") / SECONDS["factor"] + SECONDS["shift"]).astype(dtype)
 
 
@@ -162,7 +162,7 @@ def test_folded_seconds_would_be_lost(monkeypatch):
 
 
 def test_the_scale_of_images_is_folded():
-    """One factor for all, and no node more than without it."""
+    """A single factor for all features adds no node."""
     plain = onnx.load_from_string(to_onnx(model_of(dtype="float32", **ONE))[0])
     content, dtype = to_onnx(model_of(dtype="float32", shift=np.array(0.0), factor=np.array(1 / 255)))
     assert dtype == "float32"
@@ -221,7 +221,7 @@ def test_what_the_file_says_of_itself():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    """Runs a command in a folder with ``m.safetensors``: exit code, stdout, stderr."""
+    """``command("export", ...)`` runs in a folder with ``m.safetensors`` -> exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     model_of(dtype="float32").save(tmp_path / "m.safetensors")
 

@@ -43,7 +43,7 @@ def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per
             assert w.dtype == np.float64
             seen += 1
     assert seen == 3
-    # The last batch has a row of padding, which counts nothing.
+    # The last batch has one row of padding, of weight zero.
     assert list(w == 0) == [False, False, False, True]
 
 
@@ -102,7 +102,7 @@ def test_rows_stay_on_the_host_where_three_quarters_of_the_memory_do_not_hold_th
 
 
 def test_what_is_on_the_device_stays_there(rng):
-    """However little memory is left: it is no copy."""
+    """However little memory is free, since nothing is copied."""
     backend = StrictBackend("device1", free=0)
     given = rows_of(rng, "floats")
     x = backend.asarray(given.x)
@@ -137,7 +137,7 @@ def test_sparse_rows_are_as_dense_ones(backend, rng, sparse, dtype, per_call):
     assert len(given) == 11
     numbers, present = batches(order(11, seed=1), 4)
     opened = open_feed(backend, given, Unscaled(backend, dtype))
-    # Dense, they may not fit even where there is room for them as they are.
+    # Streamed, since dense rows may not fit where the sparse ones do.
     assert type(opened) is Streamed
     pick = opened.items(numbers, present)
     for start in range(0, 3, per_call):
@@ -211,7 +211,7 @@ def test_bytes_stay_bytes_on_the_device(backend):
 
 @pytest.mark.parametrize("dtype", ["int64", "float64"])
 def test_what_single_precision_cannot_hold_is_centred_before_it_is_rounded(backend, dtype):
-    # Seconds since 1970: float32 has one number for any two minutes.
+    # Seconds since 1970, where adjacent float32 numbers are two minutes apart.
     x = np.array([[1_700_000_000], [1_700_000_010], [1_700_000_020]], dtype)
     scaling = Scaled(backend, x.mean(axis=0), np.array([0.1]), "float32")
     np.testing.assert_array_equal(backend.to_host(scaling(scaling.place(x))), [[-1.0], [0.0], [1.0]])
@@ -251,7 +251,7 @@ def test_unscaled_is_of_the_runs_type_and_nothing_else(backend, rng, dtype):
         (4096, 10, 4096),
         (4097, 10, 4096),
         (20_000, 784, 4096),
-        # Two to the 24th numbers at once: 64 MiB of single precision.
+        # At most 2^24 elements per chunk: 64 MiB in single precision.
         (20_000, 4096, 4096),
         (20_000, 4097, 4095),
         (1000, 130_107, 128),

@@ -141,7 +141,7 @@ def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
         os.utime(left, (time.time() - ABANDONED - 60,) * 2)
     with replacing(path) as recent:
         recent.write_text("killed in the middle of it")
-        # Another writer, which may yet come to its end.
+        # A second writer keeps the recent file, whose writer may still finish.
         with replacing(path) as beside:
             beside.write_text("x")
         assert sorted(tmp_path.iterdir()) == sorted([path, recent, *old[1:]])

@@ -1,4 +1,4 @@
-"""The range test as a user of the command meets it."""
+"""The command ``mlpgpu find-learning-rate``."""
 
 import json
 import os
@@ -31,7 +31,7 @@ SMALL = "--dataset iris --hidden 8 --dropout 0 --input-dropout 0 --batch-size 16
 )
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
 def test_the_command_finds_what_the_estimator_finds(command, read, estimator, n_outputs, optimizer):
-    # Neither shuffles: they would do it otherwise.
+    # Neither shuffles, since the two would shuffle differently.
     x, y = shuffle(*read(return_X_y=True), random_state=0)
     x, y = StandardScaler().fit_transform(x), y if estimator is MLPClassifier else (y - y.mean()) / y.std()
     np.savez("data.npz", x=x, y=y)

@@ -1,4 +1,4 @@
-"""Cross-validation, beside scikit-learn's, and as a user of the command meets it."""
+"""Cross-validation against scikit-learn's, and the command ``mlpgpu cross-validate``."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def command(command_of):
 
 
 def written(folder):
-    """The rows of its predictions, and its figures."""
+    """Return the rows of ``predictions.csv`` and the content of ``metrics.json``."""
     with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file)), json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
@@ -118,7 +118,7 @@ def test_the_command_writes_what_it_found(command, tmp_path):
 
 
 def table_of(path, rng, n_rows=60):
-    """A table with two targets that are numbers and two labels."""
+    """Write a table with two numeric targets and two labels, and return these four columns."""
     x = rng.normal(size=(n_rows, 3)).round(3)
     price, size = (x @ rng.normal(size=(3, 2))).round(3).T
     red, big = np.where(x[:, 0] > 0, "yes", "no"), np.where(size > 0, "big", "small")
@@ -177,7 +177,7 @@ def test_rows_that_stay_in_their_file_are_tested_on_in_their_order(tmp_path, rng
 
 
 def _interrupting(fold, number=signal.SIGINT):
-    """A callback that sends Ctrl-C, or another signal, in the first epoch of a fold."""
+    """Return a callback that sends SIGINT, or another signal, in the first epoch of the `fold`-th fold that begins."""
     begun = []
 
     def on_epoch_end(run, record):
@@ -240,7 +240,7 @@ def test_ctrl_c_while_a_fold_is_told_of_leaves_its_figures_with_its_predictions(
 
 
 def timeless(found):
-    """Its metrics, but what depends on how long it took."""
+    """Return the metrics of a cross-validation without times and speeds."""
     by_fold = [{k: v for k, v in one.items() if "second" not in k} for one in found["by_fold"]]
     return found | {"by_fold": by_fold}
 
@@ -257,7 +257,7 @@ def test_the_same_call_again_goes_on_where_it_was_stopped(tmp_path, settings):
     whole = cross_validate(config, 3)
     with pytest.raises(KeyboardInterrupt):
         cross_validate(config, 3, [_interrupting(1)], checkpoints=tmp_path)
-    # The first epoch that begins is by now that of the second fold.
+    # The first fold continues with its second epoch, so the signal comes in the second fold.
     part = cross_validate(config, 3, [_interrupting(1)], checkpoints=tmp_path)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["fold-1", "fold-2"]
     assert len(part.folds) == 1
@@ -266,7 +266,7 @@ def test_the_same_call_again_goes_on_where_it_was_stopped(tmp_path, settings):
     for trained in (True, False):
         begun.clear()
         found = cross_validate(config, 3, [counting], checkpoints=str(tmp_path))
-        # Nothing is left to train of the first fold, all but an epoch of the second, and then nothing at all.
+        # The first call trains the second fold from its second epoch and the third fold; the second call, nothing.
         epochs = [one["epochs"] for one in found.metrics["by_fold"]]
         assert begun == ([*range(2, epochs[1] + 1), *range(1, epochs[2] + 1)] if trained else [])
         np.testing.assert_array_equal(found.predictions, whole.predictions)
@@ -317,7 +317,7 @@ def test_many_folds_take_no_memory_beside_that_of_the_rows():
     try:
         parts, _ = in_folds(1000, None, 1000, 0)
         assert sorted(test.item() for _, test in parts) == [*range(1000)]
-        # The rows to train on of all folds are 8 MB.
+        # The numbers of the training rows of all folds would take 8 MB.
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
@@ -468,7 +468,7 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
     x = rng.normal(size=(7, 2))
     y = x.sum(axis=1)
     np.savez(tmp_path / "rows.npz", x=x, y=y, two=np.column_stack([y, -y]))
-    # The R² of a single row is none, and so is the mean of some that are.
+    # R² is undefined for a single row, and so is a mean that includes it.
     for target in ("y", "two"):
         code, out, _ = command(f"--dataset rows.npz --target {target} --hidden 2 --epochs 1 --folds 5 --out {target}")
         metrics = written(tmp_path / target)[1]

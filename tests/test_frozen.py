@@ -1,4 +1,4 @@
-"""Files that earlier versions have written are read, and predict what they did; `frozen/write.py` makes new ones."""
+"""Model files of earlier versions can be read and predict as before; `frozen/write.py` writes new ones."""
 
 import json
 from pathlib import Path

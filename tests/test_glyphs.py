@@ -1,4 +1,4 @@
-"""Which fonts draw what; the fonts of the tests are made here."""
+"""The fonts that are chosen for the characters of a figure; the tests make their own fonts."""
 
 import io
 import itertools
@@ -15,7 +15,7 @@ from matplotlib import font_manager  # noqa: E402
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Say what fonts there are beside matplotlib's own: ``installed(family=characters)``."""
+    """``installed(family=characters)`` simulates the fonts that are installed besides Matplotlib's own."""
 
     def install(**known):
         own = glyphs._known
@@ -55,7 +55,7 @@ def test_a_font_that_is_gone_or_broken_has_nothing(tmp_path):
 
 @pytest.fixture
 def chinese(tmp_path, monkeypatch):
-    """An installed font that has two characters."""
+    """Family name of an installed font with two characters."""
     builder = pytest.importorskip("fontTools.fontBuilder", reason="fontTools is not installed")
     pens = pytest.importorskip("fontTools.pens.ttGlyphPen")
     pen = pens.TTGlyphPen(None)

@@ -1,4 +1,4 @@
-"""What ``bench/gpu.py`` makes of its times, and that those it compares train the same; on the CPU."""
+"""How ``bench/gpu.py`` evaluates its times, and that its contestants train alike; on the CPU."""
 
 import dataclasses
 import importlib
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="select waits fo
 
 @pytest.fixture
 def module(monkeypatch):
-    """``module("gpu.races")``, from the folder of the benchmarks."""
+    """``module("gpu.races")`` imports a module from the folder of the benchmarks."""
     monkeypatch.syspath_prepend(BENCH)
     return importlib.import_module
 
 
 @pytest.fixture
 def results(module):
-    """``results(captured=(2.0, 0.5), ...)``: seconds of two rounds each, all with the same loss."""
+    """``results(captured=(2.0, 0.5), ...)`` -> results with these seconds per round, all with the same loss."""
     result = module("peers.rounds").Result
     return lambda **seconds: {
         name.replace("_", "-"): result(seconds=list(each), losses=[0.5]) for name, each in seconds.items()
@@ -129,7 +129,7 @@ def test_all_begin_alike_and_take_the_same_steps(module, monkeypatch, tmp_path, 
     problem = problem_in(tmp_path, module)
     expected = module("gpu.ours").Captured(problem).turn(0)
     name, _, kind = entry.partition(":")
-    # There are no others to choose from, for each takes a second to compile.
+    # Only one unroll factor to choose from, since each takes a second to compile.
     monkeypatch.setattr(module(name), "UNROLLS", (1,), raising=False)
     contestant = getattr(module(name), kind)(problem)
     try:
@@ -142,7 +142,7 @@ def test_all_begin_alike_and_take_the_same_steps(module, monkeypatch, tmp_path, 
 
 @pytest.mark.parametrize(("name", "number"), [("cuda", 0), ("cuda:1", 1)])
 def test_a_device_has_a_number(module, monkeypatch, name, number):
-    """PyTorch's own `set_device` takes none without."""
+    """PyTorch's own `set_device` accepts no device without one."""
     torch, taken = pytest.importorskip("torch", reason="torch is not installed"), []
     monkeypatch.setattr(torch._C, "_cuda_setDevice", taken.append, raising=False)
     assert module("gpu.graphs").opened(name) == torch.device("cuda", number)
@@ -157,7 +157,7 @@ def test_the_products_are_those_of_a_step(module, monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "mm", lambda a, b, out: (shapes.append((*a.shape, b.shape[1])), real(a, b, out=out)))
     products = module("gpu.products").Products(problem_in(tmp_path, module))
     assert products.turn(0) is None
-    # Seven steps, each with these five, once to warm up.
+    # Five epochs, the first of them to warm up, of seven steps with these five products each.
     assert set(shapes[:5]) == {(50, 20, 8), (50, 8, 3), (20, 50, 8), (8, 50, 3), (50, 3, 8)}
     assert len(shapes) == 5 * 7 * 5
 
@@ -180,7 +180,7 @@ class Hangs(Trains):
 
 @pytest.fixture
 def toys(module, monkeypatch, tmp_path):
-    """``toys("Trains", "Hangs")``: contestants of that kind by name, and a problem."""
+    """``toys("Trains", "Hangs")`` -> contestants of these kinds by name, and a problem."""
     (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     contestant = module("peers.contestants").Contestant

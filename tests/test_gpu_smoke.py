@@ -1,4 +1,4 @@
-"""How the checks of a GPU are kept apart and told of; the checks themselves run here on stand-ins."""
+"""How GPU checks are isolated and reported; the checks themselves run here on the CPU and on stand-ins."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ def test_no_check_ends_those_after_it():
         "JAX is not installed",
     ]
     before, after, last = (rows[i].details["process"] for i in (0, 2, 7))
-    # What raised may have left a device in any state; what was found wanting has not.
+    # A check that raises may leave the device in any state, so a new process runs the next one.
     assert len({before, after, last, os.getpid()}) == 4
 
 
@@ -150,7 +150,7 @@ def test_steps_that_differ_are_found(monkeypatch):
 
     monkeypatch.setattr(agreement, "train", off)
     assert not agreement.agree(HERE, "float64", (CAPTURED,)).good
-    # In float32 that is nothing.
+    # In float32, this difference is within the bound.
     assert agreement.agree(HERE, "float32", (CAPTURED,), activation="tanh").good
 
 
@@ -222,7 +222,7 @@ def test_seconds_count_once(monkeypatch):
 
 
 class Pool:
-    """CuPy's memory of a device of a thousand bytes, in blocks of 16, and of pieces of at most 400."""
+    """CuPy's memory pool on a device of 1,000 bytes, with blocks of 16 bytes and allocations of at most 400."""
 
     def __init__(self):
         self.free, self.hooks = 1000, []

@@ -1,4 +1,4 @@
-"""What is known of the GPUs, of a stand-in for ``nvidia-smi`` and of one for CuPy."""
+"""The description of GPUs, from stand-ins for ``nvidia-smi`` and CuPy."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def test_no_gpu(programs, lines):
     assert "driver" not in gpus.versions()
 
 
-# --- which of them a program sees -----------------------------------------------------------------------------------
+# --- visible GPUs ---------------------------------------------------------------------------------------------------
 
 
 def seen():
@@ -91,7 +91,7 @@ HIDDEN = (True, None)
         ("NoDevFiles", [HIDDEN, HIDDEN, HIDDEN]),
         ("1", [HIDDEN, (False, "cuda:0"), HIDDEN]),
         ("2, 0", [(False, "cuda:1"), HIDDEN, (False, "cuda:0")]),
-        # What comes behind the first that is none is not read.
+        # CUDA ignores everything from the first invalid entry on.
         ("1,-1,2", [HIDDEN, (False, "cuda:0"), HIDDEN]),
         ("1,3,2", [HIDDEN, (False, "cuda:0"), HIDDEN]),
         ("GPU-2", [HIDDEN, HIDDEN, (False, "cuda:0")]),

@@ -1,4 +1,4 @@
-"""Files of chance and of ill will: what is written comes back, all else is one line."""
+"""Random and hostile files: what was written is read back, and anything else is refused in one line."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ from scripts.fuzz.targets import TARGETS
 pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
 
-# A folder of the test is written over for each example.
+# Every example may overwrite the files in the folder of its test.
 SETTINGS = settings(
     max_examples=60,
     derandomize=True,
@@ -37,10 +37,10 @@ SETTINGS = settings(
 
 
 def refusal(read, path, content):
-    """What is said of a file with this content; None where it is taken."""
+    """Return the error message for a file with this content, or None if it is accepted."""
     path.write_bytes(content)
     with warnings.catch_warnings():
-        # What NumPy says of huge numbers.
+        # NumPy warns of overflow in huge numbers.
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             read(path)
@@ -55,7 +55,7 @@ def refusal(read, path, content):
 
 @st.composite
 def damaged(draw, wholes):
-    """One of the files, cut off, with bits turned over, or with bytes put in, taken out or moved."""
+    """Draw one of the files, truncated, with flipped bits, or with bytes inserted, removed or duplicated."""
     content = bytearray(draw(st.sampled_from(wholes)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(content)))
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_taken_or_refused_in_one_line(tmp_path, name):
 
 
 def configs():
-    """Settings that go together, of every kind of value."""
+    """Return a strategy for valid combinations of settings, with every kind of value."""
     text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
     return st.fixed_dictionaries(
         {},
@@ -126,7 +126,7 @@ def test_settings_come_back_from_their_file(tmp_path, name, write):
 
 
 ALIASES = b"hidden: &a [1, 1]\nseed: &b [*a, *a]\nepochs: [*b, *b]\n"
-# Python refuses to write out as many digits.
+# Too many digits for Python to convert this hexadecimal number to decimal text.
 DIGITS = b"f" * 6000
 
 
@@ -210,7 +210,7 @@ DATE = {"name": "d", "kind": "date", "fill": 0.5, "first": "day", "hours": False
 
 
 def content(arrays=None, **described):
-    """The file of a model, of some other arrays and with some other words in its description; None leaves one out."""
+    """Return a model file with some arrays and fields of the description replaced; None omits an array."""
     whole = {
         "version": 1,
         "sizes": [3, 2],

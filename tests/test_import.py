@@ -1,4 +1,4 @@
-"""Importing the package takes no time and no array library; what it needs comes when it is asked for."""
+"""Importing the package loads no array library; each library is loaded when it is first needed."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HEAVY = {"numpy", "cupy", "torch", "jax", "sklearn", "pandas", "matplotlib", "sc
 
 
 def loaded_by(code):
-    """The heavy libraries that a fresh interpreter has loaded after `code`."""
+    """Return the heavy libraries that a fresh interpreter has loaded after `code`."""
     code += "\nimport sys; print(' '.join({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     return HEAVY & set(done.stdout.split())

@@ -1,4 +1,4 @@
-"""The command ``mlpgpu info`` as a user meets it."""
+"""The command ``mlpgpu info``."""
 
 import json
 import os
@@ -52,13 +52,13 @@ MACHINE = {
 
 @pytest.fixture(autouse=True)
 def _at_rest(monkeypatch):
-    """No other program is busy."""
+    """Simulate a machine on which no other program is busy."""
     monkeypatch.setattr(info, "load", lambda: 0.0)
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache folder that is empty yet, and no other folder to look in."""
+    """Folder of MNIST in an empty cache, with no other folder to look in."""
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.delenv(mnist.FOLDER_VARIABLE, raising=False)
     return tmp_path / "cache" / "mlpgpu" / "mnist"
@@ -66,7 +66,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def command(capsys):
-    """``command("--json")`` -> what it prints, where it goes well."""
+    """``command("--json")`` -> stdout, if the command succeeds."""
 
     def run(*arguments):
         assert train.run_command(info.app, arguments) == 0
@@ -79,7 +79,7 @@ def command(capsys):
 
 @pytest.fixture
 def cells(command, monkeypatch):
-    """The table of a machine that is `MACHINE` but for what is changed: ``cells(**changes)`` -> label -> values."""
+    """``cells(**changes)`` -> the values by label in the table for `MACHINE` with these changes."""
 
     def rows(**changes):
         monkeypatch.setattr(info, "describe", lambda: {**MACHINE, **changes})
@@ -205,7 +205,7 @@ def test_the_device_that_auto_takes(cells, monkeypatch, programs, fake, taken, l
 
 
 def test_gpus_from_the_driver_to_the_table(command, cells, programs, monkeypatch):
-    """As a user has it who hides one of two, with a CuPy that works."""
+    """One of two GPUs is hidden, and CuPy works."""
     smi.put(programs, *["NVIDIA H200, 143771, 140000, 9.0"] * 2, driver="580.95.05", cuda="13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     fakes.put(monkeypatch, "cupy", fakes.cupy(driver=13010))
@@ -231,7 +231,7 @@ def test_lines_keep_to_the_width_of_a_terminal(command, monkeypatch, columns):
     assert "\x1b[" in out
     lines = re.sub(r"\x1b\[[\d;]*m", "", out).splitlines()
     assert max(map(len, lines)) <= columns
-    # A long value goes on below itself, and nothing of it is lost.
+    # A long value is wrapped within its column, and nothing of it is lost.
     start = lines[0].index("auto takes")
     assert all(not line[:start].strip() for line in lines if line.startswith(" "))
     values = "".join(line[start:] for line in lines).replace(" ", "")

@@ -1,4 +1,4 @@
-"""Whom a signal reaches that comes while a network is fitted."""
+"""Which handlers a signal reaches that arrives during a fit."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ def fitted(callback, **settings):
 
 @pytest.fixture
 def reached():
-    """The signals that reach who handles them outside of a fit."""
+    """List of the signals that reach the handlers that were installed before the fit."""
     numbers = []
     before = {
         number: signal.signal(number, lambda number, frame: numbers.append(number))
@@ -63,7 +63,7 @@ def test_ctrl_c_that_comes_too_late_for_the_fit_is_not_lost(solver, reached):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_what_a_process_ignores_does_not_end_its_fit(name):
-    """As ``nohup`` has it of SIGHUP, and a script of Ctrl-C for what it runs by ``&``."""
+    """For example, SIGHUP under ``nohup``, and SIGINT in a process that a script runs with ``&``."""
     if not hasattr(signal, name):
         pytest.skip("Windows has none")
     number = getattr(signal, name)
@@ -116,13 +116,13 @@ regressor.fit([[0.0], [1.0]], [0.0, 1.0])
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 def test_a_child_that_is_forked_in_a_fit_is_not_deaf():
-    """As `multiprocessing.Pool` has it, which waits for ever for one that SIGTERM does not end."""
+    """`multiprocessing.Pool` would wait for ever for a child that SIGTERM does not end."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == [str(-signal.SIGTERM)] * 2, done.stderr
 
 
 def test_a_handler_that_is_not_pythons_stays(monkeypatch):
-    """That of a program which Python is embedded in: Python knows it as None, and cannot put it back."""
+    """If a program that embeds Python has set the handler, Python reports None and cannot restore it."""
     known, given = signal.getsignal, []
     monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else known(number))
     monkeypatch.setattr(signal, "signal", lambda number, handler: given.append((number, handler)))

@@ -1,4 +1,4 @@
-"""The picture of several labels: bars beside scikit-learn's counts."""
+"""The figure for several labels: its bars against scikit-learn's counts."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def rows(n=200, k=4):
 
 
 def bars(figure):
-    """Name of the bars -> where each begins and how long it is, label by label."""
+    """Return the start and length of each label's bar, by name of the group of bars."""
     (axes,) = figure.axes
     return {
         group.get_label(): np.array([(bar.get_x(), bar.get_width()) for bar in group.patches])
@@ -38,7 +38,7 @@ def test_bars_are_counts_and_the_commonest_label_comes_first():
     np.testing.assert_array_equal(drawn["false positives"], np.column_stack([found + missed, wrong]))
     f1 = f1_score(true, predicted, average=None)[order]
     assert [text.get_text() for text in axes.texts] == [f"F1 {value:.2f}" for value in f1]
-    # The first of all is at the top.
+    # The first label is at the top.
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     assert figure.get_suptitle() == "a title"
 

@@ -27,7 +27,7 @@ def test_the_history_is_complete_after_each_epoch(tmp_path):
     for epoch in play(run_of(), records, CSVLogger(path)):
         rows = read(path)
         assert [list(row) for row in rows] == [list(records[0])] * epoch
-        # Numbers come back as they were, to the last digit.
+        # Numbers are read back exactly.
         assert [{key: float(value) for key, value in row.items()} for row in rows] == records[:epoch]
         assert [row["epoch"] for row in rows] == [str(n) for n in range(1, epoch + 1)]
         assert list(tmp_path.iterdir()) == [path]
@@ -143,7 +143,7 @@ def test_what_an_earlier_run_left_in_the_file_stays(tmp_path, suffix):
     logger = LOGGERS[suffix](path, append=True)
     iris(logger, epochs=2)
     checkpoint = cut_short(tmp_path / "checkpoints", logger)
-    # Of a write that was cut off in the middle of a line.
+    # As after a write that was cut off in the middle of a line.
     path.write_bytes(path.read_bytes()[:-7])
     iris(logger, resume=checkpoint)
     assert epochs_in(path) == [1, 2, 1, 2, 3, 4, 5, 6]
@@ -151,7 +151,7 @@ def test_what_an_earlier_run_left_in_the_file_stays(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", LOGGERS)
 def test_a_run_that_is_taken_up_before_its_first_line(tmp_path, suffix, step_by_step):
-    """A checkpoint within the first epoch, of a file that was empty then."""
+    """The checkpoint is from within the first epoch, when the file was still empty."""
     path = tmp_path / f"history.{suffix}"
     logger = LOGGERS[suffix](path, append=True)
     save = LambdaCallback(on_steps=lambda run, done, losses: done + run.epoch == 5 and run.checkpoint(tmp_path / "one"))

@@ -1,4 +1,4 @@
-"""The description against what the system, the libraries and a fresh interpreter say themselves."""
+"""The description of the machine, against the system, the libraries and a fresh interpreter."""
 
 import json
 import os
@@ -23,7 +23,7 @@ needs_openblas = pytest.mark.skipif(
 
 
 def run(code, **variables):
-    """What a fresh interpreter prints, with no variable set that `describe` looks at but these."""
+    """Return what a fresh interpreter prints; of the variables that `describe` reads, only these are set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(machine.VARIABLES)}
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**kept, **variables})
@@ -35,7 +35,7 @@ DESCRIBE = "import json; from mlpgpu.machine import describe; print(json.dumps(d
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
-    """Puts a program on an otherwise empty PATH: ``program("name", "lines of sh")``."""
+    """``program("name", "lines of sh")`` puts a program on an otherwise empty PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     def put(name, lines):
@@ -140,7 +140,7 @@ def test_only_variables_that_change_the_speed(monkeypatch):
 
 @pytest.fixture
 def linux(tmp_path, monkeypatch):
-    """A Linux whose /proc/cpuinfo says what is given."""
+    """``linux(text)`` simulates a Linux system with this ``/proc/cpuinfo``."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
     return lambda text: (tmp_path / "cpuinfo").write_text(text)
@@ -176,7 +176,7 @@ def test_processor_of_macos(program, monkeypatch, linux):
 
 # --- BLAS -----------------------------------------------------------------------------------------------------------
 
-# OpenBLAS itself, without the library that the description is made with.
+# Asks OpenBLAS itself, without threadpoolctl, on which the description relies.
 ASKED = (
     "import ctypes, json, pathlib, numpy;"
     "folder = pathlib.Path(numpy.__file__).parents[1] / 'numpy.libs';"
@@ -233,7 +233,7 @@ SLOW = "AVX-512 unused"
 
 
 def told(load=0.4, **changes):
-    """The warnings of a machine with nothing to warn of, but for what is changed."""
+    """Return the warnings for a machine that has none without these changes."""
     good = {"simd": ["AVX2"], "cores": 8, "versions": NUMBA, "blas": [OPENBLAS], "environment": {}, "cuda": []}
     good["cuda_versions"] = {}
     assert warnings(good, 0.4) == []
@@ -353,14 +353,14 @@ def test_hidden_devices():
     devices = [{**H100, "hidden": hidden} for hidden in (True, False, True)]
     (line,) = told(versions={**NUMBA, "cupy": "14"}, cuda=devices, environment=environment)
     assert line.startswith("CUDA_VISIBLE_DEVICES='1' hides 2 of 3 GPUs")
-    # Where that is not known, it is not said.
+    # No warning if it is unknown which are hidden.
     devices = [{**H100, "hidden": None}]
     assert told(versions={**NUMBA, "cupy": "14"}, cuda=devices, environment=environment) == []
 
 
 @pytest.fixture
 def kernel(monkeypatch, tmp_path):
-    """A kernel that tells of 8 GB, 5 of them available, and of a control group within another; without limits."""
+    """A kernel that reports 8 GB of memory, 5 GB available, and one control group within another, without limits."""
     monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(machine, "LIMITS", tmp_path / "limits")
@@ -396,7 +396,7 @@ def test_a_control_group_and_those_around_it_limit_the_memory(kernel, where):
     group = kernel / "limits" / where
     limit(group, 10**9, 3 * 10**8)
     assert machine.available_memory() == 7 * 10**8
-    # What files take there is given up.
+    # The page cache of the group can be reclaimed.
     limit(group, 10**9, 3 * 10**8, cached=10**8)
     assert machine.available_memory() == 8 * 10**8
     limit(group, 10**9, 2 * 10**9)

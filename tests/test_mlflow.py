@@ -1,4 +1,4 @@
-"""Runs as MLflow's client reads them back from a folder."""
+"""What `MLflowLogger` logs, as MLflow's client reads it back from a folder."""
 
 import errno
 import math
@@ -21,14 +21,14 @@ mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 
 @pytest.fixture
 def uri(tmp_path, monkeypatch):
-    """Where a test keeps its runs, and nothing that the surroundings say."""
+    """URI of an empty folder for runs, with no variable of MLflow set."""
     for name in ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID"):
         monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
     return (tmp_path / "mlruns").as_uri()
 
 
 def runs_in(uri, experiment="Default"):
-    """The runs of an experiment, the first one first."""
+    """Return the runs of an experiment in the order of their start."""
     client = mlflow.MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
     return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"])
@@ -40,7 +40,7 @@ def only_run(uri, experiment="Default"):
 
 
 def values(uri, run, name="loss"):
-    """(epoch, value) of each time that a metric was sent."""
+    """Return (epoch, value) for each time that a metric was sent."""
     return [
         (metric.step, metric.value) for metric in mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, name)
     ]
@@ -121,7 +121,7 @@ def test_a_run_that_diverges_has_failed(uri, tmp_path):
     far_too_fast = {"optimizer": "sgd", "learning_rate": 1e30}
     with pytest.raises(Diverged):
         iris(MLflowLogger(uri), on_divergence="stop", **far_too_fast)
-    # This one has its best weights back.
+    # This run restores its best weights, and has failed all the same.
     schedule = LearningRateScheduler(lambda epoch, rate: 1e30 if epoch == 3 else rate)
     outcome = iris(MLflowLogger(uri), TerminateOnNaN(), schedule, optimizer="sgd")
     one, two = runs_in(uri)
@@ -190,7 +190,7 @@ def test_an_active_run_is_joined(uri):
             assert values(uri, run) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
             with pytest.raises(InputError, match=f"the active MLflow run {mine.info.run_id} has a training already"):
                 iris(MLflowLogger())
-            # What is named is another run.
+            # A run with a name of its own does not join the active run.
             iris(MLflowLogger(run_name="other"))
             assert mlflow.active_run().info.run_id == mine.info.run_id
         assert [(run.info.run_name, run.info.status) for run in runs_in(uri)] == [
@@ -251,7 +251,7 @@ def test_another_solver_and_functions_of_ones_own(uri):
 
 
 def test_a_value_that_is_long_or_no_number(uri, monkeypatch):
-    # Left to itself, MLflow cuts it too, and says so.
+    # By default, MLflow truncates long values as well, with a warning.
     monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
     add = LambdaCallback(on_epoch_end=lambda run, record: record.update(extra=math.nan))
     iris(add, MLflowLogger(uri), epochs=1, run_dir="x" * 6001)
@@ -261,7 +261,7 @@ def test_a_value_that_is_long_or_no_number(uri, monkeypatch):
 
 
 def test_what_mlflow_missed_is_sent_later(uri, monkeypatch, caplog):
-    """A server that does not answer for two epochs, and at the end, does not end the run."""
+    """A server that does not answer for two epochs, and again at the end, does not stop the run."""
     send, calls = mlflow.MlflowClient.log_batch, []
 
     def log_batch(client, *args, **kwargs):
@@ -301,7 +301,7 @@ def test_without_mlflow_nothing_begins(uri, monkeypatch):
 
 
 def test_a_model_file_that_cannot_be_sent_ends_no_run(uri, monkeypatch, caplog):
-    """What a store of files says of its disk, or requests of a server, is an OSError, and comes when all is trained."""
+    """A full disk and a failed request both raise an OSError, at a time when training is over."""
 
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
@@ -314,7 +314,7 @@ def test_a_model_file_that_cannot_be_sent_ends_no_run(uri, monkeypatch, caplog):
     assert "No space left on device: 'model.safetensors'; the run goes on without it" in said
 
 
-# SQLAlchemy warns of what MLflow makes of it.
+# SQLAlchemy warns of the way in which MLflow uses it.
 @pytest.mark.filterwarnings("ignore")
 def test_a_database_as_mlflow_has_it_by_default(uri, tmp_path, monkeypatch):
     for name in ("sqlalchemy", "alembic"):
@@ -332,7 +332,7 @@ def test_a_database_as_mlflow_has_it_by_default(uri, tmp_path, monkeypatch):
 
 
 def test_without_a_database_it_is_said_what_brings_one(uri, tmp_path, monkeypatch):
-    """As MLflow's client is by itself, whose own words are of a model registry."""
+    """MLflow's client does not install SQLAlchemy, and its own message speaks of a model registry."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(
         InputError, match=r"cannot log to MLflow at sqlite:.*: .*; set .*pip install 'mlpgpu\[mlflow\]'"

@@ -110,7 +110,7 @@ def test_labels_of_several_kinds_are_predicted_in_their_own_words():
 
 
 def test_a_model_is_the_same_bytes_each_time(tmp_path):
-    """So that two runs of one seed can be compared by the checksums of their files."""
+    """Runs with the same seed can therefore be compared by the checksums of their files."""
     written = set()
     for n in range(5):
         MODELS["classes"].save(tmp_path / f"{n}.safetensors")
@@ -119,7 +119,7 @@ def test_a_model_is_the_same_bytes_each_time(tmp_path):
 
 
 def forward(path, x):
-    """What docs promise: the file, NumPy and ten lines."""
+    """Predict from the file by a few lines of NumPy, as in docs/models.md."""
     with safe_open(path, "numpy") as file:
         known = json.loads(file.metadata()["mlpgpu"])
         params, shift, factor = (file.get_tensor(name) for name in ("params", "shift", "factor"))
@@ -263,7 +263,7 @@ def test_no_file_and_a_folder(tmp_path):
 
 
 def changed(path, **metadata):
-    """A model's file with other metadata; None leaves a key out."""
+    """Write a model file again with other metadata and no digest; None removes a key."""
     tensors, whole = unsealed(path)
     whole = {key: value for key, value in (whole | metadata).items() if value is not None or key not in metadata}
     save_file(tensors, path, {"mlpgpu": json.dumps(whole)})
@@ -281,7 +281,7 @@ def test_a_version_of_the_future(tmp_path):
     "metadata", [{"version": None}, {"version": "two"}, {"sizes": None}, {"loss": "no-such-loss"}, {"sizes": [5, 8, 4]}]
 )
 def test_metadata_that_does_not_fit(tmp_path, metadata):
-    """Written by a program that meant well."""
+    """Without a digest, only the metadata can show that the file is wrong."""
     path = tmp_path / "model.safetensors"
     MODELS["classes"].save(path)
     changed(path, **metadata)
@@ -300,7 +300,7 @@ def test_tensors_that_are_missing(tmp_path):
 
 
 def test_every_bit_is_sealed(tmp_path):
-    """A flipped one is told of, or else is of no consequence, as in the padding of the header."""
+    """A flipped bit is detected or has no effect, as in the padding of the header."""
     path = tmp_path / "model.safetensors"
     model = model_of(sizes=(5, 3), activations=())
     model.save(path)
@@ -349,7 +349,7 @@ def test_the_old_model_stands_where_the_new_one_cannot_be_written(tmp_path, monk
 
 
 def test_a_trained_model_predicts_as_its_run_did(tmp_path):
-    """From training to the file and back, against logits by hand."""
+    """From training to the file and back, against a forward pass in plain NumPy."""
     from mlpgpu.data.scaling import fit as fit_scaling
     from mlpgpu.feed import Rows
     from mlpgpu.plan import make_plan

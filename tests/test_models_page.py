@@ -1,4 +1,4 @@
-"""The code of docs/models.md does what the page says, also where mlpgpu is not installed."""
+"""Code in docs/models.md does what the page says, where needed without mlpgpu."""
 
 import re
 import subprocess
@@ -23,14 +23,14 @@ sys.meta_path.insert(0, Blocked)
 
 
 def block(words):
-    """The one that has these words."""
+    """Return the only block of code with these words."""
     (found,) = (code for code in BLOCKS if words in code)
     return found
 
 
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
-    """In a folder with ``digits.safetensors`` and ``rows.npy``: what the first block leaves."""
+    """Variables of the first block, after it has written ``digits.safetensors`` and ``rows.npy``."""
     monkeypatch.chdir(tmp_path)
     scope = {}
     with pytest.warns(UserWarning, match="Maximum iterations"):
@@ -39,7 +39,7 @@ def saved(tmp_path, monkeypatch):
 
 
 def run_alone(code):
-    """What a block says of the rows, in a process without mlpgpu."""
+    """Return the probabilities that a block computes in a process without mlpgpu."""
     code = BLOCKED + code + "\nnp.save('p.npy', probabilities)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -27,7 +27,7 @@ def test_the_command_trains_one_and_its_model_is_plain(command):
     code, out, _ = command(f"{more} --normalization batch,none --run-dir run")
     assert code == 0
     rows = [line.split() for line in out.splitlines() if line.strip().startswith(("dense", "total"))]
-    # Weights, biases and, of the normalised layer, scales.
+    # Weights, biases and, in the normalised layer, scales.
     assert rows == [
         ["dense,", "batch", "normalisation,", "relu", "(16,)", "1,056"],
         ["dense,", "relu", "(8,)", "136"],
@@ -53,7 +53,7 @@ def test_the_figures_are_those_of_its_model(digits):
 
 
 def test_the_best_weights_come_with_their_means():
-    """Where later epochs are worse, the model predicts as that of the best epoch did."""
+    """If later epochs are worse, the model predicts as it did at the end of the best epoch."""
     given = DIGITS | {"epochs": 60, "learning_rate": 0.3, "schedule": "constant"}
     outcome = train_and_test(Config(**given, early_stopping=True, patience=3))
     run, data = outcome.run, prepare(Config(**given)).data
@@ -83,7 +83,7 @@ def test_callbacks_see_weights_that_predict():
 
 @pytest.mark.parametrize("freeze", [0, 1])
 def test_layers_of_a_trained_model_are_not_normalised_again(tmp_path, digits, freeze):
-    """What they had of it is in their weights: with the first step, they are as they were."""
+    """Their normalisation is folded into their weights, so the new run begins with the same predictions."""
     _, outcome = digits
     outcome.model.save(tmp_path / "m.safetensors")
     given = {"start_from": tmp_path / "m.safetensors", "freeze": freeze, "learning_rate": 1e-12, "epochs": 1}
@@ -98,7 +98,7 @@ def test_layers_of_a_trained_model_are_not_normalised_again(tmp_path, digits, fr
 
 
 def test_a_run_that_takes_some_layers_of_a_model_is_taken_up(tmp_path, digits, not_compiled):
-    """Its checkpoint has all of its layers, and not all of them are from the model."""
+    """Its checkpoint holds all of its layers, of which only some are from the model."""
     digits[1].model.save(tmp_path / "m.safetensors")
     config = Config(**DIGITS | {"hidden": (16, 12), "start_from": tmp_path / "m.safetensors", "epochs": 3})
     whole = train_and_test(config)
@@ -144,7 +144,7 @@ def test_batches_of_one_row_are_refused():
 
 
 def test_it_learns_where_inputs_are_of_all_sizes():
-    """Of unscaled columns a thousand times as large as others, where plain steps of this size learn nothing."""
+    """The initial weights are so large that without normalisation the network hardly learns."""
     found = {}
     for kind in ("none", "batch"):
         config = Config(

@@ -46,10 +46,10 @@ def texts(axes):
 
 
 def all_boxes(figure):
-    """Where the written names of lines stand, in pixels, after layout."""
+    """Return the boxes of the labels of lines in pixels, after layout."""
     figure.draw_without_rendering()
     renderer = figure._get_renderer()
-    # The words alone: an annotation's own extent takes in its thread.
+    # The text alone: the extent of an annotation includes its arrow.
     return [Text.get_window_extent(text, renderer) for axes in figure.axes for text in axes.texts]
 
 
@@ -97,7 +97,7 @@ def test_lines_are_named_at_their_ends_with_the_last_value():
     loss, score = figure.axes
     assert set(texts(loss)) == {"train 0.120", "validation 0.0850", "lowest validation loss 0.0800, epoch 10"}
     assert set(texts(score)) == {"train 96.65 %", "validation 98.15 %"}
-    # Each stands right of the last epoch, inside the axes.
+    # Each is to the right of the last epoch, inside the axes.
     figure.draw_without_rendering()
     edge = loss.transData.transform((20, 0))[0]
     for box in (
@@ -304,7 +304,7 @@ def test_colour_is_the_share_of_the_true_class_without_the_diagonal():
     shown = np.ma.filled(mistakes.get_array(), np.nan)
     np.testing.assert_allclose(shown, [[np.nan, 0.5, np.nan], [0.01, np.nan, np.nan], [np.nan] * 3])
     np.testing.assert_array_equal(np.ma.getmaskarray(diagonal.get_array()), ~np.eye(3, dtype=bool))
-    # A hundredth is told from white, and a half from a hundredth.
+    # 0.01 is visibly different from white, and 0.5 from 0.01.
     few, many = (np.array(mistakes.to_rgba(share)[:3]) for share in (0.01, 0.5))
     assert 1 - few.min() > 0.15
     assert np.abs(few - many).max() > 0.3
@@ -357,7 +357,7 @@ def test_class_names_do_not_overlap(k, name):
         assert label.get_text().endswith(str(tick))
     assert min(label.get_fontsize() for label in (*across, *down)) >= 10
     boxes = [label.get_window_extent() for label in down]
-    # Slanted names have boxes that overlap where the words do not: their distance across the slant counts.
+    # Boxes of slanted names overlap even if the words do not, so their perpendicular distance is compared.
     assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
     pitch = axes.get_window_extent().width / k * (axes.get_xticks()[1] - axes.get_xticks()[0])
     turn = across[0].get_rotation()
@@ -390,7 +390,7 @@ def test_class_names_that_no_cut_tells_apart_are_numbered():
 
 
 def test_many_classes_are_those_with_most_rows():
-    """A cell is a pixel at least, and its colour the share of all rows of its class."""
+    """A cell is at least one pixel, and its colour is the fraction of all rows of its true class."""
     matrix = np.zeros((3000, 3000), np.uint16)
     common = np.arange(7, 3000, 6)
     matrix[common, common] = 3
@@ -404,7 +404,7 @@ def test_many_classes_are_those_with_most_rows():
     mistakes = np.ma.filled(axes.images[1].get_array(), 0)
     assert mistakes.shape == (500, 500)
     assert axes.get_window_extent().width > 500
-    # The one class more is the first of those without rows.
+    # The 500th class is the first of those without rows.
     assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["c0", f"c{common[19]}"]
     np.testing.assert_allclose(mistakes[1:, 1:], 0.2 * np.eye(499)[::-1] * (1 - np.eye(499)))
     np.testing.assert_allclose(mistakes[1:, 0], 0.2)
@@ -429,7 +429,7 @@ def test_class_names_are_text_whatever_they_hold(tmp_path):
     names = ["$^$", "a\nb", "\U00012000", 4, "_hidden"]
     plots.confusion(np.eye(5, dtype=int), names, tmp_path / "confusion.png", title="$^$ title")
     labels = plots.confusion_figure(np.eye(5, dtype=int), names, "").axes[0].get_xticklabels()
-    # What no font has is a box: its number tells it from others.
+    # A character that no font has is drawn as a box, so the name gets a number.
     assert [label.get_text() for label in labels] == ["$^$", "a b", "3: \U00012000", "4", "_hidden"]
 
 
@@ -537,7 +537,7 @@ def test_a_failing_save_leaves_the_old_picture(tmp_path, monkeypatch):
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
     monkeypatch.undo()
-    # Who had the old picture open goes on reading it whole.
+    # A process that has the old picture open can still read all of it.
     with path.open("rb") as reader:
         plots.curves(mnist(), path, title="new")
         assert reader.read() == old

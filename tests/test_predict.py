@@ -25,7 +25,7 @@ SETTINGS = {"hidden": (8,), "epochs": 5, "dropout": 0, "input_dropout": 0, "quie
 
 
 def table_of(n=90, seed=0):
-    """Rooms, a town, an age with gaps; a price in numbers and a class in words."""
+    """Return a table of rooms, towns and ages with gaps, a price as a number and a size as text."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"rooms": rng.integers(1, 7, n), "town": rng.choice(["A", "B", "C"], n)})
     frame["age"] = np.where(rng.random(n) < 0.1, np.nan, rng.uniform(0, 50, n))
@@ -36,9 +36,9 @@ def table_of(n=90, seed=0):
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder: ``command("predict", ...)`` -> exit code, stdout, stderr."""
+    """``command("predict", ...)`` runs in an empty folder -> exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    # More than one chunk.
+    # So that there is more than one chunk.
     monkeypatch.setattr(reading, "ROWS", 40)
 
     def run(*arguments):
@@ -50,7 +50,7 @@ def command(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def models(tmp_path):
-    """A regression and a classification of the same table, ``rows.csv``, in files of those names."""
+    """Folder with ``rows.csv`` and models of its columns: a regression of ``price``, a classification of ``size``."""
     frame = table_of()
     frame.to_csv(tmp_path / "rows.csv", index=False)
     for target, other in (("price", "size"), ("size", "price")):
@@ -85,7 +85,7 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
             np.testing.assert_array_equal(model.predict_proba(given), expected)
     named = frame.set_axis([f"row {i}" for i in range(len(frame))])
     np.testing.assert_array_equal(model.predict_proba(named), expected)
-    # As polars has it.
+    # The interface of a polars data frame.
     other = types.SimpleNamespace(columns=list(frame), to_pandas=lambda: frame)
     np.testing.assert_array_equal(model.predict_proba(other), expected)
     with pytest.raises(InputError, match="column 'rooms' holds text, such as 'x' in row 3; allowed: numbers"):
@@ -331,7 +331,7 @@ def test_classes_of_whole_numbers_are_written_as_they_were_read(tmp_path, comman
 def test_values_that_training_had_not_are_noted_once(command, models, line):
     frame = table_of()
     frame["town"] = frame["town"].replace({"A": "a", "B": "Köln\n"})
-    # In the second of three chunks.
+    # The first new value is in the second of three chunks.
     frame.loc[:39, "town"] = "C"
     frame.loc[40, "town"] = "b"
     frame.to_csv(models / "new.csv", index=False)
@@ -360,7 +360,7 @@ def test_classes_that_pandas_takes_for_missing(tmp_path, command):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_several_labels(command):
-    """Of an estimator's file."""
+    """The model is the file of an estimator."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(90, 3))
     y = (x + 0.5 * rng.normal(size=x.shape) > [0, 0.5, -0.5]).astype(int)
@@ -505,7 +505,7 @@ def test_bad_input_is_one_line(command, models, line, said):
 
 
 def test_rows_on_standard_input(command, models, monkeypatch):
-    """As those of a file of the same bytes, which is a plain table or not."""
+    """They are read as a file with the same bytes, here a table with semicolons."""
     semicolons = (models / "rows.csv").read_bytes().replace(b",", b";")
     (models / "rows.csv").write_bytes(semicolons)
     for first, *more in (("predict",), ("predict", "--proba"), ("evaluate",)):
@@ -534,7 +534,7 @@ def test_closed_streams(models):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_log_on_a_full_disk(models):
-    """It takes no line of what went wrong: the exit code is that of a full disk, and not of a loss."""
+    """The error message is lost too, but the exit code is 2, for a full disk, not 1, for a diverged loss."""
     line = f"{sys.executable} -m mlpgpu predict price.safetensors rows.csv >/dev/full 2>&1"
     assert subprocess.run(line, shell=True, cwd=models, check=False).returncode == 2
 

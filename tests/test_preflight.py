@@ -32,12 +32,12 @@ def rows_of(rng, plan, n_rows, dtype="uint8"):
 
 
 def images(n_rows):
-    """Rows that take no memory here."""
+    """Return rows that take no memory on the host."""
     return Rows(np.broadcast_to(np.uint8(0), (n_rows, 784)), np.broadcast_to(np.int64(0), n_rows))
 
 
 def needs(plan, device=None, n_watched=0, rollbacks=0):
-    """What a run on images needs."""
+    """Return the preflight estimate of a run on images."""
     watched = {"validation": images(n_watched)} if n_watched else {}
     return predict(device or NumpyBackend(), plan, images(9000), watched, rollbacks)
 
@@ -56,7 +56,7 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_prediction_is_near_what_is_measured(rng, monkeypatch, name):
-    """Of NumPy's steps line by line: to a tenth, where it does not write over what it could make anew."""
+    """For eager steps on NumPy, which overwrites some temporary arrays that the estimate counts."""
     monkeypatch.setenv("MLPGPU_LOOP", "eager")
     monkeypatch.setattr("mlpgpu.feed.CHUNK", 1000)
     plan = plan_of(**RUNS[name], n_rows=(n_rows := RUNS[name]["batch_size"] * 2))
@@ -73,7 +73,7 @@ def test_a_prediction_is_near_what_is_measured(rng, monkeypatch, name):
 
 
 def test_a_function_of_the_user_that_wants_values(monkeypatch):
-    """Its step is not known, and runs all the same; the model is."""
+    """The estimate then lacks its steps, but has the model and the evaluation; the run is not refused."""
     plan = plan_of()
     known = needs(plan, n_watched=10)
 
@@ -110,24 +110,24 @@ def test_parameters_slots_and_best_weights(dtype):
             (3, 1, 3 + 2 * n_slots),
         ):
             found = needs(plan, n_watched=n_watched, rollbacks=rollbacks).model
-            assert found == pytest.approx(copies * n_bytes, rel=2e-3), "memory comes in pieces"
+            assert found == pytest.approx(copies * n_bytes, rel=2e-3), "allocations are rounded up to blocks"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_rows_of_each_set_once(rng, dtype):
-    """Bytes stay bytes, all else has the type of the network."""
+    """Bytes stay bytes; all other rows have the dtype of the network."""
     plan = plan_of(n_features=20, n_rows=500)
     train, validation = rows_of(rng, plan, 500, dtype), rows_of(rng, plan, 300, dtype)
     itemsize = 1 if dtype == "uint8" else 4
     found = predict(NumpyBackend(), plan, train, {"train": train, "validation": validation}).data
-    # A class and a weight beside each.
+    # Each row also has a class of 8 bytes and a weight of 4.
     assert found == pytest.approx(800 * (20 * itemsize + 8 + 4), abs=6 * 512)
     sparse = Rows(scipy.sparse.csr_array(train.x.astype("float64")), train.targets)
     assert predict(NumpyBackend(), plan, sparse).data == 0, "they become dense a batch at a time"
 
 
 class Device(NumpyBackend):
-    """A device of a certain size, whose memory is the host's."""
+    """NumPy posing as a CUDA device with `free` bytes of free memory."""
 
     device = "cuda:0"
 
@@ -163,7 +163,7 @@ def test_a_gpu_whose_memory_others_hold(programs):
     message = str(caught.value)
     assert "on cuda:0, which has 0.00 of 83.89 GB free: " in message
     assert "; wait for the processes that hold it, which nvidia-smi lists, end them, or lower --" in message
-    # Of a GPU that is as small as that, nobody else has anything.
+    # On a GPU as small as that, other processes hold nothing.
     smi.put(programs, "NVIDIA H100, 1, 1, 9.0")
     with pytest.raises(InputError, match=r"which has 1\.0 MB free: .*; lower --"):
         check(Device(10**6), plan, images(9000))
@@ -246,7 +246,7 @@ def test_a_smaller_batch_is_advised_where_it_helps(monkeypatch, batch_size, advi
     monkeypatch.setattr("mlpgpu.workflow.fit", fail)
     with pytest.raises(InputError) as caught:
         train_and_test(prepared)
-    # Python itself says no more than that.
+    # Python's own MemoryError has no message to quote.
     assert str(caught.value).startswith("out of memory on cpu: the run needs about ")
     assert str(caught.value).endswith(advice)
 

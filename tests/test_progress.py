@@ -85,7 +85,7 @@ def test_lines_go_to_standard_output(capsys):
 
 
 def test_lines_within_a_long_epoch(clock):
-    """Of calls that take a second each, a line at least every two and a half."""
+    """With a second per call of the loop, a line follows after at least 2.5 seconds."""
     lines, run = [], run_of(epochs=2, steps=500)
     teller = EpochLines("2.5s", lines.append)
     teller.on_begin(run)
@@ -125,7 +125,7 @@ def no_losses():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that a test sets; between two readings it moves on by a microsecond."""
+    """A clock that a test sets, and that advances by a microsecond at each reading."""
     clock = SimpleNamespace(now=1000.0)
 
     def read():
@@ -142,7 +142,7 @@ def clock(monkeypatch):
 
 
 def frames(terminal):
-    """What was drawn, line by line, without colours and moves of the cursor."""
+    """Return the drawn lines, without colours and cursor movements."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
@@ -174,7 +174,7 @@ def test_the_speed_of_a_run_that_was_taken_up_is_that_of_its_own_steps(clock):
     for run.epoch, speed in ((1, "0"), (3, "125")):
         clock.now += 0.5
         bar.on_steps(run, 2, no_losses)
-        # Of ten steps, five are of before: those of 25 rows in a second.
+        # Five of the ten steps were taken before; the others are 125 rows in a second.
         assert f" {speed} samples/s" in frames(terminal)[-1]
     bar.on_end(run)
 

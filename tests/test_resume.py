@@ -1,4 +1,4 @@
-"""Runs that are killed, and taken up again: they end as if nothing had happened, to the last bit."""
+"""Runs that are killed and resumed end as if they had never been stopped, to the last bit."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ KILLS = 3
 
 
 def arguments(optimizer, way, more=""):
-    """Of a run into the folder ``run``; what is given later counts."""
+    """Return the arguments of a run into the folder ``run``; a later value of a flag replaces an earlier one."""
     given = {}
     words = iter(f"{DATA} --run-dir run {OPTIMIZERS[optimizer]} {WAYS[way]} {more}".split())
     for word in words:
@@ -41,7 +41,7 @@ def arguments(optimizer, way, more=""):
 
 
 def results(folder):
-    """All that a run gives, but for how long it took and what was shown and kept of it."""
+    """Return all results of a run except times, and settings that results do not depend on."""
     with (folder / "history.csv").open(newline="") as file:
         history = [
             {name: value for name, value in row.items() if name not in {"seconds", "samples_per_second"}}
@@ -74,7 +74,7 @@ def here(tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_that_is_killed_ends_as_one_that_is_not(here, optimizer, way):
-    """At random moments, some of which lie before the first checkpoint, and some in the middle of a write."""
+    """It is killed at random moments, some before the first checkpoint, and some in the middle of a write."""
     chance = random.Random(f"{optimizer} {way}")
     whole = here("whole")
     began = time.perf_counter()
@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_is_in_each_log_once(here, tmp_path):
     folder, uri = here("one"), (tmp_path / "mlruns").as_uri()
     given = arguments("adam", "dropout", "--epochs 9 --checkpoint-every 2 --log-to tensorboard,mlflow")
     told = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    # Before the third checkpoint is there, and after epoch 6 is in the logs.
+    # After epoch 6 is in the logs, and before the third checkpoint is complete.
     assert run(given, folder, kill_in=("written", 3), variables=told) == -signal.SIGKILL
     assert len((folder / "run" / "history.jsonl").read_text().splitlines()) == 6
     assert len(Checkpoint.load(folder / "run" / "checkpoints").history) == 4
@@ -152,11 +152,11 @@ def test_a_run_that_is_killed_in_the_middle_of_a_write(here, moment, number):
 
 
 def test_a_disk_that_is_full(here):
-    """A real write that fails half-way, by the largest size that a file may have; there is no other disk to fill."""
+    """A limit on file sizes lets a real write fail half-way, without a disk to fill."""
     given = arguments("adam", "dropout", "--checkpoint-every 1")
     whole, cut = here("whole"), here("cut")
     assert run(given, whole) == 0
-    # The history in a checkpoint grows, and so does the file.
+    # Checkpoints grow with their history, so the first ones are below the limit, and a later one is not.
     checkpoints = whole / "run" / "checkpoints"
     sizes = [(checkpoints / name).stat().st_size for name in ("previous.safetensors", "last.safetensors")]
     assert run(given, cut, largest=sizes[0] - 1500) == 2
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full(here):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)])
 def test_a_polite_end(here, number):
-    """The results are written, and so is a checkpoint, whether any was asked for or not."""
+    """The results and a checkpoint are written, even with --checkpoint-every none."""
     given = arguments("adam", "dropout", "--checkpoint-every none --epochs 2000")
     folder = here("one")
     process = killed.start(given, folder)
@@ -200,7 +200,7 @@ def test_two_runs_into_one_folder(here):
         time.sleep(0.01)
     for number, second in enumerate((given, ["--resume", "run"]), 1):
         assert run(second, folder) == 2
-        # The first one writes there, too.
+        # The first run writes to this file, too.
         said = (folder / "said.txt").read_text().splitlines()
         assert sum(line.startswith("error: another run is writing into run;") for line in said) == number
     assert first.exitcode is None
@@ -223,13 +223,13 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def taken(finished, tmp_path, monkeypatch, capsys):
-    """A copy of it, and ``resume("--seed 1")`` -> exit code and what is said on stderr."""
+    """A copy of `finished` that is not complete, and ``resume("--seed 1")`` -> exit code, stderr."""
     import shutil
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
     monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
-    # As a run that was killed before it had written the last of its results.
+    # As if the run had been killed before it wrote this last result.
     shutil.copytree(finished, "run", ignore=shutil.ignore_patterns("metrics.json"))
 
     def resume(line="--resume run"):
@@ -241,7 +241,7 @@ def taken(finished, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("harm", ["empty", "truncated", "flipped", "foreign", "future", "a model"])
 def test_a_checkpoint_that_cannot_be_used(taken, finished, harm):
-    """One clear line; the one before it is named, and serves."""
+    """The error is one line and names the previous checkpoint, from which the run can be resumed."""
     folder, resume = taken
     last = folder / "checkpoints" / "last.safetensors"
     whole = last.read_bytes()

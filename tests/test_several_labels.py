@@ -1,4 +1,4 @@
-"""Several labels a row, from the table to the figures: beside scikit-learn, and beside the estimator."""
+"""Several labels per row, from the table to the metrics, against scikit-learn and the estimator."""
 
 import io
 import json
@@ -24,7 +24,7 @@ SETTINGS = {"dropout": 0, "input_dropout": 0, "quiet": True, "dtype": "float64"}
 
 
 def flags_of(n=160):
-    """Features, and 0 and 1 for each label."""
+    """Return a table of features, and an array of 0 and 1 with one column per label."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, 3))
     y = x + 0.5 * rng.normal(size=x.shape) > [0, 0.5, 1.2]
@@ -37,8 +37,8 @@ def table_of(words=WORDS):
     return frame.assign(**{name: np.array(words[name])[column] for name, column in zip(LABELS, y.T, strict=True)})
 
 
-def hold(found, truth, predicted, prefix=""):
-    """Figures of a run, or of an evaluation, are scikit-learn's."""
+def check(found, truth, predicted, prefix=""):
+    """Check that the metrics of a run or an evaluation are those of scikit-learn."""
     assert found[f"{prefix}accuracy"] == metrics.accuracy_score(truth, predicted)
     for average in ("macro", "micro", "weighted"):
         expected = metrics.f1_score(truth, predicted, average=average, zero_division=0)
@@ -60,13 +60,13 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def command(trained, monkeypatch, capsys):
-    # More than one chunk.
+    # So that there is more than one chunk.
     return several.command_in(trained, monkeypatch, capsys, rows=70)
 
 
 @pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"class_weight": "balanced"}], ids=str)
 def test_a_run_is_the_fit_of_the_estimator(tmp_path, given):
-    """By the same steps from the same weights: the same losses, and the same score."""
+    """The same steps from the same weights give the same losses and the same score."""
     frame, y = flags_of()
     x = frame.drop(columns="town").to_numpy()
     np.savez(tmp_path / "rows.npz", x=x, y=y)
@@ -100,7 +100,7 @@ def test_the_figures_of_a_run_are_those_of_scikit_learn(trained):
     found = json.loads((trained / "run" / "metrics.json").read_text())
     data = load(Config(dataset=trained / "rows.csv", target=TARGET, task="classification"))
     predicted = Model.load(trained / "run").predict_proba(data.x_test) > 0.5
-    hold(found, data.y_test, predicted, "test_")
+    check(found, data.y_test, predicted, "test_")
     assert found["test_loss"] == pytest.approx(
         3 * metrics.log_loss(data.y_test.ravel(), Model.load(trained / "run").predict_proba(data.x_test).ravel()),
         rel=1e-5,
@@ -144,7 +144,7 @@ def test_predictions_are_in_the_words_that_came_in(command):
     ("pair", "kind"), [([0, 1], "i"), ([False, True], "b"), ([0.5, 2.0], "f"), (["NA", "None"], "U")], ids=str
 )
 def test_labels_of_one_kind_stay_of_it(tmp_path, pair, kind):
-    """Truth values and text are labels by themselves; NA is a word where there is another."""
+    """Booleans and text need no task setting; NA is a label if the column has another one."""
     path = tmp_path / "rows.csv"
     table_of(dict.fromkeys(LABELS, pair)).to_csv(path, index=False)
     task = "auto" if kind in "bU" else "classification"
@@ -160,16 +160,16 @@ def test_evaluation_takes_their_words_by_name(command):
     predicted = Model.load("run").predict_proba(frame) > 0.5
     code, out, err = command("evaluate run rows.csv --json")
     assert (code, err) == (0, "")
-    hold(json.loads(out), y, predicted)
+    check(json.loads(out), y, predicted)
     renamed = table_of().rename(columns={"comedy": "funny"})
     renamed[["crime", "town", "drama", "cost", "age", "funny", "length"]].to_csv("other.csv", index=False)
-    hold(json.loads(command("evaluate run other.csv --target drama,funny,crime --json")[1]), y, predicted)
+    check(json.loads(command("evaluate run other.csv --target drama,funny,crime --json")[1]), y, predicted)
     code, out, _ = command("evaluate run rows.csv")
     assert (code, "Test rows by label" in out) == (0, True)
 
 
 def test_a_label_called_na_is_evaluated_as_it_was_trained(tmp_path, command):
-    """Also where a chunk has nothing else."""
+    """Also in a chunk without any other value."""
     words = {"drama": ["NA", "x"], "comedy": ["07", "x"], "crime": [0, 1]}
     frame = table_of(words).sort_values(LABELS, ignore_index=True)
     frame.to_csv(tmp_path / "na.csv", index=False)

@@ -1,4 +1,4 @@
-"""Several targets of a regression, from the table to the figures: beside scikit-learn."""
+"""Several targets of a regression, from the table to the metrics, against scikit-learn."""
 
 import io
 import json
@@ -39,8 +39,8 @@ def figures(truth, predicted, **multioutput):
     }
 
 
-def hold(found, truth, predicted, prefix=""):
-    """Figures of a run, or of an evaluation, are scikit-learn's of each target and its means of them."""
+def check(found, truth, predicted, prefix=""):
+    """Check that the metrics of each target, and their means, are those of scikit-learn."""
     each = found[f"{prefix}targets"]
     assert list(each) == TARGETS
     by_target = figures(truth, predicted, multioutput="raw_values")
@@ -57,12 +57,12 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def command(trained, monkeypatch, capsys):
-    # More than one chunk.
+    # So that there is more than one chunk.
     return several.command_in(trained, monkeypatch, capsys, rows=30)
 
 
 def test_targets_of_very_different_sizes_are_each_learnt(tmp_path):
-    """A linear network comes to what least squares of the scaled targets are."""
+    """A linear network converges to the least-squares solution for the scaled targets."""
     table_of().to_csv(tmp_path / "rows.csv", index=False)
     linear = {"hidden": (), "optimizer": "momentum", "learning_rate": 0.1, "batch_size": 80, "schedule": "constant"}
     config = Config(dataset=tmp_path / "rows.csv", target="price,area", epochs=400, **linear, **SETTINGS)
@@ -73,13 +73,13 @@ def test_targets_of_very_different_sizes_are_each_learnt(tmp_path):
     fitted = TransformedTargetRegressor(LinearRegression(), transformer=StandardScaler())
     expected = fitted.fit(data.x_train, data.y_train).predict(data.x_test)
     np.testing.assert_allclose(outcome.predictions, expected, rtol=1e-6)
-    hold(outcome.metrics, data.y_test, expected, "test_")
+    check(outcome.metrics, data.y_test, expected, "test_")
 
 
 def test_a_run_tells_of_each_target(command, monkeypatch):
     found = json.loads(Path("run/metrics.json").read_text())
     data = load(Config(dataset="rows.csv", target="price,area"))
-    hold(found, data.y_test, Model.load("run").predict(data.x_test), "test_")
+    check(found, data.y_test, Model.load("run").predict(data.x_test), "test_")
     drawn = []
     monkeypatch.setattr("mlpgpu.plots.available", lambda: True)
     monkeypatch.setattr("mlpgpu.plots.curves", lambda *_, **given: drawn.append(given["title"]))
@@ -107,12 +107,12 @@ def test_predictions_have_a_column_for_each(command):
 
 def test_evaluation_takes_all_of_them_by_name(command):
     frame = pd.read_csv("rows.csv")
-    hold(json.loads(command("evaluate run rows.csv --json")[1]), frame[TARGETS], Model.load("run").predict(frame))
+    check(json.loads(command("evaluate run rows.csv --json")[1]), frame[TARGETS], Model.load("run").predict(frame))
     frame[["area", "town", "size", "price", "age"]].rename(columns={"price": "cost"}).to_csv("other.csv", index=False)
     found = json.loads(command("evaluate run other.csv --target cost,area --json")[1])
-    hold(found, frame[TARGETS], Model.load("run").predict(frame))
+    check(found, frame[TARGETS], Model.load("run").predict(frame))
     found = json.loads(command("evaluate run rows.csv --target area,price --json")[1])
-    hold(found, frame[TARGETS], Model.load("run").predict(frame))
+    check(found, frame[TARGETS], Model.load("run").predict(frame))
     code, out, _ = command("evaluate run rows.csv")
     assert (code, "Test rows by target" in out) == (0, True)
     frame[:1].to_csv("one.csv", index=False)
@@ -175,7 +175,7 @@ def test_columns_of_an_array_have_numbers(tmp_path, rng):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_labels_from_columns(command, rng):
-    """A model of several labels is measured on a table as well."""
+    """A model of several labels can also be evaluated on a table."""
     x = rng.normal(size=(80, 2))
     y = (x > 0).astype(int)
     classifier = MLPClassifier((4,), max_iter=30, random_state=0).fit(x, y)

@@ -27,7 +27,7 @@ def layers_of(model):
 
 
 def start_of(prepared):
-    """The weights and biases that a run starts from."""
+    """Return the weights and biases that a run starts from."""
     return split(np, prepared.plan.params, prepared.plan.network.sizes)
 
 
@@ -39,7 +39,7 @@ def same(ours, theirs):
 
 @pytest.fixture(scope="module")
 def iris(tmp_path_factory):
-    """The file of a model of irises, and the model."""
+    """Path of a model trained on iris, and the model."""
     path = tmp_path_factory.mktemp("iris") / "iris.safetensors"
     model = train_and_test(Config(**IRIS, epochs=30)).model
     model.save(path)
@@ -79,7 +79,7 @@ def test_layers_may_be_frozen_as_they_are_drawn():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_model_of_scikit_learn(tmp_path, dtype):
-    """It scales nothing, so that its rows are those that its user had scaled."""
+    """The model has no scaling, so its rows are scaled by the user."""
     x, y = load_iris(return_X_y=True)
     x = scale(x).astype(dtype)
     theirs = Theirs((8,), "tanh", random_state=0)
@@ -120,7 +120,7 @@ def test_a_network_of_pytorch(tmp_path):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """A folder with the digits below 5, those from 5 on, and a model of the first."""
+    """Folder with the digits below 5, those from 5 on, and a model trained on the former."""
     folder, (x, y) = tmp_path_factory.mktemp("digits"), load_digits(return_X_y=True)
     for name, rows in (("low", y < 5), ("high", y >= 5)):
         np.savez(folder / f"{name}.npz", x=x[rows], y=y[rows])
@@ -189,7 +189,7 @@ def test_a_last_layer_has_the_outputs_of_its_loss(tmp_path, dataset, loss, n_lay
 
 
 def test_a_model_that_fits_its_rows_does_not_diverge_by_dropout(tmp_path):
-    """Its loss is so small that dropout makes thousands of times as much of it."""
+    """The loss of the model is so small that dropout multiplies it by hundreds."""
     x, y = load_iris(return_X_y=True)
     np.savez(tmp_path / "apart.npz", x=x, y=y == 0)
     given = IRIS | {"dataset": tmp_path / "apart.npz", "epochs": 200, "learning_rate": 0.1, "test_fraction": 0}
@@ -208,7 +208,7 @@ DIABETES = {"dataset": "diabetes", "hidden": (6,), **EXACT}
 
 @pytest.fixture(scope="module")
 def diabetes(tmp_path_factory):
-    """A folder with a model of a target, the same target in other units, and another target."""
+    """Folder with a model, its data set with further targets, and a shifted copy of its rows with a larger target."""
     folder, (x, y) = tmp_path_factory.mktemp("diabetes"), load_diabetes(return_X_y=True)
     np.savez(folder / "rows.npz", x=x, y=y, double=2 * y, several=np.column_stack([y, y]))
     train_and_test(Config(**DIABETES | {"dataset": folder / "rows.npz", "epochs": 30})).model.save(folder / "m.st")
@@ -257,7 +257,7 @@ def town_table(rng, towns, age, n_rows=60):
 
 @pytest.fixture
 def tables(rng, command):
-    """A model of one table, in the run folder ``one``; another table of other statistics; what runs the command."""
+    """A table that differs from that of the run in ``one``, the model of that run, and `command`."""
     town_table(rng, ["01", "2", "x"], 30).to_csv("one.csv", index=False)
     frame = town_table(rng, ["01", "2", "3"], 60)[["town", "price", "owner", "age"]].assign(more=1.5)
     frame.to_csv("two.csv", index=False)
@@ -267,7 +267,7 @@ def tables(rng, command):
 
 
 def test_a_table_is_prepared_as_the_first_one(tables):
-    """Its columns in another order, one that is new, other gaps, other means, towns that read as numbers."""
+    """It has another order of columns, a new column, other gaps and means, and only towns that look like numbers."""
     frame, model, command = tables
     median = model.columns[0]["fill"]
     assert abs(median - 30) < 5
@@ -385,11 +385,11 @@ def test_rows_that_may_have_been_learned_are_told(iris, given, changed):
     assert list(notes) == ([expected] if changed else [])
 
 
-# --- runs that are taken up -----------------------------------------------------------------------------------------
+# --- resumed runs ---------------------------------------------------------------------------------------------------
 
 
 class Fails(Callback):
-    """The end of a process, as far as a test can have one."""
+    """Fail, to stand for the end of the process."""
 
     def on_epoch_begin(self, run):
         if run.epoch == 4:
@@ -437,7 +437,7 @@ def test_the_command_takes_up_a_run_whose_model_has_moved(tables, monkeypatch):
     assert "Start  " not in out
     np.testing.assert_array_equal(Model.load("two").params, expected)
 
-    # Before its first checkpoint a run begins again.
+    # Without a checkpoint, the run begins again, and needs the model.
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.json").unlink()
     code, _, err = command("--resume two")

@@ -1,4 +1,4 @@
-"""Runs as TensorBoard reads them back, by its own reader."""
+"""What the `TensorBoard` callback writes, as TensorBoard's own reader reads it."""
 
 import math
 import re
@@ -31,7 +31,7 @@ SCALARS = {
 
 
 def read(folder):
-    """All that there is to show of a folder."""
+    """Return a reader that has loaded all events of a folder."""
     found = reader.EventAccumulator(str(folder), dict.fromkeys(("scalars", "histograms", "tensors"), 0))
     return found.Reload()
 
@@ -41,7 +41,7 @@ def steps(folder, tag="loss/train"):
 
 
 def settings_in(folder):
-    # What EventAccumulator does for scalars and histograms, this one of TensorBoard's does for texts.
+    # TensorBoard has another EventAccumulator for texts than for scalars and histograms.
     text = plugins.EventAccumulator(str(folder)).Reload().Tensors("settings/text_summary")
     assert [event.step for event in text] == [0]
     rows = text[0].tensor_proto.string_val[0].decode().splitlines()
@@ -56,7 +56,7 @@ def test_the_scalars_are_the_records(tmp_path):
     for name in history[0].keys() - {"epoch"}:
         events = found.Scalars(SCALARS[name])
         assert [event.step for event in events] == [1, 2, 3, 4, 5, 6]
-        # TensorBoard keeps single precision.
+        # TensorBoard stores values in single precision.
         assert [event.value for event in events] == [np.float32(record[name]) for record in history]
     assert found.Tags()["histograms"] == []
 
@@ -105,7 +105,7 @@ def test_the_histograms_are_those_of_the_layers(tmp_path):
             edges, counts = np.array(shown.bucket_limit), np.array(shown.bucket)
             assert counts.sum() == values.size
             for edge, up_to in zip(edges[:-1], counts.cumsum()[:-1], strict=True):
-                # To rounding of the edge.
+                # Up to rounding of the edge.
                 assert (values < edge - 1e-9).sum() <= up_to <= (values < edge + 1e-9).sum()
 
 
@@ -114,7 +114,7 @@ def test_a_run_that_is_taken_up_has_each_epoch_once(tmp_path):
     checkpoint = cut_short(tmp_path, TensorBoard(folder, histogram_freq=1))
     assert steps(folder) == [1, 2, 3]
     assert len(checkpoint.history) == 2
-    # The process was killed in the middle of a write.
+    # As if the process had been killed in the middle of a write.
     (file,) = folder.iterdir()
     file.write_bytes(file.read_bytes()[:-11])
     run = iris(TensorBoard(folder, histogram_freq=1), resume=checkpoint).run
@@ -164,7 +164,7 @@ def test_another_solver_and_functions_of_ones_own(tmp_path):
 
 
 def test_a_record_is_one_of_a_tfrecord_file():
-    """Its checksums are CRC-32C, whose value for these digits stands in RFC 3720's tables, rotated and offset."""
+    """Its checksum is CRC-32C (RFC 3720), here the standard check value of these digits, rotated and offset."""
     framed = module._framed(b"123456789")
     assert framed[:8] == struct.pack("<Q", 9)
     assert framed[12:21] == b"123456789"

@@ -1,4 +1,4 @@
-"""The command as a user meets it."""
+"""The command ``mlpgpu train``."""
 
 import csv
 import errno
@@ -50,13 +50,13 @@ def test_digits_by_default_settings(drawing_command, tmp_path):
 
     code, out, err = drawing_command("--dataset digits --run-dir run")
     assert (code, err) == (0, "")
-    # A slow machine is at it for longer than the time between two checkpoints.
+    # A slow machine may train for longer than the time between two checkpoints.
     assert {path.name for path in (tmp_path / "run").iterdir()} - {"checkpoints"} == FILES
     found = metrics_in(tmp_path / "run")
     assert found.keys() >= METRICS | {"test_accuracy", "test_f1_weighted"}
     assert found["test_accuracy"] >= 0.97
 
-    # The figures again, from the model file and scikit-learn alone.
+    # The same metrics from the model file and scikit-learn alone.
     x, y = load_digits(return_X_y=True)
     _, x, _, y = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
     model = Model.load(tmp_path / "run" / "model.safetensors")
@@ -147,7 +147,7 @@ def test_each_epoch_is_told_to_the_trackers(drawing_command, tmp_path, monkeypat
     losses = [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")]
     assert losses == [float(row["loss"]) for row in history_in(tmp_path / "run")]
     assert client.list_artifacts(run.info.run_id)[0].path == "model.safetensors"
-    # Settings that are repeated are those of the log too.
+    # A run that is repeated from these settings logs to the same trackers.
     assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["log_to"] == ["tensorboard", "mlflow"]
 
 
@@ -203,7 +203,7 @@ def test_a_target_far_from_the_outputs_of_a_new_network_is_learnt(command, tmp_p
 
 
 def test_rows_that_are_learnt_by_heart_are_told_of(command, tmp_path, not_compiled):
-    """Of diabetes, a few noisy rows: those of validation fare best long before the end."""
+    """On the few noisy rows of diabetes, the validation loss is lowest long before the end."""
     line = "--dataset diabetes --epochs 100 --run-dir "
     _, out, _ = command(line + "end")
     (note,) = (row for row in out.splitlines() if row.startswith("Note") and "--early-stopping" in row)
@@ -216,7 +216,7 @@ def test_rows_that_are_learnt_by_heart_are_told_of(command, tmp_path, not_compil
 
 
 def test_a_column_that_single_precision_cannot_hold(command, tmp_path):
-    """A time in seconds whose half minute decides the class, learnt in float32 and predicted from the model file."""
+    """Half a minute of a time in seconds decides the class; it is learnt in float32."""
     seconds = 1_700_000_000 + np.tile(np.arange(100), 4)
     late = seconds - 1_700_000_000 >= 30
     with (tmp_path / "times.csv").open("w", newline="") as file:
@@ -365,7 +365,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(command, tmp_path):
 
 
 def test_what_was_learned_before_it_diverged_is_kept(command, tmp_path):
-    # Plain descent on a line, a little faster than it stays stable: each step is worse than the one before.
+    # Gradient descent on a linear model, with a slightly unstable learning rate: each step is worse than the last.
     code, out, err = command(
         "--dataset diabetes --hidden none --input-dropout 0 --optimizer sgd --schedule constant --learning-rate 1 "
         "--epochs 900 --on-divergence stop --run-dir run"
@@ -389,7 +389,7 @@ def test_a_loss_that_explodes_stops_the_run_while_it_is_finite(command, tmp_path
     )
     assert code == 1
     assert 100 < float(re.search(r"the loss is (\S+) in epoch", err)[1]) < np.inf
-    # That of the weights at the start is about 0.5: half the squared error of a target of variance 1.
+    # The loss of the initial weights is about 0.5: half the squared error of a target with variance 1.
     assert all(float(row["loss"]) < 1000 for row in history_in(tmp_path / "run"))
 
 
@@ -432,7 +432,7 @@ def test_names_are_printed_as_they_are(command, tmp_path):
     code, out, err = command("--dataset t.csv --target y --epochs 60 --run-dir [b]:m:")
     assert (code, err) == (0, "")
     for name in names:
-        # Among the class counts, and down and across the confusion matrix.
+        # In the class counts, and in the rows and columns of the confusion matrix.
         assert len(re.findall(rf"{re.escape(name)}[: ]", out)) == 3
     assert "Saved     [b]:m:\n" in out
 
@@ -479,7 +479,7 @@ def test_ctrl_c_keeps_the_run(tmp_path):
 
 
 def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch):
-    """There is no epoch yet: the weights are those of the start, and the run can be taken up."""
+    """No epoch is complete yet: the weights are the initial ones, and the run can be resumed."""
     line = (
         "--dataset diabetes --hidden 8 --dropout 0.2 --input-dropout 0.1 --epochs 4 --batch-size 8 --optimizer lion "
         "--learning-rate 30 --run-dir "

@@ -26,7 +26,7 @@ from mlpgpu.trainer import Best, Diverged, fit
 
 @pytest.fixture(autouse=True)
 def _one_way(monkeypatch):
-    """Runs of every length take their steps in one way, and so agree to the bit."""
+    """Run the steps of runs of any length in the same way, so that they agree to the bit."""
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
 
 
@@ -64,7 +64,7 @@ def plan_of(loss="cross_entropy", n_rows=N_ROWS, **given):
 
 
 def train(plan, backend=NUMPY, train=None, validation=None, callbacks=(), **more):
-    """Parameters on the host, and the run."""
+    """Train, and return the parameters on the host and the run."""
     train = rows_of(plan.loss) if train is None else train
     watched = {"train": train} if validation is None else {"train": train, "validation": validation}
     placement = Scaled(backend, SHIFT, FACTOR, plan.dtype)
@@ -81,7 +81,7 @@ def logits(plan, params, x):
 
 
 def by_hand(plan, rows, rates, masks=None):
-    """Gradient descent as in a textbook: one step after the other, one layer after the other, gathered rows only."""
+    """Train by textbook gradient descent, without padding, and return the parameters and the loss of each step."""
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights
     layers = [[w.copy(), b.copy()] for w, b in split(np, plan.params, plan.network.sizes)]
     losses = []
@@ -108,7 +108,7 @@ def by_hand(plan, rows, rates, masks=None):
             w, b = layers[i]
             dw, db = inputs[i].T @ dz, dz.sum(0)
             if i:
-                # The unit before dropout, 0 where it was dropped: there the mask is 0 as well.
+                # The unit before dropout, or 0 where it was dropped and the mask is 0 as well.
                 unit = np.divide(inputs[i], mask[i], where=np.broadcast_to(mask[i] != 0, inputs[i].shape), out=None)
                 dz = (dz @ w.T) * mask[i] * (1 - np.where(mask[i] != 0, unit, 0) ** 2)
             layers[i] = [w - rate * dw, b - rate * db]
@@ -116,7 +116,7 @@ def by_hand(plan, rows, rates, masks=None):
 
 
 def one_cycle(rate, total):
-    """PyTorch's OneCycleLR with its defaults."""
+    """Return the learning rates of PyTorch's OneCycleLR with its defaults."""
     peak = 0.3 * total - 1
 
     def between(start, end, part):
@@ -133,7 +133,7 @@ def without_times(history):
 
 
 class Watch(Callback):
-    """Keeps what it was told."""
+    """Record the calls of its hooks."""
 
     def __init__(self):
         self.told = []
@@ -196,7 +196,7 @@ def test_full_batch_descent(backend, loss):
 
 @pytest.mark.parametrize("loss", TASKS)
 def test_every_backend_trains_alike(backend, loss):
-    """All that a step can do, against NumPy."""
+    """With every feature of a step, against NumPy."""
     settings = {
         "epochs": 3,
         "dropout": 0.5,
@@ -219,7 +219,7 @@ def test_every_backend_trains_alike(backend, loss):
 
 
 def scikit_learns(cls, plan, rows, epochs, **settings):
-    """Loss of each epoch, by scikit-learn from our start: two calls of partial_fit, the first for its shapes only."""
+    """Return scikit-learn's loss of each epoch from the weights of `plan`; a first partial_fit only sets shapes."""
     theirs = cls(
         hidden_layer_sizes=plan.network.sizes[1:-1],
         solver="sgd",
@@ -254,7 +254,7 @@ def test_trains_as_scikit_learn_does(activation):
 
 
 def descent(task, n_outputs, **given):
-    """Plain gradient descent with one hidden layer, the loss that of the task."""
+    """Return a plan of gradient descent with one hidden layer and the default loss of the task."""
     config = Config(
         dtype="float64", hidden=(6,), batch_size=10, epochs=8, shuffle=False, l2=0.1, dropout=0, input_dropout=0,
         schedule="constant", optimizer="sgd", **given,
@@ -293,7 +293,7 @@ def test_a_seed_is_a_run(real_backend):
 
 
 def test_another_seed_is_another_run():
-    """It changes the start, the order and the masks, each of them alone."""
+    """It changes the initial weights, the row order and the dropout masks, each of which changes the result."""
     plan, other = (plan_of(dropout=0.3, input_dropout=0.1, seed=seed) for seed in (0, 1))
     first, _ = train(plan)
     assert (train(other)[0] != first).all()
@@ -343,7 +343,7 @@ def train_unscaled(plan, backend, rows, validation):
 
 
 def thin(rows):
-    """With half of the numbers 0."""
+    """Return the rows with half of the numbers 0."""
     x = rows.x * (np.random.default_rng(2).random(rows.x.shape) < 0.5)
     return dataclasses.replace(rows, x=x)
 
@@ -369,7 +369,7 @@ def test_rows_that_are_sparse_or_on_the_device_train_as_any_others(backend, monk
 
 @pytest.mark.parametrize(("elements", "steps"), [(2**24, 4), (2 * 16 * 5, 2), (16 * 5, 1), (1, 1)])
 def test_streamed_rows_come_in_calls_that_are_not_too_large(backend, monkeypatch, elements, steps):
-    """A loop that scans many steps at once takes the rows of all of them, and what was sparse is dense there."""
+    """A call of the loop takes the rows of all its steps at once, dense even if they were sparse."""
     monkeypatch.setattr(backend, "steps_per_call", 4)
     monkeypatch.setattr("mlpgpu.training.CHUNK_ELEMENTS", elements)
     rows = rows_of("cross_entropy")
@@ -501,7 +501,7 @@ def test_only_what_is_watched_is_on_record():
     for params, record in found:
         assert set(always) <= set(record)
         np.testing.assert_array_equal(params, found[0][0])
-    # Under the name of training rows are those that were given under it.
+    # `train_accuracy` is that of the rows watched as `train`, here the validation rows.
     guess = logits(plan, found[2][0], validation.x).argmax(1)
     expected = metrics.accuracy_score(validation.targets, guess, sample_weight=validation.weights)
     assert found[2][1]["train_accuracy"] == pytest.approx(expected, rel=1e-12)
@@ -536,11 +536,11 @@ def test_callbacks_can_see_the_losses_of_the_last_steps(backend, monkeypatch, pe
         assert list(np.cumsum([len(part) for part in parts])) == [done for of, done, _ in seen if of == epoch]
 
 
-# --- what a callback does to a run ----------------------------------------------------------------------------------
+# --- effects of callbacks on a run ----------------------------------------------------------------------------------
 
 
 class Call(Callback):
-    """Calls functions of the run where it is told of it."""
+    """Call the given functions of the run as hooks."""
 
     def __init__(self, **functions):
         for name, function in functions.items():
@@ -549,7 +549,7 @@ class Call(Callback):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_learning_rate_for_each_epoch(backend, optimizer):
-    """Beside the schedule, which goes on multiplying: half of the rate is half of each step of plain descent."""
+    """The schedule still multiplies it: half the rate halves each step of gradient descent."""
     rates = {2: 0.05, 3: 0.4}
     plan = plan_of(schedule="cosine", epochs=4, optimizer=optimizer)
     seen = []
@@ -572,10 +572,10 @@ def test_a_learning_rate_for_each_epoch(backend, optimizer):
 
 
 def by_hand_adam(plan, rows, rates):
-    """Adam on gradients that plain descent of one step shows."""
+    """Train with Adam, on gradients from single steps of `by_hand`."""
     params, mean, square, losses = plan.params.copy(), 0.0, 0.0, []
     for t, rate in enumerate(rates):
-        # One step of rate 1, with the order and the place of this one.
+        # A step of gradient descent with rate 1, on the rows of this step.
         epoch, place = t // plan.steps_per_epoch + 1, t % plan.steps_per_epoch
         numbers, present = batches(plan.order(epoch), plan.batch_size)
         picked = numbers[place][present[place]]
@@ -592,7 +592,7 @@ def by_hand_adam(plan, rows, rates):
 
 
 def test_a_learning_rate_set_within_an_epoch_is_that_of_the_next_step(backend, monkeypatch):
-    """Also in a compiled loop; and what is on record is the rate that the last step had."""
+    """Also in a compiled loop; the record has the rate of the last step."""
     monkeypatch.setattr(backend, "steps_per_call", 2)
 
     class Change(Callback):
@@ -609,7 +609,7 @@ def test_a_learning_rate_set_within_an_epoch_is_that_of_the_next_step(backend, m
 
 
 def test_a_learning_rate_of_single_precision(real_backend):
-    """It stays of the type of the run, which a compiled loop insists on."""
+    """It keeps the dtype of the run, which a compiled loop requires."""
     seen = []
 
     def halve(run):
@@ -623,7 +623,7 @@ def test_a_learning_rate_of_single_precision(real_backend):
 
 
 def test_callbacks_see_the_weights_as_they_are(real_backend):
-    """At the end of each epoch they are those that a run of so many epochs ends with; later ones do not change them."""
+    """After n epochs, they are the final weights of a run of n epochs, and later epochs do not change them."""
     seen, models = [], []
 
     def look(run):
@@ -662,7 +662,7 @@ def test_a_run_stopped_within_an_epoch_ends_after_the_steps_in_hand(backend):
     expected, losses = by_hand(plan, rows_of("cross_entropy"), [0.1] * (2 * STEPS + steps))
     np.testing.assert_allclose(params, expected, rtol=1e-10, atol=1e-13)
     last = run.history[-1]
-    # The mean over the rows of the steps that were done.
+    # The mean over the rows of the completed steps.
     n_rows = np.array([16, 16, 16, 2])[:steps]
     assert last["loss"] == pytest.approx(losses[-steps:] @ n_rows / n_rows.sum(), rel=1e-10)
     assert last["samples_per_second"] * last["seconds"] == pytest.approx(n_rows.sum())
@@ -671,7 +671,7 @@ def test_a_run_stopped_within_an_epoch_ends_after_the_steps_in_hand(backend):
 
 @pytest.mark.parametrize("when", ["on_epoch_begin", "on_epoch_end"])
 def test_a_run_stopped_between_two_steps(when, step_by_step):
-    """Before an epoch it still takes the first steps; after one, no more."""
+    """Stopped before an epoch, it still takes its first steps; stopped after one, no more."""
 
     def enough(run):
         if run.epoch == 2:
@@ -682,18 +682,18 @@ def test_a_run_stopped_between_two_steps(when, step_by_step):
     assert [len(part) for part in run.losses] == [STEPS, 1 if when == "on_epoch_begin" else STEPS]
 
 
-# --- going on -------------------------------------------------------------------------------------------------------
+# --- continuing a run -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam_hat"])
 def test_a_run_that_goes_on_is_one_that_never_ended(backend, optimizer):
-    """With dropout, a schedule over the whole run, and an order of rows that goes on."""
+    """With dropout, a schedule over the whole run, and an order of rows that continues."""
     plan = plan_of(dropout=0.3, input_dropout=0.1, schedule="one_cycle", optimizer=optimizer, epochs=5)
     rows, placement = rows_of("cross_entropy"), Scaled(backend, SHIFT, FACTOR, "float64")
     whole, run = fit(backend, plan, rows, {"train": rows}, placement)
     half, first = fit(backend, dataclasses.replace(plan, epochs=2), rows, {"train": rows}, placement)
     before = [backend.to_host(array).copy() for array in (half.params, *half.slots, half.step, half.learning_rate)]
-    # Whatever start the plan gives is passed over.
+    # The initial weights of the plan are ignored.
     rest = dataclasses.replace(plan, epochs=3, order=lambda epoch: plan.order(epoch + 2), params=0 * plan.params)
     again, second = fit(backend, rest, rows, {"train": rows}, placement, state=half)
     assert int(backend.to_host(again.step)) == 5 * STEPS
@@ -704,7 +704,7 @@ def test_a_run_that_goes_on_is_one_that_never_ended(backend, optimizer):
     for key in ("loss", "train_accuracy", "learning_rate"):
         assert [record[key] for record in first.history + second.history] == [record[key] for record in run.history]
     assert [record["epoch"] for record in second.history] == [1, 2, 3]
-    # The state that was handed in stands, to go on from once more.
+    # The given state is unchanged, so that it can be continued from again.
     for copy, array in zip(before, (half.params, *half.slots, half.step, half.learning_rate), strict=True):
         np.testing.assert_array_equal(backend.to_host(array), copy)
 
@@ -732,7 +732,7 @@ def test_a_plan_may_start_from_weights_on_the_device(backend):
 
 
 def test_an_order_of_any_rows(backend):
-    """Such as a sample drawn with replacement; and one of another length for each epoch."""
+    """Such as a sample drawn with replacement, and orders of different lengths."""
     orders = {1: np.array([4, 4, 49, 0] * 8), 2: np.arange(49, 10, -1)}
     plan = dataclasses.replace(plan_of(epochs=2), order=orders.__getitem__)
     params, run = train(plan, backend)
@@ -769,7 +769,7 @@ def test_what_is_better():
         for before in (None, {best.monitor: 0.5}):
             assert not best.improves({best.monitor: math.nan}, before)
             assert not best.improves({"another": 1.0}, before)
-    # An infinite loss is no weight to keep, nor is an accuracy without bottom.
+    # Infinitely bad values are never the best.
     assert not less.improves({"loss": math.inf}, None)
     assert not more.improves({"accuracy": -math.inf}, None)
 
@@ -778,7 +778,7 @@ def test_what_is_better_than_the_start():
     less, more = Best("loss", than=1.0), Best("accuracy", greater=True, than=0.5)
     assert less.improves({"loss": 0.9}, None)
     assert not less.improves({"loss": 1.0}, None)
-    # What came since counts, once there is something.
+    # Once there is a best record, only that is compared with.
     assert less.improves({"loss": 0.7}, {"loss": 0.8})
     assert not less.improves({"loss": 0.9}, {"loss": 0.8})
     assert more.improves({"accuracy": 0.6}, None)
@@ -814,7 +814,7 @@ def test_the_best_by_a_figure_of_which_more_is_better():
     by_score = Best("validation_accuracy", greater=True, restore="always")
     params, run = train(plan, NUMPY, rows, validation, best=by_score)
     scores = [record["validation_accuracy"] for record in run.history]
-    # The first of them, where some are as good.
+    # The first epoch of several with the same score.
     assert run.best_epoch == 1 + int(np.argmax(scores))
     assert scores[-1] < max(scores)
     guess = logits(plan, params, validation.x).argmax(1)
@@ -837,7 +837,7 @@ def test_without_what_is_monitored_there_is_no_best():
 
 
 def test_a_score_of_ones_own(real_backend):
-    """In place of the accuracy; here how well chance is told from knowledge, by scikit-learn from the weights."""
+    """In place of the accuracy; here the Matthews correlation, by scikit-learn from the weights."""
     plan, rows, validation = overfitting(epochs=30)
     given = []
 
@@ -854,7 +854,7 @@ def test_a_score_of_ones_own(real_backend):
     assert len(given) == len(scores) == 30
     assert run.best_epoch == 1 + int(np.argmax(scores)) < 30
     assert skill(real_backend.asarray(params)) == max(scores)
-    # The loss stays the network's own, and so does the score of the training rows.
+    # The loss and the score of the training rows are still the built-in ones.
     assert (
         run.history[-1]["validation_loss"]
         == train(plan, real_backend, rows, validation)[1].history[-1]["validation_loss"]
@@ -876,7 +876,7 @@ def test_a_score_that_is_no_number_is_never_the_best():
 
 
 def test_weights_that_were_never_better_than_the_start(backend):
-    """The start is brought back; and it is what a run that diverges at once is left with."""
+    """Then the initial weights are restored."""
     plan, rows, validation = overfitting(epochs=3)
     params, run = train(plan, backend, rows, validation, best=Best(restore="always", than=0.0))
     assert (run.best_epoch, run.restored, len(run.history)) == (0, True, 3)
@@ -884,7 +884,7 @@ def test_weights_that_were_never_better_than_the_start(backend):
     params, run = train(plan, backend, rows, validation, best=Best(restore="always", than=1e9))
     assert run.best_epoch > 0
     assert (params != plan.params).any()
-    # With nothing to bring them back for, the last ones are left.
+    # By default, a run that ends normally keeps its last weights.
     params, run = train(plan, backend, rows, validation, best=Best(than=0.0))
     assert (run.best_epoch, run.restored) == (0, False)
     np.testing.assert_array_equal(params, train(plan, backend, rows)[0])
@@ -899,7 +899,7 @@ def test_a_run_that_diverges_at_once_is_left_with_the_start_it_had_to_beat(real_
 
 
 def test_a_run_that_never_brings_back_its_best_weights(real_backend):
-    """However it ends; it still knows which they were."""
+    """However it ends; `best_epoch` is known all the same."""
     plan, rows, validation = overfitting()
     best = Best(restore="never")
     params, run = train(plan, real_backend, rows, validation, [EarlyStopping(patience=4)], best=best)
@@ -930,7 +930,7 @@ def test_a_run_that_diverges_has_the_best_weights_it_had(backend):
     np.testing.assert_array_equal(params, train(dataclasses.replace(plan, epochs=run.best_epoch), backend, rows)[0])
 
 
-# --- ends before the last epoch -------------------------------------------------------------------------------------
+# --- runs that end early --------------------------------------------------------------------------------------------
 
 
 def validation_loss(plan, params, validation):
@@ -939,7 +939,7 @@ def validation_loss(plan, params, validation):
 
 
 def overfitting(**given):
-    """Labels so noisy that what is learnt is soon wrong elsewhere."""
+    """Return a plan, and rows with labels so noisy that the network soon overfits."""
     whole = rows_of("cross_entropy", N_ROWS + 40, weighted=False)
     rows, validation = (Rows(whole.x[part], whole.targets[part]) for part in (slice(N_ROWS), slice(N_ROWS, None)))
     return plan_of(**({"epochs": 60, "optimizer": "adam", "learning_rate": 0.02} | given)), rows, validation
@@ -957,7 +957,7 @@ def test_early_stopping(real_backend):
     assert all(later >= losses[best - 1] for later in losses[best:])
     assert (run.stopped, run.restored) == ("early stopping", True)
     assert validation_loss(plan, params, validation) == pytest.approx(min(losses), rel=1e-12)
-    # They are the weights that the best epoch ended with.
+    # They are the weights from the end of the best epoch.
     expected, _ = train(overfitting(epochs=best)[0], real_backend, rows, validation)
     np.testing.assert_array_equal(params, expected)
     assert watch.told[-2:] == [f"epoch {best + patience}", "end"]
@@ -1004,7 +1004,7 @@ def test_divergence_is_told_where_it_happens(backend):
     assert (caught.value.epoch, caught.value.step) == (epoch, step)
     assert f"in epoch {epoch}, step {step};" in str(caught.value)
     assert "\n" not in str(caught.value)
-    # What came before stands.
+    # Earlier epochs and losses are kept.
     assert watch.told[-1] == "end"
     assert f"epoch {epoch}" not in watch.told
     assert [record["epoch"] for record in watch.run.history] == list(range(1, epoch))
@@ -1012,7 +1012,7 @@ def test_divergence_is_told_where_it_happens(backend):
 
 
 def relu_descent(plan, rows):
-    """Losses of plain descent with relu, for as long as there are numbers."""
+    """Return the losses of gradient descent with ReLU; those after divergence are not finite."""
     layers, losses = split(np, plan.params, plan.network.sizes), []
     with np.errstate(all="ignore"):
         for t in range(plan.epochs * STEPS):
@@ -1034,11 +1034,11 @@ def relu_descent(plan, rows):
 
 @pytest.mark.parametrize(("scale", "given"), [
     (1, {"learning_rate": 1e3}),
-    # Of which single precision makes infinities.
+    # In single precision, these targets are infinite.
     (1e300, {"dtype": "float32"}),
 ])  # fmt: skip
 def test_divergence_comes_without_warnings(scale, given):
-    """A user who reads the one line of the error need not read NumPy's warnings before it."""
+    """The error is one line, and NumPy's warnings would add nothing to it."""
     plan, rows = plan_of("squared_error", activation="relu", epochs=40, **given), rows_of("squared_error")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -1050,7 +1050,7 @@ def test_divergence_comes_without_warnings(scale, given):
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
 @pytest.mark.parametrize("validated", [False, True])
 def test_a_last_step_that_diverges_is_told_as_well(validated):
-    """The loss of a step is that before its update; nobody is handed weights that are not numbers."""
+    """The loss of a step is computed before its update, so the weights after the last one are checked as well."""
     plan = plan_of(
         "squared_error", epochs=1, batch_size="full", optimizer="sgd", learning_rate=1e308, activation="relu"
     )
@@ -1060,7 +1060,7 @@ def test_a_last_step_that_diverges_is_told_as_well(validated):
 
 
 class Press(Callback):
-    """Presses Ctrl-C in an epoch, at the first call after some steps of it."""
+    """Send SIGINT in an epoch, at the first call of `on_steps`."""
 
     def __init__(self, epoch, times=1):
         self.epoch, self.times, self.done = epoch, times, None
@@ -1075,7 +1075,7 @@ class Press(Callback):
 
 @pytest.fixture
 def handler():
-    """What handles Ctrl-C outside of a run; put back whatever happens."""
+    """The SIGINT handler outside of a run; the previous one is restored after the test."""
     before = signal.getsignal(signal.SIGINT)
 
     def mine(number, frame):
@@ -1123,7 +1123,7 @@ def test_a_second_ctrl_c_is_at_once(handler, step_by_step):
 
 @pytest.mark.parametrize("when", ["on_epoch_end", "on_begin"])
 def test_ctrl_c_between_the_epochs_is_not_lost(handler, when):
-    """Also in the last epoch, whose steps are done: the caller is told that the user wants to leave."""
+    """Also in the last epoch, after all steps: the caller is told that the user wants to stop."""
 
     class Between(Callback):
         def on_begin(self, run):

@@ -79,7 +79,7 @@ def test_a_set_that_does_not_fit_is_streamed_and_the_user_told(monkeypatch, prog
 
 
 def test_many_rows_are_scored_in_part(monkeypatch):
-    """Every ninth of 108 rows, for at most 12; not the first ones, which may be of one class."""
+    """For at most 12 of 108 rows, every ninth is scored, not the first 12, which may be of one class."""
     config = Config(dataset="iris", hidden=(8,), epochs=2, seed=1)
     data = prepare(config).data
     x, y = data.x_train, data.y_train
@@ -106,7 +106,7 @@ def test_rows_in_a_file_train_as_well_and_the_run_can_be_repeated(tmp_path, monk
     outcome, again = train_and_test(prepared), train_and_test(prepared.config)
     np.testing.assert_array_equal(outcome.model.params, again.model.params)
     in_memory = train_and_test(Config(**given, memory_map="never"))
-    # The same rows are tested on; one in 360 of them is 0.0028.
+    # The test rows are the same, and each of the 360 counts 0.0028.
     assert outcome.metrics["test_accuracy"] == pytest.approx(in_memory.metrics["test_accuracy"], abs=0.02)
     assert prepare(Config(**given | {"epochs": 1})).config.memory_map == "always"
     monkeypatch.setattr("mlpgpu.data.array_file.available_memory", lambda: 10**9)
@@ -114,7 +114,7 @@ def test_rows_in_a_file_train_as_well_and_the_run_can_be_repeated(tmp_path, monk
 
 
 def test_rows_of_a_file_that_are_scored_are_read_once(tmp_path, monkeypatch):
-    """They lie far apart: each is a read of the disk where the file is larger than memory."""
+    """They are far apart, so each is a disk read if the file is larger than memory."""
     digits = load_digits()
     np.save(tmp_path / "x.npy", digits.data)
     np.save(tmp_path / "y.npy", digits.target)
@@ -137,7 +137,7 @@ def test_figures_of_the_last_epoch():
 
 
 def test_a_callback_is_handed_models_that_predict():
-    """At the end of an epoch, with what is on record of it; whatever the run does afterwards."""
+    """A model from the end of an epoch has the metrics on record for it, whatever the run does afterwards."""
     prepared = prepare(Config(dataset="digits", hidden=(16,), epochs=3, dtype="float64"))
     models = []
 
@@ -174,13 +174,13 @@ def test_a_quantile_has_its_part_of_the_rows_below_it():
     )  # fmt: skip
     outcome = train_and_test(prepared)
     below = prepared.data.y_train <= outcome.model.predict(prepared.data.x_train)
-    # A line of eleven coefficients can meet as many rows, of which each is on neither side.
+    # A linear model with 11 coefficients can fit 11 rows exactly, and these are on neither side.
     assert abs(below.sum() - 0.8 * len(below)) <= 11
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_numbers_come_out_nearly_as_well_as_can_be(tmp_path, rng, loss):
-    """Counts whose mean is known: a default run explains all but a little of what that explains."""
+    """A run explains almost as much of the variance of these counts as their known mean."""
     x = rng.uniform(-2, 2, (1500, 3))
     mean = np.exp(3 + np.sin(2 * x[:, 0]) + 0.5 * x[:, 1])
     y = rng.poisson(mean)
@@ -206,7 +206,7 @@ def test_what_is_dropped_where_nothing_is_said_of_it(dataset, hidden, given, rat
 
 
 def test_a_regression_ends_where_its_validation_rows_do_no_better():
-    """Unless it is told how long to go on: hundreds of epochs learn a few noisy rows by heart."""
+    """Unless the settings ask for more: hundreds of epochs overfit a few noisy rows."""
     ended = train_and_test(Config(dataset="diabetes", hidden=(32,)))
     losses = [record["validation_loss"] for record in ended.run.history]
     assert len(losses) < ended.run.plan.epochs
@@ -224,7 +224,7 @@ def test_a_regression_ends_where_its_validation_rows_do_no_better():
 
 
 def test_early_stopping_waits_for_some_steps_of_a_small_set():
-    """One step is an epoch of iris: ten of them are too few for anything to get better."""
+    """An epoch of iris is one step, and ten steps are too few for any progress."""
     config = Config(dataset="iris", hidden=(16,), early_stopping=True)
     assert prepare(config).plan.steps_per_epoch == 1
     outcome = train_and_test(config)
@@ -241,7 +241,7 @@ def test_where_the_huber_loss_turns(delta):
     outcome = train_and_test(Config(**DIABETES, loss="huber", huber_delta=delta, target_scale="none"))
     expected = special.huber(delta, outcome.truth - outcome.predictions).mean()
     assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-12)
-    # Of several targets alone there are figures by name.
+    # Only several targets have metrics by name.
     assert "test_targets" not in outcome.metrics
 
 
@@ -250,7 +250,7 @@ SCALED = [name for name, known in LOSSES.items() if known.task == "regression" a
 
 @pytest.mark.parametrize("loss", SCALED)
 def test_a_target_is_scaled_as_scikit_learn_does(tmp_path, loss):
-    """A run on a target that its scaler has standardised gives the same losses, and predictions in its units."""
+    """A run on a target that StandardScaler has scaled gives the same losses, and the same predictions unscaled."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(120, 4))
     y = np.column_stack([1.7e9 + 1e3 * x[:, 0] + 300 * rng.normal(size=120), 1e-6 * x[:, 1] ** 2, np.full(120, 0.1)])
@@ -262,7 +262,7 @@ def test_a_target_is_scaled_as_scikit_learn_does(tmp_path, loss):
     np.savez(tmp_path / "scaled.npz", x=x, y=scaler.transform(y))
     theirs = train_and_test(Config(dataset=str(tmp_path / "scaled.npz"), target_scale="none", **settings))
     for mine, other in zip(ours.run.history, theirs.run.history, strict=True):
-        # The mean of numbers about 1.7e9 has ten digits of its spread.
+        # Rounding of values of about 1.7e9 leaves ten digits of their spread of 1e3.
         for name in ("loss", "validation_loss", "validation_r2", "train_r2"):
             assert mine[name] == pytest.approx(other[name], rel=1e-8)
     assert ours.metrics["test_loss"] == pytest.approx(theirs.metrics["test_loss"], rel=1e-8)
@@ -275,7 +275,7 @@ def test_a_target_is_scaled_as_scikit_learn_does(tmp_path, loss):
 
 
 def rare(tmp_path, n=600):
-    """Two clouds of points that overlap, 1 row in 20 of the second."""
+    """Write rows of two overlapping classes, 1 in 20 of the second, and return settings for them."""
     rng = np.random.default_rng(0)
     y = np.arange(n) % 20 == 0
     path = tmp_path / "rare.npz"

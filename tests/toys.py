@@ -1,4 +1,4 @@
-"""Checks that do next to nothing, in a module that a new process has soon imported."""
+"""Trivial checks, in a module that a new process imports quickly."""
 
 import os
 import sys
