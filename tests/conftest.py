@@ -136,7 +136,7 @@ def drawing_command(command_of):
 
 @pytest.fixture
 def command_of(tmp_path, monkeypatch, capsys):
-    """``command_of(app)`` returns a function as `command` for another app."""
+    """``command_of(app)`` returns a function like `command` for another app."""
     monkeypatch.chdir(tmp_path)
 
     from mlpgpu import train

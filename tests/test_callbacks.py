@@ -527,7 +527,7 @@ MAKE = {
 NEEDS = {"TensorBoard": "tensorboardX", "MLflowLogger": "mlflow"}
 
 
-def test_all_that_can_be_had_are_tested_here():
+def test_every_callback_is_tested_here():
     # The progress bar is tested in test_progress.py.
     assert {*MAKE, "finalised", "ProgressBar"} == set(callbacks.__all__)
 

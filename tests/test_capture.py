@@ -100,6 +100,6 @@ def test_the_flag(tmp_path, monkeypatch, capsys):
     assert "capture = false" in (tmp_path / "eager" / "config.toml").read_text()
 
 
-def test_it_is_no_other_run_line_by_line():
+def test_a_run_may_be_resumed_with_eager_steps():
     assert "capture" in UNBOUND
     assert plan_of(capture=False).facts() == plan_of().facts()

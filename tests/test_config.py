@@ -98,7 +98,7 @@ def test_the_ends_of_every_range(name):
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "many", "", True, [], {}, 1 + 2j])
-def test_no_number_is_one_of_these(name, value):
+def test_values_that_are_not_numbers_are_refused(name, value):
     assert message(**{name: [value] if NUMBERS[name].many else value}).startswith(f"{name} is ")
 
 

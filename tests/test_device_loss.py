@@ -133,7 +133,7 @@ def test_a_device_lost_in_the_test_of_a_run(monkeypatch, tmp_path):
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-def test_memory_is_told_of_as_before(monkeypatch):
+def test_out_of_memory_is_still_reported_as_such(monkeypatch):
     monkeypatch.setattr(NumpyBackend, "out_of_memory", ("cudaErrorMemoryAllocation",))
     error = RuntimeError("cudaErrorMemoryAllocation: out of memory")
     with lost(error, 0), pytest.raises(InputError, match=r"^out of memory on cpu .* lower --"):

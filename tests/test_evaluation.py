@@ -121,7 +121,7 @@ def test_a_target_that_is_constant(backend, rng, bias):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_target_that_is_constant_has_no_spread_by_the_rounding_of_its_mean(backend, rng, weighted):
-    """Divided by the square of that rounding error, R² would be -1e31."""
+    """With that rounding error, squared, as the spread, R² would be -1e31."""
     _, x = problem(rng, 1)
     targets, weights = np.full((len(x), 1), 0.7), None
     assert targets.mean() != 0.7
@@ -141,7 +141,7 @@ def test_a_target_that_is_constant_of_a_model():
     assert [figures["targets"][name]["r2"] for name in ("a", "b")] == [0, 1]
 
 
-def test_a_sum_of_many_rows_keeps_its_figures(real_backend, monkeypatch):
+def test_a_sum_over_many_rows_keeps_its_digits(real_backend, monkeypatch):
     """Chunks in single precision are summed in double precision."""
     monkeypatch.setattr(feeds, "CHUNK", 10)
     rng = np.random.default_rng(0)

@@ -102,7 +102,7 @@ def test_json_is_the_last_line(command):
     assert (found["dataset"], found["n_train"], found["out"]) == ("iris", 108, None)
 
 
-def test_the_file_of_a_run_brings_what_means_something_here(command, tmp_path):
+def test_a_config_file_of_a_run_sets_what_applies_here(command, tmp_path):
     mine = [
         "dataset = 'iris'", "hidden = [8]", "dropout = [0.0]", "input_dropout = 0.0", "batch_size = 16",
         "learning_rate = 3.0", "schedule = 'step'", "warmup = 2", "decay_rate = 0.5", "decay_epochs = 1", "power_t = 1",

@@ -43,7 +43,7 @@ def test_latin_names_open_no_other_font(monkeypatch):
     glyphs.give(plots.confusion_figure(np.eye(2, dtype=int), ["größer", "smaller"], "a title"))
 
 
-def test_a_font_of_boxes_for_all_is_none():
+def test_a_font_that_only_draws_boxes_does_not_count():
     assert glyphs.lacking("\U00012000") == {"\U00012000"}
 
 

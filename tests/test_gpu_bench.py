@@ -30,7 +30,7 @@ def results(module):
     }
 
 
-def test_ratios_are_read_as_their_reach_is(module, results):
+def test_ratios_are_compared_with_their_targets(module, results):
     races = module("gpu.races")
     small, large, wide, rounded = (race.name for race in races.RACES)
     played = {

@@ -1,4 +1,4 @@
-"""Which handlers a signal reaches that arrives during a fit."""
+"""The handlers that a signal reaches if it arrives during a fit."""
 
 import multiprocessing
 import os

@@ -86,7 +86,7 @@ def test_a_function_of_the_user_that_wants_values(monkeypatch):
     assert found.steps < known.steps
 
 
-def test_nothing_is_taken_to_find_it_out():
+def test_the_estimate_itself_takes_little_memory():
     plan = plan_of(hidden=(2000, 2000), batch_size=8192)
     needs(plan)
     tracemalloc.start()

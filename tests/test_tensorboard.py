@@ -41,7 +41,7 @@ def steps(folder, tag="loss/train"):
 
 
 def settings_in(folder):
-    # TensorBoard has another EventAccumulator for texts than for scalars and histograms.
+    # Texts need another EventAccumulator of TensorBoard than scalars and histograms do.
     text = plugins.EventAccumulator(str(folder)).Reload().Tensors("settings/text_summary")
     assert [event.step for event in text] == [0]
     rows = text[0].tensor_proto.string_val[0].decode().splitlines()

@@ -156,7 +156,7 @@ class Watch(Callback):
         self.told.append("end")
 
 
-# --- the numbers ----------------------------------------------------------------------------------------------------
+# --- weights and losses ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rates", [(0.3, 0.3), (0.4, 0.1)])
@@ -196,7 +196,7 @@ def test_full_batch_descent(backend, loss):
 
 @pytest.mark.parametrize("loss", TASKS)
 def test_every_backend_trains_alike(backend, loss):
-    """With every feature of a step, against NumPy."""
+    """With every setting that affects a step, against NumPy."""
     settings = {
         "epochs": 3,
         "dropout": 0.5,
@@ -798,7 +798,7 @@ def test_the_best_weights_of_a_run_that_was_not_stopped(real_backend):
     np.testing.assert_array_equal(params, expected)
 
 
-def test_all_but_the_weights_is_that_after_the_last_epoch(backend):
+def test_the_rest_of_the_state_is_that_after_the_last_epoch(backend):
     plan, rows, validation = overfitting(epochs=25, optimizer="momentum", learning_rate=0.3)
     placement = Scaled(backend, SHIFT, FACTOR, "float64")
     last, _ = fit(backend, plan, rows, {"validation": validation}, placement)

@@ -179,8 +179,8 @@ def test_a_quantile_has_its_part_of_the_rows_below_it():
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
-def test_numbers_come_out_nearly_as_well_as_can_be(tmp_path, rng, loss):
-    """A run explains almost as much of the variance of these counts as their known mean."""
+def test_a_regression_explains_nearly_all_that_can_be_explained(tmp_path, rng, loss):
+    """A run explains almost as much of the variance of these counts as their known mean does."""
     x = rng.uniform(-2, 2, (1500, 3))
     mean = np.exp(3 + np.sin(2 * x[:, 0]) + 0.5 * x[:, 1])
     y = rng.poisson(mean)
