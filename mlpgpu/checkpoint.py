@@ -27,7 +27,7 @@ WITH_UNITS = "params_with_units"
 # Version of the run's part of the file format.
 VERSION = 1
 # A fingerprint covers arrays up to this size in full, in some tenths of a second, and of larger ones about this much.
-MOST_BYTES = 2**27
+MAX_BYTES = 2**27
 # Fields that are neither arrays nor part of the model.
 PLAIN = (
     "steps_per_epoch",
@@ -247,7 +247,7 @@ class Checkpoint:
         for name in self.plan | plan:
             if self.plan.get(name) != plan.get(name):
                 raise InputError(
-                    f"{name} is {plan.get(name)}, and the run to be taken up has {self.plan.get(name)}; give what it "
+                    f"{name} is {plan.get(name)}, and the run to resume has {self.plan.get(name)}; give what it "
                     "has, or begin a new run"
                 )
 
@@ -318,7 +318,7 @@ def _parts(x: Any, to_host: Callable[[Any], np.ndarray]) -> Iterator[np.ndarray]
         yield from (x.data, x.indices, x.indptr)
         return
     spans = list(chunks(*x.shape))
-    every = -(-int(x.nbytes) // MOST_BYTES)
+    every = -(-int(x.nbytes) // MAX_BYTES)
     for start, stop in spans[::every]:
         part = x[start:stop]
         yield part if isinstance(part, np.ndarray) else to_host(part)

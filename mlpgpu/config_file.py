@@ -12,7 +12,7 @@ from mlpgpu.errors import InputError, did_you_mean, one_line
 __all__ = ["read_file"]
 
 # Ample for some fifty settings. The time of both parsers grows with the square of the nesting depth.
-_MOST_BYTES = 2**14
+_MAX_BYTES = 2**14
 
 
 def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
@@ -60,10 +60,10 @@ def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            read = file.read(_MOST_BYTES + 1)
-        if len(read) > _MOST_BYTES:
+            read = file.read(_MAX_BYTES + 1)
+        if len(read) > _MAX_BYTES:
             raise InputError(
-                f"config file {path} has more than {_MOST_BYTES:,} bytes; allowed: settings and comments of that size; "
+                f"config file {path} has more than {_MAX_BYTES:,} bytes; allowed: settings and comments of that size; "
                 "leave out the rest"
             )
         return read.decode("utf-8-sig")

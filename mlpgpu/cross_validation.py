@@ -15,8 +15,8 @@ from mlpgpu.config import TRAINING, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import in_words
+from mlpgpu.resumed import as_saved
 from mlpgpu.setting import Setting, setting
-from mlpgpu.taken_up import as_saved
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 # Maximum length of a message in characters; names read from a file may have any length.
-MOST_SHOWN = 2000
+MAX_SHOWN = 2000
 # Names in other libraries -> names here; of several, the first one that is allowed counts.
 ELSEWHERE = {
     "val_loss": ("validation_loss",),
@@ -43,8 +43,8 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         shown = printable(message)
-        half = MOST_SHOWN // 2 - 5
-        super().__init__(shown if len(shown) <= MOST_SHOWN else f"{shown[:half]} [...] {shown[-half:]}")
+        half = MAX_SHOWN // 2 - 5
+        super().__init__(shown if len(shown) <= MAX_SHOWN else f"{shown[:half]} [...] {shown[-half:]}")
 
 
 class OwnFunctionWarning(UserWarning):

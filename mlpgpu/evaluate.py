@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlpgpu.model import Model
 
 # Maximum number of unknown labels that a note names.
-MOST_LABELS = 5
+MAX_LABELS = 5
 
 app = application("evaluate")
 
@@ -176,8 +176,8 @@ def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:
     """Return a note of the rows whose labels are no classes of the model, if there are any."""
     if not labels:
         return []
-    shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(labels.items())[:MOST_LABELS])
-    more = f" and {len(labels) - MOST_LABELS:,} more" if len(labels) > MOST_LABELS else ""
+    shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(labels.items())[:MAX_LABELS])
+    more = f" and {len(labels) - MAX_LABELS:,} more" if len(labels) > MAX_LABELS else ""
     return [
         f"{sum(labels.values()):,} of {n_rows:,} rows have labels that are no classes of the model, {shown}{more}: "
         "whatever it predicts there counts as wrong, and the loss is that of the other rows"

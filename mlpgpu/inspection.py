@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from mlpgpu.errors import printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
-from mlpgpu.taken_up import UNBOUND
+from mlpgpu.resumed import UNBOUND
 from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = application("inspect")
 # Longer lists of names are cut.
-MOST_NAMES = 10
+MAX_NAMES = 10
 
 
 @app.default
@@ -110,8 +110,8 @@ def _metrics(path: Path) -> dict[str, Any] | None:
 
 
 def _named(names: tuple[Any, ...]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(map(str, names[:MOST_NAMES])) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(str, names[:MAX_NAMES])) + more
 
 
 def _value(value: Any) -> str:

@@ -15,7 +15,7 @@ __all__ = ["draw", "labels_figure"]
 
 # Both kinds of error have one hue; this pale tint of it is for false positives.
 PALE = "#f3a670"
-MOST_LABELS = 30
+MAX_LABELS = 30
 
 
 def draw(true: ArrayLike, predicted: ArrayLike, names: Sequence[str], path: plots.PathLike, *, title: str) -> None:
@@ -38,7 +38,7 @@ def labels_figure(true: NDArray[np.bool_], predicted: NDArray[np.bool_], names: 
     """Build the figure of `draw`, with the most common labels first."""
     from matplotlib.ticker import MaxNLocator
 
-    order = np.argsort(-true.sum(axis=0), kind="stable")[:MOST_LABELS]
+    order = np.argsort(-true.sum(axis=0), kind="stable")[:MAX_LABELS]
     true, predicted = true[:, order], predicted[:, order]
     counts = {
         "true positives": (plots.SCORE, np.sum(true & predicted, axis=0)),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlpgpu.workflow import Outcome, Prepared
 
 # A table with more classes or targets than this would be too long to read.
-MOST_CLASSES = MOST_TARGETS = 20
+MAX_CLASSES = MAX_TARGETS = 20
 # With fewer test rows, the confidence interval of an accuracy of 0.9 is wider than 0.1.
 FEW_ROWS = 100
 # The last epoch is much worse than the best if its loss is above this multiple and its score lower by more than this.
@@ -85,22 +85,22 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
     ]
     if data.multilabel:
         labels = list(zip(data.targets, data.label_values, data.y_train.sum(axis=0), strict=True))
-        for name, (_, value), n in labels[:MOST_TARGETS]:
+        for name, (_, value), n in labels[:MAX_TARGETS]:
             lines.append(f"Label     {name}: {value} in {n:,.0f} training rows")
-        if len(data.targets) > MOST_TARGETS:
-            lines.append(f"Label     and {len(data.targets) - MOST_TARGETS} labels more")
+        if len(data.targets) > MAX_TARGETS:
+            lines.append(f"Label     and {len(data.targets) - MAX_TARGETS} labels more")
     elif data.classes:
         counts = np.bincount(data.y_train, minlength=len(data.classes))
-        shown = ", ".join(f"{name}: {n:,}" for name, n in list(zip(data.classes, counts, strict=True))[:MOST_CLASSES])
-        more = f", and {len(data.classes) - MOST_CLASSES} classes more" if len(data.classes) > MOST_CLASSES else ""
+        shown = ", ".join(f"{name}: {n:,}" for name, n in list(zip(data.classes, counts, strict=True))[:MAX_CLASSES])
+        more = f", and {len(data.classes) - MAX_CLASSES} classes more" if len(data.classes) > MAX_CLASSES else ""
         lines.append(f"Classes   {shown}{more} (training rows)")
     else:
-        for name, y in list(zip(data.target_names, data.y_train.T, strict=True))[:MOST_TARGETS]:
+        for name, y in list(zip(data.target_names, data.y_train.T, strict=True))[:MAX_TARGETS]:
             lines.append(
                 f"Target    {name}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, scaled: {target_scale}"
             )
-        if len(data.target_names) > MOST_TARGETS:
-            lines.append(f"Target    and {len(data.target_names) - MOST_TARGETS} targets more")
+        if len(data.target_names) > MAX_TARGETS:
+            lines.append(f"Target    and {len(data.target_names) - MAX_TARGETS} targets more")
     return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 
@@ -256,9 +256,9 @@ def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, labels: Seq
 
     `labels` holds the name of each row of the confusion matrix; those of its columns come first.
     """
-    if 0 < len(targets) <= MOST_TARGETS:
+    if 0 < len(targets) <= MAX_TARGETS:
         yield _labels_table(targets) if "f1" in next(iter(targets.values())) else _targets_table(targets)
-    if confusion is not None and len(confusion) <= MOST_CLASSES:
+    if confusion is not None and len(confusion) <= MAX_CLASSES:
         yield _confusion_table(confusion, labels)
 
 

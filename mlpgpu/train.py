@@ -22,8 +22,8 @@ from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, did_you_mean, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import STANDARD_INPUT, expanded
+from mlpgpu.resumed import as_saved
 from mlpgpu.setting import Setting
-from mlpgpu.taken_up import as_saved
 
 if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint

@@ -29,8 +29,8 @@ from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import scale, unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan, patience, stops_early
+from mlpgpu.resumed import check_same
 from mlpgpu.start import Start, check_setting
-from mlpgpu.taken_up import check_same
 from mlpgpu.trainer import Best, Run, fit
 
 # The training score is measured on at most this many training rows.

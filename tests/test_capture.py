@@ -11,7 +11,7 @@ from mlpgpu import Config, train
 from mlpgpu.backends.base import VARIABLE
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.feed import Scaled
-from mlpgpu.taken_up import UNBOUND
+from mlpgpu.resumed import UNBOUND
 from mlpgpu.training import Training
 
 SETTINGS = {

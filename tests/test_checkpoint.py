@@ -105,7 +105,7 @@ def callbacks_of():
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("epoch", "done"), [(2, None), (3, 1), (1, 2), (4, STEPS)])
-def test_a_run_is_taken_up_to_the_bit(tmp_path, real_backend, way, epoch, done):
+def test_a_run_is_resumed_to_the_bit(tmp_path, real_backend, way, epoch, done):
     """On every backend: weights, losses, history and the effects of callbacks."""
     if done is not None and real_backend.steps_per_call > 1:
         done = STEPS
@@ -270,7 +270,7 @@ def test_weights_only(tmp_path):
 def test_other_settings_are_refused(tmp_path):
     config = Config(dataset="iris", hidden=(8,), epochs=2)
     train_and_test(config, [RunCheckpoint(tmp_path, every=1)])
-    with pytest.raises(InputError, match="optimizer is nesterov, and the run to be taken up has adam"):
+    with pytest.raises(InputError, match="optimizer is nesterov, and the run to resume has adam"):
         train_and_test(dataclasses.replace(config, optimizer="nesterov"), resume=Checkpoint.load(tmp_path))
 
 
@@ -281,7 +281,7 @@ def test_another_precision_is_refused_and_another_way_of_its_steps_is_not(tmp_pa
     with pytest.raises(Fails):
         train(backend, plan, [Stop(tmp_path / "c", 2)])
     taken = Checkpoint.load(tmp_path / "c")
-    with pytest.raises(InputError, match="^precision is bf16, and the run to be taken up has tf32; "):
+    with pytest.raises(InputError, match="^precision is bf16, and the run to resume has tf32; "):
         train(backend, dataclasses.replace(plan, precision="bf16"), [], resume=taken)
     params, _ = train(backend, dataclasses.replace(plan, capture=False), [], resume=taken)
     np.testing.assert_allclose(params, expected, rtol=0, atol=1e-5)
@@ -433,7 +433,7 @@ def test_a_strong_penalty_is_no_divergence(batch_size):
     np.testing.assert_array_equal(params, expected)
 
 
-def test_a_run_that_went_back_is_taken_up(tmp_path, real_backend):
+def test_a_run_that_went_back_is_resumed(tmp_path, real_backend):
     """Also from the middle of an epoch that diverges later: its checkpoint holds the state from before that epoch."""
     plan = plan_of("squared_error", epochs=4, learning_rate=30.0, activation="relu", optimizer="momentum")
     expected, whole = train(real_backend, plan, [], rollbacks=3)

@@ -13,8 +13,8 @@ from mlpgpu.config import Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.dependent import each_layer
 from mlpgpu.errors import InputError
+from mlpgpu.resumed import check_same
 from mlpgpu.setting import Setting
-from mlpgpu.taken_up import check_same
 
 NUMBERS = {name: known for name, (known, _) in settings().items() if known.kind in {int, float}}
 WORDS = {name: known for name, (known, _) in settings().items() if known.kind is str and known.choices}

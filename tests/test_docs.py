@@ -44,7 +44,7 @@ def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_run_is_taken_up_as_the_page_says(tmp_path, monkeypatch):
+def test_a_run_is_resumed_as_the_page_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -73,7 +73,7 @@ def test_a_run_of_before_there_were_precisions_is_one_of_float32(path):
     checkpoint = Checkpoint.load(path)
     facts = {**checkpoint.plan, "precision": "float32"}
     checkpoint.check(facts, checkpoint.data)
-    with pytest.raises(InputError, match="precision is bf16, and the run to be taken up has float32"):
+    with pytest.raises(InputError, match="precision is bf16, and the run to resume has float32"):
         checkpoint.check({**facts, "precision": "bf16"}, checkpoint.data)
 
 

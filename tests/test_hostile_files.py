@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from mlpgpu.config import Config
 from mlpgpu.config_file import read_file
-from mlpgpu.errors import MOST_SHOWN, InputError
+from mlpgpu.errors import MAX_SHOWN, InputError
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import count
@@ -49,7 +49,7 @@ def refusal(read, path, content):
         else:
             return None
     assert said.isprintable()
-    assert len(said) <= MOST_SHOWN
+    assert len(said) <= MAX_SHOWN
     return said
 
 

@@ -44,9 +44,9 @@ def test_bars_are_counts_and_the_commonest_label_comes_first():
 
 
 def test_the_most_common_of_many_are_drawn_and_the_picture_says_so():
-    true, predicted = rows(k=labels_picture.MOST_LABELS + 5)
+    true, predicted = rows(k=labels_picture.MAX_LABELS + 5)
     figure = labels_picture.labels_figure(true, predicted, list(map(str, range(true.shape[1]))), "")
-    assert len(bars(figure)["true positives"]) == labels_picture.MOST_LABELS
+    assert len(bars(figure)["true positives"]) == labels_picture.MAX_LABELS
     assert figure.get_supxlabel() == "the 30 most common of 35 labels"
     assert labels_picture.labels_figure(*rows(), list("abcd"), "").get_supxlabel() == ""
 

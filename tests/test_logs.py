@@ -125,7 +125,7 @@ def epochs_in(path):
 @pytest.mark.parametrize("suffix", LOGGERS)
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("then", [False, True])
-def test_a_run_that_is_taken_up_has_each_epoch_once(tmp_path, suffix, first, then):
+def test_a_run_that_is_resumed_has_each_epoch_once(tmp_path, suffix, first, then):
     path = tmp_path / f"history.{suffix}"
     make = LOGGERS[suffix]
     checkpoint = cut_short(tmp_path / "checkpoints", make(path, append=first))
@@ -150,7 +150,7 @@ def test_what_an_earlier_run_left_in_the_file_stays(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", LOGGERS)
-def test_a_run_that_is_taken_up_before_its_first_line(tmp_path, suffix, step_by_step):
+def test_a_run_that_is_resumed_before_its_first_line(tmp_path, suffix, step_by_step):
     """The checkpoint is from within the first epoch, when the file was still empty."""
     path = tmp_path / f"history.{suffix}"
     logger = LOGGERS[suffix](path, append=True)

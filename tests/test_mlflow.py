@@ -134,7 +134,7 @@ def test_a_run_that_is_stopped_has_finished(uri):
     assert only_run(uri).info.status == "FINISHED"
 
 
-def test_a_run_that_is_taken_up_goes_on_in_its_own(uri, tmp_path):
+def test_a_run_that_is_resumed_goes_on_in_its_own(uri, tmp_path):
     checkpoint = cut_short(tmp_path / "checkpoints", MLflowLogger(uri))
     assert [epoch for epoch, _ in values(uri, only_run(uri))] == [1, 2, 3]
     assert len(checkpoint.history) == 2
@@ -148,7 +148,7 @@ def test_a_run_that_is_taken_up_goes_on_in_its_own(uri, tmp_path):
     np.testing.assert_array_equal(model_of(uri, run, tmp_path).params, outcome.model.params)
 
 
-def test_a_run_that_is_taken_up_within_its_first_epoch(uri, tmp_path, step_by_step):
+def test_a_run_that_is_resumed_within_its_first_epoch(uri, tmp_path, step_by_step):
     save = LambdaCallback(on_steps=lambda run, done, losses: done == 4 and run.checkpoint(tmp_path / "one"))
     with pytest.raises(OSError, match="device lost"):
         iris(
@@ -162,7 +162,7 @@ def test_a_run_that_is_taken_up_within_its_first_epoch(uri, tmp_path, step_by_st
     assert [epoch for epoch, _ in values(uri, only_run(uri))] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_run_that_is_taken_up_elsewhere_is_all_there(uri, tmp_path):
+def test_a_run_that_is_resumed_elsewhere_is_all_there(uri, tmp_path):
     iris(RunCheckpoint(tmp_path / "checkpoints", 2), epochs=6)
     outcome = iris(MLflowLogger(uri), resume=Checkpoint.load(tmp_path / "checkpoints" / "previous.safetensors"))
     assert values(uri, only_run(uri)) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
@@ -200,7 +200,7 @@ def test_an_active_run_is_joined(uri):
         mlflow.set_tracking_uri(before)
 
 
-def test_an_active_run_that_is_taken_up(uri, tmp_path):
+def test_an_active_run_that_is_resumed(uri, tmp_path):
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:

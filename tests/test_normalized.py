@@ -97,7 +97,7 @@ def test_layers_of_a_trained_model_are_not_normalised_again(tmp_path, digits, fr
     assert train_and_test(wider).metrics["n_parameters"] == count((64, 16, 12, 10))
 
 
-def test_a_run_that_takes_some_layers_of_a_model_is_taken_up(tmp_path, digits, not_compiled):
+def test_a_run_that_takes_some_layers_of_a_model_is_resumed(tmp_path, digits, not_compiled):
     """Its checkpoint holds all of its layers, of which only some are from the model."""
     digits[1].model.save(tmp_path / "m.safetensors")
     config = Config(**DIGITS | {"hidden": (16, 12), "start_from": tmp_path / "m.safetensors", "epochs": 3})
@@ -128,7 +128,7 @@ def test_another_normalization_is_another_run(tmp_path):
         train_and_test(Config(**DIGITS), [RunCheckpoint(tmp_path, every=1), Stop()])
     checkpoint = Checkpoint.load(tmp_path)
     assert checkpoint.plan["normalized layers"] == [1, 2]
-    with pytest.raises(InputError, match="normalization is .*none.*, and the run to be taken up has .*batch"):
+    with pytest.raises(InputError, match="normalization is .*none.*, and the run to resume has .*batch"):
         train_and_test(Config(**DIGITS | {"normalization": "none"}), resume=tmp_path)
     for wrong in ([1], [], 3, None):
         checkpoint.plan["normalized layers"] = wrong

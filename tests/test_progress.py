@@ -166,7 +166,7 @@ def test_a_bar_shows_epoch_loss_accuracy_and_speed(clock):
     assert frames(terminal)[-1].startswith("epoch 3/12 ")
 
 
-def test_the_speed_of_a_run_that_was_taken_up_is_that_of_its_own_steps(clock):
+def test_the_speed_of_a_run_that_was_resumed_is_that_of_its_own_steps(clock):
     terminal, run = Terminal(), run_of()
     run.steps_before = 5
     bar = ProgressBar(terminal)

@@ -13,7 +13,7 @@ import pytest
 from mlpgpu import Model, train
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.errors import InputError
-from mlpgpu.taken_up import UNBOUND
+from mlpgpu.resumed import UNBOUND
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
@@ -280,7 +280,7 @@ def test_a_run_that_is_complete_is_left_alone(taken, finished, capsys):
     assert train.run_command(train.app, ["--resume", "run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).pop("run_dir") == "run"
     assert train.run_command(train.app, ["--resume", "run", "--epochs", "7"]) == 2
-    assert "epochs is 7, and the run to be taken up has 6" in capsys.readouterr().err
+    assert "epochs is 7, and the run to resume has 6" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -297,10 +297,10 @@ def test_no_checkpoint_yet_begins_again(taken, finished):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("--resume run --seed 1", "seed is 1, and the run to be taken up has 0"),
-        ("--resume run --hidden 8,4", "hidden is [8, 4], and the run to be taken up has [32, 16]"),
-        ("--resume run --precision bf16", "precision is bf16, and the run to be taken up has float32"),
-        ("--resume run --epochs 7", "epochs is 7, and the run to be taken up has 6"),
+        ("--resume run --seed 1", "seed is 1, and the run to resume has 0"),
+        ("--resume run --hidden 8,4", "hidden is [8, 4], and the run to resume has [32, 16]"),
+        ("--resume run --precision bf16", "precision is bf16, and the run to resume has float32"),
+        ("--resume run --epochs 7", "epochs is 7, and the run to resume has 6"),
         ("--resume run --samples 901", "samples is 901"),
         ("--resume run --config x.toml", "leave out config and run_dir"),
         ("--resume run --run-dir y", "leave out config and run_dir"),
@@ -355,7 +355,7 @@ def test_data_that_have_moved(taken, tmp_path):
     (tmp_path / "t.npz").rename(tmp_path / "there" / "t.npz")
     assert resume("--resume other")[0] == 2
     assert resume("--resume other --dataset there/t.npz --quiet") == (0, "")
-    assert "dataset is there/u.npz, and the run to be taken up has" in resume("--resume other --dataset there/u.npz")[1]
+    assert "dataset is there/u.npz, and the run to resume has" in resume("--resume other --dataset there/u.npz")[1]
 
 
 def test_targets_that_have_moved(taken, tmp_path):

@@ -267,7 +267,7 @@ def test_a_model_that_neither_scales_nor_has_words_is_an_estimator(tmp_path):
         MLPClassifier.load(tmp_path / "w.safetensors")
 
 
-def test_a_run_is_taken_up_and_ends_the_same(command):
+def test_a_run_is_resumed_and_ends_the_same(command):
     line = f"train --dataset rows.csv {OF_LABELS} --hidden 6 --quiet --json --early-stopping"
     line += " --class-weight balanced --monitor score --patience 3 --epochs 12"
     whole = json.loads(command(f"{line} --run-dir whole --checkpoint-every 2")[1])

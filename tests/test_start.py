@@ -149,7 +149,7 @@ def test_other_classes_have_a_last_layer_of_their_own(digits):
         ({"hidden": (8, 5), "activation": ("tanh", "relu")}, 1, "other sizes"),
     ],
 )
-def test_layers_are_taken_up_to_the_first_that_differs(iris, given, n_layers, why):
+def test_layers_are_used_up_to_the_first_that_differs(iris, given, n_layers, why):
     path, model = iris
     prepared = prepare(Config(**(IRIS | given), start_from=path))
     assert (prepared.start.n_layers, prepared.start.why) == (n_layers, why)
@@ -397,7 +397,7 @@ class Fails(Callback):
 
 
 @pytest.mark.parametrize("file", ["there", "gone", "other"])
-def test_a_run_is_taken_up_to_the_bit_wherever_its_model_is(diabetes, tmp_path, monkeypatch, file):
+def test_a_run_is_resumed_to_the_bit_wherever_its_model_is(diabetes, tmp_path, monkeypatch, file):
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
     path = tmp_path / "m.st"
     shutil.copy(diabetes / "m.st", path)

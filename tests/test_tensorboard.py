@@ -109,7 +109,7 @@ def test_the_histograms_are_those_of_the_layers(tmp_path):
                 assert (values < edge - 1e-9).sum() <= up_to <= (values < edge + 1e-9).sum()
 
 
-def test_a_run_that_is_taken_up_has_each_epoch_once(tmp_path):
+def test_a_run_that_is_resumed_has_each_epoch_once(tmp_path):
     folder = tmp_path / "logs"
     checkpoint = cut_short(tmp_path, TensorBoard(folder, histogram_freq=1))
     assert steps(folder) == [1, 2, 3]
@@ -125,7 +125,7 @@ def test_a_run_that_is_taken_up_has_each_epoch_once(tmp_path):
     assert settings_in(folder)["layers"] == "4,8,3"
 
 
-def test_a_run_that_is_taken_up_elsewhere_has_each_epoch_once(tmp_path):
+def test_a_run_that_is_resumed_elsewhere_has_each_epoch_once(tmp_path):
     checkpoint = cut_short(tmp_path, TensorBoard(tmp_path / "one"))
     iris(TensorBoard(tmp_path / "two"), resume=checkpoint)
     assert steps(tmp_path / "two") == [1, 2, 3, 4, 5, 6]

@@ -14,7 +14,7 @@ import torch
 
 from gpu.graphs import captured, opened
 
-ROUNDS, MOST_SECONDS = 15, 2.0
+ROUNDS, MAX_SECONDS = 15, 2.0
 # (rows, inner, columns) of products of a step, and of squares; the CPU has one small product.
 PRODUCTS = {
     "cuda": ((200, 784, 128), (8192, 784, 128), (8192, 1024, 1024), (8192, 8192, 8192)),
@@ -30,7 +30,7 @@ def seconds(function, device):
     function()
     wait()
     taken, began = [], time.perf_counter()
-    while len(taken) < ROUNDS and time.perf_counter() - began < MOST_SECONDS:
+    while len(taken) < ROUNDS and time.perf_counter() - began < MAX_SECONDS:
         start = time.perf_counter()
         function()
         wait()

@@ -4,7 +4,7 @@ import math
 import time
 
 # Duration and maximum number of epochs of a turn.
-SECONDS, MOST_EPOCHS = 0.25, 400
+SECONDS, MAX_EPOCHS = 0.25, 400
 
 
 class Lasting:
@@ -28,7 +28,7 @@ class Lasting:
         if number == 0:
             # The minimum, since the first of these may still include preparations.
             took = min(self._seconds() for _ in range(3))
-            self.epochs = max(1, min(math.ceil(SECONDS / took), MOST_EPOCHS))
+            self.epochs = max(1, min(math.ceil(SECONDS / took), MAX_EPOCHS))
         return loss
 
     def _seconds(self):

@@ -35,7 +35,7 @@ __all__ = ["NAMES", "DataSet", "folds", "load", "read_features"]
 
 NAMES = (*mnist.MIRRORS, *BUILTIN)
 
-_FEWEST_ROWS = 5
+_MIN_ROWS = 5
 
 
 def load(config: "Config", like: "Model | None" = None) -> DataSet:
@@ -215,8 +215,8 @@ def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]
         y_test = None if rows.y_test is None else rows.y_test.astype(np.int64)
         return Target(rows.task, rows.y.astype(np.int64), rows.classes, None), y_test
     n_rows = len(rows.y)
-    if n_rows < _FEWEST_ROWS:
-        raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_FEWEST_ROWS}; give a set with more rows")
+    if n_rows < _MIN_ROWS:
+        raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_MIN_ROWS}; give a set with more rows")
     y = rows.y
     if rows.y_test is not None:
         if y.shape[1:] != rows.y_test.shape[1:] or _kind(y.dtype) != _kind(rows.y_test.dtype):

@@ -9,7 +9,7 @@ from mlpgpu.errors import InputError
 __all__ = ["check"]
 
 # Each column costs a fraction of a millisecond and some kilobytes, whatever it holds.
-MOST_COLUMNS = 100_000
+MAX_COLUMNS = 100_000
 
 
 def check(path: Path, names: Sequence[str]) -> None:
@@ -20,10 +20,8 @@ def check(path: Path, names: Sequence[str]) -> None:
     InputError
         If a name occurs more than once, or there are more than 100,000.
     """
-    if len(names) > MOST_COLUMNS:
-        raise InputError(
-            f"{path} has {len(names):,} columns; allowed: {MOST_COLUMNS:,}; give that many numbers as .npz"
-        )
+    if len(names) > MAX_COLUMNS:
+        raise InputError(f"{path} has {len(names):,} columns; allowed: {MAX_COLUMNS:,}; give that many numbers as .npz")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(

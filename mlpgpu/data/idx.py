@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mlpgpu.data.inflation import MOST_INFLATION
+from mlpgpu.data.inflation import MAX_INFLATION
 from mlpgpu.errors import InputError
 
 __all__ = ["encode", "header", "is_packed", "parse", "read", "unpack"]
@@ -55,7 +55,7 @@ def unpack(path: str | Path) -> bytearray:
             if not zipped:
                 return _checked(file, size, path)
             with gzip.open(file) as inflated:
-                return _checked(inflated, size * MOST_INFLATION, path)  # type: ignore[arg-type]
+                return _checked(inflated, size * MAX_INFLATION, path)  # type: ignore[arg-type]
     except EOFError:
         raise InputError(f"{path} is a truncated gzip file; get it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:

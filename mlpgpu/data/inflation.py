@@ -4,10 +4,10 @@ from pathlib import Path
 
 from mlpgpu.errors import InputError
 
-__all__ = ["MOST_INFLATION", "refuse_bomb"]
+__all__ = ["MAX_INFLATION", "refuse_bomb"]
 
 # Deflate's highest ratio, 258 bytes from 2 bits; it is the limit for other formats too.
-MOST_INFLATION = 1032
+MAX_INFLATION = 1032
 # Constant columns of a small table may take almost no space in its file.
 _ALWAYS_ALLOWED = 2**26
 
@@ -27,8 +27,8 @@ def refuse_bomb(path: Path, promised: int) -> None:
         If they are more than the sum of 64 MiB and 1,032 times the size of the file.
     """
     size = path.stat().st_size
-    if promised > _ALWAYS_ALLOWED + MOST_INFLATION * size:
+    if promised > _ALWAYS_ALLOWED + MAX_INFLATION * size:
         raise InputError(
-            f"{path} has {size:,} bytes and promises {promised:,}; allowed: 64 MiB and {MOST_INFLATION:,} times its "
+            f"{path} has {size:,} bytes and promises {promised:,}; allowed: 64 MiB and {MAX_INFLATION:,} times its "
             "size; get it again, or write it uncompressed"
         )

@@ -12,7 +12,7 @@ from mlpgpu.errors import InputError
 __all__ = ["fill", "fills", "fit", "instead", "noted", "refuse"]
 
 # Maximum number of columns that a note names.
-MOST_NAMES = 5
+MAX_NAMES = 5
 
 
 def instead(by_model: bool) -> str:
@@ -117,8 +117,8 @@ def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
     gaps = [(count, record) for count, record in counts if count]
     if not gaps:
         return []
-    shown = [f"{count:,} of {record['name']!r} with {_in_words(record)}" for count, record in gaps[:MOST_NAMES]]
-    more = f", and those of {len(gaps) - MOST_NAMES} columns more" if len(gaps) > MOST_NAMES else ""
+    shown = [f"{count:,} of {record['name']!r} with {_in_words(record)}" for count, record in gaps[:MAX_NAMES]]
+    more = f", and those of {len(gaps) - MAX_NAMES} columns more" if len(gaps) > MAX_NAMES else ""
     return [f"{sum(count for count, _ in gaps):,} missing values are filled: {', '.join(shown)}{more}"]
 
 

@@ -13,7 +13,7 @@ from mlpgpu.errors import InputError
 __all__ = ["Target", "decide", "numbered"]
 
 # Maximum number of distinct values with which a target of whole numbers is taken for classes.
-MOST_CODES = 20
+MAX_CODES = 20
 # A number with currency sign, thousands separators or unit, as people write it, but not a date.
 _NUMBER = re.compile(r"(?!\d\d?\.\d\d?\.)\W{0,4}\d[\d.,'\u2019_\s]{0,40}[^\d\s]{0,4}")
 
@@ -184,6 +184,6 @@ def _infer(y: np.ndarray, n_distinct: int, where: str, categorical: bool) -> tup
         return "classification", f"the text in {where}"
     if y.dtype.kind == "b":
         return "classification", f"the truth values in {where}"
-    if n_distinct <= MOST_CODES and n_distinct < len(y) / 2 and np.array_equal(y, np.trunc(y)):
+    if n_distinct <= MAX_CODES and n_distinct < len(y) / 2 and np.array_equal(y, np.trunc(y)):
         return "classification", f"the {n_distinct} distinct whole numbers in {where}"
     return "regression", f"the {n_distinct} distinct numbers in {where}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot", "unlike"]
 
 # Each category is a column of x, and text with more distinct values is likely names or IDs of rows.
-MOST_CATEGORIES = 1000
+MAX_CATEGORIES = 1000
 # With more categories than this, a note warns if they are too many for the number of rows.
 FEW_CATEGORIES = 20
 LEAVE_OUT = "leave it out with --drop, or group its values"
@@ -31,10 +31,10 @@ def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list
     """
     # Categories that the dtype declares but these rows do not have would be constant features.
     categories = sorted({str(value) for value in column.dropna().unique()})
-    if len(categories) > MOST_CATEGORIES:
+    if len(categories) > MAX_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MOST_CATEGORIES:,}; {_meant_otherwise(whole, decimal) or LEAVE_OUT}"
+            f"allowed: at most {MAX_CATEGORIES:,}; {_meant_otherwise(whole, decimal) or LEAVE_OUT}"
         )
     return categories
 

@@ -101,7 +101,7 @@ def check_same(estimator: Any, model: Model) -> None:
     for name, value in estimator.get_params(deep=False).items():
         if name in theirs and name not in UNBOUND and ours.get(name) != theirs[name]:
             raise ValueError(
-                f"{name} is {value!r}, and the run to be taken up has {_restored(theirs[name])!r}; give what it has, "
+                f"{name} is {value!r}, and the run to resume has {_restored(theirs[name])!r}; give what it has, "
                 "or begin a new run, from its weights by load, warm_start=True and fit; "
                 f"allowed to differ: {', '.join(UNBOUND)}."
             )

@@ -18,11 +18,11 @@ with atheris.instrument_imports(include=["mlpgpu", "tomllib", "yaml", "zipfile",
 
     import yaml  # noqa: F401
 
-    from mlpgpu.errors import MOST_SHOWN, InputError
+    from mlpgpu.errors import MAX_SHOWN, InputError
     from scripts.fuzz.targets import TARGETS
 
 # Maximum growth of the process in megabytes while it reads one of these small files.
-MOST_MB = 256
+MAX_MB = 256
 _PAGES_IN_MB = 2**20 / resource.getpagesize()
 
 
@@ -37,9 +37,9 @@ def promised(read: Callable[[Path], Any], path: Path) -> Callable[[bytes], None]
         except InputError as error:
             said = str(error)
             assert said.isprintable(), f"not one printable line: {said!r}"
-            assert len(said) <= MOST_SHOWN, f"{len(said)} characters: {said[:100]!r}"
+            assert len(said) <= MAX_SHOWN, f"{len(said)} characters: {said[:100]!r}"
         grown = _peak_mb() - before
-        assert _peak_mb() == peak or grown < MOST_MB, f"{len(data)} bytes took {grown:.0f} MB"
+        assert _peak_mb() == peak or grown < MAX_MB, f"{len(data)} bytes took {grown:.0f} MB"
 
     return one
 

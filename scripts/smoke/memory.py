@@ -28,7 +28,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 WITHIN = 0.1
 # Enough for a full chunk of rows in evaluation.
-LEAST_ROWS = 5000
+MIN_ROWS = 5000
 FEATURES, CLASSES = 784, 10
 
 
@@ -62,12 +62,12 @@ def predicted(place: Place) -> Found:
 
 def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
     """Return the predicted bytes of a fit, and its measured peak."""
-    rng, n_rows = np.random.default_rng(0), max(2 * settings["batch_size"], LEAST_ROWS)
+    rng, n_rows = np.random.default_rng(0), max(2 * settings["batch_size"], MIN_ROWS)
     # Enough epochs for the steps to be captured.
     config = Config(epochs=16 if place.on_gpu else 2, device=place.device, **settings)
     plan = make_plan(config, n_rows=n_rows, n_features=FEATURES, n_outputs=CLASSES, task="classification")
     train, watched = (
-        Rows(rng.integers(0, 256, (n, FEATURES), np.uint8), rng.integers(0, CLASSES, n)) for n in (n_rows, LEAST_ROWS)
+        Rows(rng.integers(0, 256, (n, FEATURES), np.uint8), rng.integers(0, CLASSES, n)) for n in (n_rows, MIN_ROWS)
     )
     backend, _ = backends.select(place.device)
     scaled = Scaled(backend, np.array(0.0), np.array(1 / 255), plan.dtype)

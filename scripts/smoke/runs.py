@@ -137,7 +137,7 @@ def own_arrays(place: Place) -> Found:
 
 
 CHECKS = (
-    Check("a run taken up", "the same to the bit", resumed, 60),
+    Check("a resumed run", "the same to the bit", resumed, 60),
     Check("evaluation", f"within {FLOAT32:g} of NumPy", evaluated, 20),
     Check("estimators", f"weights within {FLOAT64:g}", estimators, 40),
     Check("cross-validation", f"within {FLOAT64:g} of NumPy", folded, 40),

@@ -16,7 +16,7 @@ from scripts.smoke.place import Place
 
 ACCURACY, TINY_ACCURACY = 0.984, 0.9
 # Timeout of a process, which would outlive a killed check.
-MOST_SECONDS = 60
+MAX_SECONDS = 60
 FOLDER = Path(__file__).parents[2]
 
 
@@ -54,7 +54,7 @@ def _seconds(arguments: list[str]) -> tuple[float, str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])}
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=MOST_SECONDS
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=MAX_SECONDS
     )
     seconds = time.perf_counter() - began
     if done.returncode:

@@ -516,7 +516,7 @@ def test_what_macos_adds_to_an_archive_is_no_table(tmp_path):
 def test_few_bytes_that_stand_for_many(tmp_path, monkeypatch, packing, start, encoding):
     """A small file that unpacks to many rows, or to one endless row."""
     monkeypatch.setattr("mlpgpu.data.inflation._ALWAYS_ALLOWED", 2**14)
-    monkeypatch.setattr("mlpgpu.data.inflation.MOST_INFLATION", 10)
+    monkeypatch.setattr("mlpgpu.data.inflation.MAX_INFLATION", 10)
     path = tmp_path / f"a.csv{packing}"
     content = start + start.replace(b"a", b"1").replace(b"y", b"2") * 50_000 + b"w" * 2**20
     path.write_bytes(PACKERS[packing](content.decode().encode(encoding)))

@@ -230,7 +230,7 @@ def test_names_without_number(tmp_path):
     """The time must not grow with the square of their number."""
     (tmp_path / "a.csv").write_text(",".join(f"a{i // 2}" for i in range(90_000)) + "\n1\n")
     refused(train, tmp_path / "a.csv", "more than one column 'a0', 'a1', 'a10'")
-    (tmp_path / "a.csv").write_text("a," * header.MOST_COLUMNS + "y\n1\n")
+    (tmp_path / "a.csv").write_text("a," * header.MAX_COLUMNS + "y\n1\n")
     refused(train, tmp_path / "a.csv", r"has 100,001 columns; allowed: 100,000")
 
 

@@ -50,7 +50,7 @@ def estimator(kind, way, callbacks=()):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_a_fit_is_taken_up_to_the_bit(tmp_path, monkeypatch, kind, way):
+def test_a_fit_is_resumed_to_the_bit(tmp_path, monkeypatch, kind, way):
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
     x, y = (X, Y) if kind is MLPClassifier else (X_REG, Y_REG)
     whole = estimator(kind, way).fit(x, y)
@@ -66,7 +66,7 @@ def test_a_fit_is_taken_up_to_the_bit(tmp_path, monkeypatch, kind, way):
 
 @pytest.mark.parametrize("way", ["defaults", "early stopping", "dropout"])
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState], ids=["none", "generator"])
-def test_a_fit_without_a_seed_is_taken_up_to_the_bit_and_once_more(tmp_path, monkeypatch, way, random_state):
+def test_a_fit_without_a_seed_is_resumed_to_the_bit_and_once_more(tmp_path, monkeypatch, way, random_state):
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
 
     def drawn_from(seed, callbacks=()):
@@ -143,12 +143,12 @@ def test_a_time_limit_and_a_day_later(tmp_path, monkeypatch):
         (
             "defaults",
             {"hidden_layer_sizes": (9,)},
-            r"hidden_layer_sizes is \(9,\), and the run to be taken up has \(8,\)",
+            r"hidden_layer_sizes is \(9,\), and the run to resume has \(8,\)",
         ),
-        ("defaults", {"activation": "tanh"}, "activation is 'tanh', and the run to be taken up has 'relu'"),
-        ("defaults", {"solver": "sgd"}, "solver is 'sgd', and the run to be taken up has 'adam'"),
+        ("defaults", {"activation": "tanh"}, "activation is 'tanh', and the run to resume has 'relu'"),
+        ("defaults", {"solver": "sgd"}, "solver is 'sgd', and the run to resume has 'adam'"),
         ("defaults", {"learning_rate_init": 0.5}, r"learning_rate_init is 0\.5"),
-        ("defaults", {"max_iter": 13}, "max_iter is 13, and the run to be taken up has 12"),
+        ("defaults", {"max_iter": 13}, "max_iter is 13, and the run to resume has 12"),
         ("defaults", {"learning_rate_schedule": "cosine"}, "learning_rate_schedule is 'cosine', and the run .* None"),
         ("defaults", {"shuffle": False}, "shuffle is False"),
         ("defaults", {"tol": 0.5}, r"tol is 0\.5"),
