@@ -119,12 +119,12 @@ class Elements:
         ((of, where),) = self.passes.arguments(reduction, at)
         kind, op, name = c_type(reduction.dtype), op_of(reduction), self._new_name(reduction)
         value = cast(self.emit(of, where), of.dtype, reduction.dtype)
-        lines = [*self.texts[ELEMENT], f"{name} = {op}::put({name}, {value});"]
+        lines = [*self.texts[ELEMENT], f"{name} = {op}::apply({name}, {value});"]
         self.texts[ELEMENT], self.known[ELEMENT], self.branches = outside
         self.texts[ROW] += [
             f"{kind} {name} = {op}::start<{kind}>();",
             *self.grid.over_row(lines),
-            f"{name} = of_row<{self.grid.lanes}, {op}>({name});",
+            f"{name} = reduce_row<{self.grid.lanes}, {op}>({name});",
         ]
         self.known[ROW][reduction, at] = name
         return name

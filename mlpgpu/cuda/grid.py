@@ -12,7 +12,7 @@ from mlpgpu.fusion.trace import Traced
 # Reductions over rows. The fewest rows per thread; one row is enough if the kernel also reduces along its rows, which
 # takes longer than combining another partial result. The blocks over all tiles, enough to fill a GPU. The most and the
 # fewest blocks per tile, each of which leaves a partial result: combining too many takes longer than it saves.
-ROWS_PER_THREAD, REDUCTION_BLOCKS, MAX_PARTS, MIN_PARTS = 4, 512, 256, 32
+ROWS_PER_THREAD, REDUCTION_BLOCKS, MAX_ROW_BLOCKS, MIN_ROW_BLOCKS = 4, 512, 256, 32
 # The most columns per thread whose accumulators fit into registers.
 MAX_UNROLLED = 32
 # With more elements than these blocks have threads, each thread loops.
@@ -79,7 +79,7 @@ class Grid:
         if self.flat:
             self.row_blocks = min(MAX_BLOCKS, -(-math.prod(domain) // THREADS))
         elif self.reductions:
-            most = min(MAX_PARTS, max(MIN_PARTS, REDUCTION_BLOCKS // self.tiles))
+            most = min(MAX_ROW_BLOCKS, max(MIN_ROW_BLOCKS, REDUCTION_BLOCKS // self.tiles))
             rows_per_thread = 1 if has_row_reductions else ROWS_PER_THREAD
             self.row_blocks = max(1, min(most, -(-self.rows // (self.rows_at_once * rows_per_thread))))
         else:

@@ -9,7 +9,7 @@ from mlpgpu.cuda.expressions import c_type
 from mlpgpu.cuda.grid import Grid
 from mlpgpu.cuda.indexing import ELEMENT, ROW, SCALAR, level_of
 from mlpgpu.cuda.passes import Passes, loops
-from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Parts, Source, indent, name_of
+from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Partials, Source, indent, name_of
 from mlpgpu.fusion.trace import Traced
 
 
@@ -42,7 +42,7 @@ class Writer:
             written = Body(Elements(self.passes, source, kernel, grid, self.counter, self.per_step)).lines()
             lines += [
                 f"if (block >= {source.blocks} && block < {source.blocks + grid.blocks}) {{",
-                *indent([f"const int part = block - {source.blocks};", *written]),
+                *indent([f"const int kernel_block = block - {source.blocks};", *written]),
                 "}",
             ]
             source.blocks += grid.blocks
@@ -60,7 +60,7 @@ class Writer:
     def _declared(self, buffer: Buffer) -> str:
         if isinstance(buffer, Arrivals):
             return f"unsigned int *{name_of(buffer)}"
-        if isinstance(buffer, Parts):
+        if isinstance(buffer, Partials):
             return f"{c_type(buffer.reduction.dtype)} *{name_of(buffer)}"
         if buffer in self.passes.stored or buffer in self.changing:
             return f"{c_type(buffer.dtype)} *{name_of(buffer)}"
@@ -90,7 +90,7 @@ class Body:
                 value = cast(elements.emit(argument, where), argument.dtype, root.dtype)
                 guard = "on" if level == ELEMENT else "on && lane == 0"
                 sum_ = f"sum{root.number}[{'k' if self.grid.is_column_reduction(root) else '0'}]"
-                stores[level].append(f"if ({guard}) {sum_} = {op_of(root)}::put({sum_}, {value});")
+                stores[level].append(f"if ({guard}) {sum_} = {op_of(root)}::apply({sum_}, {value});")
                 continue
             level = elements.level(at)
             value = elements.emit(root, at)
@@ -119,7 +119,7 @@ class Body:
             left = f"({left} / {size})"
         return [
             *texts[SCALAR],
-            f"for ({grid.index_type} e = part * THREADS + tid; e < {n}; e += {grid.row_blocks} * THREADS) {{",
+            f"for ({grid.index_type} e = kernel_block * THREADS + tid; e < {n}; e += {grid.row_blocks} * THREADS) {{",
             *indent([*places, *texts[ROW], *stores[ROW]]),
             "}",
         ]
@@ -142,7 +142,8 @@ class Body:
         # Before `texts` is read below, since this may add to its `SCALAR` statements.
         combine = self._combine()
         return [
-            f"const {grid.index_type} tile = part / {grid.row_blocks}, row_block = part % {grid.row_blocks};",
+            f"const {grid.index_type} tile = kernel_block / {grid.row_blocks}, "
+            f"row_block = kernel_block % {grid.row_blocks};",
             f"const int lane = tid % {grid.lanes};",
             *texts[SCALAR],
             *starts,
@@ -164,28 +165,28 @@ class Body:
             lanes = grid.lanes if columns > 1 else 1
             place = f"{grid.tile}tid % {lanes} + k * {grid.lanes}" if columns > 1 else "0"
             out = f"{name_of(reduction)}[{elements.row_of_step() if reduction in elements.per_step else 'place'}]"
-            parts = Parts(reduction, grid.row_blocks * columns * reduction.dtype.itemsize)
+            partials = Partials(reduction, grid.row_blocks * columns * reduction.dtype.itemsize)
             if several:
-                elements.add_argument(parts)
-            target = f"{name_of(parts)}[row_block * {columns} + place]" if several else out
+                elements.add_argument(partials)
+            target = f"{name_of(partials)}[row_block * {columns} + place]" if several else out
             lines += [
                 *grid.each(sums),
                 f"    const {grid.index_type} place = {place};",
-                f"    const {kind} whole = of_block<{lanes}, {op}>(sum{reduction.number}[k], shared);",
-                f"    if (tid < {lanes} && place < {columns}) {target} = whole;",
+                f"    const {kind} reduced = reduce_block<{lanes}, {op}>(sum{reduction.number}[k], shared);",
+                f"    if (tid < {lanes} && place < {columns}) {target} = reduced;",
                 "}",
             ]
             if several:
                 # Threads past the last column read that of lane 0, which the blocks of this tile have written; those of
                 # other tiles may not have finished.
                 known = f"(place < {columns} ? place : place - tid % {lanes})"
-                read = f"{name_of(parts)} + {known}, {grid.row_blocks}, {columns}"
+                read = f"{name_of(partials)} + {known}, {grid.row_blocks}, {columns}"
                 last += [
                     *grid.each(sums),
                     f"    const {grid.index_type} place = {place};",
-                    f"    const {kind} part_of = of_parts<{lanes}, {op}, {kind}>({read});",
-                    f"    const {kind} whole = of_block<{lanes}, {op}>(part_of, shared);",
-                    f"    if (tid < {lanes} && place < {columns}) {out} = whole;",
+                    f"    const {kind} partial = reduce_partials<{lanes}, {op}, {kind}>({read});",
+                    f"    const {kind} reduced = reduce_block<{lanes}, {op}>(partial, shared);",
+                    f"    if (tid < {lanes} && place < {columns}) {out} = reduced;",
                     "}",
                 ]
         if several:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlpgpu.cuda.indexing import At
 from mlpgpu.cuda.kernels import Writer
 from mlpgpu.cuda.passes import Kernel, Passes, Product, long_axes
-from mlpgpu.cuda.source import Arrivals, Buffer, Parts, Source
+from mlpgpu.cuda.source import Arrivals, Buffer, Partials, Source
 from mlpgpu.fusion.trace import Traced
 
 PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ class Program:
     launches : list of Source, Multiply or Copy
     kernels : str
         The source of all kernels, to be compiled after `PRELUDE`.
-    offsets : dict of Traced, Parts or Arrivals to int
+    offsets : dict of Traced, Partials or Arrivals to int
         Of each buffer in the scratch memory, in bytes; those of `Arrivals` are in a memory of their own. Inputs and
         results for which there is memory already have none.
     stands_for : dict of Traced to Traced
@@ -166,9 +166,9 @@ class Program:
                 # A product on the side stream may run at any time until it is joined.
                 last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
         sizes: dict[Buffer, int] = {
-            buffer: buffer.n_bytes if isinstance(buffer, Parts) else buffer.size * buffer.dtype.itemsize
+            buffer: buffer.n_bytes if isinstance(buffer, Partials) else buffer.size * buffer.dtype.itemsize
             for buffer in first
-            if not isinstance(buffer, Arrivals) and (isinstance(buffer, Parts) or buffer in nodes)
+            if not isinstance(buffer, Arrivals) and (isinstance(buffer, Partials) or buffer in nodes)
         }
         offsets: dict[Buffer, int] = {}
         total = 0

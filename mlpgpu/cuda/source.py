@@ -12,7 +12,7 @@ THREADS = 256
 
 
 @dataclass(frozen=True)
-class Parts:
+class Partials:
     """Buffer of the partial results of a reduction, one row per block."""
 
     reduction: Traced
@@ -27,7 +27,7 @@ class Arrivals:
     n_bytes: int
 
 
-Buffer = Traced | Parts | Arrivals
+Buffer = Traced | Partials | Arrivals
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Source:
     name : str
     text : str
     blocks : int
-    arguments : dict of Traced, Parts or Arrivals to None
+    arguments : dict of Traced, Partials or Arrivals to None
         Buffers whose addresses it takes, in order.
     reads : list of (Traced, tuple of Index, Kernel)
         Arrays that it reads from memory, with the index and the kernel of each read.
@@ -54,8 +54,8 @@ class Source:
 
 def name_of(buffer: Buffer) -> str:
     """Return the name of a buffer in the source."""
-    if isinstance(buffer, Parts):
-        return f"parts{buffer.reduction.number}"
+    if isinstance(buffer, Partials):
+        return f"partials{buffer.reduction.number}"
     if isinstance(buffer, Arrivals):
         return f"arrived{buffer.first.number}"
     return f"a{buffer.number}"

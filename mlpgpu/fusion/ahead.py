@@ -30,7 +30,7 @@ def _prefetch(typing, address):
 
 
 @numba.njit
-def ask(x, rows, i):
+def prefetch_row(x, rows, i):
     """Prefetch the row of `x` that is taken `ROWS_AHEAD` rows after row `i`.
 
     Hardware does not predict rows in random order: the pass would spend half of its time waiting for memory.

@@ -136,8 +136,8 @@ class Recorded:
         helpers = ThreadPoolExecutor(n_threads - 1, "mlpgpu") if n_threads > 1 else None
 
         def part(thread: int, items: list[np.ndarray], losses: np.ndarray, n_steps: int) -> None:
-            fixed = source.numbers, source.whole_numbers, losses
-            function(n_steps, thread, n_threads, barrier[32:], meeting.give_way(), *fixed, *arrays[thread], *items)
+            fixed = meeting.sched_yield_address(), source.numbers, source.whole_numbers, losses
+            function(n_steps, thread, n_threads, barrier[32:], *fixed, *arrays[thread], *items)
 
         try:
             # Compile before several threads run.

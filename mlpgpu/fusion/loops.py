@@ -161,7 +161,7 @@ class Loops:
             taken = f"r{node.number}"
             if self.rank:
                 if self.rank == 2:
-                    self.row.append(f"ask({self.source.name(x)}, {self.source.name(rows)}, i)")
+                    self.row.append(f"prefetch_row({self.source.name(x)}, {self.source.name(rows)}, i)")
                 self.row.append(f"{taken} = {self.source.name(rows)}[i]")
                 expression = f"{self.source.name(x)}[{taken}{', j' if self.rank == 2 else ''}]"
             else:
@@ -204,31 +204,31 @@ class Loops:
             return
         # Each thread reduces its rows; the partial results are combined when the result is needed.
         shape = array.shape if array.size == 1 else (*array.shape[:-1], array.shape[-1] + PADDING // array.itemsize)
-        parts = np.empty((self.source.n_threads, *shape), array.dtype)
-        part = self.source.name(parts)
-        self.reductions.append((parts, array, self._combine(parts, array, start, step)))
-        low, high, *_ = whole(parts)
+        partials = np.empty((self.source.n_threads, *shape), array.dtype)
+        part = self.source.name(partials)
+        self.reductions.append((partials, array, self._combine(partials, array, start, step)))
+        low, high, *_ = whole(partials)
         self.uses.append(Access(low, high, True, ("slot", low)))
         if self.rank == 2 and axes == (0,):
             at = f"{part}[thread, {'0, ' if keepdims else ''}j]"
-            self.before += [f"for j in range({part}.shape[{parts.ndim - 1}]):", f"    {at} = {start}"]
+            self.before += [f"for j in range({part}.shape[{partials.ndim - 1}]):", f"    {at} = {start}"]
             self.inner.append(f"{at} = {step.format(at, value)}")
             return
         self.before.append(f"{name} = {kind}({start})")
         self.inner.append(f"{name} = {step.format(name, value)}")
         self.after.append(f"{part}[{', '.join(['thread', *['0'] * array.ndim])}] = {name}")
 
-    def _combine(self, parts: np.ndarray, array: np.ndarray, start: str, step: str) -> list[str]:
+    def _combine(self, partials: np.ndarray, array: np.ndarray, start: str, step: str) -> list[str]:
         """Return the lines that combine the partial results of all threads."""
-        part, out, kind = self.source.name(parts), self.source.name(array), f"np.{array.dtype.name}"
+        part, out, kind = self.source.name(partials), self.source.name(array), f"np.{array.dtype.name}"
         along = "j" if array.size > 1 or array.shape[-1:] == (1,) else ""
         places = ["0"] * (array.ndim - 1) + ["j"] if along else ["0"] * array.ndim
         at, of_other = ", ".join(places), f"{part}[{', '.join(['other', *places])}]"
         lines = [
-            f"together = {kind}({start})",
+            f"combined = {kind}({start})",
             "for other in range(n_threads):",
-            f"    together = {step.format('together', of_other)}",
-            f"{out}[{at or '()'}] = together",
+            f"    combined = {step.format('combined', of_other)}",
+            f"{out}[{at or '()'}] = combined",
         ]
         return [f"for j in range({out}.shape[{array.ndim - 1}]):", *indent(lines)] if along else lines
 

@@ -63,17 +63,17 @@ def _call(typing, address):
 
 
 @numba.njit
-def wait(meeting, waits, n_threads, give_way):
+def wait(barrier, arrivals, n_threads, sched_yield):
     """Wait at a barrier until all threads have arrived.
 
     Parameters
     ----------
-    meeting : int64 array
+    barrier : int64 array
         Number of arrivals at all barriers, 0 before the first.
-    waits : int
-        The value that the barrier before returned; 0 at the first.
+    arrivals : int
+        The value that the previous barrier returned; 0 at the first.
     n_threads : int
-    give_way : int
+    sched_yield : int
         Address of a function that yields the core to other threads; 0 if there is none.
 
     Returns
@@ -82,18 +82,18 @@ def wait(meeting, waits, n_threads, give_way):
         Number of arrivals that completes this barrier.
     """
     if n_threads > 1:
-        waits += n_threads
-        _arrive(meeting.ctypes.data)
+        arrivals += n_threads
+        _arrive(barrier.ctypes.data)
         spins = 0
-        while _arrived(meeting.ctypes.data) < waits:
+        while _arrived(barrier.ctypes.data) < arrivals:
             spins += 1
-            if spins % SPINS_PER_YIELD == 0 and give_way != 0:
-                _call(give_way)
-    return waits
+            if spins % SPINS_PER_YIELD == 0 and sched_yield != 0:
+                _call(sched_yield)
+    return arrivals
 
 
 @functools.cache
-def give_way() -> int:
+def sched_yield_address() -> int:
     """Return the address of ``sched_yield``; 0 if there is none."""
     try:
         return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0

@@ -19,7 +19,7 @@ import math
 import numba
 import numpy as np
 
-from mlpgpu.fusion.ahead import ask
+from mlpgpu.fusion.ahead import prefetch_row
 from mlpgpu.fusion.blas import gemm_float32_32, gemm_float32_64, gemm_float64_32, gemm_float64_64, tile
 from mlpgpu.fusion.elementary import add, exp, expm1, log, log1p, tanh
 from mlpgpu.fusion.meeting import wait
@@ -27,13 +27,13 @@ from mlpgpu.fusion.meeting import wait
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 """
-WAIT = "waits = wait(meeting, waits, n_threads, give_way)"
+WAIT = "arrivals = wait(barrier, arrivals, n_threads, sched_yield)"
 
 
 class Source:
     """The source of a function, and its arguments.
 
-    ``run(n_steps, thread, n_threads, meeting, give_way, numbers, whole_numbers, losses, *arrays, *items)`` runs the
+    ``run(n_steps, thread, n_threads, barrier, sched_yield, numbers, whole_numbers, losses, *arrays, *items)`` runs the
     part of `thread` in `n_steps` steps, one for each row of `items`.
     Sizes and settings are arguments, so that one text, compiled once, serves many networks and batch sizes, on any
     number of threads.
@@ -91,11 +91,11 @@ class Source:
             vectors[vector].append(value)
         self.numbers = np.array(vectors["numbers"], np.float64)
         self.whole_numbers = np.array(vectors["whole_numbers"], np.int64)
-        given = ["n_steps", "thread", "n_threads", "meeting", "give_way", "numbers", "whole_numbers", "losses"]
+        given = ["n_steps", "thread", "n_threads", "barrier", "sched_yield", "numbers", "whole_numbers", "losses"]
         given += [f"a{i}" for i in range(len(self.arrays))] + [f"item{i}" for i in range(len(item))]
         # No thread begins the next step before all have finished this one.
         step = ["for step in range(n_steps):", *indent([*self._steps, WAIT])]
-        self.text = HEAD + "\n".join([f"def run({', '.join(given)}):", *indent([*begin, "waits = 0", *step])]) + "\n"
+        self.text = HEAD + "\n".join([f"def run({', '.join(given)}):", *indent([*begin, "arrivals = 0", *step])]) + "\n"
 
     def name(self, array: np.ndarray) -> str:
         """Return the name of an array.
@@ -121,10 +121,10 @@ class Source:
         self._uses += uses
 
     def _combine(self, sums: list[tuple[np.ndarray, np.ndarray, list[str]]]) -> None:
-        done = [id(parts) for parts, _, _ in sums]
+        done = [id(partials) for partials, _, _ in sums]
         self._sums = [known for known in self._sums if id(known[0]) not in done]
         lines = [line for _, _, of_one in sums for line in of_one]
-        uses = [use for parts, out, _ in sums for use in (whole(parts), self.private.use(out, write=True))]
+        uses = [use for partials, out, _ in sums for use in (whole(partials), self.private.use(out, write=True))]
         self._add(lines, uses)
 
     def _copy(self, to: np.ndarray, of: np.ndarray | str) -> None:

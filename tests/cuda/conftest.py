@@ -15,12 +15,12 @@ import fakes
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """CuPy whose device is the host, for kernels that a compiler of the host compiles."""
+    """A stand-in for CuPy whose device is the host. The host's compiler compiles the kernels."""
     if hosted.COMPILER is None:
         pytest.skip("no C++ compiler is installed: kernels cannot be run on the host")
     module = hosted.cupy()
     fakes.put(monkeypatch, "cupy", module)
-    # Small networks are captured here, however few their steps are.
+    # Otherwise the short runs of these tests would not be captured.
     monkeypatch.setattr(base, "FEW_STEPS", 0)
     monkeypatch.setattr(binding, "library", lambda cupy: cupy.lt)
     monkeypatch.setattr(kernels.Writer, "level", with_sizes(kernels.Writer.level))
@@ -28,12 +28,12 @@ def cupy(monkeypatch):
 
 
 def with_sizes(level):
-    """`Writer.level`, whose kernels have a comment on how many elements they are told of, where that is known."""
+    """Wrap `Writer.level` to list the sizes of a kernel's arguments in a comment, for bounds checks; -1 if unknown."""
 
     def size(buffer, per_step):
         if isinstance(buffer, Traced):
             return -1 if buffer in per_step else buffer.size
-        return buffer.n_bytes // (buffer.reduction.dtype.itemsize if isinstance(buffer, source.Parts) else 4)
+        return buffer.n_bytes // (buffer.reduction.dtype.itemsize if isinstance(buffer, source.Partials) else 4)
 
     def write(self, number):
         written = level(self, number)
@@ -47,18 +47,18 @@ def with_sizes(level):
 
 @pytest.fixture
 def cuda(cupy):
-    """The backend on that device."""
+    """The backend on the stand-in."""
     return backends.select("cuda")[0]
 
 
 @pytest.fixture
-def spaces(cupy, monkeypatch):
-    """By stream, the work spaces of the products on it, as they are done."""
-    multiply, spaces = cupy.lt.cublasLtMatmul, {}
+def workspaces(cupy, monkeypatch):
+    """Addresses of the workspaces that products use, by the handle of their stream."""
+    multiply, workspaces = cupy.lt.cublasLtMatmul, {}
 
     def watched(*given):
-        spaces.setdefault(given[-1].value, set()).add(given[-3].value)
+        workspaces.setdefault(given[-1].value, set()).add(given[-3].value)
         return multiply(*given)
 
     monkeypatch.setattr(cupy.lt, "cublasLtMatmul", watched, raising=False)
-    return spaces
+    return workspaces

@@ -1,5 +1,5 @@
-// A device on the host. Threads of some blocks take turns, each up to the next place where those of its block meet, in
-// an order that can be chosen; what two of them do to the same memory without order between them ends the program.
+// A device on the host. The threads of a few blocks take turns, each up to the next barrier or shuffle of its block, in
+// an order that can be chosen. A data race, two unordered accesses to the same memory, aborts the program.
 #include "device.h"
 
 #include <algorithm>
@@ -17,22 +17,23 @@
 namespace {
 constexpr int N = 256, STACK = 1 << 16, SIDE_BY_SIDE = 3;
 
-// Who did something, and how often its block had met before.
+// The thread of an access, and how many barriers its block had passed before.
 struct Deed { int block = -1, thread = 0; long meetings = 0; };
 struct Thread {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[STACK]};
     Deed now;
-    // How often its block had met at its last fence.
+    // Its exchanges in shuffles so far, and the barriers that its block had passed at its last fence.
     long exchanges, fenced;
-    // Whether it has come to its end; only keeps pace with the others; has written what other blocks may not see yet.
+    // Whether it has ended; has no row, and only takes part in barriers and shuffles; has written since its last fence.
     bool over, idle, unfenced;
 };
 struct Block {
     double shared[N], exchanged[N];
     Thread threads[N];
     std::vector<int> ready;
-    // By another block: how often that had met when it was counted, and this one when it saw the count.
+    // By other block whose arrival at a counter this one has seen: the barriers that the other one had passed when it
+    // arrived, and this one when it saw that.
     std::map<int, std::pair<long, long>> seen;
 };
 struct Cell { Deed writer; std::vector<Deed> readers; };
@@ -44,7 +45,8 @@ void **addresses;
 std::unordered_map<uintptr_t, Cell> cells;
 std::map<void *, std::vector<Deed>> counted;
 std::mt19937 drawn;
-// 0 from the first thread and block to the last, 1 back, others seeds of an order in which blocks take turns too.
+// 0: threads and blocks from first to last; 1: from last to first; else the seed of a random order, in which blocks take
+// turns too.
 unsigned int order;
 
 Thread &own() { return block->threads[threadIdx.x]; }
@@ -63,7 +65,7 @@ void run_thread() {
 }
 
 void begin(Block &slot, int number) {
-    // As on a device, what is there by chance is no number.
+    // Shared memory is uninitialised on a device; NaN shows where a kernel relies on it.
     std::fill(slot.shared, slot.shared + N, NAN);
     slot.seen.clear();
     for (int t = 0; t < N; ++t) {
@@ -79,7 +81,7 @@ void begin(Block &slot, int number) {
     }
 }
 
-// Let a thread of a block go on to its next meeting; whether the block is done.
+// Runs one thread of a block up to its next barrier or shuffle, and returns whether the block has ended.
 bool step(Block &of) {
     if (of.ready.empty()) {
         of.ready.resize(N);
@@ -93,7 +95,7 @@ bool step(Block &of) {
     blockIdx.x = own().now.block;
     swapcontext(&scheduler, &own().context);
     if (!of.ready.empty()) return false;
-    // On a device, a thread that stays away keeps the others waiting for ever.
+    // On a device, a barrier that some threads do not reach is a deadlock.
     const Thread &first = of.threads[0];
     for (const Thread &one : of.threads)
         if (one.now.meetings != first.now.meetings || one.exchanges != first.exchanges || one.over != first.over)
@@ -138,7 +140,7 @@ bool is_on(bool on) {
 }
 
 void reads(const void *at, bool past_cache) {
-    // What it reads while it keeps pace goes nowhere.
+    // A thread without a row does not use what it reads.
     if (own().idle) return;
     Cell &cell = cells[(uintptr_t)at];
     const Deed now = own().now, writer = cell.writer;
@@ -149,7 +151,7 @@ void reads(const void *at, bool past_cache) {
     }
     for (Deed &reader : cell.readers)
         if (reader.block == now.block && reader.thread == now.thread) return void(reader = now);
-    // Enough of them that one is another than who writes.
+    // A few are enough to include another thread than the next writer.
     if (cell.readers.size() < 4) cell.readers.push_back(now);
 }
 

@@ -1,4 +1,4 @@
-// What kernels find on a device, on the host; see device.cpp.
+// What kernels use of CUDA, implemented on the host; see device.cpp.
 #include <cmath>
 #include <cstddef>
 #include <cstring>
@@ -16,7 +16,7 @@ namespace host {
 void launch(unsigned int order, int blocks, void (*kernel)(void **), void **addresses);
 double *shared();
 void *exchanged(int thread);
-// Whether there is a row for this thread.
+// Notes whether the current thread has a row, and returns it.
 bool is_on(bool on);
 void reads(const void *at, bool past_cache);
 void writes(const void *at);
@@ -34,7 +34,7 @@ template <typename T> struct Element {
         *at = value;
     }
 };
-// Memory of `n` elements; less than 0 where that is not known.
+// Memory of `n` elements; `n` is negative if unknown.
 template <typename T> struct Memory {
     T *at;
     long long n;

@@ -1,4 +1,4 @@
-"""CuPy and cuBLASLt on the host: kernels compiled for the processor, streams that record, arrays in its memory."""
+"""Stand-ins for CuPy and cuBLASLt: kernels compiled for the CPU, streams that can capture, arrays in host memory."""
 
 import contextlib
 import ctypes
@@ -24,33 +24,33 @@ ARGUMENT = re.compile(r"(.*?) \*(?:__restrict__ )?(\w+)")
 
 
 class Memory:
-    """Bytes of the device that arrays take, in pieces as CuPy's pool gives them, and the most that were."""
+    """Counts the bytes of live arrays, each rounded up to the unit of CuPy's pool, and their peak."""
 
-    counted = None
+    active = None
 
     def __init__(self):
-        self.now = self.most = 0
+        self.live = self.peak = 0
 
     @classmethod
     @contextlib.contextmanager
     def counting(cls):
-        """Within it, arrays that are made are counted."""
-        outer, cls.counted = cls.counted, cls()
-        yield cls.counted
-        cls.counted = outer
+        """Count the arrays that are created within the context."""
+        outer, cls.active = cls.active, cls()
+        yield cls.active
+        cls.active = outer
 
-    def take(self, array):
+    def allocate(self, array):
         n_bytes = -(-array.nbytes // 512) * 512
-        self.now += n_bytes
-        self.most = max(self.most, self.now)
-        weakref.finalize(array, self.give_back, n_bytes).atexit = False
+        self.live += n_bytes
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(array, self.free, n_bytes).atexit = False
 
-    def give_back(self, n_bytes):
-        self.now -= n_bytes
+    def free(self, n_bytes):
+        self.live -= n_bytes
 
 
 def _refuse_host(given):
-    """As CuPy does, which takes numbers of the host and no arrays."""
+    """Raise TypeError for host arrays, as CuPy does; it only accepts host scalars."""
     for each in given:
         if isinstance(each, list | tuple):
             _refuse_host(each)
@@ -59,12 +59,12 @@ def _refuse_host(given):
 
 
 class DeviceArray(np.ndarray):
-    """An array that lies on the device."""
+    """An array on the device."""
 
     def __array_finalize__(self, of):
-        # Others are views of one that is counted.
-        if Memory.counted is not None and not isinstance(self.base, DeviceArray):
-            Memory.counted.take(self)
+        # A view of a device array is already counted with that.
+        if Memory.active is not None and not isinstance(self.base, DeviceArray):
+            Memory.active.allocate(self)
 
     def __array_ufunc__(self, function, method, *given, out=(), **more):
         _refuse_host((*given, *out))
@@ -86,7 +86,7 @@ def _folder():
 
 @functools.cache
 def _device():
-    """The library that kernels run by."""
+    """Compile device.cpp, which runs the kernels, and return the path of the library."""
     return _built(Path(__file__).with_name("device.cpp"), "device", "-O2")
 
 
@@ -100,13 +100,20 @@ def _built(source, stem, *options):
 
 @functools.cache
 def compiled(text):
-    """Kernels as a library of the host, each as ``run_NAME(order, blocks, addresses)``; and what it changes of these.
+    """Compile kernels to a library with a function ``run_NAME(order, blocks, addresses)`` for each.
 
-    Their memory tells what each thread does to it, and that it is outside of it where a comment tells its sizes.
+    The kernels access memory through `host::Memory`, which finds data races, and accesses out of bounds where the
+    comment of `with_sizes` states the size.
+
+    Returns
+    -------
+    library : ctypes.CDLL
+    changed : dict of str to list of bool
+        For each kernel, whether it may write each of its arguments.
     """
     entries, changed = [], {}
 
-    def watched(signature):
+    def instrumented(signature):
         name, arguments, sizes = signature.groups()
         kinds, names = zip(*(ARGUMENT.fullmatch(argument).groups() for argument in arguments.split(", ")), strict=True)
         changed[name] = [not kind.startswith("const ") for kind in kinds]
@@ -121,7 +128,7 @@ def compiled(text):
         arguments = (f"host::Memory<{kind}> {at}" for kind, at in zip(kinds, names, strict=True))
         return f"void {name}({', '.join(arguments)}) {{"
 
-    text = SIGNATURE.sub(watched, text)
+    text = SIGNATURE.sub(instrumented, text)
     text = text.replace("__shared__ double shared[256];", "double *shared = host::shared();")
     text = re.sub(r"const bool on = (.*);", r"const bool on = host::is_on(\1);", text)
     stem = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -132,16 +139,16 @@ def compiled(text):
 
 
 class Stream:
-    """Does what it is told at once, or keeps it for later while it captures.
+    """Runs work at once, or records it during a capture.
 
-    What is told to one that waits for another is done as late as it may be, which is when that is waited for; or at
-    once where it `hurries`.
+    Work on a stream that waits for another one, a side stream, runs as late as CUDA permits: when another stream waits
+    for the side stream. With `at_once`, it runs as early as possible instead.
     """
 
-    current, hurries = None, False
+    current, at_once = None, False
 
     def __init__(self, non_blocking=False):
-        self.ptr, self.captured, self.modes, self.late, self.after = id(self), None, [], None, None
+        self.ptr, self.captured, self.modes, self.deferred, self.upstream = id(self), None, [], None, None
 
     def __enter__(self):
         self._outer, Stream.current = Stream.current, self
@@ -150,41 +157,41 @@ class Stream:
         Stream.current = self._outer
 
     def begin_capture(self, mode=None):
-        assert self is Stream.current, "what is captured must be launched on the stream that captures"
+        assert self is Stream.current, "a capture must begin on the current stream"
         self.captured = []
         self.modes.append(mode)
 
     def end_capture(self):
-        assert not Event.open, "what is done aside is not waited for"
+        assert not Event.open, "the capture ends before its side streams are joined"
         graph, self.captured = Graph(self.captured), None
         return graph
 
     def synchronize(self):
-        assert self.captured is None, "a stream that captures cannot be waited for"
+        assert self.captured is None, "a stream must not be synchronised while it captures"
 
     def record(self, event):
         event.stream = self
 
     def wait_event(self, event):
-        if event.stream.late is None:
-            self.late, self.after = self.late or [], event.stream
+        if event.stream.deferred is None:
+            self.deferred, self.upstream = self.deferred or [], event.stream
             Event.open.add(self)
             return
-        works, event.stream.late = event.stream.late, None
+        works, event.stream.deferred = event.stream.deferred, None
         Event.open.discard(event.stream)
         for work in works:
             self.launch(work)
 
     def launch(self, work):
-        if self.late is not None:
-            self.after.launch(work) if Stream.hurries else self.late.append(work)
+        if self.deferred is not None:
+            self.upstream.launch(work) if Stream.at_once else self.deferred.append(work)
         elif self.captured is None:
             work()
         else:
             self.captured.append(work)
 
 
-# The one in use where no other is.
+# The default stream.
 Stream.current = Stream()
 
 
@@ -209,7 +216,7 @@ class Graph:
 
 
 class Function:
-    # See device.h.
+    # The order of threads and blocks, as in device.cpp.
     order = 0
 
     def __init__(self, library, name):
@@ -221,7 +228,7 @@ class Function:
         assert all(type(argument) is np.uint64 for argument in arguments)
         given = list(zip(map(int, arguments), self.changed, strict=True))
         kept, changed = ({address for address, changes in given if changes is wanted} for wanted in (False, True))
-        assert not kept & changed, "what the compiler is told to stay as it is changes"
+        assert not kept & changed, "a kernel writes an array that it also takes as const __restrict__"
         addresses = (ctypes.c_void_p * len(arguments))(*map(int, arguments))
         Stream.current.launch(lambda: self.function(Function.order, grid[0], addresses))
 
@@ -236,10 +243,10 @@ class RawModule:
 
 
 class Lt:
-    """cuBLASLt by its documentation, on memory of the host: matrices have their columns after each other."""
+    """cuBLASLt as documented, on host memory. Matrices are column-major."""
 
     def __init__(self):
-        self.made, self.calls, self.ends, self.has_ends = {}, [], [], True
+        self.made, self.calls, self.epilogues, self.has_epilogues = {}, [], [], True
 
     def _make(self, reference, value):
         key = len(self.made) + 1
@@ -271,9 +278,9 @@ class Lt:
 
     def _shapes(self, description, a, b, c, d):
         kinds = self.made[description.value]
-        turned = [kinds[3], kinds[4], 0, 0]
+        transposed = [kinds[3], kinds[4], 0, 0]
         shapes = [self.made[each.value][1:3] for each in (a, b, c, d)]
-        (m, k), (k_too, n), of_c, of_d = [s[::-1] if t else s for s, t in zip(shapes, turned, strict=True)]
+        (m, k), (k_too, n), of_c, of_d = [s[::-1] if t else s for s, t in zip(shapes, transposed, strict=True)]
         return (m, n) == of_c == of_d and k == k_too
 
     def cublasLtMatmulAlgoGetHeuristic(  # noqa: N802
@@ -283,13 +290,13 @@ class Lt:
         if not self._shapes(description, a, b, c, d):
             return 7
         given = self.made[description.value]
-        if given[7] != 1 and (not self.has_ends or given["scale"] == 1):
+        if given[7] != 1 and (not self.has_epilogues or given["scale"] == 1):
             # CUBLAS_STATUS_NOT_SUPPORTED.
             return 15
-        # The choice depends on where it lies.
+        # A bias must be set by now, since the choice of an algorithm depends on its alignment.
         assert given[7] == 1 or 8 in given
         promised = self.made[preference.value]
-        # Where nothing is said of it, an algorithm is chosen that needs no work space.
+        # The default limit is 0, with which cuBLASLt only chooses algorithms that need no workspace.
         assert promised[1] >= 1024
         results._obj.algorithm[0] = len(self.made) + 1
         self.made[len(self.made) + 1] = [promised[key] for key in (5, 6, 7, 8)]
@@ -311,22 +318,22 @@ class Lt:
             [self.made[each.value] for each in (a_layout, b_layout, d_layout)],
         )
         self.calls.append(kinds["compute"])
-        # PyTorch promises no more of what is written than holds of a bias too.
+        # As in PyTorch, the alignment promised for the output must hold for a bias too.
         assert kinds.get(8, 0) % promised[3] == 0
         one, zero = alpha._obj.value, beta._obj.value
-        self.ends.append(kinds[7])
+        self.epilogues.append(kinds[7])
 
         def work():
             left, right, out = (self._matrix(*pair) for pair in zip((a, b, d), layouts, strict=True))
             left, right = left.T if kinds[3] else left, right.T if kinds[4] else right
-            out[...] = self._end(kinds, one * (left @ right) + (zero * out if zero else 0))
+            out[...] = self._epilogue(kinds, one * (left @ right) + (zero * out if zero else 0))
 
         Stream.current.launch(work)
         return 0
 
     @staticmethod
-    def _end(kinds, result):
-        """By the documentation of cublasLtEpilogue_t."""
+    def _epilogue(kinds, result):
+        """Apply an epilogue, as documented for cublasLtEpilogue_t."""
         if kinds[7] == 1:
             return result
         assert kinds[7] == 6
@@ -341,7 +348,7 @@ class Lt:
 
 
 def _on_device(function):
-    """A function of NumPy whose arrays lie on the device."""
+    """Wrap a NumPy function to take and return device arrays."""
 
     @functools.wraps(function)
     def call(*given, **more):
@@ -355,7 +362,7 @@ def _on_device(function):
 
 
 def cupy():
-    """CuPy, as far as it is used here."""
+    """Return a module with what mlpgpu uses of CuPy."""
     module = types.ModuleType("cupy")
     module.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
     for name in np.__all__:
@@ -363,7 +370,7 @@ def cupy():
         setattr(module, name, found if isinstance(found, type) or not callable(found) else _on_device(found))
     module.__version__ = "14.2.0"
     module.ndarray, module.RawModule, module.lt = DeviceArray, RawModule, Lt()
-    # What is there by chance is not 0.
+    # Not zeros, which would hide reads of uninitialised memory.
     module.empty = lambda shape, dtype: np.full(shape, 77, dtype).view(DeviceArray)
 
     def asarray(array, dtype=None, order="K", copy=None):

@@ -1,4 +1,4 @@
-"""Training by a captured graph is training line by line, with the device's memory and graphs on the host."""
+"""Training as a captured graph, on the stand-in for a device, compared with NumPy; and the loop by itself."""
 
 import dataclasses
 import gc
@@ -25,7 +25,7 @@ HOST = NumpyBackend()
 
 
 def trained(backend, plan, rows):
-    """Parameters, slots and losses after all epochs of `plan`."""
+    """Return the parameters, slots, step count and losses after all epochs of `plan`."""
     placement = Unscaled(backend, plan.dtype)
     if rows.x.dtype == np.uint8:
         placement = Scaled(backend, np.full(rows.x.shape[1], 127.5), np.full(rows.x.shape[1], 1 / 64), plan.dtype)
@@ -36,7 +36,7 @@ def trained(backend, plan, rows):
 
 
 def assert_captured(cuda, plan, rows, caplog, tolerance=1e-12):
-    """That a graph does what NumPy does line by line, and that it was one that did."""
+    """Assert that training replays a graph, logs nothing and agrees with NumPy."""
     launched = hosted.Graph.launches
     ours = trained(cuda, plan, rows)
     assert hosted.Graph.launches > launched
@@ -75,7 +75,7 @@ def test_shapes(cuda, hidden, n_outputs, caplog):
 
 
 def test_targets_that_lie_column_by_column(cuda, caplog):
-    """As those of a DataFrame do."""
+    """Such as those of a DataFrame."""
     rows = rows_of("squared_error", n_outputs=3)
     rows = dataclasses.replace(rows, targets=np.asfortranarray(rows.targets))
     assert_captured(cuda, plan_of(rows, "squared_error"), rows, caplog)
@@ -96,18 +96,18 @@ def test_bytes_in_float32(cuda, dtype, caplog):
     assert_captured(cuda, plan, rows, caplog, tolerance=1e-12 if dtype == "float64" else 2e-6)
 
 
-@pytest.mark.parametrize("ends", [True, False], ids=["ends-of-products", "kernels"])
-def test_relu_by_ends_of_products_and_by_kernels(cuda, cupy, ends, caplog):
-    cupy.lt.has_ends = ends
+@pytest.mark.parametrize("epilogues", [True, False], ids=["epilogues", "kernels"])
+def test_relu_as_epilogues_and_in_kernels(cuda, cupy, epilogues, caplog):
+    cupy.lt.has_epilogues = epilogues
     rows = rows_of("cross_entropy")
     plan = plan_of(rows, "cross_entropy", dtype="float32", activation="relu", hidden=(70, 33, 9), l2=0.1)
     assert_captured(cuda, plan, rows, caplog, tolerance=2e-6)
-    # Four products there, of which three have an end; four weights' gradients, three of a layer's inputs.
-    counts = {kind: cupy.lt.ends.count(kind) for kind in set(cupy.lt.ends)}
-    assert counts[1] * 3 == counts[6] * 8 if ends else set(counts) == {1}
+    # Four products forward, three of them with an epilogue. Backward, the gradients of four weights and three inputs.
+    counts = {kind: cupy.lt.epilogues.count(kind) for kind in set(cupy.lt.epilogues)}
+    assert counts[1] * 3 == counts[6] * 8 if epilogues else set(counts) == {1}
 
 
-def test_many_rows_are_put_together_from_parts(cuda, caplog):
+def test_reductions_by_several_blocks(cuda, caplog):
     rows = rows_of("cross_entropy")
     rows = dataclasses.replace(
         rows, **{name: np.concatenate([getattr(rows, name)] * 100) for name in ("x", "targets", "weights")}
@@ -116,21 +116,21 @@ def test_many_rows_are_put_together_from_parts(cuda, caplog):
     assert_captured(cuda, plan, rows, caplog)
 
 
-@pytest.mark.parametrize("hurries", [False, True], ids=["late", "at-once"])
+@pytest.mark.parametrize("at_once", [False, True], ids=["late", "at-once"])
 @pytest.mark.parametrize("order", [1, 2, 3], ids=["backward", "shuffled", "otherwise"])
-def test_threads_blocks_and_streams_in_any_order(cuda, monkeypatch, order, hurries, caplog):
+def test_threads_blocks_and_streams_in_any_order(cuda, monkeypatch, order, at_once, caplog):
     monkeypatch.setattr(hosted.Function, "order", order)
-    monkeypatch.setattr(hosted.Stream, "hurries", hurries)
+    monkeypatch.setattr(hosted.Stream, "at_once", at_once)
     rows = rows_of("cross_entropy", dtype="uint8")
     rows = dataclasses.replace(
         rows, **{name: np.concatenate([getattr(rows, name)] * 20) for name in ("x", "targets", "weights")}
     )
-    # Sums come from several blocks, in tiles of columns, and products of three layers are done aside.
+    # Column sums take several blocks, in tiles of columns, and three layers have products on the side stream.
     given = ALL_AT_ONCE | {"hidden": (70, 40, 7), "batch_size": 260, "epochs": 2}
     assert_captured(cuda, plan_of(rows, "cross_entropy", **given), rows, caplog)
 
 
-def test_elements_that_32_bits_do_not_count(cuda, monkeypatch, caplog):
+def test_indices_of_64_bits(cuda, monkeypatch, caplog):
     monkeypatch.setattr(grid, "INT32_LIMIT", 1)
     monkeypatch.setattr(elements, "INT32_LIMIT", 1)
     rows = rows_of("cross_entropy", dtype="uint8")
@@ -172,7 +172,7 @@ def test_graphs_of_many_steps_and_of_one_make_up_a_call(cuda):
     state, items = (cuda.asarray(np.zeros(3)),), numbers(cuda, 77)
     launched = hosted.Graph.launches
     (total,), losses = by_graph(state, data, items)
-    # 64 + 8 + 5 of one step.
+    # 77 steps are 64 + 8 + 5 * 1.
     assert hosted.Graph.launches - launched == 1 + 1 + 5
     rows = np.arange(231.0).reshape(77, 3)
     np.testing.assert_array_equal(cuda.to_host(total), 2 * rows.sum(axis=0))
@@ -195,7 +195,7 @@ def test_a_loop_takes_fewer_steps_more_and_other_data(cuda, caplog):
     assert not caplog.records
 
 
-def test_what_is_given_back_and_handed_in_in_another_place(cuda):
+def test_a_returned_state_whose_parts_are_exchanged(cuda):
     def swap(state, data, item):
         a, b = state
         return (a + item[0], b - item[0]), a[0]
@@ -210,7 +210,7 @@ def test_what_is_given_back_and_handed_in_in_another_place(cuda):
 
 
 @pytest.mark.parametrize("kept", ["product", "sum"])
-def test_what_is_before_the_end_of_a_product_may_be_kept(cuda, kept, caplog):
+def test_the_operands_of_an_epilogue_may_be_results(cuda, kept, caplog):
     def step(state, data, item):
         (x, _), (w, b) = state, data
         product = x @ w
@@ -231,7 +231,7 @@ def test_a_number_for_each_row_is_written_once(cuda, caplog):
     def step(state, data, item):
         x, _ = state
         low = xp.min(x, axis=1, keepdims=True)
-        # Beside each other they are not where a row of `x` is: they lie in memory, and no row is gone over again.
+        # The concatenation has a domain of its own. It therefore reads `low` from memory, and reduces no row again.
         return (xp.maximum(x, item[0]), low * 2), xp.sum(xp.concat([low, low], axis=-1))
 
     xp, x, items = cuda.xp, np.arange(60.0).reshape(20, 3), np.array([2.0, 30.0])
@@ -248,7 +248,7 @@ def test_a_number_for_each_row_is_written_once_beside_tiles_of_columns(cuda, mon
         x, _, _ = state
         low = xp.min(x, axis=1, keepdims=True)
         shift = xp.sum(x) - item[0]
-        # As above, `low` lies in memory; no row is whole where it is read, for the sums go over tiles of columns.
+        # As above, `low` is read from memory. The kernel that reads it has column sums, so no block has a whole row.
         return (x, low * 2 + shift, xp.sum(x * shift, axis=0)), xp.sum(xp.concat([low, low], axis=-1))
 
     monkeypatch.setattr(hosted.Function, "order", 2)
@@ -277,15 +277,15 @@ def test_views_of_views(cuda, caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("hurries", [False, True])
-def test_what_a_product_aside_reads_is_not_written_over(cuda, monkeypatch, hurries):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_operands_of_a_product_on_the_side_stream_are_not_overwritten(cuda, monkeypatch, at_once):
     def step(state, data, item):
         a, w, b = state
         soon, late = a @ w, a @ b
         new = a + soon
         return (new, w, (new @ w) * late), xp.sum(item[0])
 
-    monkeypatch.setattr(hosted.Stream, "hurries", hurries)
+    monkeypatch.setattr(hosted.Stream, "at_once", at_once)
     xp, rng = cuda.xp, np.random.default_rng(5)
     state, items = [rng.integers(-2, 3, size=(3, 3)).astype(float) for _ in range(3)], (np.zeros((2, 3)),)
     (a, w, b), _ = cuda.compile_loop(step)(tuple(map(cuda.asarray, state)), (), tuple(map(cuda.asarray, items)))
@@ -295,11 +295,11 @@ def test_what_a_product_aside_reads_is_not_written_over(cuda, monkeypatch, hurri
         np.testing.assert_array_equal(cuda.to_host(ours), theirs)
 
 
-def test_products_aside_have_a_work_space_of_their_own(cuda, spaces, caplog):
+def test_products_on_the_side_stream_have_a_workspace_of_their_own(cuda, workspaces, caplog):
     rows = rows_of("cross_entropy")
     plan = plan_of(rows, "cross_entropy", hidden=(8, 8, 8), epochs=1)
     Training(cuda, plan, rows, Unscaled(cuda, "float64")).epoch(1)
-    (one,), (another,) = spaces.values()
+    (one,), (another,) = workspaces.values()
     assert one != another
     assert not caplog.records
 
@@ -318,7 +318,7 @@ def test_products_become_the_state(cuda, caplog):
 
 
 def test_few_steps_go_line_by_line(cuda, monkeypatch, caplog):
-    """They are over before they are recorded; as each `partial_fit` is."""
+    """They take less time than a capture would, as in each `partial_fit`."""
     rows, launched = rows_of("cross_entropy"), hosted.Graph.launches
     plan = plan_of(rows, "cross_entropy", epochs=2)
     monkeypatch.setattr(base, "FEW_STEPS", plan.n_steps + 1)
@@ -398,8 +398,8 @@ def test_a_stream_that_refuses_ends_its_capture(cuda, caplog, monkeypatch):
     assert "cudaErrorStreamCaptureUnsupported" in caplog.text
 
 
-def test_what_was_begun_is_waited_for_where_a_part_of_it_fails(cuda, cupy, caplog, monkeypatch):
-    """The memory that it works in is free for others then."""
+def test_a_failed_launch_waits_for_those_before_it(cuda, cupy, caplog, monkeypatch):
+    """Their memory is freed afterwards."""
     waited, synchronize = [], hosted.Stream.synchronize
 
     def wait(stream):
@@ -412,11 +412,11 @@ def test_what_was_begun_is_waited_for_where_a_part_of_it_fails(cuda, cupy, caplo
     training = Training(cuda, plan_of(rows, "cross_entropy"), rows, Unscaled(cuda, "float64"))
     assert np.isfinite(training.epoch(1)[0]).all()
     assert "cublasLtMatmul of cuBLASLt fails with status 13" in caplog.text
-    # That of all else, and the two of the step.
+    # The default stream, and the main and the side stream of the step.
     assert len({id(stream) for stream in waited}) == 3
 
 
-def test_memory_that_is_not_there_is_not_a_reason_to_go_on(cuda, cupy, monkeypatch):
+def test_out_of_memory_is_raised(cuda, cupy, monkeypatch):
     def refuse(shape, dtype):
         raise MemoryError("Out of memory allocating 1,024 bytes")
 
@@ -467,13 +467,13 @@ def test_the_order_of_the_next_epoch_is_drawn_while_the_device_is_at_work(cuda):
     assert drawn == [1, 2, "4 steps done"]
     training.epoch(2)
     training.epoch(3)
-    # None beyond the last, and none twice.
+    # No epoch beyond the last, and none twice.
     assert drawn == [1, 2, "4 steps done", 3]
     theirs = Training(HOST, plan, rows, Unscaled(HOST, "float64"))
     for number in (1, 2, 3):
         theirs.epoch(number)
     np.testing.assert_allclose(cuda.to_host(training.state.params), theirs.state.params, rtol=0, atol=1e-13)
-    # An order that goes on from the one before is drawn when its epoch comes.
+    # An order that continues from the previous one is drawn when its epoch begins.
     training = Training(cuda, dataclasses.replace(watched, draws_ahead=False), rows, Unscaled(cuda, "float64"))
     training.epoch(1)
     assert drawn[4:] == [1]

@@ -1,4 +1,4 @@
-"""A function by a few launches is the function line by line, whatever its arguments and wherever they lie."""
+"""Functions compiled to a few launches, on the stand-in for a device, compared with NumPy."""
 
 import dataclasses
 import logging
@@ -26,7 +26,7 @@ HOST = NumpyBackend()
 
 @pytest.fixture
 def launches(cupy, monkeypatch):
-    """The names of what is launched."""
+    """A list of the launches: ``kernel`` or ``product``."""
     names, launch, multiply = [], hosted.Function.__call__, hosted.Lt.cublasLtMatmul
 
     def launched(self, *given):
@@ -89,7 +89,7 @@ def test_scores_of_ties_and_of_what_is_no_number(cuda, caplog):
         z[:3] = np.array([[np.nan], [np.inf], [-np.inf]])
         return z
 
-    # Fewer classes than threads that share a row, and more.
+    # A single logit; fewer classes than threads that share a row; more.
     given = [(z := logits(n), np.argmax(z, axis=1) if n > 1 else rng.integers(0, 2, 60)) for n in (1, 3, 40)]
     given = [(z, np.where(rng.random(60) < 0.3, 0, labels)) for z, labels in given]
     z = logits(3)
@@ -112,7 +112,7 @@ def test_scores_of_ties_and_of_what_is_no_number(cuda, caplog):
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "float32"])
 def test_sums_are_in_the_type_that_numpy_gives_them(cuda, dtype, caplog):
-    # One block of rows, and several with tiles of columns.
+    # Column sums by one block per tile of columns, and by several.
     arrays = [np.arange(n * 40).reshape(n, 40) % 3 == 1 for n in (4, 700)]
     arrays = [array if dtype == "bool" else (100 * array).astype(dtype) for array in arrays]
 
@@ -126,7 +126,7 @@ def test_sums_are_in_the_type_that_numpy_gives_them(cuda, dtype, caplog):
 
 
 def test_sums_of_rows_that_are_read_in_other_rows(cuda, caplog):
-    # As many rows as columns, so that by their number alone they could be those of the row at hand.
+    # Square, so that the shape of the sums fits the current row too.
     x = np.arange(16.0).reshape(4, 4) ** 2
 
     def function(xp):
@@ -215,12 +215,12 @@ def test_few_launches_and_one_read_for_all_chunks(cuda, cupy, launches, feed, mo
     monkeypatch.setattr(cupy, "asnumpy", lambda array: reads.append(array.shape) or read(array))
     launches.clear()
     assert evaluation.measure(on_device, feed) == first
-    # Four chunks: the bytes scaled; a product with its ReLU; one with its tanh; one with all that is left.
+    # Per chunk: scaling; a product with ReLU as its epilogue; a product and tanh; a product, and loss with scores.
     assert launches == ["kernel", "product", *["product", "kernel"] * 2] * 4
     assert reads == [(4, 3)]
     theirs, _, of_theirs = evaluated(HOST, network, params, rows, Resident, "float32")
     for factor in (1, -2):
-        # The second time the parameters lie elsewhere.
+        # The second parameters are at another address.
         expected = theirs.measure(HOST.asarray(factor * params, "float32"), of_theirs)
         assert evaluation.measure(cuda.asarray(factor * params, "float32"), feed) == pytest.approx(expected, rel=1e-6)
     assert not caplog.records
@@ -239,7 +239,7 @@ def test_loss_and_gradient_of_lbfgs(cuda, launches, monkeypatch, caplog):
     for scale in (1, 2):
         for one, other in zip(ours(scale * plan.params), theirs(scale * plan.params), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
-    # Two layers there, and back; all that is joined is made where it belongs.
+    # At most ten for each of two chunks in two calls: concatenations are written in place.
     assert len(launches) <= 4 * 10
     assert not caplog.records
 
@@ -257,7 +257,7 @@ def test_an_estimator_predicts(cuda, launches, monkeypatch, caplog):
     assert not caplog.records
 
 
-ALMOST_ENDS = {
+ALMOST_EPILOGUES = {
     "a number": lambda xp, z, w, b, wide: xp.maximum(z + 1.0, 0.0),
     "a matrix": lambda xp, z, w, b, wide: xp.maximum(z + w, 0.0),
     "a column": lambda xp, z, w, b, wide: xp.maximum(z + xp.reshape(b, (3, 1)), 0.0),
@@ -271,9 +271,9 @@ ALMOST_ENDS = {
 }
 
 
-@pytest.mark.parametrize("name", ALMOST_ENDS)
-def test_what_is_almost_the_end_of_a_product(cuda, cupy, name, caplog):
-    rng, before = np.random.default_rng(3), ALMOST_ENDS[name]
+@pytest.mark.parametrize("name", ALMOST_EPILOGUES)
+def test_what_is_almost_an_epilogue(cuda, cupy, name, caplog):
+    rng, before = np.random.default_rng(3), ALMOST_EPILOGUES[name]
     x, w, b = (rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((3, 3), (3, 3), 3))
     given = x, w, b, b.astype(np.float64)
 
@@ -282,7 +282,7 @@ def test_what_is_almost_the_end_of_a_product(cuda, cupy, name, caplog):
 
     ours = cuda.compile(function(cuda.xp))(*map(cuda.asarray, given))
     np.testing.assert_array_equal(cuda.to_host(ours), function(np)(*given))
-    assert set(cupy.lt.ends) == {1}
+    assert set(cupy.lt.epilogues) == {1}
     assert not caplog.records
 
 
@@ -290,7 +290,7 @@ def test_what_is_almost_the_end_of_a_product(cuda, cupy, name, caplog):
 
 
 def affine(xp):
-    """A product, whose operands are what is given, and a sum."""
+    """Return a function of two results: the product of `x` and a view of `params`, and column sums."""
 
     def function(x, params):
         return xp.matmul(x, xp.reshape(params[2:], (3, 4))), xp.sum(x, axis=0)
@@ -306,7 +306,7 @@ def test_arguments_that_lie_elsewhere(cuda, caplog):
     compiled, params = cuda.compile(affine(cuda.xp)), numbers(14)
     x = cuda.asarray(numbers(12, 3))
     turned = cuda.asarray(numbers(3, 4)).T
-    # The stand-in for the library refuses an address that is not a multiple of what it was promised.
+    # The stand-in for cuBLASLt asserts that each address has the alignment that it was promised.
     given = [*(x[start : start + 4] for start in (0, 1, 2, 3, 8)), turned, cuda.asarray(numbers(12, 6))[::3, ::2]]
     for part in given:
         for values in (params, -params):
@@ -329,7 +329,7 @@ def test_arguments_of_other_shapes_and_types(cuda, launches, monkeypatch):
 
     for shape in ((4, "float64"), (1, "float64"), (4, "float32"), (4, "float64"), (4, "float32")):
         check(*shape)
-    # A product and a sum each time.
+    # A product and a kernel per call.
     assert len(launches) == 10
     assert len(compiled._launched) == 2
 
@@ -394,7 +394,7 @@ def test_parts_of_parts_and_operands_of_products_that_are_made_of_others(cuda, c
 
 def test_numbers_of_the_device_that_a_function_makes_of_its_own(cuda, caplog):
     own = cuda.asarray(np.array(3.0))
-    # Each is gone before the next is made, which may then lie where it lay.
+    # Each temporary is freed before the next is created, which may then have the same `id`.
     compiled = cuda.compile(lambda x: x * (own + 1) + (own + 2) - (own + 3))
     np.testing.assert_array_equal(cuda.to_host(compiled(cuda.asarray(numbers(3)))), numbers(3) * 4 + 5 - 6)
     assert not caplog.records
@@ -425,15 +425,15 @@ def test_what_cannot_be_recorded_runs_line_by_line_and_is_told_once(cuda, breaks
     assert "\n" not in record.getMessage()
 
 
-def test_where_the_library_has_no_product_it_runs_line_by_line(cuda, cupy, monkeypatch, caplog):
+def test_a_product_that_cublaslt_does_not_support_runs_line_by_line(cuda, cupy, monkeypatch, caplog):
     choose = cupy.lt.cublasLtMatmulAlgoGetHeuristic
 
-    def of_what_is_well_aligned(*given):
+    def only_if_aligned(*given):
         promised = cupy.lt.made[given[6].value]
         # CUBLAS_STATUS_NOT_SUPPORTED.
         return 15 if promised[6] < 16 else choose(*given)
 
-    monkeypatch.setattr(cupy.lt, "cublasLtMatmulAlgoGetHeuristic", of_what_is_well_aligned, raising=False)
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmulAlgoGetHeuristic", only_if_aligned, raising=False)
     compiled, params, x = cuda.compile(affine(cuda.xp)), numbers(14), numbers(12, 3)
     on_device = cuda.asarray(x)
     for start in (0, 1, 0):
@@ -444,31 +444,31 @@ def test_where_the_library_has_no_product_it_runs_line_by_line(cuda, cupy, monke
     assert "cublasLtMatmulAlgoGetHeuristic of cuBLASLt fails with status 15" in record.getMessage()
 
 
-def test_streams_have_work_spaces_of_their_own(cuda, spaces, caplog):
+def test_streams_have_workspaces_of_their_own(cuda, workspaces, caplog):
     compiled, other, given = cuda.compile(affine(cuda.xp)), hosted.Stream(), (numbers(4, 3), numbers(14))
     for _ in range(2):
         compiled(*map(cuda.asarray, given))
         with other:
             compiled(*map(cuda.asarray, given))
-    (one,), (another,) = spaces.values()
+    (one,), (another,) = workspaces.values()
     assert one != another
     assert not caplog.records
 
 
-def test_threads_choose_each_for_itself(cuda, cupy, monkeypatch, caplog):
-    """One begins on the same stream while another is at it, with arrays that lie otherwise."""
-    choose, x, begun = cupy.lt.cublasLtMatmulAlgoGetHeuristic, numbers(12, 3), threading.get_ident()
+def test_each_thread_chooses_algorithms_for_itself(cuda, cupy, monkeypatch, caplog):
+    """Another thread may choose one at the same time, on the same stream and for arrays of other alignment."""
+    choose, x, first = cupy.lt.cublasLtMatmulAlgoGetHeuristic, numbers(12, 3), threading.get_ident()
     given = cuda.asarray(x), cuda.asarray(numbers(14))
 
-    def while_another_does(*to_choose):
-        if threading.get_ident() == begun:
+    def while_another_chooses(*to_choose):
+        if threading.get_ident() == first:
             other = threading.Thread(target=cuda.compile(affine(cuda.xp)), args=given)
             other.start()
             other.join()
         return choose(*to_choose)
 
-    monkeypatch.setattr(cupy.lt, "cublasLtMatmulAlgoGetHeuristic", while_another_does, raising=False)
-    # The stand-in for the library refuses an address that is not a multiple of what it was promised.
+    monkeypatch.setattr(cupy.lt, "cublasLtMatmulAlgoGetHeuristic", while_another_chooses, raising=False)
+    # The stand-in for cuBLASLt asserts that each address has the alignment that it was promised.
     ours, _ = cuda.compile(affine(cuda.xp))(given[0][1:], given[1])
     np.testing.assert_array_equal(cuda.to_host(ours), affine(np)(x[1:], numbers(14))[0])
     assert not caplog.records
@@ -482,7 +482,7 @@ def test_what_the_function_itself_raises_is_raised(cuda):
         cuda.compile(function)(cuda.asarray(numbers(3)))
 
 
-def test_memory_that_is_not_there_is_not_a_reason_to_go_on(cuda, cupy, monkeypatch):
+def test_out_of_memory_is_raised(cuda, cupy, monkeypatch):
     def refuse(shape, dtype):
         raise MemoryError("Out of memory allocating 1,024 bytes")
 

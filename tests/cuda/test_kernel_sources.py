@@ -1,4 +1,4 @@
-"""Kernels that no test can run, by their source."""
+"""Properties of the generated source that no test can observe by running it, such as indices of huge arrays."""
 
 import re
 
@@ -9,7 +9,7 @@ from mlpgpu.fusion.trace import Recorder
 
 
 def kernels_of(function, *shapes):
-    """The source of a function of arrays in float32."""
+    """Return the source of a function of float32 arrays."""
     recorder = Recorder()
     return Program([function(*(recorder.input(shape, np.float32) for shape in shapes))]).kernels
 
@@ -18,7 +18,7 @@ def test_arrays_of_more_elements_than_32_bits_count():
     small, large = (kernels_of(lambda x: x * 2, (n, 2**16)) for n in (2**8, 2**16))
     assert re.search(r"for \(int e = .*; e < 16777216; ", small)
     assert re.search(r"for \(long long e = .*; e < 4294967296; ", large)
-    # A few of the last elements of an array.
+    # A view of few elements, whose offsets in the array need 64 bits.
     view = kernels_of(lambda x: np.reshape(x, (2**16, -1))[:, :2] * 2, (2**32,))
     assert "const long long i = " in view
     assert "[(i * 65536 + j)]" in view
@@ -27,13 +27,13 @@ def test_arrays_of_more_elements_than_32_bits_count():
     assert "const long long j = " in column_sums
 
 
-def test_rows_of_many_rows_are_counted_by_their_own_number():
+def test_only_the_offset_of_a_taken_row_has_64_bits():
     taken = kernels_of(lambda x, rows: np.take(x, np.astype(rows, np.int64), axis=0) * 2, (2**24, 2**8), (100,))
     assert "const int i = " in taken
     assert re.search(r"a0\[\(\(long long\)v\d+_\d+ \* 256 \+ j\)\]", taken)
 
 
-def test_what_threads_add_up_is_kept_where_it_has_room():
+def test_loops_over_accumulators_are_unrolled_if_these_fit_into_registers():
     softmax = lambda x: np.sum(x - np.max(x, axis=1, keepdims=True), axis=0)  # noqa: E731
     few, many = (kernels_of(softmax, (8, n)) for n in (1024, 1025))
     assert "#pragma unroll 4" not in few

@@ -1,4 +1,4 @@
-"""Memory of the device as it is predicted, and as arrays take it there."""
+"""The preflight estimate of device memory, compared with the peak of what is allocated on the stand-in."""
 
 import hosted
 import numpy as np
@@ -13,7 +13,7 @@ from mlpgpu.plan import make_plan
 from mlpgpu.preflight import predict
 from mlpgpu.trainer import fit
 
-# Name -> settings, with the shape of the data.
+# Name -> settings and shape of the data.
 RUNS = {
     "a wide step": {"hidden": (64,), "batch_size": 64},
     "no dropout": {"hidden": (32, 32, 32), "batch_size": 64, "dropout": 0, "input_dropout": 0},
@@ -27,8 +27,8 @@ RUNS = {
 
 
 @pytest.fixture(autouse=True)
-def _a_small_work_space(monkeypatch):
-    """Beside the usual one, arrays of these sizes would not count."""
+def _a_small_workspace(monkeypatch):
+    """The usual one would dwarf the arrays of these tests."""
     for module in (binding, needs, products):
         monkeypatch.setattr(module, "WORKSPACE_BYTES", 2048)
     monkeypatch.setattr("mlpgpu.feed.CHUNK", 200)
@@ -39,7 +39,7 @@ def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="u
     plan = make_plan(
         Config(epochs=2, **settings), n_rows=n_rows, n_features=n_features, n_outputs=n_outputs, task="classification"
     )
-    # The second set has a chunk of 200 rows and one of 100.
+    # The validation set has a chunk of 200 rows and one of 100.
     rows, watched = (
         Rows(rng.normal(100, 50, (n, n_features)).astype(x), rng.integers(0, n_outputs, n)) for n in (n_rows, 300)
     )
@@ -47,10 +47,10 @@ def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="u
     placement = Scaled(cuda, np.array(0.0), np.array(1 / 255), plan.dtype)
     with hosted.Memory.counting() as memory:
         fit(cuda, plan, rows, {"validation": watched}, placement, rollbacks=rollbacks)
-    assert predicted == pytest.approx(memory.most, rel=0.03)
+    assert predicted == pytest.approx(memory.peak, rel=0.03)
 
 
-# All lines of which are counted in other tests.
+# Other tests cover the same lines.
 @pytest.mark.uncounted
 @pytest.mark.parametrize(("name", "rollbacks"), [(name, i % 2) for i, name in enumerate(RUNS)])
 def test_captured(cuda, rng, name, rollbacks, caplog):
@@ -72,13 +72,13 @@ def test_line_by_line_in_evaluation_too(cuda, rng, monkeypatch):
 
 @pytest.mark.parametrize("capture", [True, False])
 def test_products_that_are_rounded(cupy, rng, capture):
-    """Line by line, their operands are arrays too."""
+    """In eager steps, the rounded operands are arrays too."""
     cuda = backends.select("cuda", precision="tf32")[0]
     assert_as_predicted(cuda, rng, 1, capture=capture, precision="tf32", **RUNS["a wide step"])
 
 
 def test_a_step_that_cannot_be_captured(cuda, rng, monkeypatch, caplog):
-    """It runs line by line, and is predicted so."""
+    """It runs line by line, and so the estimate is that of eager steps."""
 
     def refuse(*_, **__):
         raise NotCaptured("this one")

@@ -1,4 +1,4 @@
-"""CUDA's own compiler takes the kernels, for GPUs old and new; it needs no GPU."""
+"""NVRTC, CUDA's own compiler, compiles the kernels for three generations of GPUs. It needs no GPU."""
 
 import ctypes
 import importlib.util
@@ -23,22 +23,22 @@ def _library():
 pytestmark = pytest.mark.skipif(_library() is None, reason="nvidia-cuda-nvrtc is not installed: nothing compiles CUDA")
 
 
-def compiled(text, architecture):
-    """What the compiler says; nothing where it is content."""
+def errors_of(text, architecture):
+    """Return the log of a compilation that fails; empty if it succeeds."""
     nvrtc, program = ctypes.CDLL(str(_library())), ctypes.c_void_p()
     assert not nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"step.cu", 0, None, None)
     options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"-ftz=true"]
     failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    said = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, said)
-    return said.value.decode() if failed else ""
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return log.value.decode() if failed else ""
 
 
 @pytest.fixture
 def texts(cupy, monkeypatch):
-    """The sources that are compiled."""
+    """A list of the sources that are compiled."""
     found, module = [], cupy.RawModule
     monkeypatch.setattr(
         cupy, "RawModule", lambda code, options: found.append(code) or module(code=code, options=options)
@@ -58,14 +58,14 @@ def test_kernels_compile(cuda, texts, loss, architecture):
     Training(cuda, plan, rows, placement).epoch(1)
     (text,) = texts
     assert text.startswith(binding.PRELUDE)
-    assert not compiled(text, architecture)
+    assert not errors_of(text, architecture)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_extremes_of_numbers_that_are_whole_or_true(cuda, texts, architecture):
     z, xp = cuda.asarray(np.ones((40, 3), np.float32)), cuda.xp
     labels, right = cuda.asarray(np.zeros(40, np.int64)), cuda.asarray(np.ones((40, 3)) > 0)
-    # Of so many rows that several blocks put it together.
+    # `many` has enough rows for a reduction by several blocks.
     small, many = cuda.asarray(np.ones((40, 3), np.uint8)), cuda.asarray(np.ones((2000, 3), np.uint8))
 
     def function(z, labels, right, small, many):
@@ -76,4 +76,4 @@ def test_extremes_of_numbers_that_are_whole_or_true(cuda, texts, architecture):
     assert found[0]
     assert found[3].all()
     (text,) = texts
-    assert not compiled(text, architecture)
+    assert not errors_of(text, architecture)

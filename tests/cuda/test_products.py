@@ -1,4 +1,4 @@
-"""Products through cuBLASLt's interface: its documented meaning, on the host, is NumPy's product."""
+"""Products through cuBLASLt's interface, on a stand-in written after its documentation, compared with NumPy."""
 
 import ctypes
 import itertools
@@ -26,7 +26,7 @@ def products(lt):
 
 
 def laid(array, transposed):
-    """An array, and the matrix that it is where it lies."""
+    """Return an array, copied to row-major or column-major order, and the `Matrix` that describes it."""
     memory = np.ascontiguousarray(array.T if transposed else array)
     return memory, Matrix(memory.ctypes.data, *array.shape, transposed, array.dtype.name)
 
@@ -53,7 +53,7 @@ def test_a_product_is_numpys(products, rng, sizes, turned, dtype):
 
 
 @pytest.mark.parametrize(
-    # The numbers of cublasComputeType_t in cublas_api.h.
+    # Values of cublasComputeType_t in cublas_api.h.
     ("dtype", "precision", "compute"),
     [("float32", "float32", 68), ("float32", "tf32", 77), ("float32", "bf16", 75), ("float64", "float32", 70)],
 )
@@ -70,10 +70,10 @@ def test_an_algorithm_is_promised_no_more_alignment_than_there_is(products, rng)
     start = memory.ctypes.data
     assert Matrix(4096, 2, 2, False, "float32").alignment == 256
     assert Matrix(4096 + 12, 2, 2, False, "float32").alignment == 4
-    # A place that is not known yet promises all: for less, the library might have no algorithm.
+    # Address 0 stands for one that is not known yet. It promises the most, since for less there might be no algorithm.
     assert Matrix(0, 2, 2, False, "float32").alignment == 256
     a, b, out = (Matrix(start + offset, 3, 3, False, "float32") for offset in (4, 260, 1032))
-    # The stand-in for the library refuses an address that is not a multiple of what it was promised.
+    # The stand-in for cuBLASLt asserts that each address has the alignment that it was promised.
     multiply(products, a, b, out)
     view = lambda first: memory[first : first + 9].reshape(3, 3)  # noqa: E731
     np.testing.assert_allclose(view(258), view(1) @ view(65), rtol=1e-5)
@@ -94,7 +94,7 @@ def test_a_device_has_one_handle(lt):
     assert list(lt.made.values()).count("handle") == 2
 
 
-def test_what_the_library_has_not_is_refused(products, lt, rng):
+def test_what_cublaslt_does_not_support_is_refused(products, lt, rng):
     (_, a), (_, b), (_, out) = (laid(rng.normal(size=(2, 2)), False) for _ in range(3))
     with pytest.raises(NotCaptured, match="products of int32"):
         products.prepare(*(Matrix(one.address, 2, 2, False, "int32") for one in (a, b, out)))
@@ -132,8 +132,8 @@ def test_views_as_matrices():
         matrix(params, 1024)
 
 
-def test_sizes_of_what_is_handed_over():
-    # Of cublasLtMatmulHeuristicResult_t in cublasLt.h.
+def test_size_and_offsets_of_a_structure():
+    # Those of cublasLtMatmulHeuristicResult_t in cublasLt.h.
     from mlpgpu.cuda.products import Algorithm
 
     assert ctypes.sizeof(Algorithm) == 96

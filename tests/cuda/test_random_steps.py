@@ -1,4 +1,4 @@
-"""Random steps: what their kernels do is what NumPy does line by line, to the last bit, for all numbers are whole."""
+"""Random steps: their kernels agree with eager NumPy to the last bit, since all numbers are whole."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ COUNT = 120
 
 
 def recorded_steps():
-    """Some hundreds of steps, and what has been recorded of each that can be captured."""
+    """Draw random steps; return those that can be captured, with recordings and kernels, and why others cannot."""
     found, refused = [], set()
 
     @settings(
@@ -44,7 +44,7 @@ def recorded_steps():
 
 def test_random_steps(cupy, monkeypatch):
     found, refused = recorded_steps()
-    # What is refused is refused for a reason, and most are not.
+    # Enough steps can be captured, and the others are refused for a known reason.
     assert len(found) > COUNT // 3
     assert refused <= {
         "a change of shape that needs a copy",
@@ -52,13 +52,13 @@ def test_random_steps(cupy, monkeypatch):
         "products of parts of a matrix",
         "sums over more than two axes",
     }
-    # One compilation of all of them takes as long as several of one.
+    # Compiling all of them at once takes only as long as compiling a few of them one by one.
     texts = [re.sub(r"\blevel(\d+)\(", rf"step{n}_level\1(", kernels) for n, (_, _, kernels) in enumerate(found)]
     library = hosted.compiled("\n".join([PRELUDE, *texts]))
     different = []
     for n, (program, one, _) in enumerate(found):
         monkeypatch.setattr(hosted.Function, "order", n % 4)
-        monkeypatch.setattr(hosted.Stream, "hurries", bool(n % 3))
+        monkeypatch.setattr(hosted.Stream, "at_once", bool(n % 3))
         monkeypatch.setattr(
             cupy,
             "RawModule",
