@@ -9,7 +9,7 @@ NUMBA = pytest.param(
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_elsewhere(tmp_path_factory):
-    """What is compiled here leaves the user's folder alone."""
+    """Leave the user's cache of compiled functions alone."""
     folder = tmp_path_factory.mktemp("compiled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "folder", lambda: folder)
@@ -18,5 +18,5 @@ def _compiled_elsewhere(tmp_path_factory):
 
 @pytest.fixture(params=["numpy", NUMBA])
 def way(request):
-    """Each way but that of line by line."""
+    """Each way to run a step but eagerly."""
     return request.param

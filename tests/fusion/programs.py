@@ -1,6 +1,6 @@
-"""Random programs of NumPy's functions as steps, exact in floating point, so that any two ways of running them agree.
+"""Random steps of NumPy functions, exact in floating point, so that all ways to run them agree to the last bit.
 
-All numbers are whole and stay far below 2^53, so that no order of summation rounds.
+All numbers are whole and far below 2^53, so a sum is not rounded in any order.
 """
 
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 LARGE = 2.0**20
-# What a state may hold, so that a step can be done again on what it returned.
+# Bound on the numbers in a state, so that a step can be applied to the state that it returned.
 SMALL = 8.0
 
 
 @dataclass
 class Program:
-    """Lines of a step on `state`, `data` and one `item`, and what each name holds at the first step."""
+    """The lines of a step, and for each name the value in the first step and a bound on its magnitude in all steps."""
 
     state: list[np.ndarray]
     data: list[np.ndarray]
@@ -34,7 +34,7 @@ class Program:
                 self.values[f"{kind}{n}"], self.bounds[f"{kind}{n}"] = array, SMALL
 
     def add(self, text, bound):
-        """The name of a new line."""
+        """Add a line that computes `text`, and return the name of its result."""
         name = f"v{len(self.lines)}"
         self.values[name] = np.asarray(eval(text, {"np": np}, self.values))
         self.lines.append(f"    {name} = {text}")
@@ -42,7 +42,7 @@ class Program:
         return name
 
     def small(self, name, limit=SMALL):
-        """`name`, or its remainder where it may be above `limit`."""
+        """Return `name`, or the name of its remainder if it may exceed `limit`."""
         if self.bounds[name] <= limit:
             return name
         return self.add(f"{name} - 8 * np.floor({name} / 8)", SMALL)
@@ -62,7 +62,7 @@ def _arrays(shape, seed):
 
 @st.composite
 def programs(draw, most_axes=3, rows=(1, 2, 3, 7), columns=(1, 2, 5)):
-    """A `Program`: arrays of a few shapes that broadcast, what is done with them, and which results replace which."""
+    """Draw a `Program`: arrays of shapes that broadcast, operations on them, and the results that replace the state."""
     lead, n, m = (draw(st.sampled_from(sizes)) for sizes in ((1, 2, 5), rows, columns))
     shapes = [(), (1,), (m,), (n,), (1, m), (n, 1), (n, m), (m, n), (n, n), (lead, n, m), (lead, 1, m)]
     shape = st.sampled_from([shape for shape in shapes if len(shape) <= most_axes])
@@ -88,15 +88,15 @@ def programs(draw, most_axes=3, rows=(1, 2, 3, 7), columns=(1, 2, 5)):
 
 
 def _pick(draw, program, allowed=lambda value: True, kind="f"):
-    # The latest first, which is what a failing example shrinks to.
+    # The latest first, since Hypothesis shrinks a failing example towards the first.
     names = [name for name, value in program.values.items() if value.dtype.kind == kind and allowed(value)]
     return draw(st.sampled_from(names[::-1])) if names else None
 
 
-def _together(draw, program):
-    """Two arrays that broadcast, the second now and then a number."""
+def _operands(draw, program):
+    """Draw two arrays that broadcast, or an array and a number, and their bounds."""
 
-    def meets(value):
+    def broadcasts(value):
         try:
             np.broadcast_shapes(value.shape, program.values[one].shape)
         except ValueError:
@@ -106,23 +106,23 @@ def _together(draw, program):
     one = program.small(_pick(draw, program), LARGE)
     other = draw(st.sampled_from(["array", "array", "array", "1", "-2.0", "0.0"]))
     if other == "array":
-        other = program.small(_pick(draw, program, meets), LARGE)
+        other = program.small(_pick(draw, program, broadcasts), LARGE)
     pair = (one, other) if draw(st.booleans()) else (other, one)
     return *pair, program.bounds[one], program.bounds.get(other, 2.0)
 
 
 def _add(draw, program):
-    a, b, bound_a, bound_b = _together(draw, program)
+    a, b, bound_a, bound_b = _operands(draw, program)
     program.add(f"{a} {draw(st.sampled_from('+-'))} {b}", bound_a + bound_b)
 
 
 def _multiply(draw, program):
-    a, b, bound_a, bound_b = _together(draw, program)
+    a, b, bound_a, bound_b = _operands(draw, program)
     program.add(f"{a} * {b}", bound_a * bound_b)
 
 
 def _extreme(draw, program):
-    a, b, bound_a, bound_b = _together(draw, program)
+    a, b, bound_a, bound_b = _operands(draw, program)
     program.add(f"np.{draw(st.sampled_from(['maximum', 'minimum']))}({a}, {b})", max(bound_a, bound_b))
 
 
@@ -132,7 +132,7 @@ def _one(draw, program):
 
 
 def _where(draw, program):
-    a, b, bound_a, bound_b = _together(draw, program)
+    a, b, bound_a, bound_b = _operands(draw, program)
     condition = program.add(f"{a} {draw(st.sampled_from(['>', '<=', '==']))} {b}", 1)
     program.add(f"np.where({condition}, {a}, {b})", max(bound_a, bound_b))
 

@@ -1,4 +1,4 @@
-"""What is compiled is kept on disk, and read from there."""
+"""The cache of compiled functions on disk."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def run(x):
     return 3 * x + 1
 """
 COMPILING = "compiling the training loop"
-# A process that compiles in a folder, and tells how many functions it read from disk and how many it did not.
+# A process that compiles in a folder, and prints how many functions it read from the cache and how many it compiled.
 PROCESS = """
 import logging, pathlib, sys
 from mlpgpu.fusion import compiled
@@ -35,7 +35,7 @@ print("read", sum(run.stats.cache_hits.values()), "made", sum(run.stats.cache_mi
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, caplog):
-    """An empty folder of compiled functions, that is not there yet."""
+    """The folder of the cache, which does not exist yet."""
     caplog.set_level("INFO")
     path = tmp_path / "not" / "there yet"
     monkeypatch.setattr(compiled, "folder", lambda: path)
@@ -60,7 +60,7 @@ def test_the_source_is_written_and_told_of_once(folder, caplog):
     (path,) = folder.glob("*.py")
     assert path.read_text(encoding="utf-8") == TEXT
     assert lines(caplog) == [f"{COMPILING}; it stays compiled in {folder}"]
-    # Another process finds it there; to this one it is new too.
+    # As in another process: no function is in memory, and the file is found.
     compiled.function_of.cache_clear()
     assert compiled.function_of(TEXT)(2) == 7
     assert len(lines(caplog)) == 1
@@ -105,5 +105,5 @@ def test_a_folder_that_cannot_be_written_to(folder, caplog):
 def test_a_second_process_reads_what_the_first_compiled(folder):
     assert process(folder) == [f"{COMPILING}; it stays compiled in {folder}", "read 0 made 1"]
     assert process(folder) == ["read 1 made 0"]
-    # What another file was compiled to is not taken for it.
+    # The code compiled from another source is not used.
     assert process(folder, TEXT.replace("3 * x + 1", "x + 5"))[-1] == "read 0 made 1"

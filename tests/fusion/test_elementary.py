@@ -1,4 +1,4 @@
-"""The compiled elementary functions, against those of long double or of Python."""
+"""The compiled elementary functions, compared with NumPy's in long double and with Python's."""
 
 import math
 
@@ -14,7 +14,7 @@ import numba
 
 from mlpgpu.fusion import elementary
 
-# The largest error of each in units in the last place, a little above what was seen.
+# The largest error of each in units in the last place, slightly above the largest measured.
 ULPS = {"exp": 1.0, "expm1": 3.6, "log": 1.0, "log1p": 1.6, "tanh": 2.9}
 TINY = np.finfo(float).tiny
 DENORMAL = np.nextafter(0, 1)
@@ -23,7 +23,7 @@ MORE_DIGITS = np.finfo(np.longdouble).nmant > np.finfo(float).nmant + 8
 
 
 def _over(name):
-    """The function over all numbers of an array, as a compiled pass has it."""
+    """Return a function that applies the elementary one to each element of an array, as a compiled pass does."""
     function = getattr(elementary, name)
 
     @numba.njit(error_model="numpy", fastmath={"contract"})
@@ -43,7 +43,7 @@ FUNCTIONS = {name: _over(name) for name in ULPS}
 
 
 def numbers(name):
-    """Numbers all over where the function is finite, and most of them where it is neither flat nor its argument."""
+    """Return numbers from the range of finite results, most of them where the function is neither constant nor `x`."""
     rng = np.random.default_rng(3)
     sizes = 2.0 ** rng.uniform(-1070, 1000, 20_000)
     if name in {"log", "log1p"}:
@@ -72,7 +72,7 @@ def test_float64_to_a_few_units_in_the_last_place(name):
 
 @pytest.mark.parametrize("name", ULPS)
 def test_float64_is_pythons(name):
-    """On every machine; Python's own may be off by a unit too."""
+    """Python's functions exist on every machine, and may be off by a unit too."""
     x = numbers(name)[::50]
     theirs = np.array([getattr(math, name)(number) for number in x.tolist()])
     assert error_in_ulps(FUNCTIONS[name](x), theirs).max() <= ULPS[name] + 1
@@ -80,7 +80,7 @@ def test_float64_is_pythons(name):
 
 @pytest.mark.parametrize("name", ULPS)
 def test_float32_is_the_rounding(name):
-    """To half a unit in the last place, and what rounding twice adds."""
+    """Within half a unit in the last place, and the little that rounding twice adds."""
     with np.errstate(all="ignore"):
         x = numbers(name).astype(np.float32)
         exact = getattr(np, name)(x.astype(float))
@@ -90,7 +90,7 @@ def test_float32_is_the_rounding(name):
     assert error.max() <= 0.5 + 1e-6
 
 
-# Function, argument, result to the bit.
+# Function, argument, result.
 LIMITS = [
     ("exp", 0.0, 1.0),
     ("exp", -0.0, 1.0),
@@ -148,7 +148,7 @@ def test_limits(name, x, expected):
 
 
 def test_denormal_results():
-    """Where the spacing of numbers no longer shrinks, to one of it; not just 0."""
+    """Denormal results are within a few times their spacing of Python's, and are not flushed to 0."""
     x = np.linspace(-745, -708.5, 2001)
     ours, exact = FUNCTIONS["exp"](x), np.array([math.exp(number) for number in x])
     assert np.abs(ours - exact).max() <= 2 * DENORMAL + 3e-16 * exact.max()

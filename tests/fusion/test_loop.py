@@ -1,8 +1,8 @@
-"""Which way a loop takes."""
+"""How a loop chooses the way to run its step."""
 
 import numpy as np
 import pytest
-from ways import BACKEND, MANY, assert_same, loop_by, run, told
+from ways import BACKEND, MANY, assert_same, logged, loop_by, run
 
 from mlpgpu.backends.base import FEW_STEPS
 from mlpgpu.errors import InputError
@@ -18,13 +18,13 @@ def descend(state, data, item):
 
 
 def eager(state, data, items):
-    """Something that no step does, to be known by."""
+    """Return what no step returns, so that this loop is recognised."""
     return "line by line", None
 
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """``chosen(n_steps, has_numba)`` -> the way that ``auto`` takes, nothing being compiled."""
+    """``chosen(n_steps, has_numba)`` -> the way that a loop chooses, without compiling anything."""
 
     def choose(n_steps, has_numba=True):
         monkeypatch.setattr(loop, "has_numba", lambda: has_numba)
@@ -64,7 +64,7 @@ def test_auto_compiles_where_there_are_many_calls(chosen, monkeypatch):
     assert chosen(100) == "numpy"
     assert chosen(101) == "numba"
     assert chosen(101, has_numba=False) == "numpy"
-    # Nobody knows how many steps there will be.
+    # The number of steps is not known.
     assert chosen(None) == "numpy"
 
 
@@ -100,20 +100,20 @@ def writes_in_place(state, data, item):
 def test_what_cannot_be_recorded_runs_line_by_line(way, step, caplog):
     caplog.set_level("INFO")
     expected = run("eager", step, (A,))
-    assert not told(caplog)
+    assert not logged(caplog)
     own = loop_by(way, step)
     state, losses = own((A,), (), ITEMS)
     assert_same((state, losses), expected)
-    # It says so once, however often the loop is called.
+    # The warning appears once, however often the loop is called.
     again, _ = own(state, (), ITEMS)
     assert_same((again, losses), (run("eager", step, state)[0], losses))
-    (line,) = told(caplog)
+    (line,) = logged(caplog)
     assert line.startswith("the step runs line by line, for it cannot be recorded: ")
     assert "\n" not in line
 
 
 def test_an_activation_of_the_users_own_that_calls_numpy(way, caplog):
-    """As the way line by line has it, and recorded."""
+    """It is recorded, and agrees with the eager loop."""
     caplog.set_level("INFO")
     calls = []
 
@@ -129,7 +129,7 @@ def test_an_activation_of_the_users_own_that_calls_numpy(way, caplog):
     ours = run(way, step, (A,), data)
     assert len(calls) == 1
     assert_same(ours, run("eager", step, (A,), data), rtol=1e-12)
-    assert not told(caplog)
+    assert not logged(caplog)
 
 
 def test_other_shapes_are_recorded_anew(way):

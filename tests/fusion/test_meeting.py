@@ -1,4 +1,4 @@
-"""The switch that gives each thread of a compiled loop a core of its own, where several fits have it at once."""
+"""Compiled loops of several fits at the same time share the cores, and switch BLAS to one thread."""
 
 import contextlib
 import multiprocessing
@@ -24,7 +24,7 @@ from mlpgpu.fusion import meeting
 
 @pytest.fixture
 def library(monkeypatch):
-    """The number of threads of a library's products, in a list of its own."""
+    """A stand-in for BLAS: a list with its number of threads."""
     threads = [4]
     monkeypatch.setattr(meeting, "_switch", lambda: (lambda: threads[0], lambda number: threads.__setitem__(0, number)))
     return threads

@@ -1,4 +1,4 @@
-"""Random programs: what a schedule does on its memory is what the program does line by line."""
+"""Random steps: their schedules, run in the planned memory, agree with the eager loop to the last bit."""
 
 import ctypes
 import re
@@ -23,7 +23,7 @@ SETTINGS = settings(
 
 
 def check(program, *choices):
-    """That each way of running a program, chosen of what is recorded, agrees with running it line by line."""
+    """Assert that each of `choices`, functions from a `Recorded` to a `Run`, agrees with the eager loop."""
     step = program.step()
     state, losses = Eager.compile_loop(BACKEND, step)(tuple(program.state), tuple(program.data), tuple(program.items))
     for choose in choices:
@@ -33,7 +33,7 @@ def check(program, *choices):
         except ValueError as error:
             if "creating a copy" not in str(error):
                 raise
-            # A view of what does not lie in a row.
+            # A reshape that needs a copy, which memory planning does not support.
             assume(False)
         for own, leaf in zip(recorded.state, program.state, strict=True):
             np.copyto(own, leaf)
@@ -44,7 +44,7 @@ def check(program, *choices):
 
 
 def in_blocks(block):
-    """NumPy's calls, in blocks of so many elements."""
+    """Run NumPy calls in blocks of `block` elements."""
 
     def choose(recorded):
         with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +62,7 @@ def test_by_calls(program):
 
 
 def product(address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):
-    """BLAS's product of float64 matrices, in Python."""
+    """Compute a product of float64 matrices from the arguments of a generated ``gemm`` call."""
 
     def matrix(address, mode, rows, columns, step):
         if mode == 112:
@@ -74,7 +74,7 @@ def product(address, mode_a, mode_b, m, n, k, a, step_a, b, step_b, c, step_c):
 
 
 def interpreted(n_threads, order):
-    """The source that Numba would compile, run by Python: each thread as far as the next meeting, in an order."""
+    """Run the source in Python: in turn, each thread up to the next barrier, the last thread first if `order` is -1."""
 
     def choose(recorded):
         from mlpgpu.fusion.source import WAIT, NotCompiled, Source

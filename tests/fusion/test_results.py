@@ -1,16 +1,16 @@
-"""What a step returns takes the place of what it was given, whatever it returns."""
+"""Steps with unusual results and arguments, whose results replace their state, compared with the eager loop."""
 
 import numpy as np
 import pytest
 from scipy import special
-from ways import assert_alike, loop_by, run, told
+from ways import assert_alike, logged, loop_by, run
 
 A, B = np.random.default_rng(0).normal(size=(2, 5))
 TABLE = np.random.default_rng(1).normal(size=(5, 4))
 ORDER = np.array([3, 2, 1, 0, 4])
 NUMBER = np.array(3.0)
 
-# Each step, and its state.
+# What a step returns -> the step, and its first state.
 RETURNS = {
     "each other": (lambda s, d, i: ((s[1], s[0]), np.sum(s[0])), (A, B)),
     "the one before": (lambda s, d, i: ((0.5 * s[0] + 1, s[0]), np.sum(s[0])), (A, B)),
@@ -89,7 +89,7 @@ def test_a_step_may_read(way, name):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (4, 1), (4, 3)])
 def test_rows_that_are_taken(way, shape, caplog):
-    """Also one row of one column, whose arrays are all single numbers."""
+    """Also one row of one column, so that all arrays have a single element."""
     caplog.set_level("INFO")
     rng = np.random.default_rng(2)
     data = rng.normal(size=(6, shape[1])), rng.normal(size=6), rng.normal(size=6)
@@ -101,11 +101,11 @@ def test_rows_that_are_taken(way, shape, caplog):
         return (state[0] - 0.1 * np.matmul(np.matrix_transpose(x), error),), np.sum(error * error)
 
     assert_alike(way, step, (rng.normal(size=(shape[1], 1)),), data, (rows,))
-    assert not told(caplog)
+    assert not logged(caplog)
 
 
 def test_what_is_joined_in_another_shape_is_recorded(way, caplog):
-    """Where it is joined, it does not lie in a row."""
+    """Its place in the concatenation is not contiguous."""
     caplog.set_level("INFO")
 
     def step(state, data, item):
@@ -113,7 +113,7 @@ def test_what_is_joined_in_another_shape_is_recorded(way, caplog):
         return (x + 1,), np.sum(np.concat([np.reshape(2 * x, (5, 4)), TABLE], axis=1) * np.arange(8.0))
 
     assert_alike(way, step, (np.reshape(TABLE, (4, 5)),))
-    assert not told(caplog)
+    assert not logged(caplog)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_what_is_joined_in_another_shape_is_recorded(way, caplog):
     ids=["of another kind", "of more bytes", "of more digits", "of another shape"],
 )
 def test_a_state_that_becomes_another(way, state, step, caplog):
-    """What does not fit into the memory of the last one runs line by line."""
+    """If it does not fit into the memory of the old state, the step runs line by line."""
     assert_alike(way, step, (state,))
-    assert told(caplog)
+    assert logged(caplog)
 
 
 def test_a_state_handed_back_in_another_order(way):

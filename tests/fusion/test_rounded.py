@@ -1,9 +1,9 @@
-"""A step whose products are rounded, recorded."""
+"""A recorded step with rounded products, compared with an eager step with products rounded by other means."""
 
 import numpy as np
 import pytest
 from test_training import ALL_AT_ONCE, assert_close, plan_of, rows_of
-from ways import told
+from ways import logged
 
 from mlpgpu.backends.base import VARIABLE
 from mlpgpu.backends.numpy import NumpyBackend
@@ -13,7 +13,7 @@ from mlpgpu.training import Training
 
 
 def by_bits(array, bits):
-    """Rounded by whole-number arithmetic, halves to even."""
+    """Return float32 numbers rounded to `bits` explicit bits, halves to even, by integer arithmetic."""
     words, dropped = np.ascontiguousarray(array).view(np.int32), 23 - bits
     words = words + (1 << dropped - 1) - 1 + (words >> dropped & 1)
     return (words >> dropped << dropped).view(np.float32)
@@ -28,17 +28,17 @@ def trained(backend, plan, rows, way, monkeypatch):
 
 @pytest.mark.parametrize("precision", BITS)
 def test_training_with_rounded_products(way, precision, monkeypatch, caplog):
-    """Beside the same step line by line, whose products know nothing of the formula, to a few roundings of float32."""
+    """Within a few roundings of float32, compared with products that `by_bits` rounds in an eager step."""
     caplog.set_level("INFO")
     bits = BITS[precision]
     by_hand = NumpyBackend()
     by_hand.xp = Namespace(np, matmul=lambda a, b: np.matmul(by_bits(a, bits), by_bits(b, bits)))
     rows = rows_of("cross_entropy")
-    # What there is beside the products takes long to compile, and NumPy has done it with them.
+    # Everything besides the products takes long to compile, and the case ``numpy`` tests it.
     given = ALL_AT_ONCE if way == "numpy" else {"hidden": (6,), "l2": 0.01}
     plan = plan_of(rows, "cross_entropy", dtype="float32", precision=precision, optimizer="momentum", **given)
     expected = trained(by_hand, plan, rows, "eager", monkeypatch)
     assert_close(trained(NumpyBackend(precision), plan, rows, way, monkeypatch), expected, 2e-6)
-    assert not told(caplog)
+    assert not logged(caplog)
     plain = trained(NumpyBackend(), plan, rows, "eager", monkeypatch)
     assert np.abs(plain[0] - expected[0]).max() > 2e-5 * np.abs(expected[0]).max()

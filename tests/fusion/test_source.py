@@ -1,4 +1,4 @@
-"""What the text of a compiled loop is made of."""
+"""The generated source of a loop, and its arguments."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def source_of(step, state, n_threads=2):
 
 
 def test_the_same_memory_has_one_name():
-    """By two, the compiler fears that a pass writes over what it still reads, and does its elements one by one."""
+    """With two names, the compiler would have to assume that they alias, and could not vectorise the pass."""
 
     def step(state, data, item):
         w, x = state
@@ -33,14 +33,14 @@ def test_the_same_memory_has_one_name():
     assert len(places) == len(set(places))
 
 
-def test_what_threads_add_up_lies_apart():
+def test_accumulators_of_threads_share_no_cache_line():
     def step(state, data, item):
         (x,) = state
         return (x + np.sum(x, axis=0, keepdims=True),), np.sum(x)
 
     source = source_of(step, (np.ones((8, 3)),))
-    (parts,) = (array for array in source.arrays if array.ndim == 3)
-    assert parts.strides[0] >= 3 * parts.itemsize + 64
+    (partials,) = (array for array in source.arrays if array.ndim == 3)
+    assert partials.strides[0] >= 3 * partials.itemsize + 64
 
 
 def test_a_product_of_two_types_is_none_of_blas():
@@ -63,7 +63,7 @@ def test_one_text_serves_any_number_of_threads():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (32, 128), (200, 128), (5, 5)])
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
-def test_the_parts_of_a_product_are_of_its_longer_side_and_together_all_of_it(shape, n_threads):
+def test_tiles_of_a_product_divide_its_longer_side_and_cover_it_once(shape, n_threads):
     times = np.zeros(shape, int)
     for thread in range(n_threads):
         top, bottom, left, right = tile(*shape, thread, n_threads)

@@ -1,4 +1,4 @@
-"""Training in each way is training line by line."""
+"""Training in each way, compared with eager training."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_networks import ALL_AT_ONCE, N_ROWS, plan_of, rows_of
 from threadpoolctl import threadpool_limits
-from ways import BACKEND, told
+from ways import BACKEND, logged
 
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.feed import Rows, Scaled, Unscaled
@@ -22,7 +22,7 @@ from mlpgpu.training import Training
 
 
 def trained(way, plan, rows, monkeypatch):
-    """Parameters, slots and losses after all epochs of `plan`."""
+    """Return the parameters, slots and losses after all epochs of `plan`."""
     monkeypatch.setenv(VARIABLE, way)
     placement = Unscaled(BACKEND, plan.dtype)
     if rows.x.dtype == np.uint8:
@@ -34,7 +34,7 @@ def trained(way, plan, rows, monkeypatch):
 
 
 def assert_close(ours, expected, tolerance=1e-12):
-    """Beside the largest number of each array."""
+    """Assert that arrays agree, relative to the largest number of each."""
     for one, other in zip(ours, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
         assert np.isfinite(other).all()
@@ -46,7 +46,7 @@ def check(plan, rows, monkeypatch, caplog, tolerance=1e-12):
     expected = trained("eager", plan, rows, monkeypatch)
     assert not np.array_equal(expected[0], plan.params.astype(plan.dtype))
     assert_close(trained("numpy", plan, rows, monkeypatch), expected, tolerance)
-    assert not told(caplog)
+    assert not logged(caplog)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -58,7 +58,7 @@ def test_by_numpy(activation, loss, optimizer, monkeypatch, caplog):
 
 
 ONE_ROW = {"normalization": "none", "batch_size": 1, "epochs": 1}
-# Settings, and the rows that they are for.
+# Name -> settings, and arguments of `rows_of`.
 SETTINGS = {
     "L2": ({"l2": 0.1}, {}),
     "weight decay": ({"weight_decay": 0.2}, {}),
@@ -112,7 +112,7 @@ def test_frozen_layers_by_numpy(frozen, given, monkeypatch):
 @pytest.mark.parametrize("block", [64, None])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_float32_by_numpy(optimizer, block, monkeypatch, caplog):
-    """To a few hundred roundings of float32, which the signs and roots of an optimizer enlarge."""
+    """Within a few hundred roundings of float32: the signs and roots of an optimizer amplify them."""
     if block:
         monkeypatch.setattr("mlpgpu.fusion.calls.BLOCK", block)
     rows = rows_of("cross_entropy")
@@ -133,9 +133,9 @@ def test_a_batch_whose_rows_have_no_weight(way, loss, monkeypatch):
     np.testing.assert_array_equal(ours[0], plan.params)
 
 
-# Each loop has one of everything in it: compiling takes the more time for a line, the more lines there are.
+# Each loop has one activation, loss and optimizer: the more lines it has, the longer each line takes to compile.
 def _networks():
-    """Activations, loss and optimizer of each network, the last of them deep."""
+    """Return the activations, loss and optimizer of each network; the last network is deep."""
     losses, optimizers = list(LOSSES), list(OPTIMIZERS)
     n = max(len(losses), len(optimizers))
     activations = [*((name,) for name in TRAINABLE[: n - 1]), tuple(TRAINABLE[n - 1 :])]
@@ -143,17 +143,17 @@ def _networks():
 
 
 NETWORKS = _networks()
-# What they do beside; the deep one has dropout.
-BESIDE = [{"clip_norm": 0.5, "l2": 0.01}, {"weight_decay": 0.1}, {}]
-# The one whose lowest layer is frozen: it clips, which that layer's gradient is no part of.
+# Their other settings, in turn; the deep network also has dropout.
+OTHERS = [{"clip_norm": 0.5, "l2": 0.01}, {"weight_decay": 0.1}, {}]
+# The network whose lowest layer is frozen: one that clips, since the norm leaves out that layer's gradient.
 FROZEN = 3
-# A shallow one: so many lines more take a deep one as long again.
+# The network with batch normalisation: a shallow one, since it would double the time to compile the deep one.
 NORMALISED = 2
 
 
 @pytest.fixture
 def on_threads(monkeypatch):
-    """``with on_threads(2):`` compiled loops have so many, whatever their size."""
+    """``with on_threads(2):`` compiled loops have two threads, whatever their size."""
     if not compiled.has_numba():
         pytest.skip("numba is not installed: nothing is compiled")
     from mlpgpu.fusion import loop, meeting
@@ -166,7 +166,7 @@ def on_threads(monkeypatch):
     def on(n_threads):
         pools.clear()
         monkeypatch.setattr(meeting, "product_threads", lambda: n_threads)
-        # What the loop sets the threads of products to afterwards is set back.
+        # This restores the number of BLAS threads, which a loop sets to `n_threads` when it ends.
         with threadpool_limits(n_threads, "blas"):
             yield
         assert set(pools) == ({n_threads - 1} if n_threads > 1 else set())
@@ -180,18 +180,18 @@ def test_the_compiled_sources_have_everything_in_them():
     assert {optimizer for _, _, optimizer in NETWORKS} == set(OPTIMIZERS)
 
 
-# Numba takes half as long again where lines are counted, all of which other tests reach.
+# Under coverage, Numba takes one and a half times as long; other tests cover the same lines.
 @pytest.mark.uncounted
 @pytest.mark.parametrize("number", range(len(NETWORKS)), ids=[" ".join((*a, *more)) for a, *more in NETWORKS])
 def test_compiled(number, on_threads, monkeypatch, caplog):
-    """By one thread and by two, the same each time; compiled once for both."""
+    """On one thread and on two; a repetition gives the same bits; both use the same compiled code."""
     activations, loss, optimizer = NETWORKS[number]
     rows = rows_of(loss)
     given = {"hidden": (6, 4)[: len(activations)], "activation": activations, "optimizer": optimizer}
     given |= {"schedule": "constant", "freeze": int(number == FROZEN)}
     given |= {"normalization": "batch" if number == NORMALISED else "none"}
     given |= {"dropout": 0.3 if len(activations) > 1 else 0.0}
-    plan = plan_of(rows, loss, **given, **BESIDE[number % len(BESIDE)])
+    plan = plan_of(rows, loss, **given, **OTHERS[number % len(OTHERS)])
     caplog.set_level("INFO")
     expected = trained("eager", plan, rows, monkeypatch)
     for n_threads in (1, 2):
@@ -200,12 +200,12 @@ def test_compiled(number, on_threads, monkeypatch, caplog):
         assert_close(ours, expected)
         for one, other in zip(again, ours, strict=True):
             np.testing.assert_array_equal(one, other)
-    assert not told(caplog)
+    assert not logged(caplog)
     assert sum(record.getMessage().startswith("compiling") for record in caplog.records) == 1
 
 
 def test_a_step_is_the_same_source_each_time(monkeypatch):
-    """Whatever the addresses are of what is recorded: what was compiled once on a machine is not compiled again."""
+    """It does not depend on the addresses of what is recorded, so a machine compiles it only once."""
     pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
     sources = []
 
@@ -225,7 +225,7 @@ def test_a_step_is_the_same_source_each_time(monkeypatch):
 
 
 class Keeps(Callback):
-    """The parameters of every epoch."""
+    """Keeps the parameters of every epoch."""
 
     def __init__(self):
         self.kept = []

@@ -1,4 +1,4 @@
-"""A step by each way, on a copy of what it is given."""
+"""Run a step in each way, on copies of its arguments."""
 
 import logging
 
@@ -9,7 +9,7 @@ from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.fusion.loop import VARIABLE
 
 BACKEND = NumpyBackend()
-# So many that recording pays.
+# Enough steps for recording to pay.
 MANY = 1000
 
 
@@ -20,7 +20,7 @@ def loop_by(way, step, n_steps=MANY):
 
 
 def run(way, step, state, data=(), items=None):
-    """The state after three steps, or one for each row of `items`, and their losses, all of it the caller's own."""
+    """Return the state after one step per row of `items`, by default three, and the losses, both as copies."""
     items = (np.arange(3.0),) if items is None else items
     state, losses = loop_by(way, step)(tuple(np.array(leaf) for leaf in state), data, items)
     return tuple(np.array(leaf) for leaf in state), losses
@@ -33,12 +33,12 @@ def assert_same(ours, expected, rtol=0.0):
 
 
 def assert_alike(way, step, *given, rtol=1e-14):
-    """That `way` does what line by line does."""
+    """Assert that `way` agrees with the eager loop."""
     assert_same(run(way, step, *given), run("eager", step, *given), rtol)
 
 
-def told(caplog):
-    """The lines of the log but those of a first compilation."""
+def logged(caplog):
+    """Return the lines of the log, except for those about a first compilation."""
     records = [record for record in caplog.records if record.name.startswith("mlpgpu")]
     assert all(record.levelno >= logging.INFO for record in records)
     return [line for line in (record.getMessage() for record in records) if not line.startswith("compiling")]
