@@ -1,4 +1,4 @@
-"""Stand-ins for array libraries, put in the place of the real ones: no test here may touch a device."""
+"""Stand-ins that replace the array libraries, so that no test touches a device."""
 
 import importlib.machinery
 import sys
@@ -10,8 +10,8 @@ import numpy as np
 
 
 def put(monkeypatch, name, module):
-    """`module` wherever an import of `name`, or of its array-API namespace, looks; None for one that is missing."""
-    # CuPy leaves cupyx there, which is loaded by whoever looks at it, and does not load beside another CuPy.
+    """Make imports of `name` and of its array API namespace find `module`; with None, they fail."""
+    # CuPy leaves cupyx there, which loads on any access, and cannot load beside another CuPy.
     roots, namespace = {name, "cupyx"}, f"array_api_compat.{name}."
     for key in [key for key in sys.modules if key.split(".")[0] in roots or key.startswith(namespace)]:
         monkeypatch.delitem(sys.modules, key)
@@ -22,7 +22,7 @@ def put(monkeypatch, name, module):
 
 
 def put_broken(monkeypatch, folder, name, line):
-    """A package that is installed and fails with `line` when imported."""
+    """Put a package `name` into `folder` whose import runs `line`, which raises an error."""
     put(monkeypatch, name, None)
     monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, f"array_api_compat.{name}")
@@ -33,13 +33,13 @@ def put_broken(monkeypatch, folder, name, line):
 
 def _module(name):
     module = types.ModuleType(name)
-    # What asks whether a module is installed reads this.
+    # `importlib.util.find_spec` reads this.
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     return module
 
 
 class DeviceArray(np.ndarray):
-    """An array that only a fake device makes."""
+    """An array on the device of a stand-in."""
 
 
 class CudaError(RuntimeError):
@@ -47,7 +47,7 @@ class CudaError(RuntimeError):
 
 
 class _Cuda(types.SimpleNamespace):
-    """``cupy.cuda``, which loads cuBLAS when it is first asked for."""
+    """``cupy.cuda``, which loads cuBLAS on first use."""
 
     @property
     def cublas(self):
@@ -59,8 +59,8 @@ class _Cuda(types.SimpleNamespace):
 def cupy(*, devices=1, driver=13000, counting=None, broken=None, without_cublas=None, context=1, free=1000, pooled=24):
     """CuPy 13.6 for CUDA 13.0 with `devices` devices, on NumPy.
 
-    `driver` is the CUDA that the driver can do; 0 where there is none. `counting`, `broken` and `without_cublas` are
-    what is raised when devices are counted, by the first computation, and when cuBLAS is loaded.
+    `driver` is the newest CUDA that the driver supports; 0 if there is no driver. `counting`, `broken` and
+    `without_cublas` are exceptions, raised when devices are counted, by the first computation, and when cuBLAS loads.
     """
     module = _module("cupy")
     module.__version__ = "13.6.0"
@@ -106,8 +106,8 @@ def cupy(*, devices=1, driver=13000, counting=None, broken=None, without_cublas=
 def torch(*, devices=0, built="13.0", refusing=None, broken=None):
     """PyTorch with `devices` CUDA devices.
 
-    `built` is the CUDA that it was built for, None for a build without; `refusing` and `broken` are what is raised when
-    CUDA begins, and by the first computation.
+    `built` is the CUDA that it is built for; None for a build without. `refusing` and `broken` are exceptions, raised
+    when CUDA is initialised, and by the first computation.
     """
     module = _module("torch")
     module.__version__ = "2.9.0"
@@ -115,7 +115,7 @@ def torch(*, devices=0, built="13.0", refusing=None, broken=None):
 
     def is_available():
         if refusing is not None:
-            # Nothing is raised here.
+            # PyTorch raises nothing here.
             warnings.warn(f"CUDA initialization: {refusing}", stacklevel=2)
         return bool(devices)
 
@@ -143,7 +143,7 @@ def torch(*, devices=0, built="13.0", refusing=None, broken=None):
 def jax(*, devices=0, stats=None, refusing=None, broken=None, version=(0, 9, 0)):
     """JAX with `devices` CUDA devices.
 
-    `refusing` and `broken` are what is raised when its devices are asked for, and by the first computation.
+    `refusing` and `broken` are exceptions, raised when devices are listed, and by the first computation.
     """
     module = _module("jax")
     module.__version__, module.__version_info__ = ".".join(map(str, version)), version

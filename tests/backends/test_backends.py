@@ -1,4 +1,4 @@
-"""What the trainer counts on, for every backend; and CuPy's own code on a stand-in."""
+"""What the trainer relies on, for every backend; and the backend of CuPy on a stand-in."""
 
 import fakes
 import numpy as np
@@ -104,7 +104,7 @@ def test_an_array_of_the_device_of_no_dimension_and_of_no_rows(backend):
 
 
 def count_up(backend):
-    """A step with a state of two parts, shared data and two items, whose result by hand is easy."""
+    """Return a step with a state of two parts, shared data and two items, which `loop_by_hand` repeats."""
     xp = backend.xp
 
     def step(state, data, item):
@@ -178,7 +178,7 @@ def test_what_a_backend_says_of_itself(real_backend):
 def test_the_version_is_in_the_description(real_backend):
     import importlib.metadata
 
-    # The name of CuPy's wheel has the CUDA that it is for.
+    # CuPy's wheel is named after its CUDA version, so its metadata cannot be found by the name of the backend.
     is_cupy = real_backend.name == "cupy"
     version = real_backend.cupy.__version__ if is_cupy else importlib.metadata.version(real_backend.name)
     assert version in real_backend.description
@@ -242,7 +242,7 @@ def test_an_array_that_no_memory_holds_is_known_as_that(real_backend):
     "words",
     [
         "cudaErrorMemoryAllocation: out of memory",
-        # So the driver says it, where it loads or launches a kernel.
+        # From the driver, when it loads or launches a kernel.
         "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
     ],
@@ -250,5 +250,5 @@ def test_an_array_that_no_memory_holds_is_known_as_that(real_backend):
 def test_what_cuda_says_of_memory(fake_cupy, words):
     assert is_out_of_memory(fake_cupy, fakes.CudaError(words))
     assert not is_out_of_memory(fake_cupy, fakes.CudaError("cudaErrorIllegalAddress"))
-    # That of CuPy's pool is one of Python's.
+    # CuPy's pool raises a subclass of this.
     assert is_out_of_memory(fake_cupy, MemoryError("Out of memory allocating 1,024 bytes"))

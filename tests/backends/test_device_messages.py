@@ -1,4 +1,4 @@
-"""What is said of a CUDA device that is wrong, in one line: what was asked, what is there, what to do.
+"""Messages about CUDA devices that are missing or fail, in one line: what was asked, what is there, what to do.
 
 The stand-ins raise what CuPy 14.2, PyTorch 2.13 and JAX 0.10 raise: CUDA's own texts, which all three pass on.
 """
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in fo
 H200 = "NVIDIA H200, 143771, 140000, 9.0"
 LABELS = {"cupy": "CuPy 13.6.0", "torch": "PyTorch 2.9.0", "jax": "JAX 0.9.0"}
 TORCH = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl"
-# What each library makes of an error of CUDA's.
+# The exception that each library raises for an error of CUDA.
 PASSED_ON = {
     "cupy": lambda name, text: fakes.CudaError(f"cudaError{name}: {text}"),
     "torch": lambda name, text: RuntimeError(
@@ -35,7 +35,7 @@ every_library = pytest.mark.parametrize("name", ["cupy", "torch", "jax"])
 
 @pytest.fixture(autouse=True)
 def here(programs, monkeypatch):
-    """No driver, and of JAX the plugin for CUDA 13."""
+    """A machine without a driver, and JAX with its plugin for CUDA 13."""
     plugin = types.ModuleType("jax_cuda13_plugin")
     plugin.__spec__ = importlib.machinery.ModuleSpec("jax_cuda13_plugin", None)
     monkeypatch.setitem(sys.modules, "jax_cuda13_plugin", plugin)
@@ -44,7 +44,7 @@ def here(programs, monkeypatch):
 
 @pytest.fixture
 def refused(monkeypatch):
-    """``refused("cupy", "cuda:1", devices=1)``: the message, with a stand-in made so."""
+    """``refused("cupy", "cuda:1", devices=1)`` -> the message for a stand-in with these arguments."""
 
     def ask(name, device="cuda", **made):
         fakes.put(monkeypatch, name, getattr(fakes, name)(**made))
@@ -60,7 +60,7 @@ def refused(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def wheels(monkeypatch):
-    """``wheels("cupy-cuda12x")``: those of CuPy that are installed; none before that."""
+    """``wheels("cupy-cuda12x")`` sets which wheels of CuPy are installed; by default none."""
 
     def put(*names):
         def distribution(name):
@@ -73,7 +73,7 @@ def wheels(monkeypatch):
     return put
 
 
-# --- which there are ------------------------------------------------------------------------------------------------
+# --- missing devices ------------------------------------------------------------------------------------------------
 
 
 @every_library
@@ -153,7 +153,7 @@ def test_no_driver(refused, here, name, made):
     assert refused(name, **made) == (
         f"{missing}; install the driver, give the container its GPUs (docker run --gpus all), or use device cpu"
     )
-    # A container may have that program, and not the library.
+    # A container may have nvidia-smi without the driver's library.
     smi.put(here, H200)
     said = refused(name, **made)
     assert said.startswith(
@@ -225,7 +225,7 @@ def test_cupy_is_for_another_cuda_than_is_there(monkeypatch, tmp_path, wheels):
 @pytest.mark.parametrize(
     ("made", "library"),
     [
-        # CuPy 14 looks for libraries when it comes to use them, and CuPy 13 does so for that one.
+        # CuPy 14 looks for each library on first use, CuPy 13 only for NVRTC.
         (
             {
                 "broken": RuntimeError(
@@ -284,7 +284,7 @@ def test_two_wheels_of_cupy_that_work_are_told_of_once_and_in_one_line(monkeypat
 
 
 def test_cupy_lacks_a_module_that_it_needs(monkeypatch, tmp_path):
-    """CuPy 14 does: cuda-pathfinder."""
+    """Such as cuda-pathfinder, which CuPy 14 needs."""
     fakes.put_broken(
         monkeypatch, tmp_path, "cupy", "raise ModuleNotFoundError(\"No module named 'cuda'\", name='cuda')"
     )
@@ -293,7 +293,7 @@ def test_cupy_lacks_a_module_that_it_needs(monkeypatch, tmp_path):
 
 
 def test_cupy_cannot_make_the_folder_of_its_kernels(monkeypatch, tmp_path):
-    """CuPy 14 does so as it is imported."""
+    """CuPy 14 makes it on import."""
     (tmp_path / "file").touch()
     cache = str(tmp_path / "file" / "kernel_cache")
     fakes.put_broken(monkeypatch, tmp_path, "cupy", f"import os\nos.makedirs({cache!r}, exist_ok=True)")
@@ -336,11 +336,11 @@ def test_jax_is_kept_from_cuda(refused, monkeypatch):
     assert "JAX_PLATFORMS" not in refused("jax")
 
 
-# --- a device that is there -----------------------------------------------------------------------------------------
+# --- devices that fail ----------------------------------------------------------------------------------------------
 
 
 def fails(refused, name, kind, text):
-    """The message where the first computation raises what the library makes of an error of CUDA's."""
+    """Return the message if the first computation raises the library's exception for an error of CUDA."""
     return refused(name, "cuda:0", devices=1, broken=PASSED_ON[name](kind, text))
 
 
@@ -396,7 +396,7 @@ def test_nvrtc_has_no_code_for_it(refused):
 
 
 def test_pytorch_that_says_so_as_a_warning(monkeypatch):
-    """And computes all the same: nothing is to be said."""
+    """It computes all the same, so there is no message."""
     fake = fakes.torch(devices=1)
     zeros = fake.zeros
 
@@ -466,7 +466,7 @@ def test_each_kind_is_known_by_each_of_its_words(kind):
 
 
 def test_cuda_words_its_errors_as_is_expected():
-    """Asked of the runtime that CuPy brings, which needs no driver for it."""
+    """As read from the runtime that CuPy brings, which needs no driver for this."""
     pytest.importorskip("cupy")
     from cupy_backends.cuda.api.runtime import CUDARuntimeError
 

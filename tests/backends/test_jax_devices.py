@@ -1,4 +1,4 @@
-"""JAX with several devices: what a run is told to be on it stays on. The host stands for two of them."""
+"""JAX with several devices: a run stays on the one that it is given. XLA presents the host as two."""
 
 import json
 import os
@@ -39,7 +39,7 @@ for device, precision, capture in (
     evaluation = Evaluation(backend, plan.network, placement)
     predicted = evaluation.predict(training.state.params, x)
     measured = evaluation.measure(training.state.params, training.feed)
-    # All there are: state, data, losses, masks, what is predicted; JAX keeps some of those before.
+    # Of all live arrays. JAX keeps some of earlier runs, so the run on the first device comes last.
     places = {place.id for array in jax.live_arrays() for place in array.devices()}
     found[f"{device.id} {precision} {capture}"] = {"places": sorted(places), "losses": losses, **measured}
 print(json.dumps(found))
@@ -55,6 +55,6 @@ def test_a_run_stays_on_its_device():
     elsewhere = found.pop("0 float32 True")
     assert len(found) == 3
     assert [of["places"] for of in found.values()] == [[1]] * 3
-    # The device changes no figure.
+    # Results do not depend on the device.
     ours = found["1 float32 True"]
     assert (ours["losses"], ours["loss"]) == (elsewhere["losses"], elsewhere["loss"])

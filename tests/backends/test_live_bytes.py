@@ -1,4 +1,4 @@
-"""Bytes that a function takes line by line, beside those that NumPy takes."""
+"""Bytes counted for functions that run eagerly, compared with what NumPy allocates."""
 
 import tracemalloc
 
@@ -29,7 +29,7 @@ def test_what_a_function_takes(function):
 
 
 def test_memory_is_taken_in_pieces_for_as_long_as_a_view_is_held():
-    """Of 512 bytes, as CuPy and PyTorch give it."""
+    """Of 512 bytes, as CuPy and PyTorch allocate it."""
     assert [of_function(np.square, (np.zeros(n),)).call for n in (1, 64, 65)] == [512, 512, 1024]
 
     def held(x):
@@ -51,6 +51,6 @@ def test_steps_take_a_state_beside_the_first_and_what_they_close_over():
         return np.square(state) + of_its_own, np.sum(state)
 
     found = of_loop(step, x, (), np.zeros((3, 1)))
-    # The second has the state and the loss of the first, its square, and what it makes of that.
+    # In the second step: the state and the loss of the first, the square of that state, and the new state.
     assert (found.kept, found.call) == (of_its_own.nbytes, 3 * x.nbytes + 512)
     assert found.first == found.call

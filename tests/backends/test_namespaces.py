@@ -1,4 +1,4 @@
-"""Namespaces that stand before those of array libraries."""
+"""Namespaces that wrap those of array libraries."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A step reads no value and takes none from the host, and its shapes are known: what a captured step may do."""
+"""A step reads no value, takes none from the host and has static shapes, as a captured step must."""
 
 import array_api_strict
 import numpy as np
@@ -29,7 +29,7 @@ def named(case):
 
 
 def training_of(backend, case, **more):
-    """That of MNIST's rows by default, bytes scaled on the device, and dropout whatever the task."""
+    """Return a training with dropout, on bytes scaled on the device; by default with the shapes of MNIST."""
     config = Config(**({"dropout": 0.2, "input_dropout": 0.1} | case | more))
     rng, loss = np.random.default_rng(0), LOSSES[config.loss or "cross_entropy"]
     n_features, n_outputs = (784, 10) if config.hidden == (256, 256) else (6, 2 if config.loss == "logistic" else 3)
@@ -41,7 +41,7 @@ def training_of(backend, case, **more):
 
 
 def steps_of(training):
-    """Two steps of `training`, and what they are of."""
+    """Return a function that runs two steps of `training`, whose arguments are already on the device."""
     plan, loop = training.plan, training._loop
     order, present = np.arange(2 * plan.batch_size).reshape(2, -1), np.ones((2, plan.batch_size), bool)
     items = training.feed.items(order, present)(0, 2)
@@ -50,7 +50,7 @@ def steps_of(training):
 
 @pytest.fixture
 def no_reads(monkeypatch):
-    """Arrays of array-api-strict whose values nobody may ask for, and functions whose shapes depend on values."""
+    """After ``no_reads()``, array-api-strict refuses reads of values. It refuses data-dependent shapes throughout."""
 
     def refuse(self, *given, **more):
         raise AssertionError("a step has read a value of the device")
@@ -93,7 +93,7 @@ def test_a_read_would_be_seen(no_reads):
 
 @pytest.fixture
 def meta():
-    """PyTorch where nothing has a value: to ask for one is an error."""
+    """PyTorch's backend on the device ``meta``, whose tensors have no values: reading one is an error."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     import array_api_compat.torch as xp
 
@@ -111,7 +111,7 @@ def meta():
 
 @pytest.fixture
 def watched():
-    """Fails where an operation makes or takes a tensor of the host, or makes one of a number of Python."""
+    """A context that fails if an operation takes or returns a host tensor, or makes a tensor of a Python number."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -119,7 +119,7 @@ def watched():
 
     class Calls(TorchFunctionMode):
         def __torch_function__(self, function, kinds, arguments=(), more=None):
-            # To a GPU such a tensor comes by a copy from the host.
+            # To a GPU, these copy from the host.
             assert function not in {torch.tensor, torch.asarray, torch.as_tensor}, f"{function} copies {arguments}"
             return function(*arguments, **(more or {}))
 
@@ -178,7 +178,7 @@ def test_a_read_of_pytorch_and_a_number_of_the_host_would_be_seen(meta, watched)
     x = backend.asarray(np.ones(3))
     with pytest.raises(RuntimeError, match="meta"):
         float(x.sum())
-    # What the loop is spared by having the backend's own.
+    # This copy is why the backend has a `maximum` and a `minimum` of its own.
     with watched, pytest.raises(AssertionError, match="copies"):
         xp.maximum(x, 0)
     with watched, pytest.raises(AssertionError, match="a tensor of the host"):

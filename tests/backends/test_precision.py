@@ -1,4 +1,4 @@
-"""Rounded operands of matrix products, against the bits of the numbers; and what a GPU is asked for, on stand-ins."""
+"""Rounded operands of products, compared with rounding by integer arithmetic; what a GPU is asked for, on stand-ins."""
 
 import copy
 import types
@@ -16,7 +16,7 @@ ROUNDED = list(BITS)
 
 
 def by_bits(array, bits):
-    """The nearest float32 number of so many explicit bits, halves to even, by whole-number arithmetic on its bits."""
+    """Return float32 numbers rounded to `bits` explicit bits, halves to even, by integer arithmetic."""
     words, dropped = np.ascontiguousarray(array).view(np.uint32).astype(np.uint64), 23 - bits
     half = np.uint64((1 << dropped - 1) - 1) + ((words >> np.uint64(dropped)) & np.uint64(1))
     return ((words + half) >> np.uint64(dropped) << np.uint64(dropped)).astype(np.uint32).view(np.float32)
@@ -27,7 +27,7 @@ def bits_of(array):
 
 
 def on(backend, precision):
-    """The same library and device, with products of this precision."""
+    """Return a backend of the same library and device, with products of this precision."""
     if not isinstance(backend, StrictBackend):
         return backends.select(backend.device, backend.name, "float32", precision)[0]
     other = copy.copy(backend)
@@ -38,7 +38,7 @@ def on(backend, precision):
 @pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.parametrize("exponent", [1, 100, 126, 127, 128, 150, 226])
 def test_every_significand_is_rounded_as_its_bits_say(precision, exponent):
-    """All numbers of a power of two, with both signs: half of them above their nearest neighbour, some half-way."""
+    """All significands, with both signs: half of them are rounded down, and some are half-way cases."""
     numbers = (np.arange(2**23, dtype=np.uint32) | np.uint32(exponent << 23)).view(np.float32)
     for signed in (numbers, -numbers):
         found = rounded(np, signed, BITS[precision])
@@ -47,7 +47,7 @@ def test_every_significand_is_rounded_as_its_bits_say(precision, exponent):
 
 
 def some_numbers(rng):
-    """Of all sizes, half-way cases among them."""
+    """Return normal numbers of all magnitudes, half-way cases among them."""
     numbers = rng.integers(0, 2**32, 20_000, dtype=np.uint32)
     for dropped in (13, 16):
         numbers[:: dropped - 3] = numbers[:: dropped - 3] >> dropped << dropped | 1 << dropped - 1
@@ -82,7 +82,7 @@ def test_what_is_no_number_or_too_large_stays_as_it_is(backend, precision):
     kept = np.float32([np.inf, -np.inf, np.nan, np.finfo(np.float32).max, -3e38, 2.0**100, 0.0, 1.0, -2.0])
     found = backend.to_host(rounded(backend.xp, backend.asarray(kept), BITS[precision]))
     np.testing.assert_array_equal(found, kept)
-    # Whatever becomes of numbers below the normal ones, they stay near where they were.
+    # Denormal numbers may be rounded or flushed to 0.
     tiny = np.float32([1e-45, 1e-40, -3e-39])
     found = backend.to_host(rounded(backend.xp, backend.asarray(tiny), BITS[precision]))
     np.testing.assert_allclose(found, tiny, rtol=0, atol=np.finfo(np.float32).smallest_normal)
@@ -97,7 +97,7 @@ def test_products_are_of_rounded_operands_added_up_in_float32(backend, precision
     assert product.dtype == np.float32
     exact = np.matmul(by_bits(a, bits).astype(np.float64), by_bits(b, bits).astype(np.float64))
     np.testing.assert_allclose(product, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
-    # Without rounding it would be farther away than that by far.
+    # Rounding changes the product by more than that tolerance.
     assert np.abs(product - np.matmul(a.astype(np.float64), b)).max() > 1e-4 * np.abs(exact).max()
 
 
@@ -134,7 +134,7 @@ def digits(backend, precision, **more):
 
 
 def test_training_agrees_between_backends(real_backend):
-    """To a hundredth of the step that bf16 makes of the largest weight: sums of another order round another way."""
+    """Within a hundredth of the spacing of bf16 at the largest weight: sums in another order round differently."""
     if real_backend.device != "cpu":
         pytest.skip("of the CPU")
     ours, expected = digits(real_backend.name, "bf16"), digits("numpy", "bf16")
@@ -152,7 +152,7 @@ def test_training_agrees_between_backends(real_backend):
 
 
 class OnDevice:
-    """A matrix that notes what it is cast to."""
+    """A matrix that records the dtype it is cast to."""
 
     def __init__(self, *shape, dtype="float32"):
         self.shape, self.ndim, self.dtype = shape, len(shape), dtype
@@ -163,7 +163,7 @@ class OnDevice:
 
 @pytest.fixture
 def cuda_torch():
-    """``cuda_torch(overloads)`` -> a stand-in for PyTorch, and for its namespace, that notes each product."""
+    """``cuda_torch(overloads)`` -> stand-ins for PyTorch and its namespace, and a list of their products."""
 
     def make(overloads=("default", "dtype")):
         torch, asked = fakes.torch(devices=1), []
@@ -258,7 +258,7 @@ def test_the_settings_of_the_real_pytorch_are_put_back():
     ],
 )
 def test_what_jax_asks_of_a_gpu(precision, said):
-    """Lowered for CUDA, which needs none."""
+    """Lowering for CUDA needs no GPU."""
     jax = pytest.importorskip("jax", reason="JAX is not installed")
     from mlpgpu.backends.jax import JaxBackend
 

@@ -1,4 +1,4 @@
-"""Which backend serves what is asked for, on stand-ins for the array libraries."""
+"""The choice of a backend for a device and a name, on stand-ins for the array libraries."""
 
 import types
 
@@ -21,7 +21,7 @@ def refused(*asked):
 
 @pytest.fixture(autouse=True)
 def no_programs(programs):
-    """What a driver of this machine says is not asked for."""
+    """Hide the driver's programs on this machine."""
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_products_are_of_the_precision_that_is_asked_for(put, device, name):
 
 def test_free_memory_of_the_libraries(put):
     put("torch", fakes.torch(devices=2))
-    # With what it holds back of what was freed.
+    # Memory that PyTorch has reserved but not allocated is free too.
     assert select("cuda:1", "torch")[0].free_memory() == 1001 + 401 - 300
     assert select("cpu", "torch")[0].free_memory() is None
     put("jax", fakes.jax(devices=1, stats={"bytes_limit": 700, "bytes_in_use": 200}))
@@ -258,21 +258,21 @@ def test_every_backend_is_a_module_with_an_entry(put):
 
 
 def test_rows_reach_a_gpu_from_pinned_memory():
-    """No GPU is asked: a tensor that notes what is wanted of it."""
+    """According to the calls that a stand-in for a tensor records."""
     from mlpgpu.backends.torch import TorchBackend
 
-    wanted = []
+    calls = []
 
     class Tensor:
         def pin_memory(self):
-            wanted.append("pinned")
+            calls.append("pinned")
             return self
 
         def to(self, device, non_blocking=False):
-            wanted.append((device, non_blocking))
+            calls.append((device, non_blocking))
             return self
 
     torch = fakes.torch(devices=1)
     torch.Tensor, torch.from_numpy = Tensor, lambda array: Tensor()
     TorchBackend(torch, None, "cuda:0").asarray(np.zeros((2, 3)), "float32")
-    assert wanted == ["pinned", ("cuda:0", True)]
+    assert calls == ["pinned", ("cuda:0", True)]

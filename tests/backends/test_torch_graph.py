@@ -1,4 +1,4 @@
-"""The loop of CUDA graphs, whose graphs here are recordings of PyTorch's operations on the CPU."""
+"""The loop of CUDA graphs, with recordings of PyTorch's operations on the CPU in place of graphs."""
 
 import contextlib
 import dataclasses
@@ -30,9 +30,9 @@ CPU = backends.select("cpu", "torch", "float64")[0]
 
 
 class Recording(TorchDispatchMode):
-    """As a CUDA graph: each operation with the memory it reads and writes; numbers of the host as they were.
+    """Like a CUDA graph: each operation with the memory that it reads and writes, and with host numbers frozen.
 
-    What changes memory in place is not done while it is recorded, and no value can be read.
+    Operations that work in place are recorded without running, and reading a value is an error.
     """
 
     def __init__(self):
@@ -64,7 +64,7 @@ def same_memory(one, other):
 
 
 class Graphs:
-    """Counts what is captured and replayed."""
+    """Counts captures and replays."""
 
     device = "cuda:0"
 
@@ -98,7 +98,7 @@ def tensors(*arrays):
 
 
 def descend(state, data, item):
-    """Every part of the state changes, by the data and by the item."""
+    """A step that changes every part of the state."""
     total, done = state
     new = total - 0.1 * torch.tanh(total * item[0] + data[0])
     return (new, done + 1), (total * data[0]).sum()
@@ -116,7 +116,7 @@ DATA = tensors(np.linspace(0.5, 2, 4))
 
 
 def check(loop, eager, state, expected, data, items):
-    """One call of both; the states of both, to go on from."""
+    """Call both loops, assert that they agree, and return both states for the next call."""
     (state, losses), (expected, expected_losses) = loop(state, data, items), eager(expected, data, items)
     for one, other in zip((*state, losses), (*expected, expected_losses), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
@@ -151,9 +151,9 @@ def test_a_state_of_its_own_stays_where_it_is_and_another_is_copied():
     before = losses.clone()
     second, _ = loop(first, DATA, rows(5, seed=1))
     assert all(one is other for one, other in zip(first, second, strict=True))
-    # Those of a call are the caller's.
+    # The losses of a call are the caller's own.
     assert torch.equal(losses, before)
-    # One part from elsewhere, such as a learning rate that a callback has changed.
+    # One part is a new array, such as a learning rate that a callback has changed.
     expected = eager((torch.ones(4, dtype=torch.float64), second[1].clone()), DATA, rows(5))[0]
     mixed, _ = loop((torch.ones(4, dtype=torch.float64), second[1]), DATA, rows(5))
     assert torch.equal(mixed[0], expected[0])
@@ -183,7 +183,7 @@ def test_parts_of_a_state_that_change_places(n):
 
 
 def keep(state, data, item):
-    # A view of what it was given, and itself.
+    # The second part becomes a view of itself, and the third stays.
     return (state[0] + item[0], state[1][:], state[2]), state[1].sum()
 
 
@@ -199,7 +199,7 @@ def test_other_shapes_and_other_data_are_captured_anew():
     others = tensors(np.full(4, 3.0))
     state, expected = check(loop, eager, state, expected, others, rows(4))
     assert graphs.captured == 2
-    # Other numbers in the same memory are no other data.
+    # Other numbers in the same memory need no new capture.
     others[0].mul_(2)
     state, expected = check(loop, eager, state, expected, others, rows(4, seed=3))
     assert graphs.captured == 2
@@ -266,7 +266,7 @@ def training_of(backend, plan):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lion"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 def test_training_is_that_of_line_by_line(optimizer, loss, caplog):
-    """To the bit, with a learning rate that changes on the way; 25 steps an epoch."""
+    """To the last bit, with a learning rate that changes within and between epochs; 25 steps per epoch."""
     plan = plan_of(loss, optimizer=optimizer, batch_size=2, schedule="one_cycle", dropout=0.3, input_dropout=0.2)
     plan = dataclasses.replace(plan, steps_per_epoch=25)
     backend = Captured()
@@ -286,29 +286,29 @@ def test_training_is_that_of_line_by_line(optimizer, loss, caplog):
     assert not caplog.records
 
 
-# --- what CUDA is asked for -----------------------------------------------------------------------------------------
+# --- calls of torch.cuda --------------------------------------------------------------------------------------------
 
 
 class Cuda:
-    """A stand-in for ``torch.cuda`` that notes what is asked of it, and by which stream."""
+    """A stand-in for ``torch.cuda`` that records calls and the streams they are made on."""
 
     def __init__(self, fails=None):
-        self.asked, self.current, self.fails = [], "default", fails
+        self.calls, self.current, self.fails = [], "default", fails
         self.graph_pool_handle = lambda: "pool"
-        self.CUDAGraph = lambda: types.SimpleNamespace(replay=lambda: self.asked.append("replay"))
+        self.CUDAGraph = lambda: types.SimpleNamespace(replay=lambda: self.calls.append("replay"))
 
     def Stream(self, device):  # noqa: N802
-        return types.SimpleNamespace(wait_stream=lambda other: self.asked.append(("side waits for", other)))
+        return types.SimpleNamespace(wait_stream=lambda other: self.calls.append(("side waits for", other)))
 
     def current_stream(self):
         current = self.current
         return types.SimpleNamespace(
-            name=current, wait_stream=lambda other: self.asked.append((current, "waits for side"))
+            name=current, wait_stream=lambda other: self.calls.append((current, "waits for side"))
         )
 
     @contextlib.contextmanager
     def device(self, device):
-        self.asked.append(device)
+        self.calls.append(device)
         yield
 
     @contextlib.contextmanager
@@ -321,13 +321,13 @@ class Cuda:
 
     @contextlib.contextmanager
     def graph(self, graph, pool, stream, capture_error_mode):
-        self.asked.append((pool, capture_error_mode))
+        self.calls.append((pool, capture_error_mode))
         self.current = "capture"
         try:
             yield
         finally:
             if self.fails:
-                # As PyTorch does, which then leaves its stream in use.
+                # As in PyTorch, which then leaves its capture stream current.
                 raise self.fails
         self.current = "default"
 
@@ -337,24 +337,24 @@ def test_a_capture_is_warmed_up_beside_the_stream_and_has_a_pool_of_its_own():
     graphs, streams = CudaGraphs(types.SimpleNamespace(cuda=cuda), "cuda:1"), []
     graphs.warm_up(lambda: streams.append(cuda.current))
     assert streams == ["side"] * 3
-    assert cuda.asked[0] == "cuda:1"
-    assert cuda.asked[1][0] == "side waits for"
-    assert cuda.asked[1][1].name == "default"
-    assert cuda.asked[2] == ("default", "waits for side")
-    cuda.asked.clear()
+    assert cuda.calls[0] == "cuda:1"
+    assert cuda.calls[1][0] == "side waits for"
+    assert cuda.calls[1][1].name == "default"
+    assert cuda.calls[2] == ("default", "waits for side")
+    cuda.calls.clear()
     for _ in range(2):
-        # What is collected could be a graph, which no stream that captures may give back.
+        # A garbage collection could destroy another graph, which is an error during a capture.
         replay = graphs.capture(lambda: streams.append((cuda.current, gc.isenabled())))
     assert streams[3:] == [("capture", False)] * 2
     assert gc.isenabled()
     assert cuda.current == "default"
-    assert cuda.asked == ["cuda:1", ("pool", "thread_local")] * 2
+    assert cuda.calls == ["cuda:1", ("pool", "thread_local")] * 2
     replay()
-    assert cuda.asked[-1] == "replay"
+    assert cuda.calls[-1] == "replay"
 
 
 def test_each_device_captures_on_a_stream_of_its_own(monkeypatch):
-    """By PyTorch's own contexts: below them, a device and a stream of each are in use, as numbers."""
+    """With PyTorch's own context managers, on stand-ins for its current device and streams."""
     cuda, used, captured = torch.cuda, {0: "default", 1: "default"}, []
     now = [0]
 
