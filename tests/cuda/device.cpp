@@ -151,7 +151,7 @@ void reads(const void *at, bool past_cache) {
     }
     for (Deed &reader : cell.readers)
         if (reader.block == now.block && reader.thread == now.thread) return void(reader = now);
-    // A few are enough to include another thread than the next writer.
+    // Only a few are kept: at least one of them is another thread than the next writer.
     if (cell.readers.size() < 4) cell.readers.push_back(now);
 }
 
