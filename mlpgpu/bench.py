@@ -23,7 +23,8 @@ FIGURES, PICTURE = "throughput.json", "throughput.png"
 def bench(**given: Any) -> int:
     """Measure how fast each device trains, by batch size, and where a GPU overtakes the CPU.
 
-    Prints a table, and writes a picture and a JSON file. Ctrl-C ends it with what was measured so far.
+    Prints a table, and writes a picture and a JSON file.
+    Ctrl-C ends it with what was measured so far.
     """
     return _run(Study(**given))
 

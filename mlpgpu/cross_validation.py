@@ -51,9 +51,10 @@ def flags() -> dict[str, tuple[Setting, Any]]:
 def cross_validate(**given: Any) -> int:
     """Train a network for each fold of the rows, test it on that fold, and report the mean and spread of the scores.
 
-    Every row is tested on once, including test rows that the data set comes with. Ctrl-C ends it with the folds that
-    are done, and --resume continues where it was stopped or killed. Settings in --config, such as that of a run, that
-    have no flag here are ignored.
+    Every row is tested on once, including test rows that come with the data set.
+    Ctrl-C ends it with the folds that are done.
+    --resume continues where it was stopped or killed.
+    Settings in --config that have no flag here, such as those of a run, are ignored.
     """
     from mlpgpu import run_folder
 
@@ -77,7 +78,7 @@ def cross_validate(**given: Any) -> int:
     if validation.json:
         train.print_json(run_folder.read_metrics(folder), out=folder)
     else:
-        print(f"Complete  the cross-validation in {folder} has come to its end; its results are there")  # noqa: T201
+        print(f"Complete  the cross-validation in {folder} is finished, and its results are there")  # noqa: T201
     return 0
 
 

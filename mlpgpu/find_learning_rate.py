@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def find_learning_rate(**given: Any) -> int:
     """Train for some steps while the learning rate rises from tiny to large, and see where the loss falls fastest.
 
-    Prints the rate to use for a run with the same settings. Settings in --config, such as that of a run, that have no
-    flag here are ignored.
+    Prints the rate to use for a run with the same settings.
+    Settings in --config that have no flag here, such as those of a run, are ignored.
     """
     return _run(Search(**train.with_file(given, flags())), given)
 

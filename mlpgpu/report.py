@@ -88,11 +88,11 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
         for name, (_, value), n in labels[:MAX_TARGETS]:
             lines.append(f"Label     {name}: {value} in {n:,.0f} training rows")
         if len(data.targets) > MAX_TARGETS:
-            lines.append(f"Label     and {len(data.targets) - MAX_TARGETS} labels more")
+            lines.append(f"Label     and {len(data.targets) - MAX_TARGETS} more labels")
     elif data.classes:
         counts = np.bincount(data.y_train, minlength=len(data.classes))
         shown = ", ".join(f"{name}: {n:,}" for name, n in list(zip(data.classes, counts, strict=True))[:MAX_CLASSES])
-        more = f", and {len(data.classes) - MAX_CLASSES} classes more" if len(data.classes) > MAX_CLASSES else ""
+        more = f", and {len(data.classes) - MAX_CLASSES} more classes" if len(data.classes) > MAX_CLASSES else ""
         lines.append(f"Classes   {shown}{more} (training rows)")
     else:
         for name, y in list(zip(data.target_names, data.y_train.T, strict=True))[:MAX_TARGETS]:
@@ -100,7 +100,7 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
                 f"Target    {name}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, scaled: {target_scale}"
             )
         if len(data.target_names) > MAX_TARGETS:
-            lines.append(f"Target    and {len(data.target_names) - MAX_TARGETS} targets more")
+            lines.append(f"Target    and {len(data.target_names) - MAX_TARGETS} more targets")
     return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 
@@ -141,9 +141,14 @@ def training_line(prepared: Prepared) -> str:
     """Describe the training."""
     plan, config = prepared.plan, prepared.config
     return (
-        f"Training  {plan.epochs} epochs of {plan.steps_per_epoch:,} steps of {plan.batch_size:,} rows: "
+        f"Training  {_count(plan.epochs, 'epoch')} of {_count(plan.steps_per_epoch, 'step')} of "
+        f"{_count(plan.batch_size, 'row')}: "
         f"loss {plan.loss}, {config.optimizer}, learning rate {plan.learning_rate:g}, {config.schedule} schedule"
     )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def result_lines(outcome: Outcome) -> list[str]:

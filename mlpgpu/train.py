@@ -40,8 +40,8 @@ GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group
 def train(**given: Any) -> int:
     """Train a multilayer perceptron, test it, and write a run folder.
 
-    Flags override the settings in --config, and these override the defaults. A run resumed with --resume keeps its
-    settings.
+    Flags override the settings in --config, which override the defaults.
+    A run resumed with --resume keeps its settings.
     """
     from mlpgpu import run_folder
     from mlpgpu.callbacks.trackers import check_installed
@@ -64,8 +64,8 @@ def train(**given: Any) -> int:
             print_json(run_folder.read_metrics(folder), run_dir=folder)
         else:
             print(  # noqa: T201
-                f"Complete  the run in {resume} has come to its end; its results are there, and a new one goes on from "
-                f"its weights with --start-from {resume}"
+                f"Complete  the run in {resume} is finished, and its results are there; to train on from its weights, "
+                f"start a new run with --start-from {resume}"
             )
         return 0
     with run_folder.again(folder, path) as taken:

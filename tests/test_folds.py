@@ -347,7 +347,7 @@ def test_the_command_says_where_it_was_stopped(command, tmp_path, monkeypatch):
     found, whole = ({path.name for path in (tmp_path / name).iterdir()} for name in ("found", "whole"))
     assert found == whole
 
-    said = "Complete  the cross-validation in found has come to its end; its results are there\n"
+    said = "Complete  the cross-validation in found is finished, and its results are there\n"
     assert command("--resume found") == (0, said, "")
     assert json.loads(command("--resume found --json")[1]) == {**metrics, "out": "found"}
 

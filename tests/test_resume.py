@@ -275,7 +275,7 @@ def test_a_run_that_is_complete_is_left_alone(taken, finished, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert train.run_command(train.app, ["--resume", "run"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("Complete  the run in run has come to its end; its results are there, ")
+    assert said.startswith("Complete  the run in run is finished, and its results are there; ")
     assert said.endswith(" --start-from run\n")
     assert train.run_command(train.app, ["--resume", "run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).pop("run_dir") == "run"

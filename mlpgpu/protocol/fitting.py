@@ -279,8 +279,8 @@ class Fit:
         found = saving.generator(self.resume.model)
         if found is None and not isinstance(given, Integral):
             raise ValueError(
-                f"random_state is {given!r}, and the checkpoint does not say what its run drew from; a run with a "
-                "whole number can always be taken up: begin a new one."
+                f"random_state is {given!r}, and the checkpoint does not hold the random generator of its fit; start a "
+                "new fit, with a whole number, which can always be resumed."
             )
         return found or check_random_state(given)
 

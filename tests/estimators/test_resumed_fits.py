@@ -117,13 +117,13 @@ def test_what_is_no_generator(tmp_path, known):
 
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(np.random.PCG64(3))])
-def test_a_checkpoint_that_does_not_say_what_its_run_drew_from(tmp_path, random_state):
+def test_a_checkpoint_without_the_random_generator_of_its_fit(tmp_path, random_state):
     """Checkpoints of earlier versions, and of runs with other kinds of generators."""
     unseeded = estimator(MLPClassifier, "defaults").set_params(random_state=random_state)
     with pytest.raises(Fails):
         unseeded.set_params(callbacks=[RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(X, Y)
     rewritten(tmp_path, lambda estimator: estimator.pop("drawn_from", None))
-    with pytest.raises(ValueError, match="random_state is .* does not say what its run drew from; a run with a whole"):
+    with pytest.raises(ValueError, match="random_state is .* does not hold the random generator of its fit; start"):
         unseeded.set_params(callbacks=None).fit(X, Y, resume=tmp_path)
 
 
