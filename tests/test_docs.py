@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,8 @@ def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
             # Another BLAS rounds differently, and after hundreds of steps a few predictions differ.
             expected, found = ([float(x) for x in re.findall(r"\d\.\d+", words)] for words in (said, out))
             assert found == pytest.approx(expected, abs=0.03)
+    # The loop over epochs and the fit that replaces it end with the same weights.
+    np.testing.assert_allclose(scope["best"].coefs_[0], scope["fitted"].coefs_[0], rtol=0, atol=1e-9)
     # The validation rows went through the pipeline's own transformations.
     assert scope["pipeline"].score(scope["X_own"], scope["y_val"]) == scope["pipeline"][-1].best_validation_score_
     assert (tmp_path / "rare-class.png").stat().st_size > 10_000
