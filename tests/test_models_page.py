@@ -75,5 +75,5 @@ def test_onnxruntime(saved):
 def test_skops(saved):
     pytest.importorskip("skops.io", reason="skops is not installed")
     exec(block("skops.io.dump"), saved)
-    assert saved["unknown"] == ["mlpgpu.estimators.MLPClassifier", "mlpgpu.protocol.labels.Labels"]
+    assert saved["unknown"] == ["mlpgpu.estimators.classifier.MLPClassifier", "mlpgpu.protocol.labels.Labels"]
     assert type(saved["again"]) is MLPClassifier

@@ -7,7 +7,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from numbers import Integral, Real
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -15,46 +14,25 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import (
-    Interval,
-    InvalidParameterError,
-    Options,
-    StrOptions,
-    validate_parameter_constraints,
-)
 from sklearn.utils.validation import check_is_fitted
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
-from mlpgpu.config import settings
-from mlpgpu.errors import did_you_mean
 from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
 from mlpgpu.learning_rates import RangeTest
 from mlpgpu.maths import network as networks
-from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.network import Network
 from mlpgpu.model import Model
 from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend, in_words
+from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
+from mlpgpu.protocol.constraints import CONSTRAINTS, validate
 from mlpgpu.protocol.fitting import Fit, Validation
 from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.search import Search
-
-
-def limits(name: str) -> list[Any]:
-    """Return the range of a setting of `Config` as scikit-learn's parameter constraints."""
-    known, _ = settings()[name]
-    if known.choices:
-        return [StrOptions(set(known.choices))]
-    low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))
-    closed = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}[known.within[0] + known.within[-1]]
-    return [Interval(Integral if known.kind is int else Real, low, high, closed=closed)]
-
 
 # Private methods that scikit-learn's fit and predictions call, and that subclasses of its estimators override.
 SKLEARN_STEPS = (
@@ -96,47 +74,7 @@ class NotAvailable(AttributeError, ValueError):
 class Perceptron(CallbackSupportMixin, BaseEstimator):
     """Multilayer perceptron with scikit-learn's protocol; see `mlpgpu.MLPClassifier` for its parameters."""
 
-    _parameter_constraints: dict[str, Any] = {  # noqa: RUF012
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(TRAINABLE)), list, tuple],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "device": [str, None],
-        "backend": [*limits("backend"), None],
-        "dtype": [*limits("dtype"), None],
-        "precision": limits("precision"),
-        "optimizer": [*limits("optimizer"), None],
-        "learning_rate_schedule": [*limits("schedule"), None],
-        **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "input_dropout")},
-        "normalization": [*limits("normalization"), list, tuple],
-        "dropout": [*limits("dropout"), "array-like"],
-        **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "bias_init")},
-        "init": [*limits("init"), list, tuple, None],
-        "init_std": limits("init_std"),
-        "freeze": [Interval(Integral, 0, None, closed="left")],
-        "replacement": ["boolean"],
-        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
-        "callbacks": [list, tuple, None],
-    }
+    _parameter_constraints = CONSTRAINTS
     _y_numeric = False
     _stratifies = False
 
@@ -198,16 +136,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _validate_params(self) -> None:
-        """Validate the parameters as scikit-learn does, and suggest a choice for a misspelt one."""
-        try:
-            validate_parameter_constraints(self._parameter_constraints, in_words(self), type(self).__name__)
-        except InvalidParameterError as error:
-            _, name, _ = str(error).split("'", 2)
-            words = [
-                constraint for constraint in self._parameter_constraints[name] if isinstance(constraint, StrOptions)
-            ]
-            hint = did_you_mean(str(getattr(self, name)), sorted(word for one in words for word in one.options))
-            raise InvalidParameterError(f"{str(error).rstrip('.')}{hint or '.'}") from None
+        validate(self)
 
     def _check_partial_fit(self) -> None:
         if by_lbfgs(self):
@@ -263,6 +192,10 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         network, params = self._network(), backend.asarray(params_of(self, backend), dtype)
         compiled = backend.compile(lambda params, rows: function(backend.xp, network, params, rows), once=True)
         return in_chunks(backend, lambda rows: compiled(params, rows), Unscaled(backend, dtype), x), backend, at
+
+    def _measure(self, metric: Callable[..., float], X: Any, y: Any, sample_weight: Any) -> float:  # noqa: N803
+        weights = None if sample_weight is None else arrays.to_host(sample_weight)
+        return float(metric(arrays.to_host(y), arrays.to_host(self.predict(X)), sample_weight=weights))
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
         """Return the activations of the output layer; programs call scikit-learn's private method of this name."""

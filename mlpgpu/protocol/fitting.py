@@ -5,14 +5,12 @@ from __future__ import annotations
 import signal
 import warnings
 from functools import partial
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
-from mlpgpu import backends, initial, lbfgs, trainer
+from mlpgpu import backends, lbfgs, trainer
 from mlpgpu.callbacks import Callback
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.dependent import check_batches, check_freeze
@@ -20,14 +18,12 @@ from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.network import Network, plain
 from mlpgpu.maths.normalization import begin
-from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.plan import Plan, make_recipe
-from mlpgpu.protocol import arrays, own, parity, progress, saving
+from mlpgpu.protocol import arrays, drawing, own, parity, progress, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
     activations_of,
     by_lbfgs,
-    checked_pairs,
     compute_backend,
     config_of,
     dropout_of,
@@ -138,13 +134,14 @@ class Fit:
         if self.before:
             self.as_made = object.__new__(type(estimator))
             vars(self.as_made).update(vars(estimator) | self.before.optimizer_params)
-        self.random_state = self.before.random_state if self.before else self._generator()
+        self.random_state = self.before.random_state if self.before else drawing.generator(estimator, self.resume)
         self.drawn_from = saving.state_of(self.random_state)
         if params is None:
-            params = begin(np, self._draw(), self.sizes, self.normalized)
+            drawn = drawing.params(estimator, self.names, self.sizes, self.random_state)
+            params = begin(np, drawn, self.sizes, self.normalized)
         # Drawn only if it is used, so that without dropout the draws are those of scikit-learn.
         drops = any(self.dropout)
-        seed = self.before.seed if self.before else self._seed() if drops else 0
+        seed = self.before.seed if self.before else drawing.seed(self.random_state) if drops else 0
         if estimator.early_stopping and self.held_out is None and not by_lbfgs(estimator):
             self._hold_out()
         rows = np.arange(len(self.targets))
@@ -271,22 +268,6 @@ class Fit:
         x = x if is_sparse(x) else arrays.move(x, there, self.at)
         return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
 
-    def _generator(self) -> np.random.RandomState:
-        """Return the random generator; in a resumed fit, in its state at the start of the original fit."""
-        given = self.estimator.random_state
-        if self.resume is None:
-            return check_random_state(given)
-        found = saving.generator(self.resume.model)
-        if found is None and not isinstance(given, Integral):
-            raise ValueError(
-                f"random_state is {given!r}, and the checkpoint does not hold the random generator of its fit; start a "
-                "new fit, with a whole number, which can always be resumed."
-            )
-        return found or check_random_state(given)
-
-    def _seed(self) -> int:
-        return int(self.random_state.randint(np.iinfo(np.int32).max))
-
     def _previous_params(self) -> Array | None:
         """Return the parameters to continue from, or None if they are to be drawn.
 
@@ -311,23 +292,6 @@ class Fit:
             )
         # The training loop may overwrite its parameters.
         return self.backend.xp.asarray(params_of(estimator, self.backend), copy=True)
-
-    def _draw(self) -> np.ndarray:
-        estimator, sizes = self.estimator, self.sizes
-        named = isinstance(estimator.init, str)
-        if named:
-            inits = [estimator.init] * (len(sizes) - 1)
-            params = initial.draw(sizes, inits, self._seed(), std=estimator.init_std)
-        else:
-            last = self.names[-1] if self.names else estimator.activation
-            params = parity.draw(self.random_state, sizes, [*self.names, last])
-        if estimator.bias_init is not None:
-            params[count_weights(sizes) :] = estimator.bias_init
-        if not named and estimator.init is not None:
-            layers = split(np, params, sizes)
-            given = checked_pairs(estimator.init, [w.shape for w, _ in layers])
-            params = join(np, [*given, *layers[len(given) :]])
-        return params
 
     def _hold_out(self) -> None:
         """Split the rows into a training and a validation set."""

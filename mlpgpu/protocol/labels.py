@@ -221,3 +221,34 @@ def _class_weights(given: Any, classes: np.ndarray, y: Any) -> np.ndarray:
     if not (np.isfinite(found) & (found >= 0)).all():
         raise ValueError(f"class_weight is {given!r}; allowed: weights of 0 and above.")
     return found
+
+
+class Labelled:
+    """The labels of a fitted classifier, also by scikit-learn's private name for them."""
+
+    def _kept_labels(self) -> Any:
+        """Return the stored `Labels` or `LabelBinarizer`; pickles hold either under the name ``_labels``."""
+        if "_labels" not in self.__dict__:
+            raise AttributeError(f"this {type(self).__name__} has no labels; fit it, or set its _label_binarizer.")
+        return self.__dict__["_labels"]
+
+    @property
+    def _labels(self) -> Labels:
+        labels = self._kept_labels()
+        return labels if isinstance(labels, Labels) else Labels.of_binarizer(labels)
+
+    @_labels.setter
+    def _labels(self, labels: Labels) -> None:
+        self.__dict__["_labels"] = labels
+
+    @property
+    def _label_binarizer(self) -> Any:
+        """The labels as scikit-learn's ``LabelBinarizer``, which programs read, modify, and set along with weights."""
+        labels = self._kept_labels()
+        if isinstance(labels, Labels):
+            labels = self.__dict__["_labels"] = labels.binarizer()
+        return labels
+
+    @_label_binarizer.setter
+    def _label_binarizer(self, binarizer: Any) -> None:
+        self.__dict__["_labels"] = binarizer

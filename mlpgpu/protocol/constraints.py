@@ -1,0 +1,93 @@
+"""What the parameters of the estimators may be, as scikit-learn's parameter constraints."""
+
+from __future__ import annotations
+
+import itertools
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import get_scorer_names
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+from mlpgpu.config import settings
+from mlpgpu.errors import did_you_mean
+from mlpgpu.maths.activations import TRAINABLE
+from mlpgpu.protocol.choices import in_words
+
+
+def limits(name: str) -> list[Any]:
+    """Return the range of a setting of `Config` as scikit-learn's parameter constraints."""
+    known, _ = settings()[name]
+    if known.choices:
+        return [StrOptions(set(known.choices))]
+    low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))
+    closed = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}[known.within[0] + known.within[-1]]
+    return [Interval(Integral if known.kind is int else Real, low, high, closed=closed)]
+
+
+CONSTRAINTS: dict[str, Any] = {
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [StrOptions(set(TRAINABLE)), list, tuple],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+    "max_fun": [Interval(Integral, 1, None, closed="left")],
+    "device": [str, None],
+    "backend": [*limits("backend"), None],
+    "dtype": [*limits("dtype"), None],
+    "precision": limits("precision"),
+    "optimizer": [*limits("optimizer"), None],
+    "learning_rate_schedule": [*limits("schedule"), None],
+    **{name: limits(name) for name in ("warmup", "decay_rate", "decay_epochs", "input_dropout")},
+    "normalization": [*limits("normalization"), list, tuple],
+    "dropout": [*limits("dropout"), "array-like"],
+    **{name: [*limits(name), None] for name in ("weight_decay", "clip_norm", "bias_init")},
+    "init": [*limits("init"), list, tuple, None],
+    "init_std": limits("init_std"),
+    "freeze": [Interval(Integral, 0, None, closed="left")],
+    "replacement": ["boolean"],
+    "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+    "callbacks": [list, tuple, None],
+}
+
+
+def validate(estimator: Any) -> None:
+    """Validate the parameters as scikit-learn does, and suggest a choice for a misspelt one.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is not allowed.
+    """
+    constraints = estimator._parameter_constraints
+    try:
+        validate_parameter_constraints(constraints, in_words(estimator), type(estimator).__name__)
+    except InvalidParameterError as error:
+        _, name, _ = str(error).split("'", 2)
+        choices = [each.options for each in constraints[name] if isinstance(each, StrOptions)]
+        hint = did_you_mean(str(getattr(estimator, name)), sorted(itertools.chain(*choices)))
+        raise InvalidParameterError(f"{str(error).rstrip('.')}{hint or '.'}") from None

@@ -1,0 +1,75 @@
+"""The random generator of a fit, and the initial parameters that are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from mlpgpu import initial
+from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.maths.parameters import count_weights, join, split
+from mlpgpu.protocol import parity, saving
+from mlpgpu.protocol.choices import checked_pairs
+
+
+def generator(estimator: Any, resume: Checkpoint | None) -> np.random.RandomState:
+    """Return the random generator; in a resumed fit, in its state at the start of the original fit.
+
+    Raises
+    ------
+    ValueError
+        If that state is not known.
+    """
+    given = estimator.random_state
+    if resume is None:
+        return check_random_state(given)
+    found = saving.generator(resume.model)
+    if found is None and not isinstance(given, Integral):
+        raise ValueError(
+            f"random_state is {given!r}, and the checkpoint does not hold the random generator of its fit; start a new "
+            "fit, with a whole number, which can always be resumed."
+        )
+    return found or check_random_state(given)
+
+
+def seed(random_state: np.random.RandomState) -> int:
+    """Draw a seed, for what has a generator of its own: dropout, and initial weights other than scikit-learn's."""
+    return int(random_state.randint(np.iinfo(np.int32).max))
+
+
+def params(
+    estimator: Any, activations: Sequence[str], sizes: tuple[int, ...], random_state: np.random.RandomState
+) -> np.ndarray:
+    """Draw the initial weights and biases, by scikit-learn's rule unless the estimator names or holds others.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    activations : sequence of str
+        Activation of each hidden layer.
+    sizes : tuple of int
+        Number of units of each layer, from the inputs to the outputs.
+    random_state : RandomState
+
+    Returns
+    -------
+    array of shape (n_parameters,)
+    """
+    named = isinstance(estimator.init, str)
+    if named:
+        inits = [estimator.init] * (len(sizes) - 1)
+        drawn = initial.draw(sizes, inits, seed(random_state), std=estimator.init_std)
+    else:
+        last = activations[-1] if activations else estimator.activation
+        drawn = parity.draw(random_state, sizes, [*activations, last])
+    if estimator.bias_init is not None:
+        drawn[count_weights(sizes) :] = estimator.bias_init
+    if not named and estimator.init is not None:
+        layers = split(np, drawn, sizes)
+        given = checked_pairs(estimator.init, [w.shape for w, _ in layers])
+        drawn = join(np, [*given, *layers[len(given) :]])
+    return drawn
