@@ -227,7 +227,7 @@ def test_devices():
         ({"hidden": (8,), "activation": ()}, "0 functions for 1 hidden layers"),
         (
             {"hidden": (8, 4), "dropout": (0.1, 0.2, 0.3)},
-            "dropout names 3 rates for 2 hidden layers; give one, or one a",
+            "dropout names 3 rates for 2 hidden layers; give one, or one per",
         ),
         ({"hidden": (8, 4), "dropout": "none"}, "dropout names 0 rates for 2 hidden layers"),
         ({"dropout": (0.1, 1)}, "dropout is '0.1,1'; allowed: a number from 0 to below 1"),
