@@ -1,10 +1,10 @@
-"""Losses and scores as text, with decimals that suit their magnitude, and as JSON, even if they are not finite."""
+"""Losses, scores and counts as text, with decimals that suit their magnitude, and as JSON, even if not finite."""
 
 import json
 import math
 from typing import Any
 
-__all__ = ["as_json", "in_digits", "in_words", "r2_in_words"]
+__all__ = ["as_json", "counted", "in_digits", "in_words", "r2_in_words"]
 
 
 def in_words(figure: float | None, decimals: int = 4) -> str:
@@ -25,6 +25,11 @@ def r2_in_words(r2: float | None, decimals: int = 4) -> str:
 def in_digits(figure: float | None) -> str:
     """Format `figure` with four significant digits; None becomes ``nan``."""
     return "nan" if figure is None else f"{figure:.4g}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Format a number of things, such as ``1 step`` or ``1,250 steps``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def as_json(found: Any, indent: int | None = None) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from mlpgpu.figures import counted
 from mlpgpu.files import expanded
 from mlpgpu.machine import describe, load, warnings
 from mlpgpu.train import application, run_command
@@ -90,11 +91,11 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     why = f" ({selected['reason']})" if selected["reason"] else ""
     yield "Device", f"auto takes {selected['description']}{why}"
     yield "Python", f"{found['python']}, {found['platform']}"
-    yield "Processor", _joined(found["cpu"], _count(found["cores"], "core"), _memory(found["memory_bytes"]))
+    yield "Processor", _joined(found["cpu"], counted(found["cores"], "core"), _memory(found["memory_bytes"]))
     yield "Libraries", _joined(*(f"{name} {version}" for name, version in versions.items()))
     for pool in found["blas"]:
         core = pool["architecture"] and f"kernels for {pool['architecture']}"
-        threads = pool["num_threads"] and _count(pool["num_threads"], "thread")
+        threads = pool["num_threads"] and counted(pool["num_threads"], "thread")
         yield "BLAS", _joined(f"{pool['internal_api']} {pool['version']}", core, threads)
     yield "Steps", "compiled by Numba in long runs" if "numba" in versions else "run by NumPy alone"
     for gpu in found["cuda"]:
@@ -125,10 +126,6 @@ def _gpu(gpu: dict[str, Any]) -> str:
 
 def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def _memory(n_bytes: int | None) -> str | None:

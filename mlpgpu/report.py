@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mlpgpu import preflight
 from mlpgpu.errors import printable
-from mlpgpu.figures import in_digits, in_words, r2_in_words
+from mlpgpu.figures import counted, in_digits, in_words, r2_in_words
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
@@ -141,14 +141,10 @@ def training_line(prepared: Prepared) -> str:
     """Describe the training."""
     plan, config = prepared.plan, prepared.config
     return (
-        f"Training  {_count(plan.epochs, 'epoch')} of {_count(plan.steps_per_epoch, 'step')} of "
-        f"{_count(plan.batch_size, 'row')}: "
+        f"Training  {counted(plan.epochs, 'epoch')} of {counted(plan.steps_per_epoch, 'step')} of "
+        f"{counted(plan.batch_size, 'row')}: "
         f"loss {plan.loss}, {config.optimizer}, learning rate {plan.learning_rate:g}, {config.schedule} schedule"
     )
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def result_lines(outcome: Outcome) -> list[str]:
