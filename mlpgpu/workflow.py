@@ -16,7 +16,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
-from mlpgpu.data import array_file, folds, load, scaling, used
+from mlpgpu.data import folds, load, scaling, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
@@ -187,7 +187,7 @@ def _arranged(
     train, watched = _rows(config, data, target_scaling)
     need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
-    if config.memory_map == "auto" and array_file.suits(Path(chosen["dataset"])):
+    if config.memory_map == "auto" and used.sort_of(chosen["dataset"]) == "array":
         # The choice depended on free memory, and it affects the order of the rows. Record it so that the run can be
         # repeated exactly.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"

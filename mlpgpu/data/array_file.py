@@ -1,12 +1,12 @@
 """Files of one array (NumPy's .npy, IDX), with the target in a second file; large files are memory-mapped."""
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpgpu import endings
 from mlpgpu.data import idx, npy
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source, are_images, flat, of_arrays
@@ -17,18 +17,11 @@ from mlpgpu.machine import available_memory
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["load", "read_x", "read_xy", "suits"]
+__all__ = ["load", "read_x", "read_xy"]
 
-# x.idx, x.idx3, train-images.idx3-ubyte and train-images-idx3-ubyte, gzipped or not.
-_IDX = re.compile(r"(^|[.-])idx(\d+([.-]\w+)?)?(\.gz)?$", re.IGNORECASE)
 # A file is read if free memory is at least this many times its size: the split copies its rows, and scaled rows may be
 # larger.
 _COPIES = 4
-
-
-def suits(path: Path) -> bool:
-    """Return whether the name of a file is that of a .npy or IDX file."""
-    return path.suffix.lower() == ".npy" or bool(_IDX.search(path.name))
 
 
 def load(path: Path, config: "Config") -> Source:
@@ -98,7 +91,7 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
     if target is None:
         raise InputError(f"target is not given; {path} has no targets: give the .npy or IDX file of them as target")
     beside = expanded(target)
-    if not suits(beside):
+    if endings.kind(beside) != "array":
         raise InputError(f"target is {target!r}; allowed: a .npy or IDX file with a row for each of {path}")
     if beside.suffix.lower() == ".npy":
         # Checks that the size of the file agrees with its header before anything is read.

@@ -57,11 +57,12 @@ def features(
 ) -> Iterator[np.ndarray]:
     """Read features in chunks of at most `rows` rows, or all at once for None; `unseen` is that of `columns.encode`."""
     x: np.ndarray | Mapped
-    with _local_file(path) as (file, ending):
-        if ending == ".npz":
+    with _local_file(path) as file:
+        kind = endings.kind(file)
+        if kind == "npz":
             x = _filled(file, npz.read_x(file), columns)
             yield from (x[part] for part in _parts(len(x), rows))
-        elif ending in endings.TABLES:
+        elif kind == "table":
             frames = table.read_chunks(file, columns, rows, written=None if unseen is None else unseen.written)
             yield from (_encoded(frame, columns, unseen) for frame in frames)
         else:
@@ -103,12 +104,13 @@ def features_and_targets(
         As for `read_features`, and if a target is absent or has missing values.
     """
     x: np.ndarray | Mapped
-    with _local_file(path) as (file, ending):
-        if ending == ".npz":
+    with _local_file(path) as file:
+        kind = endings.kind(file)
+        if kind == "npz":
             x, y = npz.read_xy(file, target)
             x = _filled(file, x, columns)
             yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
-        elif ending in endings.TABLES:
+        elif kind == "table":
             yield from _pairs(file, columns, target, as_text, unseen)
         else:
             x, y = array_file.read_xy(file, target)
@@ -135,8 +137,8 @@ def _pairs(
 
 
 @contextlib.contextmanager
-def _local_file(given: str | Path) -> Iterator[tuple[Path, str]]:
-    """Give a file and its extension; standard input is copied to a temporary file, since it is read more than once."""
+def _local_file(given: str | Path) -> Iterator[Path]:
+    """Give a data file; standard input is copied to a temporary file, since it is read more than once."""
     if str(given) == STANDARD_INPUT:
         if sys.stdin is None:
             raise InputError("standard input is closed; give it a table, or give a file")
@@ -144,15 +146,14 @@ def _local_file(given: str | Path) -> Iterator[tuple[Path, str]]:
             path = Path(folder) / "standard-input.csv"
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            yield path, path.suffix
+            yield path
         return
     path = expanded(given)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a {endings.DATA_FILE}")
-    _, ending = endings.parts(path)
-    if ending not in {".npz", *endings.TABLES} and not array_file.suits(path):
+    if endings.kind(path) is None:
         raise InputError(f"{path} ends in {path.suffix!r}; allowed: a {endings.DATA_FILE}; {endings.instead(path)}")
-    yield path, ending
+    yield path
 
 
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:

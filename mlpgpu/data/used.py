@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from mlpgpu import endings
 from mlpgpu.config import settings
-from mlpgpu.data import array_file, mnist
+from mlpgpu.data import mnist
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
@@ -53,8 +53,4 @@ def sort_of(dataset: str) -> str | None:
         return "mnist"
     if dataset in BUILTIN:
         return dataset
-    path = expanded(dataset)
-    ending = endings.parts(path)[1]
-    if ending in endings.TABLES:
-        return "table"
-    return "npz" if ending == ".npz" else "array" if array_file.suits(path) else None
+    return endings.kind(expanded(dataset))

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from mlpgpu import endings
 from mlpgpu.config import Config
 from mlpgpu.data import array_file, idx, load, read_features
 from mlpgpu.data.mapped import Mapped
@@ -205,12 +206,12 @@ def test_mistakes_are_one_line_each(files, monkeypatch, mistake, memory_map):
 
 
 @pytest.mark.parametrize(
-    ("name", "suited"),
+    ("name", "is_array"),
     [
         ("x.npy", True), ("X.NPY", True), ("x.idx", True), ("train-images-idx3-ubyte", True), ("a.idx3-ubyte", True),
         ("a-idx1-ubyte.gz", True), ("a.idx.gz", True), ("idx", True), ("myidx", False), ("idx.csv", False),
         ("x.npz", False), ("a.index", False), ("x.npy.gz", False),
     ],
 )  # fmt: skip
-def test_names(tmp_path, name, suited):
-    assert array_file.suits(tmp_path / name) is suited
+def test_names(tmp_path, name, is_array):
+    assert (endings.kind(tmp_path / name) == "array") is is_array
