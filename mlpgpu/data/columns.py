@@ -91,11 +91,10 @@ def _fit_column(column: "pd.Series", whole: "pd.Series", impute: str, decimal: s
     if record["kind"] == "date" and record["first"] != "year":
         notes.append(f"column {column.name!r} holds dates with the {record['first']} first")
     if record["kind"] == "category":
-        categories = record["categories"] = text.categories_of(column, whole, decimal)
-        if doubt := text.doubt(column, categories, whole, decimal):
-            notes.append(
-                f"column {column.name!r} is text, one feature for each of its {len(categories)} values, though {doubt}"
-            )
+        record["categories"], doubt = text.categories_of(column, whole, decimal)
+        if doubt:
+            n = len(record["categories"])
+            notes.append(f"column {column.name!r} is text, one feature for each of its {n} values, though {doubt}")
     if impute != "none":
         record["fill"] = _fill(column, record, impute)
     return record, notes

@@ -10,7 +10,7 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["categories_of", "doubt", "name_of_gaps", "one_hot", "unlike"]
+__all__ = ["categories_of", "name_of_gaps", "one_hot", "unlike"]
 
 # Each category is a column of x, and text with more distinct values is likely names or IDs of rows.
 MAX_CATEGORIES = 1000
@@ -21,8 +21,24 @@ LEAVE_OUT = "leave it out with --drop, or group its values"
 _AROUND = r"^[^\w.+-]+|(?<=\d)\s*[^\d\s]{1,4}$|(?<=\d)[\s,'\u2019_](?=\d)"
 
 
-def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list[str]:
-    """Return the sorted categories in a column of training rows; `whole` and `decimal` as in `doubt`.
+def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> tuple[list[str], str]:
+    """Return the categories of a column, and any doubt that they are meant as such.
+
+    Parameters
+    ----------
+    column : Series
+        The column in the training rows.
+    whole : Series
+        The column in all rows of the table: the cell that makes pandas read it as text may be in any of them.
+    decimal : str
+        The decimal mark of the table, in words.
+
+    Returns
+    -------
+    categories : list of str
+        Sorted.
+    doubt : str
+        Why the column is probably not meant as these categories, and what to do; empty if it may be.
 
     Raises
     ------
@@ -31,12 +47,16 @@ def categories_of(column: "pd.Series", whole: "pd.Series", decimal: str) -> list
     """
     # Categories that the dtype declares but these rows do not have would be constant features.
     categories = sorted({str(value) for value in column.dropna().unique()})
+    doubt = _meant_as_numbers(whole, decimal) or dates.doubt(whole)
     if len(categories) > MAX_CATEGORIES:
         raise InputError(
             f"column {column.name!r} is text with {len(categories):,} distinct values; "
-            f"allowed: at most {MAX_CATEGORIES:,}; {_meant_otherwise(whole, decimal) or LEAVE_OUT}"
+            f"allowed: at most {MAX_CATEGORIES:,}; {doubt or LEAVE_OUT}"
         )
-    return categories
+    n_rows = int(column.count())
+    if not doubt and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
+        doubt = f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
+    return categories, doubt
 
 
 def name_of_gaps(categories: list[str]) -> str:
@@ -45,26 +65,6 @@ def name_of_gaps(categories: list[str]) -> str:
     while name in categories:
         name = f"({name})"
     return name
-
-
-def doubt(column: "pd.Series", categories: list[str], whole: "pd.Series", decimal: str) -> str:
-    """Say why a column is probably not meant as these categories, and what to do; empty if it may be.
-
-    Parameters
-    ----------
-    column : Series
-        The column in the training rows.
-    categories : list of str
-    whole : Series
-        The column in all rows of the table: the cell that makes pandas read it as text may be in any of them.
-    decimal : str
-        The decimal mark of the table, in words.
-    """
-    n_rows = int(column.count())
-    meant_otherwise = _meant_otherwise(whole, decimal)
-    if not meant_otherwise and len(categories) > FEW_CATEGORIES and 2 * len(categories) > n_rows:
-        return f"there are {n_rows:,} rows, too few to learn from each; {LEAVE_OUT}"
-    return meant_otherwise
 
 
 def unlike(column: "pd.Series", kind: str) -> str:
@@ -77,10 +77,6 @@ def unlike(column: "pd.Series", kind: str) -> str:
     else:
         fits = pd.to_numeric(present.astype(object), errors="coerce").notna()
     return cells.first(present if fits.all() else present[~fits])
-
-
-def _meant_otherwise(column: "pd.Series", decimal: str) -> str:
-    return _meant_as_numbers(column, decimal) or dates.doubt(column)
 
 
 def _meant_as_numbers(column: "pd.Series", decimal: str) -> str:
