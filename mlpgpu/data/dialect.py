@@ -21,8 +21,8 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-# Lines, including the header, from which the separator is inferred if the header alone is ambiguous.
-_LINES = 101
+# Rows from which the separator is inferred if the header alone is ambiguous.
+_ROWS = 100
 _PIECE = 2**20
 # A line for Excel above the header that declares the separator.
 _SEP_LINE = re.compile(r'"?sep=([,;\t|])"?[\r\n]+', re.IGNORECASE)
@@ -127,11 +127,14 @@ def _separator(path: Path) -> str:
     """Infer the separator: the mark that splits the header and the rows; of several, the one that splits them best."""
     if declared := _declared_separator(path):
         return declared
-    possible = [mark for mark in _SEPARATORS if _splits(path, mark)]
+    starts = {mark: _start(path, mark) for mark in _SEPARATORS}
+    # The name of a single column may contain any mark.
+    possible = [mark for mark, (header, widths) in starts.items() if len(header) > 1 and max(widths, default=2) > 1]
+    whole_quotes = {mark for mark, (header, _) in starts.items() if all(name.count('"') % 2 == 0 for name in header)}
+    equal_widths = {mark for mark, (header, widths) in starts.items() if {*widths} <= {len(header)}}
     # A column name rarely contains a tab.
-    for is_likely in (_leaves_quotes, _fits_rows, lambda _, mark: mark == "\t"):
-        if len(possible) > 1:
-            possible = [mark for mark in possible if is_likely(path, mark)] or possible
+    for likely in (whole_quotes, equal_widths, {"\t"}):
+        possible = [mark for mark in possible if mark in likely] or possible
     if len(possible) > 1:
         raise InputError(
             f"{path} has {' and '.join(_SEPARATORS[mark] for mark in possible)} in its header, and its first rows do "
@@ -140,34 +143,18 @@ def _separator(path: Path) -> str:
     return possible[0] if possible else ","
 
 
-def _start(path: Path, separator: str, lines: int) -> Iterator[list[str]]:
-    """Yield the first rows, up to one with a cell above the csv module's limit: a wrong separator gives such cells."""
+def _start(path: Path, separator: str) -> tuple[list[str], list[int]]:
+    """Return the header, and the number of cells of each of the first rows.
+
+    They end before a cell above the csv module's limit: a wrong separator gives such cells.
+    """
+    header, widths = [], []
     with open_rows(path) as file, contextlib.suppress(csv.Error):
-        yield from islice(_rows(file, separator), lines)
-
-
-def _header(path: Path, separator: str) -> list[str]:
-    return next(_start(path, separator, 1), [])
-
-
-def _widths(path: Path, separator: str) -> list[int]:
-    """Return the number of cells of the header and of each of the first rows."""
-    return [*map(len, _start(path, separator, _LINES))]
-
-
-def _splits(path: Path, separator: str) -> bool:
-    """Return whether the separator splits header and rows; the name of a single column may contain any mark."""
-    header, *rows = _widths(path, separator) or [0]
-    return header > 1 and (not rows or max(rows) > 1)
-
-
-def _leaves_quotes(path: Path, separator: str) -> bool:
-    """Return whether the separator splits no name within quotes."""
-    return all(name.count('"') % 2 == 0 for name in _header(path, separator))
-
-
-def _fits_rows(path: Path, separator: str) -> bool:
-    return len(set(_widths(path, separator))) == 1
+        rows = _rows(file, separator)
+        header = next(rows, [])
+        for row in islice(rows, _ROWS):
+            widths.append(len(row))
+    return header, widths
 
 
 def _decimal(path: Path, separator: str, ignored: Set[int], text: bool) -> str | None:
