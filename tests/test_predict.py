@@ -112,11 +112,23 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
 def test_an_array_has_no_text_that_fills_it(tmp_path):
     town = {"name": "town", "kind": "category", "fill": "missing", "categories": ["a", "missing"]}
     columns = [{"name": "age", "kind": "number", "fill": 30.0}, town]
-    np.save(tmp_path / "x.npy", np.ones((3, 2)))
-    np.testing.assert_array_equal(reading.read_features(tmp_path / "x.npy", columns), np.ones((3, 2)))
-    np.save(tmp_path / "x.npy", np.full((3, 2), np.nan))
+    np.save(tmp_path / "x.npy", np.ones((3, 3)))
+    np.testing.assert_array_equal(reading.read_features(tmp_path / "x.npy", columns), np.ones((3, 3)))
+    np.save(tmp_path / "x.npy", np.full((3, 3), np.nan))
     with pytest.raises(InputError, match="missing values in feature 0"):
         reading.read_features(tmp_path / "x.npy", columns)
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    with pytest.raises(InputError, match="has 2 features; the model was trained on 3; give as many"):
+        reading.read_features(tmp_path / "x.npy", columns)
+
+
+def test_an_array_may_hold_the_encoded_features_of_a_table(command, models):
+    x = reading.read_features(models / "rows.csv", Model.load(models / "size.safetensors").columns)
+    np.save("x.npy", x)
+    np.savez("x.npz", x=x)
+    expected = command("predict", "size.safetensors", "rows.csv")
+    for name in ("x.npy", "x.npz"):
+        assert command("predict", "size.safetensors", name) == expected
 
 
 def test_a_data_frame_for_an_estimator_that_knows_its_columns(tmp_path):

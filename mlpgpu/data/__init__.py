@@ -251,8 +251,8 @@ def _features(
         encoded, columns, notes = _encoded(rows, x, train, impute, like)
         return encoded, None, columns, [*notes, *table_columns.filled(x, columns)]
     if like is not None and columns is not None:
-        fills = len(columns) == x.shape[1] and missing.fills(columns)
-        columns, impute = (columns, str(like.config.get("impute"))) if fills else (None, "none")
+        columns = missing.filling(columns, x.shape[1])
+        impute = "none" if columns is None else str(like.config.get("impute"))
     found = [
         missing.refuse(part, rows.feature_names, filled=impute != "none", by_model=like is not None)
         for part in (x, x_test)

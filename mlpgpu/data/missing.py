@@ -9,7 +9,7 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
-__all__ = ["fill", "fills", "fit", "instead", "noted", "refuse"]
+__all__ = ["fill", "filling", "fit", "instead", "noted", "refuse"]
 
 # Maximum number of columns that a note names.
 MAX_NAMES = 5
@@ -101,9 +101,11 @@ def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
     return np.where(np.isnan(x), np.array([record["fill"] for record in columns], x.dtype), x)
 
 
-def fills(columns: list[dict[str, Any]]) -> bool:
-    """Return whether every column has a number that fills its missing values."""
-    return all(isinstance(record["fill"], int | float) for record in columns)
+def filling(columns: list[dict[str, Any]] | None, n_features: int) -> list[dict[str, Any]] | None:
+    """Return the records of a model if they fill arrays, by a number for each feature; otherwise None."""
+    if columns is None or len(columns) != n_features:
+        return None
+    return columns if all(isinstance(record["fill"], int | float) for record in columns) else None
 
 
 def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:

@@ -157,13 +157,11 @@ def _local_file(given: str | Path) -> Iterator[Path]:
 
 
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
-    if columns is not None and len(columns) != x.shape[1]:
-        raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {len(columns)}; give as many")
-    if columns is None or not missing.fills(columns):
-        missing.refuse(x, (), filled=False, by_model=True)
-        return x
-    missing.refuse(x, (), filled=True)
-    return missing.fill(x, columns)
+    if columns is not None and x.shape[1] != (n := len(table_columns.feature_names(columns))):
+        raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {n}; give as many")
+    columns = missing.filling(columns, x.shape[1])
+    missing.refuse(x, (), filled=columns is not None, by_model=True)
+    return x if columns is None else missing.fill(x, columns)
 
 
 def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen | None) -> np.ndarray:
