@@ -55,16 +55,17 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
 def features(
     path: str | Path, columns: Records | None, rows: int | None, unseen: Unseen | None = None
 ) -> Iterator[np.ndarray]:
-    """Read features in chunks of at most `rows` rows, or all at once for None; `unseen` is that of `columns.encode`."""
+    """Read features in chunks of at most `rows` rows, or all at once for None; `unseen` counts new categories."""
     x: np.ndarray | Mapped
+    unseen = unseen or Unseen()
     with _local_file(path) as file:
         kind = endings.kind(file)
         if kind == "npz":
             x = _filled(file, npz.read_x(file), columns)
             yield from (x[part] for part in _parts(len(x), rows))
         elif kind == "table":
-            frames = table.read_chunks(file, columns, rows, written=None if unseen is None else unseen.written)
-            yield from (_encoded(frame, columns, unseen) for frame in frames)
+            for frame in table.read_chunks(file, columns, rows, written=unseen.written):
+                yield _encoded(frame, columns, unseen)
         else:
             x = array_file.read_x(file)
             yield from (_filled(file, x[part], columns) for part in _parts(len(x), rows))
@@ -111,20 +112,19 @@ def features_and_targets(
             x = _filled(file, x, columns)
             yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
         elif kind == "table":
-            yield from _pairs(file, columns, target, as_text, unseen)
+            yield from _pairs(file, columns, target, as_text, unseen or Unseen())
         else:
             x, y = array_file.read_xy(file, target)
             yield from ((_filled(file, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
 
 
 def _pairs(
-    path: Path, columns: Records | None, target: str | None, as_text: Sequence[bool], unseen: Unseen | None
+    path: Path, columns: Records | None, target: str | None, as_text: Sequence[bool], unseen: Unseen
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield features and targets of a table; see `features_and_targets`."""
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
-    written = None if unseen is None else unseen.written
-    for frame in table.read_chunks(path, columns, ROWS, target, labels=labels, written=written):
+    for frame in table.read_chunks(path, columns, ROWS, target, labels=labels, written=unseen.written):
         if target is None:
             has = f"{path} has the columns {listed(list(frame.columns))}"
             raise InputError(f"target is not given, and the model knows no name of it; {has}; give --target")
@@ -164,11 +164,9 @@ def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
     return x if columns is None else missing.fill(x, columns)
 
 
-def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen | None) -> np.ndarray:
-    if columns is None:
-        # A model trained on an array knows no column names, so the columns are its features in order.
-        columns = table_columns.numbers(frame.columns)
-    return table_columns.encode(frame, columns, unseen)
+def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen) -> np.ndarray:
+    # A model trained on an array knows no column names, so the columns are its features in order.
+    return table_columns.encode(frame, columns or table_columns.numbers(frame.columns), unseen)
 
 
 def _parts(n_rows: int, rows: int | None) -> Iterator[slice]:

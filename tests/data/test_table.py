@@ -153,6 +153,9 @@ def test_categories_that_look_like_numbers_later_stay_text(tmp_path):
 def test_table_for_a_model_of_arrays_is_taken_in_order(tmp_path):
     (tmp_path / "a.csv").write_text("p,q\n1,2.5\n3,4\n")
     assert read_features(tmp_path / "a.csv", None).tolist() == [[1, 2.5], [3, 4]]
+    (tmp_path / "a.csv").write_text("p,q\n1,2.5\n3,\n")
+    with pytest.raises(InputError, match=r"column 'q' \(1\), the first in row 2; the model cannot fill them"):
+        read_features(tmp_path / "a.csv", None)
 
 
 @pytest.mark.parametrize(
