@@ -9,7 +9,7 @@ import numpy as np
 from mlpgpu import endings
 from mlpgpu.data import idx, npy
 from mlpgpu.data.mapped import Mapped
-from mlpgpu.data.source import Source, are_images, flat, of_arrays
+from mlpgpu.data.source import Source, check_rows, flat, of_arrays
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import expanded
 from mlpgpu.machine import available_memory
@@ -34,9 +34,9 @@ def load(path: Path, config: "Config") -> Source:
     InputError
         If a file cannot be read, or the two do not match.
     """
-    x, images = _features(path, config.memory_map)
+    x, shape = _features(path, config.memory_map)
     y, name = _targets(path, config.target, len(x))
-    return of_arrays(path.stem, x, y, images, name)
+    return of_arrays(path.stem, x, y, shape, name)
 
 
 def read_x(path: Path) -> np.ndarray | Mapped:
@@ -62,8 +62,8 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray | Mapped, np.nda
     return x, _targets(path, target, len(x))[0]
 
 
-def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, bool]:
-    """Return the rows of a file, in memory or memory-mapped, and whether they are images."""
+def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, tuple[int, ...]]:
+    """Return the rows of a file, in memory or memory-mapped, and the shape of its array."""
     left = available_memory() if memory_map == "auto" else None
     most = 0.0 if memory_map == "always" else math.inf if left is None else left / _COPIES
     size, packed = _look(path)
@@ -71,19 +71,19 @@ def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, bool]:
         if memory_map == "always":
             raise InputError(f"{path} is gzipped and cannot be memory-mapped; unpack it with gunzip")
         x = idx.read(path)
-        return flat(x, str(path)), are_images(x.dtype, x.shape, str(path))
+        return flat(x, str(path)), x.shape
     offset, dtype, shape, by_columns = _header(path)
-    images = are_images(dtype, shape, str(path))
+    check_rows(dtype, shape, str(path))
     if by_columns:
         if size > most:
             raise InputError(
                 f"{path} holds {size / 1e9:,.1f} GB column by column, whose rows cannot be memory-mapped; "
                 "write it again with numpy.save(path, numpy.ascontiguousarray(x)), or give memory_map never"
             )
-        return flat(np.load(path, allow_pickle=False), str(path)), images
+        return flat(np.load(path, allow_pickle=False), str(path)), shape
     stored = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     mapped = Mapped(path, offset, stored, (shape[0], math.prod(shape[1:])))
-    return mapped if size > most else mapped[:], images
+    return mapped if size > most else mapped[:], shape
 
 
 def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from mlpgpu import endings
 from mlpgpu.data import npy
 from mlpgpu.data.inflation import refuse_bomb
-from mlpgpu.data.source import Source, are_images, flat, of_arrays
+from mlpgpu.data.source import Source, flat, of_arrays
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def load(path: Path, config: "Config") -> Source:
         arrays = _read(path, (x_name, y_name))
     for x, y in zip(arrays[::2], arrays[1::2], strict=True):
         _match(path, x, y)
-    where = f"array {x_name!r} of {path}"
-    images = are_images(arrays[0].dtype, arrays[0].shape, where)
-    x = flat(arrays[0], where)
+    x = flat(arrays[0], f"array {x_name!r} of {path}")
     x_test = flat(arrays[2], f"array 'x_test' of {path}") if len(arrays) > 2 else None
     if x_test is not None and x_test.shape[1] != x.shape[1]:
         raise InputError(
@@ -54,7 +52,7 @@ def load(path: Path, config: "Config") -> Source:
             "allowed: as many; mend the file"
         )
     y_test = arrays[3] if len(arrays) > 2 else None
-    return of_arrays(path.stem, x, arrays[1], images, y_name, x_test=x_test, y_test=y_test)
+    return of_arrays(path.stem, x, arrays[1], arrays[0].shape, y_name, x_test=x_test, y_test=y_test)
 
 
 def read_x(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Source", "are_images", "flat", "of_arrays"]
+__all__ = ["Source", "check_rows", "flat", "of_arrays"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,11 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def of_arrays(name: str, x: np.ndarray | Mapped, y: np.ndarray, images: bool, target: str, **test: Any) -> Source:
-    """Make a source of arrays; `images` is the result of `are_images`, and `test` may be ``x_test`` and ``y_test``."""
+def of_arrays(
+    name: str, x: np.ndarray | Mapped, y: np.ndarray, shape: tuple[int, ...], target: str, **test: Any
+) -> Source:
+    """Make a source of arrays; `shape` is that of x before `flat`, and `test` may be ``x_test`` and ``y_test``."""
+    images = len(shape) == 3 or (len(shape) == 4 and shape[3] == 1)
     return Source(
         name,
         x,
@@ -71,25 +74,23 @@ def of_arrays(name: str, x: np.ndarray | Mapped, y: np.ndarray, images: bool, ta
     )
 
 
-def are_images(dtype: np.dtype, shape: tuple[int, ...], where: str) -> bool:
-    """Return whether the rows of an array with this dtype and shape are images.
+def check_rows(dtype: np.dtype, shape: tuple[int, ...], where: str) -> None:
+    """Refuse an array that does not hold rows of numbers; the message calls it `where`.
 
     Raises
     ------
     InputError
-        If it does not have rows of numbers; the message calls the array `where`.
     """
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or len(shape) < 2 or 0 in shape:
         raise InputError(
             f"{where} has type {dtype} and shape {shape}; "
             "allowed: numbers of shape (rows, features) or (rows, height, width); convert it"
         )
-    return len(shape) == 3 or (len(shape) == 4 and shape[3] == 1)
 
 
 def flat(x: np.ndarray, where: str) -> np.ndarray:
     """Return rows as a C-contiguous array of shape (n_rows, n_features) in native byte order, bool as uint8."""
-    are_images(x.dtype, x.shape, where)
+    check_rows(x.dtype, x.shape, where)
     if x.dtype == bool:
         x = x.view(np.uint8)
     return np.ascontiguousarray(x.reshape(len(x), -1), dtype=x.dtype.newbyteorder("="))
