@@ -253,6 +253,8 @@ def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
         )
     if kind == "bool":
         column = column.astype("boolean").astype("UInt8")
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.astype(column.dtype.subtype)
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if dtype.kind not in "iuf":
         # Python objects, or missing values only.

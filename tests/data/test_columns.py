@@ -41,6 +41,13 @@ def test_encodes_as_pandas_dummies_do(frame):
     assert notes == []
 
 
+def test_sparse_columns_are_encoded_as_dense_ones():
+    frame = pd.DataFrame({"count": [1, 0, 3], "share": [0.5, 0.0, np.nan], "member": [True, False, True]})
+    records, _ = columns.fit(frame, "mean")
+    sparse = frame.astype({"count": "Sparse[int]", "share": "Sparse[float]", "member": pd.SparseDtype(bool, False)})
+    np.testing.assert_array_equal(columns.encode(sparse, records), columns.encode(frame, records))
+
+
 def test_records_survive_json_and_take_columns_in_any_order(frame):
     records, _ = columns.fit(frame, "mean")
     copy = json.loads(json.dumps(records))
