@@ -43,7 +43,7 @@ def read(path: Path, rows: int | None, unused: Callable[[list[str]], Set[str]]) 
     with parquet.ParquetFile(path, read_dictionary=text_columns) as file:
         refuse_bomb(path, _promised(file.metadata))
         if rows is None:
-            tables = iter([file.read(names, use_pandas_metadata=True)])
+            tables = iter([file.read(names)])
         else:
             tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(rows, columns=names))
         for table in tables:
