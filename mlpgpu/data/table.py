@@ -123,7 +123,7 @@ def read_chunks(
     def unused(names: list[str]) -> set[str]:
         """Return the columns whose values do not matter."""
         if not columns:
-            return {*_with_commas(drop, names)}
+            return {*target_columns.joined(drop, names)}
         return {*names} - known - {*(() if target is None else target_columns.named(target, names))}
 
     n_rows = 0
@@ -231,24 +231,13 @@ def _warnings_as_errors(path: Path) -> Iterator[None]:
 def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
     """Drop columns from a table without its targets."""
     names = list(frame.columns)
-    drop = _with_commas(drop, names)
-    if absent := [name for name in drop if name not in names]:
+    dropped = target_columns.joined(drop, names)
+    if absent := [name for name in dropped if name not in names]:
         hint = did_you_mean(absent[0], names, 0.5, repr)
         raise InputError(f"drop has {absent[0]!r}, which {path} does not have; allowed: {listed(names)}{hint}")
-    if len(set(drop)) == len(names):
+    if len(set(dropped)) == len(names):
         raise InputError(f"drop leaves none of the columns {listed(names)} of {path}; leave at least one to learn from")
-    return frame.drop(columns=list(drop))
-
-
-def _with_commas(given: tuple[str, ...], names: list[str]) -> tuple[str, ...]:
-    """Join parts of `given`, which were split at commas, where a column name contains commas itself."""
-    whole, at = [], 0
-    while at < len(given):
-        ends = (end for end in range(at + 1, len(given) + 1) if ",".join(given[at:end]) in names)
-        end = next(ends, at + 1)
-        whole.append(",".join(given[at:end]))
-        at = end
-    return tuple(whole)
+    return frame.drop(columns=dropped)
 
 
 def _is_text_with_gaps(column: "pd.Series") -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["check_varied", "chosen", "named", "values"]
+__all__ = ["check_varied", "chosen", "joined", "named", "values"]
 
 
 def named(target: str, names: Sequence[str]) -> list[str]:
@@ -33,10 +33,22 @@ def named(target: str, names: Sequence[str]) -> list[str]:
     """
     if target in names or "," not in target:
         return [target]
-    parts = [part if part in names else part.strip() for part in target.split(",")]
+    parts = joined(target.split(","), names)
     if twice := [part for part in parts if parts.count(part) > 1]:
         raise InputError(f"target is {target!r}, which has {twice[0]!r} twice; name each column once")
     return parts
+
+
+def joined(parts: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the columns in a list that was split at commas: their names may contain commas, and have spaces around."""
+    most = 1 + max((name.count(",") for name in names), default=0)
+    whole: list[str] = []
+    while parts:
+        texts = (",".join(parts[:n]) for n in range(1, most + 1))
+        known = (name for text in texts for name in (text, text.strip()) if name in names)
+        whole.append(next(known, parts[0].strip()))
+        parts = parts[whole[-1].count(",") + 1 :]
+    return whole
 
 
 def chosen(names: Sequence[str], config: "Config", path: Path) -> list[str]:
@@ -55,7 +67,8 @@ def chosen(names: Sequence[str], config: "Config", path: Path) -> list[str]:
         lacking = f"which {path} does not have" if len(targets) == 1 else f"and {path} does not have {absent[0]!r}"
         hint = did_you_mean(absent[0], names, 0.5, repr)
         raise InputError(f"target is {target!r}, {lacking}; allowed: {shown}{hint}")
-    if both := [name for name in targets if name in config.drop]:
+    dropped = joined(config.drop, names)
+    if both := [name for name in targets if name in dropped]:
         raise InputError(f"drop has {both[0]!r}, which is one of the targets; leave it out, or choose other targets")
     if len(targets) == len(names):
         raise InputError(f"target is {target!r}, all columns of {path}; leave at least one to learn from")
