@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,6 +41,7 @@ from mlpgpu.protocol.held import (
 )
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
+from mlpgpu.protocol.warning import warn_user
 from mlpgpu.setting import named
 from mlpgpu.trainer import Diverged, Run
 
@@ -189,10 +189,7 @@ class Fit:
         if any(normalized_of(estimator.normalization, len(self.normalized))):
             ignored.append("normalization")
         if ignored:
-            warnings.warn(
-                f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.",
-                stacklevel=6,
-            )
+            warn_user(f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.")
         params, run, estimator.loss_ = lbfgs.fit(self.backend, *given, **more)
         if self.held_out is not None:
             progress.keep_validation(estimator, run)
@@ -285,10 +282,9 @@ class Fit:
             if params is not None:
                 return params
             self.normalized = (False,) * n_hidden
-            warnings.warn(
+            warn_user(
                 "normalization='batch' is ignored: the weights to continue from were changed, read from a file or "
-                "fitted without it, so that any earlier normalisation is folded into them; fit anew to normalise.",
-                stacklevel=7,
+                "fitted without it, so that any earlier normalisation is folded into them; fit anew to normalise."
             )
         # The training loop may overwrite its parameters.
         return self.backend.xp.asarray(params_of(estimator, self.backend), copy=True)
@@ -330,11 +326,9 @@ class Fit:
         estimator, n_rows = self.estimator, len(self.targets)
         self.network = Network(self.sizes, self.activations, self.loss, estimator.freeze, self.normalized)
         for message in unused_settings(estimator):
-            warnings.warn(message, stacklevel=7)
+            warn_user(message)
         if estimator.batch_size != "auto" and estimator.batch_size > n_rows and not by_lbfgs(estimator):
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
-            )
+            warn_user("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         batch_size = min(200 if estimator.batch_size == "auto" else int(estimator.batch_size), n_rows)
         check_batches(batch_size, self.normalized)
         steps_per_epoch = -(-n_rows // batch_size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from mlpgpu.errors import OwnFunctionWarning, one_line
 from mlpgpu.maths.activations import Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.protocol import arrays
+from mlpgpu.protocol.warning import warn_user
 
 # Number of rows, and a smaller number to test whether the value of a row depends on the other rows.
 ROWS, FEWER = 8, 5
@@ -204,9 +204,10 @@ def _check_independent(which: str, among: np.ndarray, alone: np.ndarray, of_what
     same = np.isclose(among, alone, rtol=CLOSE, atol=CLOSE * _typical(among), equal_nan=True)
     if not same.all():
         here = tuple(np.argwhere(~same)[0])
-        _warn(
+        warn_user(
             f"the {which} gives {of_what} a value that depends on others, such as {among[here]:.4g} among more and "
-            f"{alone[here]:.4g} among fewer; leave out a mean or a sum over rows, which is taken elsewhere."
+            f"{alone[here]:.4g} among fewer; leave out a mean or a sum over rows, which is taken elsewhere.",
+            OwnFunctionWarning,
         )
 
 
@@ -218,10 +219,11 @@ def _check_slopes(which: str, slopes: np.ndarray, differences: np.ndarray, noise
     wrong = known & ~(off <= allowed)
     if wrong.sum() > FORGIVEN * wrong.size:
         here = np.unravel_index(np.argmax(np.where(wrong, off, -1)), off.shape)
-        _warn(
+        warn_user(
             f"the {which} is not that of its value at {wrong.sum()} of {wrong.size} made-up places: "
             f"{slopes[here]:.4g} at one of them, where differences of the value give {differences[here]:.4g}; mend the "
-            "one or the other, or, where that is on purpose, ignore mlpgpu.OwnFunctionWarning."
+            "one or the other, or, where that is on purpose, ignore mlpgpu.OwnFunctionWarning.",
+            OwnFunctionWarning,
         )
 
 
@@ -244,8 +246,3 @@ def _noise(values: np.ndarray, h: np.ndarray, dtype: str) -> np.ndarray:
 
 def _name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _warn(message: str) -> None:
-    # The stack level is that of the line that calls fit.
-    warnings.warn(message, OwnFunctionWarning, stacklevel=11)

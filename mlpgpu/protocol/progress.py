@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from mlpgpu.protocol.parity import StoppingRule
+from mlpgpu.protocol.warning import warn_user
 from mlpgpu.trainer import Best, Run
 
 # Fitted attributes that record the progress of a fit.
@@ -135,7 +134,7 @@ def warn(run: Run, most: int, incremental: bool) -> None:
             "before. Scale the data, or lower learning_rate_init."
         )
     elif run.stopped == "interrupted":
-        warnings.warn("Training interrupted by user.", stacklevel=6)
+        warn_user("Training interrupted by user.")
     elif run.unconverged:
         _tell(run.unconverged)
     elif not run.stopped and not incremental and run.training is not None:
@@ -143,10 +142,5 @@ def warn(run: Run, most: int, incremental: bool) -> None:
 
 
 def _tell(message: str) -> None:
-    """Warn at the user's call, under the module name of scikit-learn's warning, by which programs filter it."""
-    frame: Any = sys._getframe()
-    for _ in range(6):
-        frame = frame.f_back or frame
-    registry = frame.f_globals.setdefault("__warningregistry__", {})
-    module = "sklearn.neural_network._multilayer_perceptron"
-    warnings.warn_explicit(message, ConvergenceWarning, frame.f_code.co_filename, frame.f_lineno, module, registry)
+    """Warn under the module name of scikit-learn's warning, by which programs filter it."""
+    warn_user(message, ConvergenceWarning, "sklearn.neural_network._multilayer_perceptron")

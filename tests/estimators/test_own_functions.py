@@ -39,12 +39,20 @@ def hold(y, **given):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_warnings_point_to_the_line_that_calls(solver):
     """By default, Python shows the same warning only once per line, so the line must be the caller's."""
-    pytest.importorskip("sklearn.callback", reason="without callbacks there is one call less in between")
     straight = (lambda xp, z: xp.sign(z), lambda xp, z, y: xp.ones_like(z))
     with pytest.warns((OwnFunctionWarning, ConvergenceWarning)) as caught:
         hold(THREE, activation=straight, solver=solver)
     assert [each.category for each in caught] == [OwnFunctionWarning, ConvergenceWarning]
     assert {each.filename for each in caught} == {__file__}
+
+
+def test_warnings_of_a_range_test_point_to_the_line_that_calls():
+    def outer():
+        return MLPClassifier(**QUICK, batch_size=1000).find_learning_rate(X, THREE, steps=10)
+
+    with pytest.warns(UserWarning, match="batch_size") as caught:
+        outer()
+    assert [(each.filename, each.lineno) for each in caught] == [(__file__, outer.__code__.co_firstlineno + 1)]
 
 
 @pytest.mark.parametrize("batch_size", [3, 150])
