@@ -309,15 +309,19 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         return arrays.move(self._probabilities(backend.xp, z), backend, at)
 
     def _probabilities(self, xp: Any, z: Array) -> Array:
-        link = self._network().loss.link
+        loss = self._network().loss
+        link = loss.link
         p = link(xp, z)
         if self._labels.binary:
             # `1 - p` would lose the digits of a small complement.
             p = xp.concat([link(xp, -z) if link is LOSSES["logistic"].link else 1 - p, p], axis=1)
+        if loss.task != "classification":
+            # `out_activation_` was set to the identity, to get the logits.
+            return p
         # No class is impossible, however large the logit of another.
-        limits = xp.finfo(p.dtype)
-        p = xp.maximum(p, limits.smallest_normal)
-        return xp.minimum(p, 1 - limits.eps / 2) if self._labels.multilabel else p
+        floats = xp.finfo(p.dtype)
+        p = xp.maximum(p, floats.smallest_normal)
+        return xp.minimum(p, 1 - floats.eps / 2) if self._labels.multilabel else p
 
     def predict_log_proba(self, X: Any) -> Array:  # noqa: N803
         """Predict the logarithm of the probability of each class, finite even where the probability rounds to 0.

@@ -78,12 +78,14 @@ def test_what_every_unit_makes_of_rows(ours, theirs):
     np.testing.assert_allclose(ours._forward_pass_fast(X, check_input=False), theirs_made[-1], rtol=1e-9)
 
 
-def test_logits_while_the_output_activation_is_the_identity():
+@pytest.mark.parametrize("targets", TARGETS)
+def test_logits_while_the_output_activation_is_the_identity(targets):
     """Programs set it back once they have them."""
-    ours, theirs = (kind(**QUICK).fit(X, Y) for kind in KINDS[0])
+    ours, theirs = (kind(**QUICK).fit(X, TARGETS[targets]) for kind in KINDS[0])
     for estimator in (ours, theirs):
         estimator.out_activation_ = "identity"
     np.testing.assert_allclose(ours._forward_pass_fast(X), theirs._forward_pass_fast(X), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("given", [{}, {"solver": "sgd", "learning_rate": "invscaling"}])
