@@ -23,7 +23,7 @@ from mlpgpu.protocol.arrays import Array
 
 def _name(loss: Loss) -> str:
     """Return scikit-learn's name of the link."""
-    name = loss.link.__name__
+    name = getattr(loss.link, "__name__", "own")
     return {"exponential": "exp"}.get(name, name)
 
 
@@ -124,7 +124,9 @@ def restored_on_failure(estimator: Any) -> Iterator[None]:
 def keep_shape(estimator: Any, sizes: Sequence[int], loss: Loss) -> None:
     """Set the fitted attributes that describe the network."""
     estimator.n_layers_, estimator.n_outputs_ = len(sizes), sizes[-1]
-    estimator.out_activation_ = _name(loss)
+    name = _name(loss)
+    # A custom link must not pass for the built-in one of the same name.
+    estimator.out_activation_ = name if LINKS.get(name, loss.link) is loss.link else f"own {name}"
 
 
 def loss_of(estimator: Any, n_outputs: int) -> tuple[str, Loss]:

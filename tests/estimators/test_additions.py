@@ -1,6 +1,7 @@
 """The additions to scikit-learn's parameters, each against something independent."""
 
 import copy
+import functools
 import gc
 import io
 import itertools
@@ -467,6 +468,19 @@ def test_a_loss_of_ones_own_without_a_log_link():
     cross_entropy = LOSSES["cross_entropy"]
     own = classifier(loss=Loss(cross_entropy.rows, cross_entropy.link, "classification")).fit(X, THREE)
     np.testing.assert_allclose(own.predict_log_proba(X), np.log(own.predict_proba(X)))
+
+
+def test_a_link_of_ones_own():
+    """Its name may be that of another link, and a partial has none."""
+
+    def identity(xp, z):
+        return 3 * z
+
+    expected = 3 * regressor().fit(X_REG, Y_REG).predict(X_REG)
+    for link in (identity, functools.partial(identity)):
+        own = regressor(loss=LOSSES["squared_error"]._replace(link=link)).fit(X_REG, Y_REG)
+        np.testing.assert_allclose(own.predict(X_REG), expected, rtol=1e-12)
+        assert own.out_activation_.startswith("own")
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
