@@ -83,7 +83,8 @@ def keep(estimator: Any, run: Run, rule: StoppingRule, validated: bool) -> None:
     losses = [record["loss"] for record in run.history]
     if run.diverged:
         losses = [*losses, float(run.losses[-1][-1])]
-    if not run.restored:
+    # A callback may stop the run before its first epoch.
+    if losses and not run.restored:
         estimator.loss_ = losses[-1]
     elif run.best_epoch:
         estimator.loss_ = losses[run.best_epoch - 1]

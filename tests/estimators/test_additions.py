@@ -483,6 +483,18 @@ def test_a_link_of_ones_own():
         assert own.out_activation_.startswith("own")
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_callback_that_stops_before_the_first_epoch(early_stopping):
+    stop = LambdaCallback(on_begin=lambda run: run.stop("the budget is spent"))
+    fitted = classifier(early_stopping=early_stopping, callbacks=[stop]).fit(X, THREE)
+    assert (fitted.n_iter_, fitted.loss_curve_, fitted.predict(X).shape) == (0, [], (150,))
+    fitted = classifier(early_stopping=early_stopping, warm_start=True).fit(X, THREE)
+    loss, weights = fitted.loss_, fitted.coefs_[0].copy()
+    fitted.set_params(callbacks=[stop]).fit(X, THREE)
+    assert fitted.loss_ == loss
+    np.testing.assert_array_equal(fitted.coefs_[0], weights)
+
+
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
 def test_a_quantile_is_what_the_loss_aims_at(level):
     rng = np.random.default_rng(3)
