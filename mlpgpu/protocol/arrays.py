@@ -18,6 +18,7 @@ from mlpgpu.feed import is_sparse
 Array = Any
 HOST: Backend = NumpyBackend()
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+_SPARSE = ("csr", "csc")
 
 
 def home(array: Any) -> Backend:
@@ -57,61 +58,59 @@ def _total(x: np.ndarray) -> Any:
     return x.sum()
 
 
-def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, y_numeric: bool = False) -> tuple[Any, Any]:
-    """Validate `x` and `y` as scikit-learn does.
+def check_inputs(estimator: Any, x: Any, *, reset: bool) -> Any:
+    """Validate `x` as scikit-learn does.
 
     Parameters
     ----------
     estimator : estimator
     x : array-like or sparse matrix of shape (n_rows, n_features)
-    y : array-like of shape (n_rows,) or (n_rows, n_outputs), or the string ``no_validation``
-        The string means rows without targets, as in scikit-learn.
     reset : bool
         Whether to set ``n_features_in_`` and ``feature_names_in_``, rather than check `x` against them.
-    y_numeric : bool
-        Whether `y` must be numeric.
 
     Returns
     -------
-    x : array of shape (n_rows, n_features)
+    array of shape (n_rows, n_features)
         float64 or float32, of the backend of the input; sparse matrices as CSR.
-    y : array
-        On the host.
 
     Raises
     ------
     ValueError
         With scikit-learn's own messages.
     """
+    if not reset and _is_valid(estimator, x):
+        return x
     at = home(x)
-    alone = isinstance(y, str)
-    if alone and not reset and _is_valid(estimator, x):
-        return x, y
     if at is HOST:
-        checked = validate_data(
+        return _as_csr(validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_FLOATS, reset=reset))
+    if get_config()["array_api_dispatch"]:
+        return validate_data(estimator, x, dtype=_float_types(at), reset=reset)
+    x = _check_on_device(at, x)
+    validate_data(estimator, x, reset=reset, skip_check_array=True)
+    return x
+
+
+def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+    """Validate `x` as `check_inputs` does, and the targets `y`, which are returned on the host."""
+    if home(x) is HOST:
+        x, y = validate_data(
             estimator,
             x,
-            y if alone else to_host(y),
-            accept_sparse=["csr", "csc"],
-            dtype=(np.float64, np.float32),
+            to_host(y),
+            accept_sparse=_SPARSE,
+            dtype=_FLOATS,
             reset=reset,
-            **({} if alone else {"multi_output": True, "y_numeric": y_numeric}),
+            multi_output=True,
+            y_numeric=estimator._y_numeric,
         )
-        x, y = (checked, y) if alone else checked
-        return x.tocsr() if is_sparse(x) else x, y if alone else _as_1d(y)
+        return _as_csr(x), _as_1d(y)
     if y is None:
         validate_data(estimator, x, y, reset=reset, skip_check_array=True)
-    if get_config()["array_api_dispatch"]:
-        x = validate_data(estimator, x, dtype=_float_types(at), reset=reset)
-    else:
-        x = _check_on_device(at, x)
-        validate_data(estimator, x, reset=reset, skip_check_array=True)
-    if not alone:
-        dtype = "numeric" if y_numeric else None
-        y = check_array(to_host(y), accept_sparse="csr", ensure_2d=False, dtype=dtype, input_name="y")
-        check_consistent_length(x, y)
-        y = _as_1d(y)
-    return x, y
+    x = check_inputs(estimator, x, reset=reset)
+    dtype = "numeric" if estimator._y_numeric else None
+    y = check_array(to_host(y), accept_sparse="csr", ensure_2d=False, dtype=dtype, input_name="y")
+    check_consistent_length(x, y)
+    return x, _as_1d(y)
 
 
 def _is_valid(estimator: Any, x: Any) -> bool:
@@ -125,6 +124,10 @@ def _is_valid(estimator: Any, x: Any) -> bool:
         and not hasattr(estimator, "feature_names_in_")
         and bool(np.isfinite(_total(x)))
     )
+
+
+def _as_csr(x: Any) -> Any:
+    return x.tocsr() if is_sparse(x) else x
 
 
 def _as_1d(y: Any) -> Any:

@@ -94,7 +94,7 @@ class Fit:
         hidden = hidden_sizes(estimator.hidden_layer_sizes)
         self.first = first = not hasattr(estimator, "coefs_") or not (estimator.warm_start or incremental)
         self.at = arrays.home(x)
-        self.x, self.y = arrays.check_rows(estimator, x, y, reset=first, y_numeric=estimator._y_numeric)
+        self.x, self.y = arrays.check_rows(estimator, x, y, reset=first)
         n_outputs = estimator._learn(self.y, incremental)
         self.targets = estimator._encode(self.y)
         self.weights = self._check_weights(sample_weight, len(self.targets))
@@ -257,7 +257,7 @@ class Fit:
             missing = "X_val" if given.x is None else "y_val"
             raise ValueError(f"rows to validate on are X_val and y_val together, and {missing} is not given.")
         estimator, there = self.estimator, arrays.home(given.x)
-        x, y = arrays.check_rows(estimator, given.x, given.y, reset=False, y_numeric=estimator._y_numeric)
+        x, y = arrays.check_rows(estimator, given.x, given.y, reset=False)
         targets = estimator._encode(y)
         self._check_targets(targets)
         if targets.shape[1:] != self.targets.shape[1:]:
