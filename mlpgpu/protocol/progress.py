@@ -12,25 +12,24 @@ from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.protocol.warning import warn_user
 from mlpgpu.trainer import Best, Run
 
-# Fitted attributes that record the progress of a fit.
-OF_A_RUN = (
+# Fitted attributes that do not follow from the network, for users and for a warm start.
+RECORD = (
+    "n_iter_",
+    "t_",
+    "loss_",
     "loss_curve_",
+    "best_loss_",
     "validation_loss_curve_",
     "validation_scores_",
     "best_validation_score_",
-    "best_loss_",
     "_no_improvement_count",
-    "_scored_by",
-    "_continuation",
-    "n_iter_",
-    "t_",
     "history_",
 )
 
 
 def begin(estimator: Any, first: bool) -> None:
     """Reset the record of earlier fits if this is the first, and add missing counts, as with weights set by hand."""
-    for name in OF_A_RUN if first else ():
+    for name in (*RECORD, "_scored_by", "_continuation") if first else ():
         vars(estimator).pop(name, None)
     for name, start in (("n_iter_", 0), ("t_", 0), ("history_", [])):
         vars(estimator).setdefault(name, start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,7 @@ from mlpgpu.model import Model
 from mlpgpu.protocol.choices import activations_of, by_name, in_words
 from mlpgpu.protocol.held import keep_shape, loss_of, parts_of
 from mlpgpu.protocol.labels import Labels
-
-# Fitted attributes that do not follow from the network, for users and for a warm start.
-FITTED = (
-    "n_iter_",
-    "t_",
-    "loss_",
-    "loss_curve_",
-    "best_loss_",
-    "validation_loss_curve_",
-    "validation_scores_",
-    "best_validation_score_",
-    "_no_improvement_count",
-    "history_",
-)
+from mlpgpu.protocol.progress import RECORD
 
 # Parameters that may change when a fit is resumed: output, and the device, which changes only the last digits.
 UNBOUND = ("callbacks", "verbose", "device", "backend", "warm_start")
@@ -77,7 +65,8 @@ def to_model(
             "class": type(estimator).__name__,
             "parameters": _parameters(estimator),
             "labels": labels and {"dtype": labels.classes.dtype.str, "sparse": labels.sparse},
-            "fitted": {name: getattr(estimator, name) for name in FITTED if hasattr(estimator, name)},
+            # Copies, since a later fit extends the curves in place.
+            "fitted": {name: copy.copy(getattr(estimator, name)) for name in RECORD if hasattr(estimator, name)},
             **({"drawn_from": drawn_from} if drawn_from else {}),
         },
     )
@@ -182,7 +171,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
         names, _ = activations_of(estimator.activation, len(model.activations))
         keep_shape(estimator, model.sizes, LOSSES[model.loss])
         loss_name, _ = estimator._choose_loss(model.sizes[-1])
-        fitted = {name: known["fitted"][name] for name in FITTED if name in known["fitted"]}
+        fitted = {name: known["fitted"][name] for name in RECORD if name in known["fitted"]}
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} holds no estimator that this mlpgpu knows: {one_line(error)}") from None
     # A regressor may have any of its losses, even one that differs from its parameter.

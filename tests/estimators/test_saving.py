@@ -249,6 +249,15 @@ def test_what_a_callback_wrote_is_an_estimator_too(tmp_path):
     assert again.n_iter_ == 1
 
 
+def test_a_model_taken_during_a_fit_has_nothing_of_that_fit_or_an_earlier_one(tmp_path):
+    kept = []
+    estimator = MLPClassifier(callbacks=[LambdaCallback(on_epoch_end=lambda run, _: kept.append(run.model()))], **QUICK)
+    estimator.fit(X, THREE).fit(X, THREE)
+    kept[-1].save(tmp_path / "model")
+    again = MLPClassifier.load(tmp_path / "model")
+    assert (again.n_iter_, again.history_, hasattr(again, "loss_")) == (0, [], False)
+
+
 @pytest.mark.parametrize("name", ["multiclass", "binary", "strings", "multilabel"])
 def test_every_door_reads_the_file(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
