@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,6 @@ from mlpgpu.protocol.held import parts_of
 if TYPE_CHECKING:
     from mlpgpu.protocol.fitting import Fit
 
-__all__ = ["scorer_of"]
-
 
 def scorer_of(fit: Fit, scoring: Any) -> Callable[[Array], float]:
     """Return ``score(params)`` on the validation set, by a scikit-learn scorer, which gets host arrays only."""
@@ -28,8 +27,7 @@ def scorer_of(fit: Fit, scoring: Any) -> Callable[[Array], float]:
     assert fit.held_out is not None
     x, y, weights = fit.held_out
     x = x if is_sparse(x) else fit.at.to_host(x)
-    probe = object.__new__(type(estimator))
-    vars(probe).update(vars(estimator))
+    probe = copy.copy(estimator)
     # The validation rows no longer have feature names.
     vars(probe).pop("feature_names_in_", None)
     if backend.name in BACKENDS:
