@@ -112,7 +112,7 @@ class Fit:
             )
         self.names, self.activations = activations_of(estimator.activation, len(hidden))
         self.dropout = (float(estimator.input_dropout), *dropout_of(estimator.dropout, len(hidden)))
-        self.normalized = normalized_of(estimator.normalization, len(hidden))
+        self.normalized = self._normalized_layers(len(hidden))
         self.loss_name, self.loss = estimator._choose_loss(n_outputs)
         self._check_targets(self.targets)
         # `partial_fit` keeps its dtype, and so its optimizer state, even for rows of another dtype.
@@ -265,23 +265,27 @@ class Fit:
         x = x if is_sparse(x) else arrays.move(x, there, self.at)
         return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
 
+    def _normalized_layers(self, n_hidden: int) -> tuple[bool, ...]:
+        """Return whether each hidden layer is normalised: not with given or frozen weights, and none by L-BFGS."""
+        estimator = self.estimator
+        without = n_hidden if by_lbfgs(estimator) else estimator.freeze
+        if isinstance(estimator.init, list | tuple):
+            without = max(without, len(estimator.init))
+        return tuple(one and i >= without for i, one in enumerate(normalized_of(estimator.normalization, n_hidden)))
+
     def _previous_params(self) -> Array | None:
         """Return the parameters to continue from, or None if they are to be drawn.
 
         Layers whose earlier normalisation is known only as folded into their weights continue without it.
         """
-        estimator, n_hidden = self.estimator, len(self.normalized)
-        without = n_hidden if by_lbfgs(estimator) else estimator.freeze
-        if isinstance(estimator.init, list | tuple):
-            without = max(without, len(estimator.init))
-        wanted = self.normalized = tuple(one and i >= without for i, one in enumerate(self.normalized))
+        estimator = self.estimator
         if self.first:
             return None
-        if any(wanted):
-            params = unfolded_params(estimator, wanted, self.backend)
+        if any(self.normalized):
+            params = unfolded_params(estimator, self.normalized, self.backend)
             if params is not None:
                 return params
-            self.normalized = (False,) * n_hidden
+            self.normalized = (False,) * len(self.normalized)
             warn_user(
                 "normalization='batch' is ignored: the weights to continue from were changed, read from a file or "
                 "fitted without it, so that any earlier normalisation is folded into them; fit anew to normalise."
