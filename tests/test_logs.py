@@ -68,6 +68,17 @@ def test_a_history_may_go_on(tmp_path):
     assert [row["epoch"] for row in read(path)] == ["1"]
 
 
+@pytest.mark.parametrize("suffix", LOGGERS)
+def test_a_last_line_without_its_end_stays_apart_from_the_next(tmp_path, suffix):
+    path = tmp_path / f"history.{suffix}"
+    for _ in range(2):
+        list(play(run_of(), [record_of(1)], LOGGERS[suffix](path, append=True)))
+        path.write_bytes(path.read_bytes().rstrip())
+    lines = path.read_text().splitlines()
+    assert len(lines) == {"csv": 3, "jsonl": 2}[suffix]
+    assert lines[-1] == lines[-2]
+
+
 def test_a_history_of_other_columns_does_not_go_on(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,loss\n1,2.0\n")

@@ -41,8 +41,12 @@ class Log(Callback):
 
     def on_begin(self, run: Run) -> None:
         """Create the file, with the records so far."""
-        with self.path.open("a" if self.append else "w"):
-            pass
+        with self.path.open("ab+" if self.append else "wb") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                # A crash or an editor may have left the last line without its end.
+                if file.read() != b"\n":
+                    file.write(b"\n")
         if not self.append:
             for record in run.history:
                 self.on_epoch_end(run, record)
