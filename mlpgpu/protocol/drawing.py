@@ -11,8 +11,9 @@ from sklearn.utils import check_random_state
 
 from mlpgpu import initial
 from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.parameters import count_weights, join, split
-from mlpgpu.protocol import parity, saving
+from mlpgpu.protocol import parity
 from mlpgpu.protocol.choices import checked_pairs
 
 
@@ -22,18 +23,39 @@ def generator(estimator: Any, resume: Checkpoint | None) -> np.random.RandomStat
     Raises
     ------
     ValueError
-        If that state is not known.
+        If that state is not known, or not valid.
     """
     given = estimator.random_state
-    if resume is None:
-        return check_random_state(given)
-    found = saving.generator(resume.model)
-    if found is None and not isinstance(given, Integral):
+    known = None if resume is None else (resume.model.estimator or {}).get("drawn_from")
+    if known is not None:
+        return _restored(known)
+    if resume is not None and not isinstance(given, Integral):
         raise ValueError(
             f"random_state is {given!r}, and the checkpoint does not hold the random generator of its fit; start a new "
             "fit, with a whole number, which can always be resumed."
         )
-    return found or check_random_state(given)
+    return check_random_state(given)
+
+
+def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
+    """Return the state from which `generator` restores a generator; None if that is not a Mersenne Twister."""
+    state: Any = random_state.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        return None
+    return {"key": state["state"]["key"].tolist(), "position": int(state["state"]["pos"])}
+
+
+def _restored(known: Any) -> np.random.RandomState:
+    found = np.random.RandomState()
+    try:
+        key, position = np.array(known["key"], np.uint32), known["position"]
+        # NumPy does not check the position, and reads past the end of the key.
+        if key.shape != (624,) or type(position) is not int or not 0 <= position <= 624:
+            raise ValueError(f"position {position!r} in a key of shape {key.shape}")
+        found.set_state(("MT19937", key, position, 0, 0.0))
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the checkpoint is damaged: it holds no random generator ({one_line(error)})") from None
+    return found
 
 
 def seed(random_state: np.random.RandomState) -> int:

@@ -38,7 +38,7 @@ def to_model(
     params : array of shape (n_parameters,)
         Parameters, on the host.
     drawn_from : dict or None
-        State of the random generator at the start of the fit, from `state_of`, for a checkpoint.
+        State of the random generator at the start of the fit, from `drawing.state_of`, for a checkpoint.
 
     Raises
     ------
@@ -94,42 +94,6 @@ def check_same(estimator: Any, model: Model) -> None:
                 "or begin a new run, from its weights by load, warm_start=True and fit; "
                 f"allowed to differ: {', '.join(UNBOUND)}."
             )
-
-
-def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
-    """Return the state from which `generator` restores a generator; None if that is not a Mersenne Twister."""
-    state: Any = random_state.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937":
-        return None
-    return {"key": state["state"]["key"].tolist(), "position": int(state["state"]["pos"])}
-
-
-def generator(model: Model) -> np.random.RandomState | None:
-    """Return the random generator of a fit in its state at the start; None if the checkpoint does not hold it.
-
-    Parameters
-    ----------
-    model : Model
-        Model of the checkpoint.
-
-    Raises
-    ------
-    InputError
-        If the state is not valid.
-    """
-    known = (model.estimator or {}).get("drawn_from")
-    if known is None:
-        return None
-    found = np.random.RandomState()
-    try:
-        key, position = np.array(known["key"], np.uint32), known["position"]
-        # NumPy does not check the position, and reads past the end of the key.
-        if key.shape != (624,) or type(position) is not int or not 0 <= position <= 624:
-            raise ValueError(f"position {position!r} in a key of shape {key.shape}")
-        found.set_state(("MT19937", key, position, 0, 0.0))
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"the checkpoint is damaged: it holds no random generator ({one_line(error)})") from None
-    return found
 
 
 def from_model(kind: type, model: Model, path: str | Path) -> Any:
