@@ -153,7 +153,7 @@ def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> li
     ValueError
         If there are more layers than in the network, or a shape differs.
     """
-    if not 0 < len(given) <= len(shapes) or not all(len(pair) == 2 for pair in given):
+    if not 0 < len(given) <= len(shapes) or not all(hasattr(pair, "__len__") and len(pair) == 2 for pair in given):
         raise ValueError(
             f"init has {len(given)} items; allowed: a name, or a pair of weights and biases for each of the lowest "
             f"layers, of which this network has {len(shapes)}, such as list(zip(other.coefs_, other.intercepts_))."

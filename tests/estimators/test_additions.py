@@ -675,6 +675,7 @@ def test_rows_drawn_with_replacement():
         ({"shuffle": False, "replacement": True}, "replacement=True draws rows at random, which shuffle=False rules"),
         ({"init": []}, "init has 0 items; allowed: a name, or a pair of weights and biases"),
         ({"init": [np.ones((4, 8))]}, "init has 1 items; allowed"),
+        ({"init": [1.0, 2.0]}, "init has 2 items; allowed"),
         ({"init": [(np.ones((4, 7)), np.ones(7))]}, r"init gives layer 1 weights of shape \(4, 7\) and biases"),
         ({"init": [(np.ones((4, 8)), np.ones((8, 1)))]}, r"network has \(4, 8\) and \(8,\) there"),
     ],
