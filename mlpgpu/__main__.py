@@ -16,6 +16,7 @@ from mlpgpu import (
     predict,
     train,
 )
+from mlpgpu.command_line import run_command
 
 app = App(
     name="mlpgpu",
@@ -37,7 +38,7 @@ app.command(bench.app, name="bench")
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(train.run_command(app))
+    sys.exit(run_command(app))
 
 
 if __name__ == "__main__":

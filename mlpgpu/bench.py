@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu import train
+from mlpgpu.command_line import INTERRUPTED, application, run_command, with_flags
 from mlpgpu.files import out_folder, replacing
 from mlpgpu.throughput.study import OF_STEPS, Study, flags
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 FIGURES, PICTURE = "throughput.json", "throughput.png"
 
 
+app = application("bench")
+
+
+@app.default
+@with_flags(flags())
 def bench(**given: Any) -> int:
     """Measure how fast each device trains, by batch size, and where a GPU overtakes the CPU.
 
@@ -27,12 +32,6 @@ def bench(**given: Any) -> int:
     Ctrl-C ends it with what was measured so far.
     """
     return _run(Study(**given))
-
-
-bench.__signature__ = train.signature(flags())  # type: ignore[attr-defined]
-
-app = train.application("bench")
-app.default(bench)
 
 
 def _run(study: Study) -> int:
@@ -94,7 +93,7 @@ def _run(study: Study) -> int:
     else:
         for line in (*(f"Finding   {sentence}" for sentence in found), *missing, f"Saved     {folder}"):
             console.print(line)
-    return train.INTERRUPTED if interrupted else 0
+    return INTERRUPTED if interrupted else 0
 
 
 class _Table:
@@ -159,10 +158,5 @@ def _draw(path: Path, points: Sequence[Point], contenders: Sequence[Contender], 
     return []
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.bench``."""
-    sys.exit(train.run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu import train
+from mlpgpu.command_line import (
+    DIVERGED,
+    SIGNALLED,
+    application,
+    complain,
+    print_json,
+    run_command,
+    telling,
+    train_command,
+    with_file,
+    with_flags,
+)
 from mlpgpu.config import TRAINING, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
@@ -48,6 +59,16 @@ def flags() -> dict[str, tuple[Setting, Any]]:
     return settings(Validation, UNUSED)
 
 
+app = application("cross-validate")
+
+
+@app.default
+@with_flags(
+    flags(),
+    config="TOML or YAML file with settings, such as config.toml of a run",
+    out="folder to write [default: runs/<dataset>-folds-<time>]",
+    resume="folder of a cross-validation to continue where it stopped",
+)
 def cross_validate(**given: Any) -> int:
     """Train a network for each fold of the rows, test it on that fold, and report the mean and spread of the scores.
 
@@ -60,7 +81,7 @@ def cross_validate(**given: Any) -> int:
 
     resume, out = given.pop("resume", None), given.pop("out", None)
     if resume is None:
-        validation = Validation(**train.with_file(given, flags()))
+        validation = Validation(**with_file(given, flags()))
         with contextlib.ExitStack() as held:
 
             def opened(prepared: Prepared) -> Path:
@@ -76,21 +97,10 @@ def cross_validate(**given: Any) -> int:
         with run_folder.held(folder):
             return _run(validation, lambda _: folder)
     if validation.json:
-        train.print_json(run_folder.read_metrics(folder), out=folder)
+        print_json(run_folder.read_metrics(folder), out=folder)
     else:
         print(f"Complete  the cross-validation in {folder} is finished, and its results are there")  # noqa: T201
     return 0
-
-
-cross_validate.__signature__ = train.signature(  # type: ignore[attr-defined]
-    flags(),
-    config="TOML or YAML file with settings, such as config.toml of a run",
-    out="folder to write [default: runs/<dataset>-folds-<time>]",
-    resume="folder of a cross-validation to continue where it stopped",
-)
-
-app = train.application("cross-validate")
-app.default(cross_validate)
 
 
 def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
@@ -105,7 +115,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     bar = tqdm(unit="epoch", disable=validation.quiet or None, file=sys.stderr, leave=False)
     progress = _Progress(validation, opened, say, bar)
     try:
-        with bar, train.telling(say):
+        with bar, telling(say):
             found = folds.cross_validate(
                 validation,
                 validation.folds,
@@ -117,8 +127,8 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     except Diverged as error:
         if progress.folder and progress.found:
             run_folder.write_metrics(progress.folder, progress.found.metrics)
-        train.complain(f"fold {progress.done + 1}: {error}")
-        return train.DIVERGED
+        complain(f"fold {progress.done + 1}: {error}")
+        return DIVERGED
     except KeyboardInterrupt:
         if progress.folder and not validation.json:
             console.print(_on(progress.folder))
@@ -127,7 +137,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     assert folder is not None
     missing = _write(folder, found)
     if validation.json:
-        train.print_json(found.metrics, out=folder)
+        print_json(found.metrics, out=folder)
     else:
         mean = report.tested(found.mean)
         if found.signal:
@@ -141,8 +151,8 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     if diverged:
         (number, run), *more = diverged
         also = f"; {len(more):,} folds more diverged" if more else ""
-        train.complain(f"fold {number}: {run.diverged}; it was tested with the weights of epoch {run.best_epoch}{also}")
-    return train.DIVERGED if diverged else train.SIGNALLED + found.signal if found.signal else 0
+        complain(f"fold {number}: {run.diverged}; it was tested with the weights of epoch {run.best_epoch}{also}")
+    return DIVERGED if diverged else SIGNALLED + found.signal if found.signal else 0
 
 
 class _Progress:
@@ -214,7 +224,7 @@ def _keeping(validation: Validation) -> str:
         name: given for name, (_, default) in settings().items() if (given := getattr(validation, name)) != default
     }
     untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
-    return f"Train     a model to keep by {train.command(asked)}{untested}"
+    return f"Train     a model to keep by {train_command(asked)}{untested}"
 
 
 def _write(folder: Path, found: CrossValidation) -> list[str]:
@@ -254,10 +264,5 @@ def _title(found: CrossValidation, model: Model) -> str:
     return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.cross_validation``."""
-    sys.exit(train.run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from mlpgpu.command_line import application, run_command
 from mlpgpu.endings import DATA_FILE
 from mlpgpu.figures import as_json
-from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,10 +194,5 @@ def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusi
         console.print(table)
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.evaluate``."""
-    sys.exit(run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpgpu.command_line import application, run_command
 from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.files import expanded
-from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -62,10 +62,5 @@ def _lines(model: Model, path: Path, dtype: str) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.export``."""
-    sys.exit(run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

@@ -7,7 +7,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu import train
+from mlpgpu.command_line import (
+    DIVERGED,
+    application,
+    complain,
+    run_command,
+    telling,
+    train_command,
+    with_file,
+    with_flags,
+)
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
 from mlpgpu.files import check_out, expanded
@@ -18,21 +27,18 @@ if TYPE_CHECKING:
     from mlpgpu.workflow import Prepared
 
 
+app = application("find-learning-rate")
+
+
+@app.default
+@with_flags(flags(), config="TOML or YAML file with settings, such as config.toml of a run")
 def find_learning_rate(**given: Any) -> int:
     """Train for some steps while the learning rate rises from tiny to large, and see where the loss falls fastest.
 
     Prints the rate to use for a run with the same settings.
     Settings in --config that have no flag here, such as those of a run, are ignored.
     """
-    return _run(Search(**train.with_file(given, flags())), given)
-
-
-find_learning_rate.__signature__ = train.signature(  # type: ignore[attr-defined]
-    flags(), config="TOML or YAML file with settings, such as config.toml of a run"
-)
-
-app = train.application("find-learning-rate")
-app.default(find_learning_rate)
+    return _run(Search(**with_file(given, flags())), given)
 
 
 def _run(search: Search, given: Mapping[str, Any]) -> int:
@@ -59,7 +65,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
 
     bar = tqdm(total=search.steps, unit="step", disable=search.quiet or None, file=sys.stderr, leave=False)
     try:
-        with bar, train.telling(say), survivable(backend, ()), preflight.explained(backend, plan, prepared.need):
+        with bar, telling(say), survivable(backend, ()), preflight.explained(backend, plan, prepared.need):
             found = range_test(
                 backend,
                 plan,
@@ -72,14 +78,14 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
                 tell=lambda done: bar.update(done - bar.n),
             )
     except NotFinite as error:
-        train.complain(f"{error}; scale the inputs, such as by --scale standard")
-        return train.DIVERGED
+        complain(f"{error}; scale the inputs, such as by --scale standard")
+        return DIVERGED
     if out is not None:
         found.plot(out)
     if search.json:
         console.out(as_json(_figures(prepared, search, found)))
         return 0
-    for line in _result_lines(search, found, train.command(given)):
+    for line in _result_lines(search, found, train_command(given)):
         console.print(line)
     if out is not None:
         console.print(f"Saved     {out}")
@@ -125,10 +131,5 @@ def _figures(prepared: Prepared, search: Search, found: RangeTest) -> dict[str, 
     }
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.find_learning_rate``."""
-    sys.exit(train.run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

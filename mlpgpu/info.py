@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from mlpgpu.command_line import application, run_command
 from mlpgpu.figures import counted
 from mlpgpu.files import expanded
 from mlpgpu.machine import describe, load, warnings
-from mlpgpu.train import application, run_command
 
 # Words in front of the CUDA versions.
 CUDA = {"driver": "the driver supports", "runtime": "CuPy runs", "cublas": "cuBLAS", "torch": "PyTorch is built for"}
@@ -132,10 +132,5 @@ def _memory(n_bytes: int | None) -> str | None:
     return None if n_bytes is None else f"{n_bytes / 2**30:.1f} GiB memory"
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.info``."""
-    sys.exit(run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from mlpgpu.command_line import application, run_command
 from mlpgpu.errors import printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.resumed import UNBOUND
-from mlpgpu.train import application, run_command
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -118,10 +118,5 @@ def _value(value: Any) -> str:
     return (",".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.inspection``."""
-    sys.exit(run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
+from mlpgpu.command_line import application, run_command
 from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError, printable
 from mlpgpu.files import expanded
-from mlpgpu.train import application, run_command
 
 Chunk = TypeVar("Chunk", bound=Any)
 
@@ -80,10 +80,5 @@ def counted(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iter
             bar.update(size(chunk))
 
 
-def main() -> None:
-    """Entry point of ``python -m mlpgpu.predict``."""
-    sys.exit(run_command(app))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(app))

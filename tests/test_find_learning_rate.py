@@ -193,7 +193,7 @@ def test_ctrl_c(command, monkeypatch):
 def test_help_names_every_flag_and_imports_no_array_library(tmp_path):
     code = (
         "import sys, mlpgpu.find_learning_rate as f\n"
-        "f.train.run_command(f.app, ['--help'])\n"
+        "f.run_command(f.app, ['--help'])\n"
         "print([m for m in ('numpy', 'cupy', 'torch', 'jax', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(
