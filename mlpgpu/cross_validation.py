@@ -27,7 +27,7 @@ from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import in_words
 from mlpgpu.resumed import as_saved
-from mlpgpu.setting import Setting, setting
+from mlpgpu.setting import setting
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -54,17 +54,15 @@ class Validation(Config):
     folds: int = setting(5, "number of folds, each of which is tested on once", TRAINING, int, within="[2, inf)")
 
 
-def flags() -> dict[str, tuple[Setting, Any]]:
-    """Return name -> (setting, default) of the command's flags, in the order of its help."""
-    return settings(Validation, UNUSED)
-
+# Settings with a flag, in the order of the help.
+FLAGS = settings(Validation, UNUSED)
 
 app = application("cross-validate")
 
 
 @app.default
 @with_flags(
-    flags(),
+    FLAGS,
     config="TOML or YAML file with settings, such as config.toml of a run",
     out="folder to write [default: runs/<dataset>-folds-<time>]",
     resume="folder of a cross-validation to continue where it stopped",
@@ -81,18 +79,18 @@ def cross_validate(**given: Any) -> int:
 
     resume, out = given.pop("resume", None), given.pop("out", None)
     if resume is None:
-        validation = Validation(**with_file(given, flags()))
+        validation = Validation(**with_file(given, FLAGS))
         with contextlib.ExitStack() as held:
 
             def opened(prepared: Prepared) -> Path:
-                kept = {name: value for name, value in prepared.config.to_dict().items() if name in flags()}
+                kept = {name: value for name, value in prepared.config.to_dict().items() if name in FLAGS}
                 return held.enter_context(run_folder.new(run_folder.FOLDS, out, prepared.data.name, kept))
 
             return _run(validation, opened)
     if out is not None or "config" in given:
         raise InputError("resume brings the settings and the folder of its folds; leave out config and out")
     folder = run_folder.begun(resume, run_folder.FOLDS)
-    validation = as_saved(Validation, read_file(folder / run_folder.FOLDS.file, flags()), given)
+    validation = as_saved(Validation, read_file(folder / run_folder.FOLDS.file, FLAGS), given)
     if not run_folder.is_complete(folder):
         with run_folder.held(folder):
             return _run(validation, lambda _: folder)

@@ -20,7 +20,7 @@ from mlpgpu.command_line import (
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
 from mlpgpu.files import check_out, expanded
-from mlpgpu.search import Search, flags
+from mlpgpu.search import FLAGS, Search
 
 if TYPE_CHECKING:
     from mlpgpu.learning_rates import RangeTest
@@ -31,14 +31,14 @@ app = application("find-learning-rate")
 
 
 @app.default
-@with_flags(flags(), config="TOML or YAML file with settings, such as config.toml of a run")
+@with_flags(FLAGS, config="TOML or YAML file with settings, such as config.toml of a run")
 def find_learning_rate(**given: Any) -> int:
     """Train for some steps while the learning rate rises from tiny to large, and see where the loss falls fastest.
 
     Prints the rate to use for a run with the same settings.
     Settings in --config that have no flag here, such as those of a run, are ignored.
     """
-    return _run(Search(**with_file(given, flags())), given)
+    return _run(Search(**with_file(given, FLAGS)), given)
 
 
 def _run(search: Search, given: Mapping[str, Any]) -> int:

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlpgpu.config import RUN, TRAINING, Config, settings
 from mlpgpu.errors import InputError
-from mlpgpu.setting import Setting, setting
+from mlpgpu.setting import setting
 
-__all__ = ["Search", "check_range", "flags"]
+__all__ = ["FLAGS", "Search", "check_range"]
 
 # Settings of a run that do not apply: a range test takes a few steps at rising rates, and keeps no weights.
 UNUSED = (
@@ -46,6 +45,10 @@ class Search(Config):
             raise InputError(f"out is {self.out}, which ends in {Path(self.out).suffix!r}; allowed: .png")
 
 
+# Settings with a flag, in the order of the help.
+FLAGS = settings(Search, UNUSED)
+
+
 def check_range(low: float, high: float) -> None:
     """Refuse learning rates that do not rise.
 
@@ -56,8 +59,3 @@ def check_range(low: float, high: float) -> None:
     """
     if low >= high:
         raise InputError(f"low={low:g} is not below high={high:g}; give a range such as low=1e-7, high=10")
-
-
-def flags() -> dict[str, tuple[Setting, Any]]:
-    """Return name -> (setting, default) of the command's flags, in the order of its help."""
-    return settings(Search, UNUSED)

@@ -14,7 +14,7 @@ from sklearn.utils import shuffle
 from mlpgpu import MLPClassifier, MLPRegressor, __main__, find_learning_rate, initial, plots, train
 from mlpgpu.config import Config, settings
 from mlpgpu.maths.parameters import split
-from mlpgpu.search import UNUSED, flags
+from mlpgpu.search import FLAGS, UNUSED
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_config_file_of_a_run_sets_what_applies_here(command, tmp_path):
 
 
 def test_every_setting_is_a_flag_or_of_no_use():
-    assert set(flags()) == set(settings()) - set(UNUSED) | {"low", "high", "steps", "out"}
+    assert set(FLAGS) == set(settings()) - set(UNUSED) | {"low", "high", "steps", "out"}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_help_names_every_flag_and_imports_no_array_library(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}
     )
-    for name in flags():
+    for name in FLAGS:
         assert f"--{name.replace('_', '-')}" in done.stdout
     for name in UNUSED:
         assert f"--{name.replace('_', '-')} " not in done.stdout
