@@ -21,7 +21,7 @@ from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, did_you_mean, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import STANDARD_INPUT
-from mlpgpu.setting import Setting
+from mlpgpu.setting import Setting, as_text
 
 Command = TypeVar("Command", bound=Callable[..., int])
 
@@ -52,7 +52,7 @@ def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
         name=f"--{name.replace('_', '-')}",
         help=text + bracket + own_default,
         group=GROUPS[setting.group],
-        show_default=(lambda value: (",".join(value) or "none") if setting.many else value) if shown else False,
+        show_default=as_text if shown else False,
         negative="" if default is False or setting.kind is not bool else None,
         negative_iterable="",
         metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
@@ -97,8 +97,7 @@ def train_command(given: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(f"--{dashed}" if value else f"--no-{dashed}")
         else:
-            text = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-            words += [f"--{dashed}", text]
+            words += [f"--{dashed}", as_text(value)]
     return shlex.join(words)
 
 

@@ -15,6 +15,7 @@ from mlpgpu.errors import printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded
 from mlpgpu.resumed import UNBOUND
+from mlpgpu.setting import as_text
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -83,7 +84,7 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     yield f"Loss      {model.loss}, {model.params.dtype}"
     shown = {name: value for name, value in model.config.items() if name not in {*UNBOUND, "hidden"}}
     if shown:
-        yield "Settings  " + ", ".join(f"{name} {_value(value)}" for name, value in shown.items())
+        yield "Settings  " + ", ".join(f"{name} {as_text(value)}" for name, value in shown.items())
     if model.estimator is not None:
         yield f"Estimator {model.estimator.get('class')}, which its load brings back"
     if metrics is not None:
@@ -112,10 +113,6 @@ def _metrics(path: Path) -> dict[str, Any] | None:
 def _named(names: tuple[Any, ...]) -> str:
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(map(str, names[:MAX_NAMES])) + more
-
-
-def _value(value: Any) -> str:
-    return (",".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 if __name__ == "__main__":

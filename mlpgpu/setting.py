@@ -113,6 +113,11 @@ class Setting:
         return number
 
 
+def as_text(value: Any) -> str:
+    """Return the value of a setting as `Setting.parse` reads it: items separated by commas, or ``none``."""
+    return (",".join(map(str, value)) or "none") if isinstance(value, tuple | list) else str(value)
+
+
 def named(given: Any) -> Any:
     """Return the name of an array library's dtype or of a PyTorch device; anything else unchanged."""
     if isinstance(given, type):

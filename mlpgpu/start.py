@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from mlpgpu.errors import InputError, listed
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.normalization import begin
 from mlpgpu.maths.parameters import count, join, split
+from mlpgpu.setting import as_text
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -58,15 +59,15 @@ class Start:
         n_layers = len(list(alike))
         if n_layers == 0 and (theirs or ours):
             raise InputError(
-                f"hidden is {_in_words(ours)}, and the model to start from has {_in_words(theirs)}, so that no "
-                f"layer is the same; give --hidden {_in_words(theirs)}, as it has"
+                f"hidden is {as_text(ours)}, and the model to start from has {as_text(theirs)}, so that no "
+                f"layer is the same; give --hidden {as_text(theirs)}, as it has"
             )
         activations = (*model.activations[:n_layers], *plan.activations[n_layers:])
         if activations != plan.activations:
             mended = activations[:1] if len(set(activations)) == 1 else activations
             raise InputError(
-                f"activation is {_in_words(plan.activations)}, and the layers to take from the model to start "
-                f"from have {_in_words(model.activations[:n_layers])}; give --activation {_in_words(mended)}"
+                f"activation is {as_text(plan.activations)}, and the layers to take from the model to start "
+                f"from have {as_text(model.activations[:n_layers])}; give --activation {as_text(mended)}"
             )
         why = "other sizes" if theirs != ours else _other_outputs(model, plan, data)
         if n_layers == 0 and why:
@@ -163,7 +164,3 @@ def _other_outputs(model: Model, plan: Plan, data: DataSet) -> str:
     if LOSSES[model.loss].link is not plan.network.loss.link or model.sizes[-1] != plan.network.sizes[-1]:
         return "another loss"
     return ""
-
-
-def _in_words(values: Iterable[object]) -> str:
-    return ",".join(map(str, values)) or "none"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu.errors import InputError
 from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.setting import as_text
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -58,11 +59,7 @@ def settings(run: Run) -> dict[str, str]:
             "weight_decay": recipe.weight_decay,
             "clip_norm": recipe.clip_norm,
         }
-    return {name: _text(value) for name, value in known.items() if value is not None}
-
-
-def _text(value: Any) -> str:
-    return (",".join(map(str, value)) or "none") if isinstance(value, tuple | list) else str(value)
+    return {name: as_text(value) for name, value in known.items() if value is not None}
 
 
 def model(run: Run) -> Model | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlpgpu.backends import BACKENDS
 from mlpgpu.config import RUN, TRAINING, Config, settings
-from mlpgpu.setting import Setting, setting
+from mlpgpu.setting import Setting, as_text, setting
 
 __all__ = ["OF_STEPS", "Study", "flags"]
 
@@ -91,7 +91,7 @@ class Study(Config):
         """Describe the settings of `OF_STEPS` that differ from their defaults."""
         given = {name: getattr(self, name) for name in OF_STEPS}
         return [
-            f"{name.replace('_', ' ')} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+            f"{name.replace('_', ' ')} {as_text(value)}"
             for name, value in given.items()
             if value != getattr(Study, name)
         ]
