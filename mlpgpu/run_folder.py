@@ -143,13 +143,6 @@ def refuse_unfinished(folder: Path) -> None:
     )
 
 
-class Taken(NamedTuple):
-    """A run to resume: its settings, and its checkpoint, if it has written one."""
-
-    settings: dict[str, Any]
-    checkpoint: Checkpoint | None
-
-
 def begun(given: str, kind: Kind) -> Path:
     """Return the folder of a run or cross-validation to resume.
 
@@ -179,7 +172,7 @@ def begun(given: str, kind: Kind) -> Path:
 
 
 @contextlib.contextmanager
-def again(folder: Path, path: Path) -> Iterator[Taken]:
+def again(folder: Path, path: Path) -> Iterator[tuple[dict[str, Any], Checkpoint | None]]:
     """Keep the folder of a run locked while active, and read what is needed to resume it from `path`.
 
     Parameters
@@ -191,7 +184,10 @@ def again(folder: Path, path: Path) -> Iterator[Taken]:
 
     Yields
     ------
-    Taken
+    settings : dict
+        Settings of the run.
+    checkpoint : Checkpoint or None
+        None if the run has not written one.
 
     Raises
     ------
@@ -206,9 +202,9 @@ def again(folder: Path, path: Path) -> Iterator[Taken]:
             part.unlink()
         if path.is_file() or any((folder / CHECKPOINTS).glob("*")):
             checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
-            yield Taken(checkpoint.model.config, checkpoint)
+            yield checkpoint.model.config, checkpoint
         else:
-            yield Taken(read_file(folder / RUN.file), None)
+            yield read_file(folder / RUN.file), None
 
 
 @contextlib.contextmanager

@@ -69,10 +69,10 @@ def train(**given: Any) -> int:
                 f"start a new run with --start-from {resume}"
             )
         return 0
-    with run_folder.again(folder, path) as taken:
-        config = as_saved(Config, taken.settings, given)
+    with run_folder.again(folder, path) as (saved, checkpoint):
+        config = as_saved(Config, saved, given)
         check_installed(config.log_to)
-        return _run(prepare(config, taken.checkpoint), folder, taken.checkpoint)
+        return _run(prepare(config, checkpoint), folder, checkpoint)
 
 
 def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None) -> int:
