@@ -41,7 +41,7 @@ def _run(study: Study) -> int:
     from mlpgpu.throughput.crossing import findings
     from mlpgpu.throughput.measure import measure, plan_of, read
 
-    console = Output(highlight=False, soft_wrap=True)
+    console = Output()
     say: Callable[..., None] = (lambda *_: None) if study.quiet else console.print
 
     contenders, notes = find(study)

@@ -212,4 +212,4 @@ def print_json(metrics: Mapping[str, Any], **folder: Path) -> None:
     """Print figures as one JSON object, along with the folder that holds them, under the name of its setting."""
     from mlpgpu import report
 
-    report.console().out(as_json({**metrics, **{name: str(path) for name, path in folder.items()}}))
+    report.Output().out(as_json({**metrics, **{name: str(path) for name, path in folder.items()}}))

@@ -108,7 +108,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     from mlpgpu.callbacks import LambdaCallback
     from mlpgpu.trainer import Diverged
 
-    console = report.console()
+    console = report.Output()
     say: Callable[..., None] = (lambda *_: None) if validation.quiet else console.print
     bar = tqdm(unit="epoch", disable=validation.quiet or None, file=sys.stderr, leave=False)
     progress = _Progress(validation, opened, say, bar)

@@ -57,7 +57,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
             raise InputError("no picture without matplotlib: pip install 'mlpgpu[plots]', or leave out --out")
     # This refuses a run that would not fit in memory: it would have no use for a learning rate.
     prepared = prepare(search)
-    backend, data, console = prepared.backend, prepared.data, report.console()
+    backend, data, console = prepared.backend, prepared.data, report.Output()
     plan = dataclasses.replace(prepared.plan, epochs=-(-search.steps // prepared.plan.steps_per_epoch))
     say: Callable[..., None] = (lambda *_: None) if search.quiet else console.print
     for part in report.opening(prepared, _line(prepared, search)):

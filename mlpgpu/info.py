@@ -74,16 +74,12 @@ def _show(found: dict[str, Any]) -> None:
 
     from mlpgpu.report import Output
 
-    console = Output()
-    if not console.is_terminal:
-        # Files and pipes have no width that lines must fit.
-        console = Output(width=200)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in _rows(found):
         table.add_row(label, Text(value, style="yellow" if label == "Warning" else ""))
-    console.print(table)
+    Output().print(table)
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

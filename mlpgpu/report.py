@@ -34,20 +34,17 @@ WORSE_LOSS, WORSE_SCORE = 1.05, 0.05
 class Output(Console):
     """Console on standard output that ignores a closed pipe: the results of a run are in its folder as well."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self) -> None:
         # Print names verbatim: Rich would take [red] for a colour and :x: for an emoji.
-        super().__init__(markup=False, emoji=False, **options)
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True)
+        if not self.is_terminal:
+            # Files and pipes have no width that lines must fit.
+            self.width = 200
 
     def on_broken_pipe(self) -> None:
         """Continue instead of exiting, as Rich would."""
         with contextlib.suppress(SystemExit):
             super().on_broken_pipe()
-
-
-def console() -> Console:
-    """Return the console to print on, with a fixed width if it is not a terminal."""
-    own = Output(highlight=False, soft_wrap=True)
-    return own if own.is_terminal else Output(highlight=False, soft_wrap=True, width=200)
 
 
 def _table(title: str, *headings: str) -> Table:

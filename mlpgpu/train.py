@@ -82,7 +82,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     from mlpgpu.trainer import Diverged
     from mlpgpu.workflow import train_and_test
 
-    config, console = prepared.config, report.console()
+    config, console = prepared.config, report.Output()
     say: Callable[..., None] = (lambda *_: None) if config.quiet else console.print
 
     for part in report.opening(prepared, report.training_line(prepared), resumed=checkpoint is not None):
