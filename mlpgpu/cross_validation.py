@@ -25,7 +25,7 @@ from mlpgpu.command_line import (
 from mlpgpu.config import TRAINING, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import in_words
+from mlpgpu.figures import counted, in_words
 from mlpgpu.resumed import as_saved
 from mlpgpu.setting import setting
 
@@ -148,7 +148,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     diverged = [(number, fold.outcome.run) for number, fold in enumerate(found.folds, 1) if fold.outcome.run.diverged]
     if diverged:
         (number, run), *more = diverged
-        also = f"; {len(more):,} folds more diverged" if more else ""
+        also = f"; {counted(len(more), 'fold')} more diverged" if more else ""
         complain(f"fold {number}: {run.diverged}; it was tested with the weights of epoch {run.best_epoch}{also}")
     return DIVERGED if diverged else SIGNALLED + found.signal if found.signal else 0
 
@@ -249,7 +249,8 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     # Written last: complete metrics mean that all files are there, and that nothing is left to resume.
     run_folder.write_metrics(folder, found.metrics)
     if found.complete:
-        shutil.rmtree(folder / run_folder.CHECKPOINTS)
+        # There is no such folder if every fold diverged before its first checkpoint was due.
+        shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
     return missing
 
 

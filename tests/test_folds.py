@@ -463,6 +463,18 @@ def test_a_fold_that_goes_back_to_its_best_weights_is_named(command, monkeypatch
     assert err.count("\n") == 1
 
 
+def test_folds_that_diverge_before_their_first_checkpoint_leave_none_to_remove(command, tmp_path, monkeypatch):
+    def on_epoch_end(run, record):
+        run.learning_rate = 1e30
+
+    monkeypatch.setattr("mlpgpu.callbacks.LambdaCallback", lambda **_: LambdaCallback(on_epoch_end=on_epoch_end))
+    code, out, err = command("--dataset diabetes --hidden 3 --epochs 3 --on-divergence stop --folds 2 --out cv")
+    assert code == 1
+    assert "; it was tested with the weights of epoch 1; 1 fold more diverged" in err
+    assert "Mean      loss" in out
+    assert not (tmp_path / "cv" / "checkpoints").exists()
+
+
 @pytest.mark.filterwarnings("error")
 def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
     x = rng.normal(size=(7, 2))
