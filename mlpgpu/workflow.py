@@ -254,14 +254,22 @@ def train_and_test(
         params = plain(np, plan.network, backend.to_host(state.params))
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model)
+    metrics = _metrics(prepared, run, len(params)) | tested
+    return Outcome(model, run, metrics, data.y_test, predictions, confusion)
+
+
+def _metrics(prepared: Prepared, run: Run, n_parameters: int) -> dict[str, Any]:
+    """Return the figures of a run but those of its test."""
+    data, plan, watched = prepared.data, prepared.plan, prepared.watched
     # A run interrupted in its first epoch and rolled back has no record.
     last = run.history[-1] if run.history else {}
-    metrics = {
+    seconds = [record["seconds"] for record in run.history]
+    return {
         "dataset": data.name,
-        "start_from": config.start_from,
+        "start_from": prepared.config.start_from,
         "task": data.task,
-        "backend": backend.name,
-        "device": backend.device,
+        "backend": prepared.backend.name,
+        "device": prepared.backend.device,
         "dtype": plan.dtype,
         "precision": plan.precision,
         "seed": plan.seed,
@@ -269,21 +277,19 @@ def train_and_test(
         "n_validation": len(watched["validation"]) if "validation" in watched else 0,
         "n_test": len(data.x_test),
         "n_features": data.n_features,
-        "n_parameters": len(params),
+        "n_parameters": n_parameters,
         "epochs": len(run.history),
         "best_epoch": run.best_epoch or None,
         "weights_of_epoch": run.best_epoch if run.restored else len(run.history),
         "stopped": run.stopped or None,
         "complete": run.final,
         "rollbacks": run.rollbacks,
-        "epoch_seconds": [record["seconds"] for record in run.history],
+        "epoch_seconds": seconds,
         "samples_per_second": sum(record["samples_per_second"] * record["seconds"] for record in run.history)
-        / (sum(record["seconds"] for record in run.history) or 1),
+        / (sum(seconds) or 1),
         "train_loss": last.get("loss"),
         **{key: value for key, value in last.items() if key.startswith(("train_", "validation_"))},
-        **tested,
     }
-    return Outcome(model, run, metrics, data.y_test, predictions, confusion)
 
 
 def _check_scaling(prepared: Prepared, resume: Checkpoint) -> None:
