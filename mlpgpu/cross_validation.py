@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from mlpgpu.folds import CrossValidation
     from mlpgpu.model import Model
-    from mlpgpu.workflow import Outcome, Prepared
+    from mlpgpu.prepared import Prepared
+    from mlpgpu.workflow import Outcome
 
 PREDICTIONS = "predictions.csv"
 # Settings of a single run that do not apply here: its test rows, its folder and its log.

@@ -24,7 +24,7 @@ from mlpgpu.search import FLAGS, Search
 
 if TYPE_CHECKING:
     from mlpgpu.learning_rates import RangeTest
-    from mlpgpu.workflow import Prepared
+    from mlpgpu.prepared import Prepared
 
 
 app = application("find-learning-rate")
@@ -48,7 +48,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     from mlpgpu.device_loss import survivable
     from mlpgpu.feed import Scaled
     from mlpgpu.learning_rates import NotFinite, range_test
-    from mlpgpu.workflow import prepare
+    from mlpgpu.prepared import prepare
 
     out = None if search.out is None else expanded(search.out)
     if out is not None:

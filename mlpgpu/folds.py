@@ -15,8 +15,9 @@ from mlpgpu.callbacks.base import checked
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config import Config
 from mlpgpu.files import expanded
+from mlpgpu.prepared import Prepared, prepare_folds
 from mlpgpu.run import Record, Run
-from mlpgpu.workflow import Outcome, Prepared, prepare_folds, train_and_test
+from mlpgpu.workflow import Outcome, train_and_test
 
 __all__ = ["CrossValidation", "Fold", "cross_validate"]
 

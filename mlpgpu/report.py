@@ -21,7 +21,8 @@ from mlpgpu.model import file_of
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
     from mlpgpu.maths.network import Network
-    from mlpgpu.workflow import Outcome, Prepared
+    from mlpgpu.prepared import Prepared
+    from mlpgpu.workflow import Outcome
 
 # A table with more classes or targets than this would be too long to read.
 MAX_CLASSES = MAX_TARGETS = 20

@@ -27,7 +27,7 @@ from mlpgpu.resumed import as_saved
 
 if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint
-    from mlpgpu.workflow import Prepared
+    from mlpgpu.prepared import Prepared
 
 app = application("train")
 
@@ -46,7 +46,7 @@ def train(**given: Any) -> int:
     """
     from mlpgpu import run_folder
     from mlpgpu.callbacks.trackers import check_installed
-    from mlpgpu.workflow import prepare
+    from mlpgpu.prepared import prepare
 
     resume = given.pop("resume", None)
     if resume is None:

@@ -17,7 +17,8 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
 from mlpgpu.maths.parameters import count
-from mlpgpu.workflow import prepare, train_and_test
+from mlpgpu.prepared import prepare
+from mlpgpu.workflow import train_and_test
 
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.7, 0.3, 1.4])
 

@@ -11,7 +11,7 @@ from mlpgpu import Config, InputError, Model, train_and_test
 from mlpgpu.callbacks import Callback, RunCheckpoint
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.maths.parameters import count
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 
 DIGITS = {"dataset": "digits", "hidden": (16, 8), "normalization": "batch", "dropout": 0, "epochs": 5}
 

@@ -16,9 +16,10 @@ from mlpgpu.feed import Resident, Rows, Scaled, Streamed
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.plan import make_plan
 from mlpgpu.preflight import REFUSED_BELOW, REFUSED_BELOW_ON_HOST, check, predict
+from mlpgpu.prepared import prepare
 from mlpgpu.report import device_line
 from mlpgpu.trainer import fit
-from mlpgpu.workflow import prepare, train_and_test
+from mlpgpu.workflow import train_and_test
 
 
 def plan_of(n_features=784, n_rows=9000, n_outputs=10, **settings):

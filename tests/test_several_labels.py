@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from mlpgpu import Config, InputError, MLPClassifier, Model, report, train_and_test
 from mlpgpu.data import load
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 

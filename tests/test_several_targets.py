@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlpgpu import Config, MLPClassifier, Model, train_and_test
 from mlpgpu.data import load
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 

@@ -16,7 +16,7 @@ from sklearn.preprocessing import scale
 from mlpgpu import Config, InputError, MLPClassifier, Model, initial, train_and_test
 from mlpgpu.callbacks import Callback, RunCheckpoint
 from mlpgpu.maths.parameters import split
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 
 EXACT = {"dtype": "float64", "dropout": 0.0, "input_dropout": 0.0, "batch_size": "full", "validation_fraction": 0}
 IRIS = {"dataset": "iris", "hidden": (8, 6), "activation": "tanh", **EXACT}

@@ -420,7 +420,7 @@ def test_too_little_memory_is_said_in_one_line(command, monkeypatch, said, shown
     def fail(*_):
         raise MemoryError(said)
 
-    monkeypatch.setattr("mlpgpu.workflow.load", fail)
+    monkeypatch.setattr("mlpgpu.prepared.load", fail)
     code, out, err = command("--dataset iris")
     assert (code, out) == (2, "")
     assert err == f"error: out of memory{shown}; lower --hidden, --batch-size or --samples\n"
@@ -502,7 +502,7 @@ def test_ctrl_c_before_the_first_step(command, monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlpgpu.workflow.prepare", interrupted)
+    monkeypatch.setattr("mlpgpu.prepared.prepare", interrupted)
     assert command("--dataset iris") == (130, "", "error: interrupted\n")
 
 
@@ -549,7 +549,7 @@ def test_an_exit_of_another_kind_stays_one(command, monkeypatch):
     def leave(config):
         raise SystemExit(3)
 
-    monkeypatch.setattr("mlpgpu.workflow.prepare", leave)
+    monkeypatch.setattr("mlpgpu.prepared.prepare", leave)
     with pytest.raises(SystemExit, match="3"):
         command("--dataset iris")
 

@@ -13,13 +13,13 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
-from mlpgpu import Config, InputError, Model, report, train_and_test, workflow
+from mlpgpu import Config, InputError, Model, report, train_and_test
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.data import mapped
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -85,7 +85,7 @@ def test_many_rows_are_scored_in_part(monkeypatch):
     x, y = data.x_train, data.y_train
     assert len(x) == 108
     for most, every in ((12, 9), (107, 2), (108, 1), (10_000, 1)):
-        monkeypatch.setattr(workflow, "SCORED_ROWS", most)
+        monkeypatch.setattr("mlpgpu.prepared.SCORED_ROWS", most)
         outcome = train_and_test(config)
         expected = metrics.accuracy_score(y[::every], outcome.model.predict_proba(x[::every]).argmax(1))
         assert outcome.metrics["train_accuracy"] == pytest.approx(expected, rel=1e-6), most
@@ -120,7 +120,7 @@ def test_rows_of_a_file_that_are_scored_are_read_once(tmp_path, monkeypatch):
     np.save(tmp_path / "y.npy", digits.target)
     read, keys = mapped.Mapped.__getitem__, []
     monkeypatch.setattr(mapped.Mapped, "__getitem__", lambda x, key: keys.append(key) or read(x, key))
-    monkeypatch.setattr(workflow, "SCORED_ROWS", 100)
+    monkeypatch.setattr("mlpgpu.prepared.SCORED_ROWS", 100)
     given = {"dataset": str(tmp_path / "x.npy"), "target": str(tmp_path / "y.npy"), "memory_map": "always"}
     train_and_test(Config(**given, hidden=(8,), epochs=3))
     assert sum(isinstance(key, slice) and (key.step or 1) > 1 for key in keys) == 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlpgpu import Model
 from mlpgpu import train as command
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.nets import SMALL
 from scripts.smoke.place import Place

@@ -14,8 +14,9 @@ from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows, Scaled
 from mlpgpu.plan import make_plan
+from mlpgpu.prepared import prepare
 from mlpgpu.trainer import fit
-from mlpgpu.workflow import prepare, train_and_test
+from mlpgpu.workflow import train_and_test
 from scripts.smoke import device
 from scripts.smoke.checks import Check, Found, NotHere
 from scripts.smoke.place import Place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlpgpu import machine
 from mlpgpu.config import Config
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 

@@ -36,7 +36,7 @@ def main(started: float, file: Path, flags: list[str]) -> int:
     """Run the command, and write the seconds of its parts."""
     SECONDS["start of Python"] = time.time() - started
     began = time.perf_counter()
-    from mlpgpu import backends, evaluation, run_folder, train, trainer, workflow
+    from mlpgpu import backends, evaluation, prepared, run_folder, train, trainer, workflow
 
     SECONDS["imports"] = time.perf_counter() - began
     first = [True]
@@ -54,8 +54,8 @@ def main(started: float, file: Path, flags: list[str]) -> int:
 
     for owner, name, part in (
         (backends, "select", "device"),
-        (workflow, "load", "data"),
-        (workflow, "make_plan", "plan"),
+        (prepared, "load", "data"),
+        (prepared, "make_plan", "plan"),
         (trainer.Training, "__init__", "rows to the device"),
         (evaluation.Evaluation, "measure", "evaluation"),
         (workflow, "_test", "test"),

@@ -15,7 +15,8 @@ from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Rows, Scaled, open_feed
-from mlpgpu.workflow import prepare, train_and_test
+from mlpgpu.prepared import prepare
+from mlpgpu.workflow import train_and_test
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 from scripts.smoke.ways import FLOAT64, difference

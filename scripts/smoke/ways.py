@@ -15,8 +15,8 @@ import numpy as np
 from mlpgpu.backends.base import VARIABLE
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows, Scaled
+from mlpgpu.prepared import prepare
 from mlpgpu.training import Training
-from mlpgpu.workflow import prepare
 from scripts.smoke.place import Place
 
 REFUSED = "cannot be captured"

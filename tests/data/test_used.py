@@ -5,7 +5,7 @@ import pytest
 
 from mlpgpu import Config, InputError, train_and_test
 from mlpgpu.data import NAMES, load, used
-from mlpgpu.workflow import prepare
+from mlpgpu.prepared import prepare
 
 FILES = ["a.csv", "a.parquet", "a.tsv.gz", "a.npz", "a.npy", "a.idx"]
 # Setting -> value, and the data sets to which it applies.
