@@ -209,7 +209,7 @@ def test_it_is_one_of_the_commands(command, machine):
 def test_help_names_every_flag_and_imports_no_array_library(tmp_path):
     code = (
         "import sys, mlpgpu.bench as b\n"
-        "b.train.run_command(b.app, ['--help'])\n"
+        "b.run_command(b.app, ['--help'])\n"
         "print([m for m in ('numpy', 'cupy', 'torch', 'jax', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(
