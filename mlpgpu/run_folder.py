@@ -288,7 +288,8 @@ def draw_tested(
         As in an `Outcome`.
     title : str
     """
-    from mlpgpu import labels_picture, plots
+    from mlpgpu import plots
+    from mlpgpu.plots import labels_picture
 
     if confusion is not None:
         plots.confusion(confusion, [str(c) for c in model.classes], folder / "confusion.png", title=title)

@@ -18,9 +18,9 @@ from unicodedata import east_asian_width
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlpgpu import glyphs
 from mlpgpu.figures import in_words
 from mlpgpu.files import replacing
+from mlpgpu.plots import glyphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from mlpgpu import glyphs, plots
+from mlpgpu import plots
+from mlpgpu.plots import glyphs
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib import font_manager  # noqa: E402

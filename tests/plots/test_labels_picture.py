@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, multilabel_confusion_matrix
 
 pytest.importorskip("matplotlib")
-from mlpgpu import labels_picture
+from mlpgpu.plots import labels_picture
 
 
 def rows(n=200, k=4):
