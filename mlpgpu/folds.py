@@ -216,15 +216,11 @@ def _mean(values: Sequence[Any]) -> Any:
         return {name: _mean([value[name] for value in values]) for name in first}
     if isinstance(first, int):
         return sum(values)
-    return float(np.mean(_numbers(values)))
+    # The R² of a single row is None, which becomes NaN.
+    return float(np.mean(np.array(values, float)))
 
 
 def _std(values: Sequence[float | None]) -> float:
     # An infinite loss makes the deviation NaN, which is no reason for a warning.
     with np.errstate(invalid="ignore"):
-        return float(np.std(_numbers(values)))
-
-
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    # The R² of a single row is None.
-    return [np.nan if value is None else value for value in values]
+        return float(np.std(np.array(values, float)))
