@@ -51,19 +51,9 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
 
 
 def _facts(model: Model) -> dict[str, Any]:
-    return {
-        "task": model.task,
-        "target": model.target,
-        "targets": list(model.targets),
-        "label_values": [list(pair) for pair in model.label_values],
-        "classes": list(model.classes),
-        "feature_names": list(model.feature_names),
-        "sizes": list(model.sizes),
-        "activations": list(model.activations),
-        "loss": model.loss,
-        "dtype": str(model.params.dtype),
-        "n_parameters": len(model.params),
-    }
+    names = ("task", "target", "targets", "label_values", "classes", "feature_names", "sizes", "activations", "loss")
+    facts = {name: getattr(model, name) for name in names}
+    return {**facts, "dtype": str(model.params.dtype), "n_parameters": len(model.params)}
 
 
 def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
