@@ -98,13 +98,13 @@ def _labels(described: Mapping[str, Any]) -> None:
 
 
 def _names(names: Any, target: Any, n_features: int) -> None:
-    _require(isinstance(names, list) and all(isinstance(name, str) for name in names), "feature_names are not text")
+    _texts("feature_names", names)
     _require(len(names) in {0, n_features}, f"{len(names)} feature_names do not fit {n_features} features")
     _require(target is None or isinstance(target, str), "target is not text")
 
 
 def _targets(names: Any, n_targets: int) -> None:
-    _require(isinstance(names, list) and all(isinstance(name, str) for name in names), "targets are not text")
+    _texts("targets", names)
     _require(len(names) in {0, n_targets}, f"{len(names)} targets do not fit the outputs")
     _distinct("targets", names)
 
@@ -131,10 +131,7 @@ def _columns(columns: Any, n_features: int) -> None:
         _require(isinstance(name, str), "the name of a column is not text")
         if kind == "category":
             categories = record["categories"]
-            _require(
-                isinstance(categories, list) and all(isinstance(category, str) for category in categories),
-                f"categories of column {name!r} are not text",
-            )
+            _texts(f"categories of column {name!r}", categories)
             _distinct(f"categories of column {name!r}", categories)
             width += len(categories)
         elif kind == "date":
@@ -161,6 +158,10 @@ def _is_number(value: Any) -> bool:
     if type(value) is int:
         return _LEAST <= value <= _MOST
     return type(value) is float and math.isfinite(value)
+
+
+def _texts(what: str, names: Any) -> None:
+    _require(isinstance(names, list) and all(isinstance(name, str) for name in names), f"{what} are not text")
 
 
 def _distinct(what: str, names: list[str]) -> None:
