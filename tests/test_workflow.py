@@ -347,7 +347,7 @@ def test_smoothed_labels():
 
 
 def test_an_outcome_can_be_sent_elsewhere_and_holds_no_rows():
-    prepared = prepare(Config(dataset="digits", hidden=(4,), epochs=2))
+    prepared = prepare(Config(dataset="digits", hidden=(4,), epochs=2, warmup=1, label_smoothing=0.1))
     outcome = train_and_test(prepared)
     sent = pickle.dumps(outcome)
     assert len(sent) < prepared.data.x_train.nbytes

@@ -87,10 +87,9 @@ def with_warmup(
         ``factor(xp, t)``, with `t` the number of steps done so far as a float array of any shape.
     """
     rest = functools.partial(schedule, total=max(total - warmup, 1.0), **settings)
-    if warmup <= 0:
-        return rest
+    return functools.partial(_warmed_up, rest, warmup) if warmup > 0 else rest
 
-    def factor(xp: Any, t: Array) -> Array:
-        return xp.minimum((t + 1) / warmup, 1) * rest(xp, xp.maximum(t - warmup, 0))
 
-    return factor
+# A function of the module, as all schedules are, so that a plan can be pickled.
+def _warmed_up(schedule: Schedule, warmup: float, xp: Any, t: Array) -> Array:
+    return xp.minimum((t + 1) / warmup, 1) * schedule(xp, xp.maximum(t - warmup, 0))
