@@ -122,6 +122,7 @@ def fit(
             callback=after_iteration,
             options={"maxfun": max_fun, "maxiter": plan.epochs, "gtol": tol},
         )
+    run.write_checkpoints()
     run.signal = interrupted()
     run.epoch = min(found.nit, plan.epochs)
     if found.status != 0 and not run.stopped:

@@ -190,8 +190,8 @@ class Run:
     def checkpoint(self, path: Path, previous: Path | None = None, *, weights_only: bool = False) -> None:
         """Write a checkpoint once all callbacks of the current event have run.
 
-        If the run could not be resumed from it (after an epoch that was cut short, or with a solver such as L-BFGS),
-        only the model is written.
+        If the run could not be resumed from it (in `on_end`, after an epoch that was cut short, or with a solver such
+        as L-BFGS), only the model is written.
 
         Parameters
         ----------

@@ -125,6 +125,8 @@ def fit(
     finally:
         # Run and trainer refer to each other: the cycle would keep all rows alive until the garbage collector runs.
         run.snapshot = None
+    # Those that callbacks asked for as they ended.
+    run.write_checkpoints()
     run.signal = trainer.interrupted()
     return training.state, run
 

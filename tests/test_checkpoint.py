@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from test_trainer import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
 from unsealed import unsealed
 
-from mlpgpu import Config, InputError, Model, backends, train_and_test
+from mlpgpu import Config, InputError, MLPRegressor, Model, backends, train_and_test
 from mlpgpu.callbacks import (
     Callback,
     EarlyStopping,
@@ -257,6 +257,23 @@ def test_an_epoch_that_is_cut_short_is_no_model_checkpoint(tmp_path, step_by_ste
     assert kept.where() == "the end of epoch 2"
     assert not np.array_equal(Model.load(alone.path).params, kept.model.params)
     np.testing.assert_array_equal(train_and_test(config, resume=kept).model.params, whole.model.params)
+
+
+def test_a_checkpoint_at_the_end_is_the_model_that_the_run_returns(tmp_path):
+    config = Config(dataset="iris", hidden=(8,), epochs=9, learning_rate=0.2, early_stopping=True, patience=1)
+    outcome = train_and_test(config, [LambdaCallback(on_end=lambda run: run.checkpoint(tmp_path / "end"))])
+    assert outcome.run.restored
+    np.testing.assert_array_equal(Model.load(tmp_path / "end").params, outcome.model.params)
+    with pytest.raises(InputError, match="is a model, and no checkpoint to go on from"):
+        Checkpoint.load(tmp_path / "end")
+
+
+def test_a_checkpoint_at_the_end_of_lbfgs(tmp_path):
+    end = LambdaCallback(on_end=lambda run: run.checkpoint(tmp_path / "end"))
+    given = {"hidden_layer_sizes": (3,), "activation": "identity", "solver": "lbfgs", "callbacks": [end]}
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    fitted = MLPRegressor(**given).fit(x, x[:, 0])
+    np.testing.assert_allclose(Model.load(tmp_path / "end").predict(x)[:, 0], fitted.predict(x), rtol=1e-9, atol=1e-9)
 
 
 def test_weights_only(tmp_path):
