@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.errors import InputError
-from mlpgpu.maths.step import State
 from mlpgpu.plan import Plan
 from mlpgpu.training import Training
 
@@ -240,8 +239,3 @@ def divergence(epoch: int, losses: np.ndarray, limit: float, training: Training)
             step = int(bad.argmax())
             return Diverged(epoch, step + 1, float(losses[step]))
     return None if training.is_finite() else Diverged(epoch, len(losses), math.nan)
-
-
-def copied(state: State, copy: Callable[[Array], Array]) -> State:
-    """Return `state` with each of its arrays replaced by `copy` of it."""
-    return State(copy(state.params), tuple(map(copy, state.slots)), copy(state.step), copy(state.learning_rate))

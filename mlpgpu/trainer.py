@@ -21,7 +21,7 @@ from mlpgpu.interrupt import interruptible
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.step import State, trained_weights
 from mlpgpu.plan import Plan
-from mlpgpu.run import Best, Diverged, Record, Run, copied, divergence
+from mlpgpu.run import Best, Diverged, Record, Run, divergence
 from mlpgpu.training import Training
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def fit(
         If the plan or the rows are not those of the checkpoint.
     """
     if resume is not None:
-        state = copied(resume.state, backend.asarray)
+        state = resume.state.copied(backend.asarray)
 
     def beside() -> int:
         return (need or preflight.predict(backend, plan, train, watched, rollbacks)).beside
@@ -219,7 +219,7 @@ class Trainer:
 
     def snapshot(self) -> Checkpoint:
         """Return a checkpoint of the run between two steps."""
-        run, to_host, state = self.run, self.backend.to_host, copied(self.training.state, self.backend.to_host)
+        run, to_host, state = self.run, self.backend.to_host, self.training.state.copied(self.backend.to_host)
         assert run.as_model is not None
         under_way = run.epoch > len(run.history)
         losses = [*run.losses, self.training.losses()] if under_way else run.losses
@@ -231,7 +231,7 @@ class Trainer:
             history=run.history,
             best_epoch=run.best_epoch,
             best_params=None if run.best_params is None else to_host(run.best_params),
-            before=copied(self._before, to_host) if under_way and self._before else None,
+            before=self._before.copied(to_host) if under_way and self._before else None,
             rollbacks=run.rollbacks,
             start_loss=self._start_loss,
             seconds=time.perf_counter() - self._began if under_way else 0.0,
@@ -268,7 +268,7 @@ class Trainer:
         begun = given.begun if len(given.begun) else None
         if begun is not None:
             self._begin_epoch()
-            self._before = copied(given.before, on_device) if given.before else None
+            self._before = given.before.copied(on_device) if given.before else None
         training.state = training.state._replace(learning_rate=on_device(given.state.learning_rate))
         given.restore(self.callbacks)
         self._began = time.perf_counter() - given.seconds
@@ -278,7 +278,7 @@ class Trainer:
         run = self.run
         run.epoch = len(run.history) + 1
         if (self.rollbacks or 0) > run.rollbacks:
-            self._before = copied(self.training.state, self._own)
+            self._before = self.training.state.copied(self._own)
         for callback in self.callbacks:
             callback.on_epoch_begin(run)
 

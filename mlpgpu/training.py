@@ -84,8 +84,7 @@ class Training:
             state = State(params, slots, backend.asarray(np.zeros((), np.int32)), self._rate(plan.learning_rate))
         else:
             # The loop may overwrite the state it is given, and the caller may use it again.
-            own = partial(xp.asarray, copy=True)
-            state = State(own(state.params), tuple(map(own, state.slots)), own(state.step), own(state.learning_rate))
+            state = state.copied(partial(xp.asarray, copy=True))
         self.state, self._last_rate = state, state.learning_rate
         step = make_step(backend, plan, feed, placement, state.params.dtype)
         # While a GPU is still running the steps, the host is idle.

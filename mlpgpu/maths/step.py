@@ -30,6 +30,10 @@ class State(NamedTuple):
     step: Array
     learning_rate: Array
 
+    def copied(self, copy: Callable[[Array], Array]) -> "State":
+        """Return the state with each of its arrays replaced by `copy` of it."""
+        return State(copy(self.params), tuple(map(copy, self.slots)), copy(self.step), copy(self.learning_rate))
+
 
 class Batch(NamedTuple):
     """Minibatch: `x` (..., n_rows, n_features), `targets` as the loss takes them, `weights` (..., n_rows)."""

@@ -89,9 +89,8 @@ class Continuation:
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Continuation:
         """Return a copy with converted arrays; scikit-learn moves estimators between libraries with it."""
-        step, params, rate = (converter(a) for a in (self.state.step, self.state.params, self.state.learning_rate))
-        state = State(params, tuple(converter(slot) for slot in self.state.slots), step, rate)
-        return dataclasses.replace(self, backend=backends.beside(params), state=state)
+        state = self.state.copied(converter)
+        return dataclasses.replace(self, backend=backends.beside(state.params), state=state)
 
 
 def fitted_sizes(estimator: Any) -> tuple[int, ...]:
