@@ -196,7 +196,9 @@ def make_plan(
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        order=partial(_order, n_rows, config.shuffle, config.replacement, config.seed, block),
+        order=partial(
+            batches.order, n_rows, shuffle=config.shuffle, replacement=config.replacement, seed=config.seed, block=block
+        ),
         draws_ahead=True,
         seed=config.seed,
         dtype=config.dtype,
@@ -241,10 +243,6 @@ def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
         l2=config.l2,
         clip_norm=config.clip_norm,
     )
-
-
-def _order(n_rows: int, shuffle: bool, replacement: bool, seed: int, block: int, epoch: int) -> np.ndarray:
-    return batches.order(n_rows, shuffle=shuffle, replacement=replacement, seed=seed, epoch=epoch, block=block)
 
 
 def _default_loss(task: str, n_outputs: int, multilabel: bool) -> str:

@@ -7,7 +7,7 @@ WINDOW = 256
 
 
 def order(
-    n_rows: int, *, shuffle: bool = True, replacement: bool = False, seed: int = 0, epoch: int = 0, block: int = 1
+    n_rows: int, epoch: int = 0, *, shuffle: bool = True, replacement: bool = False, seed: int = 0, block: int = 1
 ) -> np.ndarray:
     """Return the order of the rows in an epoch.
 
@@ -19,12 +19,12 @@ def order(
 
     Parameters
     ----------
-    n_rows : int
+    n_rows, epoch : int
     shuffle : bool
         Whether to shuffle the rows in each epoch; otherwise they keep their order.
     replacement : bool
         Whether to sample rows with replacement; `shuffle` is then ignored.
-    seed, epoch : int
+    seed : int
     block : int
         Rows per block; 1 shuffles all rows freely.
 
