@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -149,24 +149,10 @@ def make_plan(
     InputError
         If the loss does not suit the task, or a setting does not suit the loss.
     """
-    loss = config.loss or _default_loss(task, n_outputs, multilabel)
-    if LOSSES[loss].task != task:
-        suits = ", ".join(name for name, known in LOSSES.items() if known.task == task)
-        raise InputError(f"loss {loss!r} is for {LOSSES[loss].task}, and the target makes this {task}; choose {suits}")
-    if multilabel and loss != "logistic":
-        raise InputError(f"loss {loss!r} is for one class a row, and there are {n_outputs} labels; choose logistic")
-    if loss == "logistic" and not multilabel:
-        if n_outputs != 2:
-            raise InputError(f"loss 'logistic' is for two classes, and there are {n_outputs}; choose cross_entropy")
-        n_outputs = 1
-    known_loss = LOSSES[loss]
-    for name, without in (("label_smoothing", 0), ("class_weight", "none")):
-        if task == "regression" and getattr(config, name) != without:
-            raise InputError(f"{name} is for classification, and the target makes this regression; leave it out")
-    own = {name: value for name in known_loss.settings if (value := getattr(config, name)) is not None}
-    known_loss = known_loss.having(**own)
-
-    sizes = (n_features, *config.hidden, n_outputs)
+    loss = _choose_loss(config, task, n_outputs, multilabel)
+    known_loss = LOSSES[loss].having(**_given(config, LOSSES[loss].settings))
+    one_output = loss == "logistic" and not multilabel
+    sizes = (n_features, *config.hidden, 1 if one_output else n_outputs)
     n_hidden = len(config.hidden)
     activations = each_layer("activation", config.activation, n_hidden)
     kinds = each_layer("normalization", config.normalization, n_hidden)
@@ -238,17 +224,33 @@ def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
             warmup=config.warmup * steps_per_epoch,
             **_schedule_settings(config, steps_per_epoch),
         ),
-        settings={name: value for name in optimizer.settings if (value := getattr(config, name)) is not None},
+        settings=_given(config, optimizer.settings),
         weight_decay=optimizer.weight_decay if config.weight_decay is None else config.weight_decay,
         l2=config.l2,
         clip_norm=config.clip_norm,
     )
 
 
-def _default_loss(task: str, n_outputs: int, multilabel: bool) -> str:
-    if task == "regression":
-        return "squared_error"
-    return "logistic" if multilabel or n_outputs == 2 else "cross_entropy"
+def _choose_loss(config: Config, task: str, n_outputs: int, multilabel: bool) -> str:
+    """Return the name of the loss, and refuse one, or a setting, that does not suit the task."""
+    for_classes = "logistic" if multilabel or n_outputs == 2 else "cross_entropy"
+    loss = config.loss or ("squared_error" if task == "regression" else for_classes)
+    if LOSSES[loss].task != task:
+        suits = ", ".join(name for name, known in LOSSES.items() if known.task == task)
+        raise InputError(f"loss {loss!r} is for {LOSSES[loss].task}, and the target makes this {task}; choose {suits}")
+    if multilabel and loss != "logistic":
+        raise InputError(f"loss {loss!r} is for one class a row, and there are {n_outputs} labels; choose logistic")
+    if loss == "logistic" and not multilabel and n_outputs != 2:
+        raise InputError(f"loss 'logistic' is for two classes, and there are {n_outputs}; choose cross_entropy")
+    for name, without in (("label_smoothing", 0), ("class_weight", "none")):
+        if task == "regression" and getattr(config, name) != without:
+            raise InputError(f"{name} is for classification, and the target makes this regression; leave it out")
+    return loss
+
+
+def _given(config: Config, names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of a loss or an optimizer that are given, by name; it has defaults for the others."""
+    return {name: value for name in names if (value := getattr(config, name)) is not None}
 
 
 def _target_scale(asked: str, loss: str) -> str:
