@@ -62,14 +62,13 @@ class Evaluation:
         dict
             ``loss``, and the score by its name.
         """
-        targets, weights = feed.rows.targets, feed.rows.weights
         parts = [self._sums(params, *feed.chunk(start, stop)) for start, stop in chunks(*feed.rows.x.shape)]
         # Copied at once to wait for the device only once, and added in float64, since the sum needs more digits.
         sums = self.backend.to_host(self.backend.xp.stack(parts)).astype(np.float64).sum(axis=0)
         loss, weight, score = sums[0], sums[1], sums[2:]
         if self.network.loss.task == "classification":
             return {"loss": float(loss / weight), self.score_name: float(score[0] / weight)}
-        each = np.ones(len(targets)) if weights is None else weights
+        targets, each = feed.rows.targets, feed.rows.weight_of_each()
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             # Shifted by a row that has weight, so that constant targets become 0: the computed mean of another constant
             # may be rounded.

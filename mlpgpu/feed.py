@@ -56,6 +56,10 @@ class Rows:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
+    def weight_of_each(self) -> np.ndarray:
+        """Return the weights, which are 1 if none are given."""
+        return np.ones(len(self)) if self.weights is None else self.weights
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
@@ -185,11 +189,10 @@ class Resident:
 
     def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
         self.backend, self.dtype, self.rows = backend, placement.dtype, rows
-        weights = np.ones(len(rows)) if rows.weights is None else rows.weights
         self.data = (
             placement.place(rows.x),
             _targets(backend, rows.targets, self.dtype),
-            backend.asarray(weights, self.dtype),
+            backend.asarray(rows.weight_of_each(), self.dtype),
         )
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
@@ -213,7 +216,7 @@ class Streamed:
 
     def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
         self.backend, self.placement, self.dtype, self.rows = backend, placement, placement.dtype, rows
-        self.weights = np.ones(len(rows)) if rows.weights is None else rows.weights
+        self.weights = rows.weight_of_each()
         self.data: tuple[Array, ...] = ()
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:

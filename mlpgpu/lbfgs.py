@@ -137,7 +137,7 @@ def fit(
 def _objective(backend: Backend, plan: Plan, feed: Any) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     """Return the function for SciPy that sums loss and gradient over chunks of the rows."""
     rows: Rows = feed.rows
-    weights = np.ones(len(rows)) if rows.weights is None else rows.weights
+    weights = rows.weight_of_each()
     shares = {
         part: share for part in chunks(*rows.x.shape) if (share := weights[slice(*part)].sum() / weights.sum()) > 0
     }
