@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from mlpgpu.backends import Backend
 from mlpgpu.callbacks import Callback, finalised
 from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Placement, Rows, chunks, open_feed
+from mlpgpu.feed import Feed, Placement, Rows, chunks, open_feed
 from mlpgpu.interrupt import interruptible
 from mlpgpu.maths.network import loss_and_gradient
 from mlpgpu.plan import Plan
@@ -76,8 +77,8 @@ def fit(
     def on_device(x: np.ndarray) -> Array:
         return backend.asarray(x, plan.dtype)
 
-    latest = {"params": on_device(plan.params)}
-    run = Run(plan, len(train), fetch=lambda: backend.to_host(latest["params"]), as_model=as_model)
+    params = on_device(plan.params)
+    run = Run(plan, len(train), fetch=lambda: backend.to_host(params), as_model=as_model)
     objective = _objective(backend, plan, feed)
     began = time.perf_counter()
 
@@ -95,10 +96,10 @@ def fit(
             return objective(x)
 
         def after_iteration(intermediate_result: OptimizeResult) -> None:
-            nonlocal began
+            nonlocal began, params
             # An iteration whose step rounds to zero has no evaluation.
             begin_iteration()
-            params = latest["params"] = on_device(intermediate_result.x)
+            params = on_device(intermediate_result.x)
             record: Record = {"epoch": run.epoch, "loss": float(intermediate_result.fun)}
             record |= evaluation.watch(params, feeds, score)
             began, seconds = time.perf_counter(), time.perf_counter() - began
@@ -134,20 +135,15 @@ def fit(
     return on_device(found.x), run, float(found.fun)
 
 
-def _objective(backend: Backend, plan: Plan, feed: Any) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+def _objective(backend: Backend, plan: Plan, feed: Feed) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     """Return the function for SciPy that sums loss and gradient over chunks of the rows."""
-    rows: Rows = feed.rows
-    weights = rows.weight_of_each()
+    rows, weights = feed.rows, feed.rows.weight_of_each()
     shares = {
         part: share for part in chunks(*rows.x.shape) if (share := weights[slice(*part)].sum() / weights.sum()) > 0
     }
     # Each chunk adds the same penalty to the total, since its share cancels the division by its weights.
     l2 = plan.recipe.l2 / len(shares)
-    evaluate = backend.compile(
-        lambda params, x, targets, weights: loss_and_gradient(
-            backend.xp, plan.network, params, x, targets, weights, l2=l2
-        )
-    )
+    evaluate = backend.compile(partial(loss_and_gradient, backend.xp, plan.network, l2=l2))
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         params = backend.asarray(x, plan.dtype)
