@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,20 +29,8 @@ WITH_UNITS = "params_with_units"
 VERSION = 1
 # A fingerprint covers arrays up to this size in full, in some tenths of a second, and of larger ones about this much.
 MAX_BYTES = 2**27
-# Fields that are neither arrays nor part of the model.
-PLAIN = (
-    "steps_per_epoch",
-    "history",
-    "best_epoch",
-    "rollbacks",
-    "start_loss",
-    "seconds",
-    "stopped",
-    "callbacks",
-    "plan",
-    "data",
-    "arithmetic",
-)
+# Fields that consist of arrays; the file has the others as JSON.
+ARRAYS = ("model", "state", "losses", "best_params", "before")
 
 
 @dataclass(frozen=True)
@@ -271,6 +260,9 @@ class Checkpoint:
                     raise InputError(
                         f"the checkpoint is damaged: {of} cannot go on from its state ({error!r})"
                     ) from None
+
+
+PLAIN = tuple(field.name for field in dataclasses.fields(Checkpoint) if field.name not in ARRAYS)
 
 
 def _is_number(value: Any) -> bool:
