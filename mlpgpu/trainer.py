@@ -115,7 +115,7 @@ def fit(
         fetch=lambda: plain(np, plan.network, backend.to_host(training.state.params)),
         as_model=as_model,
     )
-    trainer = Trainer(backend, run, training, placement, watched, callbacks, best or Best(), score, rollbacks)
+    trainer = Trainer(run, training, placement, watched, callbacks, best or Best(), score, rollbacks)
     run.snapshot = trainer.snapshot
     if resume is not None:
         trainer.restore(resume)
@@ -138,7 +138,6 @@ class Trainer:
 
     def __init__(
         self,
-        backend: Backend,
         run: Run,
         training: Training,
         placement: Placement,
@@ -148,7 +147,8 @@ class Trainer:
         score: Callable[[Array], float] | None,
         rollbacks: int | None,
     ) -> None:
-        self.backend, self.run, self.training, self.callbacks = backend, run, training, callbacks
+        self.backend = backend = training.backend
+        self.run, self.training, self.callbacks = run, training, callbacks
         self.best, self.score, self.rollbacks = best, score, rollbacks
         self.evaluation = Evaluation(backend, run.plan.network, placement, run.plan.score_name)
         train = training.feed
@@ -302,7 +302,7 @@ class Trainer:
 
     def _roll_back(self) -> bool:
         run = self.run
-        if run.rollbacks == self.rollbacks or (run.stopped and run.final) or self._before is None:
+        if self._before is None or (run.stopped and run.final):
             return False
         assert run.diverged is not None
         what, run.diverged = run.diverged.what, None
