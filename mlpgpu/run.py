@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.errors import InputError
+from mlpgpu.files import expanded
 from mlpgpu.plan import Plan
 from mlpgpu.training import Training
 
@@ -186,7 +187,7 @@ class Run:
         assert self.as_model is not None
         return self.as_model(self.params)
 
-    def checkpoint(self, path: Path, previous: Path | None = None, *, weights_only: bool = False) -> None:
+    def checkpoint(self, path: str | Path, previous: str | Path | None = None, *, weights_only: bool = False) -> None:
         """Write a checkpoint once all callbacks of the current event have run.
 
         If the run could not be resumed from it (in `on_end`, after an epoch that was cut short, or with a solver such
@@ -194,14 +195,14 @@ class Run:
 
         Parameters
         ----------
-        path : Path
+        path : path
             Its folder is created if necessary.
-        previous : Path or None
+        previous : path or None
             Where to move a file that already exists at `path`.
         weights_only : bool
             Whether to write only the model in any case.
         """
-        self._asked[path] = previous, weights_only
+        self._asked[expanded(path)] = None if previous is None else expanded(previous), weights_only
 
     def write_checkpoints(self) -> None:
         """Write the checkpoints that `checkpoint` was asked for."""

@@ -14,6 +14,7 @@ from unsealed import unsealed
 from mlpgpu import Config, InputError, MLPRegressor, Model, backends, train_and_test
 from mlpgpu.callbacks import (
     Callback,
+    CSVLogger,
     EarlyStopping,
     LambdaCallback,
     LearningRateScheduler,
@@ -274,6 +275,21 @@ def test_a_checkpoint_at_the_end_of_lbfgs(tmp_path):
     x = np.random.default_rng(0).normal(size=(30, 2))
     fitted = MLPRegressor(**given).fit(x, x[:, 0])
     np.testing.assert_allclose(Model.load(tmp_path / "end").predict(x)[:, 0], fitted.predict(x), rtol=1e-9, atol=1e-9)
+
+
+def test_paths_of_callbacks_may_be_texts_and_begin_with_the_home_folder(tmp_path, monkeypatch):
+    for home in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(home, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    callbacks = [
+        RunCheckpoint("~/run", every=1),
+        ModelCheckpoint("~/{epoch}"),
+        CSVLogger("~/log.csv"),
+        LambdaCallback(on_epoch_end=lambda run, record: run.checkpoint("~/own", "previous")),
+    ]
+    outcome = train_and_test(Config(dataset="iris", hidden=(8,), epochs=2), callbacks)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "1", "2", "log.csv", "own", "previous"}
+    assert without_times(Checkpoint.load("~/run").history) == without_times(outcome.run.history)
 
 
 def test_weights_only(tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.callbacks.monitored import Monitored
 from mlpgpu.errors import InputError
+from mlpgpu.files import expanded
 from mlpgpu.setting import Interval
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class RunCheckpoint(Callback):
     """
 
     def __init__(self, folder: str | Path, every: int | str = "60s") -> None:
-        self.folder, self.every = Path(folder), Interval.parse(every, "every")
+        self.folder, self.every = expanded(folder), Interval.parse(every, "every")
 
     def on_begin(self, run: Run) -> None:
         """Start the clock."""
@@ -119,7 +120,7 @@ class ModelCheckpoint(Monitored):
         weights_only: bool = False,
     ) -> None:
         super().__init__(monitor, mode)
-        self.path = Path(path)
+        self.path = expanded(path)
         self.save_best_only = checked("save_best_only", save_best_only, bool)
         self.save_every = checked("save_every", save_every, int, "[1, inf)")
         self.weights_only = checked("weights_only", weights_only, bool)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
-from mlpgpu.files import naming
+from mlpgpu.files import expanded, naming
 
 if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
@@ -36,7 +36,7 @@ class Log(Callback):
     """
 
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.append = checked("append", append, bool)
 
     def on_begin(self, run: Run) -> None:

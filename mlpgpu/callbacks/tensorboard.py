@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback, checked
 from mlpgpu.callbacks.trackers import check_installed, settings
-from mlpgpu.files import naming
+from mlpgpu.files import expanded, naming
 from mlpgpu.maths.parameters import split
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | Path, *, histogram_freq: int = 0) -> None:
-        self.folder = Path(folder)
+        self.folder = expanded(folder)
         self.histogram_freq = checked("histogram_freq", histogram_freq, int, "[0, inf)")
 
     def on_begin(self, run: Run) -> None:
