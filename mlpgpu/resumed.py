@@ -23,9 +23,9 @@ def as_saved(of: type[AnyConfig], saved: Mapping[str, Any], given: Mapping[str, 
     Raises
     ------
     InputError
-        If a setting that may not change differs; the message names it.
+        If a setting that may not change differs, or is unknown; the message names it.
     """
-    config = of(**{**saved, **given})
+    config = _read(of, {**saved, **given})
     check_same(config, saved)
     return config
 
@@ -42,9 +42,9 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
     Raises
     ------
     InputError
-        If a setting differs; the message names it.
+        If a setting differs or is unknown; the message names it.
     """
-    ours, theirs = config.to_dict(), type(config)(**saved).to_dict()
+    ours, theirs = config.to_dict(), _read(type(config), saved).to_dict()
     for name in settings(type(config)):
         one, other = ours.get(name), theirs.get(name)
         # A file may have been moved. Its rows are compared when they are read.
@@ -54,3 +54,13 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
                 f"{name} is {one}, and the run to resume has {other}; leave it out, or begin a new run, from "
                 f"its weights with start_from; allowed to differ: {', '.join(UNBOUND)}, and the folder of a file"
             )
+
+
+def _read(of: type[AnyConfig], saved: Mapping[str, Any]) -> AnyConfig:
+    for name in saved:
+        if name not in settings(of):
+            raise InputError(
+                f"the run to resume has the setting {name}, which this version of mlpgpu does not have; go on with the "
+                "version that it began with, or begin a new run, from its weights with start_from"
+            )
+    return of(**saved)

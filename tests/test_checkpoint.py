@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,6 +306,19 @@ def test_other_settings_are_refused(tmp_path):
     train_and_test(config, [RunCheckpoint(tmp_path, every=1)])
     with pytest.raises(InputError, match="optimizer is nesterov, and the run to resume has adam"):
         train_and_test(dataclasses.replace(config, optimizer="nesterov"), resume=Checkpoint.load(tmp_path))
+
+
+def test_a_setting_of_another_version_is_refused(command):
+    command("--dataset iris --epochs 2 --checkpoint-every 1 --run-dir run")
+    path = Path("run/checkpoints/last.safetensors")
+    first = Checkpoint.load(path)
+    model = dataclasses.replace(first.model, config=first.model.config | {"curvature": 2})
+    dataclasses.replace(first, model=model).save(path)
+    code, _, error = command(f"--resume {path}")
+    assert code == 2
+    assert "the run to resume has the setting curvature, which this version of mlpgpu does not have" in error
+    with pytest.raises(InputError, match="the setting curvature, which this version"):
+        train_and_test(Config(dataset="iris", epochs=2), resume=path)
 
 
 def test_another_precision_is_refused_and_another_way_of_its_steps_is_not(tmp_path, caplog):
