@@ -198,11 +198,11 @@ class Program:
         return total
 
 
-def used_by(launch: Launch) -> set[Buffer]:
-    """Return the buffers that a launch reads and writes."""
+def used_by(launch: Launch) -> dict[Buffer, None]:
+    """Return the buffers that a launch reads and writes, in an order that does not change from run to run."""
     if isinstance(launch, Source):
         # Kernels of one launch run at the same time, so all of their buffers are alive together.
-        return set(launch.arguments)
+        return launch.arguments
     if isinstance(launch, Multiply):
-        return {*launch.product.read, launch.product.out}
-    return {launch.to, launch.of}
+        return dict.fromkeys([*launch.product.read, launch.product.out])
+    return dict.fromkeys([launch.to, launch.of])

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from mlpgpu.cuda.program import Program
+from mlpgpu.cuda.source import name_of
 from mlpgpu.fusion.trace import Recorder
 
 
@@ -38,3 +39,17 @@ def test_loops_over_accumulators_are_unrolled_if_these_fit_into_registers():
     few, many = (kernels_of(softmax, (8, n)) for n in (1024, 1025))
     assert "#pragma unroll 4" not in few
     assert "#pragma unroll 4" in many
+
+
+def test_the_layout_of_memory_is_that_of_every_run():
+    """It must not depend on the addresses of Python objects: the estimate of a run's memory would change with them."""
+
+    def layout():
+        recorder = Recorder()
+        x = recorder.input((300, 3), np.float32)
+        program = Program([np.sum(x * np.sum(x * factor)) for factor in range(2, 12)])
+        return {name_of(buffer): offset for buffer, offset in program.offsets.items()}, program
+
+    layouts = [layout() for _ in range(5)]
+    assert len(layouts[0][0]) > 20
+    assert all(one == layouts[0][0] for one, _ in layouts)
