@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mlpgpu.cuda.indexing import layout
-from mlpgpu.cuda.products import WORKSPACE_BYTES, NoProduct, Products, alignment, library, matrix
+from mlpgpu.cuda.products import Multiplier, NoProduct, alignment, matrix
 from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Multiply, Program
 from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Source
-from mlpgpu.fusion.schedule import base
 from mlpgpu.fusion.trace import Traced
 
 Array = Any
@@ -31,19 +29,6 @@ class Pointer:
     def move(self, address: int) -> None:
         """Set the address."""
         self.address, self.argument = address, np.uint64(address)
-
-
-class Multiplier(Products):
-    """cuBLASLt with a workspace that it owns, for products that run one after the other.
-
-    Parameters
-    ----------
-    cupy : module
-    """
-
-    def __init__(self, cupy: Any) -> None:
-        self._space = cupy.empty(WORKSPACE_BYTES, np.uint8)
-        super().__init__(library(cupy), self._space.data.ptr, cupy.cuda.runtime.getDevice())
 
 
 class Binding:
@@ -111,20 +96,16 @@ class Binding:
 
     def _product(self, launch: Multiply) -> Call:
         product, multiplier = launch.product, self._multipliers[launch.on_side_stream]
-        nodes = product.a, product.b, product.out
-        matrices = [matrix(node, 0) for node in nodes]
-        pointers = [(self._pointer(base(node)), each.address) for node, each in zip(nodes, matrices, strict=True)]
-        if product.bias is not None:
-            bias_layout = layout(product.bias)
-            pointers.append((self._pointer(bias_layout.base), bias_layout.offset * bias_layout.base.dtype.itemsize))
+        a, b, out = map(matrix, (product.a, product.b, product.out))
+        arrays = [layout(node) for node in (product.a, product.b, product.out, product.bias) if node is not None]
+        pointers = [(self._pointer(array.base), array.offset * array.base.dtype.itemsize) for array in arrays]
         prepared: dict[tuple[int, ...], Callable[..., None]] = {}
 
         def prepare(addresses: Sequence[int]) -> Callable[..., None]:
             """Return the product prepared for these alignments, on which cuBLASLt's choice of algorithm depends."""
             aligned = tuple([alignment(address) for address in addresses])
             if aligned not in prepared:
-                a, b, out = (replace(each, address=at) for each, at in zip(matrices, addresses[:3], strict=True))
-                prepared[aligned] = multiplier.prepare(a, b, out, self._precision, *addresses[3:])
+                prepared[aligned] = multiplier.prepare(a, b, out, self._precision, addresses)
             return prepared[aligned]
 
         def call(stream: int) -> None:

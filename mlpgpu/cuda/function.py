@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.cuda.binding import Multiplier, Pointer, bind
+from mlpgpu.cuda.binding import Pointer, bind
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.cuda.namespace import Recordable
+from mlpgpu.cuda.products import Multiplier
 from mlpgpu.cuda.program import Program
 from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild

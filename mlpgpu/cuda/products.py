@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,23 +62,16 @@ class Matrix:
 
     Attributes
     ----------
-    address : int
     rows, columns : int
     transposed : bool
         Whether it is stored column-major.
     dtype : str
     """
 
-    address: int
     rows: int
     columns: int
     transposed: bool
     dtype: str
-
-    @property
-    def alignment(self) -> int:
-        """See `alignment`."""
-        return alignment(self.address)
 
 
 def alignment(address: int) -> int:
@@ -86,15 +79,15 @@ def alignment(address: int) -> int:
     return min(address & -address or MAX_ALIGNMENT, MAX_ALIGNMENT)
 
 
-def matrix(node: Traced, address: int) -> Matrix:
-    """Return a traced array, or a view of one, as a matrix; `address` is that of the base array.
+def matrix(node: Traced) -> Matrix:
+    """Return a traced array, or a view of one, as a matrix.
 
     Raises
     ------
     NotCaptured
         If it does not have two axes, or is neither row-major nor column-major without gaps.
     """
-    base, offset, strides = layout(node)
+    strides = layout(node).strides
     if node.ndim != 2:
         raise NotCaptured("products of other than two axes")
     rows, columns = node.shape
@@ -102,20 +95,15 @@ def matrix(node: Traced, address: int) -> Matrix:
     column_major = (rows == 1 or strides[0] == 1) and (columns == 1 or strides[1] == rows)
     if not (row_major or column_major):
         raise NotCaptured("products of parts of a matrix")
-    return Matrix(address + offset * base.dtype.itemsize, rows, columns, not row_major, np.dtype(base.dtype).name)
+    return Matrix(rows, columns, not row_major, node.dtype.name)
 
 
-class Products:
-    """cuBLASLt with a workspace.
+class Multiplier:
+    """cuBLASLt on the current device, with a workspace of its own, for products that run one after the other.
 
     Parameters
     ----------
-    library : ctypes.CDLL
-        cuBLASLt.
-    workspace : int
-        Device address of `WORKSPACE_BYTES` bytes.
-    device : int
-        Number of the current device.
+    cupy : module
 
     Raises
     ------
@@ -123,14 +111,16 @@ class Products:
         If a function of the library fails.
     """
 
-    def __init__(self, library: Any, workspace: int, device: int = 0) -> None:
-        self._library, self._workspace, self._handle = library, workspace, _handle(library, device)
+    def __init__(self, cupy: Any) -> None:
+        self._workspace = cupy.empty(WORKSPACE_BYTES, np.uint8)
+        self._library = library(cupy)
+        self._handle = _handle(self._library, cupy.cuda.runtime.getDevice())
         self._preference = ctypes.c_void_p()
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(self._preference))
         self._prefer(MAX_WORKSPACE, ctypes.c_uint64(WORKSPACE_BYTES))
 
     def prepare(
-        self, a: Matrix, b: Matrix, out: Matrix, precision: str = "float32", bias: int | None = None
+        self, a: Matrix, b: Matrix, out: Matrix, precision: str, addresses: Sequence[int]
     ) -> Callable[..., None]:
         """Prepare ``out = a b``, or ``out = max(a b + bias, 0)``.
 
@@ -140,38 +130,39 @@ class Products:
             `out` must be row-major.
         precision : str
             ``float32``, ``tf32`` or ``bf16``: what float32 operands are rounded to.
-        bias : int or None
-            Address of a row that is added to each row of the product.
+        addresses : sequence of int
+            Those of `a`, `b` and `out`; a fourth is that of the bias, a row that is added to each row of the product.
 
         Returns
         -------
         callable
-            ``product(stream, a, b, out)``, or ``product(stream, a, b, out, bias)`` if there is a bias. It takes a
-            stream's handle, and addresses with at least the alignment of those given here.
+            ``product(stream, *addresses)``. It takes a stream's handle, and addresses with at least the alignment of
+            those given here.
         """
         if not a.dtype == b.dtype == out.dtype or (out.dtype, precision) not in COMPUTE:
             raise NotCaptured(f"products of {a.dtype} and {b.dtype}")
         # cuBLASLt is column-major. It sees a row-major matrix as its transpose, so it is asked for the transpose of
         # `out`, the product of those of `b` and `a`.
         operation, left, right, result = (ctypes.c_void_p() for _ in range(4))
+        at_a, at_b, at_out, *bias = addresses
         compute, scalar = COMPUTE[out.dtype, precision], SCALAR[out.dtype]
         self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, DATA[out.dtype])
         for attribute, operand in ((TRANSPOSE_A, b), (TRANSPOSE_B, a)):
             self._describe(operation, attribute, ctypes.c_int32(TRANSPOSE if operand.transposed else NO_TRANSPOSE))
-        if bias is not None:
+        if bias:
             # The choice of an algorithm, below, depends on the alignment of the bias.
             self._describe(operation, EPILOGUE, ctypes.c_uint32(RELU_BIAS))
-            self._describe(operation, BIAS, ctypes.c_void_p(bias))
+            self._describe(operation, BIAS, ctypes.c_void_p(bias[0]))
         for described, each in ((left, b), (right, a), (result, out)):
             columns, rows = (each.rows, each.columns) if each.transposed else (each.columns, each.rows)
             sizes = ctypes.c_uint64(columns), ctypes.c_uint64(rows), ctypes.c_int64(columns)
             self._call("cublasLtMatrixLayoutCreate", ctypes.byref(described), DATA[each.dtype], *sizes)
         # An algorithm may load the bias in vectors of the width in which it stores.
-        written = min(out.alignment, alignment(bias or 0))
+        written = min(map(alignment, (at_out, *bias)))
         for attribute, n_bytes in (
-            (ALIGNMENT_A, b.alignment),
-            (ALIGNMENT_B, a.alignment),
-            (ALIGNMENT_C, out.alignment),
+            (ALIGNMENT_A, alignment(at_b)),
+            (ALIGNMENT_B, alignment(at_a)),
+            (ALIGNMENT_C, alignment(at_out)),
             (ALIGNMENT_D, written),
         ):
             self._prefer(attribute, ctypes.c_uint32(n_bytes))
@@ -191,12 +182,12 @@ class Products:
             raise NoProduct(f"a product of {a.rows} x {a.columns} and {b.rows} x {b.columns}, which cuBLASLt has not")
         one, zero = scalar(1), scalar(0)
         head = self._handle, operation, ctypes.byref(one)
-        tail = ctypes.byref(found), ctypes.c_void_p(self._workspace), ctypes.c_size_t(found.workspace_bytes)
+        tail = ctypes.byref(found), ctypes.c_void_p(self._workspace.data.ptr), ctypes.c_size_t(found.workspace_bytes)
 
         def product(stream: int, *addresses: int) -> None:
-            at_a, at_b, at_out = map(ctypes.c_void_p, addresses[:3])
-            for of_bias in addresses[3:]:
-                self._describe(operation, BIAS, ctypes.c_void_p(of_bias))
+            at_a, at_b, at_out, *bias = map(ctypes.c_void_p, addresses)
+            if bias:
+                self._describe(operation, BIAS, bias[0])
             operands = at_b, left, at_a, right, ctypes.byref(zero), at_out, result, at_out, result
             self._call("cublasLtMatmul", *head, *operands, *tail, ctypes.c_void_p(stream))
 

@@ -6,7 +6,7 @@ import pytest
 
 from mlpgpu import backends
 from mlpgpu.backends import base
-from mlpgpu.cuda import binding, kernels, source
+from mlpgpu.cuda import kernels, products, source
 from mlpgpu.fusion.trace import Traced
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("backends", "fusion")]
@@ -22,7 +22,7 @@ def cupy(monkeypatch):
     fakes.put(monkeypatch, "cupy", module)
     # Otherwise the short runs of these tests would not be captured.
     monkeypatch.setattr(base, "FEW_STEPS", 0)
-    monkeypatch.setattr(binding, "library", lambda cupy: cupy.lt)
+    monkeypatch.setattr(products, "library", lambda cupy: cupy.lt)
     monkeypatch.setattr(kernels.Writer, "level", with_sizes(kernels.Writer.level))
     return module
 

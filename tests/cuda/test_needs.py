@@ -6,7 +6,7 @@ import pytest
 
 from mlpgpu import backends
 from mlpgpu.config import Config
-from mlpgpu.cuda import binding, loop, needs, products
+from mlpgpu.cuda import loop, needs, products
 from mlpgpu.cuda.indexing import NotCaptured
 from mlpgpu.feed import Rows, Scaled
 from mlpgpu.plan import make_plan
@@ -29,7 +29,7 @@ RUNS = {
 @pytest.fixture(autouse=True)
 def _a_small_workspace(monkeypatch):
     """The usual one would dwarf the arrays of these tests."""
-    for module in (binding, needs, products):
+    for module in (needs, products):
         monkeypatch.setattr(module, "WORKSPACE_BYTES", 2048)
     monkeypatch.setattr("mlpgpu.feed.CHUNK", 200)
 
