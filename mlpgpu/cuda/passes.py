@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from mlpgpu.cuda.epilogues import Epilogue
 from mlpgpu.cuda.epilogues import find as find_epilogues
-from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, layout, through_view
+from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, through_view
+from mlpgpu.cuda.products import matrix
 from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
@@ -319,8 +320,8 @@ class Passes:
         if node in self._products:
             product = self._products[node]
             for operand in (product.a, product.b):
-                # Raises NotCaptured if a product cannot read the operand.
-                layout(operand)
+                # Raises NotCaptured if a product cannot read the operand. The estimate of memory depends on that too.
+                matrix(operand)
             needed = product.read
         else:
             needed = [other for other, _ in self.reads(node)]

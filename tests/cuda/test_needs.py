@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mlpgpu import backends
+from mlpgpu.backends import live_bytes
 from mlpgpu.config import Config
 from mlpgpu.cuda import loop, needs, products
 from mlpgpu.cuda.indexing import NotCaptured
@@ -86,3 +87,17 @@ def test_a_step_that_cannot_be_captured(cuda, rng, monkeypatch, caplog):
     monkeypatch.setattr(loop.Recorded, "program", refuse)
     assert_as_predicted(cuda, rng, 1, **RUNS["clipping"])
     assert "the step runs line by line" in caplog.text
+
+
+def test_a_step_with_a_product_of_many_matrices(cuda, caplog):
+    """cuBLASLt is given none, so this step runs line by line too."""
+
+    def step(state, data, item):
+        stacked = cuda.xp.reshape(state[0] + item[0], (2, 3, 3))
+        return (cuda.xp.reshape(stacked @ stacked, (18,)),), cuda.xp.sum(state[0])
+
+    given = (np.ones(18),), (), (np.ones((40, 18)),)
+    with cuda.xp.recording():
+        assert cuda.loop_bytes(step, *given) == live_bytes.of_loop(step, *given)
+    cuda.compile_loop(step)(*(tuple(map(cuda.asarray, arrays)) for arrays in given))
+    assert "products of other than two axes" in caplog.text
