@@ -1,4 +1,4 @@
-"""Find the operations that a matrix product can apply as its epilogue.
+"""Find the matrix products, and the operations that each can apply as its epilogue.
 
 cuBLASLt can add a bias and apply ReLU before it writes a product, which saves a pass over memory. Its epilogue for the
 gradient of ReLU is not used: where the sum is exactly 0, it lets the gradient through, whereas
@@ -8,7 +8,7 @@ gradient of ReLU is not used: where the sum is exactly 0, it lets the gradient t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,25 +18,34 @@ from mlpgpu.fusion.trace import Traced
 
 
 @dataclass(frozen=True, eq=False)
-class Epilogue:
-    """The epilogue of a product: ``max(a b + bias, 0)``.
+class Product:
+    """A matrix product.
 
     Attributes
     ----------
-    product : Traced
-        The product itself, which is not stored.
-    bias : Traced
-        View of a single row, which is added to each row of the product.
+    a, b : Traced
+        Arrays in memory, or views of them.
+    out : Traced
+        The stored result: the product, or the output of its epilogue.
+    bias : Traced or None
+        View of one row, which the epilogue adds before it applies ReLU.
     """
 
-    product: Traced
-    bias: Traced
+    a: Traced
+    b: Traced
+    out: Traced
+    bias: Traced | None = None
+
+    @property
+    def read(self) -> list[Traced]:
+        """The arrays in memory that it reads."""
+        return [base(node) for node in (self.a, self.b, self.bias) if node is not None]
 
 
-def find(
-    nodes: Sequence[Traced], users: Mapping[Traced, Sequence[Traced]], results: Collection[Traced] = ()
-) -> dict[Traced, Epilogue]:
-    """Return the epilogues among traced operations, by the node that each computes.
+def find_products(
+    nodes: Sequence[Traced], users: Mapping[Traced, Sequence[Traced]], results: Collection[Traced], *, epilogues: bool
+) -> dict[Traced, Product]:
+    """Return the products among traced operations, by the node that each stores.
 
     Parameters
     ----------
@@ -46,12 +55,24 @@ def find(
         The operations that read each node, directly or through views.
     results : collection of Traced
         Nodes that must be stored, even if a single operation reads them.
+    epilogues : bool
+        Whether products may have epilogues.
     """
-    found = ((node, _epilogue(node, users, results)) for node in nodes)
-    return {node: epilogue for node, epilogue in found if epilogue is not None}
+    found: dict[Traced, Product] = {}
+    for node in nodes:
+        if node.operation == "matmul":
+            a, b = node.parents
+            found[node] = Product(a, b, node)
+        elif epilogues and (inside := _product_and_bias(node, users, results)):
+            product, bias = inside
+            found[node] = replace(found.pop(product), out=node, bias=bias)
+    return found
 
 
-def _epilogue(node: Traced, users: Mapping[Traced, Sequence[Traced]], results: Collection[Traced]) -> Epilogue | None:
+def _product_and_bias(
+    node: Traced, users: Mapping[Traced, Sequence[Traced]], results: Collection[Traced]
+) -> tuple[Traced, Traced] | None:
+    """Return product and bias if `node` is ``max(product + bias, 0)``, and nothing else reads what is inside."""
     # If no product reads it, a kernel can fuse it with its readers, and it is not stored at all.
     if node.operation != "maximum" or not any(user.operation == "matmul" for user in users[node]):
         return None
@@ -64,7 +85,7 @@ def _epilogue(node: Traced, users: Mapping[Traced, Sequence[Traced]], results: C
         return None
     for product, bias in (sums[0].parents, sums[0].parents[::-1]):
         if _is_product(product) and is_only_read_by(product, sums[0]) and _is_row(bias, product):
-            return Epilogue(product, bias)
+            return product, bias
     return None
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mlpgpu.cuda.epilogues import Epilogue
-from mlpgpu.cuda.epilogues import find as find_epilogues
+from mlpgpu.cuda.epilogues import Product, find_products
 from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, through_view
 from mlpgpu.cuda.products import matrix
 from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
@@ -89,31 +88,6 @@ class Kernel:
     roots: list[Traced]
 
 
-@dataclass(frozen=True, eq=False)
-class Product:
-    """A matrix product.
-
-    Attributes
-    ----------
-    a, b : Traced
-        Arrays in memory, or views of them.
-    out : Traced
-        The stored result: the product, or the output of its epilogue.
-    bias : Traced or None
-        View of one row, which the epilogue adds before it applies ReLU.
-    """
-
-    a: Traced
-    b: Traced
-    out: Traced
-    bias: Traced | None = None
-
-    @property
-    def read(self) -> list[Traced]:
-        """The arrays in memory that it reads."""
-        return [base(node) for node in (self.a, self.b, self.bias) if node is not None]
-
-
 class Passes:
     """Kernels and products by level: those of a level depend on earlier levels only.
 
@@ -152,14 +126,7 @@ class Passes:
                 for parent in node.parents:
                     self._users[base(parent)].append(node)
         self._result_set = set(results)
-        ends = find_epilogues(self.nodes, self._users, self._result_set) if epilogues else {}
-        within = {end.product for end in ends.values()}
-        # By the array that they store.
-        self._products = {
-            node: _product(node, ends.get(node))
-            for node in self.nodes
-            if node in ends or (node.operation == "matmul" and node not in within)
-        }
+        self._products = find_products(self.nodes, self._users, self._result_set, epilogues=epilogues)
         self._scalars = self._find_scalars()
         self.stored: set[Traced] = {node for node in self.nodes if self._is_stored(node)}
         self.domain_of = {
@@ -326,11 +293,6 @@ class Passes:
         else:
             needed = [other for other, _ in self.reads(node)]
         return max((self.level[other] + 1 for other in needed if other in self.stored), default=0)
-
-
-def _product(node: Traced, epilogue: Epilogue | None) -> Product:
-    a, b = (node if epilogue is None else epilogue.product).parents
-    return Product(a, b, node, None if epilogue is None else epilogue.bias)
 
 
 def parts(joined: Traced) -> list[tuple[int, int]]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlpgpu.cuda.epilogues import Product
 from mlpgpu.cuda.indexing import At
 from mlpgpu.cuda.kernels import Writer
-from mlpgpu.cuda.passes import Kernel, Passes, Product, long_axes
+from mlpgpu.cuda.passes import Kernel, Passes, long_axes
 from mlpgpu.cuda.source import Arrivals, Buffer, Partials, Source
 from mlpgpu.fusion.trace import Traced
 
