@@ -2,8 +2,9 @@
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +20,10 @@ Array = Any
 Step = Callable[[Any, Any, Any], tuple[Any, Array]]
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """All that the trainer knows of a device.
+
+    Loops and functions run eagerly here, the reference that the faster execution of subclasses is tested against.
 
     Attributes
     ----------
@@ -46,16 +49,18 @@ class Backend(Protocol):
     device: str
     description: str
     xp: Any
-    steps_per_call: int
-    products_per_call: float
-    out_of_memory: tuple[str, ...]
+    steps_per_call = 1
+    products_per_call = math.inf
+    out_of_memory: tuple[str, ...] = ()
 
+    @abstractmethod
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
         """Return `array`, of the host or the device, on the device; a copy only if one is needed.
 
         Values too large for `dtype` become infinite.
         """
 
+    @abstractmethod
     def to_host(self, array: Array) -> "np.ndarray":
         """Return an array of the device as a NumPy array. This waits for the device."""
 
@@ -76,6 +81,7 @@ class Backend(Protocol):
             runs over the steps, as does that of `losses`. The state is donated: the loop may overwrite its arrays, so
             the caller copies what it needs later. The next call may overwrite the arrays of the returned state too.
         """
+        return eager_loop(self.xp, step)
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """Compile a pure function of arrays.
@@ -87,6 +93,7 @@ class Backend(Protocol):
         once : bool
             Whether it is for a single pass over rows: the backend may run it eagerly until the pass proves long.
         """
+        return function
 
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> "Bytes":
         """Estimate the memory that a loop of `step` takes.
@@ -100,15 +107,23 @@ class Backend(Protocol):
         n_steps : int or None
             As in `compile_loop`.
         """
+        from mlpgpu.backends import live_bytes
+
+        return live_bytes.of_loop(step, state, data, items)
 
     def function_bytes(self, function: Callable[..., Any], *given: Any) -> "Bytes":
         """Estimate the memory that a call of `compile(function)` with these arguments takes."""
+        from mlpgpu.backends import live_bytes
+
+        return live_bytes.of_function(function, given)
 
     def arithmetic(self) -> str:
         """Describe what the last digits of the results depend on: library, versions, threads."""
+        return self.description
 
     def free_memory(self) -> int | None:
         """Return the bytes free for new arrays on the device; None if its memory is the host's."""
+        return None
 
 
 def is_out_of_memory(backend: Backend, error: BaseException) -> bool:
@@ -153,37 +168,3 @@ def are_few(n_steps: int | None) -> bool:
 def is_eager() -> bool:
     """Whether the environment asks every backend for eager steps."""
     return os.environ.get(VARIABLE) == "eager"
-
-
-class Eager:
-    """Eager execution, the base class of backends and the reference that faster execution is tested against."""
-
-    xp: Any
-    description: str
-    steps_per_call = 1
-    products_per_call = math.inf
-    out_of_memory: tuple[str, ...] = ()
-
-    def compile_loop(self, step: Step, n_steps: int | None = None) -> Step:
-        """See `Backend.compile_loop`."""
-        return eager_loop(self.xp, step)
-
-    def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
-        """See `Backend.compile`."""
-        return function
-
-    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> "Bytes":
-        """See `Backend.loop_bytes`."""
-        from mlpgpu.backends import live_bytes
-
-        return live_bytes.of_loop(step, state, data, items)
-
-    def function_bytes(self, function: Callable[..., Any], *given: Any) -> "Bytes":
-        """See `Backend.function_bytes`."""
-        from mlpgpu.backends import live_bytes
-
-        return live_bytes.of_function(function, given)
-
-    def arithmetic(self) -> str:
-        """See `Backend.arithmetic`."""
-        return self.description

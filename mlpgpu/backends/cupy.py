@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, are_few, is_eager, quiet
+from mlpgpu.backends.base import Backend, Step, are_few, is_eager, quiet
 from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import emulated, in_words
@@ -21,7 +21,7 @@ NEEDS = (
 )
 
 
-class CupyBackend(Eager):
+class CupyBackend(Backend):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "cupy"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, quiet
+from mlpgpu.backends.base import Backend, Step, quiet
 from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
@@ -16,7 +16,7 @@ OLDEST = (0, 6)
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
 
-class JaxBackend(Eager):
+class JaxBackend(Backend):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "jax"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, quiet
+from mlpgpu.backends.base import Backend, Step, quiet
 from mlpgpu.backends.precision import emulated, in_words
 
 
-class NumpyBackend(Eager):
+class NumpyBackend(Backend):
     """See `mlpgpu.backends.base.Backend`.
 
     Parameters
@@ -63,9 +63,6 @@ class NumpyBackend(Eager):
         ]
         numba = "with" if has_numba() else "without"
         return ", ".join([self.description, *blas, f"loop {wanted_way()} {numba} Numba"])
-
-    def free_memory(self) -> None:
-        """See `Backend.free_memory`."""
 
 
 @functools.cache

@@ -5,10 +5,10 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from mlpgpu.backends.base import Eager, quiet
+from mlpgpu.backends.base import Backend, quiet
 
 
-class StandardBackend(Eager):
+class StandardBackend(Backend):
     """See `mlpgpu.backends.base.Backend`.
 
     Parameters
@@ -32,9 +32,6 @@ class StandardBackend(Eager):
     def to_host(self, array: Any) -> np.ndarray:
         """See `Backend.to_host`."""
         return np.from_dlpack(array, device="cpu")
-
-    def free_memory(self) -> None:
-        """See `Backend.free_memory`."""
 
 
 def open_beside(array: Any) -> StandardBackend:

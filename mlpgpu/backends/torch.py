@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Eager, Step, are_few, quiet
+from mlpgpu.backends.base import Backend, Step, are_few, quiet
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 from mlpgpu.backends.torch_build import cuda_device
@@ -13,7 +13,7 @@ from mlpgpu.backends.torch_build import cuda_device
 NEEDS = "backend 'torch' needs PyTorch, which {why}; pip install 'mlpgpu[torch]'"
 
 
-class TorchBackend(Eager):
+class TorchBackend(Backend):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "torch"

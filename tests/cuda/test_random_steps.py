@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlpgpu.backends.base import Eager
+from mlpgpu.backends.base import Backend
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.cuda import loop
 from mlpgpu.cuda.indexing import NotCaptured
@@ -73,7 +73,7 @@ def test_random_steps(cupy, monkeypatch):
         except NotCaptured:
             continue
         ours = captured(state, items)
-        expected = Eager.compile_loop(NumpyBackend(), program.step())(
+        expected = Backend.compile_loop(NumpyBackend(), program.step())(
             tuple(program.state), tuple(program.data), tuple(program.items)
         )
         pairs = zip([*ours[0], ours[1]], [*expected[0], expected[1]], strict=True)

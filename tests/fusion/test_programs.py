@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from programs import Program, programs
 from ways import BACKEND
 
-from mlpgpu.backends.base import Eager
+from mlpgpu.backends.base import Backend
 from mlpgpu.fusion import calls, compiled
 from mlpgpu.fusion.loop import Recorded
 
@@ -25,7 +25,7 @@ SETTINGS = settings(
 def check(program, *choices):
     """Assert that each of `choices`, functions from a `Recorded` to a `Run`, agrees with the eager loop."""
     step = program.step()
-    state, losses = Eager.compile_loop(BACKEND, step)(tuple(program.state), tuple(program.data), tuple(program.items))
+    state, losses = Backend.compile_loop(BACKEND, step)(tuple(program.state), tuple(program.data), tuple(program.items))
     for choose in choices:
         try:
             recorded = Recorded(step, tuple(program.state), tuple(program.data), tuple(program.items))
