@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.backends import live_bytes
-from mlpgpu.backends.base import is_out_of_memory
 from mlpgpu.backends.cuda_devices import left_of_memory
-from mlpgpu.backends.cuda_failures import FULL
+from mlpgpu.backends.cuda_failures import FULL, is_out_of_memory
 from mlpgpu.backends.live_bytes import Bytes, in_pieces, total
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.data.mapped import Mapped
@@ -233,7 +232,7 @@ def explained(backend: Backend, plan: Plan, need: Need) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(backend, error):
+        if not is_out_of_memory(error):
             raise
         left = left_of_memory(backend.device)
         said = ", ".join(filter(None, (one_line(error)[:120], left)))

@@ -223,8 +223,6 @@ def test_rows_that_leave_too_little_are_streamed(rng):
 @pytest.mark.parametrize("at", ["Scaled", "fit", "_test"])
 @pytest.mark.parametrize("error", [MemoryError("Unable to allocate 3 GiB"), RuntimeError("out of memory.\nTried 3")])
 def test_an_error_for_want_of_memory_is_one_line(monkeypatch, error, at):
-    monkeypatch.setattr(NumpyBackend, "out_of_memory", ("out of memory",))
-
     def fail(*_, **__):
         raise error
 

@@ -41,8 +41,6 @@ class Backend(ABC):
     products_per_call : float
         Largest number of multiplications per call, counted as parameters times rows. A call takes fewer steps if
         `steps_per_call` would exceed it.
-    out_of_memory : tuple of str
-        Texts by which a RuntimeError tells that memory ran out; a MemoryError always means that.
     """
 
     name: str
@@ -51,7 +49,6 @@ class Backend(ABC):
     xp: Any
     steps_per_call = 1
     products_per_call = math.inf
-    out_of_memory: tuple[str, ...] = ()
 
     @abstractmethod
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
@@ -124,12 +121,6 @@ class Backend(ABC):
     def free_memory(self) -> int | None:
         """Return the bytes free for new arrays on the device; None if its memory is the host's."""
         return None
-
-
-def is_out_of_memory(backend: Backend, error: BaseException) -> bool:
-    """Whether `error` means that `backend` ran out of memory."""
-    is_known = isinstance(error, RuntimeError) and any(words in str(error) for words in backend.out_of_memory)
-    return is_known or isinstance(error, MemoryError)
 
 
 def eager_loop(xp: Any, step: Step) -> Step:

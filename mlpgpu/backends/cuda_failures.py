@@ -38,7 +38,15 @@ BUSY = Failure(
     "wait for that process, which nvidia-smi lists, end it",
 )
 FULL = Failure(
-    ("out of memory", "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "ALLOC_FAILED"),
+    (
+        "out of memory",
+        "cudaErrorMemoryAllocation",
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "RESOURCE_EXHAUSTED",
+        "ALLOC_FAILED",
+        # Of PyTorch on the CPU.
+        "can't allocate memory",
+    ),
     "it has no memory left",
     "wait for the processes that hold it, which nvidia-smi lists, end them",
 )
@@ -103,6 +111,12 @@ def kind_of(error: Exception) -> Failure | None:
     """Return the kind of failure that an error of any type describes; None if it is of no known kind."""
     text = str(error)
     return next((known for known in FAILURES if any(words in text for words in known.words)), None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that a device, or the host, has no memory left."""
+    # NumPy and CuPy's memory pool raise a MemoryError; CUDA, PyTorch and JAX raise a RuntimeError.
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and kind_of(error) is FULL)
 
 
 def described(error: Exception, device: str = "the CUDA device") -> str | None:

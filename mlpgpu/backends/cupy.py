@@ -28,8 +28,6 @@ class CupyBackend(Backend):
     # They keep a call to some hundredths of a second: the first for a small network, the second for a large one.
     steps_per_call = 512
     products_per_call = 2.0**39
-    # CuPy's memory pool raises a MemoryError; CUDA, its driver and cuBLAS raise a RuntimeError with these texts.
-    out_of_memory = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "ALLOC_FAILED")
 
     def __init__(self, cupy: Any, xp: Any, ordinal: int, precision: str = "float32") -> None:
         self.cupy, self.ordinal, self.precision = cupy, ordinal, precision

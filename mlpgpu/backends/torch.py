@@ -17,7 +17,6 @@ class TorchBackend(Backend):
     """See `mlpgpu.backends.base.Backend`."""
 
     name = "torch"
-    out_of_memory = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
     def __init__(self, torch: Any, xp: Any, device: str, precision: str = "float32") -> None:
         self.torch, self.device = torch, device
