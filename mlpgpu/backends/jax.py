@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import Backend, Step, quiet
-from mlpgpu.backends.jax_plugin import cuda_device, cuda_devices
+from mlpgpu.backends.jax_plugin import cuda_device
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
 # Precision of XLA's matrix products on a GPU. Its default for float32 is TF32.
@@ -81,9 +81,7 @@ def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
         If JAX finds no such device, or if the device does not work.
     """
     jax = _library()
-    found, why = cuda_devices(jax)
-    on_cpu = device == "cpu" or (device == "auto" and not found)
-    at = jax.devices("cpu")[0] if on_cpu else cuda_device(jax, device, found, why)
+    at = jax.devices("cpu")[0] if device == "cpu" else cuda_device(jax, device)
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     return JaxBackend(jax, at, precision)

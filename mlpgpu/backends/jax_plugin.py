@@ -14,16 +14,8 @@ from mlpgpu.gpus import versions
 CUDA = (13, 12)
 
 
-def cuda_devices(jax: Any) -> tuple[list[Any], RuntimeError | None]:
-    """Return the CUDA devices that JAX finds, and its error if it finds none."""
-    try:
-        return jax.devices("cuda"), None
-    except RuntimeError as error:
-        return [], error
-
-
-def cuda_device(jax: Any, device: str, found: list[Any], why: RuntimeError | None) -> Any:
-    """Return one of the devices of `cuda_devices`, after a first computation there.
+def cuda_device(jax: Any, device: str) -> Any:
+    """Return the CUDA device, after a first computation there; the CPU if ``auto`` finds none.
 
     Raises
     ------
@@ -35,8 +27,12 @@ def cuda_device(jax: Any, device: str, found: list[Any], why: RuntimeError | Non
     other = f"pip uninstall jax-cuda{plugin}-plugin jax-cuda{plugin}-pjrt && "
     install = {cuda: f"{other if plugin not in {0, cuda} else ''}pip install 'jax[cuda{cuda}]'" for cuda in CUDA}
     library = Library(f"JAX {jax.__version__}", str(plugin or ""), install)
-    if not found:
-        raise _no_device(device, library, why)
+    try:
+        found = jax.devices("cuda")
+    except RuntimeError as error:
+        if device == "auto":
+            return jax.devices("cpu")[0]
+        raise _no_device(device, library, error) from None
     at = 0 if device == "auto" else ordinal(device)
     if at >= len(found):
         raise absent(device, library, len(found))
@@ -47,7 +43,7 @@ def cuda_device(jax: Any, device: str, found: list[Any], why: RuntimeError | Non
     return found[at]
 
 
-def _no_device(device: str, library: Library, why: RuntimeError | None) -> InputError:
+def _no_device(device: str, library: Library, why: RuntimeError) -> InputError:
     platforms, said = os.environ.get("JAX_PLATFORMS", ""), str(why)
     if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
         return InputError(
@@ -62,6 +58,6 @@ def _no_device(device: str, library: Library, why: RuntimeError | None) -> Input
     if supported and major(supported) < major(library.built):
         # JAX's own message for an old driver varies.
         return with_old_driver(device, library, supported)
-    if why is None or any(words in said for words in ("Unknown backend", "No visible GPU", "NO_DEVICE")):
+    if any(words in said for words in ("Unknown backend", "No visible GPU", "NO_DEVICE")):
         return absent(device, library, 0)
     return broken(device, library, why)
