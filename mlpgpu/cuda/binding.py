@@ -66,13 +66,13 @@ class Binding:
         multipliers: Sequence[Multiplier],
     ) -> None:
         self._cupy, self.program, self._precision = cupy, program, precision
-        self._arrivals = cupy.zeros(program.n_arrival_bytes, np.uint8)
         # Pointers into the scratch memory, and their offsets in bytes.
         self._in_scratch: list[tuple[Pointer, int]] = []
         # Products on the side stream may run at the same time as others, and need a workspace of their own.
         self._multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
-        self._constants: list[Array] = []
+        # Constants and arrival counters.
+        self._held: list[Array] = []
         self._pointers: dict[Buffer, Pointer] = dict(pointers.items())
         self.calls = [self._bind(launch) for launch in program.launches]
 
@@ -123,17 +123,20 @@ class Binding:
         return self._pointers[buffer]
 
     def _new_pointer(self, buffer: Buffer) -> Pointer:
+        if isinstance(buffer, Arrivals):
+            return self._hold(self._cupy.zeros(buffer.size, buffer.dtype))
         if isinstance(buffer, Traced) and buffer.operation in {"constant", "fill"}:
             assert buffer.value is not None
             value = np.broadcast_to(buffer.value, buffer.shape) if buffer.operation == "fill" else buffer.value
-            self._constants.append(self._cupy.ascontiguousarray(self._cupy.asarray(value)))
-            return Pointer(int(self._constants[-1].data.ptr))
+            return self._hold(self._cupy.ascontiguousarray(self._cupy.asarray(value)))
         offset = self.program.offsets[buffer]
-        if isinstance(buffer, Arrivals):
-            return Pointer(int(self._arrivals.data.ptr) + offset)
         # The base address is not known before `work_in`; it is aligned, so the offset tells products the alignment.
         self._in_scratch.append((pointer := Pointer(offset), offset))
         return pointer
+
+    def _hold(self, array: Array) -> Pointer:
+        self._held.append(array)
+        return Pointer(int(array.data.ptr))
 
 
 def bind(

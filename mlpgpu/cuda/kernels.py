@@ -58,13 +58,9 @@ class Writer:
         return source
 
     def _declared(self, buffer: Buffer) -> str:
-        if isinstance(buffer, Arrivals):
-            return f"unsigned int *{name_of(buffer)}"
-        if isinstance(buffer, Partials):
-            return f"{c_type(buffer.reduction.dtype)} *{name_of(buffer)}"
-        if buffer in self.passes.stored or buffer in self.changing:
-            return f"{c_type(buffer.dtype)} *{name_of(buffer)}"
-        return f"const {c_type(buffer.dtype)} *__restrict__ {name_of(buffer)}"
+        if isinstance(buffer, Traced) and buffer not in self.passes.stored and buffer not in self.changing:
+            return f"const {c_type(buffer.dtype)} *__restrict__ {name_of(buffer)}"
+        return f"{c_type(buffer.dtype)} *{name_of(buffer)}"
 
 
 class Body:
@@ -165,7 +161,7 @@ class Body:
             lanes = grid.lanes if columns > 1 else 1
             place = f"{grid.tile}tid % {lanes} + k * {grid.lanes}" if columns > 1 else "0"
             out = f"{name_of(reduction)}[{elements.row_of_step() if reduction in elements.per_step else 'place'}]"
-            partials = Partials(reduction, grid.row_blocks * columns * reduction.dtype.itemsize)
+            partials = Partials(reduction, grid.row_blocks * columns)
             if several:
                 elements.add_argument(partials)
             target = f"{name_of(partials)}[row_block * {columns} + place]" if several else out
@@ -190,7 +186,7 @@ class Body:
                     "}",
                 ]
         if several:
-            arrivals = Arrivals(next(iter(grid.reductions)), 4 * grid.tiles)
+            arrivals = Arrivals(next(iter(grid.reductions)), grid.tiles)
             elements.add_argument(arrivals)
             lines += [f"if (is_last({name_of(arrivals)} + tile, {grid.row_blocks}, shared)) {{", *indent(last), "}"]
         return lines

@@ -9,6 +9,7 @@ from mlpgpu.backends.live_bytes import Bytes, total
 from mlpgpu.cuda import function, loop
 from mlpgpu.cuda.products import WORKSPACE_BYTES
 from mlpgpu.cuda.program import Program, used_by
+from mlpgpu.cuda.source import Arrivals
 from mlpgpu.fusion.trace import Recorder, Traced, leaves
 
 
@@ -46,6 +47,7 @@ def of_function(called: Callable[..., Any], given: Any) -> Bytes:
 
 def _of_program(recorder: Recorder, program: Program) -> int:
     """Return the bytes that a program keeps beside its scratch memory: constants and arrival counters."""
-    used = {buffer for launch in program.launches for buffer in used_by(launch) if isinstance(buffer, Traced)}
-    filled = [buffer for buffer in used if buffer.operation == "fill"]
-    return total(recorder.constants) + total(filled) + program.n_arrival_bytes
+    used = {buffer for launch in program.launches for buffer in used_by(launch)}
+    filled = [buffer for buffer in used if isinstance(buffer, Traced) and buffer.operation == "fill"]
+    arrivals = [buffer for buffer in used if isinstance(buffer, Arrivals)]
+    return total(recorder.constants) + total(filled) + total(arrivals)

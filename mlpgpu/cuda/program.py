@@ -10,7 +10,7 @@ from mlpgpu.cuda.epilogues import Product
 from mlpgpu.cuda.indexing import At
 from mlpgpu.cuda.kernels import Writer
 from mlpgpu.cuda.passes import Kernel, Passes, long_axes
-from mlpgpu.cuda.source import Arrivals, Buffer, Partials, Source
+from mlpgpu.cuda.source import Buffer, Partials, Source
 from mlpgpu.fusion.trace import Traced
 
 PRELUDE = Path(__file__).with_name("prelude.cu").read_text(encoding="utf-8")
@@ -66,16 +66,15 @@ class Program:
     launches : list of Source, Multiply or Copy
     kernels : str
         The source of all kernels, to be compiled after `PRELUDE`.
-    offsets : dict of Traced, Partials or Arrivals to int
-        Of each buffer in the scratch memory, in bytes; those of `Arrivals` are in a memory of their own. Inputs and
-        results for which there is memory already have none.
+    offsets : dict of Traced or Partials to int
+        Of each buffer in the scratch memory, in bytes. Inputs, constants, results for which there is memory already,
+        and arrival counters have none.
     stands_for : dict of Traced to Traced
         Results that overwrite the input that they replace, and that input.
     joined : dict of int to int
         For each launch on the side stream, the first that waits for it, both as indices into `launches`.
-    n_bytes, n_arrival_bytes : int
-        Bytes of scratch memory, whose contents do not matter, and of the arrival counters, which are 0 before the first
-        launch and after the last.
+    n_bytes : int
+        Bytes of scratch memory, whose contents do not matter.
 
     Raises
     ------
@@ -112,7 +111,6 @@ class Program:
         self.kernels = "\n".join(source.text for source in sources if source is not None)
         self.joined = self._join()
         self.offsets, self.n_bytes = self._allocate(passes.stored - {*self.stands_for, *per_step, *outside})
-        self.n_arrival_bytes = self._allocate_arrivals()
 
     def _assign_streams(self, products: Sequence[Product]) -> list[Multiply]:
         """Order the products of a level: that which is read first comes last, the others run on the side stream."""
@@ -167,9 +165,9 @@ class Program:
                 # A product on the side stream may run at any time until it is joined.
                 last[buffer] = max(last.get(buffer, 0), self.joined.get(time, time))
         sizes: dict[Buffer, int] = {
-            buffer: buffer.n_bytes if isinstance(buffer, Partials) else buffer.size * buffer.dtype.itemsize
+            buffer: buffer.size * buffer.dtype.itemsize
             for buffer in first
-            if not isinstance(buffer, Arrivals) and (isinstance(buffer, Partials) or buffer in nodes)
+            if isinstance(buffer, Partials) or buffer in nodes
         }
         offsets: dict[Buffer, int] = {}
         total = 0
@@ -187,16 +185,6 @@ class Program:
             offsets[buffer] = offset
             total = max(total, offset + sizes[buffer])
         return offsets, total
-
-    def _allocate_arrivals(self) -> int:
-        """Set the offsets of arrival counters, and return their total size."""
-        total = 0
-        for launch in self.launches:
-            for buffer in used_by(launch):
-                if isinstance(buffer, Arrivals) and buffer not in self.offsets:
-                    self.offsets[buffer] = total
-                    total += buffer.n_bytes
-        return total
 
 
 def used_by(launch: Launch) -> dict[Buffer, None]:

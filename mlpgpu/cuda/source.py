@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
 
 from mlpgpu.cuda.indexing import At
 from mlpgpu.cuda.passes import Kernel
@@ -16,7 +19,12 @@ class Partials:
     """Buffer of the partial results of a reduction, one row per block."""
 
     reduction: Traced
-    n_bytes: int
+    size: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the results."""
+        return self.reduction.dtype
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,11 @@ class Arrivals:
     """Counters of the blocks of a kernel that have finished, one per tile of columns; 0 before and after a launch."""
 
     first: Traced
-    n_bytes: int
+    size: int
+    dtype: ClassVar = np.dtype(np.uint32)
 
 
+# All have a size, in elements, and a dtype.
 Buffer = Traced | Partials | Arrivals
 
 

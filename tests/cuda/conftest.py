@@ -6,8 +6,7 @@ import pytest
 
 from mlpgpu import backends
 from mlpgpu.backends import base
-from mlpgpu.cuda import kernels, products, source
-from mlpgpu.fusion.trace import Traced
+from mlpgpu.cuda import kernels, products
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("backends", "fusion")]
 import fakes
@@ -30,15 +29,10 @@ def cupy(monkeypatch):
 def with_sizes(level):
     """Wrap `Writer.level` to list the sizes of a kernel's arguments in a comment, for bounds checks; -1 if unknown."""
 
-    def size(buffer, per_step):
-        if isinstance(buffer, Traced):
-            return -1 if buffer in per_step else buffer.size
-        return buffer.n_bytes // (buffer.reduction.dtype.itemsize if isinstance(buffer, source.Partials) else 4)
-
     def write(self, number):
         written = level(self, number)
         if written is not None:
-            sizes = " ".join(str(size(buffer, self.per_step)) for buffer in written.arguments)
+            sizes = " ".join(str(-1 if buffer in self.per_step else buffer.size) for buffer in written.arguments)
             written.text = written.text.replace(") {", f") {{ // of {sizes}", 1)
         return written
 

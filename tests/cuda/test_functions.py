@@ -486,7 +486,7 @@ def test_out_of_memory_is_raised(cuda, cupy, monkeypatch):
     def refuse(shape, dtype):
         raise MemoryError("Out of memory allocating 1,024 bytes")
 
-    monkeypatch.setattr(cupy, "zeros", refuse)
+    monkeypatch.setattr(cupy, "empty", refuse)
     with pytest.raises(MemoryError):
         cuda.compile(lambda x: x + 1)(cuda.asarray(numbers(3)))
 
