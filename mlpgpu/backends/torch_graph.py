@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from mlpgpu.backends import live_bytes
 from mlpgpu.backends.collection import without_collection
@@ -18,26 +18,8 @@ log = logging.getLogger(__name__)
 STEPS = 16
 
 
-class Graphs(Protocol):
-    """Interface for capturing CUDA graphs.
-
-    Attributes
-    ----------
-    device : str
-        ``cuda:N``.
-    """
-
-    device: str
-
-    def warm_up(self, function: Callable[[], None]) -> None:
-        """Call `function` until libraries are loaded and algorithms chosen."""
-
-    def capture(self, function: Callable[[], None]) -> Callable[[], Any]:
-        """Record the device work of `function` without running it, and return a function that replays it."""
-
-
 class CudaGraphs:
-    """`Graphs` on a CUDA device.
+    """Captures CUDA graphs on a device.
 
     Parameters
     ----------
@@ -55,7 +37,7 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, function: Callable[[], None]) -> None:
-        """See `Graphs.warm_up`: three calls on a side stream, as PyTorch's documentation advises."""
+        """Load libraries and choose algorithms by three calls on a side stream, as PyTorch's documentation advises."""
         cuda = self.torch.cuda
         with cuda.device(self.device):
             self._stream.wait_stream(cuda.current_stream())
@@ -65,7 +47,7 @@ class CudaGraphs:
             cuda.current_stream().wait_stream(self._stream)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], Any]:
-        """See `Graphs.capture`."""
+        """Record the device work of `function` without running it, and return a function that replays it."""
         cuda = self.torch.cuda
         # A failed capture leaves its own stream as the current one; the outer context restores the previous one.
         with cuda.device(self.device), cuda.stream(cuda.current_stream()):
@@ -88,14 +70,16 @@ class Captured:
     Parameters
     ----------
     torch : module
-    graphs : Graphs
+    graphs : CudaGraphs
     step : callable
         ``step(state, data, item) -> (state, loss)``, pure.
     state, data, items : tuple of tensor
         Arguments of the loop's first call. State and items are copied, the data are read in place.
     """
 
-    def __init__(self, torch: Any, graphs: Graphs, step: Callable[..., Any], state: Any, data: Any, items: Any) -> None:
+    def __init__(
+        self, torch: Any, graphs: CudaGraphs, step: Callable[..., Any], state: Any, data: Any, items: Any
+    ) -> None:
         self.torch, self.step, self.data = torch, step, data
         self.state = rebuild(state, (leaf.clone() for leaf in leaves(state)))
         self.items = rebuild(items, (leaf.clone() for leaf in leaves(items)))
@@ -175,14 +159,14 @@ class Loop:
     Parameters
     ----------
     torch : module
-    graphs : Graphs
+    graphs : CudaGraphs
     step : callable
         ``step(state, data, item) -> (state, loss)``.
     eager : callable
         Eager loop of `step`.
     """
 
-    def __init__(self, torch: Any, graphs: Graphs, step: Callable[..., Any], eager: Callable[..., Any]) -> None:
+    def __init__(self, torch: Any, graphs: CudaGraphs, step: Callable[..., Any], eager: Callable[..., Any]) -> None:
         self.torch, self.graphs, self.step, self.eager = torch, graphs, step, eager
         self._captured: Captured | None = None
         self._refused = False
