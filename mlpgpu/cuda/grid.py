@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.passes import Kernel, Passes, is_reduction, is_row_reduction, is_taken, long_axes, reduced_axes
+from mlpgpu.cuda.passes import Kernel, Passes, is_reduction, is_row_reduction, is_taken, iteration_domain, reduced_axes
 from mlpgpu.cuda.source import THREADS, indent
 from mlpgpu.fusion.trace import Traced
 
@@ -92,11 +92,7 @@ class Grid:
 
     def is_column_reduction(self, reduction: Traced) -> bool:
         """Whether a reduction has one result per column, and not a single one."""
-        return (
-            len(self.domain) == 2
-            and long_axes(reduction.parents[0].shape) == self.domain
-            and reduced_axes(reduction) == (0,)
-        )
+        return len(self.domain) == 2 and iteration_domain(reduction) == self.domain and reduced_axes(reduction) == (0,)
 
     def sums(self, reduction: Traced) -> int:
         """Return the number of accumulators per thread: one per column of the thread, or one."""

@@ -30,6 +30,11 @@ def is_reduction(node: Traced) -> bool:
     return node.operation in REDUCTIONS and node.parents[0].size != node.size
 
 
+def iteration_domain(node: Traced) -> Shape:
+    """Return the long axes that the computation of a node goes over: those of a reduction's argument."""
+    return long_axes(node.parents[0].shape if is_reduction(node) else node.shape)
+
+
 def reduced_axes(reduction: Traced) -> tuple[int, ...]:
     """Return the axes of a reduction, numbered among the long axes of its argument."""
     axes, of = reduction.settings[0], reduction.parents[0]
@@ -39,7 +44,7 @@ def reduced_axes(reduction: Traced) -> tuple[int, ...]:
 
 def is_row_reduction(node: Traced) -> bool:
     """Whether a node reduces each row of a matrix to one number."""
-    return is_reduction(node) and len(long_axes(node.parents[0].shape)) == 2 and reduced_axes(node) == (1,)
+    return is_reduction(node) and len(iteration_domain(node)) == 2 and reduced_axes(node) == (1,)
 
 
 def is_taken(at: At) -> bool:
@@ -129,9 +134,7 @@ class Passes:
         self._products = find_products(self.nodes, self._users, self._result_set, epilogues=epilogues)
         self._scalars = self._find_scalars()
         self.stored: set[Traced] = {node for node in self.nodes if self._is_stored(node)}
-        self.domain_of = {
-            node: long_axes(self._iteration_shape(node)) for node in self.stored if node not in self._products
-        }
+        self.domain_of = {node: iteration_domain(node) for node in self.stored if node not in self._products}
         self._settle_row_reductions()
         self.level: dict[Traced, int] = {}
         for node in self.nodes:
@@ -192,7 +195,7 @@ class Passes:
     def place(self, root: Traced) -> At:
         """Return the index of its kernel's loops in `root`; in a reduction's result, along the axes that remain."""
         domain = self.domain_of[root]
-        if is_reduction(root) and long_axes(root.parents[0].shape) == domain:
+        if is_reduction(root) and iteration_domain(root) == domain:
             kept = iter([at for axis, at in enumerate(loops(domain)) if axis not in reduced_axes(root)])
             return tuple(ZERO if n == 1 else next(kept) for n in root.shape)
         at = natural(root.shape, domain)
@@ -246,36 +249,30 @@ class Passes:
             return any(user not in self._scalars for user in users)
         return any(user.operation == "matmul" for user in users)
 
-    @staticmethod
-    def _iteration_shape(node: Traced) -> Sequence[int]:
-        return node.parents[0].shape if is_reduction(node) else node.shape
-
     def _settle_row_reductions(self) -> None:
         """Find the row reductions that kernels compute for themselves, and store the others."""
-        settled = False
-        while not settled:
-            settled = True
-            for root in [node for node in self.nodes if node in self.domain_of]:
-                needed = [(node, at) for node, at in self.reads(root) if is_reduction(node) and node not in self.stored]
-                if not needed:
-                    continue
-                over = long_axes(needed[0][0].parents[0].shape)
-                if self.domain_of[root] == over[:1] and root.operation != "take":
-                    # One number per row: it is computed in the kernel that goes over the row.
-                    self.domain_of[root] = over
-                    settled = False
-                    break
-                mismatched = [
-                    node
-                    for node, at in needed
-                    if long_axes(node.parents[0].shape) != self.domain_of[root] or at != natural(node.shape, over)
-                ]
-                if mismatched:
-                    for node in mismatched:
-                        self.stored.add(node)
-                        self.domain_of[node] = long_axes(node.parents[0].shape)
-                    settled = False
-                    break
+        # A change may affect the kernels before it.
+        while any(self._settle(root) for root in [node for node in self.nodes if node in self.domain_of]):
+            pass
+
+    def _settle(self, root: Traced) -> bool:
+        """Settle the row reductions that `root` needs; return whether anything has changed."""
+        needed = [(node, at) for node, at in self.reads(root) if is_reduction(node) and node not in self.stored]
+        if not needed:
+            return False
+        over = iteration_domain(needed[0][0])
+        if self.domain_of[root] == over[:1] and root.operation != "take":
+            # One number per row: it is computed in the kernel that goes over the row.
+            self.domain_of[root] = over
+            return True
+        mismatched = {
+            node: iteration_domain(node)
+            for node, at in needed
+            if iteration_domain(node) != self.domain_of[root] or at != natural(node.shape, over)
+        }
+        self.stored.update(mismatched)
+        self.domain_of.update(mismatched)
+        return bool(mismatched)
 
     def _is_local(self, node: Traced, at: At, domain: Shape) -> bool:
         """Whether the loops over `domain` compute the element of `node` at `at`, in the thread that reads it."""
