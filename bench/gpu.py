@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import output
 from gpu.contestants import CONTESTANTS, ON_REQUEST
 from gpu.picture import draw
 from gpu.races import RACES, TOLERANCES, finding, judge, lines, verdicts
@@ -118,7 +119,7 @@ def read_arguments():
     parser.add_argument("--minutes", type=float, default=4, help="time after which no round is started [default: 4]")
     parser.add_argument("--only", help=f"contestants [default: all but {', '.join(ON_REQUEST)}]")
     parser.add_argument("--tiny", action="store_true", help=f"{TINY_ROWS:,} rows in place of {ROWS:,}")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    output.add_argument(parser)
     given = parser.parse_args()
     names = given.only.split(",") if given.only else [name for name in CONTESTANTS if name not in ON_REQUEST]
     if unknown := [name for name in names if name not in CONTESTANTS]:
@@ -134,14 +135,12 @@ def main():
     ends = time.perf_counter() + 60 * given.minutes
     description = machine.describe()
     slug = machine.name_of(description, given.device)
-    given.out.mkdir(parents=True, exist_ok=True)
     figures, picture = (given.out / f"gpu-{slug}{ending}" for ending in (".json", ".png"))
     found = ceilings(given.device)
     print("\n".join(shown(found)), flush=True)
 
     def write(played):
-        text = json.dumps(record(played, found, description, given), indent=1)
-        figures.write_text(text + "\n", encoding="utf-8")
+        output.write_json(record(played, found, description, given), figures)
 
     try:
         played = play(names, given, ends, write)

@@ -19,6 +19,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import output
+
 # NumPy is not imported here: on Linux, a process inherits the peak memory of its parent.
 
 ROWS, LIMIT = 5_400_000, 10**9
@@ -146,7 +148,7 @@ def main():
     parser.add_argument("--folder", type=Path, help="where the file is written, and removed [default: a temporary one]")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of 784 bytes [default: {ROWS:,}]")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of each run [default: 3]")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    output.add_argument(parser)
     given = parser.parse_args()
     runs = []
     print(HEAD)
@@ -170,8 +172,7 @@ def main():
     from mlpgpu.machine import describe
 
     figures = {"runs": runs, "epochs": EPOCHS, "orders": orders, "machine": describe()}
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "larger-than-memory.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    output.write_json(figures, given.out / "larger-than-memory.json")
 
 
 if __name__ == "__main__":

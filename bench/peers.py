@@ -8,14 +8,13 @@ prints medians, ranges and ratios, and writes ``peers-CPU.json`` and ``peers-CPU
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 import tempfile
 import time
 from importlib import metadata
-from pathlib import Path
 
+import output
 from peers import figures
 from peers.contestants import CONTESTANTS
 from peers.picture import draw
@@ -109,7 +108,7 @@ def read_arguments():
         "--normalization", choices=("none", "batch"), default="none", help="of the hidden layers [default: none]"
     )
     parser.add_argument("--only", help=f"contestants [default: {','.join(CONTESTANTS)}, if they normalise as asked]")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    output.add_argument(parser)
     parser.add_argument("--name", default="peers", help="prefix of the file names [default: %(default)s]")
     parser.add_argument("--quick", action="store_true", help="one network, batch 200, two rounds")
     given = parser.parse_args()
@@ -141,10 +140,9 @@ def main():
     print(f"{figures.finding(played)}.\n\n{where(description)}\n")
     print("\n".join(figures.tables(played)))
     print(f"\nThe losses of the counted contestants are within {farthest:.2%} of the peers' median loss.")
-    given.out.mkdir(parents=True, exist_ok=True)
     slug = machine.name_of(description, "cpu")
     found, picture = (given.out / f"{given.name}-{slug}{ending}" for ending in (".json", ".png"))
-    found.write_text(json.dumps(record(played, farthest, description), indent=1) + "\n", encoding="utf-8")
+    output.write_json(record(played, farthest, description), found)
     print(f"\nSaved {found}")
     if plots.available():
         draw(played, where(description), picture)

@@ -10,8 +10,9 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from time import perf_counter
+
+import output
 
 # NumPy is not imported here: on Linux, a process inherits the peak memory of its parent.
 
@@ -200,7 +201,7 @@ def draw(points, path):
 def main():
     """Measure the points, and write ``scaling.json``, ``scaling.md`` and ``scaling.png``."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder to write")
+    output.add_argument(parser)
     parser.add_argument("--quick", action="store_true", help="a few points, under a minute")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -213,9 +214,8 @@ def main():
     from mlpgpu.machine import describe
 
     machine = describe()
-    given.out.mkdir(parents=True, exist_ok=True)
     figures = {"finding": finding(points), "batch_size": BATCH_SIZE, "points": points, "machine": machine}
-    (given.out / "scaling.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    output.write_json(figures, given.out / "scaling.json")
     where = f"{machine['cpu']}, {machine['cores']} cores, NumPy {machine['versions']['numpy']}"
     said = (
         f"{finding(points)}: {where}, float32, Adam, batches of {BATCH_SIZE}. "

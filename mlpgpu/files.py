@@ -31,17 +31,19 @@ def in_runs(name: str) -> Path:
     return next(path for path in (first, *others) if not path.exists())
 
 
-def out_folder(out: str | None, name: str) -> Path:
+def out_folder(out: str | Path | None, name: str) -> Path:
     """Return the folder `out`, or a new one from `in_runs`, and create it if necessary.
 
     Raises
     ------
     InputError
-        If it cannot be created.
+        If it cannot be created, or cannot be written to.
     """
     folder = in_runs(name) if out is None else expanded(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InputError(f"cannot write the folder {folder}: {error.strerror}; choose another with --out") from None
     return folder

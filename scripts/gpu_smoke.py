@@ -19,7 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpgpu import machine, plots
-from mlpgpu.files import replacing
+from mlpgpu.errors import InputError
+from mlpgpu.files import out_folder, replacing
 from scripts.smoke import agreement, capture, libraries, memory, nets, opening, precision, runs, whole
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
@@ -97,8 +98,10 @@ def main() -> int:
     if unknown := [word for word in words if not chosen(CHECKS, [word])]:
         parser.error(f"--only has {unknown[0]!r}; allowed: parts of {', '.join(check.name for check in CHECKS)}")
     place, checks = Place(given.device, given.tiny), chosen(CHECKS, words)
-    folder = given.out or (Path(tempfile.mkdtemp(prefix="gpu-smoke-")) if given.tiny else RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = out_folder(given.out or (tempfile.mkdtemp(prefix="gpu-smoke-") if given.tiny else RESULTS), "smoke")
+    except InputError as error:
+        parser.error(str(error))
     began, rows = time.perf_counter(), []
     try:
         for row in run(checks, place, 60 * given.minutes):

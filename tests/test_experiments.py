@@ -102,6 +102,13 @@ def test_what_mlpgpu_refuses_is_told_in_a_line(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_run(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        command(monkeypatch, None, "--out", str(tmp_path / "file"))
+    assert ended.value.code.startswith(f"error: cannot write the folder {tmp_path / 'file'}: ")
+
+
 def test_progress_ends_where_it_should_whatever_was_expected(capsys):
     progress = running.Progress(10)
     assert list(progress.over(range(3), 6)) == [0, 1, 2]

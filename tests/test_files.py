@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mlpgpu.files import ABANDONED, replacing
+from mlpgpu.errors import InputError
+from mlpgpu.files import ABANDONED, out_folder, replacing
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path):
@@ -145,3 +146,13 @@ def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
         with replacing(path) as beside:
             beside.write_text("x")
         assert sorted(tmp_path.iterdir()) == sorted([path, recent, *old[1:]])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="may write to any folder")
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match=f"cannot write the folder {tmp_path}: .*; choose another with --out"):
+            out_folder(str(tmp_path), "bench")
+    finally:
+        tmp_path.chmod(0o700)

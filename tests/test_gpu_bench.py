@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -223,3 +224,14 @@ def test_the_picture_and_what_is_recorded(module, monkeypatch, results, tmp_path
     assert found["rows"] == command.TINY_ROWS
     assert found["races"][0]["contestants"]["eager"]["seconds"] == [9, 12]
     assert len(found["reaches"]) == len(races.TARGETS)
+
+
+@pytest.mark.parametrize("name", ["gpu", "peers", "scaling", "larger_than_memory"])
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_measured(tmp_path, name):
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, BENCH / f"{name}.py", "--out", tmp_path / "file"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert f"{name}.py: error: argument --out: cannot write the folder {tmp_path / 'file'}: " in done.stderr
+    assert done.stdout == ""

@@ -104,6 +104,16 @@ def test_a_word_that_no_check_has_passes_for_nothing(monkeypatch, capsys, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_any_check(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(gpu_smoke, "run", None)
+    monkeypatch.setattr(sys, "argv", ["gpu_smoke", "--device", "cpu", "--tiny", "--out", str(tmp_path / "file")])
+    with pytest.raises(SystemExit) as ended:
+        gpu_smoke.main()
+    assert ended.value.code == 2
+    assert f"error: cannot write the folder {tmp_path / 'file'}: " in capsys.readouterr().err
+
+
 def test_what_was_found_is_there_whatever_ends_the_command(monkeypatch, tmp_path):
     def ended(*_):
         yield Row("good", PASSED, "all", "all")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlpgpu import machine, plots
-from mlpgpu.files import replacing
+from mlpgpu.files import out_folder, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +24,15 @@ class Report:
         Name of the file without extension, and prefix of the names of its pictures.
     folder : path
         Output folder; created if it does not exist.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
     """
 
     def __init__(self, title: str, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+        self.name, self.folder = name, out_folder(folder, name)
         self._parts = [f"# {title}"]
 
     def text(self, *paragraphs: str) -> None:
@@ -45,7 +50,6 @@ class Report:
 
     def picture(self, figure: Figure, name: str, alt: str) -> None:
         """Save a picture and add it; `alt` is its alternative text."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.name}-{name}.png"
         plots.save(figure, path)
         self._parts.append(f"![{alt}]({path.name})")
@@ -63,7 +67,6 @@ class Report:
             f"Made by `{command}` in {seconds:,.0f} s on {known['cpu']}, {known['cores']} cores{cuda}; "
             f"Python {platform.python_version()}, {versions}."
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.name}.md"
         with replacing(path) as unfinished:
             unfinished.write_text("\n\n".join([*self._parts, made]) + "\n", encoding="utf-8")
