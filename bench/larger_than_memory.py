@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,8 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import output
-
-# NumPy is not imported here: on Linux, a process inherits the peak memory of its parent.
+from alone import alone
 
 ROWS, LIMIT = 5_400_000, 10**9
 SETTINGS = ("--epochs", "1", "--device", "cpu", "--json", "--quiet")
@@ -38,7 +38,6 @@ def write(folder, rows):
     from mlpgpu.config import Config
     from mlpgpu.data import load
 
-    folder = Path(folder)
     data = load(Config(dataset="mnist", validation_fraction=0))
     images, labels = data.x_train.reshape(-1, 28, 28), data.y_train.astype(np.uint8)
     moved = np.lib.stride_tricks.sliding_window_view(np.pad(images, ((0, 0), (2, 2), (2, 2))), (28, 28), axis=(1, 2))
@@ -73,7 +72,7 @@ def train(folder, memory_map, limit=None):
     tested = subprocess.run(
         [sys.executable, "-m", "mlpgpu.evaluate", run, "mnist", "--json"], stdout=subprocess.PIPE, check=True
     )
-    subprocess.run(["rm", "-r", run], check=True)
+    shutil.rmtree(run)
     return {
         "rows": sum(metrics[f"n_{part}"] for part in ("train", "validation", "test")),
         "memory_map": memory_map,
@@ -104,15 +103,6 @@ def sorted_by_label(blocks, rows, seed):
         n_rows = len(data.x_train)
         plan = dataclasses.replace(plan, order=lambda epoch: batches.order(n_rows, seed=seed, epoch=epoch, block=rows))
     return train_and_test(dataclasses.replace(prepared, data=data, plan=plan)).metrics["test_accuracy"]
-
-
-def in_subprocess(function, *arguments):
-    """Call a function of this file in a separate process, and return its result."""
-    code = f"import json, larger_than_memory as bench; print(json.dumps(bench.{function}(*{arguments!r})))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 HEAD = """\
@@ -156,7 +146,7 @@ def main():
         small, large = Path(folder, "small"), Path(folder, "large")
         for path, rows in ((small, given.rows // 10), (large, given.rows)):
             path.mkdir()
-            in_subprocess("write", str(path), rows)
+            alone(write, path, rows)
         # In turn, so that other load on the machine affects all of them.
         for _ in range(given.rounds):
             for path, memory_map, limit in ((small, "never", None), (small, "always", None), (large, "always", LIMIT)):
@@ -165,7 +155,7 @@ def main():
     print("\n| order of MNIST sorted by label | test accuracy, median of three seeds |\n| --- | --- |")
     orders = []
     for blocks, rows in ORDERS:
-        accuracies = [in_subprocess("sorted_by_label", blocks, rows, seed) for seed in SEEDS]
+        accuracies = [alone(sorted_by_label, blocks, rows, seed) for seed in SEEDS]
         orders.append({"blocks": blocks, "rows": rows, "test_accuracy": accuracies})
         print(order_row(blocks, rows, accuracies), flush=True)
 

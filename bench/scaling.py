@@ -6,15 +6,12 @@
 
 import argparse
 import itertools
-import json
 import statistics
-import subprocess
 import sys
 from time import perf_counter
 
 import output
-
-# NumPy is not imported here: on Linux, a process inherits the peak memory of its parent.
+from alone import alone
 
 BASE = {"width": 256, "depth": 2, "rows": 70_000}
 BATCH_SIZE, FEATURES, CLASSES = 200, 784, 10
@@ -116,11 +113,7 @@ def study(sweeps, seconds, rounds):
     wanted = [{**BASE, name: value} for name, values in sweeps.items() for value in values]
     points = []
     for asked in (dict(items) for items in dict.fromkeys(tuple(point.items()) for point in wanted)):
-        given = json.dumps({**asked, "seconds": seconds, "rounds": rounds})
-        done = subprocess.run(
-            [sys.executable, __file__, "--point", given], stdout=subprocess.PIPE, check=True, text=True
-        )
-        points.append({**asked, **json.loads(done.stdout)})
+        points.append({**asked, **alone(measure, **asked, seconds=seconds, rounds=rounds)})
         print(row(points[-1]), flush=True)
     return points
 
@@ -203,11 +196,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     output.add_argument(parser)
     parser.add_argument("--quick", action="store_true", help="a few points, under a minute")
-    parser.add_argument("--point", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.point:
-        print(json.dumps(measure(**json.loads(given.point))))
-        return
     print(HEAD)
     points = study(QUICK, 0.5, 1) if given.quick else study(FULL, 2, 3)
 
