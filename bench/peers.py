@@ -8,7 +8,6 @@ prints medians, ranges and ratios, and writes ``peers-CPU.json`` and ``peers-CPU
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
 import tempfile
 import time
@@ -88,12 +87,6 @@ def where(description):
     )
 
 
-def busy():
-    """Return a warning if other programs use the cores, since BLAS threads then wait for each other."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
-    return [f"other programs are running (load {load:.1f}); wait until they end"] if load > 0.5 else []
-
-
 def numbers(text):
     """Parse ``32,200`` as a tuple."""
     return tuple(int(number) for number in text.split(","))
@@ -129,7 +122,7 @@ def main():
     """Measure, print and write the results."""
     names, given = read_arguments()
     description = machine.describe()
-    for warning in [*machine.warnings(description), *busy()]:
+    for warning in machine.warnings(description, machine.load()):
         print(f"warning: {warning}", file=sys.stderr)
     try:
         played, farthest = play(names, given)
