@@ -4,7 +4,6 @@ import time
 
 import torch
 from peers import pytorch
-from torch.nn import functional
 
 from gpu.graphs import captured, device_of
 from gpu.lasting import Lasting
@@ -31,10 +30,7 @@ class Steps:
         self.optimizer.zero_grad(set_to_none=True)
         x = self.x.index_select(0, picked)
         x = x.float() * (1 / 255) if x.dtype == torch.uint8 else x
-        *hidden, last = zip(self.params[::2], self.params[1::2], strict=True)
-        for pair in hidden:
-            x = functional.relu(functional.linear(x, *pair))
-        loss = functional.cross_entropy(functional.linear(x, *last), self.labels.index_select(0, picked))
+        loss = pytorch.mean_loss(self.params, x, self.labels.index_select(0, picked))
         loss.backward()
         self.optimizer.step()
         return loss.detach()
