@@ -7,7 +7,7 @@ from peers.contestants import CONTESTANTS
 # Index of the turn whose loss is compared, by lane: the third epoch, and the warm-up of a fit, which is one epoch.
 # Rounding errors grow from step to step: up to there they change the loss by at most about one percent, and ten epochs
 # later by more than a bug would.
-COMPARED, TOLERANCE = {"floor": 0, "epoch": 1, "fit": 0}, 0.03
+COMPARED, TOLERANCE = {"epoch": 1, "fit": 0}, 0.03
 # Lane -> lanes to compare it with. The floor is that of an epoch, since a fit does more.
 BESIDE = {"epoch": ("floor", "epoch"), "fit": ("fit",)}
 
@@ -23,18 +23,31 @@ def judge(results):
     farthest = 0.0
     for lane in BESIDE:
         losses = {
-            name: result.losses[: COMPARED[lane] + 1][-1]
+            name: result.losses[COMPARED[lane]]
             for name, result in results.items()
             if CONTESTANTS[name].lane == lane and not result.reason
         }
         peers = [loss for name, loss in losses.items() if not CONTESTANTS[name].own]
-        for name, loss in losses.items():
-            expected = statistics.median(peers or losses.values())
-            off = abs(loss / expected - 1)
-            if off <= TOLERANCE:
-                farthest = max(farthest, off)
-            else:
-                results[name].reason = f"its loss is {loss:.4g}, but {expected:.4g} was expected"
+        farthest = max(farthest, compare(results, losses, peers or losses.values(), TOLERANCE))
+    return farthest
+
+
+def compare(results, losses, expected, tolerance):
+    """Disqualify each contestant whose loss differs from the median of those expected.
+
+    Returns
+    -------
+    float
+        Largest relative difference of the contestants that remain.
+    """
+    farthest = 0.0
+    for name, loss in losses.items():
+        middle = statistics.median(expected)
+        off = abs(loss / middle - 1)
+        if off <= tolerance:
+            farthest = max(farthest, off)
+        else:
+            results[name].reason = f"its loss is {loss:.4g}, but {middle:.4g} was expected"
     return farthest
 
 
@@ -83,25 +96,22 @@ def tables(played):
     yield from _not_counted(played)
 
 
-def fastest_peer(results):
-    """Return the name of the fastest valid contestant in the epoch lane other than mlpgpu; None if there is none."""
-    medians = {
-        name: statistics.median(result.seconds)
-        for name, result in results.items()
-        if counts(results, name) and CONTESTANTS[name].lane == "epoch" and not CONTESTANTS[name].own
-    }
+def fastest(results, names):
+    """Return the name of the fastest valid contestant of `names`; None if there is none."""
+    medians = {name: statistics.median(results[name].seconds) for name in names if counts(results, name)}
     return min(medians, key=medians.get, default=None)
 
 
 def finding(played):
     """Summarise the times in a sentence."""
-    ours = (name for name, known in CONTESTANTS.items() if known.own and known.lane == "epoch")
+    lane = [name for name, known in CONTESTANTS.items() if known.lane == "epoch"]
+    ours = [name for name in lane if CONTESTANTS[name].own]
+    peers = [name for name in lane if name not in ours]
     own = next((name for name in ours if any(counts(results, name) for _, results in played)), None)
     if own is None:
         return "Seconds of a training epoch"
-    rivals = [fastest_peer(results) for _, results in played]
-    over = [(ratio(results, own, rival), rival) for (_, results), rival in zip(played, rivals, strict=True) if rival]
-    over = [(value, rival) for value, rival in over if value is not None]
+    rivals = [(results, fastest(results, peers)) for _, results in played]
+    over = [(value, rival) for results, rival in rivals if (value := ratio(results, own, rival)) is not None]
     if not over:
         floors = [value for _, results in played if (value := ratio(results, own, "floor")) is not None]
         beside = f": an epoch takes {_span(floors)} times as long as its matrix products alone" if floors else ""
