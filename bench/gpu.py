@@ -9,7 +9,6 @@ fused Adam, JAX as a scan with donated state. It prints microseconds per step, a
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -39,10 +38,9 @@ def n_rows(given):
 
 def ceilings(device):
     """Measure the limits of the device in a separate process; return them, or the reason for failure."""
-    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     command = [sys.executable, "-m", "gpu.ceilings", device]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return {"failed": f"it took more than {PATIENCE} s"}
     if done.returncode:
@@ -142,6 +140,7 @@ def main():
     def write(played):
         output.write_json(record(played, found, description, given), figures)
 
+    write({})
     try:
         played = play(names, given, ends, write)
     except InputError as error:

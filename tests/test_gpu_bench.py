@@ -23,6 +23,15 @@ def module(monkeypatch):
 
 
 @pytest.fixture
+def command(module):
+    """``bench/gpu.py``, whose name as a module is that of a folder."""
+    spec = importlib.util.spec_from_file_location("bench_gpu", BENCH / "gpu.py")
+    command = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(command)
+    return command
+
+
+@pytest.fixture
 def results(module):
     """``results(captured=(2.0, 0.5), ...)`` -> results with these seconds per round, all with the same loss."""
     result = module("peers.rounds").Result
@@ -209,15 +218,12 @@ def test_one_that_does_not_answer_is_out(module, toys):
     assert (results["Trains"].reason, len(results["Trains"].seconds)) == ("", 1)
 
 
-def test_the_picture_and_what_is_recorded(module, monkeypatch, results, tmp_path):
+def test_the_picture_and_what_is_recorded(module, command, monkeypatch, results, tmp_path):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     races, picture = module("gpu.races"), module("gpu.picture")
     played = {races.RACES[0].name: results(captured=(1, 2), eager=(9, 12), jax=(3, 3))}
     picture.draw(played, 70_000, races.finding(played), "a GPU", tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").stat().st_size > 10_000
-    spec = importlib.util.spec_from_file_location("bench_gpu", BENCH / "gpu.py")
-    command = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(command)
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny"])
     _, given = command.read_arguments()
     found = json.loads(json.dumps(command.record(played, {"failed": "no"}, {"cuda": []}, given)))
@@ -235,3 +241,17 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_is_measured(tm
     assert done.returncode == 2
     assert f"{name}.py: error: argument --out: cannot write the folder {tmp_path / 'file'}: " in done.stderr
     assert done.stdout == ""
+
+
+def test_interrupted_in_the_first_race_it_keeps_the_limits(command, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "ceilings", lambda device: {"failed": "no"})
+    monkeypatch.setattr(command, "play", interrupted)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    (path,) = tmp_path.iterdir()
+    assert ended.value.code == f"error: interrupted; what was measured is in {path}"
+    assert json.loads(path.read_text())["ceilings"] == {"failed": "no"}
