@@ -49,17 +49,7 @@ def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
         "backend": found.get("backend"),
         "seconds": round(seconds, 1),
         "machine": found.get("machine") or _machine(),
-        "checks": [
-            {
-                "check": row.check,
-                "result": row.result,
-                "figure": row.figure,
-                "wanted": row.wanted,
-                "seconds": row.seconds,
-                "details": {} if row.check == "device opens" else row.details,
-            }
-            for row in rows
-        ],
+        "checks": [vars(row) | {"details": {} if row.check == "device opens" else row.details} for row in rows],
     }
 
 
