@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import Callback
 from mlpgpu.maths import network as networks
-from scripts.experiments.drawing import dress
+from scripts.experiments.drawing import dress, name_lines
 from scripts.experiments.images import CLOTHES, images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
@@ -348,10 +348,7 @@ def _lines(title: str, across: str, places: Sequence[int], lines: Mapping[str, S
         shares = 100 * np.asarray(values)
         axes.plot(places, shares.mean(axis=1), "o-", color=color, lw=2, markersize=5)
         axes.vlines(places, shares.min(axis=1), shares.max(axis=1), color=color, lw=1)
-    low, high = axes.get_ylim()
-    ends = [(100 * np.mean(values[-1]) - low) / (high - low) for values in lines.values()]
-    for color, name, height in zip(COLORS, lines, plots.apart(ends, 0.06), strict=False):
-        axes.text(1.01, height, name, transform=axes.transAxes, va="center", fontsize=plots.SMALL, color=color)
+    name_lines(axes, {name: 100 * np.mean(values[-1]) for name, values in lines.items()}, COLORS, 0.06)
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, [f"{place:,}" for place in places])
     axes.minorticks_off()

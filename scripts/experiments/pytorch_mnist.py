@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import Callback
-from scripts.experiments.drawing import dress
+from scripts.experiments.drawing import dress, name_lines
 from scripts.experiments.images import images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
@@ -365,12 +365,8 @@ def _accuracies(title: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> 
     for color, mean in zip(COLORS, means.values(), strict=True):
         axes.plot(epochs, mean, "o-", color=color, lw=2, markersize=4)
     axes.axhline(100 * PUBLISHED, color=plots.QUIET, lw=1, ls="--")
-    low, high = axes.get_ylim()
-    names = dict(zip(means, COLORS, strict=True)) | {"published": plots.QUIET}
-    ends = [*(mean[-1] for mean in means.values()), 100 * PUBLISHED]
-    heights = plots.apart([(end - low) / (high - low) for end in ends], 0.055)
-    for (name, color), height in zip(names.items(), heights, strict=True):
-        axes.text(1.01, height, name, transform=axes.transAxes, va="center", fontsize=plots.SMALL, color=color)
+    ends = {name: mean[-1] for name, mean in means.items()} | {"published": 100 * PUBLISHED}
+    name_lines(axes, ends, (*COLORS, plots.QUIET), 0.055)
     axes.set_xticks(list(epochs))
     _label(axes, "epoch", "test accuracy (%)")
     axes.grid(axis="y", color=plots.FAINT)
