@@ -234,8 +234,10 @@ class Recorder:
         """Reduce along axes by a sum, product, maximum or minimum."""
         axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = tuple(sorted(normalize_axis_index(a, x.ndim) for a in axes))
-        shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
         dtype = getattr(np, name)(np.ones(1, x.dtype)).dtype
+        if not axes:
+            return self.astype(x, dtype)
+        shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
         return self.record(name, (x,), (axes, keepdims), shape, dtype)
 
     sum, prod = partialmethod(reduce, "sum"), partialmethod(reduce, "prod")

@@ -48,6 +48,10 @@ READS = {
     "one number": (lambda s, d, i: ((0.5 * s[0], s[1]), np.sum(s[0]) * s[0][0] + s[1][-1, 2]), (A, TABLE)),
     "an extreme first": (lambda s, d, i: ((np.max(s[0], axis=-1, keepdims=True) - s[0],), np.sum(s[0])), (TABLE,)),
     "a sum of ones": (lambda s, d, i: ((s[0] / np.sum(np.ones_like(s[0])),), np.sum(s[0])), (A,)),
+    "a sum along no axis": (
+        lambda s, d, i: ((s[0] + np.sum(s[0], axis=(), keepdims=True), s[1] + np.sum(s[1], axis=())), np.sum(s[0])),
+        (A, TABLE),
+    ),
     "a product with ones": (
         lambda s, d, i: ((s[0] + np.matmul(np.ones_like(s[0]), TABLE[1:]),), np.sum(s[0])),
         (TABLE,),
