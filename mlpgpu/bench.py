@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.command_line import INTERRUPTED, application, run_command, with_flags
+from mlpgpu.command_line import INTERRUPTED, application, print_json, run_command, with_flags
+from mlpgpu.figures import as_json
 from mlpgpu.files import out_folder, replacing
 from mlpgpu.throughput.study import OF_STEPS, Study, flags
 
@@ -69,7 +69,7 @@ def _run(study: Study) -> int:
             "machine": described,
         }
         with replacing(folder / FIGURES) as beside:
-            beside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            beside.write_text(as_json(figures, indent=1) + "\n", encoding="utf-8")
         return figures
 
     interrupted = False
@@ -89,7 +89,7 @@ def _run(study: Study) -> int:
     found = figures["findings"]
     missing = _draw(folder / PICTURE, points, contenders, f"{subject}: {'; '.join(found[:2])}")
     if study.json:
-        print(json.dumps({**figures, "out": str(folder)}))  # noqa: T201
+        print_json(figures, out=folder)
     else:
         for line in (*(f"Finding   {sentence}" for sentence in found), *missing, f"Saved     {folder}"):
             console.print(line)
