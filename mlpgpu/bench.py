@@ -100,9 +100,9 @@ class _Table:
     """Table that is printed row by row, as measurements come in."""
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
-        self.labels = [who.label for who in contenders]
-        cpu = next((who.label for who in contenders if who.device == "cpu"), None)
-        self.pairs = [(who.label, cpu) for who in contenders if cpu and who.device != "cpu"]
+        from mlpgpu.throughput.contenders import pairs
+
+        self.labels, self.pairs = [who.label for who in contenders], pairs(contenders)
         self.heads = ["batch", *(f"{label}, samples/s" for label in self.labels)]
         self.heads += [f"{gpu} / {cpu}" for gpu, cpu in self.pairs]
 

@@ -1,7 +1,7 @@
 """The devices that a study compares."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlpgpu import backends
@@ -9,7 +9,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.errors import InputError
 from mlpgpu.throughput.study import Study
 
-__all__ = ["Contender", "find"]
+__all__ = ["Contender", "find", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,9 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
 def _all_devices() -> Iterator[str]:
     yield "cpu"
     yield from (f"cuda:{number}" for number in itertools.count())
+
+
+def pairs(contenders: Sequence[Contender]) -> list[tuple[str, str]]:
+    """Return the labels of each GPU and of the first contender on the CPU; none without both a GPU and a CPU."""
+    cpu = next((who.label for who in contenders if who.device == "cpu"), None)
+    return [(who.label, cpu) for who in contenders if cpu is not None and who.device != "cpu"]

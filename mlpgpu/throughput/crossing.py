@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpgpu.throughput.contenders import Contender
+from mlpgpu.throughput.contenders import Contender, pairs
 from mlpgpu.throughput.measure import Point
 
 __all__ = ["Crossing", "crossings", "findings", "overtaking", "rounded"]
@@ -39,7 +39,7 @@ class Crossing:
 
 
 def crossings(points: Sequence[Point], contenders: Sequence[Contender]) -> list[Crossing]:
-    """Find where each GPU overtakes the first contender on the CPU; empty without both a GPU and a CPU.
+    """Find where the GPU of each of `pairs` overtakes the CPU.
 
     Parameters
     ----------
@@ -47,14 +47,12 @@ def crossings(points: Sequence[Point], contenders: Sequence[Contender]) -> list[
         At least one, in ascending order of batch size.
     contenders : sequence of Contender
     """
-    sizes = [point.batch_size for point in points]
-    rates = {who.label: [point.median(who.label) for point in points] for who in contenders}
-    cpu = next((who.label for who in contenders if who.device == "cpu"), None)
-    if cpu is None:
-        return []
-    gpus = [who.label for who in contenders if who.device != "cpu"]
-    found = {gpu: overtaking(sizes, rates[gpu], rates[cpu]) for gpu in gpus}
-    return [Crossing(gpu, cpu, size, everywhere=size == sizes[0]) for gpu, size in found.items()]
+    sizes, found = [point.batch_size for point in points], []
+    for gpu, cpu in pairs(contenders):
+        rates, reference = ([point.median(label) for point in points] for label in (gpu, cpu))
+        size = overtaking(sizes, rates, reference)
+        found.append(Crossing(gpu, cpu, size, everywhere=size == sizes[0]))
+    return found
 
 
 def overtaking(batch_sizes: Sequence[int], rates: Sequence[float], reference: Sequence[float]) -> float | None:
