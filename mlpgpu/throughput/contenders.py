@@ -24,22 +24,18 @@ class Contender:
         ``cpu``, or ``cuda:N``.
     backend : str
         Name for `mlpgpu.backends.select`.
-    dtype : str
     description : str
         Description of the backend.
-    precision : str
     """
 
     label: str
     device: str
     backend: str
-    dtype: str
     description: str
-    precision: str = "float32"
 
-    def open(self) -> Backend:
+    def open(self, study: Study) -> Backend:
         """Open the backend. Each turn needs it again, since opening a CuPy device makes it current in the thread."""
-        return backends.select(self.device, self.backend, self.dtype, self.precision)[0]
+        return backends.select(self.device, self.backend, study.dtype, study.precision)[0]
 
 
 def find(study: Study) -> tuple[list[Contender], list[str]]:
@@ -74,7 +70,7 @@ def find(study: Study) -> tuple[list[Contender], list[str]]:
                     break
             else:
                 label = f"{backend.name} {backend.device}" if study.backends else backend.device
-                found[label] = Contender(label, backend.device, name, study.dtype, backend.description, study.precision)
+                found[label] = Contender(label, backend.device, name, backend.description)
     names, served = {known.backend for known in found.values()}, {known.device for known in found.values()}
     for _, device, why in refused:
         if study.devices and not served & {device, f"{device}:0"}:

@@ -107,12 +107,12 @@ def _point(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Poin
     # In turn, so that other load on the machine affects all of them alike.
     for _ in range(study.repeats):
         for contender, training in zip(contenders, trainings, strict=True):
-            contender.open()
+            contender.open(study)
             # The caches hold another contender's data, and an idle GPU lowers its clock.
             _rate(training, WARM_UP * study.seconds, epochs)
             rates[contender.label].append(_rate(training, study.seconds, epochs))
     for contender, training in zip(contenders, trainings, strict=True):
-        contender.open()
+        contender.open(study)
         if not training.is_finite():
             raise InputError(
                 f"the weights on {contender.label} are no longer finite with batch size {study.batch_size}, and a "
@@ -123,7 +123,7 @@ def _point(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Poin
 
 def _warm(study: Study, data: DataSet, contender: Contender, epochs: Iterator[int]) -> Training:
     """Return a training after its first steps, which may compile, and as many more as one measurement takes."""
-    backend, rows = contender.open(), Rows(data.x_train, data.y_train)
+    backend, rows = contender.open(study), Rows(data.x_train, data.y_train)
     plan = plan_of(study, data)
     training = Training(backend, plan, rows, Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype))
     for seconds in (0, study.seconds):

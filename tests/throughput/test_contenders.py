@@ -50,11 +50,12 @@ def test_a_device_is_found_once(machine):
 
 
 def test_libraries_that_were_named_are_in_the_label(real_backend):
-    contenders, notes = find(Study(backends=real_backend.name, dtype="float64"))
+    study = Study(backends=real_backend.name, dtype="float64")
+    contenders, notes = find(study)
     assert f"{real_backend.name} {real_backend.device}" in [who.label for who in contenders]
     assert not notes
     for who in contenders:
-        assert (who.open().name, who.open().device) == (real_backend.name, who.device)
+        assert (who.open(study).name, who.open(study).device) == (real_backend.name, who.device)
 
 
 def test_a_library_that_is_missing_is_left_out_with_a_note(monkeypatch):

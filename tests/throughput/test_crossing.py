@@ -13,7 +13,7 @@ SIZES = [16, 64, 256, 1024]
 
 
 def contender(label, device=None):
-    return Contender(label, device or label, "auto", "float32", label)
+    return Contender(label, device or label, "auto", label)
 
 
 def points(**rates):

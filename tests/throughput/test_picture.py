@@ -16,7 +16,7 @@ SIZES = [2**power for power in range(4, 15)]
 
 
 def contenders(*labels):
-    return [Contender(label, label.split()[-1], "auto", "float32", f"{label}, Fake") for label in labels]
+    return [Contender(label, label.split()[-1], "auto", f"{label}, Fake") for label in labels]
 
 
 def points(sizes=SIZES, **powers):
