@@ -73,8 +73,7 @@ class Memory:
     def _last_use(self, node: Traced) -> int:
         if any(base(result) is node for result in self.schedule.results):
             return len(self.schedule.groups)
-        users = self.schedule.users[node]
-        return max((self.schedule.group_of[user] for user in users), default=self.schedule.group_of[node])
+        return max(self.schedule.group_of[user] for user in self.schedule.users[node])
 
     def _allocate(self, node: Traced, index: int) -> None:
         joined = self._concatenated_into(node)
@@ -115,8 +114,6 @@ class Memory:
 
     def parts_to_copy(self, whole: Traced) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the copies of those parts of a concatenation that are stored elsewhere: destination and source."""
-        if whole not in self.arrays:
-            self._allocate(whole, self.schedule.group_of[whole])
         pairs = [(self._part(whole, i), self[part]) for i, part in enumerate(whole.parents)]
         return [(to, of) for to, of in pairs if to.__array_interface__["data"] != of.__array_interface__["data"]]
 
