@@ -217,16 +217,11 @@ class Loop:
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
     def _choose(self, recorded: Recorded, items: list[np.ndarray]) -> Run:
-        if self.way == "numba":
-            return self._compiled(recorded, items) or recorded.by_calls()[0]
         run, cost = recorded.by_calls()
-        worth = self.n_steps is not None and has_numba() and self.n_steps * cost > MANY_CALLS
-        return (self._compiled(recorded, items) if self.way == "auto" and worth else None) or run
-
-    @staticmethod
-    def _compiled(recorded: Recorded, items: list[np.ndarray]) -> Run | None:
-        try:
-            return recorded.compiled(items)
-        except (NotCompiled, ImportError) as error:
-            log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
-            return None
+        pays = self.n_steps is not None and has_numba() and self.n_steps * cost > MANY_CALLS
+        if self.way == "numba" or (self.way == "auto" and pays):
+            try:
+                return recorded.compiled(items)
+            except (NotCompiled, ImportError) as error:
+                log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
+        return run
