@@ -18,6 +18,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 # Operations whose result is a view of their argument.
 VIEWS = ("reshape", "getitem", "matrix_transpose")
 REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}
+# The number that leaves any other unchanged as the second argument of a function.
+NEUTRAL = {np.multiply: 1, np.subtract: 0}
 # Binary operators that are written alike in Python and C.
 INFIX = {
     "add": "+",
@@ -159,15 +161,11 @@ class Recorder:
     def elementwise(self, function: np.ufunc, *given: Any) -> Traced:
         """Record an elementwise ufunc; multiplication by ones and subtraction of zeros are left out."""
         arguments = self._arguments(given)
-        for factor, other in (arguments, arguments[::-1]) if function is np.multiply else ():
-            if isinstance(other, Traced) and _is_filled_with(factor, 1, other):
-                return other
-        if (
-            function is np.subtract
-            and isinstance(arguments[0], Traced)
-            and _is_filled_with(arguments[1], 0, arguments[0])
-        ):
-            return arguments[0]
+        first, last = arguments[0], arguments[-1]
+        if function is np.multiply and _is_filled_with(first, 1, last):
+            return last
+        if function in NEUTRAL and _is_filled_with(last, NEUTRAL[function], first):
+            return first
         return self.record(function.__name__, arguments, (), *_result_type(function, arguments))
 
     def where(self, condition: Any, a: Any, b: Any) -> Traced:
@@ -284,13 +282,12 @@ def _result_type(function: Callable[..., Any], arguments: Sequence[Any]) -> tupl
     return shape, function(*empty).dtype
 
 
-def _is_filled_with(argument: Any, number: int, beside: Traced) -> bool:
+def _is_filled_with(argument: Any, number: int, beside: Any) -> bool:
     """Whether `argument` is `number` throughout, and its dtype and shape leave those of `beside` unchanged."""
-    if not isinstance(argument, Traced):
+    if not (isinstance(argument, Traced) and isinstance(beside, Traced)) or argument.value is None:
         return False
-    known = argument.value is not None and argument.value.size and bool((argument.value == number).all())
     fits = argument.dtype == beside.dtype and np.broadcast_shapes(argument.shape, beside.shape) == beside.shape
-    return known and fits
+    return fits and bool((argument.value == number).all())
 
 
 def number_in(node: Traced, number: Any) -> np.ndarray:
