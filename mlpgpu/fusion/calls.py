@@ -58,21 +58,20 @@ class _Pass:
         """Return a buffer of one block for each array that only this pass uses; free buffers are reused."""
         shape = (self.rows, *self.domain[1:]) if self.domain else ()
         last = {parent: node for node in self.nodes for parent in node.parents}
-        free: dict[int, list[np.ndarray]] = {}
+        free: list[np.ndarray] = []
         blocks: dict[Traced, np.ndarray] = {}
         for node in self.nodes:
-            used_up = [parent for parent in dict.fromkeys(node.parents) if parent in blocks and last[parent] is node]
-            freed = [(parent.dtype.itemsize, blocks[parent]) for parent in used_up]
-            # `where` writes its output in two steps, and would overwrite an argument in the first.
-            in_place = node.operation != "where"
-            for size, block in freed if in_place else ():
-                free.setdefault(size, []).append(block)
+            parents = dict.fromkeys(node.parents)
+            used_up = [blocks[parent] for parent in parents if parent in blocks and last[parent] is node]
+            if node.operation != "where":
+                free += used_up
             if node not in self.schedule.stored:
-                size = node.dtype.itemsize
-                block = free[size].pop() if free.get(size) else np.empty(shape, f"V{size}")
+                fitting = [i for i, block in enumerate(free) if block.itemsize == node.dtype.itemsize]
+                block = free.pop(fitting[-1]) if fitting else np.empty(shape, node.dtype)
                 blocks[node] = block.view(node.dtype) if self.domain else block.view(node.dtype).reshape(node.shape)
-            for size, block in () if in_place else freed:
-                free.setdefault(size, []).append(block)
+            if node.operation == "where":
+                # It writes its output in two steps, and would overwrite an argument in the first.
+                free += used_up
         return blocks
 
     def calls(self) -> Iterator[Call]:
