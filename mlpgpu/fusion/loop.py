@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from mlpgpu.fusion.schedule import GIVEN, Schedule, base
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 
 log = logging.getLogger(__name__)
+
+# ``run(items, losses)`` runs a traced step in its memory, once for each row of the items, and stores the losses.
+Run = Callable[[list[np.ndarray], np.ndarray], None]
 
 # The ways to run a step.
 WAYS = ("auto", "eager", "numpy", "numba")
@@ -44,13 +47,6 @@ def wanted_way() -> str:
     if way == "numba" and not has_numba():
         raise InputError(f"{VARIABLE} is 'numba', which is not installed; pip install 'mlpgpu[fast]'")
     return way
-
-
-class Run(Protocol):
-    """Runs a traced step once for each row of `items`, in its memory, and stores the losses in `losses`."""
-
-    def __call__(self, items: list[np.ndarray], losses: np.ndarray) -> None:
-        """Run the steps."""
 
 
 class Recorded:
