@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
@@ -52,7 +52,7 @@ class Group:
     """
 
     domain: tuple[int, ...] | None
-    nodes: list[Traced] = field(default_factory=list)
+    nodes: list[Traced]
 
 
 class Schedule:
