@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,15 @@ class NotCompiled(TypeError):
     """An operation that compiled loops do not support."""
 
 
+@dataclass(eq=False)
+class Reduction:
+    """A reduction over rows: the partial results, one per thread; the result; the lines that combine them."""
+
+    partials: np.ndarray
+    out: np.ndarray
+    combine: list[str]
+
+
 class Loops:
     """The loops of one pass: the statements before them, per row, per element, and after them.
 
@@ -60,8 +70,8 @@ class Loops:
     Attributes
     ----------
     uses : list of Access
-    reductions : list of (array, array, lines)
-        Of each reduction over rows: the partial results, one per thread; the result; the lines that combine them.
+    reductions : list of Reduction
+        Those whose partial results are yet to be combined.
     """
 
     def __init__(self, source: Source, group: Group) -> None:
@@ -79,7 +89,7 @@ class Loops:
         self.row_end: list[str] = []
         self.after: list[str] = []
         self.uses: list[Access] = []
-        self.reductions: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
+        self.reductions: list[Reduction] = []
         self._known: dict[Traced, str] = {}
         for node in group.nodes:
             if node.operation in REDUCTIONS:
@@ -206,7 +216,7 @@ class Loops:
         shape = array.shape if array.size == 1 else (*array.shape[:-1], array.shape[-1] + PADDING // array.itemsize)
         partials = np.empty((self.source.n_threads, *shape), array.dtype)
         part = self.source.name(partials)
-        self.reductions.append((partials, array, self._combine(partials, array, start, step)))
+        self.reductions.append(Reduction(partials, array, self._combine(partials, array, start, step)))
         low, high, *_ = whole(partials)
         self.uses.append(Access(low, high, True, ("slot", low)))
         if self.rank == 2 and axes == (0,):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from mlpgpu.fusion import blas
-from mlpgpu.fusion.loops import Loops, NotCompiled, indent, share_range
+from mlpgpu.fusion.loops import Loops, NotCompiled, Reduction, indent, share_range
 from mlpgpu.fusion.memory import Memory
 from mlpgpu.fusion.schedule import Group, Schedule
 from mlpgpu.fusion.sharing import Access, Private, conflict, overlap, whole
@@ -72,7 +72,7 @@ class Source:
         self._numbers: dict[tuple[str, str], tuple[str, Any]] = {}
         self._steps: list[str] = []
         self._uses: list[Access] = []
-        self._sums: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
+        self._reductions: list[Reduction] = []
         if loss.ndim:
             raise NotCompiled("losses of several models")
         for i, own in enumerate(item):
@@ -81,7 +81,7 @@ class Source:
             self._group(group)
         for to, of in memory.copies:
             self._copy(to, of)
-        self._combine(list(self._sums))
+        self._combine(self._reductions)
         self._add(["if thread == 0:", f"    losses[step] = {self.name(loss)}[()]"], [self.private.use(loss)])
         vectors: dict[str, list[Any]] = {"numbers": [], "whole_numbers": []}
         begin = []
@@ -111,7 +111,7 @@ class Source:
 
     def _add(self, lines: list[str], uses: list[Access]) -> None:
         """Add lines that access memory, after the reductions that they need and a barrier if one is required."""
-        needed = [known for known in self._sums if any(overlap(whole(known[1]), use) for use in uses)]
+        needed = [known for known in self._reductions if any(overlap(whole(known.out), use) for use in uses)]
         if needed:
             self._combine(needed)
         if conflict(self._uses, uses):
@@ -120,11 +120,10 @@ class Source:
         self._steps += lines
         self._uses += uses
 
-    def _combine(self, sums: list[tuple[np.ndarray, np.ndarray, list[str]]]) -> None:
-        done = [id(partials) for partials, _, _ in sums]
-        self._sums = [known for known in self._sums if id(known[0]) not in done]
-        lines = [line for _, _, of_one in sums for line in of_one]
-        uses = [use for partials, out, _ in sums for use in (whole(partials), self.private.use(out, write=True))]
+    def _combine(self, reductions: list[Reduction]) -> None:
+        self._reductions = [known for known in self._reductions if known not in reductions]
+        lines = [line for each in reductions for line in each.combine]
+        uses = [use for each in reductions for use in (whole(each.partials), self.private.use(each.out, write=True))]
         self._add(lines, uses)
 
     def _copy(self, to: np.ndarray, of: np.ndarray | str) -> None:
@@ -147,7 +146,7 @@ class Source:
         if group.domain is not None:
             loops = Loops(self, group)
             self._add(loops.lines(), loops.uses)
-            self._sums += loops.reductions
+            self._reductions += loops.reductions
         elif node.operation == "concatenate":
             for to, of in self.memory.parts_to_copy(node):
                 self._copy(to, of)
