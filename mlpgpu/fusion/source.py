@@ -155,8 +155,9 @@ class Source:
 
     def _product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         contiguous = out.flags.c_contiguous and all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))
-        if not (contiguous and out.ndim == a.ndim == b.ndim == 2 and a.dtype == b.dtype and out.dtype.kind == "f"):
-            raise NotCompiled("a product of other than contiguous matrices")
+        supported = a.dtype == b.dtype and out.dtype in (np.float32, np.float64)
+        if not (contiguous and supported and out.ndim == a.ndim == b.ndim == 2):
+            raise NotCompiled("a product of other than contiguous matrices in single or double precision")
         address, width = blas.address_of(out.dtype.name)
         x, y, z = (self.name(array) for array in (a, b, out))
         # A transposed matrix is passed as it is stored, with a flag.

@@ -52,6 +52,15 @@ def test_a_product_of_two_types_is_none_of_blas():
         source_of(step, (np.ones((3, 3), np.float32), np.ones(())))
 
 
+def test_a_product_of_half_precision_is_none_of_blas():
+    def step(state, data, item):
+        (x,) = state
+        return (0.5 * x,), np.sum(np.matmul(x, x))
+
+    with pytest.raises(NotCompiled, match="a product"):
+        source_of(step, (np.ones((3, 3), np.float16),))
+
+
 def test_one_text_serves_any_number_of_threads():
     def step(state, data, item):
         x, total = state
