@@ -104,15 +104,13 @@ class _Pass:
                 yield function, (*given, out)
 
     def _reduce(self, node: Traced, start: int, stop: int) -> Iterator[Call]:
-        axes, _ = node.settings
-        of, function = self._block(node.parents[0], start, stop), REDUCTIONS[node.operation]
+        (axes, _), function = node.settings, REDUCTIONS[node.operation]
+        of, out = self._block(node.parents[0], start, stop), self.memory[node]
         if 0 not in axes:
-            out = self.memory[node][start:stop] if self.domain else self.memory[node]
-            yield from _reduction(node, of, out)
+            yield from _reduction(node, of, out[start:stop])
         elif start == 0:
-            yield from _reduction(node, of, self.memory[node])
+            yield from _reduction(node, of, out)
         else:
-            out = self.memory[node]
             part = self.scratch.setdefault(node, np.empty_like(out))
             yield from _reduction(node, of, part)
             # By keyword, as above.
