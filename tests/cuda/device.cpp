@@ -10,6 +10,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <setjmp.h>
 #include <ucontext.h>
 #include <unordered_map>
 #include <vector>
@@ -20,8 +21,9 @@ constexpr int N = 256, STACK = 1 << 16, SIDE_BY_SIDE = 3;
 // The thread of an access, and how many barriers its block had passed before.
 struct Deed { int block = -1, thread = 0; long meetings = 0; };
 struct Thread {
-    ucontext_t context;
-    std::unique_ptr<char[]> stack{new char[STACK]};
+    // Its stack and the place where it continues, once it has begun.
+    std::unique_ptr<char[]> stack;
+    jmp_buf place;
     Deed now;
     // Its exchanges in shuffles so far, and the barriers that its block had passed at its last fence.
     long exchanges, fenced;
@@ -36,9 +38,10 @@ struct Block {
     // arrived, and this one when it saw that.
     std::map<int, std::pair<long, long>> seen;
 };
-struct Cell { Deed writer; std::vector<Deed> readers; };
+// Only a few readers are kept: at least one of them is another thread than the next writer.
+struct Cell { Deed writer, readers[4]; int n_readers = 0; };
 
-ucontext_t scheduler;
+jmp_buf scheduler;
 Block slots[SIDE_BY_SIDE], *block;
 void (*kernel)(void **);
 void **addresses;
@@ -57,11 +60,31 @@ bool is_before(const Deed &deed, const Deed &now) {
     return found != block->seen.end() && deed.meetings < found->second.first && now.meetings > found->second.second;
 }
 
-void meet() { swapcontext(&own().context, &scheduler); }
+// Back to the scheduler. Unlike swapcontext, jumps make no system calls.
+void meet() {
+    if (!_setjmp(own().place)) _longjmp(scheduler, 1);
+}
 
+// What runs on the stack of a thread: its part of one kernel after the other.
 void run_thread() {
-    kernel(addresses);
-    own().over = true;
+    for (;;) {
+        kernel(addresses);
+        own().over = true;
+        meet();
+    }
+}
+
+// Lets the current thread run up to its next `meet`.
+void resume() {
+    if (_setjmp(scheduler)) return;
+    if (own().stack) _longjmp(own().place, 1);
+    own().stack.reset(new char[STACK]);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = own().stack.get();
+    context.uc_stack.ss_size = STACK;
+    makecontext(&context, run_thread, 0);
+    setcontext(&context);
 }
 
 void begin(Block &slot, int number) {
@@ -73,11 +96,6 @@ void begin(Block &slot, int number) {
         thread.now = {number, t, 0};
         thread.fenced = -1;
         thread.exchanges = thread.over = thread.idle = thread.unfenced = 0;
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.get();
-        thread.context.uc_stack.ss_size = STACK;
-        thread.context.uc_link = &scheduler;
-        makecontext(&thread.context, run_thread, 0);
     }
 }
 
@@ -93,7 +111,7 @@ bool step(Block &of) {
     threadIdx.x = of.ready.back();
     of.ready.pop_back();
     blockIdx.x = own().now.block;
-    swapcontext(&scheduler, &own().context);
+    resume();
     if (!of.ready.empty()) return false;
     // On a device, a barrier that some threads do not reach is a deadlock.
     const Thread &first = of.threads[0];
@@ -149,10 +167,9 @@ void reads(const void *at, bool past_cache) {
         if (!past_cache) fail("reads of its cache what others wrote");
         if (own().fenced <= block->seen[writer.block].second) fail("reads before a fence what others wrote");
     }
-    for (Deed &reader : cell.readers)
-        if (reader.block == now.block && reader.thread == now.thread) return void(reader = now);
-    // Only a few are kept: at least one of them is another thread than the next writer.
-    if (cell.readers.size() < 4) cell.readers.push_back(now);
+    for (Deed *reader = cell.readers; reader < cell.readers + cell.n_readers; ++reader)
+        if (reader->block == now.block && reader->thread == now.thread) return void(*reader = now);
+    if (cell.n_readers < 4) cell.readers[cell.n_readers++] = now;
 }
 
 void writes(const void *at) {
@@ -160,9 +177,9 @@ void writes(const void *at) {
     const Deed now = own().now;
     if (own().idle) fail("writes past the end");
     if (cell.writer.block >= 0 && !is_before(cell.writer, now)) fail("writes what another thread writes");
-    for (const Deed &reader : cell.readers)
-        if (!is_before(reader, now)) fail("writes what another thread reads");
-    cell = {now, {}};
+    for (int n = 0; n < cell.n_readers; ++n)
+        if (!is_before(cell.readers[n], now)) fail("writes what another thread reads");
+    cell.writer = now, cell.n_readers = 0;
     own().unfenced = true;
 }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+OF_KERNELS = "-O0", "-fwrapv", "-ffp-contract=off"
 # cudaDataType.
 KINDS = {0: np.float32, 1: np.float64}
 SIGNATURE = re.compile(r'extern "C" __global__ void __launch_bounds__\(\d+\) (\w+)\((.*?)\) \{(?: // of ([-\d ]+))?')
@@ -81,21 +82,26 @@ class DeviceArray(np.ndarray):
 
 @functools.cache
 def _folder():
-    return tempfile.TemporaryDirectory(prefix="mlpgpu-kernels-")
+    """Return a temporary folder with device.h, precompiled: parsing it takes longer than most kernels."""
+    folder = tempfile.TemporaryDirectory(prefix="mlpgpu-kernels-")
+    header = shutil.copy(Path(__file__).with_name("device.h"), folder.name)
+    _compile(header, f"{header}.gch", *OF_KERNELS)
+    return folder
 
 
 @functools.cache
 def _device():
     """Compile device.cpp, which runs the kernels, and return the path of the library."""
-    return _built(Path(__file__).with_name("device.cpp"), "device", "-O2")
-
-
-def _built(source, stem, *options):
-    library = Path(_folder().name) / f"{stem}.so"
-    command = [COMPILER, "-std=c++17", "-w", "-shared", "-fPIC", f"-I{Path(__file__).parent}", str(source)]
-    done = subprocess.run([*command, *options, "-o", str(library)], capture_output=True, text=True)
-    assert not done.returncode, done.stderr
+    library = Path(_folder().name) / "device.so"
+    # The check of fortified jumps knows only one stack.
+    _compile(Path(__file__).with_name("device.cpp"), library, "-shared", "-O2", "-U_FORTIFY_SOURCE")
     return library
+
+
+def _compile(source, target, *options):
+    command = [COMPILER, "-std=c++17", "-w", "-fPIC", str(source), *options, "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
 
 
 @functools.cache
@@ -134,7 +140,8 @@ def compiled(text):
     stem = hashlib.sha256(text.encode()).hexdigest()[:16]
     source = Path(_folder().name) / f"{stem}.cpp"
     source.write_text("\n".join(['#include "device.h"', text, *entries]))
-    library = _built(source, stem, str(_device()), "-O0", "-fwrapv", "-ffp-contract=off")
+    library = source.with_suffix(".so")
+    _compile(source, library, "-shared", *OF_KERNELS, str(_device()))
     return ctypes.CDLL(str(library)), changed
 
 
