@@ -1,7 +1,7 @@
 """Every experiment writes its report when run with --quick, and the published reports are complete."""
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -22,13 +22,13 @@ def pictures(report):
 
 @pytest.mark.usefixtures("data_dir", "not_compiled")
 @pytest.mark.parametrize("name", NAMES)
-def test_the_quick_version_writes_its_report(name, tmp_path):
-    command = [sys.executable, "-m", f"scripts.experiments.{name}", "--quick", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_quick_version_writes_its_report(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--quick", "--out", str(tmp_path)])
+    runpy.run_module(f"scripts.experiments.{name}", run_name="__main__")
+    out, err = capsys.readouterr()
     report = tmp_path / f"{name}.md"
-    assert done.stdout.splitlines()[-1] == f"Saved {report}"
-    assert "left" in done.stderr
+    assert out.splitlines()[-1] == f"Saved {report}"
+    assert "left" in err
     assert f"python -m scripts.experiments.{name} --quick" in report.read_text(encoding="utf-8")
     assert len(pictures(report)) >= 2
     assert all(picture.read_bytes()[:4] == b"\x89PNG" for picture in pictures(report))
