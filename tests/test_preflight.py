@@ -49,9 +49,9 @@ RUNS = {
     "many layers": {"hidden": (300,) * 6, "n_features": 100, "batch_size": 1024, "dtype": "float64"},
     "a wide output": {"hidden": (1000,), "n_features": 50, "n_outputs": 500, "batch_size": 1000},
     "evaluation": {"hidden": (512, 512, 512, 512), "batch_size": 16},
-    "clipping": {"hidden": (1000,), "n_features": 1000, "batch_size": 16, "clip_norm": 1},
+    "clipping": {"hidden": (600,), "n_features": 600, "batch_size": 16, "clip_norm": 1},
     "normalised": {"hidden": (256, 256, 256), "batch_size": 2048, "normalization": "batch"},
-    **{name: {"hidden": (1000,), "n_features": 1000, "batch_size": 16, "optimizer": name} for name in OPTIMIZERS},
+    **{name: {"hidden": (600,), "n_features": 600, "batch_size": 16, "optimizer": name} for name in OPTIMIZERS},
 }
 
 

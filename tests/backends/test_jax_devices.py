@@ -29,7 +29,7 @@ for device, precision, capture in (
     (second, "float32", True), (second, "bf16", True), (second, "float32", False), (first, "float32", True)
 ):
     backend = JaxBackend(jax, device, precision)
-    config = Config(hidden=(5, 4), batch_size=8, clip_norm=1, l2=0.1, capture=capture, precision=precision)
+    config = Config(hidden=(5,), batch_size=8, clip_norm=1, l2=0.1, capture=capture, precision=precision)
     plan = make_plan(config, n_rows=40, n_features=6, n_outputs=3, task="classification")
     placement = Scaled(backend, np.zeros(6), np.full(6, 1 / 255), plan.dtype)
     training = Training(backend, plan, Rows(x, y), placement)
