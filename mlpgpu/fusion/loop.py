@@ -15,7 +15,7 @@ from mlpgpu.errors import InputError, one_line
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
 from mlpgpu.fusion.loops import NotCompiled
-from mlpgpu.fusion.memory import Memory
+from mlpgpu.fusion.memory import Memory, empty
 from mlpgpu.fusion.schedule import GIVEN, Schedule, base
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 
@@ -70,8 +70,8 @@ class Recorded:
     def __init__(self, step: Callable[..., Any], state: Any, data: Any, items: Any) -> None:
         recorder = Recorder()
         self.data = list(leaves(data))
-        self.state = [np.empty_like(leaf) for leaf in leaves(state)]
-        self.item = [np.empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
+        self.state = [empty(leaf.shape, leaf.dtype) for leaf in leaves(state)]
+        self.item = [empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
         arrays = [*self.state, *self.data, *self.item]
         inputs = [recorder.input(array.shape, array.dtype) for array in arrays]
         feed = iter(inputs)

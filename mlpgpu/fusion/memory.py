@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from mlpgpu.fusion.schedule import Schedule, base, is_elementwise
 from mlpgpu.fusion.trace import Traced
+
+# Bytes, more than a vectorised loop handles at once. If an array starts closer than that after another, the loop takes
+# one element at a time and adds up in another order: last digits would depend on where small arrays happen to lie.
+APART = 512
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Return an uninitialised array, and let no other array start within `APART` bytes after its start."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.empty(max(n_bytes, APART), np.uint8)[:n_bytes].view(dtype).reshape(shape)
 
 
 class Memory:
@@ -80,7 +92,7 @@ class Memory:
         if joined is not None:
             whole, part = joined
             if whole not in self.arrays:
-                self.arrays[whole] = np.empty(whole.shape, whole.dtype)
+                self.arrays[whole] = empty(whole.shape, whole.dtype)
             self.arrays[node] = self._part(whole, part).reshape(node.shape, copy=False)
             return
         n_bytes = node.size * node.dtype.itemsize
@@ -89,7 +101,7 @@ class Memory:
             # A scalar never shares a block, so that each thread may have a copy of its own.
             fitting = [i for i, free in enumerate(self._free) if free.nbytes == n_bytes and node.size > 1]
             # The block that was freed last is the likeliest to be in the cache.
-            block = self._free.pop(fitting[-1]) if fitting else np.empty(n_bytes, np.uint8)
+            block = self._free.pop(fitting[-1]) if fitting else empty((n_bytes,), np.uint8)
         self._blocks[node] = block
         self.arrays[node] = block.view(node.dtype).reshape(node.shape)
 

@@ -33,6 +33,20 @@ def test_the_same_memory_has_one_name():
     assert len(places) == len(set(places))
 
 
+def test_no_array_starts_soon_after_a_small_one():
+    """The loop over both would not be vectorised, and add up in another order: results depended on the addresses."""
+
+    def step(state, data, item):
+        (x,) = state
+        y = np.exp(x)
+        return (y + y[::-1],), np.sum(np.concat([y, x * y]) * np.sum(item[0]))
+
+    arrays = Recorded(step, (np.ones(26),), (), (np.ones((3, 26)),)).memory.arrays.values()
+    owners = [array if array.base is None else array.base for array in arrays if array.size > 1]
+    assert len(owners) > 3
+    assert min(owner.nbytes for owner in owners) >= 512
+
+
 def test_accumulators_of_threads_share_no_cache_line():
     def step(state, data, item):
         (x,) = state
