@@ -33,10 +33,10 @@ def test_training_with_rounded_products(way, precision, monkeypatch, caplog):
     bits = BITS[precision]
     by_hand = NumpyBackend()
     by_hand.xp = Namespace(np, matmul=lambda a, b: np.matmul(by_bits(a, bits), by_bits(b, bits)))
-    rows = rows_of("cross_entropy")
     # Everything besides the products takes long to compile, and the case ``numpy`` tests it.
-    given = ALL_AT_ONCE if way == "numpy" else {"hidden": (6,), "l2": 0.01}
-    plan = plan_of(rows, "cross_entropy", dtype="float32", precision=precision, optimizer="momentum", **given)
+    loss, given = ("cross_entropy", ALL_AT_ONCE) if way == "numpy" else ("squared_error", {"hidden": (6,)})
+    rows = rows_of(loss)
+    plan = plan_of(rows, loss, dtype="float32", precision=precision, optimizer="momentum", **given)
     expected = trained(by_hand, plan, rows, "eager", monkeypatch)
     assert_close(trained(NumpyBackend(precision), plan, rows, way, monkeypatch), expected, 2e-6)
     assert not logged(caplog)
