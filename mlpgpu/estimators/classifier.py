@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -306,22 +305,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
             and 1.
         """
         z, backend, at = self._outputs(X, "predict_proba", networks.logits)
-        return arrays.move(self._probabilities(backend.xp, z), backend, at)
-
-    def _probabilities(self, xp: Any, z: Array) -> Array:
-        loss = self._network().loss
-        link = loss.link
-        p = link(xp, z)
-        if self._labels.binary:
-            # `1 - p` would lose the digits of a small complement.
-            p = xp.concat([link(xp, -z) if link is LOSSES["logistic"].link else 1 - p, p], axis=1)
-        if loss.task != "classification":
-            # `out_activation_` was set to the identity, to get the logits.
-            return p
-        # No class is impossible, however large the logit of another.
-        floats = xp.finfo(p.dtype)
-        p = xp.maximum(p, floats.smallest_normal)
-        return xp.minimum(p, 1 - floats.eps / 2) if self._labels.multilabel else p
+        return arrays.move(self._labels.probabilities(backend.xp, self._network().loss, z), backend, at)
 
     def predict_log_proba(self, X: Any) -> Array:  # noqa: N803
         """Predict the logarithm of the probability of each class, finite even where the probability rounds to 0.
@@ -337,14 +321,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
             Log probabilities in the order of `classes_`.
         """
         z, backend, at = self._outputs(X, "predict_log_proba", networks.logits)
-        xp, log_link = backend.xp, self._network().loss.log_link
-        if log_link is None or self._labels.multilabel:
-            found = xp.log(self._probabilities(xp, z))
-        else:
-            found = xp.concat([log_link(xp, -z), log_link(xp, z)], axis=1) if self._labels.binary else log_link(xp, z)
-            # The minimum of `predict_proba`, so that both rank the classes alike.
-            found = xp.maximum(found, math.log(xp.finfo(z.dtype).smallest_normal))
-        return arrays.move(found, backend, at)
+        return arrays.move(self._labels.log_probabilities(backend.xp, self._network().loss, z), backend, at)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
         """Return the accuracy; for multilabel targets, the fraction of rows with all labels correct.

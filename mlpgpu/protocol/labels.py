@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import column_or_1d
 
 from mlpgpu.backends import Backend
 from mlpgpu.feed import is_sparse
+from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.protocol import arrays
 
 Array = Any
@@ -125,6 +127,30 @@ class Labels:
             return self.classes[source.to_host(numbers)]
         # On `at`, because `source` may lack the dtype of the labels.
         return at.asarray(self.classes)[arrays.move(numbers, source, at)]
+
+    def probabilities(self, xp: Any, loss: Loss, z: Array) -> Array:
+        """Return the probability of each class, of shape (n_rows, n_classes), for the logits `z`."""
+        p = loss.link(xp, z)
+        if self.binary:
+            # `1 - p` would lose the digits of a small complement.
+            p = xp.concat([loss.link(xp, -z) if loss.link is LOSSES["logistic"].link else 1 - p, p], axis=1)
+        if loss.task != "classification":
+            # `out_activation_` was set to the identity, to get the logits.
+            return p
+        # No class is impossible, however large the logit of another.
+        limits = xp.finfo(p.dtype)
+        p = xp.maximum(p, limits.smallest_normal)
+        return xp.minimum(p, 1 - limits.eps / 2) if self.multilabel else p
+
+    def log_probabilities(self, xp: Any, loss: Loss, z: Array) -> Array:
+        """Return the logarithms of `probabilities`, from the logits, which keep more digits, where the loss can."""
+        if loss.log_link is None or self.multilabel:
+            return xp.log(self.probabilities(xp, loss, z))
+        logs = loss.log_link(xp, z)
+        if self.binary:
+            logs = xp.concat([loss.log_link(xp, -z), logs], axis=1)
+        # The minimum of `probabilities`, so that both rank the classes alike.
+        return xp.maximum(logs, math.log(xp.finfo(z.dtype).smallest_normal))
 
     def binarizer(self) -> LabelBinarizer:
         """Return a scikit-learn ``LabelBinarizer`` fitted on these labels."""
