@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.fusion.memory import empty
 from mlpgpu.fusion.schedule import Group
 from mlpgpu.fusion.sharing import Access, whole
 from mlpgpu.fusion.trace import INFIX, REDUCTIONS, Traced, number_in
@@ -214,7 +215,7 @@ class Loops:
             return
         # Each thread reduces its rows; the partial results are combined when the result is needed.
         shape = array.shape if array.size == 1 else (*array.shape[:-1], array.shape[-1] + PADDING // array.itemsize)
-        partials = np.empty((self.source.n_threads, *shape), array.dtype)
+        partials = empty((self.source.n_threads, *shape), array.dtype)
         part = self.source.name(partials)
         self.reductions.append(Reduction(partials, array, self._combine(partials, array, start, step)))
         low, high, *_ = whole(partials)

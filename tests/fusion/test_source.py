@@ -47,6 +47,15 @@ def test_no_array_starts_soon_after_a_small_one():
     assert min(owner.nbytes for owner in owners) >= 512
 
 
+def test_no_array_starts_soon_after_the_accumulators_of_threads():
+    def step(state, data, item):
+        (x,) = state
+        return (x + np.sum(x, axis=0, keepdims=True),), np.sum(x)
+
+    (partials,) = (array for array in source_of(step, (np.ones((8, 3)),)).arrays if array.ndim == 3)
+    assert partials.base.nbytes >= 512
+
+
 def test_accumulators_of_threads_share_no_cache_line():
     def step(state, data, item):
         (x,) = state
