@@ -249,9 +249,10 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
         )
     # Written last: complete metrics mean that all files are there, and that nothing is left to resume.
     run_folder.write_metrics(folder, found.metrics)
-    if found.complete:
-        # There is no such folder if every fold diverged before its first checkpoint was due.
-        shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+    checkpoints = folder / run_folder.CHECKPOINTS
+    # There is no such folder if every fold diverged before its first checkpoint was due.
+    if found.complete and checkpoints.exists():
+        shutil.rmtree(checkpoints)
     return missing
 
 
