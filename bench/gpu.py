@@ -24,6 +24,7 @@ from peers.rounds import Rounds
 
 from mlpgpu import machine, plots
 from mlpgpu.errors import InputError
+from mlpgpu.files import write_json
 
 # Timeouts in seconds for the answer of a contestant, without and with compilation.
 PATIENCE, COMPILING = 90, 180
@@ -138,7 +139,7 @@ def main():
     print("\n".join(shown(found)), flush=True)
 
     def write(played):
-        output.write_json(record(played, found, description, given), figures)
+        write_json(record(played, found, description, given), figures)
 
     write({})
     try:

@@ -23,6 +23,8 @@ from pathlib import Path
 import output
 from alone import alone
 
+from mlpgpu.files import write_json
+
 ROWS, LIMIT = 5_400_000, 10**9
 SETTINGS = ("--epochs", "1", "--device", "cpu", "--json", "--quiet")
 # (blocks per window, rows per block), with 64 windows per epoch, as for 4.2 GB. Without blocks, all rows are shuffled,
@@ -162,7 +164,7 @@ def main():
     from mlpgpu.machine import describe
 
     figures = {"runs": runs, "epochs": EPOCHS, "orders": orders, "machine": describe()}
-    output.write_json(figures, given.out / "larger-than-memory.json")
+    write_json(figures, given.out / "larger-than-memory.json")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,15 @@
 """Where a benchmark writes its results: a folder that is checked before anything is measured."""
 
 import argparse
-import json
 from pathlib import Path
 
 from mlpgpu.errors import InputError
-from mlpgpu.files import out_folder, replacing
+from mlpgpu.files import out_folder
 
 
 def add_argument(parser):
     """Add ``--out`` to the arguments of a benchmark."""
     parser.add_argument("--out", type=_folder, default=str(Path(__file__).parent / "results"), help="folder to write")
-
-
-def write_json(figures, path):
-    """Write results, which consist of JSON types."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def _folder(given):

@@ -22,6 +22,7 @@ from peers.rounds import Rounds
 
 from mlpgpu import machine, plots
 from mlpgpu.errors import InputError
+from mlpgpu.files import write_json
 
 BATCH_SIZES, HIDDEN = (32, 200, 1024, 8192), (128,)
 WIDE, WIDE_BATCH_SIZE = (1024, 1024), 200
@@ -135,7 +136,7 @@ def main():
     print(f"\nThe losses of the counted contestants are within {farthest:.2%} of the peers' median loss.")
     slug = machine.name_of(description, "cpu")
     found, picture = (given.out / f"{given.name}-{slug}{ending}" for ending in (".json", ".png"))
-    output.write_json(record(played, farthest, description), found)
+    write_json(record(played, farthest, description), found)
     print(f"\nSaved {found}")
     if plots.available():
         draw(played, where(description), picture)

@@ -13,6 +13,8 @@ from time import perf_counter
 import output
 from alone import alone
 
+from mlpgpu.files import write_json
+
 BASE = {"width": 256, "depth": 2, "rows": 70_000}
 BATCH_SIZE, FEATURES, CLASSES = 200, 784, 10
 FULL = {
@@ -204,7 +206,7 @@ def main():
 
     machine = describe()
     figures = {"finding": finding(points), "batch_size": BATCH_SIZE, "points": points, "machine": machine}
-    output.write_json(figures, given.out / "scaling.json")
+    write_json(figures, given.out / "scaling.json")
     where = f"{machine['cpu']}, {machine['cores']} cores, NumPy {machine['versions']['numpy']}"
     said = (
         f"{finding(points)}: {where}, float32, Adam, batches of {BATCH_SIZE}. "

@@ -8,8 +8,10 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mlpgpu.errors import InputError
+from mlpgpu.figures import as_json
 
 # Stands for standard input also where there is no such file, as on Windows.
 STANDARD_INPUT = "/dev/stdin"
@@ -88,6 +90,12 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(found: Any, path: Path) -> None:
+    """Write `found` as JSON by `as_json`, atomically."""
+    with replacing(path) as beside:
+        beside.write_text(as_json(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _clear(path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import as_json, r2_in_words
-from mlpgpu.files import expanded, in_runs, replacing
+from mlpgpu.figures import r2_in_words
+from mlpgpu.files import expanded, in_runs, replacing, write_json
 from mlpgpu.model import FILE
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write figures atomically."""
-    with replacing(folder / METRICS) as beside:
-        beside.write_text(as_json(metrics, indent=1) + "\n", encoding="utf-8")
+    write_json(metrics, folder / METRICS)
 
 
 def refuse_unfinished(folder: Path) -> None:

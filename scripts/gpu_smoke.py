@@ -7,7 +7,6 @@ themselves on any machine in a minute; its results say nothing about a GPU.
 
 import argparse
 import functools
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpgpu import machine, plots
 from mlpgpu.errors import InputError
-from mlpgpu.files import out_folder, replacing
+from mlpgpu.files import out_folder, write_json
 from scripts.smoke import agreement, capture, libraries, memory, nets, opening, precision, runs, whole
 from scripts.smoke.checks import FAILED, NOT_RUN, PASSED, Check, Row, run, table
 from scripts.smoke.place import Place
@@ -56,8 +55,7 @@ def record(rows: Sequence[Row], place: Place, seconds: float) -> dict[str, Any]:
 def write(found: dict[str, Any], folder: Path) -> str:
     """Write a record to its file, and return the name of the device, the last part of the file's name."""
     name = machine.name_of(found["machine"], found["device"])
-    with replacing(folder / f"gpu-smoke-{name}.json") as beside:
-        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_json(found, folder / f"gpu-smoke-{name}.json")
     return name
 
 
