@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.command_line import INTERRUPTED, application, print_json, run_command, with_flags
-from mlpgpu.figures import as_json
-from mlpgpu.files import out_folder, replacing
-from mlpgpu.throughput.study import OF_STEPS, Study, flags
+from mlpgpu.files import out_folder, write_json
+from mlpgpu.throughput.study import FLAGS, OF_STEPS, Study
 
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
@@ -24,7 +23,7 @@ app = application("bench")
 
 
 @app.default
-@with_flags(flags())
+@with_flags(FLAGS)
 def bench(**given: Any) -> int:
     """Measure how fast each device trains, by batch size, and where a GPU overtakes the CPU.
 
@@ -68,8 +67,7 @@ def _run(study: Study) -> int:
             **_figures(study, data, contenders, points),
             "machine": described,
         }
-        with replacing(folder / FIGURES) as beside:
-            beside.write_text(as_json(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(figures, folder / FIGURES)
         return figures
 
     interrupted = False

@@ -57,8 +57,9 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
 
 
 def _read(of: type[AnyConfig], saved: Mapping[str, Any]) -> AnyConfig:
+    known = settings(of)
     for name in saved:
-        if name not in settings(of):
+        if name not in known:
             raise InputError(
                 f"the run to resume has the setting {name}, which this version of mlpgpu does not have; go on with the "
                 "version that it began with, or begin a new run, from its weights with start_from"

@@ -8,7 +8,7 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.config import RUN, TRAINING, Config, settings
 from mlpgpu.setting import Setting, as_text, setting
 
-__all__ = ["OF_STEPS", "Study", "flags"]
+__all__ = ["FLAGS", "OF_STEPS", "Study"]
 
 # Settings shared with a run; then those of a study alone.
 SHARED = (
@@ -102,7 +102,6 @@ class Study(Config):
             Config(device=device)
 
 
-def flags() -> dict[str, tuple[Setting, Any]]:
-    """Return name -> (setting, default) of each flag of the command, in order."""
-    known = settings(Study)
-    return {name: known[name] for name in (*SHARED, *OWN)}
+_KNOWN = settings(Study)
+# Settings with a flag, in the order of the help.
+FLAGS = {name: _KNOWN[name] for name in (*SHARED, *OWN)}

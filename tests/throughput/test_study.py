@@ -6,7 +6,7 @@ import pytest
 
 from mlpgpu.config import Config
 from mlpgpu.errors import InputError
-from mlpgpu.throughput.study import Study, flags
+from mlpgpu.throughput.study import FLAGS, Study
 
 
 def test_the_batch_sizes_of_the_study():
@@ -48,7 +48,7 @@ def test_bad_values_are_told_in_one_line(given, words):
 
 
 def test_every_flag_is_a_setting():
-    assert flags().keys() >= {"dataset", "hidden", "optimizer", "dtype", "batch_sizes", "devices", "out"}
-    for name, (setting, default) in flags().items():
+    assert FLAGS.keys() >= {"dataset", "hidden", "optimizer", "dtype", "batch_sizes", "devices", "out"}
+    for name, (setting, default) in FLAGS.items():
         assert getattr(Study(), name) == default
         assert setting.help
