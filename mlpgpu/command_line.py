@@ -209,7 +209,7 @@ def telling(say: Callable[..., None]) -> Iterator[None]:
 
 
 def print_json(metrics: Mapping[str, Any], **folder: Path) -> None:
-    """Print figures as one JSON object, along with the folder that holds them, under the name of its setting."""
+    """Print figures as one JSON object, along with any folder that holds them, under the name of its setting."""
     from mlpgpu import report
 
     report.Output().out(as_json({**metrics, **{name: str(path) for name, path in folder.items()}}))

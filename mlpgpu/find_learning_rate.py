@@ -11,6 +11,7 @@ from mlpgpu.command_line import (
     DIVERGED,
     application,
     complain,
+    print_json,
     run_command,
     telling,
     train_command,
@@ -18,7 +19,6 @@ from mlpgpu.command_line import (
     with_flags,
 )
 from mlpgpu.errors import InputError
-from mlpgpu.figures import as_json
 from mlpgpu.files import check_out, expanded
 from mlpgpu.search import FLAGS, Search
 
@@ -83,7 +83,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     if out is not None:
         found.plot(out)
     if search.json:
-        console.out(as_json(_figures(prepared, search, found)))
+        print_json(_figures(prepared, search, found))
         return 0
     for line in _result_lines(search, found, train_command(given)):
         console.print(line)
