@@ -78,7 +78,8 @@ def check_loss(given: Any, targets: np.ndarray, n_outputs: int, backend: Backend
     Warns
     -----
     OwnFunctionWarning
-        If the loss of a row depends on other rows, or the gradient does not match the value.
+        If the loss of a row depends on other rows, the gradient does not match the value, or neither depends on the
+        logits.
     """
     t = targets[np.linspace(0, len(targets) - 1, ROWS).astype(int)]
     z, scale = 2 * np.random.RandomState(0).standard_normal((ROWS, n_outputs)), 1.0
@@ -146,6 +147,12 @@ def _try_loss(at: Backend, dtype: str, given: Any, z: np.ndarray, t: np.ndarray,
     _check_slopes(
         f"gradient {_name(gradient)} of the loss", along, differences, _noise(each, np.abs(towards).max(axis=1), dtype)
     )
+    if not along.any() and not differences.any():
+        warn_user(
+            f"the loss {_name(value)} is the same for all made-up z of shape {z.shape}, so nothing is learned from it; "
+            "choose another loss, or more outputs if it compares them.",
+            OwnFunctionWarning,
+        )
 
 
 def _parts(rows: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import scale
 
 from mlpgpu import MLPClassifier, MLPRegressor, OwnFunctionWarning
@@ -176,6 +177,21 @@ def test_a_row_whose_loss_depends_on_others(loss):
     """The gradient is right for the sum over rows, so this is the only warning."""
     with pytest.warns(OwnFunctionWarning, match="gives a row a value that depends on others"):
         hold(Y_REG, loss=loss)
+
+
+def test_a_loss_from_which_nothing_is_learned():
+    """The softmax of a single output is 1."""
+    with pytest.warns(OwnFunctionWarning, match=r"the loss cross_entropy is the same for all made-up z"):
+        hold(Y_REG, loss=LOSSES["cross_entropy"])
+
+
+def test_soft_labels_are_rows_of_each_class_with_weights():
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((40, 3)), rng.dirichlet([1, 1, 1], 40)
+    ours = MLPRegressor(LOSSES["cross_entropy"], (), solver="lbfgs", alpha=0, tol=1e-12, max_iter=1000).fit(x, t)
+    theirs = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    theirs.fit(np.repeat(x, 3, axis=0), np.tile([0, 1, 2], 40), t.ravel())
+    np.testing.assert_allclose(ours.predict(x), theirs.predict_proba(x), atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*is not that of its value")
