@@ -41,6 +41,9 @@ def command(arguments, folder, kill_in=None, largest=None, variables=None):
     """
     from mlpgpu import plots, train
 
+    # Under nohup, the tests ignore SIGHUP, and the process would inherit that.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(folder)
     os.environ |= {"MLPGPU_LOOP": "numpy", **(variables or {})}
     # Plots take longer than the rest, and are drawn after the last moment of interest.
