@@ -188,10 +188,12 @@ def test_a_loss_from_which_nothing_is_learned():
 def test_soft_labels_are_rows_of_each_class_with_weights():
     rng = np.random.default_rng(0)
     x, t = rng.standard_normal((40, 3)), rng.dirichlet([1, 1, 1], 40)
-    ours = MLPRegressor(LOSSES["cross_entropy"], (), solver="lbfgs", alpha=0, tol=1e-12, max_iter=1000).fit(x, t)
+    ours = MLPRegressor(LOSSES["cross_entropy"], (), solver="lbfgs", alpha=0, tol=1e-12, max_iter=1000, random_state=0)
+    ours.fit(x, t)
     theirs = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
     theirs.fit(np.repeat(x, 3, axis=0), np.tile([0, 1, 2], 40), t.ravel())
-    np.testing.assert_allclose(ours.predict(x), theirs.predict_proba(x), atol=1e-5)
+    # L-BFGS ends once the loss falls by less than 2e-9 of it, and the loss is quadratic there.
+    np.testing.assert_allclose(ours.predict(x), theirs.predict_proba(x), atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*is not that of its value")
