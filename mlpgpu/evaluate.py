@@ -90,7 +90,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
 
         - Classification: ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``. Rows whose label is no
           class of the model count as wrong, and are left out of the loss. If there are any, ``unknown_labels`` has the
-          number of rows of each such label.
+          number of rows of each such label. For two classes also those of `mlpgpu.evaluation.rank`.
         - Multilabel classification: ``accuracy`` (the share of rows with all labels right), ``f1_macro``, ``f1_micro``
           and ``f1_weighted``; ``targets`` has ``accuracy``, ``f1`` and ``n_rows`` of each label, keyed by its name.
         - Regression: ``rmse``, ``mae`` and ``r2``, means over the targets; if there are several, ``targets`` has these
@@ -105,7 +105,7 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     """
     import numpy as np
 
-    from mlpgpu.evaluation import compare, r2_by_column
+    from mlpgpu.evaluation import compare, r2_by_column, rank
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -119,10 +119,11 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
         truth = numbers(model, y)
     # In chunks: the logits of many classes may leave no memory for temporaries as large as they are.
     pieces = [part[start:stop] for part in z for start, stop in chunks(*part.shape)]
-    predicted, finite = [], []
+    predicted, last, finite = [], [], []
     for piece in pieces:
         outputs, is_finite = model.outputs(piece.astype(np.float64))
         predicted.append(model.decided(outputs))
+        last.append(outputs[:, -1].copy())
         finite.append(is_finite)
     check_finite(np.concatenate(finite))
     parts = np.split(truth, np.cumsum([len(piece) for piece in pieces])[:-1])
@@ -135,6 +136,8 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     else:
         # R² is undefined for a single row.
         figures["r2"] = float(r2_by_column(truth, predictions).mean()) if len(truth) > 1 else None
+    if model.binary:
+        compared |= rank(truth, np.concatenate(last))
     more = {"unknown_labels": unknown} if unknown else {}
     return {**figures, **compared, **more}, confusion
 

@@ -173,6 +173,28 @@ def compare(
     return figures, confusion
 
 
+def rank(truth: np.ndarray, p: np.ndarray) -> dict[str, float | None]:
+    """Return ``roc_auc`` and ``average_precision`` of the probabilities of the second of two classes.
+
+    Parameters
+    ----------
+    truth : int array of shape (n_rows,)
+        0, 1, or a label that is unknown to the model, whose rows are left out.
+    p : float array of shape (n_rows,)
+
+    Returns
+    -------
+    dict
+        The values are None if the rows are all of one class, or a probability is not finite.
+    """
+    from sklearn import metrics
+
+    truth, p = truth[truth < 2], p[truth < 2]
+    defined = len(np.unique(truth)) == 2 and bool(np.isfinite(p).all())
+    figures = {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}
+    return {name: float(figure(truth, p)) if defined else None for name, figure in figures.items()}
+
+
 def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Return ``r2``, ``rmse`` and ``mae`` of each target, keyed by its name; R² is None for a single row."""
     from sklearn import metrics

@@ -99,6 +99,11 @@ class Model:
         return self.loss == "logistic" and self.sizes[-1] > 1
 
     @property
+    def binary(self) -> bool:
+        """Whether a row belongs to one of two classes."""
+        return len(self.classes) == 2 and not self.multilabel
+
+    @property
     def alternatives(self) -> tuple[tuple[Any, ...], ...]:
         """Possible values of each column of a prediction; empty for regression."""
         if self.multilabel:

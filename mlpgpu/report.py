@@ -243,6 +243,8 @@ def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | N
         ]
     elif "accuracy" in figures:
         parts += [shown("accuracy", "accuracy", percent), shown("weighted F1", "f1_weighted", four)]
+        if figures.get("roc_auc") is not None:
+            parts.append(shown("ROC AUC", "roc_auc", four))
     else:
         # Runs of older versions have no MAE.
         mae = [shown("MAE", "mae", in_digits)] if "mae" in figures else []

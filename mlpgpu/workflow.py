@@ -16,7 +16,7 @@ from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
 from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation, compare
+from mlpgpu.evaluation import Evaluation, compare, rank
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import unscale
@@ -196,16 +196,19 @@ def _test(
     rows = Rows(data.x_test, scaled(data.y_test, targets))
     figures = evaluation.measure(params, open_feed(backend, rows, placement))
 
-    def predicted(start: int, stop: int) -> np.ndarray:
+    decided, last = [], []
+    # In chunks: probabilities of many classes take far more memory than the rows themselves.
+    for start, stop in chunks(*data.x_test.shape):
         outputs = backend.to_host(evaluation.predict(params, data.x_test[start:stop]))
         if targets is not None:
             outputs = unscale(np, outputs, targets.shift, targets.factor)
-        return model.decided(outputs)
-
-    # In chunks: probabilities of many classes take far more memory than the rows themselves.
-    predictions = np.concatenate([predicted(start, stop) for start, stop in chunks(*data.x_test.shape)])
+        decided.append(model.decided(outputs))
+        last.append(outputs[:, -1].copy())
+    predictions = np.concatenate(decided)
     compared, confusion = compare(data.y_test, predictions, len(data.classes), model.target_names)
     tested: dict[str, Any] = figures | compared
+    if model.binary:
+        tested |= rank(data.y_test, np.concatenate(last))
     if data.task == "regression" and len(data.x_test) == 1:
         # R² is undefined for a single row, although the evaluation returns a number.
         tested["r2"] = None

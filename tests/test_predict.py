@@ -182,7 +182,11 @@ def test_measured_as_scikit_learn_does(command, models):
             assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
             assert found["accuracy"] == metrics.accuracy_score(truth, predicted)
             assert found["f1_weighted"] == pytest.approx(metrics.f1_score(truth, predicted, average="weighted"))
-            assert found["loss"] == pytest.approx(metrics.log_loss(truth, model.predict_proba(x)), rel=1e-5)
+            p = model.predict_proba(x)
+            assert found["loss"] == pytest.approx(metrics.log_loss(truth, p), rel=1e-5)
+            assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(truth, p[:, 1]))
+            second = metrics.average_precision_score(truth, p[:, 1], pos_label=model.classes[1])
+            assert found["average_precision"] == pytest.approx(second)
         else:
             assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, predicted), rel=1e-6)
             assert found["r2"] == pytest.approx(metrics.r2_score(truth, predicted), rel=1e-5)
@@ -192,6 +196,17 @@ def test_measured_as_scikit_learn_does(command, models):
         assert code == 0
         assert "on 90 rows of rows.csv" in out
         assert ("Confusion matrix" in out) == (target == "size")
+        assert (f"ROC AUC {found.get('roc_auc', 0):.4f} on 90 rows" in out) == (target == "size")
+
+
+def test_rows_of_one_class_have_no_roc_auc(command, models):
+    frame = pd.read_csv(models / "rows.csv")
+    frame[frame["size"] == "small"].to_csv(models / "small.csv", index=False)
+    code, out, _ = command("evaluate", "size.safetensors", "small.csv", "--json")
+    found = json.loads(out)
+    assert (code, found["roc_auc"], found["average_precision"]) == (0, None, None)
+    code, out, _ = command("evaluate", "size.safetensors", "small.csv")
+    assert (code, "ROC AUC" in out) == (0, False)
 
 
 @pytest.mark.parametrize("given", ["new.csv", "new.parquet"])
@@ -216,7 +231,9 @@ def test_rows_of_labels_that_the_model_does_not_know_are_wrong(command, models, 
         expected = metrics.f1_score(truth, predicted, average=average, zero_division=0)
         assert found[f"f1_{average}"] == pytest.approx(expected)
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
-    assert found["loss"] == pytest.approx(metrics.log_loss(truth[known], model.predict_proba(x[known])), rel=1e-5)
+    p = model.predict_proba(x[known])
+    assert found["loss"] == pytest.approx(metrics.log_loss(truth[known], p), rel=1e-5)
+    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(truth[known], p[:, 1]))
     _, out, _ = command("evaluate", "size.safetensors", given)
     table = [line.split() for line in out.splitlines()]
     assert ["large", "small"] in table

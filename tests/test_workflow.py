@@ -299,6 +299,11 @@ def test_balanced_classes_are_weighed_as_scikit_learn_does(tmp_path):
     assert outcome.metrics["test_accuracy"] == np.mean(outcome.truth == outcome.predictions)
     balanced = metrics.balanced_accuracy_score(outcome.truth, outcome.predictions)
     assert outcome.metrics["test_balanced_accuracy"] == pytest.approx(balanced)
+    second = model.predict_proba(data.x_test)[:, 1]
+    assert outcome.metrics["test_roc_auc"] == pytest.approx(metrics.roc_auc_score(outcome.truth, second))
+    assert outcome.metrics["test_average_precision"] == pytest.approx(
+        metrics.average_precision_score(outcome.truth, second)
+    )
     plain = train_and_test(dataclasses.replace(config, class_weight="none"))
     assert outcome.metrics["test_balanced_accuracy"] > plain.metrics["test_balanced_accuracy"] + 0.1
 
