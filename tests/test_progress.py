@@ -3,7 +3,8 @@ import copy
 import io
 import pickle
 import re
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,11 +126,11 @@ def no_losses():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that a test sets, and that advances by a microsecond at each reading."""
-    clock = SimpleNamespace(now=1000.0)
+    """A clock that a test sets, and that advances by a microsecond, or by `tick`, at each reading."""
+    clock = SimpleNamespace(now=1000.0, tick=1e-6)
 
     def read():
-        clock.now += 1e-6
+        clock.now += clock.tick
         return clock.now
 
     clock.perf_counter = read
@@ -148,13 +149,13 @@ def frames(terminal):
 
 
 def test_a_bar_shows_epoch_loss_accuracy_and_speed(clock):
-    terminal, run = Terminal(), run_of()
+    terminal, run, clock.tick = Terminal(), run_of(), 0.2
     for epoch in play(run, [record_of(1), record_of(2)], ProgressBar(terminal)):
         last = frames(terminal)[-1]
         assert last.startswith(f"epoch {epoch}/12 ")
         assert f"loss {0.123456 / epoch:.4f}" in last
         assert "val accuracy 97.53%" in last
-    run = run_of()
+    run, clock.tick = run_of(), 1e-6
     bar = ProgressBar(terminal)
     bar.on_begin(run)
     run.epoch = 3
@@ -215,6 +216,51 @@ def test_a_bar_is_not_drawn_for_every_step(clock):
         drawn.append(len(terminal.getvalue()) > before)
     bar.on_end(run)
     assert 1 <= sum(drawn) <= 10
+
+
+def test_a_bar_is_not_drawn_for_every_short_epoch_and_ends_with_the_last(clock):
+    terminal, run, clock.tick = Terminal(), run_of(epochs=1000, steps=1), 5e-4
+    list(play(run, [record_of(epoch) for epoch in range(1, 1001)], ProgressBar(terminal)))
+    shown = frames(terminal)
+    assert 10 <= len(shown) <= 20
+    assert shown[-1].startswith("epoch 1000/1000 ")
+    assert "loss 0.0001235" in shown[-1]
+
+
+class Notebook:
+    """Stands in for the display of IPython: what each output shows, in the order of the outputs."""
+
+    def __init__(self, monkeypatch):
+        self.outputs = []
+        monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+        monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+        monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=self.display))
+
+    def display(self, shown, *, display_id):
+        assert display_id
+        self.outputs.append(shown._repr_mimebundle_((), ()))
+        number = len(self.outputs) - 1
+        return SimpleNamespace(update=lambda shown: self.outputs.__setitem__(number, shown._repr_mimebundle_((), ())))
+
+
+def test_a_bar_in_a_notebook_is_one_output_without_widgets(clock, monkeypatch, capsys):
+    notebook = Notebook(monkeypatch)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    bars = [ProgressBar(), ProgressBar()]
+    list(play(run_of(), [record_of(1), record_of(2)], *bars, LambdaCallback(on_end=lambda run: print("ends"))))
+    assert len(notebook.outputs) == 2
+    for output in notebook.outputs:
+        assert "epoch 2/12 " in output["text/plain"]
+        assert "loss 0.0617  val accuracy 97.53%" in output["text/html"]
+    assert capsys.readouterr().out == "ends\n"
+    copy.deepcopy(bars)
+
+
+def test_a_bar_in_a_file_is_there_and_not_in_the_notebook(clock, monkeypatch):
+    notebook, file = Notebook(monkeypatch), io.StringIO()
+    list(play(run_of(), [record_of(1)], ProgressBar(file)))
+    assert "loss 0.1235" in file.getvalue()
+    assert not notebook.outputs
 
 
 def test_a_bar_that_ends_gives_the_cursor_back(clock):

@@ -12,6 +12,7 @@ from mlpgpu.setting import Interval
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.progress import Progress
 
     from mlpgpu.trainer import Record, Run
 
@@ -77,12 +78,12 @@ def describe(record: Record) -> str:
 
 
 class ProgressBar(Callback):
-    """Progress bar over all steps, with the figures of the last epoch, for a terminal.
+    """Progress bar over all steps, with the figures of the last epoch, for a terminal or a notebook.
 
     Parameters
     ----------
     file : text stream or None
-        Where to draw the bar; None for the standard output.
+        Where to draw the bar; None for the standard output, or the output of the cell in a notebook.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -93,6 +94,7 @@ class ProgressBar(Callback):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        console = Console(file=self.file, force_jupyter=None if self.file is None else False)
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=None),
@@ -100,43 +102,70 @@ class ProgressBar(Callback):
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            console=Console(file=self.file),
+            console=console,
             auto_refresh=False,
             expand=True,
         )
         if run.streamed:
-            self.progress.console.print(STREAMED)
-        self.progress.start()
-        plan = run.plan
+            console.print(STREAMED)
+        plan, self.figures = run.plan, "loss …"
         self.bar = self.progress.add_task(
-            "", total=plan.epochs * plan.steps_per_epoch, epoch=1, epochs=plan.epochs, figures="loss …", speed=""
+            "", total=plan.epochs * plan.steps_per_epoch, epoch=1, epochs=plan.epochs, figures=self.figures, speed=""
         )
-        self.shown, self.began = 0.0, time.perf_counter()
+        self.refresh, self.stop = (_shown if console.is_jupyter else _drawn)(self.progress)
+        self.shown = self.began = time.perf_counter()
 
     def on_steps(self, run: Run, done: int, losses: Callable[[], np.ndarray]) -> None:
-        """Update the bar at most ten times per second, since drawing it takes longer than a small step."""
-        now = time.perf_counter()
-        if now - self.shown < 0.1:
-            return
-        self.shown = now
-        steps = (run.epoch - 1) * run.plan.steps_per_epoch + done
-        # Steps since the start or the resume; negative if a rollback went back to before the checkpoint.
-        new_steps = max(steps - run.steps_before, 0)
-        speed = new_steps * run.n_rows / run.plan.steps_per_epoch / (now - self.began)
-        self.progress.update(self.bar, completed=steps, epoch=run.epoch, speed=f"{speed:,.0f} samples/s", refresh=True)
+        """Show the steps of the epoch."""
+        self._update(run, (run.epoch - 1) * run.plan.steps_per_epoch + done)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Show the figures of the epoch."""
-        figures = f"loss {in_words(record['loss'])}"
+        self.figures = f"loss {in_words(record['loss'])}"
         if "validation_accuracy" in record:
-            figures += f"  val accuracy {record['validation_accuracy']:.2%}"
+            self.figures += f"  val accuracy {record['validation_accuracy']:.2%}"
         if "validation_r2" in record:
-            figures += f"  val R² {in_words(record['validation_r2'])}"
-        self.progress.update(
-            self.bar, completed=run.epoch * run.plan.steps_per_epoch, epoch=run.epoch, figures=figures, refresh=True
-        )
+            self.figures += f"  val R² {in_words(record['validation_r2'])}"
+        self._update(run, run.epoch * run.plan.steps_per_epoch)
+
+    def _update(self, run: Run, steps: int) -> None:
+        """Update the bar, and draw it at most ten times per second: that takes longer than a small step or epoch."""
+        now = time.perf_counter()
+        # Steps since the start or the resume; negative if a rollback went back to before the checkpoint.
+        epochs = max(steps - run.steps_before, 0) / run.plan.steps_per_epoch
+        # The clock may not have advanced since the start.
+        speed = f"{epochs * run.n_rows / max(now - self.began, 1e-6):,.0f} samples/s"
+        self.progress.update(self.bar, completed=steps, epoch=run.epoch, figures=self.figures, speed=speed)
+        if now - self.shown >= 0.1:
+            self.shown = now
+            self.refresh()
 
     def on_end(self, run: Run) -> None:
-        """Leave the bar as it stands, and drop the progress object, which cannot be copied."""
-        self.progress.stop()
-        del self.progress
+        """Leave the bar as it stands, and drop what cannot be copied."""
+        self.stop()
+        del self.progress, self.refresh, self.stop
+
+
+# What refreshes and what ends a bar.
+Hands = tuple[Callable[[], None], Callable[[], None]]
+
+
+def _drawn(progress: Progress) -> Hands:
+    """Draw a bar in a terminal."""
+    progress.start()
+    return progress.refresh, progress.stop
+
+
+def _shown(progress: Progress) -> Hands:
+    """Show a bar in a notebook as an output that is replaced.
+
+    Rich would need ipywidgets for it, and its widget would take all output of the cell meanwhile, also of another bar.
+    """
+    from IPython.display import display
+
+    handle = display(progress, display_id=True)
+
+    def refresh() -> None:
+        handle.update(progress)
+
+    return refresh, refresh
