@@ -1,14 +1,13 @@
 """Plots of a run: learning curves, confusion matrix, predicted against true values.
 
-Each function builds a figure (``*_figure``) and saves it as a PNG, atomically. The other plots of the package use the
-colours, the sizes, `new_figure`, `apart` and `save` of this module. Matplotlib is an optional dependency: it is
-imported where it is used. Pyplot, which keeps global state, is not used.
+Each function builds a figure (``*_figure``), which a notebook shows, and saves it as a PNG, atomically. The other plots
+of the package use the colours, the sizes, `new_figure`, `apart` and `save` of this module. Matplotlib is an optional
+dependency: it is imported where it is used. Pyplot, which keeps global state, is not used.
 """
 
 import math
 import os
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,7 +47,7 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def curves(history: History, path: PathLike, *, title: str) -> None:
+def curves(history: History, path: PathLike | None = None, *, title: str = "") -> "Figure":
     """Plot loss and accuracy (or R²) against epochs.
 
     Parameters
@@ -57,15 +56,22 @@ def curves(history: History, path: PathLike, *, title: str) -> None:
         One record per epoch, as in ``history_`` of an estimator: ``epoch``, ``loss``, where known ``validation_loss``,
         and either ``train_accuracy`` and ``validation_accuracy`` (fractions), ``train_r2`` and ``validation_r2``, or
         ``validation_score``.
-    path : path-like
-        PNG file to write.
+    path : path-like or None
+        PNG file to write; None for no file.
     title : str
         Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure, which a notebook shows if it is the result of a cell.
     """
-    save(curves_figure(history, title), path)
+    return _saved(curves_figure(history, title), path)
 
 
-def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, title: str) -> None:
+def confusion(
+    matrix: ArrayLike, classes: Sequence[object], path: PathLike | None = None, *, title: str = ""
+) -> "Figure":
     """Plot the confusion matrix.
 
     Parameters
@@ -77,13 +83,22 @@ def confusion(matrix: ArrayLike, classes: Sequence[object], path: PathLike, *, t
         Names of the k classes, in the order of the matrix.
     path, title
         As for `curves`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
-    save(confusion_figure(np.asarray(matrix), classes, title), path)
+    return _saved(confusion_figure(np.asarray(matrix), classes, title), path)
 
 
 def predictions(
-    true: ArrayLike, predicted: ArrayLike, path: PathLike, *, title: str, target: str | Sequence[str]
-) -> None:
+    true: ArrayLike,
+    predicted: ArrayLike,
+    path: PathLike | None = None,
+    *,
+    title: str = "",
+    target: str | Sequence[str] = "target",
+) -> "Figure":
     """Plot predicted against true values.
 
     Parameters
@@ -94,8 +109,12 @@ def predictions(
         As for `curves`.
     target : str or sequence of str
         Names of the targets, with units: one per output, or a single name, to which the number of the output is added.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
-    save(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
+    return _saved(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
 
 
 def curves_figure(history: History, title: str) -> "Figure":
@@ -379,17 +398,20 @@ def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
 
 def new_figure(size: tuple[float, float], title: str) -> "Figure":
     """Return an empty figure of `size` inches; a long title wraps."""
-    from matplotlib.figure import Figure
+    from mlpgpu.plots.picture import Picture
 
-    figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="white")
+    figure = Picture(figsize=size, dpi=150, layout="constrained", facecolor="white")
     figure.suptitle(textwrap.fill(title, 68), x=0.012, ha="left", fontsize=TITLE, color=INK, parse_math=False)
     return figure
 
 
 def save(figure: "Figure", path: PathLike) -> None:
     """Write the PNG atomically: a reader sees the old file or the new one, never a part."""
-    with replacing(Path(path)) as unfinished, warnings.catch_warnings():
-        glyphs.give(figure)
-        # Characters that no font has are drawn as boxes, which is no reason for a warning.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with replacing(Path(path)) as unfinished:
         figure.savefig(unfinished, format="png", dpi="figure")
+
+
+def _saved(figure: "Figure", path: PathLike | None) -> "Figure":
+    if path is not None:
+        save(figure, path)
+    return figure

@@ -24,7 +24,8 @@ def give(figure: Figure) -> None:
     families, _ = _families("".join(text.get_text() for text in texts))
     if families:
         for text in texts:
-            text.set_fontfamily([*text.get_fontfamily(), *families])
+            # A figure may be drawn again.
+            text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *families])))
 
 
 def _families(text: str) -> tuple[list[str], set[str]]:

@@ -1,3 +1,4 @@
+import io
 import itertools
 import math
 import struct
@@ -520,6 +521,29 @@ def test_pictures_have_their_sizes_and_leave_nothing_else(tmp_path):
     assert size_of(tmp_path / "curves.png") == size_of(tmp_path / "predictions.png") == (1200, 750)
     assert size_of(tmp_path / "confusion.png") == (1200, 1200)
     assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "confusion.png", "predictions.png"}
+
+
+def test_without_a_path_the_picture_is_that_of_the_file_and_no_file_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = [
+        plots.curves(mnist(), title="title"),
+        plots.confusion(np.eye(3, dtype=int), "abc", title="title"),
+        plots.predictions([1, 2], [2, 1], title="title", target="$^$"),
+    ]
+    assert not list(tmp_path.iterdir())
+    draw_each(tmp_path)
+    for figure, name in zip(drawn, ("curves", "confusion", "predictions"), strict=True):
+        # What a notebook asks a result for.
+        assert figure._repr_png_() == (tmp_path / f"{name}.png").read_bytes()
+
+
+def test_a_figure_that_is_drawn_again_warns_of_no_character_and_keeps_its_fonts():
+    figure = plots.confusion(np.eye(2, dtype=int), ["größer", "\U00012000"], title="\U00012000 is in no font")
+    drawn = []
+    for form in ("png", "svg"):
+        figure.savefig(io.BytesIO(), format=form)
+        drawn.append([text.get_fontfamily() for text in figure.findobj(Text)])
+    assert drawn[0] == drawn[1]
 
 
 def test_a_failing_save_leaves_the_old_picture(tmp_path, monkeypatch):
