@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ class Fold:
     outcome : Outcome
     """
 
-    rows: np.ndarray
+    rows: np.ndarray = field(repr=False)
     outcome: Outcome
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossValidation:
     """Results of a cross-validation.
 
@@ -54,6 +54,12 @@ class CrossValidation:
     n_folds: int
     folds: tuple[Fold, ...]
     signal: int = 0
+
+    def __repr__(self) -> str:
+        from mlpgpu import report
+
+        found = [report.figures_in_words(report.tested(self.mean), report.tested(self.std))] if self.folds else []
+        return f"CrossValidation({', '.join([f'{len(self.folds)} of {self.n_folds} folds', *found])})"
 
     @property
     def complete(self) -> bool:

@@ -31,7 +31,7 @@ FILE = "model.safetensors"
 TUPLES = {"sizes", "activations", "classes", "feature_names", "targets", "label_values"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained network with everything needed to predict.
 
@@ -87,6 +87,10 @@ class Model:
     estimator: dict[str, Any] | None = None
     target_shift: np.ndarray | None = None
     target_factor: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        sizes, layers = "-".join(map(str, self.sizes)), ", ".join(("", *self.activations))
+        return f"Model({self.task}, {sizes}{layers}, loss {self.loss})"
 
     @property
     def network(self) -> Network:

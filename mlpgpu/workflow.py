@@ -27,7 +27,7 @@ from mlpgpu.resumed import check_same
 from mlpgpu.trainer import Best, Run, fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """Results of a finished and tested run.
 
@@ -52,11 +52,22 @@ class Outcome:
     predictions: np.ndarray
     confusion: np.ndarray | None
 
+    def __repr__(self) -> str:
+        from mlpgpu import report
+
+        n_test = self.metrics["n_test"]
+        found = f"{report.figures_in_words(report.tested(self.metrics))} on {n_test:,}" if n_test else "no"
+        why = f"; stopped: {self.run.stopped} in epoch {self.run.epoch}" if self.run.stopped else ""
+        return f"Outcome({self.model!r}, {found} test rows{why})"
+
 
 def train_and_test(
     prepared: Prepared | Config, callbacks: Sequence[Callback] = (), *, resume: Checkpoint | str | Path | None = None
 ) -> Outcome:
     """Train on the training rows, and evaluate on the test rows, if there are any.
+
+    Ctrl-C, SIGTERM and SIGHUP end the training after the current steps, and the weights so far are evaluated;
+    ``outcome.run.signal`` is then the number of the signal.
 
     Parameters
     ----------

@@ -29,6 +29,7 @@ from mlpgpu import (
 )
 from mlpgpu.callbacks import LambdaCallback, TimeLimit
 from mlpgpu.data.split import in_folds
+from mlpgpu.folds import CrossValidation
 from mlpgpu.maths.parameters import split
 
 PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
@@ -97,6 +98,15 @@ def test_figures_are_means_over_the_folds():
     np.testing.assert_array_equal(found.confusion, confusion_matrix(found.truth, found.predictions))
     assert found.metrics["complete"]
     assert [one["n_test"] for one in found.metrics["by_fold"]] == [50, 50, 50]
+
+
+def test_a_prompt_shows_the_figures_in_a_line():
+    found = cross_validate(Config(dataset="iris", hidden=(4,), epochs=2), 3, [_interrupting(3)])
+    mean, std = found.mean["test_accuracy"], found.std["test_accuracy"]
+    assert repr(found).startswith("CrossValidation(2 of 3 folds, loss ")
+    assert f", accuracy {mean:.2%} ± {std:.2%}, " in repr(found)
+    assert repr(found.folds[0]) == f"Fold(outcome={found.folds[0].outcome!r})"
+    assert repr(CrossValidation(3, ())) == "CrossValidation(0 of 3 folds)"
 
 
 def test_the_command_writes_what_it_found(command, tmp_path):

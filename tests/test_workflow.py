@@ -15,7 +15,7 @@ from sklearn.utils import compute_sample_weight
 
 from mlpgpu import Config, InputError, Model, report, train_and_test
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks import Callback, LambdaCallback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.data import mapped
 from mlpgpu.maths.losses import LOSSES
@@ -373,3 +373,16 @@ def test_few_test_rows_are_noted_with_how_far_to_trust_them():
     assert f"30 test rows leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence)" in note
     many = train_and_test(Config(dataset="breast-cancer", hidden=(), epochs=1))
     assert not any("test rows leave" in line for line in report.result_lines(many))
+
+
+def test_a_prompt_shows_an_outcome_in_a_line():
+    outcome = train_and_test(
+        Config(dataset="digits", hidden=(16, 8), activation=("relu", "tanh"), epochs=3),
+        [LambdaCallback(on_epoch_end=lambda run, record: run.stop("enough"))],
+    )
+    model = "Model(classification, 64-16-8-10, relu, tanh, loss cross_entropy)"
+    loss, accuracy, f1 = (outcome.metrics[f"test_{name}"] for name in ("loss", "accuracy", "f1_weighted"))
+    figures = f"loss {loss:.4f}, accuracy {accuracy:.2%}, weighted F1 {f1:.4f}"
+    assert repr(outcome) == f"Outcome({model}, {figures} on 360 test rows; stopped: enough in epoch 1)"
+    untested = train_and_test(Config(dataset="digits", hidden=(), epochs=1, test_fraction=0))
+    assert repr(untested) == "Outcome(Model(classification, 64-10, loss cross_entropy), no test rows)"

@@ -104,7 +104,14 @@ def from_sklearn(kind: type, theirs: Any) -> Any:
     return ours
 
 
-def summary(estimator: Any) -> str:
+class Table(str):
+    """Text of several lines that a prompt or a notebook shows as it is, and not as a literal."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def summary(estimator: Any) -> Table:
     """Return the layers of a fitted estimator as a table."""
     names, _ = activations_of(estimator.activation, len(estimator.coefs_) - 1)
     rows = [("layer", "units", "activation", "parameters"), ("input", f"{estimator.n_features_in_:,}", "", "")]
@@ -118,7 +125,9 @@ def summary(estimator: Any) -> str:
         rows.append((layer, f"{b.shape[0]:,}", name, f"{own:,}"))
     rows.append(("total", "", "", f"{total:,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return "\n".join(
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()
-        for row in rows
+    return Table(
+        "\n".join(
+            f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()
+            for row in rows
+        )
     )

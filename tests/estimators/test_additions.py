@@ -1013,7 +1013,10 @@ def test_no_hidden_layer_is_a_linear_model():
 
 
 def test_a_summary_adds_up():
-    lines = classifier(activation=["tanh", "gelu"]).fit(X, THREE).summary().splitlines()
+    summary = classifier(activation=["tanh", "gelu"]).fit(X, THREE).summary()
+    # As a prompt and a notebook show it.
+    assert repr(summary) == str(summary)
+    lines = summary.splitlines()
     counts = [int(line.split()[-1].replace(",", "")) for line in lines[2:]]
     assert counts[-1] == sum(counts[:-1]) == 4 * 8 + 8 + 8 * 5 + 5 + 5 * 3 + 3
     assert [line.split()[-2] for line in lines[2:5]] == ["tanh", "gelu", "softmax"]
