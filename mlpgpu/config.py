@@ -61,6 +61,22 @@ class Config:
         str,
     )
     drop: tuple[str, ...] = setting((), f"for a {TABLE_FILE}: columns to leave out", DATA, str, many=True)
+    sample_weight: str | None = setting(
+        None,
+        "for a table or .npz file: column or array with the weight of each row, a number from 0 up, in the losses and "
+        "scores of training, validation and test; for a .npy or IDX file: file with the weights [default: equal "
+        "weights]",
+        DATA,
+        str,
+    )
+    group: str | None = setting(
+        None,
+        "for a table or .npz file: column or array whose equal values mark rows that stay together, such as those of "
+        "a patient: they are never divided between training, validation and test rows, or folds; for a .npy or IDX "
+        "file: file with the groups [default: each row is a group of its own]",
+        DATA,
+        str,
+    )
     memory_map: str = setting(
         "auto",
         "read the rows of a .npy or IDX file from disk as they are needed; auto: if they would take a quarter of the "
@@ -363,6 +379,8 @@ class Config:
                 raise InputError(sentence)
         if self.target in self.drop:
             raise InputError(f"drop has {self.target!r}, which is the target; leave it out, or choose another target")
+        if self.sample_weight is not None and self.sample_weight == self.group:
+            raise InputError(f"sample_weight and group are both {self.group!r}; leave out one, or choose another")
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:

@@ -48,7 +48,12 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
     for name in settings(type(config)):
         one, other = ours.get(name), theirs.get(name)
         # A file may have been moved. Its rows are compared when they are read.
-        moved = name in {"dataset", "target", "start_from"} and one and other and Path(one).name == Path(other).name
+        moved = (
+            name in {"dataset", "target", "sample_weight", "group", "start_from"}
+            and one
+            and other
+            and Path(one).name == Path(other).name
+        )
         if name not in UNBOUND and one != other and not moved:
             raise InputError(
                 f"{name} is {one}, and the run to resume has {other}; leave it out, or begin a new run, from "

@@ -74,7 +74,8 @@ def test_every_setting_is_helped_and_grouped():
 def test_only_what_names_something_or_is_read_elsewhere_may_be_any_text():
     free = {name for name, (known, _) in settings().items() if known.kind is str and not known.choices}
     files = {"dataset", "data_dir", "start_from", "run_dir"}
-    assert free == files | {"target", "drop", "device", "checkpoint_every", "log_every"}
+    columns = {"target", "drop", "sample_weight", "group"}
+    assert free == files | columns | {"device", "checkpoint_every", "log_every"}
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -101,8 +101,7 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
     """
     rows, target, y_test = _read(config, like)
     if rows.x_test is not None:
-        assert isinstance(rows.x, np.ndarray)
-        rows = dataclasses.replace(rows, x=np.concatenate([rows.x, rows.x_test]), x_test=None)
+        rows = rows.with_test_rows()
         target = target._replace(y=np.concatenate([target.y, y_test]))
     read = _Read(rows, target, None)
     parts, note = in_folds(len(target.y), target.labels, n_folds, config.seed)

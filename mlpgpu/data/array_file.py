@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.data import idx, npy
+from mlpgpu.data import aside, idx, npy
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source, check_rows, flat, of_arrays
 from mlpgpu.errors import InputError, one_line
@@ -25,18 +25,23 @@ _COPIES = 4
 
 
 def load(path: Path, config: "Config") -> Source:
-    """Load the rows of a file, and their targets from the file that ``config.target`` names.
+    """Load the rows of a file, and their targets, weights and groups from the files that the settings name.
 
     Images, in an array of shape (n_rows, height, width), are flattened.
 
     Raises
     ------
     InputError
-        If a file cannot be read, or the two do not match.
+        If a file cannot be read, or the rows of two do not match.
     """
     x, shape = _features(path, config.memory_map)
     y, name = _targets(path, config.target, len(x))
-    return of_arrays(path.stem, x, y, shape, name)
+    set_aside = {}
+    for setting, attribute in aside.SETTINGS.items():
+        if (given := getattr(config, setting)) is not None:
+            values, _ = _beside(path, setting, given, len(x))
+            set_aside[attribute] = aside.checked(attribute, values, given)
+    return of_arrays(path.stem, x, y, shape, name, **set_aside)
 
 
 def read_x(path: Path) -> np.ndarray | Mapped:
@@ -90,9 +95,14 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
     """Return the targets of the rows in `path`, and their name."""
     if target is None:
         raise InputError(f"target is not given; {path} has no targets: give the .npy or IDX file of them as target")
-    beside = expanded(target)
+    return _beside(path, "target", target, n_rows)
+
+
+def _beside(path: Path, setting: str, given: str, n_rows: int) -> tuple[np.ndarray, str]:
+    """Return the array in the file that a setting names, which has a row for each of those in `path`, and its name."""
+    beside = expanded(given)
     if endings.kind(beside) != "array":
-        raise InputError(f"target is {target!r}; allowed: a .npy or IDX file with a row for each of {path}")
+        raise InputError(f"{setting} is {given!r}; allowed: a .npy or IDX file with a row for each of {path}")
     if beside.suffix.lower() == ".npy":
         # Checks that the size of the file agrees with its header before anything is read.
         _header(beside)
@@ -101,7 +111,7 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
         y = idx.read(beside)
     if y.shape[:1] != (n_rows,):
         raise InputError(
-            f"{beside} has shape {y.shape} for {n_rows:,} rows of {path}; allowed: a target for each row; "
+            f"{beside} has shape {y.shape} for {n_rows:,} rows of {path}; allowed: a {setting} for each row; "
             "give the two files that go together"
         )
     return y, beside.stem

@@ -2,14 +2,14 @@
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.data import npy
+from mlpgpu.data import aside, npy
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.data.source import Source, flat, of_arrays
 from mlpgpu.errors import InputError, did_you_mean, one_line
@@ -25,7 +25,9 @@ def load(path: Path, config: "Config") -> Source:
 
     If the file has ``x_train``, ``y_train``, ``x_test`` and ``y_test``, and ``config.target`` is None, these are used,
     and the set has test rows of its own. Otherwise the rows are ``x`` or ``X``, and the targets ``y`` or the array that
-    ``config.target`` names. Images, in an array of shape (n_rows, height, width), are flattened.
+    ``config.target`` names. ``config.sample_weight`` and ``config.group`` name arrays in the same way as ``x`` and
+    ``y``: for a set with test rows of its own, ``w`` stands for ``w_train`` and ``w_test``. Images, in an array of
+    shape (n_rows, height, width), are flattened.
 
     Raises
     ------
@@ -33,26 +35,46 @@ def load(path: Path, config: "Config") -> Source:
         If the file cannot be read, or its arrays do not match.
     """
     names = _names(path)
-    if {"x_train", "y_train", "x_test", "y_test"} <= set(names) and config.target is None:
-        x_name, y_name = "x_train", "y_train"
-        arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
-    else:
-        x_name, y_name = _x_name(path, names), config.target or "y"
-        if y_name not in names:
-            hint = did_you_mean(y_name, names, 0.5) or "; give one of them as target"
-            raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
-        arrays = _read(path, (x_name, y_name))
-    for x, y in zip(arrays[::2], arrays[1::2], strict=True):
-        _match(path, x, y)
-    x = flat(arrays[0], f"array {x_name!r} of {path}")
-    x_test = flat(arrays[2], f"array 'x_test' of {path}") if len(arrays) > 2 else None
-    if x_test is not None and x_test.shape[1] != x.shape[1]:
-        raise InputError(
-            f"{path} has {x.shape[1]} features in x_train and {x_test.shape[1]} in x_test; "
-            "allowed: as many; mend the file"
-        )
-    y_test = arrays[3] if len(arrays) > 2 else None
-    return of_arrays(path.stem, x, arrays[1], arrays[0].shape, y_name, x_test=x_test, y_test=y_test)
+    has_test = {"x_train", "y_train", "x_test", "y_test"} <= set(names) and config.target is None
+    x_name, y_name = ("x", "y") if has_test else (_x_name(path, names), config.target or "y")
+    if not has_test and y_name not in names:
+        hint = did_you_mean(y_name, names, 0.5) or "; give one of them as target"
+        raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
+    taken, lacking = {x_name: "holds the features", y_name: "is the target"}, f"{path} does not have"
+    if has_test:
+        names = [name.removesuffix("_test") for name in names if f"{name.removesuffix('_test')}_train" in names]
+        lacking += " with the endings _train and _test"
+    roles = {"x": x_name, "y": y_name, **aside.named(config, names, lacking, taken)}
+    parts = [
+        {role: name + ending for role, name in roles.items()} for ending in (("_train", "_test") if has_test else ("",))
+    ]
+    arrays = _read(path, [name for part in parts for name in part.values()])
+    train, *tests = (_part(path, part, arrays) for part in parts)
+    for test in tests:
+        if test["x"].shape[1] != train["x"].shape[1]:
+            raise InputError(
+                f"{path} has {train['x'].shape[1]} features in x_train and {test['x'].shape[1]} in x_test; "
+                "allowed: as many; mend the file"
+            )
+        train |= {f"{role}_test": values for role, values in test.items()}
+    return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], **train)
+
+
+def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return attribute of `Source` -> checked values, given attribute -> name and name -> values."""
+    found = {role: arrays[name] for role, name in names.items()}
+    for role, values in found.items():
+        if len(values) != len(found["x"]):
+            raise InputError(
+                f"{path} has {len(found['x']):,} rows of x for {len(values):,} of {role}; allowed: as many; mend the "
+                "file"
+            )
+    aside_only = names.keys() - {"x", "y"}
+    return {
+        "x": flat(found["x"], f"array {names['x']!r} of {path}"),
+        "y": found["y"],
+        **{role: aside.checked(role, found[role], f"array {names[role]!r} of {path}") for role in aside_only},
+    }
 
 
 def read_x(path: Path) -> np.ndarray:
@@ -69,7 +91,7 @@ def read_x(path: Path) -> np.ndarray:
         If the file cannot be read, or has no such array.
     """
     name = _x_name(path, _names(path), "x_test")
-    return flat(_read(path, (name,))[0], f"array {name!r} of {path}")
+    return flat(_read(path, [name])[name], f"array {name!r} of {path}")
 
 
 def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -99,9 +121,8 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"{path} has no array {y_name!r} to compare with; it has {', '.join(names)}; give its --target"
         )
-    x, y = _read(path, (x_name, y_name))
-    _match(path, x, y)
-    return flat(x, f"array {x_name!r} of {path}"), y
+    found = _part(path, {"x": x_name, "y": y_name}, _read(path, [x_name, y_name]))
+    return found["x"], found["y"]
 
 
 def _names(path: Path) -> list[str]:
@@ -125,18 +146,18 @@ def _x_name(path: Path, names: list[str], *more: str) -> str:
     )
 
 
-def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             refuse_bomb(path, sum(_promised(archive.zip, name) for name in names))
-            arrays = [archive[f"{name}.npy"] for name in names]
+            arrays = {name: archive[f"{name}.npy"] for name in names}
     except InputError:
         raise
     # A damaged file can raise any exception in the libraries that read it.
     except Exception as error:
         reason = one_line(error) or "it is damaged"
         raise InputError(f"cannot read {path} as .npz: {reason}; write it with numpy.savez") from None
-    for name, array in zip(names, arrays, strict=True):
+    for name, array in arrays.items():
         if array.ndim == 0:
             raise InputError(f"array {name!r} of {path} is a single value; allowed: one row for each sample; mend it")
     return arrays
@@ -163,8 +184,3 @@ def _promised(archive: zipfile.ZipFile, name: str) -> int:
                 else f"the header of array {name!r} promises {promised:,} bytes, and it has another number"
             )
     return promised
-
-
-def _match(path: Path, x: np.ndarray, y: np.ndarray) -> None:
-    if len(x) != len(y):
-        raise InputError(f"{path} has {len(x):,} rows of x for {len(y):,} of y; allowed: as many; mend the file")

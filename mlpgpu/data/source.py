@@ -1,6 +1,6 @@
 """Rows as read from a source of data, before they are split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,10 @@ class Source:
         Codes if `classes` is given, otherwise labels or numbers as read.
     x_test, y_test : ndarray or None
         Test rows, if the set has its own.
+    weights, weights_test : float64 ndarray of shape (n_rows,) or None
+        Weight of each row, and of each of the set's own test rows.
+    groups, groups_test : ndarray of shape (n_rows,) or None
+        Group of each row, as read, and of each of the set's own test rows.
     task : str
         ``auto`` if it is to be inferred from y.
     classes : tuple
@@ -47,6 +51,10 @@ class Source:
     y: np.ndarray
     x_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    weights_test: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    groups_test: np.ndarray | None = None
     task: str = "auto"
     classes: tuple[Any, ...] = ()
     scale: str = "standard"
@@ -57,17 +65,25 @@ class Source:
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def with_test_rows(self) -> "Source":
+        """Append the set's own test rows to the others, in all but y."""
+        joined: dict[str, Any] = {}
+        for name in ("x", "weights", "groups"):
+            if (ours := getattr(self, name)) is not None:
+                joined |= {name: np.concatenate([ours, getattr(self, f"{name}_test")]), f"{name}_test": None}
+        return replace(self, **joined)
+
 
 def of_arrays(
-    name: str, x: np.ndarray | Mapped, y: np.ndarray, shape: tuple[int, ...], target: str, **test: Any
+    name: str, x: np.ndarray | Mapped, y: np.ndarray, shape: tuple[int, ...], target: str, **more: Any
 ) -> Source:
-    """Make a source of arrays; `shape` is that of x before `flat`, and `test` may be ``x_test`` and ``y_test``."""
+    """Make a source of arrays; `shape` is that of x before `flat`, and `more` has other attributes of `Source`."""
     images = len(shape) == 3 or (len(shape) == 4 and shape[3] == 1)
     return Source(
         name,
         x,
         y,
-        **test,
+        **more,
         scale="255" if images and x.dtype == np.uint8 else "standard",
         feature_names=() if images else tuple(f"x{i}" for i in range(x.shape[1])),
         target=target,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu import endings
-from mlpgpu.data import dialect, encoding, header, parquet, row_numbers, target_columns
+from mlpgpu.data import aside, dialect, encoding, header, parquet, row_numbers, target_columns
 from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 
@@ -22,7 +22,7 @@ _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 
 def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> Source:
-    """Load a table, and separate its targets; `columns` as for `read_chunks`.
+    """Load a table, and separate its targets, weights and groups; `columns` as for `read_chunks`.
 
     Returns
     -------
@@ -35,7 +35,10 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
         If the file cannot be read, or has no usable target.
     """
     written: list[dialect.Dialect] = []
-    frame = read(path, columns, config.target, drop=config.drop, written=written)
+    wanted: dict[str, Any] = {"beside": (config.sample_weight, config.group), "drop": config.drop}
+    # Groups are compared, not computed with: 007 is not 7, and the name of one may be NA.
+    labels = [config.group] if config.group is not None else []
+    frame = read(path, columns, config.target, **wanted, labels=labels, written=written)
     if len(frame.columns) < 2:
         raise InputError(
             f"{path} has the one column {list(frame.columns)}; allowed: a target and at least one feature, "
@@ -43,18 +46,25 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
         )
     targets = target_columns.chosen(list(frame.columns), config, path)
     name, ending = endings.parts(path)
+    taken = dict.fromkeys(target_columns.joined(config.drop, list(frame.columns)), "drop leaves out")
+    taken |= dict.fromkeys(targets, "is the target")
+    set_aside = aside.named(config, list(frame.columns), f"{path} does not have", taken)
     gaps = [target for target in targets if ending in endings.TEXT and _is_text_with_gaps(frame[target])]
     if gaps:
         # A class may be called NA or None.
-        frame = read(path, columns, config.target, labels=gaps, drop=config.drop)
+        frame = read(path, columns, config.target, **wanted, labels=[*labels, *gaps])
     y, categorical = target_columns.values(frame[targets])
     if y.ndim > 1:
         target_columns.check_varied(targets, y)
-    frame, notes = row_numbers.without(_without(frame.drop(columns=targets), config.drop, path))
+    kept: dict[str, Any] = {
+        role: aside.checked(role, frame[name], f"column {name!r}") for role, name in set_aside.items()
+    }
+    frame, notes = row_numbers.without(_without(frame.drop(columns=[*targets, *set_aside.values()]), config.drop, path))
     return Source(
         name,
         frame,
         y,
+        **kept,
         categorical=categorical,
         target=",".join(targets),
         targets=tuple(targets) if len(targets) > 1 else (),
@@ -68,12 +78,13 @@ def read(
     columns: list[dict[str, Any]] | None = None,
     target: str | None = None,
     *,
+    beside: Collection[str | None] = (),
     labels: Collection[str] = (),
     drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
 ) -> "pd.DataFrame":
     """Read a text or Parquet file as one DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns, None, target, labels=labels, drop=drop, written=written)
+    (frame,) = read_chunks(path, columns, None, target, beside=beside, labels=labels, drop=drop, written=written)
     return frame
 
 
@@ -83,6 +94,7 @@ def read_chunks(
     rows: int | None = None,
     target: str | None = None,
     *,
+    beside: Collection[str | None] = (),
     labels: Collection[str] = (),
     drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
@@ -103,6 +115,8 @@ def read_chunks(
         Maximum number of rows per DataFrame; by default all rows are in one.
     target : str, optional
         The target columns, if they are needed.
+    beside : collection of str or None
+        Other columns that are needed; None stands for no column.
     labels : collection of str
         Columns of a text file to read as text; only their empty cells are missing values.
     drop : tuple of str
@@ -124,7 +138,7 @@ def read_chunks(
         """Return the columns whose values do not matter."""
         if not columns:
             return {*target_columns.joined(drop, names)}
-        return {*names} - known - {*(() if target is None else target_columns.named(target, names))}
+        return {*names} - known - {*beside} - {*(() if target is None else target_columns.named(target, names))}
 
     n_rows = 0
     try:
@@ -231,6 +245,8 @@ def _warnings_as_errors(path: Path) -> Iterator[None]:
 def _without(frame: "pd.DataFrame", drop: tuple[str, ...], path: Path) -> "pd.DataFrame":
     """Drop columns from a table without its targets."""
     names = list(frame.columns)
+    if not names:
+        raise InputError(f"{path} has no columns but those of target, sample_weight and group; add one to learn from")
     dropped = target_columns.joined(drop, names)
     if absent := [name for name in dropped if name not in names]:
         hint = did_you_mean(absent[0], names, 0.5, repr)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from mlpgpu import endings
 from mlpgpu.config import settings
-from mlpgpu.data import mnist
+from mlpgpu.data import aside, mnist
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
@@ -19,6 +19,7 @@ _SYNTHETIC = ({"synthetic"}, "synthetic, a set that is drawn")
 _USED_BY = {
     "data_dir": ({"mnist"}, "mnist and fashion-mnist"),
     "target": ({"table", "npz", "array"}, "a file"),
+    **dict.fromkeys(aside.SETTINGS, ({"table", "npz", "array"}, "a file")),
     "drop": ({"table"}, f"a {endings.TABLE_FILE}, whose columns have names"),
     "memory_map": ({"array"}, "a .npy file, as numpy.save writes it, or an IDX file"),
     "samples": _SYNTHETIC,

@@ -12,6 +12,8 @@ FILES = ["a.csv", "a.parquet", "a.tsv.gz", "a.npz", "a.npy", "a.idx"]
 GIVEN = {
     "data_dir": (".", {None, "mnist", "fashion-mnist"}),
     "target": ("never", set(FILES)),
+    "sample_weight": ("never", set(FILES)),
+    "group": ("never", set(FILES)),
     "drop": ("a,b", {"a.csv", "a.parquet", "a.tsv.gz"}),
     "memory_map": ("always", {"a.npy", "a.idx"}),
     "samples": (100, {"synthetic"}),
