@@ -10,11 +10,13 @@ from cyclopts import Parameter
 
 from mlpgpu.command_line import application, run_command
 from mlpgpu.endings import DATA_FILE
+from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlpgpu.data.reading import Known
     from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model
 
@@ -36,6 +38,7 @@ def evaluate(
     ],
     *,
     target: str | None = None,
+    sample_weight: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Evaluate a model on rows whose targets are known.
@@ -50,6 +53,9 @@ def evaluate(
     target : str
         Column, comma-separated columns, or array to compare with [default: as in training]; columns with other names
         must be in the order of those in training; for a .npy or IDX file, the file with its targets.
+    sample_weight : str
+        Column or array with the weight of each row in the figures [default: as in training, if data has it]; for a
+        .npy or IDX file, the file with the weights.
     json : bool
         Print one JSON object.
     """
@@ -60,19 +66,25 @@ def evaluate(
     from mlpgpu.predict import counted, tell
 
     loaded, unseen = Model.load(model), Unseen()
-    rows = counted(_rows(loaded, data, target, unseen), lambda pair: len(pair[1]))
-    parts = [(loaded.logits(x), y) for x, y in rows]
-    y = np.concatenate([y for _, y in parts])
-    figures, confusion = measure(loaded, [z for z, _ in parts], y)
+    rows = counted(_rows(loaded, data, target, sample_weight, unseen), lambda known: len(known.y))
+    parts = [known._replace(x=loaded.logits(known.x)) for known in rows]
+    y = np.concatenate([part.y for part in parts])
+    given = [part.weights for part in parts if part.weights is not None]
+    weights, weight = np.concatenate(given) if given else None, sample_weight or loaded.config.get("sample_weight")
+    figures, confusion = measure(loaded, [part.x for part in parts], y, weights)
     if json:
-        print(as_json({"model": model, "data": data, "n_rows": len(y), **figures}))  # noqa: T201
+        used = weight if given else None
+        print(as_json({"model": model, "data": data, "n_rows": len(y), "sample_weight": used, **figures}))  # noqa: T201
     else:
         _show(loaded, data, len(y), figures, confusion)
-    tell([*unseen.notes(), *_unknown(figures.get("unknown_labels", {}), len(y))])
+    notes = [] if weight is None else [_weighed(data, weight, weights)]
+    tell([*unseen.notes(), *notes, *_unknown(figures.get("unknown_labels", {}), len(y))])
     return 0
 
 
-def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[str, Any], np.ndarray | None]:
+def measure(
+    model: Model, z: Sequence[np.ndarray], y: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[dict[str, Any], np.ndarray | None]:
     """Compute the metrics of logits and targets.
 
     Parameters
@@ -82,6 +94,8 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
         Logits of all rows, in chunks.
     y : array of shape (n_rows,) or (n_rows, n_outputs)
         Labels; one of two values per label for multilabel classification; or numbers for regression.
+    weights : float array of shape (n_rows,) or None
+        Weights of the rows in the figures; None for equal weights.
 
     Returns
     -------
@@ -101,11 +115,11 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     Raises
     ------
     InputError
-        If the model does not know such targets, or a logit is not finite.
+        If the model does not know such targets, a logit is not finite, or no row of a known label has weight.
     """
     import numpy as np
 
-    from mlpgpu.evaluation import compare, r2_by_column, rank
+    from mlpgpu.evaluation import compare, has_r2, r2_by_column, rank
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -117,6 +131,13 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
         truth, unknown = codes(model, y)
     else:
         truth = numbers(model, y)
+    of_known = weights if weights is None else weights[_is_known(model, truth)]
+    if of_known is not None and not of_known.any():
+        known = "" if len(of_known) == len(truth) else " with a class of the model"
+        raise InputError(
+            f"sample_weight is 0 in all {len(of_known):,} rows{known}; allowed: some weight; give other rows, or name "
+            "another column by --sample-weight"
+        )
     # In chunks: the logits of many classes may leave no memory for temporaries as large as they are.
     pieces = [part[start:stop] for part in z for start, stop in chunks(*part.shape)]
     predicted, last, finite = [], [], []
@@ -129,23 +150,23 @@ def measure(model: Model, z: Sequence[np.ndarray], y: np.ndarray) -> tuple[dict[
     parts = np.split(truth, np.cumsum([len(piece) for piece in pieces])[:-1])
     losses = [_losses(model, piece.astype(np.float64), part) for piece, part in zip(pieces, parts, strict=True)]
     predictions = np.concatenate(predicted)
-    compared, confusion = compare(truth, predictions, len(model.classes), model.target_names)
-    figures: dict[str, Any] = {"loss": float(np.mean(np.concatenate(losses)))}
+    compared, confusion = compare(truth, predictions, len(model.classes), model.target_names, weights)
+    figures: dict[str, Any] = {"loss": float(np.average(np.concatenate(losses), weights=of_known))}
     if model.classes:
-        figures["accuracy"] = float((predictions == truth).reshape(len(truth), -1).all(axis=1).mean())
+        is_right = (predictions == truth).reshape(len(truth), -1).all(axis=1)
+        figures["accuracy"] = float(np.average(is_right, weights=weights))
     else:
-        # R² is undefined for a single row.
-        figures["r2"] = float(r2_by_column(truth, predictions).mean()) if len(truth) > 1 else None
+        figures["r2"] = float(r2_by_column(truth, predictions, weights).mean()) if has_r2(truth, weights) else None
     if model.binary:
-        compared |= rank(truth, np.concatenate(last))
+        compared |= rank(truth, np.concatenate(last), weights)
     more = {"unknown_labels": unknown} if unknown else {}
     return {**figures, **compared, **more}, confusion
 
 
-def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _rows(model: Model, data: str, target: str | None, sample_weight: str | None, unseen: Unseen) -> Iterator[Known]:
     from mlpgpu.config import Config
     from mlpgpu.data import load, mnist
-    from mlpgpu.data.reading import features_and_targets
+    from mlpgpu.data.reading import Known, features_and_targets
     from mlpgpu.data.target_columns import named
 
     if target is not None and sorted(named(target, model.targets)) == sorted(model.targets):
@@ -153,9 +174,19 @@ def _rows(model: Model, data: str, target: str | None, unseen: Unseen) -> Iterat
         target = model.target
     if data not in mnist.MIRRORS:
         as_text = [any(isinstance(label, str) for label in column) for column in model.alternatives or ((),)]
-        return features_and_targets(data, model.encoding, target or model.target, as_text=as_text, unseen=unseen)
+        return features_and_targets(
+            data,
+            model.encoding,
+            target or model.target,
+            as_text=as_text,
+            unseen=unseen,
+            sample_weight=sample_weight or model.config.get("sample_weight"),
+            optional=sample_weight is None,
+        )
+    if sample_weight is not None:
+        raise InputError(f"sample_weight is {sample_weight!r}, and {data} has no weights; leave it out")
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
-    return iter([(images.x_test[:], images.y_test)])
+    return iter([Known(images.x_test[:], images.y_test)])
 
 
 def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -168,11 +199,24 @@ def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
     loss = known.having(**{name: model.config[name] for name in known.settings if name in model.config})
     if model.target_shift is not None:
         truth = scale(np, truth, model.target_shift, model.target_factor)
-    if truth.ndim == 1:
-        is_class = truth < len(model.classes)
-        z, truth = z[is_class], truth[is_class]
-    losses: np.ndarray = loss.rows(np, z, truth)[0]
+    is_known = _is_known(model, truth)
+    losses: np.ndarray = loss.rows(np, z[is_known], truth[is_known])[0]
     return losses
+
+
+def _is_known(model: Model, truth: np.ndarray) -> np.ndarray | slice:
+    """Select the rows whose label is a class of the model."""
+    return truth < len(model.classes) if truth.ndim == 1 else slice(None)
+
+
+def _weighed(data: str, name: str, weights: np.ndarray | None) -> str:
+    """Return a note on the weights of the rows, in the column or array `name`; None if `data` has no such column."""
+    if weights is not None:
+        return f"the rows are weighted by {name!r}"
+    return (
+        f"the rows count alike: {data} has no {name!r}, by which those of the training were weighted; give its "
+        "--sample-weight"
+    )
 
 
 def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:

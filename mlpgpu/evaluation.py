@@ -1,6 +1,7 @@
 """Loss, score and predictions of a network, computed on the device, and their comparison with the truth."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,11 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
 
 
 def compare(
-    truth: np.ndarray, predictions: np.ndarray, n_classes: int, targets: Sequence[str]
+    truth: np.ndarray,
+    predictions: np.ndarray,
+    n_classes: int,
+    targets: Sequence[str],
+    weights: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """Compare predictions with the truth on the host.
 
@@ -136,6 +141,8 @@ def compare(
         0 for regression; the number of labels for multilabel classification.
     targets : sequence of str
         Names of the outputs of a regression, or of the labels.
+    weights : float array of shape (n_rows,) or None
+        Weights of the rows in the figures, not all 0; None for equal weights.
 
     Returns
     -------
@@ -151,29 +158,33 @@ def compare(
 
     if not n_classes:
         errors = {"rmse": metrics.root_mean_squared_error, "mae": metrics.mean_absolute_error}
-        means = {name: float(_by_column(error, truth, predictions).mean()) for name, error in errors.items()}
-        each = {"targets": by_target(truth, predictions, targets)} if len(targets) > 1 else {}
+        means = {name: float(_by_column(error, truth, predictions, weights).mean()) for name, error in errors.items()}
+        each = {"targets": by_target(truth, predictions, targets, weights)} if len(targets) > 1 else {}
         return {**means, **each}, None
+    f1 = partial(metrics.f1_score, truth, predictions, sample_weight=weights, zero_division=0)
     if truth.ndim > 1:
-        averages = {
-            f"f1_{average}": float(metrics.f1_score(truth, predictions, average=average, zero_division=0))
-            for average in ("macro", "micro", "weighted")
-        }
-        return {**averages, "targets": by_label(truth, predictions, targets)}, None
+        averages = {f"f1_{average}": float(f1(average=average)) for average in ("macro", "micro", "weighted")}
+        return {**averages, "targets": by_label(truth, predictions, targets, weights)}, None
     n_labels = max(n_classes, int(truth.max()) + 1)
-    cells = np.bincount(truth * n_classes + predictions, minlength=n_labels * n_classes)
-    confusion = cells.reshape(n_labels, n_classes)
-    rows = confusion.sum(axis=1)
+
+    def cells(weights: np.ndarray | None) -> np.ndarray:
+        counts = np.bincount(truth * n_classes + predictions, weights, minlength=n_labels * n_classes)
+        return counts.reshape(n_labels, n_classes)
+
+    weighted = cells(weights)
+    rows = weighted.sum(axis=1)
+    occurs = rows > 0
+    recalls = weighted.diagonal() / np.where(occurs, rows, 1)[:n_classes]
     figures = {
         # Mean recall of the labels that occur; scikit-learn's function would warn of the others.
-        "balanced_accuracy": float(np.sum(confusion.diagonal() / np.maximum(rows[:n_classes], 1)) / np.sum(rows > 0)),
-        "f1_macro": float(metrics.f1_score(truth, predictions, average="macro", zero_division=0)),
-        "f1_weighted": float(metrics.f1_score(truth, predictions, average="weighted", zero_division=0)),
+        "balanced_accuracy": float(np.sum(recalls) / np.sum(occurs)),
+        "f1_macro": float(f1(average="macro")),
+        "f1_weighted": float(f1(average="weighted")),
     }
-    return figures, confusion
+    return figures, weighted if weights is None else cells(None)
 
 
-def rank(truth: np.ndarray, p: np.ndarray) -> dict[str, float | None]:
+def rank(truth: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float | None]:
     """Return ``roc_auc`` and ``average_precision`` of the probabilities of the second of two classes.
 
     Parameters
@@ -181,52 +192,70 @@ def rank(truth: np.ndarray, p: np.ndarray) -> dict[str, float | None]:
     truth : int array of shape (n_rows,)
         0, 1, or a label that is unknown to the model, whose rows are left out.
     p : float array of shape (n_rows,)
+    weights : float array of shape (n_rows,) or None
+        As for `compare`.
 
     Returns
     -------
     dict
-        The values are None if the rows are all of one class, or a probability is not finite.
+        The values are None if the rows with weight are all of one class, or a probability is not finite.
     """
     from sklearn import metrics
 
-    truth, p = truth[truth < 2], p[truth < 2]
+    counted = (truth < 2) & (True if weights is None else weights > 0)
+    truth, p = truth[counted], p[counted]
+    weights = None if weights is None else weights[counted]
     defined = len(np.unique(truth)) == 2 and bool(np.isfinite(p).all())
     figures = {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}
-    return {name: float(figure(truth, p)) if defined else None for name, figure in figures.items()}
+    return {name: float(figure(truth, p, sample_weight=weights)) if defined else None for name, figure in figures.items()}
 
 
-def by_target(truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Return ``r2``, ``rmse`` and ``mae`` of each target, keyed by its name; R² is None for a single row."""
+def by_target(
+    truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str], weights: np.ndarray | None = None
+) -> dict[str, dict[str, float | None]]:
+    """Return ``r2``, ``rmse`` and ``mae`` of each target, keyed by its name; R² is None where it is not defined."""
     from sklearn import metrics
 
+    r2 = r2_by_column(truth, outputs, weights).tolist() if has_r2(truth, weights) else [None] * len(targets)
     figures = {
-        "r2": r2_by_column(truth, outputs).tolist() if len(truth) > 1 else [None] * len(targets),
-        "rmse": _by_column(metrics.root_mean_squared_error, truth, outputs).tolist(),
-        "mae": _by_column(metrics.mean_absolute_error, truth, outputs).tolist(),
+        "r2": r2,
+        "rmse": _by_column(metrics.root_mean_squared_error, truth, outputs, weights).tolist(),
+        "mae": _by_column(metrics.mean_absolute_error, truth, outputs, weights).tolist(),
     }
     return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}
 
 
-def r2_by_column(truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return R² of each column, after a shift by the first row as in `Evaluation.measure`."""
+def has_r2(truth: np.ndarray, weights: np.ndarray | None = None) -> bool:
+    """Return whether R² is defined: a single row has no variance."""
+    return len(truth) > 1 if weights is None else int(np.count_nonzero(weights)) > 1
+
+
+def r2_by_column(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return R² of each column, after a shift by the first row with weight as in `Evaluation.measure`."""
     from sklearn import metrics
 
-    return _by_column(metrics.r2_score, truth - truth[0], outputs - truth[0])
+    first = truth[0 if weights is None else np.argmax(weights > 0)]
+    return _by_column(metrics.r2_score, truth - first, outputs - first, weights)
 
 
-def _by_column(metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+def _by_column(
+    metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
     """Return a scikit-learn metric of each column; NaN for columns with predictions that are not finite."""
     finite = np.isfinite(outputs).all(axis=0)
-    return np.where(finite, metric(truth, np.where(finite, outputs, 0), multioutput="raw_values"), np.nan)
+    figures = metric(truth, np.where(finite, outputs, 0), sample_weight=weights, multioutput="raw_values")
+    return np.where(finite, figures, np.nan)
 
 
-def by_label(truth: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+def by_label(
+    truth: np.ndarray, predictions: np.ndarray, labels: Sequence[str], weights: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
     """Return ``accuracy``, ``f1`` and ``n_rows`` (the number of rows that have it) of each label, keyed by its name."""
     from sklearn import metrics
 
-    f1 = metrics.f1_score(truth, predictions, average=None, zero_division=0)
+    f1 = metrics.f1_score(truth, predictions, average=None, sample_weight=weights, zero_division=0)
     figures = {
-        "accuracy": np.mean(truth == predictions, axis=0).tolist(),
+        "accuracy": np.average(truth == predictions, axis=0, weights=weights).tolist(),
         "f1": f1.tolist(),
         "n_rows": truth.sum(axis=0).astype(int).tolist(),
     }

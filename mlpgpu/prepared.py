@@ -176,13 +176,15 @@ def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tupl
     """Return the training rows, and the watched rows by name."""
     balanced = _balanced(data) if config.class_weight == "balanced" else None
 
-    def rows_of(x: np.ndarray | Mapped, y: np.ndarray) -> Rows:
-        return Rows(x, scaled(y, target_scaling), None if balanced is None else balanced(y))
+    def rows_of(x: np.ndarray | Mapped, y: np.ndarray, weights: np.ndarray | None) -> Rows:
+        if balanced is not None:
+            weights = balanced(y) if weights is None else weights * balanced(y)
+        return Rows(x, scaled(y, target_scaling), weights)
 
-    train = rows_of(data.x_train, data.y_train)
+    train = rows_of(data.x_train, data.y_train, data.weights_train)
     watched = {"train": _thinned(train)}
     if data.x_validation is not None and data.y_validation is not None:
-        watched["validation"] = rows_of(data.x_validation, data.y_validation)
+        watched["validation"] = rows_of(data.x_validation, data.y_validation, data.weights_validation)
     return train, watched
 
 
@@ -209,5 +211,10 @@ def _thinned(rows: Rows) -> Rows:
     """Return every n-th row, so that a sorted set is scored on all its classes, or all rows if they are few."""
     if len(rows) <= SCORED_ROWS:
         return rows
-    every = slice(None, None, -(-len(rows) // SCORED_ROWS))
-    return Rows(rows.x[every], rows.targets[every], None if rows.weights is None else rows.weights[every])
+    if rows.weights is None:
+        every = slice(None, None, -(-len(rows) // SCORED_ROWS))
+        return Rows(rows.x[every], rows.targets[every])
+    # Of rows with weight: there may be none among every n-th of all.
+    weighty = np.flatnonzero(rows.weights)
+    weighty = weighty[:: -(-len(weighty) // SCORED_ROWS)]
+    return Rows(rows.x[weighty], rows.targets[weighty], rows.weights[weighty])

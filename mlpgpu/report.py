@@ -163,12 +163,14 @@ def _few_tested(metrics: Mapping[str, Any]) -> list[str]:
     """Return a note on an accuracy measured on few rows, with its Wilson score interval (Wilson, 1927)."""
     from scipy.stats import binomtest
 
-    n = metrics["n_test"]
+    weighted = metrics["n_test_effective"]
+    n = metrics["n_test"] if weighted is None else max(round(weighted), 1)
     if not 0 < n < FEW_ROWS or "test_accuracy" not in metrics:
         return []
     low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
+    rows = f"{n} test rows" if weighted is None else f"test rows that count as much as {n} of equal weight"
     return [
-        f"Note      {n} test rows leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence); mlpgpu "
+        f"Note      {rows} leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence); mlpgpu "
         "cross-validate tests on every row"
     ]
 

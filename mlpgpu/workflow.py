@@ -14,9 +14,10 @@ from mlpgpu import preflight
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
+from mlpgpu.data.aside import effective
 from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation, compare, rank
+from mlpgpu.evaluation import Evaluation, compare, has_r2, rank
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.scaling import unscale
@@ -135,6 +136,7 @@ def _metrics(prepared: Prepared, run: Run, n_parameters: int) -> dict[str, Any]:
     seconds = [record["seconds"] for record in run.history]
     return {
         "dataset": data.name,
+        "sample_weight": prepared.config.sample_weight,
         "start_from": prepared.config.start_from,
         "task": data.task,
         "backend": prepared.backend.name,
@@ -145,6 +147,7 @@ def _metrics(prepared: Prepared, run: Run, n_parameters: int) -> dict[str, Any]:
         "n_train": len(data.x_train),
         "n_validation": len(watched["validation"]) if "validation" in watched else 0,
         "n_test": len(data.x_test),
+        "n_test_effective": None if data.weights_test is None else effective(data.weights_test),
         "n_features": data.n_features,
         "n_parameters": n_parameters,
         "epochs": len(run.history),
@@ -204,7 +207,7 @@ def _test(
     if not len(data.x_test):
         return {}, data.y_test, None
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
-    rows = Rows(data.x_test, scaled(data.y_test, targets))
+    rows = Rows(data.x_test, scaled(data.y_test, targets), data.weights_test)
     figures = evaluation.measure(params, open_feed(backend, rows, placement))
 
     decided, last = [], []
@@ -216,11 +219,12 @@ def _test(
         decided.append(model.decided(outputs))
         last.append(outputs[:, -1].copy())
     predictions = np.concatenate(decided)
-    compared, confusion = compare(data.y_test, predictions, len(data.classes), model.target_names)
+    weights = data.weights_test
+    compared, confusion = compare(data.y_test, predictions, len(data.classes), model.target_names, weights)
     tested: dict[str, Any] = figures | compared
     if model.binary:
-        tested |= rank(data.y_test, np.concatenate(last))
-    if data.task == "regression" and len(data.x_test) == 1:
-        # R² is undefined for a single row, although the evaluation returns a number.
+        tested |= rank(data.y_test, np.concatenate(last), weights)
+    if data.task == "regression" and not has_r2(data.y_test, weights):
+        # The evaluation returns a number.
         tested["r2"] = None
     return {f"test_{name}": value for name, value in tested.items()}, predictions, confusion

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpgpu import endings
 from mlpgpu.config import settings
-from mlpgpu.data import array_file, missing, mnist, npz, scaling, table
+from mlpgpu.data import array_file, aside, missing, mnist, npz, scaling, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.data.dataset import DataSet
@@ -153,6 +153,15 @@ def _split(
     notes += more
     whole = len(train) == len(x)
     x_train, y_train = (x, y) if whole else (take(x, train), y[train])
+    weights: dict[str, np.ndarray] = {}
+    if rows.weights is not None:
+        weights["train"] = rows.weights[train]
+        if validation is not None:
+            weights["validation"] = rows.weights[validation]
+        tested = rows.weights_test if test is None else rows.weights[test]
+        assert tested is not None
+        weights["test"] = tested
+        notes.append(aside.weighed(config.sample_weight, weights))
     if test is not None:
         x_test, y_test = take(x, test), y[test]
     assert x_test is not None
@@ -176,6 +185,7 @@ def _split(
         columns=columns,
         notes=tuple(notes),
         label_values=target.label_values,
+        **{f"weights_{part}": each for part, each in weights.items()},
     )
 
 

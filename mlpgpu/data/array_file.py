@@ -1,6 +1,7 @@
 """Files of one array (NumPy's .npy, IDX), with the target in a second file; large files are memory-mapped."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from mlpgpu.machine import available_memory
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["load", "read_x", "read_xy"]
+__all__ = ["load", "read_known", "read_x"]
 
 # A file is read if free memory is at least this many times its size: the split copies its rows, and scaled rows may be
 # larger.
@@ -36,12 +37,7 @@ def load(path: Path, config: "Config") -> Source:
     """
     x, shape = _features(path, config.memory_map)
     y, name = _targets(path, config.target, len(x))
-    set_aside = {}
-    for setting, attribute in aside.SETTINGS.items():
-        if (given := getattr(config, setting)) is not None:
-            values, _ = _beside(path, setting, given, len(x))
-            set_aside[attribute] = aside.checked(attribute, values, given)
-    return of_arrays(path.stem, x, y, shape, name, **set_aside)
+    return of_arrays(path.stem, x, y, shape, name, **_set_aside(path, aside.given(config), len(x)))
 
 
 def read_x(path: Path) -> np.ndarray | Mapped:
@@ -55,16 +51,18 @@ def read_x(path: Path) -> np.ndarray | Mapped:
     return _features(path, "auto")[0]
 
 
-def read_xy(path: Path, target: str | None) -> tuple[np.ndarray | Mapped, np.ndarray]:
-    """Return the rows to evaluate a model on, and their targets from the file `target`.
+def read_known(
+    path: Path, target: str | None, given: Mapping[str, str]
+) -> tuple[np.ndarray | Mapped, np.ndarray, np.ndarray | None]:
+    """Return the rows to evaluate a model on, and their targets and weights; `given` as for `aside.named`.
 
     Raises
     ------
     InputError
-        If a file cannot be read, or the two do not match.
+        If a file cannot be read, or the rows of two do not match.
     """
     x = read_x(path)
-    return x, _targets(path, target, len(x))[0]
+    return x, _targets(path, target, len(x))[0], _set_aside(path, given, len(x)).get("weights")
 
 
 def _features(path: Path, memory_map: str) -> tuple[np.ndarray | Mapped, tuple[int, ...]]:
@@ -96,6 +94,15 @@ def _targets(path: Path, target: str | None, n_rows: int) -> tuple[np.ndarray, s
     if target is None:
         raise InputError(f"target is not given; {path} has no targets: give the .npy or IDX file of them as target")
     return _beside(path, "target", target, n_rows)
+
+
+def _set_aside(path: Path, given: Mapping[str, str], n_rows: int) -> dict[str, np.ndarray]:
+    """Return attribute of `Source` -> values from the file that a setting names."""
+    found = {}
+    for setting, name in given.items():
+        attribute, (values, _) = aside.SETTINGS[setting], _beside(path, setting, name, n_rows)
+        found[attribute] = aside.checked(attribute, values, name)
+    return found
 
 
 def _beside(path: Path, setting: str, given: str, n_rows: int) -> tuple[np.ndarray, str]:

@@ -12,39 +12,52 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["SETTINGS", "checked", "named"]
+__all__ = ["SETTINGS", "checked", "effective", "given", "named", "weighed"]
 
 # Setting that names the column or array -> the attribute of `Source` that holds its values.
 SETTINGS = {"sample_weight": "weights", "group": "groups"}
+# Range of weights that are not 0: their sums, and those of their products with losses, are numbers of float32.
+LEAST, MOST = 1e-15, 1e15
+IN_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 
 
-def named(config: "Config", names: Sequence[str], lacking: str, taken: Mapping[str, str]) -> dict[str, str]:
-    """Return attribute of `Source` -> name of the column or array that a setting of `config` names.
+def given(config: "Config") -> dict[str, str]:
+    """Return those settings that name a column or array, with that name."""
+    return {setting: name for setting in SETTINGS if (name := getattr(config, setting)) is not None}
+
+
+def named(
+    given: Mapping[str, str], names: Sequence[str], lacking: str, taken: Mapping[str, str], *, optional: bool = False
+) -> dict[str, str]:
+    """Return attribute of `Source` -> name of the column or array that a setting names.
 
     Parameters
     ----------
-    config : Config
+    given : mapping of str to str
+        Setting -> name.
     names : sequence of str
         Names of the columns of a table, or of the arrays of an .npz file.
     lacking : str
         The end of a sentence about a name that is not among them, such as ``data.csv does not have``.
     taken : mapping of str to str
         Names with another role -> the end of a sentence about it, such as ``is the target``.
+    optional : bool
+        Whether columns and arrays that are absent are left out, instead of refused.
 
     Raises
     ------
     InputError
         If there is no such column or array, or it has another role.
     """
-    found = {attribute: (setting, getattr(config, setting)) for setting, attribute in SETTINGS.items()}
-    found = {attribute: pair for attribute, pair in found.items() if pair[1] is not None}
-    for setting, name in found.values():
+    found = {setting: name for setting, name in given.items() if name in names or not optional}
+    for setting, name in found.items():
         if name not in names:
-            hint = did_you_mean(name, names, 0.5, repr)
-            raise InputError(f"{setting} is {name!r}, which {lacking}; allowed: {listed(names)}{hint}")
+            free = [name for name in names if name not in taken]
+            hint = did_you_mean(name, free, 0.5, repr)
+            raise InputError(f"{setting} is {name!r}, which {lacking}; allowed: {listed(free) or 'none'}{hint}")
         if name in taken:
             raise InputError(f"{setting} is {name!r}, which {taken[name]}; choose another, or leave it out")
-    return {attribute: name for attribute, (_, name) in found.items()}
+    return {SETTINGS[setting]: name for setting, name in found.items()}
 
 
 def checked(attribute: str, values: "np.ndarray | pd.Series", where: str) -> np.ndarray:
@@ -66,7 +79,8 @@ def checked(attribute: str, values: "np.ndarray | pd.Series", where: str) -> np.
     Raises
     ------
     InputError
-        If there is more than one value for a row, a value is missing, or a weight is not a finite number from 0 up.
+        If there is more than one value for a row, a value is missing, or a weight is neither 0 nor from `LEAST` to
+        `MOST`.
     """
     if values.size != len(values):
         raise InputError(f"{where} has shape {values.shape}; allowed for {attribute}: one value for each row")
@@ -84,18 +98,47 @@ def checked(attribute: str, values: "np.ndarray | pd.Series", where: str) -> np.
     return values if attribute == "groups" else _weights(values, where, first)
 
 
+def weighed(name: str | None, weights: Mapping[str, np.ndarray]) -> str:
+    """Return a note that rows are weighted by the column or array `name`; `weights` has the weights of each part.
+
+    Raises
+    ------
+    InputError
+        If no row of a part has weight.
+    """
+    for part, each in weights.items():
+        if len(each) and not each.any():
+            raise InputError(
+                f"sample_weight is {name!r}, which is 0 in all {len(each):,} {IN_WORDS[part]} rows; allowed: some "
+                "weight in each part; choose another seed, remove rows without weight, or hold out other fractions"
+            )
+    ours = weights["train"]
+    return (
+        f"rows are weighted by {name!r}, from {ours.min():.4g} to {ours.max():.4g} in training, where they count as "
+        f"much as {effective(ours):,.0f} of equal weight"
+    )
+
+
+def effective(weights: np.ndarray) -> float:
+    """Return the number of rows of equal weight whose mean varies as much as that of these (Kish, 1965)."""
+    if not len(weights):
+        return 0.0
+    shares = weights / weights.max()
+    return float(shares.sum() ** 2 / (shares @ shares))
+
+
 def _weights(values: np.ndarray, where: str, first: int) -> np.ndarray:
     if values.dtype.kind in "biuf":
         weights = values.astype(np.float64)
     else:
         # Dates would be converted to numbers, but not if they are text.
         weights = np.array([_number(cell) for cell in values.astype(str).tolist()], np.float64)
-    is_wrong = ~(np.isfinite(weights) & (weights >= 0))
+    is_wrong = ~((weights == 0) | ((weights >= LEAST) & (weights <= MOST)))
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
         raise InputError(
-            f"{where} has {str(values[row])!r} in row {first + row + 1:,}; allowed for weights: finite numbers from 0 "
-            "up; correct it, or remove that row"
+            f"{where} has {str(values[row])!r} in row {first + row + 1:,}; allowed for weights: 0, and numbers "
+            f"from {LEAST:g} to {MOST:g}; correct it, or remove that row"
         )
     return weights
 

@@ -32,6 +32,8 @@ class DataSet:
         (n_rows, n_outputs); for multilabel classification the same with values 0 and 1.
     x_validation, y_validation : ndarray or None
         As above; None if no rows are held out.
+    weights_train, weights_validation, weights_test : float64 ndarray of shape (n_rows,) or None
+        Weight of each row; None if all rows have weight 1.
     classes : tuple
         The class of each code, as Python str, int, bool or float; for multilabel classification the indices of the
         labels; empty for regression.
@@ -67,6 +69,9 @@ class DataSet:
     columns: list[dict[str, Any]] | None
     notes: tuple[str, ...]
     label_values: tuple[Pair, ...]
+    weights_train: np.ndarray | None = None
+    weights_validation: np.ndarray | None = None
+    weights_test: np.ndarray | None = None
 
     @property
     def n_features(self) -> int:

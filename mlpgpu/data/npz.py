@@ -17,7 +17,7 @@ from mlpgpu.errors import InputError, did_you_mean, one_line
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["load", "read_x", "read_xy"]
+__all__ = ["load", "read_known", "read_x"]
 
 
 def load(path: Path, config: "Config") -> Source:
@@ -40,14 +40,9 @@ def load(path: Path, config: "Config") -> Source:
     if not has_test and y_name not in names:
         hint = did_you_mean(y_name, names, 0.5) or "; give one of them as target"
         raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
-    taken, lacking = {x_name: "holds the features", y_name: "is the target"}, f"{path} does not have"
-    if has_test:
-        names = [name.removesuffix("_test") for name in names if f"{name.removesuffix('_test')}_train" in names]
-        lacking += " with the endings _train and _test"
-    roles = {"x": x_name, "y": y_name, **aside.named(config, names, lacking, taken)}
-    parts = [
-        {role: name + ending for role, name in roles.items()} for ending in (("_train", "_test") if has_test else ("",))
-    ]
+    endings = ("_train", "_test") if has_test else ("",)
+    roles = _roles(path, names, x_name, y_name, aside.given(config), endings)
+    parts = [{role: name + ending for role, name in roles.items()} for ending in endings]
     arrays = _read(path, [name for part in parts for name in part.values()])
     train, *tests = (_part(path, part, arrays) for part in parts)
     for test in tests:
@@ -58,6 +53,26 @@ def load(path: Path, config: "Config") -> Source:
             )
         train |= {f"{role}_test": values for role, values in test.items()}
     return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], **train)
+
+
+def _roles(
+    path: Path,
+    names: Sequence[str],
+    x_name: str,
+    y_name: str,
+    given: Mapping[str, str],
+    endings: Sequence[str],
+    *,
+    optional: bool = False,
+) -> dict[str, str]:
+    """Return attribute of `Source` -> name of its array without the endings; `given` as for `aside.named`."""
+    lacking = f"{path} does not have"
+    if any(endings):
+        lacking += f" with {' and '.join(endings)} after it"
+    bases = [name.removesuffix(endings[0]) for name in names if name.endswith(endings[0])]
+    bases = [base for base in bases if all(base + ending in names for ending in endings)]
+    taken = {x_name: "holds the features", y_name: "is the target"}
+    return {"x": x_name, "y": y_name, **aside.named(given, bases, lacking, taken, optional=optional)}
 
 
 def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -94,7 +109,9 @@ def read_x(path: Path) -> np.ndarray:
     return flat(_read(path, [name])[name], f"array {name!r} of {path}")
 
 
-def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
+def read_known(
+    path: Path, target: str | None, given: Mapping[str, str], *, optional: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Read the rows to evaluate a model on: ``x_test`` and ``y_test``, or otherwise ``x`` or ``X`` and the target.
 
     Parameters
@@ -103,26 +120,32 @@ def read_xy(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
     target : str or None
         Name of the target array; None for ``y``. ``x_test`` and ``y_test`` are used if the file has both, and this is
         None, ``y``, ``y_train`` or ``y_test``.
+    given, optional
+        As for `aside.named`; beside ``x_test``, ``w`` stands for ``w_test``.
 
     Returns
     -------
     x : ndarray of shape (n_rows, n_features)
     y : ndarray
+    weights : float64 ndarray of shape (n_rows,) or None
 
     Raises
     ------
     InputError
-        If the file cannot be read, lacks an array, or the two have different numbers of rows.
+        If the file cannot be read, lacks an array, or two have different numbers of rows.
     """
     names = _names(path)
     tested = {"x_test", "y_test"} <= set(names) and target in {None, "y", "y_train", "y_test"}
-    x_name, y_name = ("x_test", "y_test") if tested else (_x_name(path, names), target or "y")
-    if y_name not in names:
+    x_name, y_name = ("x", "y") if tested else (_x_name(path, names), target or "y")
+    if not tested and y_name not in names:
         raise InputError(
             f"{path} has no array {y_name!r} to compare with; it has {', '.join(names)}; give its --target"
         )
-    found = _part(path, {"x": x_name, "y": y_name}, _read(path, [x_name, y_name]))
-    return found["x"], found["y"]
+    ending = "_test" if tested else ""
+    roles = _roles(path, names, x_name, y_name, given, [ending], optional=optional)
+    part = {role: name + ending for role, name in roles.items()}
+    found = _part(path, part, _read(path, [*part.values()]))
+    return found["x"], found["y"], found.get("weights")
 
 
 def _names(path: Path) -> list[str]:

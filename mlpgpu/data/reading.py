@@ -4,14 +4,14 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.data import array_file, missing, npz, table, target_columns
+from mlpgpu.data import array_file, aside, missing, npz, table, target_columns
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
@@ -21,11 +21,28 @@ from mlpgpu.files import STANDARD_INPUT, expanded
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["features", "features_and_targets", "read_features"]
+__all__ = ["Known", "features", "features_and_targets", "read_features"]
 
 # Few enough that a chunk of wide rows fits into memory, many enough that the overhead per chunk is negligible.
 ROWS = 16_384
 Records = list[dict[str, Any]]
+
+
+class Known(NamedTuple):
+    """Rows whose targets are known.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        As in the file.
+    weights : float64 ndarray of shape (n_rows,) or None
+        None if no weights are asked for, or if they are optional and absent.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
@@ -78,8 +95,10 @@ def features_and_targets(
     *,
     as_text: Sequence[bool] = (False,),
     unseen: Unseen | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read features and targets of the rows in a file, in chunks of at most `ROWS` rows.
+    sample_weight: str | None = None,
+    optional: bool = False,
+) -> Iterator[Known]:
+    """Read features, targets and weights of the rows in a file, in chunks of at most `ROWS` rows.
 
     Parameters
     ----------
@@ -92,12 +111,14 @@ def features_and_targets(
         Whether each target is read as text, even if a CSV file has only numbers or NA for it.
     unseen : Unseen, optional
         Counts the rows with categories that were not in the training rows.
+    sample_weight : str or None
+        Column, array or file with the weights.
+    optional : bool
+        Whether the weights may be absent. A file beside that of the training rows is never that of others.
 
     Yields
     ------
-    x : ndarray of shape (n_rows, n_features)
-    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
-        As in the file.
+    Known
 
     Raises
     ------
@@ -107,24 +128,34 @@ def features_and_targets(
     x: np.ndarray | Mapped
     with _local_file(path) as file:
         kind = endings.kind(file)
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if kind == "table":
+            yield from _of_table(file, columns, target, as_text, unseen or Unseen(), given, optional)
+            return
         if kind == "npz":
-            x, y = npz.read_xy(file, target)
+            x, y, weights = npz.read_known(file, target, given, optional=optional)
             x = _filled(file, x, columns)
-            yield from ((x[part], y[part]) for part in _parts(len(x), ROWS))
-        elif kind == "table":
-            yield from _pairs(file, columns, target, as_text, unseen or Unseen())
         else:
-            x, y = array_file.read_xy(file, target)
-            yield from ((_filled(file, x[part], columns), y[part]) for part in _parts(len(x), ROWS))
+            x, y, weights = array_file.read_known(file, target, {} if optional else given)
+        for part in _parts(len(x), ROWS):
+            rows = x[part] if kind == "npz" else _filled(file, x[part], columns)
+            yield Known(rows, y[part], None if weights is None else weights[part])
 
 
-def _pairs(
-    path: Path, columns: Records | None, target: str | None, as_text: Sequence[bool], unseen: Unseen
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield features and targets of a table; see `features_and_targets`."""
+def _of_table(
+    path: Path,
+    columns: Records | None,
+    target: str | None,
+    as_text: Sequence[bool],
+    unseen: Unseen,
+    given: Mapping[str, str],
+    optional: bool,
+) -> Iterator[Known]:
+    """Yield the rows of a table; see `features_and_targets`, and `aside.named` for `given`."""
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
-    for frame in table.read_chunks(path, columns, ROWS, target, labels=labels, written=unseen.written):
+    wanted: dict[str, Any] = {"beside": given.values(), "labels": labels, "written": unseen.written}
+    for frame in table.read_chunks(path, columns, ROWS, target, **wanted):
         if target is None:
             has = f"{path} has the columns {listed(list(frame.columns))}"
             raise InputError(f"target is not given, and the model knows no name of it; {has}; give --target")
@@ -132,8 +163,11 @@ def _pairs(
         if absent := [name for name in names if name not in frame.columns]:
             hint = did_you_mean(absent[0], frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {absent[0]!r} to compare with{hint}")
+        taken, lacking = dict.fromkeys(names, "is the target"), f"{path} does not have"
+        set_aside = aside.named(given, list(frame.columns), lacking, taken, optional=optional)
         y, _ = target_columns.values(frame[names])
-        yield _encoded(frame.drop(columns=names), columns, unseen), y
+        kept = {role: aside.checked(role, frame[name], f"column {name!r}") for role, name in set_aside.items()}
+        yield Known(_encoded(frame.drop(columns=[*names, *set_aside.values()]), columns, unseen), y, **kept)
 
 
 @contextlib.contextmanager

@@ -35,9 +35,10 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
         If the file cannot be read, or has no usable target.
     """
     written: list[dialect.Dialect] = []
-    wanted: dict[str, Any] = {"beside": (config.sample_weight, config.group), "drop": config.drop}
+    given = aside.given(config)
+    wanted: dict[str, Any] = {"beside": given.values(), "drop": config.drop}
     # Groups are compared, not computed with: 007 is not 7, and the name of one may be NA.
-    labels = [config.group] if config.group is not None else []
+    labels = [given["group"]] if "group" in given else []
     frame = read(path, columns, config.target, **wanted, labels=labels, written=written)
     if len(frame.columns) < 2:
         raise InputError(
@@ -48,7 +49,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
     name, ending = endings.parts(path)
     taken = dict.fromkeys(target_columns.joined(config.drop, list(frame.columns)), "drop leaves out")
     taken |= dict.fromkeys(targets, "is the target")
-    set_aside = aside.named(config, list(frame.columns), f"{path} does not have", taken)
+    set_aside = aside.named(given, list(frame.columns), f"{path} does not have", taken)
     gaps = [target for target in targets if ending in endings.TEXT and _is_text_with_gaps(frame[target])]
     if gaps:
         # A class may be called NA or None.
@@ -78,7 +79,7 @@ def read(
     columns: list[dict[str, Any]] | None = None,
     target: str | None = None,
     *,
-    beside: Collection[str | None] = (),
+    beside: Collection[str] = (),
     labels: Collection[str] = (),
     drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
@@ -94,7 +95,7 @@ def read_chunks(
     rows: int | None = None,
     target: str | None = None,
     *,
-    beside: Collection[str | None] = (),
+    beside: Collection[str] = (),
     labels: Collection[str] = (),
     drop: tuple[str, ...] = (),
     written: list[dialect.Dialect] | None = None,
@@ -115,8 +116,8 @@ def read_chunks(
         Maximum number of rows per DataFrame; by default all rows are in one.
     target : str, optional
         The target columns, if they are needed.
-    beside : collection of str or None
-        Other columns that are needed; None stands for no column.
+    beside : collection of str
+        Other columns that are needed.
     labels : collection of str
         Columns of a text file to read as text; only their empty cells are missing values.
     drop : tuple of str

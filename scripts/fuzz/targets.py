@@ -53,8 +53,8 @@ def _train_and_measure(path: Path) -> None:
     zeros = np.zeros(count(sizes))
     labels = {"classes": data.classes, "targets": data.targets, "label_values": data.label_values}
     model = Model(zeros, data.scaling.shift, data.scaling.factor, sizes, (), loss, data.task, **labels)
-    for x, y in reading.features_and_targets(path, data.columns, data.target):
-        evaluate.measure(model, [model.logits(x)], y)
+    for known in reading.features_and_targets(path, data.columns, data.target):
+        evaluate.measure(model, [model.logits(known.x)], known.y)
 
 
 def _settings(path: Path) -> Config:

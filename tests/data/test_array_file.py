@@ -134,7 +134,7 @@ def test_rows_to_predict_for_and_to_measure_on(files, monkeypatch):
         parts = list(features(folder / "x.npy", None, 25))
         assert [len(part) for part in parts] == [25, 25, 10]
         np.testing.assert_array_equal(np.concatenate(parts), x)
-        ((rows, targets),) = features_and_targets(folder / "x.npy", None, str(folder / "labels.npy"))
+        ((rows, targets, _),) = features_and_targets(folder / "x.npy", None, str(folder / "labels.npy"))
         np.testing.assert_array_equal(rows, x)
         np.testing.assert_array_equal(targets, y)
 

@@ -295,7 +295,7 @@ def test_targets_say_what_is_before_decimals(tmp_path):
         with pytest.raises(InputError, match=said):
             list(reading.features_and_targets(tmp_path / "a.csv", columns, "y"))
     (tmp_path / "a.csv").write_text("a;b;y\n1;1.234;2\n")
-    ((x, y),) = reading.features_and_targets(tmp_path / "a.csv", columns, "y")
+    ((x, y, _),) = reading.features_and_targets(tmp_path / "a.csv", columns, "y")
     assert (x.tolist(), y.tolist()) == ([[1]], [2])
 
 

@@ -389,7 +389,7 @@ def test_lists_in_parquet_matter_only_where_they_are_used(tmp_path, mixed):
     np.testing.assert_array_equal(d.x_train, load(Config(dataset=plain, target="price")).x_train)
     x = read_features(plain, d.columns)
     np.testing.assert_array_equal(read_features(path, d.columns), x)
-    for part, y in reading.features_and_targets(path, d.columns, "price"):
+    for part, y, _ in reading.features_and_targets(path, d.columns, "price"):
         np.testing.assert_array_equal(part, x)
         np.testing.assert_array_equal(y, mixed["price"])
 
