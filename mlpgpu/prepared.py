@@ -189,17 +189,12 @@ def _rows(config: Config, data: DataSet, target_scaling: Scaling | None) -> tupl
 
 
 def _balanced(data: DataSet) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from targets to weights that balance the classes; for several labels, a product over labels."""
-    n_classes = 2 if data.multilabel else len(data.classes)
+    """Return a function from targets to weights that balance the classes of the training rows."""
+    from mlpgpu.protocol.labels import Labels
 
-    def columns(y: np.ndarray) -> np.ndarray:
-        return y.reshape(len(y), -1).T.astype(np.int64)
-
-    # n / (k n_c) for n rows in k classes, n_c of them in class c, as in scikit-learn. n_c is 0 for a class that occurs
-    # in test rows only.
-    counts = np.array([np.bincount(column, minlength=n_classes) for column in columns(data.y_train)])
-    by_class = len(data.y_train) / (np.count_nonzero(counts, axis=1)[:, None] * np.maximum(counts, 1))
-    return lambda y: np.prod([each[codes] for each, codes in zip(by_class, columns(y), strict=True)], axis=0)
+    labels = Labels(np.arange(len(data.classes)), data.multilabel)
+    by_class = labels.weigh("balanced", data.y_train)
+    return lambda y: labels.row_weights(by_class, y)
 
 
 def scaled(y: np.ndarray, scaling: Scaling | None) -> np.ndarray:
