@@ -205,9 +205,10 @@ def rank(truth: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) ->
     counted = (truth < 2) & (True if weights is None else weights > 0)
     truth, p = truth[counted], p[counted]
     weights = None if weights is None else weights[counted]
-    defined = len(np.unique(truth)) == 2 and bool(np.isfinite(p).all())
     figures = {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}
-    return {name: float(figure(truth, p, sample_weight=weights)) if defined else None for name, figure in figures.items()}
+    if len(np.unique(truth)) < 2 or not np.isfinite(p).all():
+        return dict.fromkeys(figures)
+    return {name: float(figure(truth, p, sample_weight=weights)) for name, figure in figures.items()}
 
 
 def by_target(

@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, evaluate, prepared, train_and_test
 from mlpgpu.callbacks import RunCheckpoint
 from mlpgpu.data import load
+from mlpgpu.evaluation import rank
 from mlpgpu.feed import Scaled
 from mlpgpu.learning_rates import range_test
 from mlpgpu.prepared import prepare
@@ -352,3 +353,13 @@ def test_evaluate_refuses_weights_that_it_does_not_find(evaluated):
     Path("rows.csv").write_text("\n".join(text) + "\n")
     with pytest.raises(InputError, match="column 'w' has '-1.0' in row 50; allowed for weights"):
         evaluated("rows.csv")
+
+
+def test_ranking_of_two_classes_counts_a_weight_as_many_rows(rng):
+    """Class 2 stands for a label that the model does not know."""
+    truth, p, w = rng.integers(0, 3, 60), rng.random(60), rng.integers(0, 3, 60)
+    repeated, known = np.repeat(truth, w), np.repeat(truth, w) < 2
+    for name, figure in (("roc_auc", metrics.roc_auc_score), ("average_precision", metrics.average_precision_score)):
+        assert rank(truth, p, w)[name] == pytest.approx(figure(repeated[known], np.repeat(p, w)[known]))
+    assert rank(truth, p, w * (truth != 1)) == {"roc_auc": None, "average_precision": None}
+    assert rank(truth, np.where(truth == 0, np.nan, p)) == {"roc_auc": None, "average_precision": None}
