@@ -121,6 +121,14 @@ class Config:
         float,
         within="[0, 1)",
     )
+    hold_out: str = setting(
+        "random",
+        "random: validation and test rows are drawn at random; last: the test rows are the last ones of the data, and "
+        "the validation rows those before them, as for a forecast",
+        DATA,
+        str,
+        choices=("random", "last"),
+    )
     samples: int = setting(70_000, "rows of the synthetic set", DATA, int, within="[10, 1e9]")
     features: int = setting(784, "columns of the synthetic set", DATA, int, within="[1, 1e6]")
     classes: int = setting(10, "classes of the synthetic set", DATA, int, within="[2, 1e6]")
@@ -381,6 +389,11 @@ class Config:
             raise InputError(f"drop has {self.target!r}, which is the target; leave it out, or choose another target")
         if self.sample_weight is not None and self.sample_weight == self.group:
             raise InputError(f"sample_weight and group are both {self.group!r}; leave out one, or choose another")
+        if self.hold_out == "last" and self.group is not None:
+            raise InputError(
+                f"hold_out is last, which may divide the groups of {self.group!r}; allowed with group: random; leave "
+                "out one of them"
+            )
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
         if self.early_stopping and self.validation_fraction == 0:

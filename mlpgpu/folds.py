@@ -138,8 +138,9 @@ def cross_validate(
     """Train a network for each fold of the rows, and test it on that fold.
 
     Every row is tested on once, by a network whose training, encoding and scaling did not use it. The folds are of
-    (nearly) equal size, and stratified for a classification where possible. Validation rows are drawn from the training
-    rows, as in a single run. Test rows that the data set comes with are distributed over the folds like all others.
+    (nearly) equal size, and stratified for a classification where possible; rows of one ``group`` are in one fold.
+    Validation rows are drawn from the training rows, as in a single run. Test rows that the data set comes with are
+    distributed over the folds like all others.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def cross_validate(
         Settings of each run; ``test_fraction`` and those of the run folder are ignored. ``seed`` seeds the draw of the
         folds as well as each run.
     folds : int
-        Number of folds: at least 2, at most the number of rows.
+        Number of folds: at least 2, at most the number of rows, or of groups.
     callbacks : sequence of Callback
         Callbacks of each run.
     checkpoints : path, callable or None

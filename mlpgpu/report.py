@@ -148,7 +148,7 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """Return the test figures, notes on them, why the run stopped, and the speed."""
     metrics = outcome.metrics
-    lines = [test_line(metrics), *_few_tested(metrics), *_never_found(outcome), *_overfitted(outcome)]
+    lines = [test_line(metrics), *_few_tested(outcome), *_never_found(outcome), *_overfitted(outcome)]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -159,20 +159,20 @@ def result_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _few_tested(metrics: Mapping[str, Any]) -> list[str]:
+def _few_tested(outcome: Outcome) -> list[str]:
     """Return a note on an accuracy measured on few rows, with its Wilson score interval (Wilson, 1927)."""
     from scipy.stats import binomtest
 
+    metrics = outcome.metrics
     weighted = metrics["n_test_effective"]
     n = metrics["n_test"] if weighted is None else max(round(weighted), 1)
     if not 0 < n < FEW_ROWS or "test_accuracy" not in metrics:
         return []
     low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
     rows = f"{n} test rows" if weighted is None else f"test rows that count as much as {n} of equal weight"
-    return [
-        f"Note      {rows} leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence); mlpgpu "
-        "cross-validate tests on every row"
-    ]
+    # The last rows cannot be divided into folds.
+    cure = "; mlpgpu cross-validate tests on every row" if outcome.model.config["hold_out"] == "random" else ""
+    return [f"Note      {rows} leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence){cure}"]
 
 
 def _never_found(outcome: Outcome) -> list[str]:

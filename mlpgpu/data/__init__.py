@@ -14,11 +14,13 @@ from mlpgpu.data import array_file, aside, missing, mnist, npz, scaling, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.data.dataset import DataSet
+from mlpgpu.data.groups import check_apart
+from mlpgpu.data.lacking import lacking
 from mlpgpu.data.mapped import Mapped, take
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
 from mlpgpu.data.source import Source
-from mlpgpu.data.split import hold_out, in_folds
+from mlpgpu.data.split import hold_out, hold_out_last, in_folds
 from mlpgpu.data.target import Target, decide, numbered
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.data.used import sort_of
@@ -42,7 +44,8 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     """Load the data set that a config asks for, split it, and fit its encoding and scaling.
 
     If the set has no test rows of its own, ``test_fraction`` of its rows are held out for testing. Then
-    ``validation_fraction`` of the remaining rows are held out for validation. Either fraction may be 0. Encoding,
+    ``validation_fraction`` of the remaining rows are held out for validation. Either fraction may be 0. The rows are
+    drawn at random, in whole groups if ``group`` is given, or are the last ones, as ``hold_out`` says. Encoding,
     imputation and scaling are fitted on the remaining training rows only.
 
     Parameters
@@ -58,6 +61,7 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
         If there is no such set, or it cannot be used with these settings or with that model.
     """
     read = rows, target, _ = _read(config, like)
+    check_apart(rows, config)
     train, test, notes = np.arange(len(target.y)), None, []
     if rows.x_test is not None and config.test_fraction != settings()["test_fraction"][1]:
         notes.append(
@@ -67,7 +71,7 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     if rows.x_test is None and not config.test_fraction:
         test = train[:0]
     elif rows.x_test is None:
-        train, test, note = hold_out(train, target.labels, config.test_fraction, config.seed, "test_fraction")
+        train, test, note = _held_out(read, config, train, "test_fraction")
         notes += [note] if note else []
         if like is not None and (changed := _splits_otherwise(config, like.config)):
             notes.append(
@@ -97,15 +101,19 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
     Raises
     ------
     InputError
-        As for `load`, and if there are fewer rows than folds.
+        As for `load`, if there are fewer rows or groups than folds, or if ``hold_out`` is not random.
     """
+    if config.hold_out == "last":
+        raise InputError(
+            "hold_out is last, and folds are drawn at random; allowed: hold_out random; leave it out, or test on the "
+            "last rows with mlpgpu train"
+        )
     rows, target, y_test = _read(config, like)
     if rows.x_test is not None:
         rows = rows.with_test_rows()
         target = target._replace(y=np.concatenate([target.y, y_test]))
     read = _Read(rows, target, None)
-    parts, note = in_folds(len(target.y), target.labels, n_folds, config.seed)
-    notes = [note] if note else []
+    parts, notes = in_folds(len(target.y), target.labels, n_folds, config.seed, rows.groups)
     if like is not None and _trained_on(config.dataset or rows.name, like.config):
         notes.append(
             "the model to start from was trained on this set: it may have learned from rows that are tested on here"
@@ -127,6 +135,17 @@ def _read(config: "Config", like: "Model | None") -> _Read:
     return _Read(rows, *_targets(rows, config))
 
 
+def _held_out(
+    read: _Read, config: "Config", rows: np.ndarray, setting: str
+) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Hold out the fraction of `rows` that a setting gives; return what `hold_out` does."""
+    fraction = getattr(config, setting)
+    if config.hold_out == "last":
+        return hold_out_last(rows, fraction, setting)
+    labels, groups = (None if of_rows is None else of_rows[rows] for of_rows in (read.target.labels, read.rows.groups))
+    return hold_out(rows, labels, fraction, config.seed, setting, groups)
+
+
 def _split(
     read: _Read,
     config: "Config",
@@ -140,8 +159,7 @@ def _split(
     y, validation = target.y, None
     notes = [*rows.notes, *([target.note] if target.note else []), *notes]
     if config.validation_fraction:
-        left = None if target.labels is None else target.labels[train]
-        train, validation, note = hold_out(train, left, config.validation_fraction, config.seed, "validation_fraction")
+        train, validation, note = _held_out(read, config, train, "validation_fraction")
         notes += [note] if note else []
 
     if isinstance(rows.x, Mapped):
@@ -168,7 +186,7 @@ def _split(
     assert y_test is not None
     feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     kind = rows.scale if config.scale == "auto" else config.scale
-    return DataSet(
+    data = DataSet(
         name=rows.name,
         task=target.task,
         x_train=x_train,
@@ -187,6 +205,7 @@ def _split(
         label_values=target.label_values,
         **{f"weights_{part}": each for part, each in weights.items()},
     )
+    return dataclasses.replace(data, notes=(*notes, *lacking(data)))
 
 
 def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
@@ -287,7 +306,9 @@ def _encoded(
     """Return the features of a table, the records of their encoding, and notes."""
     if like is None:
         columns, notes = table_columns.fit(frame, impute, rows.decimal, train)
-        return table_columns.encode(frame, columns), columns, notes
+        unseen = Unseen(by_model=False)
+        x = table_columns.encode(frame, columns, unseen)
+        return x, columns, [*notes, *unseen.notes()]
     columns, unseen = like.encoding or table_columns.numbers(frame.columns), Unseen()
     x = table_columns.encode(frame, columns, unseen)
     known = {record["name"] for record in columns}
@@ -300,7 +321,9 @@ def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:
     """Name the settings that make the test rows of the same set differ from those under `other`; empty if none do."""
     if config.dataset is None or not _trained_on(config.dataset, other):
         return ""
-    return ", ".join(name for name in ("target", "test_fraction", "seed") if getattr(config, name) != other.get(name))
+    deciding, known = ("target", "hold_out", "group", "test_fraction", "seed"), settings()
+    # A model of an earlier version lacks the settings that came later.
+    return ", ".join(name for name in deciding if getattr(config, name) != other.get(name, known[name][1]))
 
 
 def _trained_on(dataset: str, settings: Mapping[str, Any]) -> bool:

@@ -120,7 +120,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     columns : list of dict
         The records from `fit`, or loaded from JSON.
     unseen : Unseen, optional
-        For a trained model: counts the rows, and those with categories that were not in the training rows.
+        Counts the rows, and those with categories that were not in the training rows.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     doubled = set(frame.columns[frame.columns.duplicated()])
     if twice := [record["name"] for record in columns if record["name"] in doubled]:
         raise InputError(f"the table has more than one column {listed(twice)}; give each column its own name")
-    _refuse_missing(frame, columns, missing.instead(unseen is not None))
+    _refuse_missing(frame, columns, missing.instead(unseen is not None and unseen.by_model))
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]

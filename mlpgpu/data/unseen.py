@@ -15,6 +15,11 @@ __all__ = ["Unseen"]
 class Unseen:
     """Number of rows per column with categories that were not in the training rows, over all chunks of a file.
 
+    Parameters
+    ----------
+    by_model : bool
+        Whether the rows are encoded for a trained model; otherwise the training rows are among them.
+
     Attributes
     ----------
     n_rows : int
@@ -23,8 +28,8 @@ class Unseen:
         The dialect of the file, if it is text.
     """
 
-    def __init__(self) -> None:
-        self.n_rows = 0
+    def __init__(self, by_model: bool = True) -> None:
+        self.by_model, self.n_rows = by_model, 0
         self.written: list[Dialect] = []
         self._found: dict[str, tuple[int, str]] = {}
 
@@ -37,8 +42,9 @@ class Unseen:
 
     def notes(self) -> list[str]:
         """Return the notes on the dialect, and one line for each column with new categories."""
+        new = "new to the model" if self.by_model else "that no training row has"
         columns = (
-            f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values new to the model, such as {example!r}"
+            f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values {new}, such as {example!r}"
             for name, (count, example) in self._found.items()
         )
         return [*(note for dialect in self.written for note in dialect.notes()), *columns]
