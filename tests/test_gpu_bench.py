@@ -212,9 +212,11 @@ def test_rounds_end_with_their_time(module, toys):
 
 def test_one_that_does_not_answer_is_out(module, toys):
     contestants, problem = toys("Hangs", "Trains")
-    with module("peers.rounds").Rounds(contestants, patience=5) as rounds:
+    with module("peers.rounds").Rounds(contestants, patience=60) as rounds:
+        assert [player.patience for player in rounds.players.values()] == [60, 60]
+        rounds.players["Hangs"].patience = 0.2
         results = rounds.play(dataclasses.replace(problem, rounds=1))
-    assert results["Hangs"].reason == "it did not answer in 5 s"
+    assert results["Hangs"].reason == "it did not answer in 0.2 s"
     assert (results["Trains"].reason, len(results["Trains"].seconds)) == ("", 1)
 
 

@@ -102,7 +102,7 @@ context = multiprocessing.get_context("fork")
 
 def fork(run, record):
     ready = context.Event()
-    child = context.Process(target=lambda: (ready.set(), time.sleep(3)))
+    child = context.Process(target=lambda: (ready.set(), time.sleep(20)))
     child.start()
     ready.wait()
     child.terminate()

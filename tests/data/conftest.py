@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import http.server
+import socket
 import threading
 from types import SimpleNamespace
 
@@ -53,10 +54,11 @@ def server(monkeypatch):
 
 @pytest.fixture
 def dead(monkeypatch):
-    """Return the address of a server that does not exist: a port that was free a moment ago."""
+    """Yield the address of a server that does not exist: a port where nothing listens, and which no other takes."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server() as gone:
-        return gone.url
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}/"
 
 
 @pytest.fixture
@@ -73,8 +75,9 @@ def tiny(monkeypatch, tmp_path, dead):
     monkeypatch.setattr(mnist, "MIRRORS", {"mnist": (), "fashion-mnist": ()})
     monkeypatch.setattr(mnist, "TRAIN_ROWS", 200)
     monkeypatch.setattr(openml, "SERVER", dead)
-    monkeypatch.setattr(mirrors, "_FIRST_SECONDS", 3.0)
-    monkeypatch.setattr(mirrors, "_NEXT_SECONDS", 1.0)
+    # The servers of a test answer at once, but a busy machine may be slow to run them.
+    monkeypatch.setattr(mirrors, "_FIRST_SECONDS", 60.0)
+    monkeypatch.setattr(mirrors, "_NEXT_SECONDS", 60.0)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda _app: str(cache))
     monkeypatch.delenv("MLPGPU_DATA_DIR", raising=False)
     return SimpleNamespace(arrays=arrays, files=files, fashion=fashion, cache=cache, sums=sums)

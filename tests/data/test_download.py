@@ -113,7 +113,7 @@ def test_all_dead_says_what_was_tried_and_what_to_do(tiny, dead, mirrored):
     start = time.monotonic()
     with pytest.raises(UnavailableError) as caught:
         load(Config(dataset="mnist"))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < mirrors._FIRST_SECONDS
     message = str(caught.value)
     for word in (dead[7:-1], "localhost", "no connection", "--data-dir", "MLPGPU_DATA_DIR", mnist.FILES[0]):
         assert word in message
@@ -136,7 +136,7 @@ def test_network_that_swallows_everything_is_given_up_within_seconds(tiny, mirro
     start = time.monotonic()
     with pytest.raises(UnavailableError, match=r"a\.invalid: no connection, b\.invalid: no connection, c\."):
         load(Config(dataset="mnist"))
-    assert 0.6 < time.monotonic() - start < 3
+    assert 0.6 < time.monotonic() - start < 30
     over.set()
 
 
