@@ -203,7 +203,7 @@ def on_each(cases, **compiled):
 
 @on_each(
     CASES,
-    float64=["three classes", "two outputs", "scoring", "lbfgs", "dropout"],
+    float64=["two outputs", "scoring", "lbfgs", "dropout"],
     float32=["two classes", "multilabel"],
 )
 def test_everything_follows_x_and_numbers_are_those_of_numpy(home, name):
@@ -215,8 +215,9 @@ def test_everything_follows_x_and_numbers_are_those_of_numpy(home, name):
             np.testing.assert_allclose(host(ours), reference, rtol=home.rtol, atol=home.rtol)
     np.testing.assert_allclose(found.history_[-1]["loss"], expected.history_[-1]["loss"], rtol=home.rtol)
     x = X.astype(home.dtype)
+    found_here = outputs(found, home(x))
     for method, reference in outputs(expected, x).items():
-        got = outputs(found, home(x))[method]
+        got = found_here[method]
         if method == "predict" and hasattr(found, "classes_"):
             home.assert_holds(found.classes_, arrays.dtype_name(home(expected.classes_)))
             home.assert_holds(got, arrays.dtype_name(home(reference)))
