@@ -109,22 +109,13 @@ def difference(ours, theirs, x=X_NEW):
     return max(relative_error(*pair) for pair in pairs)
 
 
-def others_of(solver):
-    """Return early stopping, learning rate, shuffling and weights of each run to compare.
-
-    The learning rate, which only SGD uses, varies from run to run of the others, so that heeding it would be seen.
-    """
-    rates, used = ("constant", "invscaling", "adaptive"), itertools.product([False, True], [True, False])
-    pairs = itertools.product(used, rates) if solver == "sgd" else zip(used, itertools.cycle(rates), strict=False)
-    ways = ((early_stopping, rate, shuffle) for (early_stopping, shuffle), rate in pairs)
-    return itertools.product(ways, [None, WEIGHTS])
-
-
 @functools.cache
 def compared(solver, activation, task):
     """Return the difference, whether the run ended early and whether its rate was divided, for each other setting."""
     found = []
-    for (early_stopping, learning_rate, shuffle), weights in others_of(solver):
+    for early_stopping, learning_rate, shuffle, weights in itertools.product(
+        [False, True], ["constant", "invscaling", "adaptive"], [True, False], [None, WEIGHTS]
+    ):
         settings = {"early_stopping": early_stopping, "learning_rate": learning_rate, "shuffle": shuffle}
         ours, theirs = pair = both(task, solver=solver, activation=activation, **settings)
         fit_both(pair, X, TARGETS[task], sample_weight=weights)
