@@ -163,15 +163,16 @@ def _few_tested(outcome: Outcome) -> list[str]:
     """Return a note on an accuracy measured on few rows, with its Wilson score interval (Wilson, 1927)."""
     from scipy.stats import binomtest
 
-    metrics = outcome.metrics
+    metrics, config = outcome.metrics, outcome.model.config
     weighted = metrics["n_test_effective"]
     n = metrics["n_test"] if weighted is None else max(round(weighted), 1)
-    if not 0 < n < FEW_ROWS or "test_accuracy" not in metrics:
+    # The interval is that of independent rows, which those of a group are not.
+    if not 0 < n < FEW_ROWS or "test_accuracy" not in metrics or "group" in config:
         return []
     low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
     rows = f"{n} test rows" if weighted is None else f"test rows that count as much as {n} of equal weight"
     # The last rows cannot be divided into folds.
-    cure = "; mlpgpu cross-validate tests on every row" if outcome.model.config["hold_out"] == "random" else ""
+    cure = "; mlpgpu cross-validate tests on every row" if config["hold_out"] == "random" else ""
     return [f"Note      {rows} leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence){cure}"]
 
 

@@ -372,7 +372,10 @@ def test_few_test_rows_are_noted_with_how_far_to_trust_them():
     low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
     assert f"30 test rows leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence)" in note
     many = train_and_test(Config(dataset="breast-cancer", hidden=(), epochs=1))
-    assert not any("test rows leave" in line for line in report.result_lines(many))
+    # The interval is that of independent rows.
+    settings = outcome.model.config | {"group": "flower"}
+    grouped = dataclasses.replace(outcome, model=dataclasses.replace(outcome.model, config=settings))
+    assert not any("test rows leave" in line for each in (many, grouped) for line in report.result_lines(each))
 
 
 def test_a_prompt_shows_an_outcome_in_a_line():
