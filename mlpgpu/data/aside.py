@@ -79,11 +79,13 @@ def checked(attribute: str, values: "np.ndarray | pd.Series", where: str) -> np.
     Raises
     ------
     InputError
-        If there is more than one value for a row, a value is missing, or a weight is neither 0 nor from `LEAST` to
-        `MOST`.
+        If there is more than one value for a row, or a record, a value is missing, or a weight is neither 0 nor from
+        `LEAST` to `MOST`.
     """
-    if values.size != len(values):
-        raise InputError(f"{where} has shape {values.shape}; allowed for {attribute}: one value for each row")
+    if values.size != len(values) or values.dtype.kind == "V":
+        raise InputError(
+            f"{where} has type {values.dtype} and shape {values.shape}; allowed for {attribute}: one value for each row"
+        )
     if isinstance(values, np.ndarray):
         first, values = 0, values.reshape(-1)
         is_missing = values != values
@@ -131,8 +133,7 @@ def _weights(values: np.ndarray, where: str, first: int) -> np.ndarray:
     if values.dtype.kind in "biuf":
         weights = values.astype(np.float64)
     else:
-        # Dates would be converted to numbers, but not if they are text.
-        weights = np.array([_number(cell) for cell in values.astype(str).tolist()], np.float64)
+        weights = np.array([_number(cell) for cell in values], np.float64)
     is_wrong = ~((weights == 0) | ((weights >= LEAST) & (weights <= MOST)))
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
@@ -143,8 +144,9 @@ def _weights(values: np.ndarray, where: str, first: int) -> np.ndarray:
     return weights
 
 
-def _number(cell: str) -> float:
+def _number(cell: object) -> float:
     try:
-        return float(cell)
+        # Dates would be converted to numbers, but not if they are text; bytes need not be text.
+        return float(cell if isinstance(cell, bytes) else str(cell))
     except ValueError:
         return np.nan

@@ -157,7 +157,12 @@ def test_what_is_no_weight_is_refused(tmp_path, frame, cell, said):
         (np.array([1, 2, -1, 3]), "array 'w' of .* has '-1' in row 3"),
         (np.array(["1", "2", "x", "3"]), "array 'w' of .* has 'x' in row 3"),
         (np.arange("2020-01-01", "2020-01-05", dtype="M8[D]"), "array 'w' of .* has '2020-01-01' in row 1"),
-        (np.ones((4, 2)), r"array 'w' of .* has shape \(4, 2\); allowed for weights: one value for each row"),
+        (np.array([b"1", b"2", b"\xff", b"3"]), r"array 'w' of .* has .*xff.* in row 3"),
+        (
+            np.ones((4, 2)),
+            r"'w' of .* has type float64 and shape \(4, 2\); allowed for weights: one value for each row",
+        ),
+        (np.ones(4, [("a", float, (2,))]), r"'w' of .* has type \[\('a'.* and shape \(4,\); allowed for weights"),
         (np.ones(3), "has 4 rows of x for 3 of weights; allowed: as many"),
     ],
 )
@@ -172,6 +177,12 @@ def test_an_array_has_one_role(tmp_path, name, role):
     np.savez(tmp_path / "a.npz", x=np.ones((4, 2)), y=np.arange(4))
     with pytest.raises(InputError, match=f"sample_weight is '{name}', which {role}"):
         _source(tmp_path / "a.npz", sample_weight=name)
+
+
+def test_an_array_of_no_groups_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 2)), y=np.arange(4), g=np.ones(4, [("a", float, (2,))]))
+    with pytest.raises(InputError, match=r"array 'g' of .* has type \[\('a'.*; allowed for groups: one value for each"):
+        _source(tmp_path / "a.npz", group="g")
 
 
 def test_groups_without_a_value_are_refused(tmp_path, frame):
