@@ -70,7 +70,8 @@ def evaluate(
     parts = [known._replace(x=loaded.logits(known.x)) for known in rows]
     y = np.concatenate([part.y for part in parts])
     given = [part.weights for part in parts if part.weights is not None]
-    weights, weight = np.concatenate(given) if given else None, sample_weight or loaded.config.get("sample_weight")
+    weights = np.concatenate(given) if given else None
+    weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
     figures, confusion = measure(loaded, [part.x for part in parts], y, weights)
     if json:
         used = weight if given else None
@@ -177,10 +178,10 @@ def _rows(model: Model, data: str, target: str | None, sample_weight: str | None
         return features_and_targets(
             data,
             model.encoding,
-            target or model.target,
+            model.target if target is None else target,
             as_text=as_text,
             unseen=unseen,
-            sample_weight=sample_weight or model.config.get("sample_weight"),
+            sample_weight=model.config.get("sample_weight") if sample_weight is None else sample_weight,
             optional=sample_weight is None,
         )
     if sample_weight is not None:

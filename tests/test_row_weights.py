@@ -339,14 +339,20 @@ def test_rows_of_unknown_labels_weigh_in_all_but_the_loss(evaluated):
 
 
 def test_evaluate_refuses_weights_that_it_does_not_find(evaluated):
-    with pytest.raises(
-        InputError, match="sample_weight is 'u', which rows.csv does not have; allowed: 'a', 'b', 'c', 'w'"
-    ):
-        evaluated("rows.csv", sample_weight="u")
+    for name in ("u", ""):
+        with pytest.raises(InputError, match=f"sample_weight is '{name}', which rows.csv does not have; allowed: 'w'"):
+            evaluated("rows.csv", sample_weight=name)
+    with pytest.raises(InputError, match="sample_weight is 'b', which is a feature of the model"):
+        evaluated("rows.csv", sample_weight="b")
     with pytest.raises(InputError, match="sample_weight is 'y', which is the target"):
         evaluated("rows.csv", sample_weight="y")
     with pytest.raises(InputError, match="sample_weight is 'w', and mnist has no weights; leave it out"):
         evaluated("mnist", sample_weight="w")
+    np.savez("rows.npz", x=np.ones((2, 3)), y=["p", "q"])
+    np.save("x.npy", np.ones((2, 3)))
+    for data, target in (("rows.csv", "has no column ''"), ("rows.npz", "has no array ''"), ("x.npy", "target is ''")):
+        with pytest.raises(InputError, match=target):
+            evaluated(data, target="")
     text = Path("rows.csv").read_text().splitlines()
     cells = text[50].split(",")
     text[50] = ",".join([*cells[:3], "-1", cells[4]])

@@ -136,7 +136,7 @@ def read_known(
     """
     names = _names(path)
     tested = {"x_test", "y_test"} <= set(names) and target in {None, "y", "y_train", "y_test"}
-    x_name, y_name = ("x", "y") if tested else (_x_name(path, names), target or "y")
+    x_name, y_name = ("x", "y") if tested else (_x_name(path, names), "y" if target is None else target)
     if not tested and y_name not in names:
         raise InputError(
             f"{path} has no array {y_name!r} to compare with; it has {', '.join(names)}; give its --target"

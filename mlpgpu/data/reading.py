@@ -163,7 +163,8 @@ def _of_table(
         if absent := [name for name in names if name not in frame.columns]:
             hint = did_you_mean(absent[0], frame.columns, 0.5, repr) or "; give its --target"
             raise InputError(f"{path} has no column {absent[0]!r} to compare with{hint}")
-        taken, lacking = dict.fromkeys(names, "is the target"), f"{path} does not have"
+        taken = {record["name"]: "is a feature of the model" for record in columns or []}
+        taken, lacking = taken | dict.fromkeys(names, "is the target"), f"{path} does not have"
         set_aside = aside.named(given, list(frame.columns), lacking, taken, optional=optional)
         y, _ = target_columns.values(frame[names])
         kept = {role: aside.checked(role, frame[name], f"column {name!r}") for role, name in set_aside.items()}

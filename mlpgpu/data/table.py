@@ -47,7 +47,8 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
         )
     targets = target_columns.chosen(list(frame.columns), config, path)
     name, ending = endings.parts(path)
-    taken = dict.fromkeys(target_columns.joined(config.drop, list(frame.columns)), "drop leaves out")
+    taken = {record["name"]: "is a feature of the model to start from" for record in columns or []}
+    taken |= dict.fromkeys(target_columns.joined(config.drop, list(frame.columns)), "drop leaves out")
     taken |= dict.fromkeys(targets, "is the target")
     set_aside = aside.named(given, list(frame.columns), f"{path} does not have", taken)
     gaps = [target for target in targets if ending in endings.TEXT and _is_text_with_gaps(frame[target])]

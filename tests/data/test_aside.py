@@ -126,6 +126,9 @@ def test_a_name_has_one_role(tmp_path, frame, given, said):
     frame.to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match=said):
         _source(tmp_path / "a.csv", **{"target": "y"} | given)
+    features = [{"name": "w", "kind": "number", "fill": None}]
+    with pytest.raises(InputError, match="group is 'w', which is a feature of the model to start from; choose another"):
+        table.load(tmp_path / "a.csv", Config(target="y", group="w"), features)
     with pytest.raises(InputError, match="sample_weight and group are both 'w'; leave out one"):
         Config(sample_weight="w", group="w")
 
