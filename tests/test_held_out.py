@@ -60,11 +60,27 @@ def test_a_set_that_divides_groups_itself_is_refused(tmp_path, rng):
             assert len(load(config).x_test) == 10
             continue
         with pytest.raises(
-            InputError, match="group is 'g', and 1 of its groups, such as 5, have both training and test"
+            InputError, match="group is 'g', and 1 of its groups, such as '5', have both training and test"
         ):
             load(config)
         # Folds divide all rows anew.
         assert cross_validate(Config(dataset=str(path), group="g", hidden=(), epochs=1), 3).complete
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (["0", "1"], [1, 2], "groups of .* have type <U1 in g_train and int64 in g_test; allowed: the same kind"),
+        ([0, 1], [1.0, 2.0], "such as '1.0', have both"),
+        ([0, 1j], [1j, 2], "such as '1j', have both"),
+        (np.array([0, 1], "M8[D]"), np.array([24, 48], "M8[h]"), "such as '1970-01-02T00', have both"),
+    ],
+)
+def test_groups_of_training_and_test_rows_are_compared_in_any_type(tmp_path, train, test, said):
+    parts = {f"{name}_{part}": np.arange(20.0).reshape(-1, 1) for name in "xy" for part in ("train", "test")}
+    np.savez(tmp_path / "own.npz", **parts, g_train=np.repeat(train, 10), g_test=np.repeat(test, 10))
+    with pytest.raises(InputError, match=said):
+        load(Config(dataset=str(tmp_path / "own.npz"), group="g"))
 
 
 @pytest.mark.parametrize("ending", ["npz", "csv", "npy"])

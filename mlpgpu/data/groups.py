@@ -33,9 +33,10 @@ def check_apart(rows: "Source", config: "Config") -> None:
     """
     if rows.groups is None or rows.groups_test is None:
         return
-    if shared := set(rows.groups.tolist()) & set(rows.groups_test.tolist()):
+    shared = np.intersect1d(rows.groups, rows.groups_test)
+    if len(shared):
         raise InputError(
-            f"group is {config.group!r}, and {len(shared):,} of its groups, such as {min(shared)!r}, have both "
+            f"group is {config.group!r}, and {len(shared):,} of its groups, such as {str(shared[0])!r}, have both "
             f"training and test rows in {rows.name}; give all rows as x and y, or leave out group"
         )
 

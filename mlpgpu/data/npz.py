@@ -51,6 +51,13 @@ def load(path: Path, config: "Config") -> Source:
                 f"{path} has {train['x'].shape[1]} features in x_train and {test['x'].shape[1]} in x_test; "
                 "allowed: as many; mend the file"
             )
+        if "groups" in test:
+            kinds = {part["groups"].dtype.kind for part in (train, test)}
+            if len(kinds) > 1 and not kinds <= set("biuf"):
+                raise InputError(
+                    f"the groups of {path} have type {train['groups'].dtype} in {parts[0]['groups']} and "
+                    f"{test['groups'].dtype} in {parts[1]['groups']}; allowed: the same kind; mend the file"
+                )
         train |= {f"{role}_test": values for role, values in test.items()}
     return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], **train)
 
