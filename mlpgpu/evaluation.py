@@ -1,4 +1,4 @@
-"""Loss, score and predictions of a network, computed on the device, and their comparison with the truth."""
+"""Loss, score and logits of a network, computed on the device, and the comparison of predictions with the truth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 from mlpgpu.backends import Backend
 from mlpgpu.feed import Feed, Placement, chunks
 from mlpgpu.maths import scores
-from mlpgpu.maths.network import Network, logits, predict
+from mlpgpu.maths.network import Network, logits
 
 Array = Any
 
@@ -29,7 +29,7 @@ class Evaluation:
     def __init__(self, backend: Backend, network: Network, placement: Placement, score_name: str = "score") -> None:
         self.backend, self.network, self.placement, self.score_name = backend, network, placement, score_name
         self._sums = backend.compile(self.sums)
-        self._predict = backend.compile(self._compute_predictions)
+        self._logits = backend.compile(self._compute_logits)
 
     def sums(self, params: Array, x: Array, targets: Array, weights: Array) -> Array:
         """Return the sums that `measure` adds up over chunks, concatenated into one vector; pure, since it is compiled.
@@ -46,8 +46,8 @@ class Evaluation:
         sums = xp.sum(rows * weights), xp.sum(weights), xp.sum(score, axis=0)
         return xp.concat([xp.reshape(part, (-1,)) for part in sums])
 
-    def _compute_predictions(self, params: Array, x: Array) -> Array:
-        return predict(self.backend.xp, self.network, params, self.placement(x))
+    def _compute_logits(self, params: Array, x: Array) -> Array:
+        return logits(self.backend.xp, self.network, params, self.placement(x))
 
     def measure(self, params: Array, feed: Feed) -> dict[str, float]:
         """Compute the weighted mean loss, and accuracy or R² (the mean over the outputs, as in scikit-learn).
@@ -102,8 +102,8 @@ class Evaluation:
             record[f"validation_{self.score_name}"] = score(params)
         return record
 
-    def predict(self, params: Array, x: Array) -> Array:
-        """Predict probabilities or expected targets, an array of shape (n_rows, n_outputs) on the device.
+    def logits(self, params: Array, x: Array) -> Array:
+        """Compute the logits of rows, an array of shape (n_rows, n_outputs) on the device.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Evaluation:
         x : array of shape (n_rows, n_features)
             As for `Placement.place`.
         """
-        return in_chunks(self.backend, lambda rows: self._predict(params, rows), self.placement, x)
+        return in_chunks(self.backend, lambda rows: self._logits(params, rows), self.placement, x)
 
 
 def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: Placement, x: Array) -> Array:

@@ -20,7 +20,6 @@ from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, compare, has_r2, rank
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.maths.network import plain
-from mlpgpu.maths.scaling import unscale
 from mlpgpu.model import Model
 from mlpgpu.plan import patience, stops_early
 from mlpgpu.prepared import Prepared, prepare, scaled
@@ -213,9 +212,9 @@ def _test(
     decided, last = [], []
     # In chunks: probabilities of many classes take far more memory than the rows themselves.
     for start, stop in chunks(*data.x_test.shape):
-        outputs = backend.to_host(evaluation.predict(params, data.x_test[start:stop]))
-        if targets is not None:
-            outputs = unscale(np, outputs, targets.shift, targets.factor)
+        z = backend.to_host(evaluation.logits(params, data.x_test[start:stop]))
+        # In float64, as by `mlpgpu.evaluate`: in float32, probabilities near 1 are one number, and rank alike.
+        outputs, _ = model.outputs(z.astype(np.float64))
         decided.append(model.decided(outputs))
         last.append(outputs[:, -1].copy())
     predictions = np.concatenate(decided)

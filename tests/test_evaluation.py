@@ -168,15 +168,17 @@ def test_predictions(backend, rng, chunk, loss, n_outputs, link):
     params, x = problem(rng, n_outputs)
     params = params / 2
     on_device = backend.asarray(params)
-    ours = opened(backend, loss, n_outputs).predict(on_device, x)
-    assert type(ours) is type(on_device)
+    evaluation = opened(backend, loss, n_outputs)
+    z = evaluation.logits(on_device, x)
+    assert type(z) is type(on_device)
+    ours = evaluation.network.loss.link(backend.xp, z)
     np.testing.assert_allclose(backend.to_host(ours), link(logits(params, x, n_outputs)), rtol=1e-12, atol=1e-14)
 
 
 def test_predictions_of_bytes_are_those_of_their_numbers(backend, rng):
     params, _ = problem(rng, 2)
     x = rng.integers(0, 256, size=(9, 3), dtype=np.uint8)
-    ours = backend.to_host(opened(backend, "squared_error", 2).predict(backend.asarray(params), x))
+    ours = backend.to_host(opened(backend, "squared_error", 2).logits(backend.asarray(params), x))
     np.testing.assert_allclose(ours, logits(params, x.astype(float), 2), rtol=1e-12)
 
 
@@ -209,7 +211,8 @@ def test_rows_that_are_sparse_or_on_the_device(backend, rng, kind):
     p = special.softmax(unscaled_logits(params, x, 4), axis=1)
     assert ours["loss"] == pytest.approx(metrics.log_loss(labels, p, sample_weight=weights), rel=1e-12)
     assert ours["score"] == pytest.approx(metrics.accuracy_score(labels, p.argmax(1), sample_weight=weights), rel=1e-12)
-    np.testing.assert_allclose(backend.to_host(evaluation.predict(on_device, given)), p, rtol=1e-11, atol=1e-14)
+    z = backend.to_host(evaluation.logits(on_device, given))
+    np.testing.assert_allclose(special.softmax(z, axis=1), p, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.usefixtures("chunk")
@@ -343,8 +346,8 @@ def test_probabilities_of_many_classes_are_not_held_all_at_once(monkeypatch, rng
 
 def test_a_run_predicts_its_test_rows_in_chunks(monkeypatch, not_compiled):
     monkeypatch.setattr(feeds, "CHUNK", 16)
-    sizes, predict = [], Evaluation.predict
-    monkeypatch.setattr(Evaluation, "predict", lambda self, params, x: sizes.append(len(x)) or predict(self, params, x))
+    sizes, logits = [], Evaluation.logits
+    monkeypatch.setattr(Evaluation, "logits", lambda self, params, x: sizes.append(len(x)) or logits(self, params, x))
     for dataset in ("iris", "diabetes", "breast-cancer"):
         prepared = prepare(Config(dataset=dataset, epochs=1, hidden=(3,), dtype="float64", device="cpu"))
         outcome = train_and_test(prepared)

@@ -378,6 +378,20 @@ def test_few_test_rows_are_noted_with_how_far_to_trust_them():
     assert not any("test rows leave" in line for each in (many, grouped) for line in report.result_lines(each))
 
 
+def test_rows_of_probabilities_near_1_are_ranked(tmp_path, rng):
+    """Above logits of 17, all probabilities are 1 in float32."""
+    x = 100 * rng.normal(size=(400, 1))
+    np.savez(tmp_path / "a.npz", x=x, y=(x[:, 0] + 100 * rng.normal(size=400) > 0).astype(int))
+    settings = {"hidden": (), "epochs": 1, "learning_rate": 1e-6, "scale": "none", "test_fraction": 0.5}
+    config = Config(dataset=str(tmp_path / "a.npz"), **settings, bias_init=0, init="normal", init_std=1)
+    prepared = prepare(config)
+    outcome = train_and_test(prepared)
+    z = outcome.model.logits(prepared.data.x_test)[:, 0].astype(float)
+    assert np.count_nonzero(z > 17) > 10
+    for name, figure in (("roc_auc", metrics.roc_auc_score), ("average_precision", metrics.average_precision_score)):
+        assert outcome.metrics[f"test_{name}"] == pytest.approx(figure(outcome.truth, z))
+
+
 def test_a_prompt_shows_an_outcome_in_a_line():
     outcome = train_and_test(
         Config(dataset="digits", hidden=(16, 8), activation=("relu", "tanh"), epochs=3),

@@ -68,7 +68,7 @@ def evaluated(place: Place) -> Found:
         evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
         params = backend.asarray(plan.params, plan.dtype)
         measured = evaluation.measure(params, open_feed(backend, Rows(data.x_test, data.y_test), placement))
-        outputs = evaluation.predict(params, data.x_test)
+        outputs = plan.network.loss.link(backend.xp, evaluation.logits(params, data.x_test))
         if device != "cpu" and isinstance(outputs, np.ndarray):
             return Found("predictions are on the host", False)
         found[device] = measured, backend.to_host(outputs)

@@ -37,7 +37,7 @@ for device, precision, capture in (
     training.base_rate = 0.1
     losses += training.epoch(2)[0].tolist()
     evaluation = Evaluation(backend, plan.network, placement)
-    predicted = evaluation.predict(training.state.params, x)
+    predicted = evaluation.logits(training.state.params, x)
     measured = evaluation.measure(training.state.params, training.feed)
     # Of all live arrays. JAX keeps some of earlier runs, so the run on the first device comes last.
     places = {place.id for array in jax.live_arrays() for place in array.devices()}
