@@ -66,12 +66,12 @@ def evaluate(
     from mlpgpu.predict import counted, tell
 
     loaded, unseen = Model.load(model), Unseen()
-    rows = counted(_rows(loaded, data, target, sample_weight, unseen), lambda known: len(known.y))
-    parts = [known._replace(x=loaded.logits(known.x)) for known in rows]
+    weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
+    known = _rows(loaded, data, target, weight, unseen, optional=sample_weight is None)
+    parts = [part._replace(x=loaded.logits(part.x)) for part in counted(known, lambda part: len(part.y))]
     y = np.concatenate([part.y for part in parts])
     given = [part.weights for part in parts if part.weights is not None]
     weights = np.concatenate(given) if given else None
-    weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
     figures, confusion = measure(loaded, [part.x for part in parts], y, weights)
     if json:
         used = weight if given else None
@@ -120,7 +120,7 @@ def measure(
     """
     import numpy as np
 
-    from mlpgpu.evaluation import compare, has_r2, r2_by_column, rank
+    from mlpgpu.evaluation import has_r2, judge, r2_by_column
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -141,30 +141,23 @@ def measure(
         )
     # In chunks: the logits of many classes may leave no memory for temporaries as large as they are.
     pieces = [part[start:stop] for part in z for start, stop in chunks(*part.shape)]
-    predicted, last, finite = [], [], []
-    for piece in pieces:
-        outputs, is_finite = model.outputs(piece.astype(np.float64))
-        predicted.append(model.decided(outputs))
-        last.append(outputs[:, -1].copy())
-        finite.append(is_finite)
-    check_finite(np.concatenate(finite))
+    compared, predictions, confusion, finite = judge(model, pieces, truth, weights)
+    check_finite(finite)
     parts = np.split(truth, np.cumsum([len(piece) for piece in pieces])[:-1])
     losses = [_losses(model, piece.astype(np.float64), part) for piece, part in zip(pieces, parts, strict=True)]
-    predictions = np.concatenate(predicted)
-    compared, confusion = compare(truth, predictions, len(model.classes), model.target_names, weights)
     figures: dict[str, Any] = {"loss": float(np.average(np.concatenate(losses), weights=of_known))}
     if model.classes:
         is_right = (predictions == truth).reshape(len(truth), -1).all(axis=1)
         figures["accuracy"] = float(np.average(is_right, weights=weights))
     else:
         figures["r2"] = float(r2_by_column(truth, predictions, weights).mean()) if has_r2(truth, weights) else None
-    if model.binary:
-        compared |= rank(truth, np.concatenate(last), weights)
     more = {"unknown_labels": unknown} if unknown else {}
     return {**figures, **compared, **more}, confusion
 
 
-def _rows(model: Model, data: str, target: str | None, sample_weight: str | None, unseen: Unseen) -> Iterator[Known]:
+def _rows(
+    model: Model, data: str, target: str | None, sample_weight: str | None, unseen: Unseen, *, optional: bool
+) -> Iterator[Known]:
     from mlpgpu.config import Config
     from mlpgpu.data import load, mnist
     from mlpgpu.data.reading import Known, features_and_targets
@@ -181,10 +174,10 @@ def _rows(model: Model, data: str, target: str | None, sample_weight: str | None
             model.target if target is None else target,
             as_text=as_text,
             unseen=unseen,
-            sample_weight=model.config.get("sample_weight") if sample_weight is None else sample_weight,
-            optional=sample_weight is None,
+            sample_weight=sample_weight,
+            optional=optional,
         )
-    if sample_weight is not None:
+    if not optional:
         raise InputError(f"sample_weight is {sample_weight!r}, and {data} has no weights; leave it out")
     images = load(Config(dataset=data, validation_fraction=0, quiet=True))
     return iter([Known(images.x_test[:], images.y_test)])

@@ -1,8 +1,8 @@
 """Loss, score and logits of a network, computed on the device, and the comparison of predictions with the truth."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from mlpgpu.backends import Backend
 from mlpgpu.feed import Feed, Placement, chunks
 from mlpgpu.maths import scores
 from mlpgpu.maths.network import Network, logits
+
+if TYPE_CHECKING:
+    from mlpgpu.model import Model
 
 Array = Any
 
@@ -119,6 +122,43 @@ def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: P
     """Place rows on the device chunk by chunk, apply a function to each chunk, and concatenate the results."""
     parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(*x.shape)]
     return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
+
+
+def judge(
+    model: "Model", logits: Iterable[np.ndarray], truth: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None, np.ndarray]:
+    """Compare what a model predicts from logits with the truth, on the host.
+
+    Parameters
+    ----------
+    model : Model
+    logits : iterable of array of shape (any, n_outputs)
+        Those of all rows, in chunks: probabilities of many classes take far more memory than the rows themselves. Their
+        links are computed in float64, since in float32 all probabilities near 1 are one number, and rank alike.
+    truth, weights
+        As for `compare`.
+
+    Returns
+    -------
+    figures : dict
+        Those of `compare`, and for two classes those of `rank`.
+    predictions : array
+    confusion : int array or None
+        As from `compare`.
+    finite : bool array of shape (n_rows,)
+        Whether logits and outputs of each row are finite.
+    """
+    decided, last, finite = [], [], []
+    for z in logits:
+        outputs, is_finite = model.outputs(z.astype(np.float64))
+        decided.append(model.decided(outputs))
+        last.append(outputs[:, -1].copy())
+        finite.append(is_finite)
+    predictions = np.concatenate(decided)
+    figures, confusion = compare(truth, predictions, len(model.classes), model.target_names, weights)
+    if model.binary:
+        figures |= rank(truth, np.concatenate(last), weights)
+    return figures, predictions, confusion, np.concatenate(finite)
 
 
 def compare(

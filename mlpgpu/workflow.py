@@ -17,7 +17,7 @@ from mlpgpu.config import Config
 from mlpgpu.data.aside import effective
 from mlpgpu.device_loss import survivable
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation, compare, has_r2, rank
+from mlpgpu.evaluation import Evaluation, has_r2, judge
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.maths.network import plain
 from mlpgpu.model import Model
@@ -209,21 +209,11 @@ def _test(
     rows = Rows(data.x_test, scaled(data.y_test, targets), data.weights_test)
     figures = evaluation.measure(params, open_feed(backend, rows, placement))
 
-    decided, last = [], []
-    # In chunks: probabilities of many classes take far more memory than the rows themselves.
-    for start, stop in chunks(*data.x_test.shape):
-        z = backend.to_host(evaluation.logits(params, data.x_test[start:stop]))
-        # In float64, as by `mlpgpu.evaluate`: in float32, probabilities near 1 are one number, and rank alike.
-        outputs, _ = model.outputs(z.astype(np.float64))
-        decided.append(model.decided(outputs))
-        last.append(outputs[:, -1].copy())
-    predictions = np.concatenate(decided)
-    weights = data.weights_test
-    compared, confusion = compare(data.y_test, predictions, len(data.classes), model.target_names, weights)
+    parts = chunks(*data.x_test.shape)
+    logits = (backend.to_host(evaluation.logits(params, data.x_test[start:stop])) for start, stop in parts)
+    compared, predictions, confusion, _ = judge(model, logits, data.y_test, data.weights_test)
     tested: dict[str, Any] = figures | compared
-    if model.binary:
-        tested |= rank(data.y_test, np.concatenate(last), weights)
-    if data.task == "regression" and not has_r2(data.y_test, weights):
+    if data.task == "regression" and not has_r2(data.y_test, data.weights_test):
         # The evaluation returns a number.
         tested["r2"] = None
     return {f"test_{name}": value for name, value in tested.items()}, predictions, confusion
