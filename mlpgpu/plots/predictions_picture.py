@@ -1,0 +1,89 @@
+"""The plot of predicted against true values."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlpgpu.figures import in_words
+from mlpgpu.plots.style import INK, QUIET, SCORE, SMALL, PathLike, new_figure, saved
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_POINTS, MAX_PANELS = 5000, 6
+
+
+def predictions(
+    true: ArrayLike,
+    predicted: ArrayLike,
+    path: PathLike | None = None,
+    *,
+    title: str = "",
+    target: str | Sequence[str] = "target",
+) -> "Figure":
+    """Plot predicted against true values.
+
+    Parameters
+    ----------
+    true, predicted : array-like, shape (n,) or (n, n_outputs)
+        Values. RMSE and R² are computed from all finite rows, even if only some of them are drawn.
+    path, title
+        As for `mlpgpu.plots.curves`.
+    target : str or sequence of str
+        Names of the targets, with units: one per output, or a single name, to which the number of the output is added.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    return saved(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
+
+
+def predictions_figure(
+    true: NDArray[Any], predicted: NDArray[Any], title: str, target: str | Sequence[str]
+) -> "Figure":
+    """Build the figure of `predictions`: one axes per output, at most six."""
+    from matplotlib.ticker import EngFormatter, FuncFormatter
+
+    figure, rows, outputs = new_figure((8, 5), title), len(true), 1 if true.ndim == 1 else true.shape[1]
+    true, predicted = true.reshape(rows, outputs), predicted.reshape(rows, outputs)
+    if isinstance(target, str):
+        target = [target] if outputs == 1 else [f"{target} {i + 1}" for i in range(outputs)]
+    panels = min(outputs, MAX_PANELS)
+    lines = 1 if panels <= 3 else 2
+    for i in range(panels):
+        axes = figure.add_subplot(lines, -(-panels // lines), i + 1)
+        finite = np.isfinite(true[:, i]) & np.isfinite(predicted[:, i])
+        x, y = true[finite, i], predicted[finite, i]
+        axes.set_title(_quality(x, y), loc="left", fontsize=SMALL, color=INK)
+        drawn = np.random.default_rng(0).permutation(len(x))[:MAX_POINTS]
+        alpha = min(0.7, 12 / math.sqrt(len(drawn) + 1))
+        axes.scatter(x[drawn], y[drawn], s=24 if len(drawn) < 500 else 9, color=SCORE, alpha=alpha, linewidths=0)
+        both = np.concatenate((x, y)) if len(x) else np.asarray([0.0, 1.0])
+        low, high = float(both.min()), float(both.max())
+        axes.plot([low, high], [low, high], color=QUIET, linewidth=1, zorder=0, label="predicted = true")
+        room = 0.03 * (high - low) or 0.5
+        axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(EngFormatter(sep="") if high - low > 1e4 else FuncFormatter(lambda v, _: f"{v:g}"))
+        axes.locator_params(nbins=5 if panels < 3 else 3)
+        axes.set_xlabel(f"true {target[i]}", fontsize=SMALL, color=INK, parse_math=False)
+        axes.set_ylabel("predicted", fontsize=SMALL, color=INK)
+        axes.tick_params(labelsize=10, colors=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+    notes = [f"first {panels} of {outputs} outputs"] * (outputs > panels)
+    notes += [f"{MAX_POINTS:,} of {rows:,} points drawn"] * (rows > MAX_POINTS)
+    figure.supxlabel("; ".join(notes), x=0.99, ha="right", fontsize=10, color=QUIET)
+    return figure
+
+
+def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
+    if not len(true):
+        return "no finite values"
+    squares, spread = np.sum((true - predicted) ** 2), np.sum((true - true.mean()) ** 2)
+    rmse = math.sqrt(squares / len(true))
+    words = f"{rmse:,.0f}" if 1000 <= rmse < 1e9 else f"{rmse:.3g}"
+    return f"RMSE {words}   R² {in_words(1 - squares / spread, 3) if spread else 'undefined'}"
