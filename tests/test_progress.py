@@ -233,6 +233,8 @@ class Notebook:
     def __init__(self, monkeypatch):
         self.outputs = []
         monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+        # Rich keeps a console for all who give none, and one made here would show nothing in later tests.
+        monkeypatch.setattr("rich._console", None)
         monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
         monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=self.display))
 
