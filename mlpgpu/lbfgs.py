@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from mlpgpu.backends import Backend
+from mlpgpu.backends.base import eager_loop
 from mlpgpu.callbacks import Callback, finalised
+from mlpgpu.data.batches import batches
 from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Feed, Placement, Rows, chunks, open_feed
+from mlpgpu.feed import Feed, Placement, Rows, Streamed, chunk_rows, open_feed
 from mlpgpu.interrupt import interruptible
 from mlpgpu.maths.network import loss_and_gradient
 from mlpgpu.plan import Plan
 from mlpgpu.trainer import Record, Run
+from mlpgpu.training import is_captured
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -115,14 +119,15 @@ def fit(
             if run.stopped:
                 raise StopIteration
 
-        found = minimize(
-            evaluated,
-            np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64),
-            method="L-BFGS-B",
-            jac=True,
-            callback=after_iteration,
-            options={"maxfun": max_fun, "maxiter": plan.epochs, "gtol": tol},
-        )
+        with _blas_of_scipy().limit(limits=1):
+            found = minimize(
+                evaluated,
+                np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64),
+                method="L-BFGS-B",
+                jac=True,
+                callback=after_iteration,
+                options={"maxfun": max_fun, "maxiter": plan.epochs, "gtol": tol},
+            )
     run.write_checkpoints()
     run.signal = interrupted()
     run.epoch = min(found.nit, plan.epochs)
@@ -135,24 +140,45 @@ def fit(
     return on_device(found.x), run, float(found.fun)
 
 
+@functools.cache
+def _blas_of_scipy() -> ThreadpoolController:
+    """Return the BLAS that SciPy's wheels have beside NumPy's, once it is loaded.
+
+    The solver calls it between the products of the network. Its idle threads would then wait busily on the cores that
+    the products need: on two cores, a fit takes two to four times as long.
+    """
+    found = ThreadpoolController().select(user_api="blas")
+    paths = [pool["filepath"] for pool in found.info()]
+    return found.select(filepath=[path for path in paths if Path(path).parent.name == "scipy.libs"])
+
+
 def _objective(backend: Backend, plan: Plan, feed: Feed) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Return the function for SciPy that sums loss and gradient over chunks of the rows."""
-    rows, weights = feed.rows, feed.rows.weight_of_each()
-    shares = {
-        part: share for part in chunks(*rows.x.shape) if (share := weights[slice(*part)].sum() / weights.sum()) > 0
-    }
-    # Each chunk adds the same penalty to the total, since its share cancels the division by its weights.
-    l2 = plan.recipe.l2 / len(shares)
-    evaluate = backend.compile(partial(loss_and_gradient, backend.xp, plan.network, l2=l2))
+    """Return the function for SciPy: a loop over the rows in batches of one size, which adds up loss and gradient."""
+    xp, weights = backend.xp, feed.rows.weight_of_each()
+    counted = np.flatnonzero(weights)
+    n_batches = -(-len(counted) // chunk_rows(plan.network.sizes[0]))
+    rows, present = batches(counted, -(-len(counted) // n_batches))
+    pick, total, l2 = feed.items(rows, present), float(weights.sum()), plan.recipe.l2 / n_batches
+    # Streamed rows are copied to the device again for each evaluation, batch by batch.
+    resident = None if isinstance(feed, Streamed) else [pick(0, n_batches)]
+
+    def step(state: tuple[Array, Array], data: Any, item: Any) -> tuple[tuple[Array, Array], Array]:
+        params, gradient = state
+        batch = feed.batch(data, item)
+        loss, of_batch = loss_and_gradient(xp, plan.network, params, *batch, l2=l2)
+        # The share cancels the division by the weights of the batch, so that each batch adds the same penalty.
+        share = xp.sum(batch.weights) / total
+        return (params, gradient + share * of_batch), share * loss
+
+    loop = backend.compile_loop(step, plan.epochs * n_batches) if is_captured(plan) else eager_loop(xp, step)
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-        params = backend.asarray(x, plan.dtype)
-        loss, gradient = 0.0, np.zeros_like(x)
-        parts: Iterator[Any] = ((share, evaluate(params, *feed.chunk(*part))) for part, share in shares.items())
-        # Each chunk is fetched after the next one is launched, so that the device stays busy meanwhile.
-        for (share, of_part), _ in itertools.pairwise(itertools.chain(parts, [None])):
-            of_loss, of_gradient = (backend.to_host(array).astype(np.float64) for array in of_part)
-            loss, gradient = loss + share * float(of_loss), gradient + share * of_gradient
-        return loss, gradient
+        params, losses = backend.asarray(x, plan.dtype), []
+        state: tuple[Array, Array] = (params, xp.zeros_like(params))
+        for items in resident or (pick(i, i + 1) for i in range(n_batches)):
+            state, loss = loop(state, feed.data, items)
+            losses.append(loss)
+        loss, gradient = (backend.to_host(array).astype(np.float64) for array in (xp.concat(losses), state[1]))
+        return float(loss.sum()), gradient
 
     return objective

@@ -1,0 +1,46 @@
+"""The objective that SciPy minimises, and the threads of its BLAS meanwhile."""
+
+import numpy as np
+import pytest
+from test_trainer import plan_of
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from mlpgpu import MLPClassifier, lbfgs
+from mlpgpu.callbacks import Callback
+from mlpgpu.feed import Resident, Rows, Streamed, Unscaled
+from mlpgpu.maths.network import loss_and_gradient
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+def test_loss_and_gradient_of_batches_are_those_of_all_rows(backend, feed, weighted, monkeypatch, rng):
+    monkeypatch.setattr("mlpgpu.feed.CHUNK", 13)
+    plan = plan_of("cross_entropy", l2=0.3, dtype="float64")
+    x, y = rng.normal(size=(50, plan.network.sizes[0])), rng.integers(0, plan.network.sizes[-1], size=50)
+    weights = rng.uniform(0.5, 2, size=50)
+    weights[[*range(13), 20, 49]] = 0
+    rows = Rows(x, y, weights if weighted else None)
+    objective = lbfgs._objective(backend, plan, feed(backend, rows, Unscaled(backend, "float64")))
+    for params in (plan.params, -2 * plan.params):
+        expected = loss_and_gradient(np, plan.network, params, x, y, rows.weight_of_each(), l2=0.3)
+        for one, other in zip(objective(params), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+def test_the_blas_of_scipy_has_one_thread_meanwhile():
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if "scipy.libs" in pool["filepath"]]
+
+    class Counted(Callback):
+        def on_epoch_end(self, run, record):
+            counted.append(threads())
+
+    counted = []
+    # Processes that run tests side by side may have one thread in any case.
+    with threadpool_limits(limits=2):
+        before = threads()
+        if not before:
+            pytest.skip("SciPy has no BLAS of its own here")
+        MLPClassifier((3,), solver="lbfgs", callbacks=[Counted()], max_iter=200).fit(np.eye(6), [0, 1, 2] * 2)
+        assert threads() == before == [2]
+    assert {count for each in counted for count in each} == {1}
