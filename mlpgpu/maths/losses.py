@@ -56,8 +56,9 @@ def log_softmax(xp: Any, z: Array) -> Array:
 
 
 def softmax(xp: Any, z: Array) -> Array:
-    """``exp z / sum exp z`` over the outputs."""
-    return xp.exp(log_softmax(xp, z))
+    """``exp z / sum exp z`` over the outputs, stable for logits of any magnitude."""
+    p = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return p / xp.sum(p, axis=-1, keepdims=True)
 
 
 def log_logistic(xp: Any, z: Array) -> Array:
