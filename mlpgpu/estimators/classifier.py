@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from mlpgpu.backends import Backend
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import LOSSES, Loss
+from mlpgpu.maths.network import Network
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.base import Available, Perceptron
@@ -287,8 +289,11 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         -------
         array of shape (n_rows,) or (n_rows, n_labels)
         """
-        probabilities, backend, at = self._outputs(X, "predict", networks.predict)
-        return self._labels.decode(probabilities, backend, at)
+
+        def chosen(xp: Any, network: Network, params: Array, x: Array) -> Array:
+            return self._labels.chosen(xp, networks.predict(xp, network, params, x))
+
+        return self._labels.decode(*self._outputs(X, "predict", chosen))
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Predict the probability of each class.
@@ -304,8 +309,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
             Probabilities in the order of `classes_`; for multilabel targets, that of each label, strictly between 0
             and 1.
         """
-        z, backend, at = self._outputs(X, "predict_proba", networks.logits)
-        return arrays.move(self._labels.probabilities(backend.xp, self._network().loss, z), backend, at)
+        return self._from_logits(X, "predict_proba", self._labels.probabilities)
 
     def predict_log_proba(self, X: Any) -> Array:  # noqa: N803
         """Predict the logarithm of the probability of each class, finite even where the probability rounds to 0.
@@ -320,8 +324,15 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         array of shape (n_rows, n_classes)
             Log probabilities in the order of `classes_`.
         """
-        z, backend, at = self._outputs(X, "predict_log_proba", networks.logits)
-        return arrays.move(self._labels.log_probabilities(backend.xp, self._network().loss, z), backend, at)
+        return self._from_logits(X, "predict_log_proba", self._labels.log_probabilities)
+
+    def _from_logits(self, X: Any, method: str, function: Callable[..., Array]) -> Array:  # noqa: N803
+        """Return ``function(xp, loss, z)`` of the logits, which are computed chunk by chunk and not kept."""
+
+        def of_chunk(xp: Any, network: Network, params: Array, x: Array) -> Array:
+            return function(xp, network.loss, networks.logits(xp, network, params, x))
+
+        return arrays.move(*self._outputs(X, method, of_chunk))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
         """Return the accuracy; for multilabel targets, the fraction of rows with all labels correct.

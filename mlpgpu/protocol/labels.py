@@ -104,25 +104,27 @@ class Labels:
             )
         return np.searchsorted(self.classes, y).astype(np.int64)
 
-    def decode(self, probabilities: Array, source: Backend, at: Backend) -> Array:
-        """Return the most probable class of each row on `at`, or on the host for labels that are not numbers.
+    def chosen(self, xp: Any, probabilities: Array) -> Array:
+        """Return the index of the most probable class of each row; for multilabel targets and two classes, booleans."""
+        if self.multilabel:
+            return probabilities > 0.5
+        return xp.argmax(probabilities, axis=1) if probabilities.shape[1] > 1 else probabilities[:, 0] > 0.5
+
+    def decode(self, chosen: Array, source: Backend, at: Backend) -> Array:
+        """Return the classes that `chosen` found, on `at`, or on the host for labels that are not numbers.
 
         Parameters
         ----------
-        probabilities : array of shape (n_rows, n_outputs)
-            Predicted probabilities, on `source`.
+        chosen : array of shape (n_rows,) or (n_rows, n_labels)
+            On `source`.
         """
-        xp = source.xp
         # JAX has int64 only when it is enabled.
-        whole = source.asarray(np.zeros(1, np.int64)).dtype
+        numbers = source.xp.astype(chosen, source.asarray(np.zeros(1, np.int64)).dtype)
         if self.multilabel:
-            chosen = xp.astype(probabilities > 0.5, whole)
-            return self._as_sparse(source.to_host(chosen)) if self.sparse else arrays.move(chosen, source, at)
-        if probabilities.shape[1] > 1:
-            numbers = xp.argmax(probabilities, axis=1)
-        else:
-            # A single class has index 0, whatever the output.
-            numbers = xp.astype((probabilities[:, 0] > 0.5) & (not self.single), whole)
+            return self._as_sparse(source.to_host(numbers)) if self.sparse else arrays.move(numbers, source, at)
+        if self.single:
+            # It is chosen whatever the output.
+            numbers = source.xp.zeros_like(numbers)
         if self.on_host:
             return self.classes[source.to_host(numbers)]
         # On `at`, because `source` may lack the dtype of the labels.
