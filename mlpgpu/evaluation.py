@@ -66,7 +66,7 @@ class Evaluation:
         dict
             ``loss``, and the score by its name.
         """
-        parts = [self._sums(params, *feed.chunk(start, stop)) for start, stop in chunks(*feed.rows.x.shape)]
+        parts = [self._sums(params, *feed.chunk(start, stop)) for start, stop in chunks(len(feed.rows), feed.width)]
         # Copied at once to wait for the device only once, and added in float64, since the sum needs more digits.
         sums = self.backend.to_host(self.backend.xp.stack(parts)).astype(np.float64).sum(axis=0)
         loss, weight, score = sums[0], sums[1], sums[2:]
@@ -120,7 +120,7 @@ class Evaluation:
 
 def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: Placement, x: Array) -> Array:
     """Place rows on the device chunk by chunk, apply a function to each chunk, and concatenate the results."""
-    parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(*x.shape)]
+    parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(x.shape[0], placement.width(x))]
     return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
 
 

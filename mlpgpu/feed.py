@@ -80,6 +80,9 @@ class Placement(Protocol):
     def place(self, x: Any) -> Array:
         """Copy `x` of `Rows` to the device, as an argument of `__call__`."""
 
+    def width(self, x: Any) -> int:
+        """Return the number of elements per row of `x` on the device."""
+
     def __call__(self, x: Array) -> Array:
         """Convert `x` on the device to inputs of the network; pure."""
 
@@ -99,11 +102,19 @@ class Unscaled:
 
     def place(self, x: Any) -> Array:
         """See `Placement.place`."""
-        x = x.toarray() if is_sparse(x) else x
+        if is_sparse(x):
+            if self.backend.sparse_rows is not None:
+                return self.backend.sparse_rows(x, self.dtype)
+            x = x.toarray()
         # C-contiguous and aligned: for other layouts BLAS uses other kernels, which round differently.
         return self.backend.asarray(
             np.require(x, requirements=["C", "A"]) if isinstance(x, np.ndarray) else x, self.dtype
         )
+
+    def width(self, x: Any) -> int:
+        """See `Placement.width`; of rows that stay sparse, the mean."""
+        stays_sparse = is_sparse(x) and self.backend.sparse_rows is not None
+        return int(-(-x.nnz // max(x.shape[0], 1)) if stays_sparse else x.shape[1])
 
     def __call__(self, x: Array) -> Array:
         """See `Placement.__call__`."""
@@ -143,6 +154,10 @@ class Scaled:
                 flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
         return self.backend.asarray(scaled)
 
+    def width(self, x: np.ndarray) -> int:
+        """See `Placement.width`."""
+        return int(x.shape[1])
+
     def __call__(self, x: Array) -> Array:
         """See `Placement.__call__`."""
         xp = self.backend.xp
@@ -158,10 +173,13 @@ class Feed(Protocol):
         Arrays on the device that the compiled loop takes in addition to the items of its steps.
     rows : Rows
         The rows of the feed; their targets and weights are on the host.
+    width : int
+        Elements per row on the device: see `Placement.width`.
     """
 
     data: tuple[Array, ...]
     rows: Rows
+    width: int
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """Return ``picker(start, stop)``, which returns the items of these steps of an epoch.
@@ -188,7 +206,7 @@ class Resident:
     """
 
     def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
-        self.backend, self.dtype, self.rows = backend, placement.dtype, rows
+        self.backend, self.dtype, self.rows, self.width = backend, placement.dtype, rows, placement.width(rows.x)
         self.data = (
             placement.place(rows.x),
             _targets(backend, rows.targets, self.dtype),
@@ -212,18 +230,35 @@ class Resident:
 
 
 class Streamed:
-    """Feed of rows that stay on the host; those of each step are copied when it needs them."""
+    """Feed of rows that stay on the host; those of each step are copied when it needs them.
 
-    def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
+    Parameters
+    ----------
+    backend : Backend
+    rows : Rows
+    placement : Placement
+    dense : bool
+        Whether sparse rows are made dense before they are placed.
+    """
+
+    def __init__(self, backend: Backend, rows: Rows, placement: Placement, dense: bool = False) -> None:
         self.backend, self.placement, self.dtype, self.rows = backend, placement, placement.dtype, rows
+        self.dense, self.width = dense, int(rows.x.shape[1]) if dense else placement.width(rows.x)
         self.weights = rows.weight_of_each()
         self.data: tuple[Array, ...] = ()
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """See `Feed.items`."""
         x = self.rows.x
-        read = Batches(x, rows) if isinstance(x, Mapped) else lambda start, stop: _dense(x, rows[start:stop])
-        return lambda start, stop: self._copy(read(start, stop), rows[start:stop], present[start:stop])
+        # Sparse rows are indexed by one axis.
+        read = Batches(x, rows) if isinstance(x, Mapped) else lambda start, stop: x[rows[start:stop].ravel()]
+
+        def pick(start: int, stop: int) -> tuple[Array, ...]:
+            numbers = rows[start:stop]
+            placed, *others = self._copy(read(start, stop), numbers, present[start:stop])
+            return self.backend.xp.reshape(placed, (*numbers.shape, x.shape[1])), *others
+
+        return pick
 
     def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
         """See `Feed.batch`."""
@@ -236,29 +271,31 @@ class Streamed:
 
     def _copy(self, x: Any, rows: Any, present: Any) -> tuple[Array, ...]:
         return (
-            self.placement.place(x),
+            self.placement.place(x.toarray() if self.dense and is_sparse(x) else x),
             _targets(self.backend, self.rows.targets[rows], self.dtype),
             self.backend.asarray(self.weights[rows] * present, self.dtype),
         )
 
 
-def open_feed(backend: Backend, rows: Rows, placement: Placement, beside: Callable[[], int] = lambda: 0) -> Feed:
+def open_feed(
+    backend: Backend,
+    rows: Rows,
+    placement: Placement,
+    beside: Callable[[], int] = lambda: 0,
+    dense: bool = False,
+) -> Feed:
     """Return `Resident` if the rows fit into the free memory of the device, otherwise `Streamed`.
 
     Rows fit if they take at most three quarters of the free memory, and leave the ``beside()`` bytes that are allocated
-    later. Rows that are on the device already stay there. Sparse rows, and rows in a file, are always streamed.
+    later. Rows that are on the device already stay there. Sparse rows, and rows in a file, are always streamed; `dense`
+    as for `Streamed`.
     """
     if is_sparse(rows.x) or isinstance(rows.x, Mapped):
-        return Streamed(backend, rows, placement)
+        return Streamed(backend, rows, placement, dense)
     free = backend.free_memory()
     if free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= min(0.75 * free, free - beside()):
         return Resident(backend, rows, placement)
     return Streamed(backend, rows, placement)
-
-
-def _dense(x: Any, rows: np.ndarray) -> np.ndarray:
-    """Return the rows of several steps as a dense array of three axes; sparse arrays are indexed by one axis."""
-    return x[rows.ravel()].toarray().reshape(*rows.shape, x.shape[1]) if is_sparse(x) else x[rows]
 
 
 def _targets(backend: Backend, targets: np.ndarray, dtype: str) -> Array:

@@ -77,7 +77,8 @@ class Training:
         beside: Callable[[], int] = lambda: 0,
     ) -> None:
         self.backend, self.plan, xp = backend, plan, backend.xp
-        self.feed = feed = open_feed(backend, rows, placement, beside)
+        # Dropout of inputs multiplies each of them by a mask.
+        self.feed = feed = open_feed(backend, rows, placement, beside, dense=bool(plan.dropout[0]))
         if state is None:
             params = backend.asarray(plan.params, plan.dtype)
             slots = plan.recipe.optimizer.init(xp, params)
@@ -125,8 +126,8 @@ class Training:
         self._losses = losses = [self.backend.asarray(begun)] if begun is not None else []
         per_call = steps_per_call(self.backend, plan)
         if isinstance(self.feed, Streamed):
-            # The rows of all steps of a call are copied to the device together, as dense arrays.
-            per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * plan.network.sizes[0])))
+            # The rows of all steps of a call are copied to the device together.
+            per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * max(self.feed.width, 1))))
         while done < len(present):
             end = min(done + per_call, len(present))
             self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))

@@ -3,6 +3,8 @@ import pytest
 import scipy.sparse
 from strict import StrictBackend
 
+from mlpgpu.backends.csr import Csr
+from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.data.batches import batches, order
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, chunks, is_sparse, open_feed
@@ -182,6 +184,31 @@ def test_what_is_sparse(backend, rng):
     assert not is_sparse(backend.asarray(x))
 
 
+def test_rows_that_stay_sparse_are_as_wide_as_what_they_store():
+    """On average, rounded up: calls and chunks have as many rows as fit."""
+    x = scipy.sparse.csr_array(np.array([[0, 1.0, 0, 2, 0, 0], [0, 0, 0, 0, 0, 5], [0] * 6]))
+    rows, sparse = Rows(x, np.zeros(3)), Unscaled(NumpyBackend(), "float64")
+    assert open_feed(NumpyBackend(), rows, sparse).width == 1
+    assert open_feed(NumpyBackend(), Rows(x[:2], np.zeros(2)), sparse).width == 2
+    dense = Unscaled(StrictBackend(), "float64"), Unscaled(NumpyBackend("bf16"), "float32")
+    assert [open_feed(each.backend, rows, each).width for each in dense] == [6, 6]
+    assert open_feed(NumpyBackend(), rows, sparse, dense=True).width == 6
+
+
+@pytest.mark.parametrize("stop", [3, 11])
+def test_sparse_rows_are_dense_where_they_are_asked_to_be(rng, stop):
+    x = rng.normal(size=(11, 3)) * (rng.random((11, 3)) < 0.4)
+    given, backend = Rows(scipy.sparse.csr_array(x), rng.integers(0, 4, size=11)), NumpyBackend()
+    opened = open_feed(backend, given, Unscaled(backend, "float64"), dense=True)
+    numbers, present = batches(order(11, seed=1), 4)
+    for placed, expected in [
+        (opened.items(numbers, present)(1, 3)[0], x[numbers[1:3]]),
+        (opened.chunk(2, stop)[0], x[2:stop]),
+    ]:
+        assert type(placed) is np.ndarray
+        np.testing.assert_array_equal(placed, expected)
+
+
 def test_streamed_holds_nothing_on_the_device(rng):
     backend = StrictBackend("device1", free=0)
     opened = Streamed(backend, rows_of(rng, "floats"), as_they_are(backend))
@@ -239,7 +266,8 @@ def test_unscaled_is_of_the_runs_type_and_nothing_else(backend, rng, dtype):
         for given in (x, backend.asarray(x), *(kind(x) for kind in SPARSE)):
             placed = placement.place(given)
             assert placement(placed) is placed
-            assert type(placed) is type(backend.asarray(x))
+            stays_sparse = is_sparse(given) and backend.name == "numpy"
+            assert type(placed) is (Csr if stays_sparse else type(backend.asarray(x)))
             assert backend.to_host(placed).dtype == dtype
             np.testing.assert_array_equal(backend.to_host(placed), x.astype(dtype))
 

@@ -41,6 +41,9 @@ class Backend(ABC):
     products_per_call : float
         Largest number of multiplications per call, counted as parameters times rows. A call takes fewer steps if
         `steps_per_call` would exceed it.
+    sparse_rows : callable or None
+        ``sparse_rows(x, dtype)`` returns the rows of a CSR matrix of SciPy as the left factor of a matrix product, of
+        which ``xp.reshape`` makes those of several steps; None for a backend on which sparse rows become dense.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Backend(ABC):
     xp: Any
     steps_per_call = 1
     products_per_call = math.inf
+    sparse_rows: Callable[[Any, str], Array] | None = None
 
     @abstractmethod
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:

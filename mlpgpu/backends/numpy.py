@@ -29,6 +29,8 @@ class NumpyBackend(Backend):
     def __init__(self, precision: str = "float32") -> None:
         self.xp = emulated(np, precision)
         self.description += in_words(precision, emulated=True)
+        # A product with rounded operands rounds every element.
+        self.sparse_rows = _sparse_rows if precision == "float32" else None
 
     @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> np.ndarray:
@@ -63,6 +65,13 @@ class NumpyBackend(Backend):
         ]
         numba = "with" if has_numba() else "without"
         return ", ".join([self.description, *blas, f"loop {wanted_way()} {numba} Numba"])
+
+
+@quiet
+def _sparse_rows(x: Any, dtype: str) -> Any:
+    from mlpgpu.backends.csr import Csr
+
+    return Csr(x.indptr, x.indices, x.data.astype(dtype, copy=False), x.shape)
 
 
 @functools.cache

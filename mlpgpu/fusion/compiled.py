@@ -45,7 +45,7 @@ def function_of(text: str) -> Callable[..., Any]:
     ImportError
         If Numba cannot be imported.
     """
-    names = "ahead.py", "blas.py", "elementary.py", "meeting.py"
+    names = "ahead.py", "blas.py", "elementary.py", "meeting.py", "sparse.py"
     used = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
     name = "loop_" + hashlib.sha256(text.encode() + used + __version__.encode()).hexdigest()[:24]
     path = folder() / f"{name}.py"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.base import VARIABLE, are_few
+from mlpgpu.backends.csr import Csr
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
@@ -22,7 +23,7 @@ from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
 log = logging.getLogger(__name__)
 
 # ``run(items, losses)`` runs a traced step in its memory, once for each row of the items, and stores the losses.
-Run = Callable[[list[np.ndarray], np.ndarray], None]
+Run = Callable[[list[Any], np.ndarray], None]
 
 # The ways to run a step.
 WAYS = ("auto", "eager", "numpy", "numba")
@@ -61,7 +62,8 @@ class Recorded:
 
     Attributes
     ----------
-    state, data, item : list of array
+    state, data : list of array
+    item : list of array or Csr
     loss : array
     schedule : Schedule
     memory : Memory
@@ -71,8 +73,9 @@ class Recorded:
         recorder = Recorder()
         self.data = list(leaves(data))
         self.state = [empty(leaf.shape, leaf.dtype) for leaf in leaves(state)]
-        self.item = [empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
-        arrays = [*self.state, *self.data, *self.item]
+        # Sparse rows are not copied: see `Csr`.
+        self.item = [leaf[0] if isinstance(leaf, Csr) else empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
+        arrays: list[Any] = [*self.state, *self.data, *self.item]
         inputs = [recorder.input(array.shape, array.dtype) for array in arrays]
         feed = iter(inputs)
         new, loss = step(rebuild(state, feed), rebuild(data, feed), rebuild(items, feed))
@@ -98,9 +101,10 @@ class Recorded:
         calls, item, loss = calls_of(self.schedule, self.memory), self.item, self.loss
         elements = sum(node.size for group in self.schedule.groups if group.domain is not None for node in group.nodes)
 
-        def run(items: list[np.ndarray], losses: np.ndarray) -> None:
+        def run(items: list[Any], losses: np.ndarray) -> None:
             copyto = np.copyto
             for i in range(len(losses)):
+                own: Any
                 for own, row in zip(item, items, strict=True):
                     copyto(own, row[i])
                 for function, arguments in calls:
@@ -109,7 +113,7 @@ class Recorded:
 
         return run, len(calls) + elements // ELEMENTS_PER_CALL
 
-    def compiled(self, items: list[np.ndarray]) -> Run:
+    def compiled(self, items: list[Any]) -> Run:
         """Return a `Run` by a function that Numba compiles, on at most as many threads as NumPy's products use.
 
         Raises
@@ -131,9 +135,10 @@ class Recorded:
         barrier = np.zeros(64, np.int64)
         helpers = ThreadPoolExecutor(n_threads - 1, "mlpgpu") if n_threads > 1 else None
 
-        def part(thread: int, items: list[np.ndarray], losses: np.ndarray, n_steps: int) -> None:
+        def part(thread: int, items: list[Any], losses: np.ndarray, n_steps: int) -> None:
+            given = [array for item in items for array in (item.arrays() if isinstance(item, Csr) else (item,))]
             fixed = meeting.sched_yield_address(), source.numbers, source.whole_numbers, losses
-            function(n_steps, thread, n_threads, barrier[32:], *fixed, *arrays[thread], *items)
+            function(n_steps, thread, n_threads, barrier[32:], *fixed, *arrays[thread], *given)
 
         try:
             # Compile before several threads run.
@@ -142,7 +147,7 @@ class Recorded:
             # Numba raises various errors if it does not support a type, or cannot read its cache.
             raise NotCompiled(one_line(error)) from error
 
-        def run(items: list[np.ndarray], losses: np.ndarray) -> None:
+        def run(items: list[Any], losses: np.ndarray) -> None:
             if helpers is None:
                 part(0, items, losses, len(losses))
                 return
@@ -212,7 +217,7 @@ class Loop:
             self.way = "eager"
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
-    def _choose(self, recorded: Recorded, items: list[np.ndarray]) -> Run:
+    def _choose(self, recorded: Recorded, items: list[Any]) -> Run:
         run, cost = recorded.by_calls()
         pays = self.n_steps is not None and has_numba() and self.n_steps * cost > MANY_CALLS
         if self.way == "numba" or (self.way == "auto" and pays):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -29,7 +30,7 @@ class Memory:
     ----------
     schedule : Schedule
     given : mapping of Traced to array
-        The inputs.
+        The inputs; one may be a `Csr`.
     replaces : sequence of (Traced, Traced)
         Pairs of an input and the result that replaces it, which overwrites the input where that is possible.
 
@@ -42,10 +43,10 @@ class Memory:
     """
 
     def __init__(
-        self, schedule: Schedule, given: Mapping[Traced, np.ndarray], replaces: Sequence[tuple[Traced, Traced]]
+        self, schedule: Schedule, given: Mapping[Traced, Any], replaces: Sequence[tuple[Traced, Traced]]
     ) -> None:
         self.schedule = schedule
-        self.arrays: dict[Traced, np.ndarray] = dict(given)
+        self.arrays: dict[Traced, Any] = dict(given)
         self._free: list[np.ndarray] = []
         self._blocks: dict[Traced, np.ndarray] = {}
         for old, new in replaces:
@@ -62,13 +63,13 @@ class Memory:
                     self._free.append(self._blocks.pop(node))
         self.copies = [(self[old], self[new]) for old, new in replaces if self[old] is not self[new]]
 
-    def __getitem__(self, node: Traced) -> np.ndarray:
+    def __getitem__(self, node: Traced) -> Any:
         found = self.arrays.get(node)
         if found is None:
             found = self.arrays[node] = self._resolve(node)
         return found
 
-    def _resolve(self, node: Traced) -> np.ndarray:
+    def _resolve(self, node: Traced) -> Any:
         if node.operation in {"constant", "fill"}:
             assert node.value is not None
             return np.broadcast_to(node.value, node.shape)

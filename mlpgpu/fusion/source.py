@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from mlpgpu.backends.csr import Csr, Factor
 from mlpgpu.fusion import blas
 from mlpgpu.fusion.loops import Loops, NotCompiled, Reduction, indent, share_range
 from mlpgpu.fusion.memory import Memory
 from mlpgpu.fusion.schedule import Group, Schedule
-from mlpgpu.fusion.sharing import Access, Private, conflict, overlap, whole
+from mlpgpu.fusion.sharing import Access, Private, by_rows, conflict, overlap, whole
 
 HEAD = """\
 import math
@@ -23,6 +24,7 @@ from mlpgpu.fusion.ahead import prefetch_row
 from mlpgpu.fusion.blas import gemm_float32_32, gemm_float32_64, gemm_float64_32, gemm_float64_64, tile
 from mlpgpu.fusion.elementary import add, exp, expm1, log, log1p, tanh
 from mlpgpu.fusion.meeting import wait
+from mlpgpu.fusion.sparse import product, transposed_product
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -43,8 +45,8 @@ class Source:
     schedule : Schedule
     memory : Memory
         Of the same schedule.
-    item : list of array
-        Arrays into which each step copies its row of the items.
+    item : list of array or Csr
+        Arrays into which each step copies its row of the items. Sparse rows are used where they are.
     loss : array of shape ()
         Array in which each step leaves its loss.
     n_threads : int
@@ -63,20 +65,28 @@ class Source:
     """
 
     def __init__(
-        self, schedule: Schedule, memory: Memory, item: list[np.ndarray], loss: np.ndarray, n_threads: int
+        self, schedule: Schedule, memory: Memory, item: list[np.ndarray | Csr], loss: np.ndarray, n_threads: int
     ) -> None:
         self.schedule, self.memory, self.n_threads = schedule, memory, n_threads
-        self.private = Private([array for array in memory.arrays.values() if array.size > 1])
+        dense = [array for array in memory.arrays.values() if isinstance(array, np.ndarray)]
+        self.private = Private([array for array in dense if array.size > 1])
         self.arrays: list[np.ndarray] = []
         self._names: dict[tuple[object, ...], str] = {}
+        self._sparse: dict[Csr, str] = {}
         self._numbers: dict[tuple[str, str], tuple[str, Any]] = {}
         self._steps: list[str] = []
         self._uses: list[Access] = []
         self._reductions: list[Reduction] = []
         if loss.ndim:
             raise NotCompiled("losses of several models")
+        given = []
         for i, own in enumerate(item):
-            self._copy(own, f"item{i}")
+            if isinstance(own, Csr):
+                given.append(", ".join(f"item{i}_{part}" for part in ("indptr", "indices", "data")))
+                self._sparse[own] = given[-1]
+            else:
+                given.append(f"item{i}")
+                self._copy(own, given[-1])
         for group in schedule.groups:
             self._group(group)
         for to, of in memory.copies:
@@ -91,8 +101,8 @@ class Source:
             vectors[vector].append(value)
         self.numbers = np.array(vectors["numbers"], np.float64)
         self.whole_numbers = np.array(vectors["whole_numbers"], np.int64)
-        given = ["n_steps", "thread", "n_threads", "barrier", "sched_yield", "numbers", "whole_numbers", "losses"]
-        given += [f"a{i}" for i in range(len(self.arrays))] + [f"item{i}" for i in range(len(item))]
+        fixed = ["n_steps", "thread", "n_threads", "barrier", "sched_yield", "numbers", "whole_numbers", "losses"]
+        given = fixed + [f"a{i}" for i in range(len(self.arrays))] + given
         # No thread begins the next step before all have finished this one.
         step = ["for step in range(n_steps):", *indent([*self._steps, WAIT])]
         self.text = HEAD + "\n".join([f"def run({', '.join(given)}):", *indent([*begin, "arrivals = 0", *step])]) + "\n"
@@ -151,7 +161,22 @@ class Source:
             for to, of in self.memory.parts_to_copy(node):
                 self._copy(to, of)
         else:
-            self._product(*(self.memory[matrix] for matrix in (*node.parents, node)))
+            a, b, out = (self.memory[matrix] for matrix in (*node.parents, node))
+            if isinstance(a, Factor):
+                self._sparse_product(a, b, out)
+            else:
+                self._product(a, b, out)
+
+    def _sparse_product(self, a: Factor, b: np.ndarray, out: np.ndarray) -> None:
+        use, whose = by_rows(out, write=True), "thread, n_threads"
+        if a.transposed:
+            use = use._replace(part=("columns", use.low))
+        if out in self.private:
+            # Every thread computes it.
+            use, whose = self.private.use(out, write=True), "0, 1"
+        rows, function = self._sparse[a.rows], "transposed_product" if a.transposed else "product"
+        lines = [f"{function}({rows}, step, {self.name(b)}, {self.name(out)}, {whose})"]
+        self._add(lines, [self.private.use(b), use])
 
     def _product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         contiguous = out.flags.c_contiguous and all(m.flags.c_contiguous or m.flags.f_contiguous for m in (a, b))

@@ -1,0 +1,95 @@
+"""Training on sparse rows in each way, compared with eager training on the same rows as a dense array."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse
+from small_networks import ALL_AT_ONCE, plan_of, rows_of
+from threadpoolctl import threadpool_limits
+from ways import BACKEND, logged
+
+from mlpgpu.feed import Unscaled
+from mlpgpu.fusion import loop
+from mlpgpu.fusion.loop import VARIABLE
+from mlpgpu.fusion.loops import NotCompiled
+from mlpgpu.training import Training
+
+PLAIN = {"optimizer": "momentum", "input_dropout": 0.0, "l2": 0.01}
+SETTINGS = {
+    "plain": PLAIN,
+    "no hidden layer": PLAIN | {"hidden": ()},
+    "one unit": PLAIN | {"hidden": (1,)},
+    "a frozen layer": PLAIN | {"freeze": 1},
+    "dropout of inputs and all else": ALL_AT_ONCE,
+}
+
+
+def trained(way, plan, rows, monkeypatch):
+    monkeypatch.setenv(VARIABLE, way)
+    training = Training(BACKEND, plan, rows, Unscaled(BACKEND, plan.dtype))
+    losses = [training.epoch(number)[0] for number in range(1, plan.epochs + 1)]
+    return np.array(training.state.params), np.concatenate(losses)
+
+
+def pair(index=np.int32):
+    """The same rows, sparse and dense; some have no number at all."""
+    rows = rows_of("cross_entropy")
+    x = rows.x * (np.random.default_rng(3).random(rows.x.shape) < 0.3)
+    sparse = scipy.sparse.csr_array(x)
+    sparse.indices, sparse.indptr = sparse.indices.astype(index), sparse.indptr.astype(index)
+    assert (np.diff(sparse.indptr) == 0).any()
+    return dataclasses.replace(rows, x=sparse), dataclasses.replace(rows, x=x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", SETTINGS)
+@pytest.mark.parametrize("by", ["eager", "numpy"])
+def test_line_by_line_and_by_numpy(by, case, dtype, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    sparse, dense = pair()
+    plan = plan_of(dense, "cross_entropy", dtype=dtype, **SETTINGS[case])
+    expected = trained("eager", plan, dense, monkeypatch)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for one, other in zip(trained(by, plan, sparse, monkeypatch), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    assert not logged(caplog)
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_compiled(index, monkeypatch, caplog):
+    """On one thread and on two, with the same bits in a repetition; layers of one unit have one thread."""
+    pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
+    from mlpgpu.fusion import meeting
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(loop, "PRODUCTS_PER_THREAD", 1)
+    sparse, dense = pair(index)
+    plan = plan_of(dense, "cross_entropy", **PLAIN)
+    expected = trained("eager", plan, dense, monkeypatch)
+    for n_threads in (1, 2):
+        monkeypatch.setattr(meeting, "product_threads", lambda n=n_threads: n)
+        with threadpool_limits(n_threads, "blas"):
+            ours, again = (trained("numba", plan, sparse, monkeypatch) for _ in range(2))
+        for one, same, other in zip(ours, again, expected, strict=True):
+            np.testing.assert_array_equal(one, same)
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+    assert not logged(caplog)
+
+
+def test_sparse_rows_of_batches_of_any_size_have_one_source(monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
+    sources = []
+
+    def refuse(text):
+        sources.append(text)
+        raise NotCompiled("kept")
+
+    monkeypatch.setattr(loop, "function_of", refuse)
+    sparse, dense = pair()
+    for batch_size in (11, 12):
+        trained("numba", plan_of(dense, "cross_entropy", batch_size=batch_size, epochs=1, **PLAIN), sparse, monkeypatch)
+    assert len(sources) == 2
+    assert len(set(sources)) == 1
+    for name in ("product", "transposed_product"):
+        assert f" {name}(item0_indptr, item0_indices, item0_data, step, " in sources[0]
