@@ -30,6 +30,9 @@ WAYS = ("auto", "eager", "numpy", "numba")
 # Total microseconds of NumPy calls from which Numba pays: loading it takes some tenths of a second, and the first
 # compilation on a machine some seconds. A call takes about one microsecond, plus one per `ELEMENTS_PER_CALL` elements.
 MANY_CALLS, ELEMENTS_PER_CALL = 1_000_000, 4_000
+# Elements of the state times steps from which recording pays however few the steps are, unless there is only one: an
+# eager step allocates several arrays of the size of the parameters.
+MANY_ELEMENTS = 2**24
 # Multiplications per step and thread: enough to keep a thread busy for some tens of microseconds.
 PRODUCTS_PER_THREAD = 2**20
 
@@ -188,13 +191,13 @@ class Loop:
     def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None) -> None:
         self.step, self.eager, self.n_steps = step, eager, n_steps
         self.way = wanted_way()
-        if self.way == "auto" and are_few(n_steps):
-            self.way = "eager"
         self._recorded: Recorded | None = None
         self._run: Run | None = None
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
+        if self.way == "auto" and self._is_short(state):
+            self.way = "eager"
         if self.way != "eager" and (self._recorded is None or not self._recorded.suits(state, data, items)):
             self._record(state, data, items)
         if self._recorded is None or self._run is None:
@@ -205,6 +208,12 @@ class Loop:
         losses = np.empty((len(rows[0]), *self._recorded.loss.shape), self._recorded.loss.dtype)
         self._run(rows, losses)
         return rebuild(state, iter(self._recorded.state)), losses
+
+    def _is_short(self, state: Any) -> bool:
+        """Whether the run is over sooner eagerly than a step can be recorded and its state copied."""
+        if not are_few(self.n_steps):
+            return False
+        return self.n_steps == 1 or self.n_steps * sum(leaf.size for leaf in leaves(state)) < MANY_ELEMENTS
 
     def _record(self, state: Any, data: Any, items: Any) -> None:
         self._recorded = self._run = None

@@ -141,3 +141,11 @@ def test_other_shapes_are_recorded_anew(way):
         state, items = (np.ones(shape),), (np.ones((3, rows)),)
         result, losses = own(state, (), items)
         assert_same((result, losses), run("eager", step, state, (), items), rtol=1e-14)
+
+
+def test_few_steps_of_many_parameters_are_recorded(chosen, monkeypatch):
+    """An eager step allocates several arrays of that size. A single step is over before it could be recorded."""
+    monkeypatch.setattr(loop, "MANY_ELEMENTS", 5 * A.size)
+    assert [chosen(n) for n in (1, 4, 5)] == ["line by line", "line by line", "numpy"]
+    monkeypatch.setattr(loop, "MANY_ELEMENTS", A.size)
+    assert [chosen(n) for n in (1, 2)] == ["line by line", "numpy"]
