@@ -168,7 +168,7 @@ def unfolded_params(estimator: Any, normalized: tuple[bool, ...], target: Backen
 def params_of(estimator: Any, target: Backend) -> Array:
     """Return the weights and biases as one flat vector on `target`; views of one vector are not joined again."""
     at, parts = backends.beside(estimator.coefs_[0]), [*estimator.coefs_, *estimator.intercepts_]
-    params = parts[0].base if _cover_one_vector(parts) else None
+    params = _one_vector(parts)
     if params is None:
         params = join(at.xp, list(zip(estimator.coefs_, estimator.intercepts_, strict=True)))
     return arrays.move(params, at, target)
@@ -180,17 +180,18 @@ def parts_of(xp: Any, params: Array, sizes: Sequence[int]) -> dict[str, list[Arr
     return {"coefs_": [w for w, _ in layers], "intercepts_": [b for _, b in layers]}
 
 
-def _cover_one_vector(parts: Sequence[Any]) -> bool:
-    """Whether NumPy arrays are consecutive views that cover one whole vector."""
+def _one_vector(parts: Sequence[Any]) -> np.ndarray | None:
+    """Return the vector of which NumPy arrays are consecutive views, if it begins their memory; otherwise None."""
     whole = getattr(parts[0], "base", None)
-    if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.size == sum(part.size for part in parts)):
-        return False
-    at = _address(whole)
+    if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.flags.c_contiguous):
+        return None
+    at, dtype = _address(whole), parts[0].dtype
     for part in parts:
-        if part.base is not whole or part.dtype != whole.dtype or not part.flags.c_contiguous or _address(part) != at:
-            return False
+        if part.base is not whole or part.dtype != dtype or not part.flags.c_contiguous or _address(part) != at:
+            return None
         at += part.nbytes
-    return True
+    # The arrays of a recorded step are views of bytes.
+    return whole.view(np.uint8)[: at - _address(whole)].view(dtype)
 
 
 def _address(array: np.ndarray) -> int:

@@ -56,6 +56,17 @@ def test_weights_are_read_where_they_lie(regressor, way, tmp_path):
     assert all(np.shares_memory(params, part) for part in (*one.coefs_, *one.intercepts_))
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_of_recorded_steps_are_read_where_they_lie(epochs, monkeypatch):
+    """They are views of the memory of the recording, which has no type."""
+    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+    one = MLPRegressor(hidden_layer_sizes=(5,), max_iter=epochs, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        one.fit(X, Y)
+    assert all(np.shares_memory(params_of(one, arrays.HOST), part) for part in (*one.coefs_, *one.intercepts_))
+
+
 def in_place(one):
     one.coefs_[0][:, 1] = 7
 
