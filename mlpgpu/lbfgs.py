@@ -156,7 +156,7 @@ def _objective(backend: Backend, plan: Plan, feed: Feed) -> Callable[[np.ndarray
     """Return the function for SciPy: a loop over the rows in batches of one size, which adds up loss and gradient."""
     xp, weights = backend.xp, feed.rows.weight_of_each()
     counted = np.flatnonzero(weights)
-    n_batches = -(-len(counted) // chunk_rows(plan.network.sizes[0]))
+    n_batches = -(-len(counted) // chunk_rows(feed.width))
     rows, present = batches(counted, -(-len(counted) // n_batches))
     pick, total, l2 = feed.items(rows, present), float(weights.sum()), plan.recipe.l2 / n_batches
     # Streamed rows are copied to the device again for each evaluation, batch by batch.
