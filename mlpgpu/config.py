@@ -372,9 +372,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            given, known = getattr(self, field.name), field.metadata["setting"]
-            if given is not None or field.default is not None:
-                object.__setattr__(self, field.name, known.checked(field.name, given))
+            given = getattr(self, field.name)
+            if given is not field.default:
+                object.__setattr__(self, field.name, field.metadata["setting"].checked(field.name, given))
         self._check_together()
 
     def _check_together(self) -> None:

@@ -53,7 +53,8 @@ class Dropout:
         import numpy as np
 
         self.xp, self.dtype = backend.xp, dtype
-        keys = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2 * len(widths)).astype(np.int32)
+        drawn = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(2 * len(widths)) if any(rates) else ()
+        keys = np.asarray(drawn).astype(np.int32)
         self._masks: list[Callable[[Array], Array] | None] = []
         for layer, (width, rate) in enumerate(zip(widths, rates, strict=True)):
             # Even a rate close to 1 keeps some units, and their scale is finite.

@@ -1,7 +1,7 @@
 """Loss, score and logits of a network, computed on the device, and the comparison of predictions with the truth."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,15 @@ class Evaluation:
 
     def __init__(self, backend: Backend, network: Network, placement: Placement, score_name: str = "score") -> None:
         self.backend, self.network, self.placement, self.score_name = backend, network, placement, score_name
-        self._sums = backend.compile(self.sums)
-        self._logits = backend.compile(self._compute_logits)
+
+    # Compiled when first used: most fits watch no rows.
+    @cached_property
+    def _sums(self) -> Callable[..., Array]:
+        return self.backend.compile(self.sums)
+
+    @cached_property
+    def _logits(self) -> Callable[..., Array]:
+        return self.backend.compile(self._compute_logits)
 
     def sums(self, params: Array, x: Array, targets: Array, weights: Array) -> Array:
         """Return the sums that `measure` adds up over chunks, concatenated into one vector; pure, since it is compiled.

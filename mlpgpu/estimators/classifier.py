@@ -263,15 +263,15 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         self
         """
         known: Any = getattr(self, "_labels", None)
-        if known is None and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is not None:
-            given = Labels.given(arrays.to_host(classes), arrays.to_host(y))
-            if known is not None and not np.array_equal(known.classes, given.classes):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}"
-                )
-            known = known or given
+        listed = arrays.to_host(classes)
+        if known is None:
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            known = Labels.given(listed, arrays.to_host(y))
+        elif classes is not None and not known.same_as(listed):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}"
+            )
         with restored_on_failure(self):
             self._labels = known
             Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
@@ -356,7 +356,8 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         known = getattr(self, "_labels", None)
         if known is None or not (self.warm_start or incremental):
             self._labels = known = Labels.of(y)
-        else:
+        elif self.warm_start or y.ndim > 1 or y.dtype == object:
+            # Otherwise `encode` looks up each label, and refuses what is none.
             classes = classes_of(y)
             if self.warm_start and set(classes) != set(known.classes):
                 raise ValueError(

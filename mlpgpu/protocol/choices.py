@@ -22,12 +22,11 @@ from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
 from mlpgpu.setting import named
 
-_DEVICE, _BACKEND = (settings()[name][0] for name in ("device", "backend"))
+_DEVICE, _BACKEND, _DROPOUT = (settings()[name][0] for name in ("device", "backend", "dropout"))
 
 
-def in_words(estimator: Any) -> dict[str, Any]:
-    """Return the parameters of an estimator, with dtype and device objects replaced by their names."""
-    given = estimator.get_params(deep=False)
+def in_words(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an estimator with dtype and device objects replaced by their names."""
     return given | {name: named(given[name]) for name in ("dtype", "device") if name in given}
 
 
@@ -104,9 +103,8 @@ def dropout_of(given: Any, n_hidden: int) -> tuple[float, ...]:
     ValueError
         If a rate is out of range, or the list has neither one item nor one per layer.
     """
-    known, _ = settings()["dropout"]
     try:
-        rates = known.parse(given)
+        rates = _DROPOUT.parse(given)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(
             f"dropout is {given!r}; allowed: a number from 0 to below 1, or a list of one for each hidden layer."

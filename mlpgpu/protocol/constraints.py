@@ -84,8 +84,10 @@ def validate(estimator: Any) -> None:
         If a parameter is not allowed.
     """
     constraints = estimator._parameter_constraints
+    # `get_params` would read the signature of the constructor anew.
+    given = {name: getattr(estimator, name) for name in constraints if hasattr(estimator, name)}
     try:
-        validate_parameter_constraints(constraints, in_words(estimator), type(estimator).__name__)
+        validate_parameter_constraints(constraints, in_words(given), type(estimator).__name__)
     except InvalidParameterError as error:
         _, name, _ = str(error).split("'", 2)
         choices = [each.options for each in constraints[name] if isinstance(each, StrOptions)]

@@ -135,7 +135,8 @@ class Fit:
             self.as_made = object.__new__(type(estimator))
             vars(self.as_made).update(vars(estimator) | self.before.optimizer_params)
         self.random_state = self.before.random_state if self.before else drawing.generator(estimator, self.resume)
-        self.drawn_from = drawing.state_of(self.random_state)
+        # Only callbacks write checkpoints.
+        self.drawn_from = drawing.state_of(self.random_state) if estimator.callbacks else None
         if params is None:
             drawn = drawing.params(estimator, self.names, self.sizes, self.random_state)
             params = begin(np, drawn, self.sizes, self.normalized)

@@ -42,7 +42,7 @@ class Labels:
     def of(cls, y: Any) -> Labels:
         """Return the labels of the targets `y`, which are on the host."""
         check_classification_targets(y)
-        multilabel = type_of_target(y).startswith("multilabel")
+        multilabel = np.ndim(y) > 1 and type_of_target(y).startswith("multilabel")
         if is_sparse(y) and not multilabel:
             raise TypeError(
                 "y is a sparse matrix of one column; allowed: class labels as an array, such as y.toarray().ravel(), "
@@ -82,6 +82,11 @@ class Labels:
         """Number of network outputs: one for two classes."""
         return 1 if self.binary else len(self.classes)
 
+    def same_as(self, classes: Any) -> bool:
+        """Whether the classes that the user lists are these; several labels are columns, whatever is listed."""
+        same = self.multilabel or np.array_equal(self.classes, classes)
+        return same or np.array_equal(self.classes, classes_of(classes))
+
     def encode(self, y: Any) -> np.ndarray:
         """Encode `y` for the loss: int64 class indices of shape (n_rows,), or floats of shape (n_rows, n_labels).
 
@@ -96,13 +101,18 @@ class Labels:
             if y.ndim != 2 or y.shape[1] != len(self.classes):
                 raise ValueError(f"`y` has shape {y.shape}, and there are {len(self.classes)} labels, a column each.")
             return y
-        y = column_or_1d(y)
-        unknown = np.setdiff1d(y, self.classes)
-        if len(unknown):
+        y = y if y.ndim == 1 else column_or_1d(y)
+        try:
+            codes = np.searchsorted(self.classes, y)
+            known = np.array_equal(self.classes.take(codes, mode="clip"), y)
+        except TypeError:
+            # Labels of types that have no common order.
+            known = False
+        if not known:
             raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes}. 'y' has {np.unique(y)}."
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes}. 'y' has {classes_of(y)}."
             )
-        return np.searchsorted(self.classes, y).astype(np.int64)
+        return codes.astype(np.int64)
 
     def chosen(self, xp: Any, probabilities: Array) -> Array:
         """Return the index of the most probable class of each row; for multilabel targets and two classes, booleans."""

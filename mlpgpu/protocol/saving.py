@@ -155,7 +155,7 @@ def from_model(kind: type, model: Model, path: str | Path) -> Any:
 def _parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that JSON can represent, converted by `_plain`."""
     parameters = {}
-    for name, value in in_words(estimator).items():
+    for name, value in in_words(estimator.get_params(deep=False)).items():
         with contextlib.suppress(TypeError):
             parameters[name] = _plain(by_name(value) if name == "activation" else value)
     return parameters
