@@ -234,5 +234,6 @@ def loss_gradient_and_moments(
 def _shares(xp: Any, weights: Array) -> tuple[Array, Array]:
     """Return ``1 / sum weights`` and ``weights / sum weights``, both 0 if all weights are."""
     total = xp.sum(weights, axis=-1)
-    inverse = xp.where(total > 0, 1 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
+    some = total > 0
+    inverse = xp.astype(some, total.dtype) / xp.where(some, total, xp.ones_like(total))
     return inverse, weights * inverse[..., None]

@@ -11,16 +11,12 @@ Pair = tuple[Array, Array]
 
 
 class Block(NamedTuple):
-    """Name, offset in the flat vector and shape of one weight matrix or other group of parameters."""
+    """Name, range in the flat vector and shape of one weight matrix or other group of parameters."""
 
     name: str
     start: int
+    stop: int
     shape: tuple[int, ...]
-
-    @property
-    def stop(self) -> int:
-        """Offset after the last element."""
-        return self.start + math.prod(self.shape)
 
 
 class Units(NamedTuple):
@@ -66,7 +62,8 @@ def _layout(sizes: tuple[int, ...], normalized: tuple[bool, ...]) -> tuple[Block
         ]
     blocks: list[Block] = []
     for name, shape in named:
-        blocks.append(Block(name, blocks[-1].stop if blocks else 0, shape))
+        start = blocks[-1].stop if blocks else 0
+        blocks.append(Block(name, start, start + math.prod(shape), shape))
     return tuple(blocks)
 
 
@@ -100,12 +97,16 @@ def split(xp: Any, params: Array, sizes: Sequence[int]) -> list[Pair]:
     """
     lead, n_layers = params.shape[:-1], len(sizes) - 1
     blocks = layout(sizes)
-    parts = [xp.reshape(params[..., block.start : block.stop], (*lead, *block.shape)) for block in blocks]
-    return list(zip(parts[:n_layers], parts[n_layers:], strict=True))
+    return [
+        (xp.reshape(params[..., w.start : w.stop], (*lead, *w.shape)), params[..., b.start : b.stop])
+        for w, b in zip(blocks[:n_layers], blocks[n_layers:], strict=True)
+    ]
 
 
 def split_units(params: Array, sizes: Sequence[int], normalized: Sequence[bool]) -> list[Units | None]:
     """Return the `Units` of each layer, including the output layer; None for a layer that is not normalised."""
+    if not any(normalized):
+        return [None] * (len(sizes) - 1)
     blocks = {block.name: block for block in layout(sizes, normalized)}
 
     def part(name: str) -> Array:
