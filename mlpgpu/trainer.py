@@ -324,12 +324,13 @@ class Trainer:
 
     def _end_epoch(self, losses: np.ndarray, counts: np.ndarray, seconds: float) -> None:
         run, training = self.run, self.training
-        record: Record = {"epoch": run.epoch, "loss": float(np.average(losses, weights=counts))}
+        n_rows = counts.sum()
+        record: Record = {"epoch": run.epoch, "loss": float((losses * counts).sum() / n_rows)}
         record |= self.evaluation.watch(training.state.params, self.feeds, self.score)
         # The training loss in the record is the mean over the steps.
         record.pop("train_loss", None)
         record["learning_rate"] = training.learning_rate()
-        record |= {"seconds": seconds, "samples_per_second": float(counts.sum() / seconds)}
+        record |= {"seconds": seconds, "samples_per_second": float(n_rows / seconds)}
         if self.rollbacks:
             record["rollbacks"] = run.rollbacks
         run.history.append(record)
