@@ -293,7 +293,8 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         def chosen(xp: Any, network: Network, params: Array, x: Array) -> Array:
             return self._labels.chosen(xp, networks.predict(xp, network, params, x))
 
-        return self._labels.decode(*self._outputs(X, "predict", chosen))
+        found = self._outputs(X, "predict", chosen)
+        return self._labels.decode(*found)
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Predict the probability of each class.
@@ -309,7 +310,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
             Probabilities in the order of `classes_`; for multilabel targets, that of each label, strictly between 0
             and 1.
         """
-        return self._from_logits(X, "predict_proba", self._labels.probabilities)
+        return self._from_logits(X, "predict_proba", Labels.probabilities)
 
     def predict_log_proba(self, X: Any) -> Array:  # noqa: N803
         """Predict the logarithm of the probability of each class, finite even where the probability rounds to 0.
@@ -324,13 +325,13 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         array of shape (n_rows, n_classes)
             Log probabilities in the order of `classes_`.
         """
-        return self._from_logits(X, "predict_log_proba", self._labels.log_probabilities)
+        return self._from_logits(X, "predict_log_proba", Labels.log_probabilities)
 
     def _from_logits(self, X: Any, method: str, function: Callable[..., Array]) -> Array:  # noqa: N803
-        """Return ``function(xp, loss, z)`` of the logits, which are computed chunk by chunk and not kept."""
+        """Return ``function(labels, xp, loss, z)`` of the logits, which are computed chunk by chunk and not kept."""
 
         def of_chunk(xp: Any, network: Network, params: Array, x: Array) -> Array:
-            return function(xp, network.loss, networks.logits(xp, network, params, x))
+            return function(self._labels, xp, network.loss, networks.logits(xp, network, params, x))
 
         return arrays.move(*self._outputs(X, method, of_chunk))
 
