@@ -235,10 +235,10 @@ def divergence(epoch: int, losses: np.ndarray, limit: float, training: Training)
         The first loss that is not finite or, in a diverged epoch, above the limit; or the last step, if a parameter is
         not finite after it. None if the epoch did not diverge.
     """
-    bad = ~np.isfinite(losses)
-    if not bad.any():
-        bad = losses > limit
-        if not bad.any() or np.median(losses) <= limit:
-            return None if training.is_finite() else Diverged(epoch, len(losses), math.nan)
-    step = int(bad.argmax())
-    return Diverged(epoch, step + 1, float(losses[step]))
+    bad, high = ~np.isfinite(losses), losses > limit
+    if not bad.any() and high.any() and np.median(losses) > limit:
+        bad = high
+    if bad.any():
+        step = int(bad.argmax())
+        return Diverged(epoch, step + 1, float(losses[step]))
+    return None if training.is_finite() else Diverged(epoch, len(losses), math.nan)

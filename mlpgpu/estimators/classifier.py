@@ -13,7 +13,6 @@ from sklearn.utils._param_validation import StrOptions
 from mlpgpu.backends import Backend
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import LOSSES, Loss
-from mlpgpu.maths.network import Network
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.base import Available, Perceptron
@@ -290,7 +289,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         array of shape (n_rows,) or (n_rows, n_labels)
         """
 
-        def chosen(xp: Any, network: Network, params: Array, x: Array) -> Array:
+        def chosen(xp: Any, network: networks.Network, params: Array, x: Array) -> Array:
             return self._labels.chosen(xp, networks.predict(xp, network, params, x))
 
         found = self._outputs(X, "predict", chosen)
@@ -330,7 +329,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
     def _from_logits(self, X: Any, method: str, function: Callable[..., Array]) -> Array:  # noqa: N803
         """Return ``function(labels, xp, loss, z)`` of the logits, which are computed chunk by chunk and not kept."""
 
-        def of_chunk(xp: Any, network: Network, params: Array, x: Array) -> Array:
+        def of_chunk(xp: Any, network: networks.Network, params: Array, x: Array) -> Array:
             return function(self._labels, xp, network.loss, networks.logits(xp, network, params, x))
 
         return arrays.move(*self._outputs(X, method, of_chunk))

@@ -77,8 +77,10 @@ class Recorded:
         self.data = list(leaves(data))
         self.state = [empty(leaf.shape, leaf.dtype) for leaf in leaves(state)]
         # Sparse rows are not copied: see `Csr`.
-        self.item = [leaf[0] if isinstance(leaf, Csr) else empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
-        arrays: list[Any] = [*self.state, *self.data, *self.item]
+        self.item: list[Any] = [
+            leaf[0] if isinstance(leaf, Csr) else empty(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)
+        ]
+        arrays = [*self.state, *self.data, *self.item]
         inputs = [recorder.input(array.shape, array.dtype) for array in arrays]
         feed = iter(inputs)
         new, loss = step(rebuild(state, feed), rebuild(data, feed), rebuild(items, feed))
@@ -107,7 +109,6 @@ class Recorded:
         def run(items: list[Any], losses: np.ndarray) -> None:
             copyto = np.copyto
             for i in range(len(losses)):
-                own: Any
                 for own, row in zip(item, items, strict=True):
                     copyto(own, row[i])
                 for function, arguments in calls:
