@@ -12,7 +12,6 @@ from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.feed import Rows, Scaled, Unscaled
 from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
-from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.maths import parameters
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
@@ -206,16 +205,8 @@ def test_compiled(number, on_threads, monkeypatch, caplog):
     assert sum(record.getMessage().startswith("compiling") for record in caplog.records) == 1
 
 
-def test_a_step_is_the_same_source_each_time(monkeypatch):
+def test_a_step_is_the_same_source_each_time(sources, monkeypatch):
     """It does not depend on the addresses of what is recorded, so a machine compiles it only once."""
-    pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
-    sources = []
-
-    def refuse(text):
-        sources.append(text)
-        raise NotCompiled("kept")
-
-    monkeypatch.setattr("mlpgpu.fusion.loop.function_of", refuse)
     rows, recorded = rows_of("logistic"), []
     plan = plan_of(rows, "logistic", activation=("silu", "softplus"), optimizer="lion", dropout=0.3)
     for _ in range(12):
