@@ -94,6 +94,12 @@ class Plan:
         """Number of steps of all epochs."""
         return self.epochs * self.steps_per_epoch
 
+    @property
+    def of_step(self) -> tuple[Any, ...]:
+        """What the step of a run depends on; those of two plans are equal only if their steps are the same."""
+        names = "network", "recipe", "dropout", "seed", "batch_size", "dtype", "precision", "capture"
+        return tuple(getattr(self, name) for name in names)
+
     def facts(self) -> dict[str, Any]:
         """Return the JSON-serialisable facts that a plan must share with this one to resume its run."""
         recipe = self.recipe
@@ -222,7 +228,9 @@ def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
             SCHEDULES[config.schedule],
             total=epochs * steps_per_epoch,
             warmup=config.warmup * steps_per_epoch,
-            **_schedule_settings(config, steps_per_epoch),
+            decay_rate=config.decay_rate,
+            every=config.decay_epochs * steps_per_epoch,
+            power_t=config.power_t,
         ),
         settings=_given(config, optimizer.settings),
         weight_decay=optimizer.weight_decay if config.weight_decay is None else config.weight_decay,
@@ -260,13 +268,3 @@ def _target_scale(asked: str, loss: str) -> str:
     if asked == "standard":
         raise InputError(f"target_scale is 'standard', and loss {loss!r} takes its target as it is; leave it out")
     return "none"
-
-
-def _schedule_settings(config: Config, steps_per_epoch: int) -> dict[str, float]:
-    offered = {
-        "decay_rate": config.decay_rate,
-        "every": config.decay_epochs * steps_per_epoch,
-        "power_t": config.power_t,
-    }
-    takes = SCHEDULES[config.schedule].__kwdefaults__ or {}
-    return {name: value for name, value in offered.items() if name in takes}

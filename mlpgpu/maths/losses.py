@@ -6,7 +6,7 @@ shape, or integer labels of shape (..., n_rows).
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from mlpgpu.maths.activations import identity, logistic, softplus
@@ -45,8 +45,14 @@ class Loss(NamedTuple):
     def having(self, **settings: float) -> "Loss":
         """Return the loss with some of its settings changed."""
         # A NumPy scalar has a dtype, which would promote that of the arrays, or which other libraries refuse.
-        numbers = {name: float(value) for name, value in settings.items()}
-        return self._replace(rows=partial(self.rows, **numbers)) if numbers else self
+        numbers = tuple((name, float(value)) for name, value in settings.items())
+        return self._replace(rows=_having(self.rows, numbers)) if numbers else self
+
+
+# Cached, so that losses with the same settings are equal.
+@lru_cache
+def _having(rows: Callable[..., tuple[Array, Array]], numbers: tuple[tuple[str, float], ...]) -> Callable[..., Any]:
+    return partial(rows, **dict(numbers))
 
 
 def log_softmax(xp: Any, z: Array) -> Array:

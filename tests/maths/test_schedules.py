@@ -86,7 +86,7 @@ def test_stays_between_nothing_and_one_for_any_run(name, total):
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_to_almost_nothing():
-    factors = on_numpy = [float(schedules.one_cycle(np, np.asarray(float(t)), 100)) for t in range(100)]
+    factors = on_numpy = [float(schedules.one_cycle(np, np.asarray(float(t)), total=100)) for t in range(100)]
     assert on_numpy[0] == pytest.approx(1 / 25)
     assert np.argmax(factors) == 29
     assert factors[29] == pytest.approx(1.0)
@@ -107,7 +107,7 @@ def test_a_step_falls_at_its_step_also_where_it_is_compiled(real_backend, dtype)
     every = [41, 47, 49, 55, 98, 469, 18760]
     t = np.array([times * of + after for of in every for times in range(1, 40) for after in (-1, 0)], dtype)
     fallen = real_backend.compile(
-        lambda t: real_backend.xp.stack([schedules.step(real_backend.xp, t, 1.0, every=float(of)) for of in every])
+        lambda t: real_backend.xp.stack([schedules.step(real_backend.xp, t, every=float(of)) for of in every])
     )
     ours = real_backend.to_host(fallen(real_backend.asarray(t)))
     expected = [0.1 ** (t.astype(int) // of) for of in every]
