@@ -67,14 +67,14 @@ def after_fit(data, call):
     return prepare
 
 
-def parts(size, n_calls):
+def parts(size, n_calls, data=DIGITS, **settings):
     """Return the preparation of calls of ``partial_fit``."""
-    x, y = DIGITS
+    x, y = data
     slices = [slice(i * size % len(x), i * size % len(x) + size) for i in range(n_calls)]
 
     def prepare(library):
         def call():
-            estimator = library.MLPClassifier(random_state=0)
+            estimator = library.MLPClassifier(random_state=0, **settings)
             for part in slices:
                 estimator.partial_fit(x[part], y[part], classes=range(10))
 
@@ -119,6 +119,8 @@ CALLS = {
     "L-BFGS, sparse 4,000 x 20,000, 3 iterations": fit(TEXT, solver="lbfgs", max_iter=3),
     "partial_fit, 96 calls of 50 rows": parts(50, 96),
     "partial_fit, 200 calls of 1 row": parts(1, 200),
+    "partial_fit, 500 calls of 200 rows": parts(200, 500),
+    "partial_fit, 60 calls of 200 rows, 784-1024-1024-10": parts(200, 60, IMAGES, hidden_layer_sizes=(1024, 1024)),
     "warm start, 20 fits of 1 epoch": warm,
     "grid search, 12 fits, n_jobs=1": search(1),
     "grid search, 12 fits, n_jobs=2": search(2),

@@ -34,7 +34,7 @@ def test_update(benchmark, backend, name):
         backend.asarray(np.zeros((), np.int32)),
         backend.asarray(np.asarray(plan.learning_rate, plan.dtype)),
     )
-    loop = backend.compile_loop(step)
+    loop = backend.compile_loop(step, STEPS)
 
     def run():
         nonlocal state

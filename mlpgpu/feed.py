@@ -207,11 +207,12 @@ class Resident:
 
     def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
         self.backend, self.dtype, self.rows, self.width = backend, placement.dtype, rows, placement.width(rows.x)
-        self.data = (
+        self.data: tuple[Array, ...] = (
             placement.place(rows.x),
             _targets(backend, rows.targets, self.dtype),
             backend.asarray(rows.weight_of_each(), self.dtype),
         )
+        self.all = self.data
 
     def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
         """See `Feed.items`."""
@@ -226,7 +227,37 @@ class Resident:
 
     def chunk(self, start: int, stop: int) -> Batch:
         """See `Feed.chunk`."""
-        return Batch(*(part[start:stop, ...] for part in self.data))
+        return Batch(*(part[start:stop, ...] for part in self.all))
+
+
+class Gathered(Resident):
+    """Feed of rows that are all on the device; the item of a step has the rows themselves.
+
+    A loop over these items does not depend on the arrays of the feed.
+    """
+
+    def __init__(self, backend: Backend, rows: Rows, placement: Placement) -> None:
+        super().__init__(backend, rows, placement)
+        self.data = ()
+
+    def items(self, rows: np.ndarray, present: np.ndarray) -> Any:
+        """See `Feed.items`."""
+        xp, numbers_of = self.backend.xp, super().items(rows, present)
+
+        def pick(start: int, stop: int) -> tuple[Array, ...]:
+            numbers, present = numbers_of(start, stop)
+            flat, shape = xp.reshape(numbers, (-1,)), tuple(numbers.shape)
+            x, targets, weights = (
+                xp.reshape(xp.take(part, flat, axis=0), (*shape, *part.shape[1:])) for part in self.all
+            )
+            return x, targets, weights * present
+
+        return pick
+
+    @staticmethod
+    def batch(data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
+        """See `Feed.batch`."""
+        return Batch(*item)
 
 
 class Streamed:
@@ -260,7 +291,8 @@ class Streamed:
 
         return pick
 
-    def batch(self, data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
+    @staticmethod
+    def batch(data: tuple[Array, ...], item: tuple[Array, ...]) -> Batch:
         """See `Feed.batch`."""
         return Batch(*item)
 
@@ -283,8 +315,9 @@ def open_feed(
     placement: Placement,
     beside: Callable[[], int] = lambda: 0,
     dense: bool = False,
+    resident: type[Resident] = Resident,
 ) -> Feed:
-    """Return `Resident` if the rows fit into the free memory of the device, otherwise `Streamed`.
+    """Return a `resident` feed if the rows fit into the free memory of the device, otherwise `Streamed`.
 
     Rows fit if they take at most three quarters of the free memory, and leave the ``beside()`` bytes that are allocated
     later. Rows that are on the device already stay there. Sparse rows, and rows in a file, are always streamed; `dense`
@@ -294,7 +327,7 @@ def open_feed(
         return Streamed(backend, rows, placement, dense)
     free = backend.free_memory()
     if free is None or not isinstance(rows.x, np.ndarray) or rows.nbytes <= min(0.75 * free, free - beside()):
-        return Resident(backend, rows, placement)
+        return resident(backend, rows, placement)
     return Streamed(backend, rows, placement)
 
 

@@ -22,7 +22,7 @@ from mlpgpu.maths.network import plain
 from mlpgpu.maths.step import State, trained_weights
 from mlpgpu.plan import Plan
 from mlpgpu.run import Best, Diverged, Record, Run, divergence
-from mlpgpu.training import Training
+from mlpgpu.training import Lasting, Training
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -54,6 +54,7 @@ def fit(
     rollbacks: int | None = None,
     resume: Checkpoint | None = None,
     need: Need | None = None,
+    lasting: Lasting | None = None,
 ) -> tuple[State, Run]:
     """Train a network.
 
@@ -86,6 +87,8 @@ def fit(
         Checkpoint of a run with the same plan and callbacks, to resume from.
     need : Need or None
         Estimated memory of the run. With None, it is estimated if that decides how rows reach the device.
+    lasting : Lasting or None
+        Loop that outlasts this run.
 
     Returns
     -------
@@ -106,7 +109,7 @@ def fit(
     def beside() -> int:
         return (need or preflight.predict(backend, plan, train, watched, rollbacks)).beside
 
-    training = Training(backend, plan, train, placement, state, beside)
+    training = Training(backend, plan, train, placement, state, beside, lasting)
     run = Run(
         plan,
         len(train),
@@ -128,6 +131,9 @@ def fit(
     # Those that callbacks asked for as they ended.
     run.write_checkpoints()
     run.signal = trainer.interrupted()
+    if lasting is not None:
+        # The next run may overwrite the arrays of the loop.
+        training.state = training.state.copied(partial(backend.xp.asarray, copy=True))
     return training.state, run
 
 

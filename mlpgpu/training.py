@@ -1,5 +1,6 @@
 """The state of a network in training on a device, and an epoch of steps."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.backends.base import Step, eager_loop, is_eager
 from mlpgpu.data.batches import batches
 from mlpgpu.dropout import Dropout
-from mlpgpu.feed import CHUNK_ELEMENTS, Feed, Placement, Rows, Streamed, open_feed
+from mlpgpu.feed import CHUNK_ELEMENTS, Feed, Gathered, Placement, Resident, Rows, Streamed, open_feed
 from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.plan import Plan
@@ -22,13 +23,14 @@ AfterSteps = Callable[[int, Callable[[], np.ndarray]], bool]
 
 def make_step(backend: Backend, plan: Plan, feed: Feed, placement: Placement, dtype: Any) -> Step:
     """Return the training step for `Backend.compile_loop`; `dtype` is the backend's own type of the parameters."""
-    xp, network = backend.xp, plan.network
+    # All that a step keeps: neither the plan's parameters nor, if it can do without, the rows of the feed.
+    xp, network, recipe, take = backend.xp, plan.network, plan.recipe, feed.batch
     dropout = Dropout(backend, dtype, plan.batch_size, network.sizes[:-1], plan.dropout, plan.seed)
 
     def step(state: State, data: tuple[Array, ...], item: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, weights = feed.batch(data, item)
+        x, targets, weights = take(data, item)
         batch = Batch(placement(x), targets, weights)
-        return train_step(xp, network, plan.recipe, state, batch, dropout(state.step))
+        return train_step(xp, network, recipe, state, batch, dropout(state.step))
 
     return step
 
@@ -42,6 +44,22 @@ def steps_per_call(backend: Backend, plan: Plan) -> int:
     """Return the number of steps per call of a compiled loop, for rows that are on the device."""
     products = plan.batch_size * count(plan.network.sizes)
     return max(1, int(min(backend.steps_per_call, backend.products_per_call / products)))
+
+
+class Lasting:
+    """A compiled loop that outlasts its run, for the next one with the same step; it belongs to one run at a time."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] = ()
+        self._loop: Step | None = None
+
+    def of(self, backend: Backend, plan: Plan, make: Callable[[], Step]) -> Step:
+        """Return the loop of the step of `plan`, which is made if the last one was of another."""
+        # The threads of a compiled loop do not survive a fork.
+        key = os.getpid(), backend.name, backend.device, plan.of_step
+        if self._loop is None or self._key != key:
+            self._key, self._loop = key, make()
+        return self._loop
 
 
 class Training:
@@ -58,6 +76,8 @@ class Training:
         State to continue from, on the device; None for the initial state of the plan.
     beside : callable
         Returns the bytes of device memory that the rows must leave free.
+    lasting : Lasting or None
+        Loop that outlasts this run; None for one of its own.
 
     Attributes
     ----------
@@ -75,24 +95,32 @@ class Training:
         placement: Placement,
         state: State | None = None,
         beside: Callable[[], int] = lambda: 0,
+        lasting: Lasting | None = None,
     ) -> None:
-        self.backend, self.plan, xp = backend, plan, backend.xp
+        self.backend, self.plan, self.lasting, xp = backend, plan, lasting, backend.xp
+        resident = Gathered if lasting else Resident
         # Dropout of inputs multiplies each of them by a mask.
-        self.feed = feed = open_feed(backend, rows, placement, beside, dense=bool(plan.dropout[0]))
+        self.feed = feed = open_feed(backend, rows, placement, beside, bool(plan.dropout[0]), resident)
         if state is None:
             params = backend.asarray(plan.params, plan.dtype)
             slots = plan.recipe.optimizer.init(xp, params)
             state = State(params, slots, backend.asarray(np.zeros((), np.int32)), self._rate(plan.learning_rate))
-        else:
-            # The loop may overwrite the state it is given, and the caller may use it again.
+        if backend.donates:
+            # The caller may use its arrays again.
             state = state.copied(partial(xp.asarray, copy=True))
         self.state, self._last_rate = state, state.learning_rate
-        step = make_step(backend, plan, feed, placement, state.params.dtype)
         # While a GPU is still running the steps, the host is idle.
         self._draws_ahead = plan.draws_ahead and backend.device != "cpu" and not isinstance(feed, Streamed)
         self._ahead: tuple[int, np.ndarray, Callable[[int, int], Any]] | None = None
         self._captured = is_captured(plan)
-        self._loop = backend.compile_loop(step, plan.n_steps) if self._captured else eager_loop(xp, step)
+
+        def make_loop() -> Step:
+            step = make_step(backend, plan, feed, placement, state.params.dtype)
+            if not is_captured(plan):
+                return eager_loop(xp, step)
+            return backend.compile_loop(step, None if lasting else plan.n_steps)
+
+        self._loop = lasting.of(backend, plan, make_loop) if lasting else make_loop()
 
     def epoch(
         self,
@@ -125,8 +153,8 @@ class Training:
         done = 0 if begun is None else len(begun)
         self._losses = losses = [self.backend.asarray(begun)] if begun is not None else []
         per_call = steps_per_call(self.backend, plan)
-        if isinstance(self.feed, Streamed):
-            # The rows of all steps of a call are copied to the device together.
+        if not self.feed.data:
+            # The rows of all steps of a call are copied together.
             per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * max(self.feed.width, 1))))
         while done < len(present):
             end = min(done + per_call, len(present))

@@ -7,7 +7,7 @@ from mlpgpu.backends.csr import Csr
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.data.batches import batches, order
 from mlpgpu.data.mapped import Mapped
-from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, chunks, is_sparse, open_feed
+from mlpgpu.feed import Gathered, Resident, Rows, Scaled, Streamed, Unscaled, chunks, is_sparse, open_feed
 
 SHIFT, FACTOR = np.array([1.0, -2.0, 0.5]), np.array([0.1, 3.0, 1 / 255])
 
@@ -22,7 +22,7 @@ def rows_of(rng, kind, n=11):
     return Rows(x, targets, rng.uniform(size=n) if kind == "weighted" else None)
 
 
-@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("feed", [Resident, Gathered, Streamed])
 @pytest.mark.parametrize("kind", ["bytes", "floats", "weighted", "regression"])
 @pytest.mark.parametrize("per_call", [2, 10])
 def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per_call):
@@ -49,7 +49,7 @@ def test_batches_are_the_rows_that_the_order_names(backend, rng, feed, kind, per
     assert list(w == 0) == [False, False, False, True]
 
 
-@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("feed", [Resident, Gathered, Streamed])
 @pytest.mark.parametrize("kind", ["bytes", "weighted", "regression"])
 def test_chunks_are_consecutive_rows(backend, rng, feed, kind):
     given = rows_of(rng, kind)
@@ -62,7 +62,7 @@ def test_chunks_are_consecutive_rows(backend, rng, feed, kind):
         np.testing.assert_array_equal(w, expected)
 
 
-@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("feed", [Resident, Gathered, Streamed])
 def test_floats_are_of_the_runs_type_and_labels_and_bytes_of_their_own(backend, rng, feed):
     for kind, kinds in [
         ("bytes", ("uint8", "int64")),

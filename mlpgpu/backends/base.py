@@ -44,6 +44,8 @@ class Backend(ABC):
     sparse_rows : callable or None
         ``sparse_rows(x, dtype)`` returns the rows of a CSR matrix of SciPy as the left factor of a matrix product, of
         which ``xp.reshape`` makes those of several steps; None for a backend on which sparse rows become dense.
+    donates : bool
+        Whether a compiled loop deletes the arrays of any state that it is given.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Backend(ABC):
     steps_per_call = 1
     products_per_call = math.inf
     sparse_rows: Callable[[Any, str], Array] | None = None
+    donates = False
 
     @abstractmethod
     def asarray(self, array: "np.ndarray", dtype: str | None = None) -> Array:
@@ -73,14 +76,16 @@ class Backend(ABC):
         step : callable
             ``step(state, data, item) -> (state, loss)``, pure.
         n_steps : int or None
-            Total number of steps over all calls, which decides whether compilation pays; None if unknown.
+            Total number of steps over all calls, which decides whether compilation pays. If it is unknown, None, that
+            of the calls so far decides at each call.
 
         Returns
         -------
         callable
             ``loop(state, data, items) -> (state, losses)``, where `items` is a tuple of arrays whose leading axis
-            runs over the steps, as does that of `losses`. The state is donated: the loop may overwrite its arrays, so
-            the caller copies what it needs later. The next call may overwrite the arrays of the returned state too.
+            runs over the steps, as does that of `losses`. The next call may overwrite or delete the arrays of the
+            returned state, so the caller copies what it needs later. A state from elsewhere stays as it is, unless the
+            backend `donates`.
         """
         return eager_loop(self.xp, step)
 
@@ -153,6 +158,18 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     import numpy as np
 
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
+
+
+def hesitant(eager: Step, compiled: Step) -> Step:
+    """Return a loop of unknown length: `eager`, but `compiled` from the call with step number `FEW_STEPS` on."""
+    done = 0
+
+    def loop(state: Any, data: Any, items: tuple[Array, ...]) -> tuple[Any, Array]:
+        nonlocal done
+        done += items[0].shape[0]
+        return (eager if are_few(done) else compiled)(state, data, items)
+
+    return loop
 
 
 def are_few(n_steps: int | None) -> bool:

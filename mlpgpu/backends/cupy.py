@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Backend, Step, are_few, is_eager, quiet
+from mlpgpu.backends.base import Backend, Step, are_few, hesitant, is_eager, quiet
 from mlpgpu.backends.cupy_wheel import cuda_device
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import emulated, in_words
@@ -52,7 +52,8 @@ class CupyBackend(Backend):
         eager = super().compile_loop(step)
         if are_few(n_steps):
             return eager
-        return Loop(self.cupy, self.xp, step, eager, self.device, self.precision)
+        captured = Loop(self.cupy, self.xp, step, eager, self.device, self.precision)
+        return hesitant(eager, captured) if n_steps is None else captured
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""

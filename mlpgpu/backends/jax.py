@@ -22,6 +22,7 @@ class JaxBackend(Backend):
     name = "jax"
     # Enough that the overhead of a call does not count, and few enough for a run to stop quickly.
     steps_per_call = 64
+    donates = True
 
     def __init__(self, jax: Any, device: Any, precision: str = "float32") -> None:
         self.jax, self._device = jax, device

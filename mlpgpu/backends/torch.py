@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.backends.base import Backend, Step, are_few, quiet
+from mlpgpu.backends.base import Backend, Step, are_few, hesitant, quiet
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 from mlpgpu.backends.torch_build import cuda_device
@@ -56,7 +56,8 @@ class TorchBackend(Backend):
             return eager
         from mlpgpu.backends.torch_graph import CudaGraphs, Loop
 
-        return Loop(self.torch, CudaGraphs(self.torch, self.device), step, eager)
+        captured = Loop(self.torch, CudaGraphs(self.torch, self.device), step, eager)
+        return hesitant(eager, captured) if n_steps is None else captured
 
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> Bytes:
         """See `Backend.loop_bytes`."""

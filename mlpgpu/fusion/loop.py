@@ -98,7 +98,8 @@ class Recorded:
         """Whether it was traced with these data arrays, and with a state and items of these shapes and dtypes."""
         own, given = [*self.state, *self.item], [*leaves(state), *(leaf[0, ...] for leaf in leaves(items))]
         return all(mine is leaf for mine, leaf in zip(self.data, leaves(data), strict=True)) and all(
-            mine.shape == leaf.shape and mine.dtype == leaf.dtype for mine, leaf in zip(own, given, strict=True)
+            (type(mine), mine.shape, mine.dtype) == (type(leaf), leaf.shape, leaf.dtype)
+            for mine, leaf in zip(own, given, strict=True)
         )
 
     def by_calls(self) -> tuple[Run, int]:
@@ -186,22 +187,23 @@ class Loop:
     eager : callable
         The eager loop over `step`.
     n_steps : int or None
-        Total number of steps, over all calls; None if unknown.
+        Total number of steps, over all calls. If it is unknown, None, it is that of the calls so far.
     """
 
     def __init__(self, step: Callable[..., Any], eager: Callable[..., Any], n_steps: int | None) -> None:
         self.step, self.eager, self.n_steps = step, eager, n_steps
         self.way = wanted_way()
+        self._done = 0
         self._recorded: Recorded | None = None
-        self._run: Run | None = None
+        self._may_compile = False
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
-        if self.way == "auto" and self._is_short(state):
-            self.way = "eager"
-        if self.way != "eager" and (self._recorded is None or not self._recorded.suits(state, data, items)):
-            self._record(state, data, items)
-        if self._recorded is None or self._run is None:
+        self._done += len(next(leaves(items)))
+        n_steps = self._done if self.n_steps is None else self.n_steps
+        if self.way != "eager" and not (self.way == "auto" and _is_short(n_steps, state)):
+            self._prepare(state, data, items, n_steps)
+        if self._recorded is None:
             return self.eager(state, data, items)
         for own, leaf in moved(self._recorded.state, list(leaves(state))):
             np.copyto(own, leaf)
@@ -210,29 +212,32 @@ class Loop:
         self._run(rows, losses)
         return rebuild(state, iter(self._recorded.state)), losses
 
-    def _is_short(self, state: Any) -> bool:
-        """Whether the run is over sooner eagerly than a step can be recorded and its state copied."""
-        if not are_few(self.n_steps):
-            return False
-        return self.n_steps == 1 or self.n_steps * sum(leaf.size for leaf in leaves(state)) < MANY_ELEMENTS
-
-    def _record(self, state: Any, data: Any, items: Any) -> None:
-        self._recorded = self._run = None
+    def _prepare(self, state: Any, data: Any, items: Any, n_steps: int) -> None:
+        """Record the step, and compile it, unless that is done or does not pay for `n_steps` steps."""
         try:
-            recorded = Recorded(self.step, state, data, items)
-            self._run = self._choose(recorded, list(leaves(items)))
-            self._recorded = recorded
+            if self._recorded is None or not self._recorded.suits(state, data, items):
+                self._recorded = None
+                recorded = Recorded(self.step, state, data, items)
+                self._run, self._cost = recorded.by_calls()
+                self._recorded, self._may_compile = recorded, has_numba() and self.way != "numpy"
+            if self._may_compile and (self.way == "numba" or n_steps * self._cost > MANY_CALLS):
+                self._may_compile = False
+                self._run = self._compiled(self._recorded, items)
         except Exception as error:
             # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
-            self.way = "eager"
+            self._recorded, self.way = None, "eager"
             log.warning("the step runs line by line, for it cannot be recorded: %s", error)
 
-    def _choose(self, recorded: Recorded, items: list[Any]) -> Run:
-        run, cost = recorded.by_calls()
-        pays = self.n_steps is not None and has_numba() and self.n_steps * cost > MANY_CALLS
-        if self.way == "numba" or (self.way == "auto" and pays):
-            try:
-                return recorded.compiled(items)
-            except (NotCompiled, ImportError) as error:
-                log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
-        return run
+    def _compiled(self, recorded: Recorded, items: Any) -> Run:
+        try:
+            return recorded.compiled(list(leaves(items)))
+        except (NotCompiled, ImportError) as error:
+            log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
+            return self._run
+
+
+def _is_short(n_steps: int, state: Any) -> bool:
+    """Whether a run is over sooner eagerly than a step can be recorded and its state copied."""
+    if not are_few(n_steps):
+        return False
+    return n_steps <= 1 or n_steps * sum(leaf.size for leaf in leaves(state)) < MANY_ELEMENTS

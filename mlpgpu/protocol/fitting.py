@@ -44,6 +44,7 @@ from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.protocol.warning import warn_user
 from mlpgpu.setting import named
 from mlpgpu.trainer import Diverged, Run
+from mlpgpu.training import Lasting
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -204,6 +205,10 @@ class Fit:
         # The weights are those of the estimator, since the user may have changed them.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
+        if plan.epochs == 1 and (self.incremental or estimator.warm_start):
+            # Another call is likely, and most of them are short: recording a step would take longer than its steps.
+            previous = getattr(estimator, "_continuation", None)
+            more["lasting"] = previous.take_loop() if previous else Lasting()
         for number in range(1, len(self.resume.history) + 1 if self.resume else 1):
             # Repeat the draws of completed epochs, since each order depends on the one before.
             plan.order(number)
@@ -222,6 +227,7 @@ class Fit:
             plan.seed,
             self.kind,
             {name: getattr(self.as_made, name) for name in OF_OPTIMIZER},
+            more.get("lasting"),
         )
         progress.keep(estimator, run, rule, validated=self.held_out is not None)
         return state.params, run
@@ -291,8 +297,7 @@ class Fit:
                 "normalization='batch' is ignored: the weights to continue from were changed, read from a file or "
                 "fitted without it, so that any earlier normalisation is folded into them; fit anew to normalise."
             )
-        # The training loop may overwrite its parameters.
-        return self.backend.xp.asarray(params_of(estimator, self.backend), copy=True)
+        return params_of(estimator, self.backend)
 
     def _hold_out(self) -> None:
         """Split the rows into a training and a validation set."""

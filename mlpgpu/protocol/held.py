@@ -19,6 +19,7 @@ from mlpgpu.maths.parameters import join, split
 from mlpgpu.maths.step import State
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.arrays import Array
+from mlpgpu.training import Lasting
 
 
 def _name(loss: Loss) -> str:
@@ -68,6 +69,8 @@ class Continuation:
         is normalised.
     optimizer_params : dict
         Parameters in `OF_OPTIMIZER`, as they were when the optimizer was created.
+    lasting : Lasting or None
+        Loop that the next fit may go on using; never that of two estimators.
     """
 
     backend: Backend
@@ -77,20 +80,27 @@ class Continuation:
     seed: int
     kind: Kind
     optimizer_params: dict[str, Any]
+    lasting: Lasting | None = None
+
+    def take_loop(self) -> Lasting:
+        """Return the loop, which is then no longer here, or a new one: a copy of the estimator may ask as well."""
+        # In one operation, so that of two threads only one gets it.
+        return vars(self).pop("lasting", None) or Lasting()
 
     def suits(self, backend: Backend, kind: Kind) -> bool:
         """Whether a fit on this backend and of this kind can continue from the state."""
         return arrays.same_home(self.backend, backend) and self.kind == kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
-        """Copy everything except the backend, which is immutable."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "backend"}
-        return dataclasses.replace(self, **copy.deepcopy(own, memo))
+        """Copy everything except the backend, which is immutable, and the loop."""
+        names = {field.name for field in dataclasses.fields(self)} - {"backend", "lasting"}
+        own = {name: getattr(self, name) for name in names}
+        return dataclasses.replace(self, **copy.deepcopy(own, memo), lasting=None)
 
     def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Continuation:
         """Return a copy with converted arrays; scikit-learn moves estimators between libraries with it."""
         state = self.state.copied(converter)
-        return dataclasses.replace(self, backend=backends.beside(state.params), state=state)
+        return dataclasses.replace(self, backend=backends.beside(state.params), state=state, lasting=None)
 
 
 def fitted_sizes(estimator: Any) -> tuple[int, ...]:

@@ -130,7 +130,7 @@ def test_a_compiled_loop_is_a_plain_one(backend, rng, n):
     total, weight, bias = rng.normal(size=4), rng.normal(size=4), np.asarray(rng.normal())
     rows, factors = rng.normal(size=(n, 4)), rng.normal(size=n)
     expected, losses = loop_by_hand(total, weight, bias, rows, factors)
-    loop = backend.compile_loop(count_up(backend))
+    loop = backend.compile_loop(count_up(backend), 1000)
     state = backend.asarray(total), backend.asarray(np.zeros((), np.int32))
     data = backend.asarray(weight), backend.asarray(bias)
     (ours, done), given = loop(state, data, (backend.asarray(rows), backend.asarray(factors)))
@@ -145,7 +145,7 @@ def test_a_loop_goes_on_where_it_stopped(backend, rng):
     total, weight, bias = rng.normal(size=3), rng.normal(size=3), np.asarray(0.5)
     rows, factors = rng.normal(size=(5, 3)), rng.normal(size=5)
     expected, losses = loop_by_hand(total, weight, bias, rows, factors)
-    loop = backend.compile_loop(count_up(backend))
+    loop = backend.compile_loop(count_up(backend), 1000)
     state = backend.asarray(total), backend.asarray(np.zeros((), np.int32))
     data = backend.asarray(weight), backend.asarray(bias)
     given = []
@@ -223,7 +223,7 @@ def test_fake_cupy_loop(fake_cupy, rng):
     expected, losses = loop_by_hand(total, weight, bias, rows, factors)
     fake_cupy.xp.sum = lambda array: np.sum(array).view(fakes.DeviceArray)
     put = fake_cupy.asarray
-    state, given = fake_cupy.compile_loop(count_up(fake_cupy))(
+    state, given = fake_cupy.compile_loop(count_up(fake_cupy), 1000)(
         (put(total), put(np.zeros(1, np.int32))), (put(weight), put(bias)), (put(rows), put(factors))
     )
     np.testing.assert_array_equal(fake_cupy.to_host(state[0]), expected)

@@ -182,7 +182,7 @@ def test_graphs_of_many_steps_and_of_one_make_up_a_call(cuda):
 
 def test_a_loop_takes_fewer_steps_more_and_other_data(cuda, caplog):
     step, data = count_up(cuda), (cuda.asarray(np.ones(3)),)
-    by_graph = cuda.compile_loop(step)
+    by_graph = cuda.compile_loop(step, 100)
     state, _ = by_graph((cuda.asarray(np.zeros(3)),), data, numbers(cuda, 4))
     first = by_graph._captured
     state, _ = by_graph(state, data, numbers(cuda, 2, 12.0))

@@ -64,8 +64,19 @@ def test_auto_compiles_where_there_are_many_calls(chosen, monkeypatch):
     assert chosen(100) == "numpy"
     assert chosen(101) == "numba"
     assert chosen(101, has_numba=False) == "numpy"
-    # The number of steps is not known.
-    assert chosen(None) == "numpy"
+
+
+def test_a_loop_of_unknown_length_goes_by_the_steps_so_far(chosen, monkeypatch):
+    _, n_calls = loop.Recorded(descend, (A,), (), ITEMS).by_calls()
+    monkeypatch.setattr(loop, "MANY_CALLS", (FEW_STEPS + 6) * n_calls)
+    monkeypatch.setattr(loop.Recorded, "compiled", lambda self, items: lambda items, losses: losses.fill(123))
+    step_by_step, ways = Loop(descend, eager, None), []
+    for _ in range(20):
+        state, losses = step_by_step((A.copy(),), (), ITEMS)
+        ways.append(state if isinstance(state, str) else "numba" if (losses == 123).all() else "numpy")
+    # Of three steps per call, the 11th has step number 32, and the 13th number 39.
+    assert ways == ["line by line"] * 10 + ["numpy"] * 2 + ["numba"] * 8
+    assert Loop(descend, eager, None)((A.copy(),), (), (np.arange(FEW_STEPS),))[0] != "line by line"
 
 
 def test_a_way_that_is_asked_for_is_taken_for_few_steps_too(chosen, monkeypatch):

@@ -145,7 +145,11 @@ def test_a_changed_learning_rate_reaches_a_compiled_loop(backend, rng):
     recipe = Recipe(OPTIMIZERS["sgd"], with_warmup(SCHEDULES["constant"], 10))
     x, labels, weights = batches(rng, 1)[0]
     items = tuple(backend.asarray(array[None]) for array in (x, labels, weights))
-    loop = backend.compile_loop(lambda state, data, item: train_step(backend.xp, NETWORK, recipe, state, Batch(*item)))
+
+    def step(state, data, item):
+        return train_step(backend.xp, NETWORK, recipe, state, Batch(*item))
+
+    loop = backend.compile_loop(step, 1000)
     start = rng.normal(size=N)
     moved = []
     for rate in (0.1, 0.2):
