@@ -1,5 +1,6 @@
 """JAX on the CPU or a CUDA device: steps are traced once and run by `jax.lax.scan`."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from mlpgpu.backends.precision import Namespace, emulated, in_words
 ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
 # In earlier versions, programs read from the compilation cache on disk overwrite arrays that are not their own.
 OLDEST = (0, 6)
+# Compiling a function takes about as long as this many calls line by line.
+PATIENCE = 64
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
 
@@ -54,7 +57,10 @@ class JaxBackend(Backend):
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
-        return self.jax.jit(function)
+        compiled, calls = self.jax.jit(function), itertools.count(1)
+        if not once:
+            return compiled
+        return lambda *given: (compiled if next(calls) > PATIENCE else function)(*given)
 
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""

@@ -230,6 +230,20 @@ def test_fake_cupy_loop(fake_cupy, rng):
     np.testing.assert_array_equal(fake_cupy.to_host(given), losses)
 
 
+def test_jax_compiles_what_is_for_a_single_pass_only_if_the_pass_is_long():
+    pytest.importorskip("jax")
+    from mlpgpu.backends.jax import PATIENCE
+
+    backend, _ = backends.select("cpu", "jax", "float64")
+    runs = []
+    doubled = backend.compile(lambda x: [runs.append(1), 2 * x][1], once=True)
+    x = backend.asarray(np.arange(3.0))
+    found = [doubled(x) for _ in range(PATIENCE + 5)]
+    # Compiled code runs no Python, but for the trace.
+    assert len(runs) == PATIENCE + 1
+    np.testing.assert_array_equal(found, np.tile([0.0, 2.0, 4.0], (PATIENCE + 5, 1)))
+
+
 def test_an_array_that_no_memory_holds_is_known_as_that(real_backend):
     with pytest.raises(Exception, match=r".") as caught:
         real_backend.to_host(real_backend.xp.ones((2**50,)) + 1)

@@ -207,9 +207,10 @@ def test_parts_on_every_backend(real_backend, monkeypatch):
     settings = {"hidden_layer_sizes": (5,), "batch_size": 10, "random_state": 0, "shuffle": False}
     at = "cuda" if real_backend.device != "cpu" else "cpu"
     fitted = in_parts(MLPClassifier(**settings, backend=real_backend.name, device=at), 3)
-    held, before = fitted.coefs_[0], np.array(fitted.coefs_[0])
+    held, before, kept = fitted.coefs_[0], np.array(fitted.coefs_[0]), fitted._continuation.lasting._loop
     assert_same_weights(in_parts(fitted, 3), in_parts(in_parts(TheirClassifier(**settings), 3), 3))
     np.testing.assert_array_equal(held, before)
+    assert fitted._continuation.lasting._loop is kept
 
 
 def test_a_hesitant_loop_waits_for_many_steps(monkeypatch):
