@@ -49,9 +49,12 @@ class Traced(NDArrayOperatorsMixin):
         A NumPy ufunc's name, ``where``, ``astype``, ``take``, ``matmul``, ``concatenate``, one of `REDUCTIONS` or
         `VIEWS`, ``input``, ``constant`` or ``fill``.
     arguments : tuple of Traced or number
+    parents : list of Traced
+        The arrays among the arguments.
     settings : tuple
         Other parameters of the operation, such as an axis.
     shape : tuple of int
+    ndim, size : int
     dtype : numpy.dtype
     value : array or None
         Value of a constant; of a fill, the number that fills it.
@@ -74,22 +77,9 @@ class Traced(NDArrayOperatorsMixin):
     ) -> None:
         self.recorder, self.operation, self.arguments, self.settings = recorder, operation, arguments, settings
         self.shape, self.dtype, self.value = tuple(shape), np.dtype(dtype), value
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
+        self.parents = [argument for argument in arguments if isinstance(argument, Traced)]
         self.number = next(recorder.numbers)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def parents(self) -> list[Traced]:
-        """The arrays among the arguments."""
-        return [argument for argument in self.arguments if isinstance(argument, Traced)]
 
     def __getitem__(self, key: Any) -> Traced:
         parts = key if isinstance(key, tuple) else (key,)
