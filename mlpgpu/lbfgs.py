@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +121,7 @@ def fit(
             if run.stopped:
                 raise StopIteration
 
-        with _blas_of_scipy().limit(limits=1):
+        with _one_thread():
             found = minimize(
                 evaluated,
                 np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64),
@@ -140,13 +142,33 @@ def fit(
     return on_device(found.x), run, float(found.fun)
 
 
-@functools.cache
-def _blas_of_scipy() -> ThreadpoolController:
-    """Return the BLAS that SciPy's wheels have beside NumPy's, once it is loaded.
+# Held by the fit that limits the threads.
+_limiting = threading.Lock()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Give SciPy's BLAS one thread within the context.
 
     The solver calls it between the products of the network. Its idle threads would then wait busily on the cores that
     the products need: on two cores, a fit takes two to four times as long.
+
+    The number of threads is one per process. Of several fits at once only the first changes it and restores it: the
+    others, which may end in any order, would restore what they found, which is one.
     """
+    if not _limiting.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _blas_of_scipy().limit(limits=1):
+            yield
+    finally:
+        _limiting.release()
+
+
+@functools.cache
+def _blas_of_scipy() -> ThreadpoolController:
+    """Return the BLAS that SciPy's wheels have beside NumPy's, once it is loaded."""
     found = ThreadpoolController().select(user_api="blas")
     paths = [pool["filepath"] for pool in found.info()]
     return found.select(filepath=[path for path in paths if Path(path).parent.name == "scipy.libs"])

@@ -1,5 +1,7 @@
 """The objective that SciPy minimises, and the threads of its BLAS meanwhile."""
 
+import threading
+
 import numpy as np
 import pytest
 from test_trainer import plan_of
@@ -27,10 +29,15 @@ def test_loss_and_gradient_of_batches_are_those_of_all_rows(backend, feed, weigh
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
 
-def test_the_blas_of_scipy_has_one_thread_meanwhile():
-    def threads():
-        return [pool["num_threads"] for pool in threadpool_info() if "scipy.libs" in pool["filepath"]]
+def threads():
+    """Return the number of threads of SciPy's BLAS, in a list; an empty one where SciPy has none of its own."""
+    import scipy.linalg
 
+    assert scipy.linalg
+    return [pool["num_threads"] for pool in threadpool_info() if "scipy.libs" in pool["filepath"]]
+
+
+def test_the_blas_of_scipy_has_one_thread_meanwhile():
     class Counted(Callback):
         def on_epoch_end(self, run, record):
             counted.append(threads())
@@ -44,3 +51,46 @@ def test_the_blas_of_scipy_has_one_thread_meanwhile():
         MLPClassifier((3,), solver="lbfgs", callbacks=[Counted()], max_iter=200).fit(np.eye(6), [0, 1, 2] * 2)
         assert threads() == before == [2]
     assert {count for each in counted for count in each} == {1}
+
+
+@pytest.fixture
+def _two_threads():
+    """SciPy's BLAS with two threads, set by a thread that has ended: else that one alone could change them."""
+
+    def set_to(count):
+        setting = threading.Thread(target=threadpool_limits, args=[count])
+        setting.start()
+        setting.join()
+
+    before = threads()
+    if not before:
+        pytest.skip("SciPy has no BLAS of its own here")
+    set_to(2)
+    yield
+    set_to(before[0])
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_fits_at_once_leave_the_blas_of_scipy_its_threads(first_out):
+    class Waiting(Callback):
+        def __init__(self):
+            self.began, self.goes_on = threading.Event(), threading.Event()
+
+        def on_epoch_begin(self, run):
+            self.began.set()
+            assert self.goes_on.wait(60)
+
+    def fit(callback):
+        MLPClassifier((3,), solver="lbfgs", callbacks=[callback], max_iter=200).fit(np.eye(6), [0, 1, 2] * 2)
+
+    callbacks = [Waiting(), Waiting()]
+    fits = [threading.Thread(target=fit, args=[each]) for each in callbacks]
+    for each, callback in zip(fits, callbacks, strict=True):
+        each.start()
+        assert callback.began.wait(60)
+        assert threads() == [1]
+    for i in (first_out, 1 - first_out):
+        callbacks[i].goes_on.set()
+        fits[i].join()
+    assert threads() == [2]
