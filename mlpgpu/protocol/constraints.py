@@ -75,6 +75,12 @@ CONSTRAINTS: dict[str, Any] = {
 }
 
 
+def parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that `validate` checks."""
+    # `get_params` would read the signature of the constructor anew.
+    return {name: getattr(estimator, name) for name in estimator._parameter_constraints if hasattr(estimator, name)}
+
+
 def validate(estimator: Any) -> None:
     """Validate the parameters as scikit-learn does, and suggest a choice for a misspelt one.
 
@@ -84,10 +90,8 @@ def validate(estimator: Any) -> None:
         If a parameter is not allowed.
     """
     constraints = estimator._parameter_constraints
-    # `get_params` would read the signature of the constructor anew.
-    given = {name: getattr(estimator, name) for name in constraints if hasattr(estimator, name)}
     try:
-        validate_parameter_constraints(constraints, in_words(given), type(estimator).__name__)
+        validate_parameter_constraints(constraints, in_words(parameters(estimator)), type(estimator).__name__)
     except InvalidParameterError as error:
         _, name, _ = str(error).split("'", 2)
         choices = [each.options for each in constraints[name] if isinstance(each, StrOptions)]

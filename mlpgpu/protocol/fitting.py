@@ -30,6 +30,7 @@ from mlpgpu.protocol.choices import (
     normalized_of,
     unused_settings,
 )
+from mlpgpu.protocol.constraints import parameters
 from mlpgpu.protocol.held import (
     OF_OPTIMIZER,
     Continuation,
@@ -92,8 +93,9 @@ class Fit:
         self.resume = None if resume is None else Checkpoint.load(resume)
         if self.resume is not None:
             saving.check_same(estimator, self.resume.model)
-        hidden = hidden_sizes(estimator.hidden_layer_sizes)
         self.first = first = not hasattr(estimator, "coefs_") or not (estimator.warm_start or incremental)
+        self.checked = self._check_parameters()
+        hidden = hidden_sizes(estimator.hidden_layer_sizes)
         self.at = arrays.home(x)
         self.x, self.y = arrays.check_rows(estimator, x, y, reset=first)
         n_outputs = estimator._learn(self.y, incremental)
@@ -104,7 +106,8 @@ class Fit:
         if not first and self.sizes != fitted_sizes(estimator):
             raise ValueError(
                 f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} and the data make layers of {self.sizes}; the "
-                f"fitted ones are {fitted_sizes(estimator)}; set warm_start=False, or fit a new estimator."
+                f"fitted ones are {fitted_sizes(estimator)}; "
+                f"{'give the same again' if incremental else 'set warm_start=False'}, or fit a new estimator."
             )
         check_freeze(estimator.freeze, len(hidden))
         if estimator.replacement and not estimator.shuffle:
@@ -227,10 +230,23 @@ class Fit:
             plan.seed,
             self.kind,
             {name: getattr(self.as_made, name) for name in OF_OPTIMIZER},
+            self.checked,
             more.get("lasting"),
         )
         progress.keep(estimator, run, rule, validated=self.held_out is not None)
         return state.params, run
+
+    def _check_parameters(self) -> dict[str, Any]:
+        """Return the parameters, after checking those that changed since the last call of ``partial_fit``.
+
+        scikit-learn checks them before ``fit`` and the first ``partial_fit`` only.
+        """
+        estimator, given = self.estimator, parameters(self.estimator)
+        kept = getattr(estimator, "_continuation", None)
+        changed = kept is None or any(kept.checked.get(name) is not value for name, value in given.items())
+        if self.incremental and not self.first and changed:
+            estimator._validate_params()
+        return given
 
     @staticmethod
     def _check_weights(weights: Any, n_rows: int) -> np.ndarray | None:

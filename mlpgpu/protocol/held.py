@@ -69,6 +69,8 @@ class Continuation:
         is normalised.
     optimizer_params : dict
         Parameters in `OF_OPTIMIZER`, as they were when the optimizer was created.
+    checked : dict
+        All parameters, as they were when they were last checked.
     lasting : Lasting or None
         Loop that the next fit may go on using; never that of two estimators.
     """
@@ -80,6 +82,7 @@ class Continuation:
     seed: int
     kind: Kind
     optimizer_params: dict[str, Any]
+    checked: dict[str, Any]
     lasting: Lasting | None = None
 
     def take_loop(self) -> Lasting:
@@ -92,8 +95,8 @@ class Continuation:
         return arrays.same_home(self.backend, backend) and self.kind == kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
-        """Copy everything except the backend, which is immutable, and the loop."""
-        names = {field.name for field in dataclasses.fields(self)} - {"backend", "lasting"}
+        """Copy everything except the backend, which is immutable, the parameters, and the loop."""
+        names = {field.name for field in dataclasses.fields(self)} - {"backend", "checked", "lasting"}
         own = {name: getattr(self, name) for name in names}
         return dataclasses.replace(self, **copy.deepcopy(own, memo), lasting=None)
 

@@ -1,11 +1,14 @@
 """A fit that is refused, fails or is interrupted leaves the earlier fitted state in place."""
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import scale
+from sklearn.utils._param_validation import InvalidParameterError
 
 from mlpgpu import MLPClassifier
 from mlpgpu.callbacks import LambdaCallback
@@ -48,6 +51,44 @@ def test_a_fit_that_fails(case):
         new.fit(1e9 * X, Y, **given)
     new.set_params(**before).partial_fit(X, WORDS, classes=["no", "yes"])
     assert list(new.classes_) == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch_size": 0},
+        {"batch_size": "x"},
+        {"optimizer": "x"},
+        {"solver": "x"},
+        {"max_iter": "x"},
+        {"tol": None},
+        {"n_iter_no_change": "x"},
+        {"input_dropout": 1.5},
+        {"freeze": -1},
+        {"callbacks": 3},
+        {"dtype": "x"},
+        {"loss": 3},
+    ],
+    ids=str,
+)
+def test_what_is_set_between_calls_of_partial_fit_is_checked(given):
+    """scikit-learn checks only what is set before the first call."""
+    (name,) = given
+    begun = MLPClassifier((4,), random_state=0).partial_fit(X, WORDS, classes=["no", "yes"])
+    before, predicted = begun.get_params(), begun.predict_proba(X)
+    for estimator in (begun, copy.deepcopy(begun), pickle.loads(pickle.dumps(begun))):
+        with pytest.raises(InvalidParameterError, match=f"'{name}' parameter"):
+            estimator.set_params(**given).partial_fit(X, WORDS)
+        np.testing.assert_array_equal(estimator.set_params(**before).predict_proba(X), predicted)
+        estimator.partial_fit(X, WORDS)
+
+
+def test_parameters_that_stay_are_checked_once(monkeypatch):
+    begun = MLPClassifier((4,), random_state=0).partial_fit(X, WORDS, classes=["no", "yes"])
+    with monkeypatch.context() as patched:
+        patched.setattr(MLPClassifier, "_validate_params", lambda self: pytest.fail("checked again"))
+        begun.partial_fit(X, WORDS).partial_fit(X, WORDS)
+    begun.set_params(alpha=0.5).partial_fit(X, WORDS)
 
 
 @pytest.mark.parametrize(("solver", "said"), [("adam", "hasn't converged"), ("lbfgs", "failed to converge")])
