@@ -42,12 +42,7 @@ class Labels:
     def of(cls, y: Any) -> Labels:
         """Return the labels of the targets `y`, which are on the host."""
         check_classification_targets(y)
-        multilabel = np.ndim(y) > 1 and type_of_target(y).startswith("multilabel")
-        if is_sparse(y) and not multilabel:
-            raise TypeError(
-                "y is a sparse matrix of one column; allowed: class labels as an array, such as y.toarray().ravel(), "
-                "or a sparse matrix with a column for each of several labels."
-            )
+        multilabel = _is_multilabel(y)
         return cls(classes_of(y), multilabel, multilabel and is_sparse(y))
 
     @classmethod
@@ -101,6 +96,8 @@ class Labels:
             if y.ndim != 2 or y.shape[1] != len(self.classes):
                 raise ValueError(f"`y` has shape {y.shape}, and there are {len(self.classes)} labels, a column each.")
             return y
+        if is_sparse(y):
+            raise _sparse_column(y)
         y = y if y.ndim == 1 else column_or_1d(y)
         try:
             codes = np.searchsorted(self.classes, y)
@@ -215,6 +212,17 @@ class Labels:
         return csr_matrix(chosen)
 
 
+def _is_multilabel(y: Any) -> bool:
+    return np.ndim(y) > 1 and type_of_target(y).startswith("multilabel")
+
+
+def _sparse_column(y: Any) -> TypeError:
+    return TypeError(
+        f"y is a sparse matrix of shape {y.shape}, which is for several labels, a column of 0 and 1 for each; allowed "
+        "here: class labels as an array, such as y.toarray().ravel() for one column."
+    )
+
+
 def classes_of(y: Any) -> np.ndarray:
     """Return the sorted classes in `y`.
 
@@ -222,7 +230,11 @@ def classes_of(y: Any) -> np.ndarray:
     ------
     ValueError
         With scikit-learn's own messages.
+    TypeError
+        If `y` is a sparse matrix other than of several labels.
     """
+    if is_sparse(y) and not _is_multilabel(y):
+        raise _sparse_column(y)
     try:
         return unique_labels(y)
     except ValueError:

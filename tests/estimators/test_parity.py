@@ -449,9 +449,21 @@ def test_sizes_that_are_no_whole_numbers(task):
 
 
 def test_a_sparse_column_is_no_target():
+    y = sparse.csr_matrix(BINARY[:, None])
     for estimator in both("classifier"):
         with pytest.raises(TypeError, match="sparse|Sparse"):
-            estimator.fit(X, sparse.csr_matrix(BINARY[:, None]))
+            estimator.fit(X, y)
+    begun = MLPClassifier(**SETTINGS).partial_fit(X, BINARY, classes=[0, 1])
+    calls = [
+        lambda: MLPClassifier().partial_fit(X, y, classes=[0, 1]),
+        lambda: begun.partial_fit(X, y),
+        lambda: begun.partial_fit(X, sparse.csr_array(np.c_[BINARY, BINARY])),
+        lambda: begun.set_params(warm_start=True).fit(X, y),
+        lambda: MLPClassifier(**SETTINGS).fit(X, BINARY, X_val=X, y_val=y),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"y is a sparse matrix of shape \(\d+, [12]\).*y\.toarray\(\)\.ravel\(\)"):
+            call()
 
 
 def test_poisson_takes_no_negative_targets():
