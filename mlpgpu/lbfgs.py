@@ -105,7 +105,8 @@ def fit(
             nonlocal began, params
             # An iteration whose step rounds to zero has no evaluation.
             begin_iteration()
-            params = on_device(intermediate_result.x)
+            # A copy: SciPy moves on in place.
+            params = on_device(intermediate_result.x.copy())
             record: Record = {"epoch": run.epoch, "loss": float(intermediate_result.fun)}
             record |= evaluation.watch(params, feeds, score)
             began, seconds = time.perf_counter(), time.perf_counter() - began

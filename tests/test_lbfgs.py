@@ -29,6 +29,23 @@ def test_loss_and_gradient_of_batches_are_those_of_all_rows(backend, feed, weigh
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_callbacks_see_the_weights_of_the_last_iteration_until_the_next_one_ends():
+    class Kept(Callback):
+        def on_epoch_begin(self, run):
+            seen.append(run.params)
+
+        on_end = on_epoch_begin
+
+        def on_epoch_end(self, run, record):
+            ends.append(run.params)
+
+    seen, ends = [], []
+    MLPClassifier((3,), solver="lbfgs", callbacks=[Kept()], max_iter=5, random_state=0).fit(np.eye(6), [0, 1, 2] * 2)
+    assert len(ends) == 5
+    np.testing.assert_array_equal(seen[1:], ends)
+
+
 def threads():
     """Return the number of threads of SciPy's BLAS, in a list; an empty one where SciPy has none of its own."""
     import scipy.linalg
