@@ -18,6 +18,8 @@ os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    # Optimising takes longer than all that is then run; tests of what it must not change ask for `optimised`.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
 }
 # A shell starts background processes with SIGINT ignored, which the tested processes would inherit.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -103,6 +105,19 @@ def real_backend(request):
 
 
 @pytest.fixture
+def optimised():
+    """Let JAX optimise what it compiles, as it does for users."""
+    if "jax" in MISSING:
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
 def step_by_step(monkeypatch):
     """Report each step to the callbacks on NumPy, which otherwise runs many steps per call."""
     monkeypatch.setattr(NumpyBackend, "steps_per_call", 1)
@@ -112,6 +127,13 @@ def step_by_step(monkeypatch):
 def no_pictures(monkeypatch):
     """Let the command draw no plots, which take longer than the rest of a short run."""
     monkeypatch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Leave the files of plots empty: to render them takes longer than the rest of a short command."""
+    for name in ("mlpgpu.plots.save", "mlpgpu.plots.style.save"):
+        monkeypatch.setattr(name, lambda _, path: path.touch())
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def train_all(training):
     return [*map(training.backend.to_host, (state.params, *state.slots, state.step)), losses]
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(("loss", "case"), [("squared_error", "plain"), ("cross_entropy", "all at once")])
 def test_both_ways_give_the_same_weights(backend, case, loss):
     """Up to rounding, or to the bit where the backend runs eager steps in any case."""

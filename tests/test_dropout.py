@@ -47,6 +47,7 @@ def words(n, seed=0):
     return np.random.default_rng(seed).integers(0, 1 << 32, n, dtype=np.uint32)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_mix_is_lowbias32(backend):
     x = np.concatenate([words(300), np.array([0, 1, 1 << 31, WORD, (1 << 31) - 1], np.uint32)])
     ours = backend.to_host(mix(backend.asarray(x.view(np.int32))))
@@ -74,6 +75,7 @@ def test_each_bit_of_a_word_flips_half_of_its_hash():
     assert np.abs(flipped - 0.5).max() < 4.5 * 0.5 / math.sqrt(n)
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("step", [0, 1, 77, 999_999, 1_000_000, 2**31 - 1])
 def test_every_backend_drops_the_same_units(backend, step):
     widths, rates = [7, 1, 4, 33], [0.3, 0.5, 0.0, 0.9]

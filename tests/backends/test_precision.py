@@ -56,6 +56,7 @@ def some_numbers(rng):
     return numbers[(size < LARGE) & (size >= np.finfo(np.float32).smallest_normal)]
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.parametrize("way", ["as it is", "compiled"])
 def test_each_library_rounds_to_the_same_bits(backend, precision, way, rng):
@@ -76,6 +77,7 @@ def test_bf16_is_what_pytorch_casts_to(rng):
     np.testing.assert_array_equal(bits_of(rounded(np, numbers, BITS["bf16"])), bits_of(cast))
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:overflow:RuntimeWarning")
 def test_what_is_no_number_or_too_large_stays_as_it_is(backend, precision):
@@ -88,6 +90,7 @@ def test_what_is_no_number_or_too_large_stays_as_it_is(backend, precision):
     np.testing.assert_allclose(found, tiny, rtol=0, atol=np.finfo(np.float32).smallest_normal)
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.parametrize("lead", [(), (3,)])
 def test_products_are_of_rounded_operands_added_up_in_float32(backend, precision, lead, rng):
