@@ -13,8 +13,13 @@ from mlpgpu import __main__, bench
 
 
 @pytest.fixture
-def command(command_of):
+def drawing_command(command_of):
     return command_of(bench.app)
+
+
+@pytest.fixture
+def command(drawing_command, unrendered):
+    return drawing_command
 
 
 SMALL = "--dataset synthetic --samples 5000 --features 3"
@@ -30,8 +35,8 @@ def figures_in(folder):
     return json.loads((folder / "throughput.json").read_text())
 
 
-def test_the_table_the_files_and_where_the_gpu_overtakes(command, machine, tmp_path):
-    code, out, err = command(f"{SMALL} --out out --batch-sizes 10,100,125,1000 --seconds 60")
+def test_the_table_the_files_and_where_the_gpu_overtakes(drawing_command, machine, tmp_path):
+    code, out, err = drawing_command(f"{SMALL} --out out --batch-sizes 10,100,125,1000 --seconds 60")
     assert (code, err) == (0, "")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"throughput.json", "throughput.png"}
     rows = [line.split() for line in out.splitlines()]

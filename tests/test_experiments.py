@@ -23,13 +23,13 @@ def pictures(report):
 @pytest.mark.usefixtures("data_dir", "not_compiled")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_version_writes_its_report(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [name, "--quick", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", [name, "--quick", "--seeds", "1", "--out", str(tmp_path)])
     runpy.run_module(f"scripts.experiments.{name}", run_name="__main__")
     out, err = capsys.readouterr()
     report = tmp_path / f"{name}.md"
     assert out.splitlines()[-1] == f"Saved {report}"
     assert "left" in err
-    assert f"python -m scripts.experiments.{name} --quick" in report.read_text(encoding="utf-8")
+    assert f"python -m scripts.experiments.{name} --quick --seeds 1" in report.read_text(encoding="utf-8")
     assert len(pictures(report)) >= 2
     assert all(picture.read_bytes()[:4] == b"\x89PNG" for picture in pictures(report))
 

@@ -36,8 +36,13 @@ PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
 
 
 @pytest.fixture
-def command(command_of):
+def drawing_command(command_of):
     return command_of(cross_validation.app)
+
+
+@pytest.fixture
+def command(drawing_command, unrendered):
+    return drawing_command
 
 
 def written(folder):
@@ -109,8 +114,8 @@ def test_a_prompt_shows_the_figures_in_a_line():
     assert repr(CrossValidation(3, ())) == "CrossValidation(0 of 3 folds)"
 
 
-def test_the_command_writes_what_it_found(command, tmp_path):
-    code, out, err = command("--dataset iris --hidden 4 --epochs 30 --folds 3 --out found")
+def test_the_command_writes_what_it_found(drawing_command, tmp_path):
+    code, out, err = drawing_command("--dataset iris --hidden 4 --epochs 30 --folds 3 --out found")
     assert (code, err) == (0, "")
     rows, metrics = written(tmp_path / "found")
     assert [one["true"] for one in rows] == [load_iris().target_names[code] for code in load_iris().target]
@@ -141,7 +146,9 @@ def table_of(path, rng, n_rows=60):
 
 def test_several_targets_and_labels(command, tmp_path, rng):
     truth = table_of(tmp_path / "rows.csv", rng)
-    assert not command("--dataset rows.csv --target price,size --drop red,large --hidden 4 --folds 3 --out numbers")[0]
+    assert not command(
+        "--dataset rows.csv --target price,size --drop red,large --hidden 4 --epochs 5 --folds 3 --out numbers"
+    )[0]
     rows, metrics = written(tmp_path / "numbers")
     folds = np.array([int(one["fold"]) for one in rows])
     for name in ("price", "size"):
@@ -152,7 +159,7 @@ def test_several_targets_and_labels(command, tmp_path, rng):
             assert metrics["mean"]["test_targets"][name][figure] == pytest.approx(np.mean(each))
     assert (tmp_path / "numbers/predictions.png").exists()
 
-    of_labels = "--dataset rows.csv --target red,large --drop price,size --hidden 4 --epochs 20 --folds 3"
+    of_labels = "--dataset rows.csv --target red,large --drop price,size --hidden 4 --epochs 5 --folds 3"
     code, out, _ = command(f"{of_labels} --out labels --quiet --json")
     rows, metrics = written(tmp_path / "labels")
     assert code == 0

@@ -172,6 +172,7 @@ def test_few_test_rows_that_are_the_last_are_not_to_be_cross_validated(command):
     assert "cross-validate" not in out
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_commands_take_groups(patients, command, command_of):
     line = f"--dataset {patients['dataset']} --group patient --hidden 4 --epochs 2"
     folds = command_of(cross_validation.app)

@@ -35,7 +35,7 @@ def table_of(n=90, seed=0):
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(tmp_path, monkeypatch, capsys, unrendered):
     """``command("predict", ...)`` runs in an empty folder -> exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     # So that there is more than one chunk.

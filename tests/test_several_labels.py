@@ -59,7 +59,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def command(trained, monkeypatch, capsys):
+def command(trained, monkeypatch, capsys, unrendered):
     # So that there is more than one chunk.
     return several.command_in(trained, monkeypatch, capsys, rows=70)
 

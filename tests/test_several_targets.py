@@ -56,7 +56,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def command(trained, monkeypatch, capsys):
+def command(trained, monkeypatch, capsys, unrendered):
     # So that there is more than one chunk.
     return several.command_in(trained, monkeypatch, capsys, rows=30)
 
