@@ -111,8 +111,16 @@ def whole_runs():
     return {}
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("epoch", "done"), [(2, None), (3, 1), (1, STEPS)])
+# Where it is cut matters to what goes by the number of the step: masks, the schedule, and the order of the rows.
+@pytest.mark.parametrize(
+    ("epoch", "done", "way"),
+    [
+        *((2, None, way) for way in WAYS),
+        (3, 1, "dropout"),
+        (3, 1, "replacement, normalised"),
+        (1, STEPS, "one-cycle"),
+    ],
+)
 def test_a_run_is_resumed_to_the_bit(tmp_path, real_backend, whole_runs, way, epoch, done):
     """On every backend: weights, losses, history and the effects of callbacks."""
     if done is not None and real_backend.steps_per_call > 1:

@@ -348,7 +348,7 @@ def thin(rows):
 
 
 @pytest.mark.parametrize(("kind", "per_call"), [
-    ("csr_array", None), ("csr_array", 2), ("csr_array", 3), ("csr_matrix", 2), ("device", None), ("device", 3),
+    ("csr_array", None), ("csr_array", 3), ("csr_matrix", 2), ("device", None), ("device", 3),
 ])  # fmt: skip
 def test_rows_that_are_sparse_or_on_the_device_train_as_any_others(backend, monkeypatch, kind, per_call):
     if per_call:

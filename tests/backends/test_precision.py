@@ -35,8 +35,9 @@ def on(backend, precision):
     return other
 
 
+# Where denormal numbers begin, numbers of usual size, and where the largest begin; those between are drawn below.
 @pytest.mark.parametrize("precision", ROUNDED)
-@pytest.mark.parametrize("exponent", [1, 100, 126, 127, 128, 150, 226])
+@pytest.mark.parametrize("exponent", [1, 127, 226])
 def test_every_significand_is_rounded_as_its_bits_say(precision, exponent):
     """All significands, with both signs: half of them are rounded down, and some are half-way cases."""
     numbers = (np.arange(2**23, dtype=np.uint32) | np.uint32(exponent << 23)).view(np.float32)

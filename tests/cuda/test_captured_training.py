@@ -116,8 +116,11 @@ def test_reductions_by_several_blocks(cuda, caplog):
     assert_captured(cuda, plan, rows, caplog)
 
 
-@pytest.mark.parametrize("at_once", [False, True], ids=["late", "at-once"])
-@pytest.mark.parametrize("order", [1, 2, 3], ids=["backward", "shuffled", "otherwise"])
+@pytest.mark.parametrize(
+    ("order", "at_once"),
+    [(1, False), (2, True), (3, True)],
+    ids=["backward-late", "shuffled-at-once", "otherwise-at-once"],
+)
 def test_threads_blocks_and_streams_in_any_order(cuda, monkeypatch, order, at_once, caplog):
     monkeypatch.setattr(hosted.Function, "order", order)
     monkeypatch.setattr(hosted.Stream, "at_once", at_once)

@@ -24,7 +24,6 @@ CHECKED_HERE = [
     ("defaults", "classifier"),
     ("defaults", "regressor"),
     ('solver="lbfgs"', "classifier"),
-    ('solver="lbfgs"', "regressor"),
     ("early_stopping=True, validation_fraction=0.5", "classifier"),
     ("dropout=0.2", "regressor"),
 ]

@@ -20,8 +20,16 @@ X, Y = load_iris(return_X_y=True)
 QUICK = {"max_iter": 5, "hidden_layer_sizes": (5,), "random_state": 0}
 
 
-@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-@pytest.mark.parametrize("given", [{}, {"solver": "lbfgs"}, {"early_stopping": True}, {"dropout": 0.2}])
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (MLPClassifier, {}),
+        (MLPRegressor, {}),
+        (MLPClassifier, {"solver": "lbfgs"}),
+        (MLPRegressor, {"early_stopping": True}),
+        (MLPClassifier, {"dropout": 0.2}),
+    ],
+)
 def test_host_arrays_go_and_come_back(real_backend, kind, given):
     device = "cuda" if real_backend.device.startswith("cuda") else "cpu"
     there = kind(**QUICK | given, backend=real_backend.name, device=device).fit(X, Y)

@@ -55,8 +55,9 @@ def test_line_by_line_and_by_numpy(by, case, dtype, monkeypatch, caplog):
     assert not logged(caplog)
 
 
-@pytest.mark.parametrize("index", [np.int32, np.int64])
-def test_compiled(index, monkeypatch, caplog):
+# A network with a hidden layer takes twice as long to compile, and multiplies its sparse rows in the same way.
+@pytest.mark.parametrize(("index", "hidden"), [(np.int64, ()), (np.int32, (6,))])
+def test_compiled(index, hidden, monkeypatch, caplog):
     """On one thread and on two, with the same bits in a repetition; layers of one unit have one thread."""
     pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
     from mlpgpu.fusion import meeting
@@ -64,7 +65,7 @@ def test_compiled(index, monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setattr(loop, "PRODUCTS_PER_THREAD", 1)
     sparse, dense = pair(index)
-    plan = plan_of(dense, "cross_entropy", **PLAIN)
+    plan = plan_of(dense, "cross_entropy", hidden=hidden, **PLAIN)
     expected = trained("eager", plan, dense, monkeypatch)
     for n_threads in (1, 2):
         monkeypatch.setattr(meeting, "product_threads", lambda n=n_threads: n)

@@ -242,8 +242,9 @@ def test_validation_now_and_then_is_still_a_line():
     assert lines(plots.curves_figure(history, ""))["validation loss"].get_xdata().tolist() == [2, 4, 6]
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("finite", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("bad", "finite"), [(math.nan, 0), (math.inf, 1), (-math.inf, 4), (math.nan, 4), (math.inf, 0)]
+)
 def test_losses_that_are_not_finite_are_said_not_drawn(tmp_path, bad, finite):
     history = records(
         6,
@@ -344,7 +345,7 @@ def test_counts_fit_their_cells_even_with_long_names(k):
     assert all(text.get_window_extent().width < cell for text in axes.texts)
 
 
-@pytest.mark.parametrize("k", [2, 10, 20, 21, 36, 37, 100, 200])
+@pytest.mark.parametrize("k", [2, 10, 20, 21, 36, 37, 200])
 @pytest.mark.parametrize("name", ["{}", "class {}", "a class whose name is long {}"])
 def test_class_names_do_not_overlap(k, name):
     figure = plots.confusion_figure(np.eye(k, dtype=int), [name.format(i) for i in range(k)], "title")
