@@ -11,7 +11,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.backends.base import Step, eager_loop, is_eager
 from mlpgpu.data.batches import batches
 from mlpgpu.dropout import Dropout
-from mlpgpu.feed import CHUNK_ELEMENTS, Feed, Gathered, Placement, Resident, Rows, Streamed, open_feed
+from mlpgpu.feed import Feed, Gathered, Placement, Resident, Rows, Streamed, open_feed
 from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import Batch, State, train_step
 from mlpgpu.plan import Plan
@@ -155,7 +155,8 @@ class Training:
         per_call = steps_per_call(self.backend, plan)
         if not self.feed.data:
             # The rows of all steps of a call are copied together.
-            per_call = max(1, min(per_call, CHUNK_ELEMENTS // (plan.batch_size * max(self.feed.width, 1))))
+            elements = plan.batch_size * max(self.feed.width, 1)
+            per_call = max(1, min(per_call, self.backend.elements_per_call // elements))
         while done < len(present):
             end = min(done + per_call, len(present))
             self.state, loss = self._loop(self.state, self.feed.data, pick(done, end))

@@ -371,7 +371,7 @@ def test_rows_that_are_sparse_or_on_the_device_train_as_any_others(backend, monk
 def test_streamed_rows_come_in_calls_that_are_not_too_large(backend, monkeypatch, elements, steps):
     """A call of the loop takes the rows of all its steps at once, dense even if they were sparse."""
     monkeypatch.setattr(backend, "steps_per_call", 4)
-    monkeypatch.setattr("mlpgpu.training.CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(backend, "elements_per_call", elements)
     rows = rows_of("cross_entropy")
     plan, watch = plan_of(), Watch()
     sparse = dataclasses.replace(rows, x=scipy.sparse.csr_array((rows.x - SHIFT) * FACTOR))

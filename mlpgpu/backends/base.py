@@ -41,6 +41,8 @@ class Backend(ABC):
     products_per_call : float
         Largest number of multiplications per call, counted as parameters times rows. A call takes fewer steps if
         `steps_per_call` would exceed it.
+    elements_per_call : int
+        Largest number of elements of the rows of a call, if they stay on the host and are copied for each.
     sparse_rows : callable or None
         ``sparse_rows(x, dtype)`` returns the rows of a CSR matrix of SciPy as the left factor of a matrix product, of
         which ``xp.reshape`` makes those of several steps; None for a backend on which sparse rows become dense.
@@ -54,6 +56,7 @@ class Backend(ABC):
     xp: Any
     steps_per_call = 1
     products_per_call = math.inf
+    elements_per_call = 2**24
     sparse_rows: Callable[[Any, str], Array] | None = None
     donates = False
 

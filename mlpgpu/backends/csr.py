@@ -64,8 +64,13 @@ class Csr(Factor):
     transposed = False
 
     def __init__(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, shape: tuple[int, ...]) -> None:
-        self.rows, self._arrays, self.shape, self.dtype = self, (indptr, indices, data), shape, data.dtype
+        self._arrays, self.shape, self.dtype = (indptr, indices, data), shape, data.dtype
         self._columns: tuple[np.ndarray, ...] | None = None
+
+    @property
+    def rows(self) -> Csr:  # type: ignore[override]
+        """The rows themselves: an attribute would keep them alive until the garbage collector runs."""
+        return self
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """Return `indptr`, `indices` and `data`."""

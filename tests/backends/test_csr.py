@@ -1,5 +1,8 @@
 """Products of sparse rows, compared with those of the same rows as a dense array."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -92,3 +95,15 @@ def test_rows_that_may_not_be_written_to():
 
 def test_products_with_rounded_operands_take_dense_rows():
     assert NumpyBackend("bf16").sparse_rows is None
+
+
+def test_rows_are_freed_at_once():
+    """Each chunk of a prediction makes some, all of which the garbage collector would find too late."""
+    gc.disable()
+    try:
+        rows = placed(unusual(np.int32))
+        freed = weakref.ref(rows)
+        del rows
+        assert freed() is None
+    finally:
+        gc.enable()
