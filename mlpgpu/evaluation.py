@@ -127,8 +127,9 @@ class Evaluation:
 
 def in_chunks(backend: Backend, function: Callable[[Array], Array], placement: Placement, x: Array) -> Array:
     """Place rows on the device chunk by chunk, apply a function to each chunk, and concatenate the results."""
-    parts = [function(placement.place(x[start:stop, ...])) for start, stop in chunks(x.shape[0], placement.width(x))]
-    return parts[0] if len(parts) == 1 else backend.xp.concat(parts)
+    n_rows = x.shape[0]
+    parts = (function(placement.place(x[start:stop, ...])) for start, stop in chunks(n_rows, placement.width(x)))
+    return backend.joined(parts, n_rows)
 
 
 def judge(

@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from mlpgpu import Config, Model, inspection
 from mlpgpu import feed as feeds
+from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.evaluate import measure
 from mlpgpu.evaluation import Evaluation, compare, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
@@ -262,6 +263,19 @@ def test_a_function_of_rows_a_chunk_at_a_time(backend, rng, chunk, kind):
     np.testing.assert_array_equal(backend.to_host(ours), 2 * x)
     assert sum(sizes) == 23
     assert max(sizes) <= feeds.CHUNK
+
+
+def test_the_results_of_chunks_are_in_memory_only_once():
+    n_rows, n_outputs = 64 * feeds.CHUNK, 16
+    x, backend = np.zeros((n_rows, 1)), NumpyBackend()
+    tracemalloc.start()
+    try:
+        found = in_chunks(backend, lambda part: part + np.arange(n_outputs), Unscaled(backend, "float64"), x)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, np.tile(np.arange(n_outputs), (n_rows, 1)))
+    assert found.nbytes <= peak <= 1.25 * found.nbytes
 
 
 def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):

@@ -3,7 +3,7 @@
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ class Backend(ABC):
             Whether it is for a single pass over rows: the backend may run it eagerly until the pass proves long.
         """
         return function
+
+    def joined(self, parts: Iterator[Array], n_rows: int) -> Array:
+        """Concatenate arrays that have `n_rows` rows together, and are at least one."""
+        arrays = list(parts)
+        return arrays[0] if len(arrays) == 1 else self.xp.concat(arrays)
 
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> "Bytes":
         """Estimate the memory that a loop of `step` takes.

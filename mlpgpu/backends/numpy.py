@@ -1,7 +1,8 @@
 """NumPy on the CPU."""
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,17 @@ class NumpyBackend(Backend):
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         return quiet(function)
+
+    def joined(self, parts: Iterator[np.ndarray], n_rows: int) -> np.ndarray:
+        """See `Backend.joined`; only a few parts are in memory at once."""
+        first = next(parts)
+        if len(first) == n_rows:
+            return first
+        whole, done = np.empty((n_rows, *first.shape[1:]), first.dtype), 0
+        for part in itertools.chain([first], parts):
+            whole[done : done + len(part)] = part
+            done += len(part)
+        return whole
 
     def arithmetic(self) -> str:
         """See `Backend.arithmetic`."""
