@@ -285,11 +285,13 @@ def fingerprint(rows: Rows, to_host: Callable[[Any], np.ndarray]) -> dict[str, A
     to_host : callable
         Copies an array from the device.
     """
-    x = rows.x
+    x, targets = rows.x, np.asarray(rows.targets)
+    # Targets in float32 are those in float64, as which earlier checkpoints have them.
+    targets = targets.astype(np.float64) if targets.dtype == np.float32 else targets
     found = {"shape": [int(n) for n in x.shape], "dtype": str(x.dtype).rpartition(".")[2]}
     return found | {
         "x": _digest(_parts(x, to_host)),
-        "targets": _digest([np.asarray(rows.targets)]),
+        "targets": _digest([targets]),
         "weights": None if rows.weights is None else _digest([np.asarray(rows.weights)]),
     }
 

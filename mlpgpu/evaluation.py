@@ -83,7 +83,7 @@ class Evaluation:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             # Shifted by a row that has weight, so that constant targets become 0: the computed mean of another constant
             # may be rounded.
-            targets = targets - targets[np.argmax(each > 0)]
+            targets = targets - targets[np.argmax(each > 0)].astype(np.float64)
             spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
             r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
         return {"loss": float(loss / weight), self.score_name: float(r2.mean())}

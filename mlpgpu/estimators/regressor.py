@@ -174,7 +174,9 @@ class MLPRegressor(RegressorMixin, Perceptron):
             raise ValueError(
                 f"y is of type {y.dtype}; allowed: numbers, such as y.astype(float); for classes MLPClassifier."
             )
-        return np.asarray(y, np.float64).reshape(len(y), -1)
+        # Not copied in float32, which a network of that type takes as they are.
+        targets = y if y.dtype == np.float32 else np.asarray(y, np.float64)
+        return targets.reshape(len(y), -1)
 
     def _choose_loss(self, n_outputs: int) -> tuple[str, Loss]:
         if not isinstance(self.loss, str):

@@ -90,8 +90,11 @@ def check_inputs(estimator: Any, x: Any, *, reset: bool) -> Any:
     return x
 
 
-def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
-    """Validate `x` as `check_inputs` does, and the targets `y`, which are returned on the host."""
+def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, order: str | None = None) -> tuple[Any, Any]:
+    """Validate `x` as `check_inputs` does, and the targets `y`, which are returned on the host.
+
+    If `x` is copied on the host, to be of another type, `order` is the layout of the copy; "C" is a reason to copy too.
+    """
     if not reset and _is_valid(estimator, x) and _are_numbers(y) and len(x) == len(y):
         return x, _as_1d(y)
     if home(x) is HOST:
@@ -101,6 +104,7 @@ def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool) -> tuple[Any, Any
             to_host(y),
             accept_sparse=_SPARSE,
             dtype=_FLOATS,
+            order=order,
             reset=reset,
             multi_output=True,
             y_numeric=estimator._y_numeric,

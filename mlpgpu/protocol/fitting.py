@@ -97,7 +97,9 @@ class Fit:
         self.checked = self._check_parameters()
         hidden = hidden_sizes(estimator.hidden_layer_sizes)
         self.at = arrays.home(x)
-        self.x, self.y = arrays.check_rows(estimator, x, y, reset=first)
+        # Steps need C order: a copy of another type is made in it. A split copies all rows once more, in C order.
+        order = None if estimator.early_stopping else "C"
+        self.x, self.y = arrays.check_rows(estimator, x, y, reset=first, order=order)
         n_outputs = estimator._learn(self.y, incremental)
         self.targets = estimator._encode(self.y)
         self.weights = self._check_weights(sample_weight, len(self.targets))
@@ -331,8 +333,9 @@ class Fit:
             for rows in (train, validation)
         ]
         self.held_out = Validation(of(self.at, self.x, validation), self.y[validation], weights[1])
-        self.x, self.y, self.targets = of(self.at, self.x, train), self.y[train], self.targets[train]
-        self.weights = weights[0]
+        self.x, self.y, self.weights = of(self.at, self.x, train), self.y[train], weights[0]
+        # Those of a regression share the memory of `y`.
+        self.targets = estimator._encode(self.y)
 
     def rows(self, x: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
         """Return rows that the backend accepts, with their weights multiplied by the class weights."""
