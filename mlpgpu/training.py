@@ -97,7 +97,7 @@ class Training:
         beside: Callable[[], int] = lambda: 0,
         lasting: Lasting | None = None,
     ) -> None:
-        self.backend, self.plan, self.lasting, xp = backend, plan, lasting, backend.xp
+        self.backend, self.plan, xp = backend, plan, backend.xp
         resident = Gathered if lasting else Resident
         # Dropout of inputs multiplies each of them by a mask.
         self.feed = feed = open_feed(backend, rows, placement, beside, bool(plan.dropout[0]), resident)
@@ -116,7 +116,7 @@ class Training:
 
         def make_loop() -> Step:
             step = make_step(backend, plan, feed, placement, state.params.dtype)
-            if not is_captured(plan):
+            if not self._captured:
                 return eager_loop(xp, step)
             return backend.compile_loop(step, None if lasting else plan.n_steps)
 

@@ -42,7 +42,7 @@ class Backend(ABC):
         Largest number of multiplications per call, counted as parameters times rows. A call takes fewer steps if
         `steps_per_call` would exceed it.
     elements_per_call : int
-        Largest number of elements of the rows of a call, if they stay on the host and are copied for each.
+        Largest number of elements of the rows of a call, if those of its steps are copied together for it.
     sparse_rows : callable or None
         ``sparse_rows(x, dtype)`` returns the rows of a CSR matrix of SciPy as the left factor of a matrix product, of
         which ``xp.reshape`` makes those of several steps; None for a backend on which sparse rows become dense.

@@ -210,10 +210,11 @@ class Fit:
         # The weights are those of the estimator, since the user may have changed them.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
+        lasting = None
         if plan.epochs == 1 and (self.incremental or estimator.warm_start):
             # Another call is likely, and most of them are short: recording a step would take longer than its steps.
             previous = getattr(estimator, "_continuation", None)
-            more["lasting"] = previous.take_loop() if previous else Lasting()
+            lasting = more["lasting"] = previous.take_loop() if previous else Lasting()
         for number in range(1, len(self.resume.history) + 1 if self.resume else 1):
             # Repeat the draws of completed epochs, since each order depends on the one before.
             plan.order(number)
@@ -233,7 +234,7 @@ class Fit:
             self.kind,
             {name: getattr(self.as_made, name) for name in OF_OPTIMIZER},
             self.checked,
-            more.get("lasting"),
+            lasting,
         )
         progress.keep(estimator, run, rule, validated=self.held_out is not None)
         return state.params, run
