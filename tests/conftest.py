@@ -138,7 +138,10 @@ def unrendered(monkeypatch):
 
 @pytest.fixture
 def not_compiled(monkeypatch):
-    """Run steps without Numba, in subprocesses too: compiling takes longer than the rest of a short run."""
+    """Run steps without Numba, in subprocesses too: compiling takes longer than the rest of a short run.
+
+    Runs of different length then agree to the bit.
+    """
     monkeypatch.setenv("MLPGPU_LOOP", "numpy")
 
 

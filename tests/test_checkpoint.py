@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from played import run_of
 from safetensors.numpy import save_file
-from test_trainer import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
+from textbook import BATCH_SIZE, FACTOR, N_ROWS, SHIFT, STEPS, TASKS, plan_of, rows_of, without_times
 from unsealed import unsealed
 
 from mlpgpu import Config, InputError, MLPRegressor, Model, backends, train_and_test
@@ -29,10 +29,7 @@ from mlpgpu.checkpoint import Checkpoint, fingerprint
 from mlpgpu.feed import Rows, Scaled
 from mlpgpu.trainer import Best, Diverged, fit
 
-
-@pytest.fixture(autouse=True)
-def _one_way(monkeypatch):
-    monkeypatch.setenv("MLPGPU_LOOP", "numpy")
+pytestmark = pytest.mark.usefixtures("not_compiled")
 
 
 class Fails(Exception):

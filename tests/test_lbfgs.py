@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from test_trainer import plan_of
+from textbook import plan_of
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlpgpu import MLPClassifier, lbfgs

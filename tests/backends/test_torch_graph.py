@@ -10,7 +10,7 @@ from unittest import mock
 import fakes
 import numpy as np
 import pytest
-from test_trainer import FACTOR, SHIFT, plan_of, rows_of
+from textbook import FACTOR, SHIFT, plan_of, rows_of
 
 from mlpgpu import backends
 from mlpgpu.backends.base import FEW_STEPS, eager_loop
