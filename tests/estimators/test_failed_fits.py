@@ -1,4 +1,4 @@
-"""A fit that is refused, fails or is interrupted leaves the earlier fitted state in place."""
+"""A fit that is refused, fails, diverges or is interrupted says so, and leaves the earlier fitted state in place."""
 
 import copy
 import pickle
@@ -6,7 +6,9 @@ import warnings
 
 import numpy as np
 import pytest
+from quick import X_REG, Y_REG, regressor
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -102,3 +104,20 @@ def test_a_warning_that_is_an_error_comes_after_the_fit(solver, said):
         with pytest.raises(Warning, match=said):
             fitted.fit(X, Y)
     np.testing.assert_array_equal(fitted.predict_proba(X), again.predict_proba(X))
+
+
+def test_a_loss_that_is_no_number_says_where():
+    with pytest.raises(ValueError, match=r"non-finite parameter weights.*It happened in epoch 1, step \d; try"):
+        regressor(activation="identity", solver="sgd", learning_rate_init=1e200).fit(1e3 * X_REG, Y_REG)
+    with pytest.warns(ConvergenceWarning, match="Training diverged in epoch"):
+        # Few steps per epoch, so that the first epoch is finite.
+        fitted = regressor(
+            activation="identity",
+            solver="sgd",
+            learning_rate_init=3.0,
+            early_stopping=True,
+            max_iter=50,
+            batch_size=390,
+        ).fit(X_REG, Y_REG)
+    assert np.isfinite(fitted.predict(X_REG)).all()
+    assert np.isnan(fitted.validation_scores_[-1])

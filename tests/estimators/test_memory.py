@@ -1,9 +1,11 @@
-"""The memory that a fit allocates, as tracemalloc counts it: copies of the rows and targets."""
+"""The memory of a fit, as tracemalloc counts it: copies of the rows and targets, and what is left of them."""
 
+import gc
 import tracemalloc
 
 import numpy as np
 import pytest
+from quick import classifier
 
 from mlpgpu import MLPRegressor
 from mlpgpu.checkpoint import fingerprint
@@ -60,3 +62,37 @@ def test_checkpoints_of_targets_in_float64_suit_those_in_float32(rng):
     """Earlier versions converted targets to float64, and a fit of theirs can be resumed."""
     x, y = rng.normal(size=(6, 3)).astype(np.float32), rng.normal(size=(6, 2)).astype(np.float32)
     assert fingerprint(Rows(x, y), np.asarray) == fingerprint(Rows(x, y.astype(np.float64)), np.asarray)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("method", "given", "settings"),
+    [
+        ("fit", {}, {}),
+        ("fit", {}, {"early_stopping": True}),
+        ("fit", {}, {"dtype": "float32", "dropout": 0.1}),
+        ("partial_fit", {"classes": [False, True]}, {}),
+    ],
+)
+def test_rows_are_given_back_after_a_fit(method, given, settings):
+    """They are freed at once: a fit has few objects for many rows, so the garbage collector would run late."""
+    x = np.random.default_rng(0).integers(0, 256, size=(10_000, 100), dtype=np.uint8)
+    y = x[:, 0] > 100
+
+    def fitted():
+        return getattr(classifier(max_iter=1, **settings), method)(x, y, **given)
+
+    # What a first fit imports, compiles and caches is not counted.
+    fitted()
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        model = fitted()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert model.n_features_in_ == 100
+    # A fit's copy of the rows has at least four bytes per number, the caller's rows have one.
+    assert left < x.nbytes

@@ -1,0 +1,74 @@
+"""Activations by name or of one's own, and what is said of a name that is none."""
+
+import re
+
+import pytest
+from quick import QUICK, THREE, TWO, X, classifier, same_weights
+from sklearn.base import clone
+
+from mlpgpu import MLPClassifier, MLPRegressor
+from mlpgpu.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+)
+from mlpgpu.maths.activations import ACTIVATIONS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def test_an_activation_for_each_layer_and_functions_of_ones_own():
+    named = classifier(activation=["tanh", "gelu"]).fit(X, THREE)
+    own = classifier(activation=[ACTIVATIONS["tanh"], tuple(ACTIVATIONS["gelu"][:2])]).fit(X, THREE)
+    assert same_weights(named, own)
+    assert not same_weights(named, classifier(activation=["gelu", "tanh"]).fit(X, THREE))
+    one = classifier(activation=tuple(ACTIVATIONS["silu"][:2])).fit(X, THREE)
+    assert same_weights(one, classifier(activation="silu").fit(X, THREE))
+    assert same_weights(one, classifier(activation=["silu"]).fit(X, THREE))
+    assert clone(one).activation == one.activation
+
+
+@pytest.mark.parametrize(
+    ("activation", "said"),
+    [
+        (["relu"] * 3, "3 functions for 2 hidden layers; give one, or one per layer"),
+        (["relu", "step"], "activation is 'step'; allowed: identity"),
+        (["relu", 3], "activation is 3; allowed"),
+    ],
+)
+def test_a_wrong_activation(activation, said):
+    with pytest.raises(ValueError, match=said):
+        classifier(activation=activation).fit(X, THREE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (MLPClassifier, {"activation": "sigmoid"}, "Got 'sigmoid' instead; did you mean logistic?"),
+        (MLPClassifier, {"activation": ["relu", "swish"]}, "derivative(xp, z, y); did you mean silu?"),
+        (MLPClassifier, {"loss": "binary_crossentropy"}, "did you mean log_loss?"),
+        (MLPClassifier, {"optimizer": "adamm"}, "did you mean adam"),
+        (MLPClassifier, {"optimizer": "AdamW"}, "did you mean adamw?"),
+        (MLPClassifier, {"activation": "LeakyReLU"}, "did you mean leaky_relu?"),
+        (MLPClassifier, {"init": "xavier_uniform"}, "did you mean glorot_uniform?"),
+        (MLPClassifier, {"init": "kaiming_normal"}, "did you mean he_normal?"),
+        (MLPRegressor, {"loss": "mae"}, "did you mean absolute_error?"),
+        (MLPRegressor, {"loss": "MSE"}, "did you mean squared_error?"),
+        (MLPRegressor, {"activation": "no such word"}, "Got 'no such word' instead."),
+        (MLPRegressor, {"alpha": -1.0}, "Got -1.0 instead."),
+        (MLPClassifier, {"callbacks": [EarlyStopping("val_loss")]}, "did you mean validation_loss?"),
+        (MLPClassifier, {"callbacks": [EarlyStopping("val_accuracy")]}, "did you mean validation_score?"),
+    ],
+)
+def test_the_words_of_other_libraries(kind, given, said):
+    with pytest.raises(ValueError, match=rf"{re.escape(said)}.*$") as caught:
+        kind(**QUICK | given).fit(X, TWO, X_val=X, y_val=TWO)
+    assert str(caught.value).count("did you mean") == ("did" in said)
+
+
+def test_a_function_is_not_taken_for_the_one_of_its_name(tmp_path):
+    def tanh(xp, z):
+        return z / 2
+
+    own = tanh, lambda xp, z, y: xp.ones_like(z) / 2
+    with pytest.raises(ValueError, match="'own tanh' is your own; pickle the estimator"):
+        classifier(activation=own, callbacks=[ModelCheckpoint(tmp_path / "model")]).fit(X, THREE)
