@@ -29,10 +29,17 @@ os.environ |= {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "t
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from strict import StrictBackend
 
 from mlpgpu import backends
 from mlpgpu.backends.numpy import NumpyBackend
+
+# The same examples in every run. Each may overwrite the files in the folder of its test, and take its time.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("tests")
 
 
 def _missing(name):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tomli_w
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
@@ -25,15 +25,6 @@ from scripts.fuzz.targets import TARGETS
 
 pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
-
-# Every example may overwrite the files in the folder of its test.
-SETTINGS = settings(
-    max_examples=60,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 def refusal(read, path, content):
@@ -80,7 +71,7 @@ def test_a_damaged_file_is_taken_or_refused_in_one_line(tmp_path, name):
     path = tmp_path / f"file{target.suffix}"
     said = set()
 
-    @SETTINGS
+    @settings(max_examples=60)
     @given(damaged(target.seeds()) | st.binary(max_size=100))
     def check(content):
         said.add(refusal(target.read, path, content))
@@ -115,7 +106,7 @@ def configs():
 def test_settings_come_back_from_their_file(tmp_path, name, write):
     path = tmp_path / name
 
-    @SETTINGS
+    @settings(max_examples=60)
     @given(configs())
     def check(given):
         config = Config(**given)
@@ -191,7 +182,7 @@ def models(draw):
     )
 
 
-@SETTINGS
+@settings(max_examples=60)
 @given(models())
 def test_any_model_comes_back_from_its_file(tmp_path, model):
     model.save(tmp_path / "model.safetensors")

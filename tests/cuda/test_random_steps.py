@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hosted
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpgpu.backends.base import Backend
@@ -26,9 +26,7 @@ def recorded_steps():
     """Draw random steps; return those that can be captured, with recordings and kernels, and why others cannot."""
     found, refused = [], set()
 
-    @settings(
-        max_examples=COUNT, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=COUNT)
     @given(programs(), st.just(0))
     def draw(program, _):
         given_ = tuple(program.state), tuple(program.data), tuple(program.items)

@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlpgpu import Config, InputError, __main__, endings, train, train_and_test
@@ -19,13 +19,6 @@ pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 
 PLAIN = {"sep": ",", "decimal": "."}
 DIALECTS = [{"sep": sep, "decimal": decimal} for sep in ";\t|" for decimal in ".,"]
-SETTINGS = settings(
-    max_examples=40,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture
@@ -175,7 +168,7 @@ def test_a_separator_that_cannot_be_told(tmp_path, rows):
 NAMES = st.text(st.sampled_from('ab,;\t|"\n. '), min_size=1, max_size=6)
 
 
-@SETTINGS
+@settings(max_examples=40)
 @given(st.lists(NAMES, min_size=2, max_size=4, unique=True), st.sampled_from(",;\t|"))
 def test_names_in_quotes_hold_anything(tmp_path, names, separator):
     """Except unpaired quotes: with those, the rows do not determine the separator either."""
@@ -366,7 +359,7 @@ def written(number, thousands, mark):
 DECIMALS = st.decimals(0, 10**7, places=3).map(lambda d: d.normalize()).map(lambda d: f"{d:f}")
 
 
-@SETTINGS
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(DECIMALS, DECIMALS), min_size=1, max_size=6),
     st.sampled_from([("", "."), ("", ","), (",", "."), (".", ","), (" ", ","), ("'", ".")]),
@@ -387,7 +380,7 @@ def test_what_is_read_as_a_number_is_that_number(tmp_path, rows, marks, separato
             assert marks[0]
 
 
-@SETTINGS
+@settings(max_examples=40)
 @given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=6), st.sampled_from(DIALECTS))
 def test_any_numbers_come_back(tmp_path, numbers, dialect):
     frame = pd.DataFrame({"a": numbers, "b": 0.5})

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,13 +20,6 @@ from mlpgpu.errors import InputError
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-SETTINGS = settings(
-    max_examples=100,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
@@ -40,7 +33,7 @@ def refused(read, path, said):
 # --- round trips ----------------------------------------------------------------------------------------------------
 
 
-@SETTINGS
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from(sorted(CODES)))
 def test_any_idx_comes_back(tmp_path, data, kind):
     array = data.draw(hnp.arrays(f">{kind}", hnp.array_shapes(max_dims=4, max_side=5)))
@@ -49,7 +42,7 @@ def test_any_idx_comes_back(tmp_path, data, kind):
     np.testing.assert_array_equal(idx.read(tmp_path / "a"), array.astype(array.dtype.newbyteorder("=")), strict=True)
 
 
-@SETTINGS
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from(["?", "<u1", "<i8", ">f4", "<f8", "<f2"]), st.booleans(), st.booleans())
 def test_any_npz_comes_back(tmp_path, data, kind, fortran, packed):
     x = data.draw(hnp.arrays(kind, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5)))
@@ -78,7 +71,7 @@ def columns(draw):
     return {name: draw(st.lists(KINDS[name[0]], min_size=n_rows, max_size=n_rows)) for name in names}
 
 
-@SETTINGS
+@settings(max_examples=100)
 @given(columns())
 def test_any_csv_comes_back(tmp_path, given):
     with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
@@ -93,7 +86,7 @@ def test_any_csv_comes_back(tmp_path, given):
             assert frame[name].tolist() == values
 
 
-@SETTINGS
+@settings(max_examples=100)
 @given(columns(), st.booleans(), st.sampled_from([None, 2]))
 def test_any_parquet_comes_back(tmp_path, given, as_numbers, rows):
     pq.write_table(pa.table(given), tmp_path / "a.parquet", use_dictionary=as_numbers, row_group_size=3)

@@ -5,21 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from programs import Program, programs
 from ways import BACKEND
 
 from mlpgpu.backends.base import Backend
 from mlpgpu.fusion import calls, compiled
 from mlpgpu.fusion.loop import Recorded
-
-SETTINGS = settings(
-    max_examples=150,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
 
 
 def check(program, *choices):
@@ -55,7 +47,7 @@ def in_blocks(block):
 
 
 @pytest.mark.uncounted
-@SETTINGS
+@settings(max_examples=150)
 @given(programs())
 def test_by_calls(program):
     check(program, *(in_blocks(block) for block in (1, 6, 16_384)))
@@ -108,7 +100,7 @@ def interpreted(n_threads, order):
 
 @pytest.mark.uncounted
 @pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
-@SETTINGS
+@settings(max_examples=150)
 @given(programs(most_axes=2))
 def test_by_the_source(program):
     check(program, *(interpreted(*which) for which in [(1, 1), (2, 1), (2, -1), (3, 1), (3, -1)]))
