@@ -5,6 +5,7 @@ import socket
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from idx_sets import make_set
 
@@ -81,3 +82,16 @@ def tiny(monkeypatch, tmp_path, dead):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda _app: str(cache))
     monkeypatch.delenv("MLPGPU_DATA_DIR", raising=False)
     return SimpleNamespace(arrays=arrays, files=files, fashion=fashion, cache=cache, sums=sums)
+
+
+@pytest.fixture
+def houses():
+    """A table with column separators in names and cells, text in quotes, and gaps."""
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+    rng = np.random.default_rng(0)
+    n = 60
+    frame = pd.DataFrame({"size, m": rng.normal(size=n), "rooms; all": rng.integers(1, 6, n)})
+    frame["town"] = rng.choice(["Ulm", "Bonn, Süd", "Köln; Nord", 'say "so"', "tab\there", "1,2,3", "two\nlines"], n)
+    frame["garden"] = rng.random(n) < 0.5
+    frame["age"] = np.where(rng.random(n) < 0.2, np.nan, rng.uniform(0, 50, n).round(2))
+    return frame.assign(price=rng.normal(200, 20, n))
