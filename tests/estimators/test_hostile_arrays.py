@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn import neural_network
-from threadpoolctl import threadpool_limits
 
 from mlpgpu import MLPClassifier, MLPRegressor, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PAIRS = {
     "classifier": (MLPClassifier, neural_network.MLPClassifier),
@@ -22,12 +23,6 @@ SETTINGS = {"hidden_layer_sizes": (6,), "max_iter": 4, "batch_size": 20, "random
 RNG = np.random.default_rng(20260101)
 X = RNG.normal(size=(60, 4))
 TARGETS = {"classifier": (X[:, 0] + X[:, 1] > 0).astype(int) + (X[:, 2] > 1), "regressor": 2 * X[:, 0] + X[:, 1]}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with threadpool_limits(1):
-        yield
 
 
 def having(array, value, row=3):
