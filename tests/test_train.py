@@ -1,46 +1,23 @@
-"""The command ``mlpgpu train``."""
+"""The command ``mlpgpu train``: its settings, what it prints, and the files of a run."""
 
 import csv
-import errno
-import importlib.util
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 import tomllib
 
 import numpy as np
 import pytest
+from run_files import FILES, history_in, metrics_in
 
-from mlpgpu import Model, __main__
+from mlpgpu import Model
 from mlpgpu.config import settings
 from mlpgpu.data import mnist
 
-FILES = {
-    ".lock", "config.toml", "confusion.png", "curves.png", "history.csv", "history.jsonl", "metrics.json",
-    "model.safetensors",
-}  # fmt: skip
 METRICS = {
     "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",
     "epoch_seconds", "train_loss", "test_loss",
 }  # fmt: skip
-
-
-def metrics_in(folder):
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def history_in(folder):
-    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
-
-
-def run_as_process(arguments, folder, **variables):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, env={**os.environ, **variables}
-    )
 
 
 def test_digits_by_default_settings(drawing_command, tmp_path):
@@ -149,16 +126,6 @@ def test_each_epoch_is_told_to_the_trackers(drawing_command, tmp_path, monkeypat
     assert client.list_artifacts(run.info.run_id)[0].path == "model.safetensors"
     # A run that is repeated from these settings logs to the same trackers.
     assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["log_to"] == ["tensorboard", "mlflow"]
-
-
-@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")])
-def test_a_tracker_that_is_not_installed(command, tmp_path, monkeypatch, name, package):
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == package else found(name, *more))
-    code, out, err = command(f"--dataset iris --log-to {name} --run-dir run")
-    assert (code, out) == (2, "")
-    assert err == f"error: {name} needs {package}, which is not installed; pip install 'mlpgpu[{name}]'\n"
-    assert not (tmp_path / "run").exists()
 
 
 def test_log_every(command):
@@ -277,14 +244,6 @@ def test_the_best_weights_are_those_of_the_best_score(command, tmp_path, dataset
     assert metrics_in(tmp_path / "large")["weights_of_epoch"] == int(np.argmax(scores)) + 1
 
 
-@pytest.mark.filterwarnings("error")
-def test_rows_too_large_for_single_precision_end_the_run_in_one_line(command, tmp_path):
-    np.savez(tmp_path / "large.npz", x=np.linspace(-1e300, 1e300, 60)[:, None], y=np.arange(60) % 2)
-    code, _, err = command("--dataset large.npz --target y --scale none --epochs 2 --quiet")
-    assert code == 1
-    assert err.count("\n") == 1
-
-
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
@@ -297,133 +256,12 @@ def test_another_backend_gives_the_same_figures(command, tmp_path, backend):
     assert theirs["test_accuracy"] == ours["test_accuracy"]
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("--dropout 1.5", "dropout is '1.5'; allowed: a number from 0 to below 1"),
-        ("--optimizer adma", "did you mean adam"),
-        ("--bach-size 3", "--bach-size is not a flag of this command; did you mean --batch-size?"),
-        ("--no-early-stoping", "did you mean --no-early-stopping?"),
-        ("--lr 0.1", "did you mean --learning-rate?"),
-        ("--gpu", "did you mean --device?"),
-        ("--hidden-layer-sizes 10", "did you mean --hidden?"),
-        ("--max-iter 10", "did you mean --epochs?"),
-        ("--wd 0.1", "--wd is not a flag of this command; --help lists them"),
-        ("--epochs 2.5", "epochs is '2.5'"),
-        ("--epochs nan", "epochs is 'nan'"),
-        ("--hidden 5,x", "hidden is '5,x'"),
-        ("--activation step", "activation is 'step'; allowed: identity"),
-        ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layers"),
-        ("--dataset nowhere.csv --target y", "nowhere.csv"),
-        ("--dataset mnits", "did you mean mnist"),
-        ("iris --epochs 3", "'iris' belongs to no flag; give --dataset iris"),
-        ("--dataset iris --quiet yes", "'yes' belongs to no flag; leave it out"),
-        ("--dataset diabetes --loss cross_entropy", "choose squared_error"),
-        ("--dataset iris --loss logistic", "choose cross_entropy"),
-        ("--dataset diabetes --label-smoothing 0.1", "label_smoothing is for classification"),
-        ("--dataset iris --momentum 0.5", "choose momentum, nesterov"),
-        ("--config absent.toml", "cannot read the config file absent.toml"),
-        ("--device gpu", "allowed: auto, cpu, cuda, or cuda:N"),
-        ("--backend numpy --device cuda", "has no device 'cuda'"),
-        ("--dataset iris --run-dir taken", "holds a run already"),
-        ("--dataset iris --run-dir a-file/run", "cannot write the folder"),
-        ("--log-to tensorbord", "did you mean tensorboard"),
-        ("--hidden 1e9", "from 1 to 1e6"),
-        ("--dataset iris --hidden 1000000,1000000", "lower --hidden"),
-        ("surplus", "surplus"),
-    ],
-)
-def test_what_is_wrong_is_said_in_one_line(command, tmp_path, line, words):
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "config.toml").touch()
-    (tmp_path / "a-file").touch()
-    code, _, err = command(line)
-    assert code == 2
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert words in err
-
-
-def test_targets_that_a_loss_cannot_take(command, tmp_path):
-    rows = "x,y\n" + "".join(f"{i},{i - 20.5}\n" for i in range(40))
-    (tmp_path / "t.csv").write_text(rows)
-    code, _, err = command("--dataset t.csv --target y --loss poisson")
-    assert code == 2
-    assert "takes targets from 0 up, and the smallest here is -20.5" in err
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(command, tmp_path):
-    with np.errstate(all="ignore"):
-        code, _, err = command(
-            "--dataset diabetes --optimizer sgd --schedule constant --learning-rate 1e6 --epochs 50 --run-dir run"
-        )
-    assert code == 1
-    assert err.count("\n") == 1
-    assert "epoch 1, step " in err
-    assert "lower learning rate" in err
-    assert (tmp_path / "run" / "config.toml").exists()
-
-
-def test_what_was_learned_before_it_diverged_is_kept(command, tmp_path):
-    # Gradient descent on a linear model, with a slightly unstable learning rate: each step is worse than the last.
-    code, out, err = command(
-        "--dataset diabetes --hidden none --input-dropout 0 --optimizer sgd --schedule constant --learning-rate 1 "
-        "--epochs 900 --on-divergence stop --run-dir run"
-    )
-    assert code == 1
-    assert err.count("\n") == 1
-    losses = [float(row["validation_loss"]) for row in history_in(tmp_path / "run")]
-    best = int(np.argmin(losses)) + 1
-    assert f"the weights of epoch {best} are in run" in err
-    assert f"in epoch {len(losses) + 1}, step " in err
-    found = metrics_in(tmp_path / "run")
-    assert (found["stopped"], found["weights_of_epoch"]) == ("diverged", best)
-    assert np.isfinite(Model.load(tmp_path / "run" / "model.safetensors").params).all()
-    assert f"diverged in epoch {len(losses) + 1}; weights of epoch {best}" in out
-
-
-def test_a_loss_that_explodes_stops_the_run_while_it_is_finite(command, tmp_path):
-    code, _, err = command(
-        "--dataset diabetes --hidden none --optimizer sgd --schedule constant --learning-rate 2 --epochs 8 "
-        "--on-divergence stop --run-dir run"
-    )
-    assert code == 1
-    assert 100 < float(re.search(r"the loss is (\S+) in epoch", err)[1]) < np.inf
-    # The loss of the initial weights is about 0.5: half the squared error of a target with variance 1.
-    assert all(float(row["loss"]) < 1000 for row in history_in(tmp_path / "run"))
-
-
 def test_without_matplotlib_all_but_the_pictures(drawing_command, tmp_path, monkeypatch):
     monkeypatch.setattr("mlpgpu.plots.available", lambda: False)
     code, out, _ = drawing_command("--dataset iris --epochs 1 --run-dir run")
     assert code == 0
     assert "pip install 'mlpgpu[plots]'" in out
     assert {path.name for path in (tmp_path / "run").iterdir()} == {name for name in FILES if not name.endswith("png")}
-
-
-def test_a_full_disk_is_said_in_one_line(command, tmp_path, monkeypatch):
-    def full(model, path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-    monkeypatch.setattr(Model, "save", full)
-    code, _, err = command("--dataset iris --epochs 1 --run-dir run")
-    assert code == 2
-    assert err.count("\n") == 1
-    assert "model.safetensors: No space left on device" in err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        ".lock", "config.toml", "history.csv", "history.jsonl"
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(("said", "shown"), [("", ""), ("Unable to\nallocate 3 GiB", ": Unable to allocate 3 GiB")])
-def test_too_little_memory_is_said_in_one_line(command, monkeypatch, said, shown):
-    def fail(*_):
-        raise MemoryError(said)
-
-    monkeypatch.setattr("mlpgpu.prepared.load", fail)
-    code, out, err = command("--dataset iris")
-    assert (code, out) == (2, "")
-    assert err == f"error: out of memory{shown}; lower --hidden, --batch-size or --samples\n"
 
 
 def test_names_are_printed_as_they_are(command, tmp_path):
@@ -458,26 +296,6 @@ def test_no_network_and_no_mnist_falls_back_to_digits(command, tmp_path, monkeyp
     assert err.count("\n") == 1
 
 
-@pytest.mark.usefixtures("not_compiled")
-def test_ctrl_c_keeps_the_run(tmp_path):
-    line = "-m mlpgpu.train --dataset synthetic --samples 4000 --features 50 --epochs 5000 --run-dir run"
-    process = subprocess.Popen(
-        [sys.executable, *line.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    history = tmp_path / "run" / "history.csv"
-    while process.poll() is None and not (history.exists() and history.read_text().count("\n") > 3):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {*FILES, "checkpoints"}
-    found = metrics_in(tmp_path / "run")
-    losses = [float(row["validation_loss"]) for row in history_in(tmp_path / "run")]
-    assert found["stopped"] == "interrupted"
-    assert found["weights_of_epoch"] == int(np.argmin(losses)) + 1
-    assert "interrupted in epoch" in out
-
-
 def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch):
     """No epoch is complete yet: the weights are the initial ones, and the run can be resumed."""
     line = (
@@ -498,80 +316,12 @@ def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch
     assert found["test_loss"] == whole["test_loss"]
 
 
-def test_ctrl_c_before_the_first_step(command, monkeypatch):
-    def interrupted(config):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("mlpgpu.prepared.prepare", interrupted)
-    assert command("--dataset iris") == (130, "", "error: interrupted\n")
-
-
 def test_runs_get_a_folder_each(command, tmp_path):
     for _ in range(2):
         command("--dataset iris --epochs 1 --quiet")
     names = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert len(names) == 2
     assert all(name.startswith("iris-20") for name in names)
-
-
-def test_the_installed_commands(tmp_path):
-    by_module = run_as_process(
-        ["-m", "mlpgpu.train", "--dataset", "iris", "--epochs", "1", "--json", "--quiet"], tmp_path
-    )
-    by_group = run_as_process(
-        ["-m", "mlpgpu", "train", "--dataset", "iris", "--epochs", "1", "--json", "--quiet"], tmp_path
-    )
-    assert by_module.returncode == by_group.returncode == 0
-    one, two = (json.loads(done.stdout) for done in (by_module, by_group))
-    assert one["test_loss"] == two["test_loss"]
-    assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __main__.__version__
-
-
-@pytest.mark.parametrize("more", ["", "--quiet --json"])
-def test_a_run_whose_reader_has_gone_keeps_its_results(tmp_path, more):
-    line = f"-m mlpgpu train --dataset iris --epochs 20 --hidden 4 --run-dir run {more}"
-    command, pipe = [sys.executable, *line.split()], subprocess.PIPE
-    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
-        process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == ("", 0)
-    assert metrics_in(tmp_path / "run")["complete"]
-
-
-@pytest.mark.parametrize("line", ["mlpgpu --help", "mlpgpu --version", "mlpgpu train --help", "mlpgpu.predict --help"])
-def test_help_whose_reader_has_gone_is_silent(tmp_path, line):
-    command, pipe = [sys.executable, "-m", *line.split()], subprocess.PIPE
-    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
-        process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == ("", 0)
-
-
-def test_an_exit_of_another_kind_stays_one(command, monkeypatch):
-    def leave(config):
-        raise SystemExit(3)
-
-    monkeypatch.setattr("mlpgpu.prepared.prepare", leave)
-    with pytest.raises(SystemExit, match="3"):
-        command("--dataset iris")
-
-
-def test_an_encoding_without_the_characters(tmp_path):
-    line = "-m mlpgpu train --dataset diabetes --epochs 1 --hidden 4"
-    done = run_as_process(line.split(), tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert r"R\xb2" in done.stdout
-
-
-def test_help_names_every_setting_and_imports_no_array_library(tmp_path):
-    code = (
-        "import sys, mlpgpu.train as t\n"
-        "t.run_command(t.app, ['--help'])\n"
-        "print([m for m in ('numpy', 'cupy', 'torch', 'jax', 'sklearn', 'pandas') if m in sys.modules])"
-    )
-    done = run_as_process(["-c", code], tmp_path, COLUMNS="120")
-    assert done.stdout.rstrip().endswith("[]")
-    for name in settings():
-        assert f"--{name.replace('_', '-')}" in done.stdout
-    assert "--no-shuffle" in done.stdout
 
 
 @pytest.mark.usefixtures("not_compiled")
