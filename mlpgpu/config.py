@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
@@ -19,12 +20,13 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
-from mlpgpu.setting import Interval, Setting, setting
+from mlpgpu.setting import Interval, Setting, declared, setting
 
 __all__ = ["Config", "settings"]
 
 
-DATA, NETWORK, TRAINING, RUN = "Data", "Network", "Training", "Run"
+RUN = "Run"
+of_data, of_network, of_training, of_run = (partial(setting, group) for group in ("Data", "Network", "Training", RUN))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,341 +42,241 @@ class Config:
         If a value is not allowed, or two values contradict each other.
     """
 
-    dataset: str | None = setting(
+    dataset: str | None = of_data(
         None,
         f"mnist, fashion-mnist, digits, iris, breast-cancer, diabetes, synthetic, or a {DATA_FILE} [default: mnist, or "
         "digits where MNIST can be neither found nor downloaded]",
-        DATA,
-        str,
     )
-    data_dir: str | None = setting(
+    data_dir: str | None = of_data(
         None,
         "folder with the IDX files of mnist or fashion-mnist [default: $MLPGPU_DATA_DIR, the cache folder, a download]",
-        DATA,
-        str,
     )
-    target: str | None = setting(
+    target: str | None = of_data(
         None,
         "for a table: column to predict, or several with commas, either all numeric or all labels of two values each; "
         "for an .npz file: array to predict; for a .npy or IDX file: file with the targets",
-        DATA,
-        str,
     )
-    drop: tuple[str, ...] = setting((), f"for a {TABLE_FILE}: columns to leave out", DATA, str, many=True)
-    sample_weight: str | None = setting(
+    drop: tuple[str, ...] = of_data((), f"for a {TABLE_FILE}: columns to leave out")
+    sample_weight: str | None = of_data(
         None,
         "for a table or .npz file: column or array with the weight of each row, a number from 0 up, in the losses and "
         "scores of training, validation and test; for a .npy or IDX file: file with the weights [default: equal "
         "weights]",
-        DATA,
-        str,
     )
-    group: str | None = setting(
+    group: str | None = of_data(
         None,
         "for a table or .npz file: column or array whose equal values mark rows that stay together, such as those of "
         "a patient: they are never divided between training, validation and test rows, or folds; for a .npy or IDX "
         "file: file with the groups [default: each row is a group of its own]",
-        DATA,
-        str,
     )
-    memory_map: str = setting(
+    memory_map: str = of_data(
         "auto",
         "read the rows of a .npy or IDX file from disk as they are needed; auto: if they would take a quarter of the "
         "free memory or more",
-        DATA,
-        str,
         choices=("auto", "always", "never"),
     )
-    task: str = setting(
-        "auto", "auto infers it from the target", DATA, str, choices=("auto", "classification", "regression")
-    )
-    scale: str = setting(
+    task: str = of_data("auto", "auto infers it from the target", choices=("auto", "classification", "regression"))
+    scale: str = of_data(
         "auto",
         "input scaling, fitted on the training rows; auto: 255 for byte images, minmax for digits, else standard",
-        DATA,
-        str,
         choices=("auto", "none", "standard", "minmax", "255"),
     )
-    target_scale: str = setting(
+    target_scale: str = of_data(
         "auto",
         "scaling of the target of a regression, fitted on the training rows: losses refer to the scaled target, and "
         "predictions are scaled back; auto: standard, but none for the poisson loss",
-        DATA,
-        str,
         choices=("auto", "none", "standard"),
     )
-    impute: str = setting(
+    impute: str = of_data(
         "none",
         "imputation of missing values: none refuses them; mean or median fill numbers with that of the column, "
         "booleans with the more frequent value, and text with a category of its own, missing",
-        DATA,
-        str,
         choices=("none", "mean", "median"),
     )
-    validation_fraction: float = setting(
-        0.1, "fraction of the training rows held out for validation after each epoch", DATA, float, within="[0, 1)"
+    validation_fraction: float = of_data(
+        0.1, "fraction of the training rows held out for validation after each epoch", within="[0, 1)"
     )
-    test_fraction: float = setting(
+    test_fraction: float = of_data(
         0.2,
         "fraction of the rows held out for testing, if the data set has no test rows of its own; 0 trains on all rows",
-        DATA,
-        float,
         within="[0, 1)",
     )
-    hold_out: str = setting(
+    hold_out: str = of_data(
         "random",
         "random: validation and test rows are drawn at random; last: the test rows are the last ones of the data, and "
         "the validation rows those before them, as for a forecast",
-        DATA,
-        str,
         choices=("random", "last"),
     )
-    samples: int = setting(70_000, "rows of the synthetic set", DATA, int, within="[10, 1e9]")
-    features: int = setting(784, "columns of the synthetic set", DATA, int, within="[1, 1e6]")
-    classes: int = setting(10, "classes of the synthetic set", DATA, int, within="[2, 1e6]")
+    samples: int = of_data(70_000, "rows of the synthetic set", within="[10, 1e9]")
+    features: int = of_data(784, "columns of the synthetic set", within="[1, 1e6]")
+    classes: int = of_data(10, "classes of the synthetic set", within="[2, 1e6]")
 
-    hidden: tuple[int, ...] = setting(
-        (256, 256),
-        "units of each hidden layer: 512,256 or 512 256; none for a linear model",
-        NETWORK,
-        int,
-        within="[1, 1e6]",
-        many=True,
+    hidden: tuple[int, ...] = of_network(
+        (256, 256), "units of each hidden layer: 512,256 or 512 256; none for a linear model", within="[1, 1e6]"
     )
-    activation: tuple[str, ...] = setting(
-        ("relu",), "activation of the hidden layers: one, or one per layer", NETWORK, str, choices=TRAINABLE, many=True
+    activation: tuple[str, ...] = of_network(
+        ("relu",), "activation of the hidden layers: one, or one per layer", choices=TRAINABLE
     )
-    normalization: tuple[str, ...] = setting(
+    normalization: tuple[str, ...] = of_network(
         ("none",),
         "batch: before its activation, each hidden unit is normalised to mean 0 and variance 1 over the minibatch, "
         "then gets a learned scale and bias; one, or one per layer",
-        NETWORK,
-        str,
         choices=NORMALIZATIONS,
-        many=True,
     )
-    dropout: tuple[float, ...] | None = setting(
+    dropout: tuple[float, ...] | None = of_network(
         None,
         "probability that a hidden unit is dropped in training: one, or one per layer [default: 0.2, and 0 for "
         "regression]",
-        NETWORK,
-        float,
-        within="[0, 1)",
-        many=True,
-    )
-    input_dropout: float | None = setting(
-        None,
-        "probability that an input is dropped in training [default: 0.1, and 0 for regression]",
-        NETWORK,
-        float,
         within="[0, 1)",
     )
-    init: str | None = setting(
+    input_dropout: float | None = of_network(
+        None, "probability that an input is dropped in training [default: 0.1, and 0 for regression]", within="[0, 1)"
+    )
+    init: str | None = of_network(
         None,
         "initial weights [default: he_uniform for the relu family, lecun_normal for selu, else glorot_uniform]",
-        NETWORK,
-        str,
         choices=INITIALS,
     )
-    init_std: float = setting(0.01, "standard deviation of --init normal", NETWORK, float, within="(0, inf)")
-    bias_init: float = setting(0.0, "initial value of every bias", NETWORK, float, within="(-inf, inf)")
-    start_from: str | None = setting(
+    init_std: float = of_network(0.01, "standard deviation of --init normal", within="(0, inf)")
+    bias_init: float = of_network(0.0, "initial value of every bias", within="(-inf, inf)")
+    start_from: str | None = of_network(
         None,
         "model file, run folder or checkpoint to take initial weights from: of the lowest layers, as far as their "
         "sizes agree, and of the output layer if it predicts the same; inputs are encoded and scaled as in that model "
         "[default: all weights are drawn]",
-        NETWORK,
-        str,
     )
-    freeze: int = setting(
-        0,
-        "number of lowest layers whose weights are not trained, at most all hidden layers",
-        NETWORK,
-        int,
-        within="[0, inf)",
+    freeze: int = of_network(
+        0, "number of lowest layers whose weights are not trained, at most all hidden layers", within="[0, inf)"
     )
-    loss: str | None = setting(
+    loss: str | None = of_network(
         None,
         "training loss [default: logistic for two classes or several labels, cross_entropy for more classes, "
         "squared_error for regression]",
-        NETWORK,
-        str,
         choices=LOSSES,
     )
-    huber_delta: float = setting(
-        1.0,
-        "error above which the huber loss is linear, in the units of the scaled target",
-        NETWORK,
-        float,
-        within="(0, inf)",
+    huber_delta: float = of_network(
+        1.0, "error above which the huber loss is linear, in the units of the scaled target", within="(0, inf)"
     )
-    quantile: float = setting(0.5, "level of the quantile loss", NETWORK, float, within="(0, 1)")
-    label_smoothing: float = setting(
-        0.0, "fraction of each label spread evenly over the classes", NETWORK, float, within="[0, 1)"
-    )
-    class_weight: str = setting(
+    quantile: float = of_network(0.5, "level of the quantile loss", within="(0, 1)")
+    label_smoothing: float = of_network(0.0, "fraction of each label spread evenly over the classes", within="[0, 1)")
+    class_weight: str = of_network(
         "none",
         "balanced: weight rows inversely to the frequency of their class, so that rare classes count as much as common "
         "ones, in the losses and scores of training and validation",
-        NETWORK,
-        str,
         choices=("none", "balanced"),
     )
 
-    optimizer: str = setting("adam", "update rule", TRAINING, str, choices=OPTIMIZERS)
-    learning_rate: float | None = setting(
-        None, "largest learning rate of the schedule [default: the optimizer's own]", TRAINING, float, within="(0, inf)"
+    optimizer: str = of_training("adam", "update rule", choices=OPTIMIZERS)
+    learning_rate: float | None = of_training(
+        None, "largest learning rate of the schedule [default: the optimizer's own]", within="(0, inf)"
     )
-    schedule: str = setting("one_cycle", "learning-rate schedule", TRAINING, str, choices=SCHEDULES)
-    warmup: float = setting(0.0, "epochs of linear warm-up before the schedule", TRAINING, float, within="[0, inf)")
-    decay_rate: float = setting(
+    schedule: str = of_training("one_cycle", "learning-rate schedule", choices=SCHEDULES)
+    warmup: float = of_training(0.0, "epochs of linear warm-up before the schedule", within="[0, inf)")
+    decay_rate: float = of_training(
         0.1,
         "factor of the learning rate at each drop of the step schedule, or over the whole run with the exponential one",
-        TRAINING,
-        float,
         within="(0, 1]",
     )
-    decay_epochs: float = setting(10.0, "epochs between drops of the step schedule", TRAINING, float, within="(0, inf)")
-    power_t: float = setting(0.5, "exponent of the invscaling schedule", TRAINING, float, within="[0, inf)")
-    momentum: float | None = setting(
-        None, "momentum of the optimizers momentum and nesterov [default: 0.9]", TRAINING, float, within="[0, 1]"
+    decay_epochs: float = of_training(10.0, "epochs between drops of the step schedule", within="(0, inf)")
+    power_t: float = of_training(0.5, "exponent of the invscaling schedule", within="[0, inf)")
+    momentum: float | None = of_training(
+        None, "momentum of the optimizers momentum and nesterov [default: 0.9]", within="[0, 1]"
     )
-    beta_1: float | None = setting(
-        None, "decay rate of the first moment [default: 0.9]", TRAINING, float, within="[0, 1)"
-    )
-    beta_2: float | None = setting(
+    beta_1: float | None = of_training(None, "decay rate of the first moment [default: 0.9]", within="[0, 1)")
+    beta_2: float | None = of_training(
         None,
         "decay rate of the second moment [default: the optimizer's own: adam 0.999, rmsprop and lion 0.99]",
-        TRAINING,
-        float,
         within="[0, 1)",
     )
-    epsilon: float | None = setting(
-        None,
-        "added to a root to avoid division by zero [default: the optimizer's own]",
-        TRAINING,
-        float,
-        within="(0, inf)",
+    epsilon: float | None = of_training(
+        None, "added to a root to avoid division by zero [default: the optimizer's own]", within="(0, inf)"
     )
-    weight_decay: float | None = setting(
-        None, "decoupled decay of the weights [default: 0.01 for adamw, else 0]", TRAINING, float, within="[0, inf)"
+    weight_decay: float | None = of_training(
+        None, "decoupled decay of the weights [default: 0.01 for adamw, else 0]", within="[0, inf)"
     )
-    l2: float = setting(
-        0.0, "strength of the L2 penalty on the weights, as scikit-learn's alpha", TRAINING, float, within="[0, inf)"
+    l2: float = of_training(
+        0.0, "strength of the L2 penalty on the weights, as scikit-learn's alpha", within="[0, inf)"
     )
-    clip_norm: float | None = setting(
-        None, "largest global norm of the gradient [default: no clipping]", TRAINING, float, within="(0, inf)"
+    clip_norm: float | None = of_training(
+        None, "largest global norm of the gradient [default: no clipping]", within="(0, inf)"
     )
-    epochs: int | None = setting(
-        None,
-        "passes over the training rows [default: 20, or more to reach 1,000 steps]",
-        TRAINING,
-        int,
-        within="[1, inf)",
+    epochs: int | None = of_training(
+        None, "passes over the training rows [default: 20, or more to reach 1,000 steps]", within="[1, inf)"
     )
-    batch_size: int | str = setting(128, "rows per step", TRAINING, int, within="[1, inf)", choices=("full",))
-    shuffle: bool = setting(True, "shuffle the rows before each epoch", TRAINING, bool)
-    replacement: bool = setting(False, "sample the rows of an epoch with replacement", TRAINING, bool)
-    early_stopping: bool | None = setting(
+    batch_size: int | str = of_training(128, "rows per step", within="[1, inf)", choices=("full",))
+    shuffle: bool = of_training(True, "shuffle the rows before each epoch")
+    replacement: bool = of_training(False, "sample the rows of an epoch with replacement")
+    early_stopping: bool | None = of_training(
         None,
         "stop when the validation loss or score (--monitor) no longer improves, and restore the best weights "
         "[default: true for a regression whose epochs are not given]",
-        TRAINING,
-        bool,
     )
-    monitor: str = setting(
+    monitor: str = of_training(
         "loss",
         "validation figure that tells which weights are the best: loss, or score (accuracy or R²)",
-        TRAINING,
-        str,
         choices=("loss", "score"),
     )
-    patience: int | None = setting(
+    patience: int | None = of_training(
         None,
         "epochs without improvement before an early stop [default: 10, or more to reach 100 steps]",
-        TRAINING,
-        int,
         within="[1, inf)",
     )
-    min_delta: float = setting(
-        0.0, "least improvement that counts for early stopping", TRAINING, float, within="[0, inf)"
-    )
+    min_delta: float = of_training(0.0, "least improvement that counts for early stopping", within="[0, inf)")
 
-    on_divergence: str = setting(
+    on_divergence: str = of_training(
         "rollback",
         "what to do if the loss is no longer finite, or above 100 times that of the initial weights: rollback restores "
         "the weights from before the epoch and continues with a tenth of the learning rate, three times at most; stop "
         "ends the run",
-        TRAINING,
-        str,
         choices=("rollback", "stop"),
     )
 
-    device: str = setting(
-        "auto", "auto, cpu, cuda or cuda:N; auto takes a CUDA device that works, else the CPU", RUN, str
-    )
-    backend: str = setting(
+    device: str = of_run("auto", "auto, cpu, cuda or cuda:N; auto takes a CUDA device that works, else the CPU")
+    backend: str = of_run(
         "auto",
         "array library; auto: numpy on the CPU; on CUDA cupy, or else torch or jax if it supports CUDA",
-        RUN,
-        str,
         choices=("auto", *BACKENDS),
     )
-    dtype: str = setting("float32", "floating-point type", RUN, str, choices=("float32", "float64"))
-    precision: str = setting(
+    dtype: str = of_run("float32", "floating-point type", choices=("float32", "float64"))
+    precision: str = of_run(
         "float32",
         "rounding of the operands of matrix products, to 10 fraction bits (tf32) or 7 (bf16), with sums in float32: in "
         "hardware on CUDA, emulated and no faster elsewhere",
-        RUN,
-        str,
         choices=PRECISIONS,
     )
-    capture: bool = setting(
+    capture: bool = of_run(
         True,
         "compile the training step (recorded on NumPy, a CUDA graph on CUDA, a scan on JAX); --no-capture runs it "
         "eagerly, line by line, which is the reference",
-        RUN,
-        bool,
     )
-    seed: int = setting(
-        0,
-        "random seed of the split, the initial weights, the order of the rows and dropout",
-        RUN,
-        int,
-        within="[0, 4294967295]",
+    seed: int = of_run(
+        0, "random seed of the split, the initial weights, the order of the rows and dropout", within="[0, 4294967295]"
     )
-    run_dir: str | None = setting(None, "folder to write [default: runs/<dataset>-<time>]", RUN, str)
-    checkpoint_every: str = setting(
+    run_dir: str | None = of_run(None, "folder to write [default: runs/<dataset>-<time>]")
+    checkpoint_every: str = of_run(
         "60s",
         "how often to write a checkpoint for --resume: every N epochs; every N seconds (Ns), also within an epoch; or "
         "none; Ctrl-C, SIGTERM and SIGHUP write one in any case",
-        RUN,
-        str,
     )
-    log_to: tuple[str, ...] = setting(
+    log_to: tuple[str, ...] = of_run(
         (),
         "trackers to log each epoch to: TensorBoard in the subfolder tensorboard of the run folder, MLflow at "
         "MLFLOW_TRACKING_URI",
-        RUN,
-        str,
         choices=PACKAGES,
-        many=True,
     )
-    log_every: str | None = setting(
+    log_every: str | None = of_run(
         None,
         "epochs between progress lines, such as 5; seconds, such as 30s, for lines within an epoch as well; or none "
         "[default: 1, or more to keep to 100 lines]",
-        RUN,
-        str,
     )
-    quiet: bool = setting(False, "print only the result", RUN, bool)
-    json: bool = setting(False, "print the result as one JSON object, on the last line", RUN, bool)
+    quiet: bool = of_run(False, "print only the result")
+    json: bool = of_run(False, "print the result as one JSON object, on the last line")
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            given = getattr(self, field.name)
-            if given is not field.default:
-                object.__setattr__(self, field.name, field.metadata["setting"].checked(field.name, given))
+        for name, (known, default) in settings(type(self)).items():
+            given = getattr(self, name)
+            if given is not default:
+                object.__setattr__(self, name, known.checked(name, given))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -412,4 +314,6 @@ class Config:
 
 def settings(of: type[Config] = Config, without: Collection[str] = ()) -> dict[str, tuple[Setting, Any]]:
     """Return name -> (setting, default) for the fields of `Config` or a subclass, except those in `without`."""
-    return {f.name: (f.metadata["setting"], f.default) for f in dataclasses.fields(of) if f.name not in without}
+    # Mypy takes the class for an instance, which has another signature of `__hash__`.
+    found = declared(of)  # type: ignore[arg-type]
+    return {name: known for name, known in found.items() if name not in without}

@@ -22,12 +22,11 @@ from mlpgpu.command_line import (
     with_file,
     with_flags,
 )
-from mlpgpu.config import TRAINING, Config, settings
+from mlpgpu.config import Config, of_training, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted, in_words
 from mlpgpu.resumed import as_saved
-from mlpgpu.setting import setting
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -52,7 +51,7 @@ class Validation(Config):
         If a value is not allowed, or two values conflict.
     """
 
-    folds: int = setting(5, "number of folds, each of which is tested on once", TRAINING, int, within="[2, inf)")
+    folds: int = of_training(5, "number of folds, each of which is tested on once", within="[2, inf)")
 
 
 # Settings with a flag, in the order of the help.

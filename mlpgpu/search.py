@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlpgpu.config import RUN, TRAINING, Config, settings
+from mlpgpu.config import Config, of_run, of_training, settings
 from mlpgpu.errors import InputError
-from mlpgpu.setting import setting
 
 __all__ = ["FLAGS", "Search", "check_range"]
 
@@ -27,16 +26,12 @@ class Search(Config):
     """
 
     # Within these bounds, both rates and their ratio are representable in single precision.
-    low: float = setting(1e-7, "first learning rate", TRAINING, float, within="[1e-20, 1e10]")
-    high: float = setting(10.0, "last learning rate", TRAINING, float, within="[1e-20, 1e10]")
-    steps: int = setting(
-        100,
-        "number of steps, over which the learning rate rises by a constant factor per step",
-        TRAINING,
-        int,
-        within="[10, inf)",
+    low: float = of_training(1e-7, "first learning rate", within="[1e-20, 1e10]")
+    high: float = of_training(10.0, "last learning rate", within="[1e-20, 1e10]")
+    steps: int = of_training(
+        100, "number of steps, over which the learning rate rises by a constant factor per step", within="[10, inf)"
     )
-    out: str | None = setting(None, "PNG file for a plot of the loss against the learning rate", RUN, str)
+    out: str | None = of_run(None, "PNG file for a plot of the loss against the learning rate")
 
     def _check_together(self) -> None:
         super()._check_together()

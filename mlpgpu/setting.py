@@ -1,9 +1,12 @@
 """Types and ranges of settings, and parsing of their values."""
 
 import dataclasses
+import functools
 import math
 import numbers
-from collections.abc import Mapping, Set
+import types
+import typing
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,10 @@ from mlpgpu.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class Setting:
-    """Type, range and help text of a setting.
+    """Type, range and help text of a setting, or type and range of an argument.
 
     Attributes
     ----------
-    help : str
-        Help text, with units.
-    group : str
-        Heading under which ``--help`` lists it.
     kind : type
         ``int``, ``float``, ``str`` or ``bool``; with `many`, the type of each item.
     within : str
@@ -29,14 +28,21 @@ class Setting:
         The allowed words. For a number, words allowed in place of it.
     many : bool
         Whether the value is a tuple. The word ``none`` stands for the empty tuple, unless it is one of the choices.
+    may_be_empty : bool
+        Whether the tuple may be empty.
+    help : str
+        Help text, with units.
+    group : str
+        Heading under which ``--help`` lists it.
     """
 
-    help: str
-    group: str
     kind: type
     within: str = ""
     choices: tuple[str, ...] = ()
     many: bool = False
+    may_be_empty: bool = True
+    help: str = ""
+    group: str = ""
 
     def allowed(self) -> str:
         """Describe the allowed values."""
@@ -51,7 +57,8 @@ class Setting:
         allowed = words if self.choices and self.kind is str else " or ".join(filter(None, [number, words]))
         if not self.many:
             return allowed
-        return f"{allowed}; several with commas{'' if 'none' in self.choices else ', or none'}"
+        has_none = self.may_be_empty and "none" not in self.choices
+        return f"{allowed}; several with commas{', or none' if has_none else ''}"
 
     def parse(self, given: Any) -> Any:
         """Convert `given`, a word from the command line or a value from a file or Python, to a value of the setting.
@@ -68,9 +75,11 @@ class Setting:
             raise TypeError
         items = [given] if isinstance(given, str | numbers.Real) else list(given)
         words = [w for item in items for w in (item.split(",") if isinstance(item, str) else [item])]
-        if words == ["none"] and "none" not in self.choices:
-            return ()
-        return tuple(self._item(word) for word in words)
+        is_none = words == ["none"] and "none" not in self.choices
+        found = () if is_none else tuple(self._item(word) for word in words)
+        if not (found or self.may_be_empty):
+            raise ValueError
+        return found
 
     def checked(self, name: str, given: Any) -> Any:
         """Convert `given` to a value of the setting, which messages call `name`.
@@ -187,8 +196,8 @@ class Interval:
             if text == "none":
                 return cls()
             if text.endswith("s"):
-                return cls(seconds=Setting("", "", float, "(0, inf)").parse(text[:-1]))
-            return cls(epochs=Setting("", "", int, "[1, inf)").parse(given))
+                return cls(seconds=Setting(float, "(0, inf)").parse(text[:-1]))
+            return cls(epochs=Setting(int, "[1, inf)").parse(given))
         except (ValueError, TypeError, OverflowError):
             raise InputError(
                 f"{name} is {given!r}; allowed: a whole number of epochs, such as 5, seconds, such as 60s, or none"
@@ -199,9 +208,25 @@ class Interval:
         return 0 < self.seconds <= elapsed or (epoch > 0 and self.epochs > 0 and epoch % self.epochs == 0)
 
 
-def setting(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:
-    """Return a dataclass field that carries its `Setting`."""
-    choices = tuple(limits.pop("choices", ()))
+def setting(group: str, default: Any, help: str, choices: Iterable[str] = (), **limits: Any) -> Any:
+    """Return a dataclass field with all of its `Setting` but the type, which `declared` takes from the annotation."""
     return dataclasses.field(
-        default=default, metadata={"setting": Setting(help, group, kind, choices=choices, **limits)}
+        default=default, metadata={"group": group, "help": help, "choices": tuple(choices), **limits}
     )
+
+
+@functools.cache
+def declared(of: type) -> dict[str, tuple[Setting, Any]]:
+    """Return name -> (setting, default) for the fields of a dataclass.
+
+    Type and number of values are those of the annotation: ``str | None`` is a text, and ``tuple[int, ...]`` several
+    whole numbers; of several types, the first counts.
+    """
+    annotations, found = typing.get_type_hints(of), {}
+    for field in dataclasses.fields(of):
+        kind = annotations[field.name]
+        kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
+        many = typing.get_origin(kind) is tuple
+        known = Setting(typing.get_args(kind)[0] if many else kind, many=many, **field.metadata)
+        found[field.name] = known, field.default
+    return found

@@ -267,13 +267,13 @@ def test_a_config_does_not_change():
 
 
 def test_parse_tells_nothing_but_yes_or_no():
-    known = Setting("help", "Run", int, within="[1, 3]", choices=("all",), many=True)
+    known = Setting(int, within="[1, 3]", choices=("all",), many=True)
     assert known.parse("1,all,3") == (1, "all", 3)
     for wrong in ("0", "4", "1,,2", "none,1", "every"):
         with pytest.raises(ValueError, match=r"^$|float|int"):
             known.parse(wrong)
     assert known.allowed() == "a whole number from 1 to 3 or all; several with commas, or none"
-    assert Setting("help", "Run", float, within="(-inf, inf)").allowed() == "a number"
+    assert Setting(float, within="(-inf, inf)").allowed() == "a number"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

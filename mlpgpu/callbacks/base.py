@@ -69,4 +69,4 @@ def checked(name: str, given: Any, kind: type, within: str = "", choices: Sequen
     InputError
         If `given` is not allowed.
     """
-    return Setting("", "", kind, within, tuple(choices)).checked(name, given)
+    return Setting(kind, within, tuple(choices)).checked(name, given)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
-from mlpgpu.config import RUN, TRAINING, Config, settings
-from mlpgpu.setting import Setting, as_text, setting
+from mlpgpu.config import Config, of_run, of_training, settings
+from mlpgpu.setting import as_text
 
 __all__ = ["FLAGS", "OF_STEPS", "Study"]
 
@@ -21,29 +21,11 @@ OWN = ("batch_sizes", "seconds", "repeats", "devices", "backends", "out")
 OF_STEPS = ("activation", "normalization", "dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
-class Several(Setting):
-    """A setting of one or more values."""
-
-    def allowed(self) -> str:
-        """See `Setting.allowed`."""
-        return super().allowed().removesuffix(", or none")
-
-    def parse(self, given: Any) -> Any:
-        """See `Setting.parse`."""
-        if not (values := super().parse(given)):
-            raise ValueError
-        return values
-
-
-def _several(default: Any, help: str, group: str, kind: type, **limits: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"setting": Several(help, group, kind, many=True, **limits)})
-
-
 def _shared(name: str, default: Any, in_words: str = "") -> Any:
     """Return the field of this name in `Config`, with another default."""
-    known, _ = settings()[name]
-    text = known.help.partition(" [default")[0] + (f" [default: {in_words}]" if in_words else "")
-    return dataclasses.field(default=default, metadata={"setting": dataclasses.replace(known, help=text)})
+    known = Config.__dataclass_fields__[name].metadata
+    text = known["help"].partition(" [default")[0] + (f" [default: {in_words}]" if in_words else "")
+    return dataclasses.field(default=default, metadata={**known, "help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,27 +47,22 @@ class Study(Config):
     input_dropout: float = _shared("input_dropout", 0.0)
     schedule: str = _shared("schedule", "constant")
 
-    batch_sizes: tuple[int, ...] = _several(
-        tuple(2**power for power in range(4, 15)), "rows a step", TRAINING, int, within="[1, inf)"
+    batch_sizes: tuple[int, ...] = of_training(
+        tuple(2**power for power in range(4, 15)), "rows a step", within="[1, inf)", may_be_empty=False
     )
-    seconds: float = setting(
-        0.5,
-        "seconds of each measurement: whole epochs, or as much of one as can be done",
-        RUN,
-        float,
-        within="(0, 3600]",
+    seconds: float = of_run(
+        0.5, "seconds of each measurement: whole epochs, or as much of one as can be done", within="(0, 3600]"
     )
-    repeats: int = setting(5, "measurements, of which the median counts", RUN, int, within="[1, 1000]")
-    devices: tuple[str, ...] | None = _several(None, "cpu, cuda:0 and so on [default: all there are]", RUN, str)
-    backends: tuple[str, ...] | None = _several(
+    repeats: int = of_run(5, "measurements, of which the median counts", within="[1, 1000]")
+    devices: tuple[str, ...] | None = of_run(None, "cpu, cuda:0 and so on [default: all there are]", may_be_empty=False)
+    backends: tuple[str, ...] | None = of_run(
         None,
         "array libraries, each on every device that it has; GPUs are compared with the first on the CPU "
         "[default: numpy on the CPU, cupy on CUDA]",
-        RUN,
-        str,
         choices=BACKENDS,
+        may_be_empty=False,
     )
-    out: str | None = setting(None, "folder to write [default: runs/bench-<time>]", RUN, str)
+    out: str | None = of_run(None, "folder to write [default: runs/bench-<time>]")
 
     def beside(self) -> list[str]:
         """Describe the settings of `OF_STEPS` that differ from their defaults."""
@@ -102,6 +79,5 @@ class Study(Config):
             Config(device=device)
 
 
-_KNOWN = settings(Study)
 # Settings with a flag, in the order of the help.
-FLAGS = {name: _KNOWN[name] for name in (*SHARED, *OWN)}
+FLAGS = {name: settings(Study)[name] for name in (*SHARED, *OWN)}
