@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.callbacks import Callback, RunCheckpoint
-from mlpgpu.callbacks.base import checked
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config import Config
 from mlpgpu.files import expanded
 from mlpgpu.prepared import Prepared, prepare_folds
 from mlpgpu.run import Record, Run
+from mlpgpu.setting import Setting
 from mlpgpu.workflow import Outcome, train_and_test
 
 __all__ = ["CrossValidation", "Fold", "cross_validate"]
@@ -173,7 +173,7 @@ def cross_validate(
     KeyboardInterrupt
         After Ctrl-C in the first fold. Any other signal that ends the first fold is raised again.
     """
-    n_folds = checked("folds", folds, int, within="[2, inf)")
+    n_folds = Setting(int, within="[2, inf)").checked("folds", folds)
     found = CrossValidation(n_folds, ())
     try:
         for rows, prepared in prepare_folds(config, n_folds):

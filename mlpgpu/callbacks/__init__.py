@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.callbacks.base import Callback, checked, finalised
+from mlpgpu.callbacks.base import Callback, finalised
 from mlpgpu.callbacks.checkpoints import ModelCheckpoint, RunCheckpoint
 from mlpgpu.callbacks.logs import CSVLogger, JSONLogger
 from mlpgpu.callbacks.mlflow import MLflowLogger
@@ -15,6 +15,7 @@ from mlpgpu.callbacks.monitored import EarlyStopping, ReduceLROnPlateau
 from mlpgpu.callbacks.progress import ProgressBar
 from mlpgpu.callbacks.tensorboard import TensorBoard
 from mlpgpu.errors import InputError
+from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ class LearningRateScheduler(Callback):
     def on_epoch_begin(self, run: Run) -> None:
         """Set the learning rate."""
         rate = self.schedule(run.epoch, run.learning_rate)
-        run.learning_rate = checked(f"what schedule returns for epoch {run.epoch}", rate, float, "(0, inf)")
+        run.learning_rate = Setting(float, "(0, inf)").checked(f"what schedule returns for epoch {run.epoch}", rate)
 
 
 class TerminateOnNaN(Callback):
@@ -94,7 +95,7 @@ class TimeLimit(Callback):
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = checked("seconds", seconds, float, "(0, inf)")
+        self.seconds = Setting(float, "(0, inf)").checked("seconds", seconds)
 
     def on_begin(self, run: Run) -> None:
         """Start the clock."""

@@ -1,12 +1,10 @@
-"""Base class of callbacks, and the checking of their arguments."""
+"""Base class of callbacks, with the hooks that a run calls."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-
-from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,22 +49,3 @@ def finalised(callbacks: Sequence[Callback], run: Run) -> Iterator[None]:
             callback.on_begin(run)
             stack.callback(callback.on_end, run)
         yield
-
-
-def checked(name: str, given: Any, kind: type, within: str = "", choices: Sequence[str] = ()) -> Any:
-    """Check an argument by the rules of a `Setting`, and return its value.
-
-    Parameters
-    ----------
-    name : str
-        Name for the message.
-    given : object
-    kind, within, choices
-        See `Setting`.
-
-    Raises
-    ------
-    InputError
-        If `given` is not allowed.
-    """
-    return Setting(kind, within, tuple(choices)).checked(name, given)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpgpu.callbacks.base import Callback, checked
+from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.monitored import Monitored
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
-from mlpgpu.setting import Interval
+from mlpgpu.setting import Interval, Setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,9 +121,9 @@ class ModelCheckpoint(Monitored):
     ) -> None:
         super().__init__(monitor, mode)
         self.path = expanded(path)
-        self.save_best_only = checked("save_best_only", save_best_only, bool)
-        self.save_every = checked("save_every", save_every, int, "[1, inf)")
-        self.weights_only = checked("weights_only", weights_only, bool)
+        self.save_best_only = Setting(bool).checked("save_best_only", save_best_only)
+        self.save_every = Setting(int, "[1, inf)").checked("save_every", save_every)
+        self.weights_only = Setting(bool).checked("weights_only", weights_only)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Save if it is due."""

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mlpgpu.callbacks.base import Callback, checked
+from mlpgpu.callbacks.base import Callback
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded, naming
+from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
@@ -37,7 +38,7 @@ class Log(Callback):
 
     def __init__(self, path: str | Path, *, append: bool = False) -> None:
         self.path = expanded(path)
-        self.append = checked("append", append, bool)
+        self.append = Setting(bool).checked("append", append)
 
     def on_begin(self, run: Run) -> None:
         """Create the file, with the records so far."""

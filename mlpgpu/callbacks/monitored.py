@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.callbacks.base import Callback, checked
+from mlpgpu.callbacks.base import Callback
 from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
@@ -32,8 +33,8 @@ class Monitored(Callback):
 
     def __init__(self, monitor: str | None, mode: str = "auto", min_delta: float = 0.0) -> None:
         self.monitor = monitor
-        self.mode = checked("mode", mode, str, choices=("auto", "min", "max"))
-        self.min_delta = checked("min_delta", min_delta, float, "[0, inf)")
+        self.mode = Setting(str, choices=("auto", "min", "max")).checked("mode", mode)
+        self.min_delta = Setting(float, "[0, inf)").checked("min_delta", min_delta)
         more = str(monitor).endswith(("accuracy", "r2", "score"))
         self._sign = -1 if mode == "max" or (mode == "auto" and more) else 1
 
@@ -124,9 +125,9 @@ class EarlyStopping(Waiting):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = checked("patience", patience, int, "[0, inf)")
-        self.baseline = None if baseline is None else checked("baseline", baseline, float, "(-inf, inf)")
-        self.start_from_epoch = checked("start_from_epoch", start_from_epoch, int, "[0, inf)")
+        self.patience = Setting(int, "[0, inf)").checked("patience", patience)
+        self.baseline = None if baseline is None else Setting(float, "(-inf, inf)").checked("baseline", baseline)
+        self.start_from_epoch = Setting(int, "[0, inf)").checked("start_from_epoch", start_from_epoch)
         if monitor is None and (self.mode, self.min_delta, self.baseline) != ("auto", 0, None):
             raise InputError(
                 f"mode is {mode!r}, min_delta is {min_delta} and baseline is {baseline} without a monitor to apply to; "
@@ -183,10 +184,10 @@ class ReduceLROnPlateau(Waiting):
         min_learning_rate: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.factor = checked("factor", factor, float, "(0, 1)")
-        self.patience = checked("patience", patience, int, "[0, inf)")
-        self.cooldown = checked("cooldown", cooldown, int, "[0, inf)")
-        self.min_learning_rate = checked("min_learning_rate", min_learning_rate, float, "[0, inf)")
+        self.factor = Setting(float, "(0, 1)").checked("factor", factor)
+        self.patience = Setting(int, "[0, inf)").checked("patience", patience)
+        self.cooldown = Setting(int, "[0, inf)").checked("cooldown", cooldown)
+        self.min_learning_rate = Setting(float, "[0, inf)").checked("min_learning_rate", min_learning_rate)
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         """Lower the learning rate if the last improvement is `patience` epochs ago."""

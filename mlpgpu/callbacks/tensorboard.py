@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.callbacks.base import Callback, checked
+from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.trackers import check_installed, settings
 from mlpgpu.files import expanded, naming
 from mlpgpu.maths.parameters import split
+from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
     from mlpgpu.trainer import Record, Run
@@ -41,7 +42,7 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: str | Path, *, histogram_freq: int = 0) -> None:
         self.folder = expanded(folder)
-        self.histogram_freq = checked("histogram_freq", histogram_freq, int, "[0, inf)")
+        self.histogram_freq = Setting(int, "[0, inf)").checked("histogram_freq", histogram_freq)
 
     def on_begin(self, run: Run) -> None:
         """Begin a file, which makes TensorBoard discard what earlier files have of the epochs to come."""
