@@ -189,7 +189,7 @@ def draw(points, path):
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
     note = f"784-256-256-10 on 70,000 rows, changed in one respect at a time; Adam, float32, batches of {BATCH_SIZE}"
-    figure.supxlabel(note, x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.note(figure, note)
     plots.save(figure, path)
 
 

@@ -81,10 +81,7 @@ class RangeTest:
         """
         if not plots.available():
             raise ImportError("no picture without matplotlib: pip install 'mlpgpu[plots]'")
-        figure = _figure(self)
-        if path is not None:
-            plots.save(figure, path)
-        return figure
+        return plots.save(_figure(self), path)
 
     def __repr__(self) -> str:
         suggested = "None" if self.suggested is None else f"{self.suggested:.2g}"
@@ -195,8 +192,7 @@ def _figure(test: RangeTest) -> Figure:
     axes.set_ylabel("loss", fontsize=plots.TEXT, color=plots.LOSS)
     axes.tick_params(axis="x", which="both", labelsize=plots.SMALL, colors=plots.INK)
     axes.tick_params(axis="y", labelsize=plots.SMALL, labelcolor=plots.LOSS, color=plots.LOSS)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(plots.QUIET)
+    plots.baseline(axes)
     axes.legend(frameon=False, fontsize=plots.SMALL, loc="lower left", labelcolor=plots.INK)
     if suggested is not None:
         height = smoothed[np.searchsorted(rates, suggested)]

@@ -288,12 +288,11 @@ def draw_tested(
     title : str
     """
     from mlpgpu import plots
-    from mlpgpu.plots import labels_picture
 
     if confusion is not None:
         plots.confusion(confusion, [str(c) for c in model.classes], folder / "confusion.png", title=title)
     elif model.multilabel:
-        labels_picture.draw(truth, predictions, model.target_names, folder / "labels.png", title=title)
+        plots.labels(truth, predictions, model.target_names, folder / "labels.png", title=title)
     else:
         target = model.target_names if model.target else "target"
         plots.predictions(truth, predictions, folder / "predictions.png", title=title, target=target)

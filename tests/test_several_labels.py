@@ -111,7 +111,7 @@ def test_a_run_tells_of_each_label(command, monkeypatch):
     drawn = []
     monkeypatch.setattr("mlpgpu.plots.available", lambda: True)
     monkeypatch.setattr("mlpgpu.plots.curves", lambda *_, **given: drawn.append(given["title"]))
-    monkeypatch.setattr("mlpgpu.plots.labels_picture.draw", lambda *given, **_: drawn.append(given))
+    monkeypatch.setattr("mlpgpu.plots.labels", lambda *given, **_: drawn.append(given))
     line = f"train --dataset rows.csv {OF_LABELS} --hidden 6 --epochs 1 --run-dir again"
     code, out, _ = command(line)
     assert code == 0

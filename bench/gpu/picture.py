@@ -20,7 +20,7 @@ def draw(played, n_rows, title, note, path):
     for axes, (race, group) in zip(panels, groups.items(), strict=True):
         _panel(axes, race, group)
     panels[-1].set_xlabel("microseconds per step; each panel has its own scale", fontsize=plots.TEXT, color=plots.INK)
-    figure.supxlabel(f"bars: medians; lines: least to most; {note}", x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.note(figure, f"bars: medians; lines: least to most; {note}")
     plots.save(figure, path)
 
 

@@ -24,7 +24,7 @@ def draw(played, note, path):
         _panel(axes, group)
     _name_lines(all_axes[-1], panels[-1])
     all_axes[0].set_ylabel("seconds per epoch (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    figure.supxlabel(f"dots: medians; bars: least to most; {note}", x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.note(figure, f"dots: medians; bars: least to most; {note}")
     plots.save(figure, path)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from mlpgpu.plots.style import FAINT, INK, LOSS, QUIET, SMALL, TEXT, PathLike, new_figure, saved, width, written
+from mlpgpu.plots.style import FAINT, INK, LOSS, QUIET, SMALL, TEXT, PathLike, new_figure, note, save, width, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,14 +34,11 @@ def confusion(
     Returns
     -------
     matplotlib.figure.Figure
+        Its first axes hold the matrix.
     """
-    return saved(confusion_figure(np.asarray(matrix), classes, title), path)
-
-
-def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str) -> "Figure":
-    """Build the figure of `confusion`; its first axes hold the matrix."""
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap, PowerNorm
 
+    matrix = np.asarray(matrix)
     figure, k, total, right = new_figure((8, 8), title), len(matrix), int(matrix.sum()), int(np.trace(matrix))
     axes = figure.add_subplot()
     share = f"{100 * right / total:.2f} %" if total else "undefined"
@@ -49,8 +46,7 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     rows = matrix.sum(axis=1, keepdims=True, dtype=np.int64)
     drawn = np.sort(np.argsort(-rows[:, 0], kind="stable")[:MAX_CLASSES])
     if k > MAX_CLASSES:
-        note = f"the {MAX_CLASSES} of {k:,} classes with the most rows"
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=10, color=QUIET)
+        note(figure, f"the {MAX_CLASSES} of {k:,} classes with the most rows")
     matrix, k = matrix[np.ix_(drawn, drawn)], len(drawn)
     fractions = matrix / np.maximum(rows[drawn], 1)
     diagonal = np.eye(k, dtype=bool)
@@ -100,4 +96,4 @@ def confusion_figure(matrix: NDArray[Any], classes: Sequence[object], title: str
     axes.set_xlabel("predicted class", fontsize=TEXT, color=INK)
     axes.set_ylabel("true class", fontsize=TEXT, color=INK)
     axes.spines[:].set_color(FAINT)
-    return figure
+    return save(figure, path)

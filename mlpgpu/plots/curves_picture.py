@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.figures import in_words
-from mlpgpu.plots.style import FAINT, INK, LOSS, QUIET, SCORE, SMALL, TEXT, PathLike, apart, new_figure, saved
+from mlpgpu.plots.style import FAINT, INK, LOSS, QUIET, SCORE, SMALL, TEXT, PathLike, apart, baseline, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,13 +36,9 @@ def curves(history: History, path: PathLike | None = None, *, title: str = "") -
     Returns
     -------
     matplotlib.figure.Figure
-        The figure, which a notebook shows if it is the result of a cell.
+        The figure, which a notebook shows if it is the result of a cell: axes for the loss and, where there is one, for
+        the score.
     """
-    return saved(curves_figure(history, title), path)
-
-
-def curves_figure(history: History, title: str) -> "Figure":
-    """Build the figure of `curves`: axes for the loss and, where there is one, for the score."""
     figure = new_figure((8, 5), title)
     axes = figure.add_subplot()
     losses, accuracies = _series(history, "loss"), _series(history, "accuracy", 100)
@@ -74,7 +70,7 @@ def curves_figure(history: History, title: str) -> "Figure":
     axes.tick_params(axis="x", labelsize=SMALL, colors=INK)
     _name_lines(labels, last + 0.04 * span)
     _mark_best(axes, losses.get("validation", {}))
-    return figure
+    return save(figure, path)
 
 
 def _series(history: History, quantity: str, scale: float = 1) -> Series:
@@ -111,8 +107,7 @@ def _draw(axes: "Axes", series: Series, color: str, name: str, words: Any) -> li
         labels.append((axes, *end, f"{part} {words(y[-1]) if math.isfinite(y[-1]) else 'not finite'}"))
     axes.set_ylabel(name, color=color, fontsize=TEXT)
     axes.tick_params(axis="y", labelcolor=color, color=color, labelsize=SMALL)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(QUIET)
+    baseline(axes)
     return labels
 
 

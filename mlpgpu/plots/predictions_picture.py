@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlpgpu.figures import in_words
-from mlpgpu.plots.style import INK, QUIET, SCORE, SMALL, PathLike, new_figure, saved
+from mlpgpu.plots.style import INK, QUIET, SCORE, SMALL, PathLike, new_figure, note, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,16 +38,11 @@ def predictions(
     Returns
     -------
     matplotlib.figure.Figure
+        One axes per output, at most six.
     """
-    return saved(predictions_figure(np.asarray(true, float), np.asarray(predicted, float), title, target), path)
-
-
-def predictions_figure(
-    true: NDArray[Any], predicted: NDArray[Any], title: str, target: str | Sequence[str]
-) -> "Figure":
-    """Build the figure of `predictions`: one axes per output, at most six."""
     from matplotlib.ticker import EngFormatter, FuncFormatter
 
+    true, predicted = np.asarray(true, float), np.asarray(predicted, float)
     figure, rows, outputs = new_figure((8, 5), title), len(true), 1 if true.ndim == 1 else true.shape[1]
     true, predicted = true.reshape(rows, outputs), predicted.reshape(rows, outputs)
     if isinstance(target, str):
@@ -76,8 +71,8 @@ def predictions_figure(
         axes.spines[["top", "right"]].set_visible(False)
     notes = [f"first {panels} of {outputs} outputs"] * (outputs > panels)
     notes += [f"{MAX_POINTS:,} of {rows:,} points drawn"] * (rows > MAX_POINTS)
-    figure.supxlabel("; ".join(notes), x=0.99, ha="right", fontsize=10, color=QUIET)
-    return figure
+    note(figure, "; ".join(notes))
+    return save(figure, path)
 
 
 def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:

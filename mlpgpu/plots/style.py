@@ -1,4 +1,4 @@
-"""What all plots share: colours, sizes, names in a plot, an empty figure, and its file."""
+"""What all plots share: colours, sizes, names in a plot, an empty figure, its note and its file."""
 
 import os
 import textwrap
@@ -14,6 +14,7 @@ from mlpgpu.files import replacing
 from mlpgpu.plots import glyphs
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Vermilion and blue of Okabe and Ito's palette, which colour-blind readers can tell apart. Vermilion is for what
@@ -39,17 +40,23 @@ def new_figure(size: tuple[float, float], title: str) -> "Figure":
     return figure
 
 
-def save(figure: "Figure", path: PathLike) -> None:
-    """Write the PNG atomically: a reader sees the old file or the new one, never a part."""
-    with replacing(Path(path)) as unfinished:
-        figure.savefig(unfinished, format="png", dpi="figure")
-
-
-def saved(figure: "Figure", path: PathLike | None) -> "Figure":
-    """Return the figure, after writing it if there is a path."""
+def save(figure: "Figure", path: PathLike | None) -> "Figure":
+    """Write the PNG, if there is a path, atomically: a reader sees the old file or the new one. Return the figure."""
     if path is not None:
-        save(figure, path)
+        with replacing(Path(path)) as unfinished:
+            figure.savefig(unfinished, format="png", dpi="figure")
     return figure
+
+
+def note(figure: "Figure", text: str) -> None:
+    """Write a note below the axes, at the right."""
+    figure.supxlabel(text, x=0.99, ha="right", fontsize=10, color=QUIET)
+
+
+def baseline(axes: "Axes") -> None:
+    """Draw no side of the axes but the bottom one."""
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(QUIET)
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:

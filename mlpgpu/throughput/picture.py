@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "throughput_figure"]
+__all__ = ["draw"]
 
 # The palette of Okabe and Ito. The first is for the CPU.
 COLORS = (plots.SCORE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", plots.QUIET)
 MAX_TICKS = 7
 
 
-def draw(points: Sequence[Point], contenders: Sequence[Contender], path: plots.PathLike, *, title: str) -> None:
+def draw(
+    points: Sequence[Point], contenders: Sequence[Contender], path: plots.PathLike | None = None, *, title: str = ""
+) -> "Figure":
     """Draw samples per second by batch size: the median as a line, lowest to highest measurement as a band.
 
     Parameters
@@ -31,16 +33,9 @@ def draw(points: Sequence[Point], contenders: Sequence[Contender], path: plots.P
     points : sequence of Point
         At least one, in ascending order of batch size.
     contenders : sequence of Contender
-    path : path-like
-        PNG file to write.
-    title : str
-        Title, as a sentence.
+    path, title
+        As for `mlpgpu.plots.curves`.
     """
-    plots.save(throughput_figure(points, contenders, title), path)
-
-
-def throughput_figure(points: Sequence[Point], contenders: Sequence[Contender], title: str) -> "Figure":
-    """Build the figure of `draw`."""
     figure = plots.new_figure((8, 5), title)
     axes = figure.add_subplot(xscale="log", yscale="log")
     sizes, ends = [point.batch_size for point in points], []
@@ -55,8 +50,8 @@ def throughput_figure(points: Sequence[Point], contenders: Sequence[Contender], 
     found = crossings(points, contenders)
     _mark(axes, points, [(each.batch_size, each.cpu) for each in found if each.batch_size and not each.everywhere])
     notes = [*(who.description for who in contenders), "medians, between lowest and highest"]
-    figure.supxlabel(textwrap.fill("; ".join(notes), 96), x=0.99, ha="right", fontsize=10, color=plots.QUIET)
-    return figure
+    plots.note(figure, textwrap.fill("; ".join(notes), 96))
+    return plots.save(figure, path)
 
 
 def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
@@ -76,8 +71,7 @@ def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
     axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
     axes.set_axisbelow(True)
-    axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.spines["bottom"].set_color(plots.QUIET)
+    plots.baseline(axes)
 
 
 def _name_lines(axes: "Axes", size: int, ends: Sequence[tuple[float, str, str]]) -> None:

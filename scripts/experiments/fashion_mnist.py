@@ -186,8 +186,8 @@ def _curves(name: str, network: MLPClassifier) -> Figure:
     last = network.history_[-1]
     gap = 100 * (last["train_accuracy"] - last["validation_accuracy"])
     side = "below" if gap > 0 else "above"
-    return plots.curves_figure(
-        network.history_, f"{name}: validation accuracy ends {abs(gap):.1f} points {side} training"
+    return plots.curves(
+        network.history_, title=f"{name}: validation accuracy ends {abs(gap):.1f} points {side} training"
     )
 
 

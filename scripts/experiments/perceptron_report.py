@@ -191,7 +191,7 @@ def write_confusion(report: Report, table: Table, result: Result, classes: Seque
     title = f"{name}, table {table.number}: the most common error is {classes[true]} taken for {classes[predicted]}"
     report.heading(f"{name}: confusion matrix")
     report.text(f"The matrix is the sum over all folds of table {table.number}, the best of the own tables.")
-    figure = plots.confusion_figure(result.confusion, classes, title)
+    figure = plots.confusion(result.confusion, classes, title=title)
     report.picture(figure, f"{name.lower()}-confusion", title)
 
 

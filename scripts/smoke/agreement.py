@@ -105,7 +105,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], note: str, path: plots.PathLike
         _panel(axes, name, details)
     panels[0].set_ylabel("distance as a share of the loss (log scale)", fontsize=plots.TEXT, color=plots.INK)
     words = f"dots: each step; lines: the largest so far; {note}"
-    figure.supxlabel(textwrap.fill(words, 130), x=0.99, ha="right", fontsize=10, color=plots.QUIET)
+    plots.note(figure, textwrap.fill(words, 130))
     plots.save(figure, path)
 
 

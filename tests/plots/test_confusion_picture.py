@@ -24,7 +24,7 @@ def labels_of(k, rows=400, wrong=0.2, seed=0):
 def test_counts_in_cells_are_those_of_scikit_learn(k):
     true, predicted = labels_of(k)
     matrix = confusion_matrix(true, predicted, labels=range(k))
-    axes = plots.confusion_figure(matrix, range(k), "").axes[0]
+    axes = plots.confusion(matrix, range(k)).axes[0]
     assert len(axes.texts) == k * k
     for text in axes.texts:
         column, row = text.get_position()
@@ -35,7 +35,7 @@ def test_counts_in_cells_are_those_of_scikit_learn(k):
 
 def test_colour_is_the_share_of_the_true_class_without_the_diagonal():
     matrix = np.array([[5, 5, 0], [1, 99, 0], [0, 0, 0]])
-    axes = plots.confusion_figure(matrix, "abc", "").axes[0]
+    axes = plots.confusion(matrix, "abc").axes[0]
     diagonal, mistakes = axes.images
     shown = np.ma.filled(mistakes.get_array(), np.nan)
     np.testing.assert_allclose(shown, [[np.nan, 0.5, np.nan], [0.01, np.nan, np.nan], [np.nan] * 3])
@@ -58,7 +58,7 @@ def luminance(color):
 def test_counts_are_legible_on_their_cells():
     matrix = np.full((12, 12), 1000)
     matrix[np.triu_indices(12, 1)] = np.geomspace(1, 1000, 66).astype(int)
-    axes = plots.confusion_figure(matrix, range(12), "").axes[0]
+    axes = plots.confusion(matrix, range(12)).axes[0]
     diagonal, mistakes = axes.images
     for text in axes.texts:
         column, row = text.get_position()
@@ -71,7 +71,7 @@ def test_counts_are_legible_on_their_cells():
 @pytest.mark.parametrize("k", [2, 10, 20])
 def test_counts_fit_their_cells_even_with_long_names(k):
     matrix = np.full((k, k), 333) + np.eye(k, dtype=int) * 98765
-    figure = plots.confusion_figure(matrix, [f"a class with a long name {i}" for i in range(k)], "title")
+    figure = plots.confusion(matrix, [f"a class with a long name {i}" for i in range(k)], title="title")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     cell = axes.get_window_extent().width / k
@@ -82,7 +82,7 @@ def test_counts_fit_their_cells_even_with_long_names(k):
 @pytest.mark.parametrize("k", [2, 10, 20, 21, 36, 37, 200])
 @pytest.mark.parametrize("name", ["{}", "class {}", "a class whose name is long {}"])
 def test_class_names_do_not_overlap(k, name):
-    figure = plots.confusion_figure(np.eye(k, dtype=int), [name.format(i) for i in range(k)], "title")
+    figure = plots.confusion(np.eye(k, dtype=int), [name.format(i) for i in range(k)], title="title")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     assert bool(axes.texts) == (k <= 20)
@@ -113,7 +113,7 @@ def test_class_names_do_not_overlap(k, name):
     ],
 )
 def test_short_class_names_are_told_apart(name, seventh):
-    figure = plots.confusion_figure(np.eye(30, dtype=int), [name.format(f"{i:02}") for i in range(30)], "title")
+    figure = plots.confusion(np.eye(30, dtype=int), [name.format(f"{i:02}") for i in range(30)], title="title")
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(set(labels)) == 30
     assert labels[7] == seventh
@@ -121,7 +121,7 @@ def test_short_class_names_are_told_apart(name, seventh):
 
 def test_class_names_that_no_cut_tells_apart_are_numbered():
     names = ["a" * 20 + digit * 20 + middle + "z" * 20 for digit in "12" for middle in "xy"]
-    figure = plots.confusion_figure(np.eye(4, dtype=int), names, "title")
+    figure = plots.confusion(np.eye(4, dtype=int), names, title="title")
     assert [label.get_text()[:3] for label in figure.axes[0].get_yticklabels()] == ["1: ", "2: ", "3: ", "4: "]
 
 
@@ -132,7 +132,7 @@ def test_many_classes_are_those_with_most_rows():
     matrix[common, common] = 3
     matrix[common, 0] = 1
     matrix[common, common[::-1]] += 1
-    figure = plots.confusion_figure(matrix, [f"c{i}" for i in range(3000)], "title")
+    figure = plots.confusion(matrix, [f"c{i}" for i in range(3000)], title="title")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     assert axes.get_title(loc="left") == "accuracy 60.04 %\n1,498 of 2,495 rows"
@@ -147,24 +147,19 @@ def test_many_classes_are_those_with_most_rows():
 
 
 def test_matrix_without_mistakes_has_no_colour_bar():
-    assert not plots.confusion_figure(np.diag([3, 4]), "ab", "").axes[0].child_axes
-    assert plots.confusion_figure(np.array([[3, 1], [0, 4]]), "ab", "").axes[0].child_axes
+    assert not plots.confusion(np.diag([3, 4]), "ab").axes[0].child_axes
+    assert plots.confusion(np.array([[3, 1], [0, 4]]), "ab").axes[0].child_axes
 
 
 def test_matrix_without_rows_is_drawn(tmp_path):
     plots.confusion([[0, 0], [0, 0]], ["a", "b"], tmp_path / "confusion.png", title="")
-    assert (
-        plots.confusion_figure(np.zeros((2, 2), int), "ab", "")
-        .axes[0]
-        .get_title(loc="left")
-        .startswith("accuracy undefined")
-    )
+    assert plots.confusion(np.zeros((2, 2), int), "ab").axes[0].get_title(loc="left").startswith("accuracy undefined")
 
 
 def test_class_names_are_text_whatever_they_hold(tmp_path):
     names = ["$^$", "a\nb", "\U00012000", 4, "_hidden"]
     plots.confusion(np.eye(5, dtype=int), names, tmp_path / "confusion.png", title="$^$ title")
-    labels = plots.confusion_figure(np.eye(5, dtype=int), names, "").axes[0].get_xticklabels()
+    labels = plots.confusion(np.eye(5, dtype=int), names).axes[0].get_xticklabels()
     # A character that no font has is drawn as a box, so the name gets a number.
     assert [label.get_text() for label in labels] == ["$^$", "a b", "3: \U00012000", "4", "_hidden"]
 

@@ -12,7 +12,7 @@ from mlpgpu import plots
 
 def test_curves_show_the_history():
     history = mnist()
-    figure = plots.curves_figure(history, "a title")
+    figure = plots.curves(history, title="a title")
     loss, score = figure.axes
     drawn = lines(figure)
     for name, key, scale in [
@@ -31,7 +31,7 @@ def test_curves_show_the_history():
 
 
 def test_colour_tells_loss_from_score_and_style_tells_train_from_validation():
-    figure = plots.curves_figure(mnist(), "")
+    figure = plots.curves(mnist())
     drawn = lines(figure)
     loss, score = figure.axes
     assert plots.LOSS != plots.SCORE
@@ -44,7 +44,7 @@ def test_colour_tells_loss_from_score_and_style_tells_train_from_validation():
 
 
 def test_lines_are_named_at_their_ends_with_the_last_value():
-    figure = plots.curves_figure(mnist(), "")
+    figure = plots.curves(mnist())
     loss, score = figure.axes
     assert set(texts(loss)) == {"train 0.120", "validation 0.0850", "lowest validation loss 0.0800, epoch 10"}
     assert set(texts(score)) == {"train 96.65 %", "validation 98.15 %"}
@@ -76,7 +76,7 @@ def test_lines_are_named_at_their_ends_with_the_last_value():
     ],
 )
 def test_names_do_not_overlap(history):
-    boxes = all_boxes(plots.curves_figure(history, "title"))
+    boxes = all_boxes(plots.curves(history, title="title"))
     assert len(boxes) >= 2
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[i + 1 :])
@@ -87,7 +87,7 @@ def test_names_do_not_overlap(history):
 
 
 def test_a_name_stands_at_the_height_of_its_line():
-    figure = plots.curves_figure(records(5, loss=lambda e: 1 / e, validation_loss=2.0), "")
+    figure = plots.curves(records(5, loss=lambda e: 1 / e, validation_loss=2.0))
     figure.draw_without_rendering()
     axes = figure.axes[0]
     for text, value in zip(axes.texts, (0.2, 2.0), strict=False):
@@ -97,7 +97,7 @@ def test_a_name_stands_at_the_height_of_its_line():
 
 @pytest.mark.parametrize(("ratio", "scale"), [(9, "linear"), (11, "log"), (1e5, "log")])
 def test_loss_is_on_a_log_scale_past_a_decade(ratio, scale):
-    figure = plots.curves_figure(records(2, loss=[ratio * 0.013, 0.013]), "")
+    figure = plots.curves(records(2, loss=[ratio * 0.013, 0.013]))
     axes = figure.axes[0]
     assert axes.get_yscale() == scale
     assert ("log" in axes.get_ylabel()) == (scale == "log")
@@ -107,7 +107,7 @@ def test_loss_is_on_a_log_scale_past_a_decade(ratio, scale):
 
 
 def test_loss_with_zero_stays_linear():
-    assert plots.curves_figure(records(2, loss=[1.0, 0.0]), "").axes[0].get_yscale() == "linear"
+    assert plots.curves(records(2, loss=[1.0, 0.0])).axes[0].get_yscale() == "linear"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_loss_with_zero_stays_linear():
 )
 def test_accuracy_is_zoomed_but_covers_the_curve_and_at_least_five_points(first, last, limits):
     history = records(2, loss=[1.0, 0.5], train_accuracy=[first, last])
-    low, high = plots.curves_figure(history, "").axes[1].get_ylim()
+    low, high = plots.curves(history).axes[1].get_ylim()
     margin = 0.02 * (limits[1] - limits[0])
     assert low <= 100 * first <= 100 * last <= high
     assert high - low >= 5
@@ -132,7 +132,7 @@ def test_accuracy_is_zoomed_but_covers_the_curve_and_at_least_five_points(first,
 
 
 def test_accuracy_ticks_are_in_per_cent():
-    figure = plots.curves_figure(mnist(), "")
+    figure = plots.curves(mnist())
     figure.draw_without_rendering()
     labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
     assert "92 %" in labels
@@ -140,7 +140,7 @@ def test_accuracy_ticks_are_in_per_cent():
 
 def test_very_negative_r2_is_cut_and_said_to_be():
     history = records(3, loss=[9.0, 8.0, 7.0], train_r2=[-50.0, 0.2, 0.7], validation_r2=[-60.0, 0.1, 0.6])
-    axes = plots.curves_figure(history, "").axes[1]
+    axes = plots.curves(history).axes[1]
     assert "below -1 not drawn" in axes.get_ylabel()
     assert -1.1 < axes.get_ylim()[0] < -1
     assert axes.get_ylim()[1] < 1.1
@@ -148,19 +148,19 @@ def test_very_negative_r2_is_cut_and_said_to_be():
 
 
 def test_an_r2_of_many_digits_is_short():
-    axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=[-9.0, -865515772917.908]), "").axes[1]
+    axes = plots.curves(records(2, loss=[9.0, 8.0], train_r2=[-9.0, -865515772917.908])).axes[1]
     assert texts(axes) == ["train -8.655e+11"]
 
 
 @pytest.mark.parametrize("r2", [[-0.5, 0.2], [-9.0, -3.0]])
 def test_r2_that_is_never_far_above_its_start_is_drawn_whole(r2):
-    axes = plots.curves_figure(records(2, loss=[9.0, 8.0], train_r2=r2), "").axes[1]
+    axes = plots.curves(records(2, loss=[9.0, 8.0], train_r2=r2)).axes[1]
     assert axes.get_ylabel() == "R²"
     assert axes.get_ylim()[0] <= r2[0] < r2[1] <= axes.get_ylim()[1]
 
 
 def test_no_validation_no_mark():
-    figure = plots.curves_figure(records(4, loss=lambda e: 1 / e), "")
+    figure = plots.curves(records(4, loss=lambda e: 1 / e))
     assert list(lines(figure)) == ["train loss"]
     assert texts(figure.axes[0]) == ["train 0.250"]
 
@@ -168,7 +168,7 @@ def test_no_validation_no_mark():
 @pytest.mark.parametrize(("best", "side"), [(2, "left"), (18, "right")])
 def test_best_epoch_is_that_of_the_lowest_finite_validation_loss(best, side):
     values = [math.nan, *(1.0 + abs(e - best) for e in range(2, 21))]
-    figure = plots.curves_figure(records(20, loss=1.0, validation_loss=values), "")
+    figure = plots.curves(records(20, loss=1.0, validation_loss=values))
     mark = lines(figure)["best"]
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (best, 1.0)
     (text,) = [text for text in figure.axes[0].texts if "lowest" in text.get_text()]
@@ -178,7 +178,7 @@ def test_best_epoch_is_that_of_the_lowest_finite_validation_loss(best, side):
 
 
 def test_one_epoch_has_markers_and_no_best():
-    drawn = lines(plots.curves_figure(mnist(1), ""))
+    drawn = lines(plots.curves(mnist(1)))
     assert set(drawn) == {"train loss", "validation loss", "train accuracy", "validation accuracy"}
     assert {line.get_marker() for line in drawn.values()} == {"o"}
     assert drawn["train loss"].get_markerfacecolor() != drawn["validation loss"].get_markerfacecolor()
@@ -189,7 +189,7 @@ def test_validation_now_and_then_is_still_a_line():
     for record in history[1::2]:
         record["validation_loss"] = 1.0
     history[0]["validation_loss"] = None
-    assert lines(plots.curves_figure(history, ""))["validation loss"].get_xdata().tolist() == [2, 4, 6]
+    assert lines(plots.curves(history))["validation loss"].get_xdata().tolist() == [2, 4, 6]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_losses_that_are_not_finite_are_said_not_drawn(tmp_path, bad, finite):
         validation_accuracy=0.5,
     )
     plots.curves(history, tmp_path / "curves.png", title="diverged")
-    figure = plots.curves_figure(history, "diverged")
+    figure = plots.curves(history, title="diverged")
     assert "train not finite" in texts(figure.axes[0])
     assert np.isfinite(lines(figure)["train loss"].get_ydata()).sum() == finite
     assert np.isfinite(figure.axes[0].get_ylim()).all()
@@ -213,7 +213,7 @@ def test_losses_that_are_not_finite_are_said_not_drawn(tmp_path, bad, finite):
 def test_nothing_finite_has_no_made_up_scale(tmp_path):
     history = records(2, loss=math.nan, train_r2=math.nan)
     plots.curves(history, tmp_path / "curves.png", title="")
-    assert list(plots.curves_figure(history, "").axes[0].get_yticks()) == []
+    assert list(plots.curves(history).axes[0].get_yticks()) == []
 
 
 def test_no_epochs_is_an_empty_picture(tmp_path):
@@ -223,7 +223,7 @@ def test_no_epochs_is_an_empty_picture(tmp_path):
 
 @pytest.mark.parametrize("epochs", [1, 2, 5, 20, 300])
 def test_epoch_ticks_are_epochs_of_the_run(epochs):
-    ticks = plots.curves_figure(mnist(epochs), "").axes[0].get_xticks()
+    ticks = plots.curves(mnist(epochs)).axes[0].get_xticks()
     assert ticks[0] == 1
     assert ticks[-1] <= epochs
     assert all(tick == int(tick) for tick in ticks)
@@ -231,7 +231,7 @@ def test_epoch_ticks_are_epochs_of_the_run(epochs):
 
 
 def test_long_titles_stay_inside():
-    figure = plots.curves_figure(mnist(), "A finding that needs many more words than one line of the picture has " * 2)
+    figure = plots.curves(mnist(), title="A finding that needs many more words than one line of the picture has " * 2)
     figure.draw_without_rendering()
     box = figure._suptitle.get_window_extent()
     assert box.x0 >= 0

@@ -41,7 +41,7 @@ def test_no_more_fonts_than_it_takes(installed):
 def test_latin_names_open_no_other_font(monkeypatch):
     monkeypatch.setattr(glyphs, "_installed", lambda: pytest.fail("looked for other fonts"))
     assert glyphs.lacking("größer, Ελλάδα, кошка: 12.5 % ± 3 →") == set()
-    glyphs.give(plots.confusion_figure(np.eye(2, dtype=int), ["größer", "smaller"], "a title"))
+    glyphs.give(plots.confusion(np.eye(2, dtype=int), ["größer", "smaller"], title="a title"))
 
 
 def test_a_font_that_only_draws_boxes_does_not_count():
@@ -81,7 +81,7 @@ def chinese(tmp_path, monkeypatch):
 
 
 def test_a_picture_takes_the_fonts_that_its_names_need(chinese, tmp_path):
-    figure = plots.confusion_figure(np.eye(3, dtype=int), ["大木", "木", "small"], "大 and small")
+    figure = plots.confusion(np.eye(3, dtype=int), ["大木", "木", "small"], title="大 and small")
     plots.save(figure, tmp_path / "confusion.png")
     labels = figure.axes[0].get_yticklabels()
     assert [label.get_text() for label in labels] == ["大木", "木", "small"]
@@ -92,7 +92,7 @@ def test_a_picture_takes_the_fonts_that_its_names_need(chinese, tmp_path):
 
 
 def test_names_that_no_font_has_are_numbered_without_a_warning(tmp_path, recwarn):
-    figure = plots.confusion_figure(np.eye(3, dtype=int), ["\U00012000", "small", "\U00012001"], "title")
+    figure = plots.confusion(np.eye(3, dtype=int), ["\U00012000", "small", "\U00012001"], title="title")
     plots.save(figure, tmp_path / "confusion.png")
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["1: \U00012000", "small", "3: \U00012001"]
@@ -101,7 +101,7 @@ def test_names_that_no_font_has_are_numbered_without_a_warning(tmp_path, recwarn
 
 @pytest.mark.parametrize("k", [2, 7])
 def test_wide_names_do_not_overlap(chinese, k):
-    figure = plots.confusion_figure(np.eye(k, dtype=int), ["大木" * 3 + str(i) for i in range(k)], "title")
+    figure = plots.confusion(np.eye(k, dtype=int), ["大木" * 3 + str(i) for i in range(k)], title="title")
     glyphs.give(figure)
     figure.draw_without_rendering()
     across = figure.axes[0].get_xticklabels()

@@ -26,7 +26,7 @@ def bars(figure):
 def test_bars_are_counts_and_the_commonest_label_comes_first():
     true, predicted = rows()
     names = ["a", "b", "$c$", "d"]
-    figure = labels_picture.labels_figure(true, predicted, names, "a title")
+    figure = labels_picture.labels(true, predicted, names, title="a title")
     (axes,) = figure.axes
     order = np.argsort(-true.sum(axis=0))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [names[i] for i in order]
@@ -45,17 +45,15 @@ def test_bars_are_counts_and_the_commonest_label_comes_first():
 
 def test_the_most_common_of_many_are_drawn_and_the_picture_says_so():
     true, predicted = rows(k=labels_picture.MAX_LABELS + 5)
-    figure = labels_picture.labels_figure(true, predicted, list(map(str, range(true.shape[1]))), "")
+    figure = labels_picture.labels(true, predicted, list(map(str, range(true.shape[1]))))
     assert len(bars(figure)["true positives"]) == labels_picture.MAX_LABELS
     assert figure.get_supxlabel() == "the 30 most common of 35 labels"
-    assert labels_picture.labels_figure(*rows(), list("abcd"), "").get_supxlabel() == ""
+    assert labels_picture.labels(*rows(), list("abcd")).get_supxlabel() == ""
 
 
 def test_words_stay_inside_and_apart():
     true, predicted = rows(n=2000, k=30)
-    figure = labels_picture.labels_figure(
-        true, predicted, [f"a rather long name of a label {i}" for i in range(30)], ""
-    )
+    figure = labels_picture.labels(true, predicted, [f"a rather long name of a label {i}" for i in range(30)])
     figure.draw_without_rendering()
     (axes,) = figure.axes
     texts = [text.get_window_extent() for text in [*axes.texts, *axes.get_yticklabels()]]
@@ -65,5 +63,5 @@ def test_words_stay_inside_and_apart():
 
 def test_labels_without_rows_are_drawn(tmp_path):
     nothing = np.zeros((3, 2))
-    labels_picture.draw(nothing, nothing, ["a", "b"], tmp_path / "labels.png", title="none")
+    labels_picture.labels(nothing, nothing, ["a", "b"], tmp_path / "labels.png", title="none")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]

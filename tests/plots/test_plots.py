@@ -69,7 +69,7 @@ def test_matplotlib_is_imported_only_to_draw_and_pyplot_never():
 import sys
 from mlpgpu import plots
 print(plots.available(), "matplotlib" in sys.modules)
-plots.curves_figure([{"epoch": 1, "loss": 1.0}], "")
+plots.curves([{"epoch": 1, "loss": 1.0}])
 print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     assert run_python(code).split() == ["True", "False", "True", "False"]

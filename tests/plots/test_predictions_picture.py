@@ -13,7 +13,7 @@ def test_scatter_shows_points_identity_and_quality():
     random = np.random.default_rng(1)
     true = random.normal(50, 20, 80)
     predicted = true + random.normal(3, 9, 80)
-    figure = plots.predictions_figure(true, predicted, "a title", "price ($)")
+    figure = plots.predictions(true, predicted, title="a title", target="price ($)")
     (axes,) = figure.axes
     points = axes.collections[0].get_offsets()
     np.testing.assert_array_equal(points[np.argsort(points[:, 0])], np.c_[true, predicted][np.argsort(true)])
@@ -34,20 +34,20 @@ def test_many_points_are_thinned_the_same_way_each_time_but_all_count():
     random = np.random.default_rng(2)
     true = random.normal(0, 1e5, 20_000)
     predicted = true + random.normal(0, 3e4, 20_000)
-    first, again = (plots.predictions_figure(true, predicted, "", "y") for _ in range(2))
+    first, again = (plots.predictions(true, predicted, target="y") for _ in range(2))
     drawn, redrawn = (figure.axes[0].collections[0].get_offsets() for figure in (first, again))
     np.testing.assert_array_equal(drawn, redrawn)
     assert len({tuple(point) for point in drawn.tolist()} & set(zip(true, predicted, strict=True))) == 5000
     assert first.axes[0].get_title(loc="left").startswith(f"RMSE {root_mean_squared_error(true, predicted):,.0f} ")
     assert first.get_supxlabel() == "5,000 of 20,000 points drawn"
-    few = plots.predictions_figure(true[:80], predicted[:80], "", "y").axes[0].collections[0]
+    few = plots.predictions(true[:80], predicted[:80], target="y").axes[0].collections[0]
     assert first.axes[0].collections[0].get_alpha() < few.get_alpha()
 
 
 @pytest.mark.parametrize(("outputs", "panels"), [(1, 1), (2, 2), (3, 3), (4, 4), (6, 6), (9, 6)])
 def test_each_output_has_its_own_axes(outputs, panels):
     true = np.random.default_rng(3).normal(0, 10.0 ** np.arange(outputs), (30, outputs))
-    figure = plots.predictions_figure(true, 0.9 * true, "", "y")
+    figure = plots.predictions(true, 0.9 * true, target="y")
     assert len(figure.axes) == panels
     for i, axes in enumerate(figure.axes):
         assert axes.get_xlabel() == ("true y" if outputs == 1 else f"true y {i + 1}")
@@ -57,14 +57,14 @@ def test_each_output_has_its_own_axes(outputs, panels):
 
 
 def test_outputs_can_be_named():
-    figure = plots.predictions_figure(np.eye(2), np.eye(2), "", ["heat", "cold"])
+    figure = plots.predictions(np.eye(2), np.eye(2), target=["heat", "cold"])
     assert [axes.get_xlabel() for axes in figure.axes] == ["true heat", "true cold"]
 
 
 def test_points_that_are_not_finite_are_left_out():
     true = np.array([1.0, 2.0, 3.0, np.inf, 4.0])
     predicted = np.array([1.5, np.nan, 3.0, 1.0, -np.inf])
-    (axes,) = plots.predictions_figure(true, predicted, "", "y").axes
+    (axes,) = plots.predictions(true, predicted, target="y").axes
     assert len(axes.collections[0].get_offsets()) == 2
     assert axes.get_title(loc="left") == "RMSE 0.354   R² 0.875"
 
@@ -79,7 +79,7 @@ def test_points_that_are_not_finite_are_left_out():
 )
 def test_scatter_of_next_to_nothing(tmp_path, true, predicted, quality):
     plots.predictions(true, predicted, tmp_path / "scatter.png", title="", target="y")
-    figure = plots.predictions_figure(np.array(true), np.array(predicted), "", "y")
+    figure = plots.predictions(np.array(true), np.array(predicted), target="y")
     assert [axes.get_title(loc="left") for axes in figure.axes] == [quality]
     low, high = figure.axes[0].get_xlim()
     assert low < high

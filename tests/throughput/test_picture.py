@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from mlpgpu.throughput.contenders import Contender
 from mlpgpu.throughput.measure import Point
-from mlpgpu.throughput.picture import draw, throughput_figure
+from mlpgpu.throughput.picture import draw
 
 SIZES = [2**power for power in range(4, 15)]
 
@@ -31,7 +31,7 @@ def points(sizes=SIZES, **powers):
 
 
 def both(sizes=SIZES):
-    return throughput_figure(points(sizes, cpu=(1000, 0.3), cuda_0=(100, 0.8)), contenders("cpu", "cuda:0"), "a title")
+    return draw(points(sizes, cpu=(1000, 0.3), cuda_0=(100, 0.8)), contenders("cpu", "cuda:0"), title="a title")
 
 
 def lines(figure):
@@ -63,7 +63,7 @@ def test_the_crossing_is_marked_where_the_lines_meet():
 
 def test_crossings_that_lie_close_are_told_apart():
     rates = {"cpu": (1000, 0.3), "cuda_0": (100, 0.8), "cuda_1": (102, 0.8)}
-    figure = throughput_figure(points(**rates), contenders("cpu", "cuda:0", "cuda:1"), "")
+    figure = draw(points(**rates), contenders("cpu", "cuda:0", "cuda:1"))
     figure.draw_without_rendering()
     words = [text for text in figure.axes[0].texts if text.get_text().startswith("batch")]
     assert sorted(text.get_text() for text in words) == ["batch ~100", "batch ~96"]
@@ -72,7 +72,7 @@ def test_crossings_that_lie_close_are_told_apart():
 
 @pytest.mark.parametrize("at", [1e-3, 1e6])
 def test_without_a_crossing_there_is_no_mark(at):
-    figure = throughput_figure(points(cpu=(1000, 0.3), cuda_0=(at, 0.3)), contenders("cpu", "cuda:0"), "")
+    figure = draw(points(cpu=(1000, 0.3), cuda_0=(at, 0.3)), contenders("cpu", "cuda:0"))
     assert "crossing" not in lines(figure)
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["cpu", "cuda:0"]
 
@@ -81,7 +81,7 @@ def test_without_a_crossing_there_is_no_mark(at):
 def test_names_stand_inside_and_apart(sizes):
     names = ["cpu", "cuda:0", "cuda:1", "jax cuda:1"]
     rates = {name: [5e4] for name in names}
-    figure = throughput_figure([Point(size, rates) for size in sizes], contenders(*names), "")
+    figure = draw([Point(size, rates) for size in sizes], contenders(*names))
     figure.draw_without_rendering()
     axes = figure.axes[0]
     # The extents of the text alone: those of annotations include their leader lines.
@@ -106,7 +106,7 @@ def test_ticks_are_batch_sizes_that_were_measured_and_can_be_read():
 def test_more_devices_than_colours_and_more_sizes_than_ticks():
     names, sizes = ["cpu", *(f"cuda:{number}" for number in range(8))], [2**power for power in range(21)]
     rates = {name: [1e4 * (1 + number)] for number, name in enumerate(names)}
-    figure = throughput_figure([Point(size, rates) for size in sizes], contenders(*names), "")
+    figure = draw([Point(size, rates) for size in sizes], contenders(*names))
     figure.draw_without_rendering()
     assert set(names) <= lines(figure).keys()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
