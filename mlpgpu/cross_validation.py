@@ -106,7 +106,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
 
     from mlpgpu import folds, report, run_folder
     from mlpgpu.callbacks import LambdaCallback
-    from mlpgpu.trainer import Diverged
+    from mlpgpu.run import Diverged
 
     console = report.Output()
     say: Callable[..., None] = (lambda *_: None) if validation.quiet else console.print

@@ -79,7 +79,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     from mlpgpu import report, run_folder
     from mlpgpu.callbacks import Callback, CSVLogger, JSONLogger, MLflowLogger, RunCheckpoint, TensorBoard
     from mlpgpu.callbacks.progress import EpochLines, ProgressBar
-    from mlpgpu.trainer import Diverged
+    from mlpgpu.run import Diverged
     from mlpgpu.workflow import train_and_test
 
     config, console = prepared.config, report.Output()

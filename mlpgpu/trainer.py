@@ -21,14 +21,12 @@ from mlpgpu.interrupt import interruptible
 from mlpgpu.maths.network import plain
 from mlpgpu.maths.step import State, trained_weights
 from mlpgpu.plan import Plan
-from mlpgpu.run import Best, Diverged, Record, Run, divergence
+from mlpgpu.run import Best, Record, Run, divergence
 from mlpgpu.training import Lasting, Training
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
     from mlpgpu.preflight import Need
-
-__all__ = ["Best", "Diverged", "Record", "Run", "fit"]
 
 log = logging.getLogger(__name__)
 

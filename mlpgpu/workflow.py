@@ -24,7 +24,8 @@ from mlpgpu.model import Model
 from mlpgpu.plan import patience, stops_early
 from mlpgpu.prepared import Prepared, prepare, scaled
 from mlpgpu.resumed import check_same
-from mlpgpu.trainer import Best, Run, fit
+from mlpgpu.run import Best, Run
+from mlpgpu.trainer import fit
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlpgpu.callbacks import finalised
-from mlpgpu.trainer import Run
+from mlpgpu.run import Run
 
 
 def run_of(epochs=12, steps=4, rows=100, learning_rate=1.0):

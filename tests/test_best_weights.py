@@ -10,7 +10,8 @@ from textbook import FACTOR, NUMPY, SHIFT, Watch, logits, overfitting, train, va
 
 from mlpgpu.callbacks import EarlyStopping
 from mlpgpu.feed import Rows, Scaled
-from mlpgpu.trainer import Best, fit
+from mlpgpu.run import Best
+from mlpgpu.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("not_compiled")
 

@@ -27,7 +27,8 @@ from mlpgpu.callbacks import (
 )
 from mlpgpu.checkpoint import Checkpoint, fingerprint
 from mlpgpu.feed import Rows, Scaled
-from mlpgpu.trainer import Best, Diverged, fit
+from mlpgpu.run import Best, Diverged
+from mlpgpu.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("not_compiled")
 

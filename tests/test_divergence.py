@@ -9,7 +9,7 @@ from textbook import BATCH_SIZE, FACTOR, SHIFT, STEPS, Watch, plan_of, rows_of, 
 
 from mlpgpu.data.batches import batches
 from mlpgpu.maths.parameters import split
-from mlpgpu.trainer import Best, Diverged
+from mlpgpu.run import Best, Diverged
 
 pytestmark = pytest.mark.usefixtures("not_compiled")
 

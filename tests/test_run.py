@@ -8,7 +8,7 @@ from textbook import STEPS, Call, Watch, by_hand, plan_of, rows_of, train, valid
 
 from mlpgpu.callbacks import Callback
 from mlpgpu.data.batches import batches
-from mlpgpu.trainer import Best
+from mlpgpu.run import Best
 
 pytestmark = pytest.mark.usefixtures("not_compiled")
 

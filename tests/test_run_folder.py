@@ -13,7 +13,7 @@ from mlpgpu.config import Config
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.model import Model
-from mlpgpu.trainer import Run
+from mlpgpu.run import Run
 
 
 def create(name="digits", run_dir=None, **settings):

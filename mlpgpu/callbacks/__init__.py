@@ -20,7 +20,7 @@ from mlpgpu.setting import Setting
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 __all__ = [
     "CSVLogger",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 
 class Callback:

@@ -16,7 +16,7 @@ from mlpgpu.setting import Interval, Setting
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 
 # File names in the folder of checkpoints.

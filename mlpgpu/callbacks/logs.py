@@ -14,7 +14,7 @@ from mlpgpu.files import expanded, naming
 from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 
 class Log(Callback):

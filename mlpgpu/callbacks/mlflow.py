@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from mlflow import MlflowClient
 
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 log = logging.getLogger(__name__)
 

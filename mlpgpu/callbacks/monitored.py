@@ -10,7 +10,7 @@ from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 
 class Monitored(Callback):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.progress import Progress
 
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 STREAMED = "Note      the data set does not fit on the device, or stays in a file; batches are copied as they come"
 

@@ -15,7 +15,7 @@ from mlpgpu.maths.parameters import split
 from mlpgpu.setting import Setting
 
 if TYPE_CHECKING:
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 
 class TensorBoard(Callback):

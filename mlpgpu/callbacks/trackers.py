@@ -12,7 +12,7 @@ from mlpgpu.setting import as_text
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
-    from mlpgpu.trainer import Run
+    from mlpgpu.run import Run
 
 # Tracker, which is also the name of its extra -> package that it needs.
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}

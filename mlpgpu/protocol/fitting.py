@@ -43,8 +43,8 @@ from mlpgpu.protocol.held import (
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.protocol.warning import warn_user
+from mlpgpu.run import Diverged, Run
 from mlpgpu.setting import named
-from mlpgpu.trainer import Diverged, Run
 from mlpgpu.training import Lasting
 
 NON_FINITE = (

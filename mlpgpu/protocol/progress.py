@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.protocol.warning import warn_user
-from mlpgpu.trainer import Best, Run
+from mlpgpu.run import Best, Run
 
 # Fitted attributes that do not follow from the network, for users and for a warm start.
 RECORD = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mlpgpu.trainer import Record, Run
+    from mlpgpu.run import Record, Run
 
 # From the post.
 RATES = (0.5, 1.2, 1.5)

@@ -14,7 +14,7 @@ from mlpgpu import InputError, MLPClassifier, Model
 from mlpgpu.callbacks import LambdaCallback, LearningRateScheduler, MLflowLogger, RunCheckpoint, TerminateOnNaN
 from mlpgpu.callbacks import mlflow as module
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.trainer import Diverged
+from mlpgpu.run import Diverged
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 

@@ -17,7 +17,8 @@ from mlpgpu.maths import parameters
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.trainer import Best, fit
+from mlpgpu.run import Best
+from mlpgpu.trainer import fit
 from mlpgpu.training import Training
 
 
