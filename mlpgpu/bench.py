@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,20 +40,18 @@ def _run(study: Study) -> int:
     from mlpgpu.throughput.crossing import findings
     from mlpgpu.throughput.measure import measure, plan_of, read
 
-    console = Output()
-    say: Callable[..., None] = (lambda *_: None) if study.quiet else console.print
-
+    console = Output(results_only=study.quiet)
     contenders, notes = find(study)
     data = read(study)
     folder = out_folder(study.out, "bench")
     sizes = plan_of(study, data).network.sizes
     subject = ", ".join([data.name, "-".join(map(str, sizes)), study.optimizer, study.dtype, *study.beside()])
-    say(f"Data      {data.name}: {len(data.x_train):,} rows of {data.n_features:,} features, {data.x_train.dtype}")
-    say(f"Training  {subject}: median of {study.repeats} runs of {study.seconds:g} s")
-    for contender in contenders:
-        say(f"Device    {contender.description}")
-    for note in (*data.notes, *notes):
-        say(f"Note      {note}")
+    console.say(
+        f"Data      {data.name}: {len(data.x_train):,} rows of {data.n_features:,} features, {data.x_train.dtype}",
+        f"Training  {subject}: median of {study.repeats} runs of {study.seconds:g} s",
+        *(f"Device    {contender.description}" for contender in contenders),
+        *(f"Note      {note}" for note in (*data.notes, *notes)),
+    )
 
     table = _Table(contenders)
     points: list[Point] = []
@@ -71,11 +69,11 @@ def _run(study: Study) -> int:
         return figures
 
     interrupted = False
-    say(table.heading())
+    console.say(table.heading())
     try:
         for point in measure(study, data, contenders):
             points.append(point)
-            say(table.row(point))
+            console.say(table.row(point))
             # After each point: if the process is killed, what was measured so far is kept.
             write(interrupted=True)
     except KeyboardInterrupt:
@@ -89,8 +87,7 @@ def _run(study: Study) -> int:
     if study.json:
         print_json(figures, out=folder)
     else:
-        for line in (*(f"Finding   {sentence}" for sentence in found), *missing, f"Saved     {folder}"):
-            console.print(line)
+        console.show(*(f"Finding   {sentence}" for sentence in found), *missing, f"Saved     {folder}")
     return INTERRUPTED if interrupted else 0
 
 

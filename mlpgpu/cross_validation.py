@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mlpgpu.folds import CrossValidation
     from mlpgpu.model import Model
     from mlpgpu.prepared import Prepared
+    from mlpgpu.report import Output
     from mlpgpu.workflow import Outcome
 
 PREDICTIONS = "predictions.csv"
@@ -108,12 +109,11 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     from mlpgpu.callbacks import LambdaCallback
     from mlpgpu.run import Diverged
 
-    console = report.Output()
-    say: Callable[..., None] = (lambda *_: None) if validation.quiet else console.print
+    console = report.Output(results_only=validation.quiet)
     bar = tqdm(unit="epoch", disable=validation.quiet or None, file=sys.stderr, leave=False)
-    progress = _Progress(validation, opened, say, bar)
+    progress = _Progress(validation, opened, console, bar)
     try:
-        with bar, telling(say):
+        with bar, telling(console.say):
             found = folds.cross_validate(
                 validation,
                 validation.folds,
@@ -129,7 +129,7 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
         return DIVERGED
     except KeyboardInterrupt:
         if progress.folder and not validation.json:
-            console.print(_on(progress.folder))
+            console.show(_on(progress.folder))
         raise
     folder = progress.folder
     assert folder is not None
@@ -139,12 +139,14 @@ def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     else:
         mean = report.tested(found.mean)
         if found.signal:
-            console.print(f"Stopped   after {len(found.folds)} of {validation.folds} folds")
-        console.print(f"Mean      {report.figures_in_words(mean, report.tested(found.std))}")
-        for table in report.tables(mean.get("targets", {}), found.confusion, found.folds[0].outcome.model.classes):
-            console.print(table)
-        for line in (*missing, f"Saved     {folder}", _on(folder) if found.signal else _keeping(validation)):
-            console.print(line)
+            console.show(f"Stopped   after {len(found.folds)} of {validation.folds} folds")
+        console.show(
+            f"Mean      {report.figures_in_words(mean, report.tested(found.std))}",
+            *report.tables(mean.get("targets", {}), found.confusion, found.folds[0].outcome.model.classes),
+            *missing,
+            f"Saved     {folder}",
+            _on(folder) if found.signal else _keeping(validation),
+        )
     diverged = [(number, fold.outcome.run) for number, fold in enumerate(found.folds, 1) if fold.outcome.run.diverged]
     if diverged:
         (number, run), *more = diverged
@@ -164,10 +166,8 @@ class _Progress:
         Results so far; None before the first fold ends.
     """
 
-    def __init__(
-        self, validation: Validation, opened: Callable[[Prepared], Path], say: Callable[..., None], bar: tqdm
-    ) -> None:
-        self.validation, self.opened, self.say, self.bar = validation, opened, say, bar
+    def __init__(self, validation: Validation, opened: Callable[[Prepared], Path], console: Output, bar: tqdm) -> None:
+        self.validation, self.opened, self.console, self.bar = validation, opened, console, bar
         self.folder: Path | None = None
         self.found: CrossValidation | None = None
 
@@ -181,9 +181,8 @@ class _Progress:
         from mlpgpu import report, run_folder
 
         self.folder = self.opened(prepared)
-        for part in report.opening(prepared, report.training_line(prepared)):
-            self.say(part)
-        self.say(f"Folds     {self.validation.folds}; the rows above are those of the first")
+        self.console.say(*report.opening(prepared, report.training_line(prepared)))
+        self.console.say(f"Folds     {self.validation.folds}; the rows above are those of the first")
         return self.folder / run_folder.CHECKPOINTS
 
     def begin(self, prepared: Prepared) -> None:
@@ -196,7 +195,7 @@ class _Progress:
         """Print the result of the fold that has ended."""
         self.found = found
         with self.bar.external_write_mode():
-            self.say(_line(self.done, found.folds[-1].outcome))
+            self.console.say(_line(self.done, found.folds[-1].outcome))
 
 
 def _line(number: int, outcome: Outcome) -> str:

@@ -228,11 +228,10 @@ def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:
 def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusion: np.ndarray | None) -> None:
     from mlpgpu import report
 
-    console = report.Output()
-    console.print(report.figures_line(data, n_rows, figures))
     labels = [*model.classes, *figures.get("unknown_labels", {})]
-    for table in report.tables(figures.get("targets", {}), confusion, labels):
-        console.print(table)
+    report.Output().show(
+        report.figures_line(data, n_rows, figures), *report.tables(figures.get("targets", {}), confusion, labels)
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.command_line import (
@@ -57,15 +57,13 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
             raise InputError("no picture without matplotlib: pip install 'mlpgpu[plots]', or leave out --out")
     # This refuses a run that would not fit in memory: it would have no use for a learning rate.
     prepared = prepare(search)
-    backend, data, console = prepared.backend, prepared.data, report.Output()
+    backend, data, console = prepared.backend, prepared.data, report.Output(results_only=search.quiet)
     plan = dataclasses.replace(prepared.plan, epochs=-(-search.steps // prepared.plan.steps_per_epoch))
-    say: Callable[..., None] = (lambda *_: None) if search.quiet else console.print
-    for part in report.opening(prepared, _line(prepared, search)):
-        say(part)
+    console.say(*report.opening(prepared, _line(prepared, search)))
 
     bar = tqdm(total=search.steps, unit="step", disable=search.quiet or None, file=sys.stderr, leave=False)
     try:
-        with bar, telling(say), survivable(backend, ()), preflight.explained(backend, plan, prepared.need):
+        with bar, telling(console.say), survivable(backend, ()), preflight.explained(backend, plan, prepared.need):
             found = range_test(
                 backend,
                 plan,
@@ -85,10 +83,9 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     if search.json:
         print_json(_figures(prepared, search, found))
         return 0
-    for line in _result_lines(search, found, train_command(given)):
-        console.print(line)
+    console.show(*_result_lines(search, found, train_command(given)))
     if out is not None:
-        console.print(f"Saved     {out}")
+        console.show(f"Saved     {out}")
     return 0
 
 

@@ -43,10 +43,8 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
     if json:
         print(as_json({**_facts(loaded), "config": loaded.config, "metrics": metrics}, indent=2))  # noqa: T201
         return 0
-    console = report.Output()
-    for line in _lines(loaded, metrics):
-        console.print(printable(line))
-    console.print(report.network_table(loaded.network, loaded.activations))
+    lines = map(printable, _lines(loaded, metrics))
+    report.Output().show(*lines, report.network_table(loaded.network, loaded.activations))
     return 0
 
 

@@ -35,12 +35,23 @@ WORSE_LOSS, WORSE_SCORE = 1.05, 0.05
 class Output(Console):
     """Console on standard output that ignores a closed pipe: the results of a run are in its folder as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, results_only: bool = False) -> None:
         # Print names verbatim: Rich would take [red] for a colour and :x: for an emoji.
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self.results_only = results_only
         if not self.is_terminal:
             # Files and pipes have no width that lines must fit.
             self.width = 200
+
+    def show(self, *parts: str | Table) -> None:
+        """Print lines and tables, one after the other."""
+        for part in parts:
+            self.print(part)
+
+    def say(self, *parts: str | Table) -> None:
+        """Print lines and tables on the way to the results, if they are wanted."""
+        if not self.results_only:
+            self.show(*parts)
 
     def on_broken_pipe(self) -> None:
         """Continue instead of exiting, as Rich would."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +81,9 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     from mlpgpu.run import Diverged
     from mlpgpu.workflow import train_and_test
 
-    config, console = prepared.config, report.Output()
-    say: Callable[..., None] = (lambda *_: None) if config.quiet else console.print
-
-    for part in report.opening(prepared, report.training_line(prepared), resumed=checkpoint is not None):
-        say(part)
+    config = prepared.config
+    console = report.Output(results_only=config.quiet)
+    console.say(*report.opening(prepared, report.training_line(prepared), resumed=checkpoint is not None))
 
     callbacks: list[Callback] = [
         CSVLogger(folder / run_folder.HISTORY),
@@ -100,9 +97,9 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
         callbacks.append(ProgressBar() if console.is_terminal else EpochLines(config.log_every, console.out))
     callbacks.append(RunCheckpoint(folder / run_folder.CHECKPOINTS, config.checkpoint_every))
     if checkpoint is not None:
-        say(f"Resumed   after {checkpoint.where()} of {folder}")
+        console.say(f"Resumed   after {checkpoint.where()} of {folder}")
     try:
-        with telling(say):
+        with telling(console.say):
             outcome = train_and_test(prepared, callbacks, resume=checkpoint)
     except Diverged as error:
         complain(f"{error}; its history is in {folder}")
@@ -111,14 +108,15 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
     if config.json:
         print_json(outcome.metrics, run_dir=folder)
     else:
-        for line in report.result_lines(outcome):
-            console.print(line)
-        for table in report.tables(outcome.metrics.get("test_targets", {}), outcome.confusion, outcome.model.classes):
-            console.print(table)
-        for line in (*missing, f"Saved     {folder}"):
-            console.print(line)
+        targets = outcome.metrics.get("test_targets", {})
+        console.show(
+            *report.result_lines(outcome),
+            *report.tables(targets, outcome.confusion, outcome.model.classes),
+            *missing,
+            f"Saved     {folder}",
+        )
         if outcome.run.stopped and not outcome.run.final:
-            console.print(f"Resume    go on with it by mlpgpu train --resume {folder}")
+            console.show(f"Resume    go on with it by mlpgpu train --resume {folder}")
     if outcome.run.diverged:
         complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED
