@@ -18,7 +18,7 @@ from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.base import Available, Perceptron
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.constraints import CONSTRAINTS, limits
-from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.fitting import Fit
 from mlpgpu.protocol.held import restored_on_failure
 from mlpgpu.protocol.labels import Labelled, Labels, classes_of
 from mlpgpu.protocol.tasks import with_callbacks
@@ -273,7 +273,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
             )
         with restored_on_failure(self):
             self._labels = known
-            Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
+            Fit(self, X, y, sample_weight, incremental=True).run()
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: N803

@@ -17,7 +17,7 @@ from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.base import Available, Perceptron
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.constraints import CONSTRAINTS, limits
-from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.fitting import Fit
 from mlpgpu.protocol.held import restored_on_failure
 from mlpgpu.protocol.tasks import with_callbacks
 
@@ -128,7 +128,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         self
         """
         with restored_on_failure(self):
-            Fit(self, X, y, sample_weight, Validation(), incremental=True).run()
+            Fit(self, X, y, sample_weight, incremental=True).run()
         return self
 
     def predict(self, X: Any) -> Array:  # noqa: N803

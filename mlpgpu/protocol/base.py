@@ -29,7 +29,7 @@ from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.constraints import CONSTRAINTS, validate
-from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.fitting import Fit, HeldOut
 from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.search import Search
@@ -130,9 +130,9 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         -------
         self
         """
-        held_out = Validation(X_val, y_val, sample_weight_val)
+        held_out = HeldOut(X_val, y_val, sample_weight_val)
         with restored_on_failure(self):
-            Fit(self, X, y, sample_weight, held_out, incremental=False, resume=resume).run()
+            Fit(self, X, y, sample_weight, incremental=False, held_out=held_out, resume=resume).run()
         return self
 
     def _validate_params(self) -> None:

@@ -55,8 +55,8 @@ NON_FINITE = (
 OF_STEPS = ("dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
-class Validation(NamedTuple):
-    """Validation set given to ``fit``."""
+class HeldOut(NamedTuple):
+    """Rows that a fit is validated on."""
 
     x: Any = None
     y: Any = None
@@ -70,9 +70,10 @@ class Fit:
     ----------
     estimator : MLPClassifier or MLPRegressor
     x, y, sample_weight : array
-    validation : Validation
     incremental : bool
         Whether the call is ``partial_fit``, for one epoch.
+    held_out : HeldOut or None
+        Validation set given to ``fit``.
     resume : path or None
         Checkpoint of the fit to resume.
     """
@@ -83,8 +84,9 @@ class Fit:
         x: Any,
         y: Any,
         sample_weight: Any,
-        validation: Validation,
+        *,
         incremental: bool,
+        held_out: HeldOut | None = None,
         resume: Any = None,
     ) -> None:
         self.estimator, self.incremental = estimator, incremental
@@ -127,7 +129,7 @@ class Fit:
         self.backend = compute_backend(estimator, self.at, self.dtype)
         if self.first or not incremental:
             self._try_own_functions()
-        self.held_out = self._check_validation(validation)
+        self.held_out = self._check_validation(held_out)
 
     def prepare(self) -> Plan:
         """Resolve all settings, and draw all random numbers that precede the epochs, in scikit-learn's order."""
@@ -276,8 +278,8 @@ class Fit:
         if not isinstance(self.estimator.loss, str):
             own.check_loss(self.estimator.loss, self.targets, self.sizes[-1], self.backend, self.dtype)
 
-    def _check_validation(self, given: Validation) -> Validation | None:
-        if all(array is None for array in given):
+    def _check_validation(self, given: HeldOut | None) -> HeldOut | None:
+        if given is None or all(array is None for array in given):
             return None
         if given.x is None or given.y is None:
             missing = "X_val" if given.x is None else "y_val"
@@ -289,7 +291,7 @@ class Fit:
         if targets.shape[1:] != self.targets.shape[1:]:
             raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
         x = x if is_sparse(x) else arrays.move(x, there, self.at)
-        return Validation(x, y, self._check_weights(given.weights, y.shape[0]))
+        return HeldOut(x, y, self._check_weights(given.weights, y.shape[0]))
 
     def _normalized_layers(self, n_hidden: int) -> tuple[bool, ...]:
         """Return whether each hidden layer is normalised: not with given or frozen weights, and none by L-BFGS."""
@@ -333,7 +335,7 @@ class Fit:
             None if self.weights is None else self._check_weights(self.weights[rows], len(rows))
             for rows in (train, validation)
         ]
-        self.held_out = Validation(of(self.at, self.x, validation), self.y[validation], weights[1])
+        self.held_out = HeldOut(of(self.at, self.x, validation), self.y[validation], weights[1])
         self.x, self.y, self.weights = of(self.at, self.x, train), self.y[train], weights[0]
         # Those of a regression share the memory of `y`.
         self.targets = estimator._encode(self.y)

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from mlpgpu.feed import Unscaled
 from mlpgpu.learning_rates import NotFinite, RangeTest, range_test
 from mlpgpu.protocol.choices import by_lbfgs
-from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.fitting import Fit
 from mlpgpu.search import check_range
 
 LIMITS = {
@@ -24,26 +24,7 @@ LIMITS = {
 def find_learning_rate(
     estimator: Any, x: Any, y: Any, sample_weight: Any, *, low: float, high: float, steps: int
 ) -> RangeTest:
-    """Train an unfitted copy of `estimator` on all rows with a rising learning rate.
-
-    Parameters
-    ----------
-    estimator : MLPClassifier or MLPRegressor
-        Estimator, which is not changed.
-    x, y, sample_weight : array
-        Training data, as for ``fit``.
-    low, high, steps
-        See `mlpgpu.learning_rates.range_test`.
-
-    Returns
-    -------
-    RangeTest
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range, the solver has no learning rate, or the first loss is not finite.
-    """
+    """Do the range test of `Perceptron.find_learning_rate`, on all rows, with an unfitted copy of the estimator."""
     validate_parameter_constraints(LIMITS, {"low": low, "high": high, "steps": steps}, "find_learning_rate")
     check_range(low, high)
     if by_lbfgs(estimator):
@@ -52,7 +33,7 @@ def find_learning_rate(
     # Train on all rows, without holding any out.
     probe.early_stopping = False
     probe._validate_params()
-    fit = Fit(probe, x, y, sample_weight, Validation(), incremental=False)
+    fit = Fit(probe, x, y, sample_weight, incremental=False)
     plan = fit.prepare()
     rows, placement = fit.rows(fit.x, fit.targets, fit.weights), Unscaled(fit.backend, fit.dtype)
     try:

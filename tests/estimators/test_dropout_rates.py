@@ -7,7 +7,7 @@ import pytest
 from quick import THREE, X, classifier, same_weights
 from sklearn.base import clone
 
-from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.fitting import Fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -39,7 +39,7 @@ def test_a_rate_of_dropout_for_each_layer():
     assert same_weights(one, each)
     assert not same_weights(one, other)
     assert same_weights(classifier(dropout=(0, 0.0)).fit(X, THREE), classifier().fit(X, THREE))
-    assert Fit(other, X, THREE, None, Validation(), incremental=False).prepare().dropout == (0, 0.3, 0)
+    assert Fit(other, X, THREE, None, incremental=False).prepare().dropout == (0, 0.3, 0)
     assert clone(other).dropout == [0.3, 0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from mlpgpu import MLPClassifier
 from mlpgpu.maths.parameters import count
-from mlpgpu.protocol.fitting import Fit, Validation
+from mlpgpu.protocol.fitting import Fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -68,7 +68,7 @@ def test_weights_without_their_normalisation_go_on_without_it(tmp_path, way):
 
 def test_layers_whose_weights_are_given_are_not_normalised():
     def normalized(**given):
-        fit = Fit(classifier(**NORMALISED | given), X, THREE, None, Validation(), incremental=False)
+        fit = Fit(classifier(**NORMALISED | given), X, THREE, None, incremental=False)
         plan = fit.prepare()
         assert len(plan.params) == count(plan.network.sizes, plan.network.normalized)
         return plan.network.normalized
