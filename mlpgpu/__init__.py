@@ -26,16 +26,7 @@ _PUBLIC = {
     "cross_validate": "mlpgpu.folds",
     "train_and_test": "mlpgpu.workflow",
 }
-__all__ = [
-    "Config",
-    "InputError",
-    "MLPClassifier",
-    "MLPRegressor",
-    "Model",
-    "OwnFunctionWarning",
-    "cross_validate",
-    "train_and_test",
-]
+__all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
