@@ -44,8 +44,8 @@ def find_learning_rate(**given: Any) -> int:
 def _run(search: Search, given: Mapping[str, Any]) -> int:
     from tqdm import tqdm
 
-    from mlpgpu import plots, preflight, report
-    from mlpgpu.device_loss import survivable
+    from mlpgpu import plots, report
+    from mlpgpu.device_failure import explained
     from mlpgpu.feed import Scaled
     from mlpgpu.learning_rates import NotFinite, range_test
     from mlpgpu.prepared import prepare
@@ -63,7 +63,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
 
     bar = tqdm(total=search.steps, unit="step", disable=search.quiet or None, file=sys.stderr, leave=False)
     try:
-        with bar, telling(console.say), survivable(backend, ()), preflight.explained(backend, plan, prepared.need):
+        with bar, telling(console.say), explained(backend, plan, prepared.need):
             found = range_test(
                 backend,
                 plan,

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ import numpy as np
 
 from mlpgpu.backends import live_bytes
 from mlpgpu.backends.cuda_devices import left_of_memory
-from mlpgpu.backends.cuda_failures import FULL, is_out_of_memory
+from mlpgpu.backends.cuda_failures import FULL
 from mlpgpu.backends.live_bytes import Bytes, in_pieces, total
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.data.mapped import Mapped
-from mlpgpu.errors import InputError, one_line
+from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import SMALL_INTEGERS, Placement, Resident, Rows, Scaled, Unscaled, chunk_rows, is_sparse
 from mlpgpu.machine import available_memory
@@ -216,31 +215,8 @@ def check(
     others = f"{FULL.todo}, or " if left else ""
     raise InputError(
         f"the run needs about {size(need.beside)} on {backend.device}, which has {left or f'{size(free)} free'}: "
-        f"{_parts(plan, need)}; {others}{advice}"
+        f"{parts(plan, need)}; {others}{advice}"
     )
-
-
-@contextmanager
-def explained(backend: Backend, plan: Plan, need: Need) -> Iterator[None]:
-    """While active, turn an out-of-memory error of the backend into one that says what needs how much memory.
-
-    Raises
-    ------
-    InputError
-        In place of an out-of-memory error.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        left = left_of_memory(backend.device)
-        said = ", ".join(filter(None, (one_line(error)[:120], left)))
-        advice = "lower --batch-size or --hidden" if need.steps > max(need.model, need.evaluation) else "lower --hidden"
-        raise InputError(
-            f"out of memory on {backend.device}{f' ({said})' if said else ''}: the run needs about "
-            f"{size(need.beside)} beside the data: {_parts(plan, need)}; {advice}"
-        ) from error
 
 
 def size(n_bytes: float) -> str:
@@ -248,7 +224,8 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _parts(plan: Plan, need: Need) -> str:
+def parts(plan: Plan, need: Need) -> str:
+    """Say what needs how much memory."""
     return (
         f"{size(need.model)} for weights and {plan.recipe.optimizer.update.__name__}, {size(need.steps)} for steps of "
         f"{plan.batch_size:,} rows, {size(need.evaluation)} for evaluation"

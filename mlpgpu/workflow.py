@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import preflight
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
 from mlpgpu.data.aside import effective
-from mlpgpu.device_loss import survivable
+from mlpgpu.device_failure import explained
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, has_r2, judge
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
@@ -103,7 +102,7 @@ def train_and_test(
     stopping = EarlyStopping(monitor, min_delta=config.min_delta, patience=patience(config, plan.steps_per_epoch))
     watched = prepared.watched
     as_model = partial(_model, prepared)
-    with survivable(backend, callbacks), preflight.explained(backend, plan, prepared.need):
+    with explained(backend, plan, prepared.need, callbacks):
         # Within `explained`: even a scalar is a device array, and its allocation can fail on a full device.
         placement = Scaled(backend, data.scaling.shift, data.scaling.factor, plan.dtype)
         state, run = fit(
