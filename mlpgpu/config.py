@@ -22,9 +22,6 @@ from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
 from mlpgpu.setting import Interval, Setting, declared, setting
 
-__all__ = ["Config", "settings"]
-
-
 RUN = "Run"
 of_data, of_network, of_training, of_run = (partial(setting, group) for group in ("Data", "Network", "Training", RUN))
 

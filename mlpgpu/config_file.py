@@ -9,8 +9,6 @@ from typing import Any
 from mlpgpu.config import settings
 from mlpgpu.errors import InputError, did_you_mean, one_line
 
-__all__ = ["read_file"]
-
 # Ample for some fifty settings. The time of both parsers grows with the square of the nesting depth.
 _MAX_BYTES = 2**14
 

@@ -6,8 +6,6 @@ from typing import Any
 from mlpgpu.errors import InputError
 from mlpgpu.maths.optimizers import OPTIMIZERS
 
-__all__ = ["OF_LAYERS", "OF_OPTIMIZERS", "check_batches", "check_freeze", "each_layer", "unused_setting"]
-
 # Settings with one value for all hidden layers or one per layer, and what messages call such values.
 OF_LAYERS = {"activation": "functions", "normalization": "kinds", "dropout": "rates"}
 # Settings that only some optimizers have.

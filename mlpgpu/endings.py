@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-__all__ = ["DATA_FILE", "PACKED", "TABLE_FILE", "TEXT", "instead", "kind", "parts"]
-
 # Delimited text; the separator is detected from the content, not from the extension.
 TEXT = (".csv", ".tsv", ".tab", ".txt")
 # Compressed text: .csv.gz and so on.

@@ -4,8 +4,6 @@ import json
 import math
 from typing import Any
 
-__all__ = ["as_json", "counted", "in_digits", "in_words", "r2_in_words"]
-
 
 def in_words(figure: float | None, decimals: int = 4) -> str:
     """Format `figure` with `decimals` if they suit its magnitude; None, by which JSON stores NaN, becomes ``nan``."""

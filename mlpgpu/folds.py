@@ -19,8 +19,6 @@ from mlpgpu.run import Record, Run
 from mlpgpu.setting import Setting
 from mlpgpu.workflow import Outcome, train_and_test
 
-__all__ = ["CrossValidation", "Fold", "cross_validate"]
-
 
 @dataclass(frozen=True)
 class Fold:

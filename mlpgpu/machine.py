@@ -12,8 +12,6 @@ from typing import Any
 
 from mlpgpu import __version__, gpus
 
-__all__ = ["CUPY", "available_memory", "clash", "describe", "name_of", "warnings"]
-
 CUPY = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
 JAX_CUDA = ("jax-cuda12-plugin", "jax-cuda13-plugin")
 CUDA = tuple(f"nvidia-{part}{of}" for part in ("cuda-runtime", "cuda-nvrtc", "cublas") for of in ("", "-cu12"))

@@ -13,8 +13,6 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import count
 
-__all__ = ["check"]
-
 # Range of NumPy's integers.
 _LEAST, _MOST = -(2**63), 2**64 - 1
 

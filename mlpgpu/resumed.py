@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 from mlpgpu.config import Config, settings
 from mlpgpu.errors import InputError
 
-__all__ = ["UNBOUND", "as_saved", "check_same"]
-
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 # Settings that may change when a run is resumed: paths, and what is printed and written. Device, backend and
 # compilation affect only the last digits of the results.

@@ -13,8 +13,6 @@ import numpy as np
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import replacing
 
-__all__ = ["read", "write"]
-
 # The entry of the metadata that holds the JSON. It is the only one, since safetensors writes several in random order:
 # this way, the same content gives the same bytes.
 KEY = "mlpgpu"

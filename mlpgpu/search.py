@@ -6,8 +6,6 @@ from pathlib import Path
 from mlpgpu.config import Config, of_run, of_training, settings
 from mlpgpu.errors import InputError
 
-__all__ = ["FLAGS", "Search", "check_range"]
-
 # Settings of a run that do not apply: a range test takes a few steps at rising rates, and keeps no weights.
 UNUSED = (
     "learning_rate", "schedule", "warmup", "decay_rate", "decay_epochs", "power_t", "epochs", "early_stopping",

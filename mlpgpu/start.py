@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mlpgpu.model import Model
     from mlpgpu.plan import Plan
 
-__all__ = ["Start", "check_setting"]
-
 
 @dataclass(frozen=True)
 class Start:

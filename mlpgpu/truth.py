@@ -13,8 +13,6 @@ from mlpgpu.errors import InputError, listed
 if TYPE_CHECKING:
     from mlpgpu.model import Model
 
-__all__ = ["codes", "flags", "numbers"]
-
 
 def codes(model: Model, y: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
     """Return the index of each row's label in the classes of `model`.

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["give", "lacking"]
-
 
 def lacking(text: str) -> set[str]:
     """Return the characters of `text` that no installed font has."""

@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 
 from mlpgpu.plots import glyphs
 
-__all__ = ["Picture"]
-
 
 class Picture(Figure):
     """Figure that a notebook shows as the result of a cell, even if Pyplot, which keeps global state, is not used."""

@@ -9,8 +9,6 @@ from mlpgpu.backends import Backend
 from mlpgpu.errors import InputError
 from mlpgpu.throughput.study import Study
 
-__all__ = ["Contender", "find", "pairs"]
-
 
 @dataclass(frozen=True)
 class Contender:

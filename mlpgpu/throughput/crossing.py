@@ -8,8 +8,6 @@ import numpy as np
 from mlpgpu.throughput.contenders import Contender, pairs
 from mlpgpu.throughput.measure import Point
 
-__all__ = ["Crossing", "crossings", "findings", "overtaking", "rounded"]
-
 
 @dataclass(frozen=True)
 class Crossing:

@@ -18,8 +18,6 @@ from mlpgpu.throughput.contenders import Contender
 from mlpgpu.throughput.study import Study
 from mlpgpu.training import Training
 
-__all__ = ["Point", "measure", "plan_of", "read"]
-
 # Untimed warm-up before each measurement, as a fraction of its length.
 WARM_UP = 0.1
 

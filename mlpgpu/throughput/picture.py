@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw"]
 
 # The palette of Okabe and Ito. The first is for the CPU.
 COLORS = (plots.SCORE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", plots.QUIET)

@@ -8,15 +8,12 @@ from mlpgpu.backends import BACKENDS
 from mlpgpu.config import Config, of_run, of_training, settings
 from mlpgpu.setting import as_text
 
-__all__ = ["FLAGS", "OF_STEPS", "Study"]
-
-# Settings shared with a run; then those of a study alone.
+# Settings shared with a run.
 SHARED = (
     "dataset", "data_dir", "target", "samples", "features", "classes", "hidden", "activation", "normalization",
     "dropout", "input_dropout", "optimizer", "learning_rate", "weight_decay", "clip_norm", "dtype", "precision", "seed",
     "quiet", "json",
 )  # fmt: skip
-OWN = ("batch_sizes", "seconds", "repeats", "devices", "backends", "out")
 # Shared settings that add work to a step of plain layers.
 OF_STEPS = ("activation", "normalization", "dropout", "input_dropout", "weight_decay", "clip_norm")
 
@@ -80,4 +77,4 @@ class Study(Config):
 
 
 # Settings with a flag, in the order of the help.
-FLAGS = {name: settings(Study)[name] for name in (*SHARED, *OWN)}
+FLAGS = settings(Study, settings().keys() - SHARED)
