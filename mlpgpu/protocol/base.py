@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
+from mlpgpu.errors import InputError, listed
 from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
 from mlpgpu.learning_rates import RangeTest
@@ -344,6 +345,13 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickle; raise `InputError` if it lacks a parameter, as one of an earlier version may."""
+        lacking = [name for name in self._get_param_names() if name not in state]
+        if lacking:
+            raise InputError(
+                f"the pickled {type(self).__name__} lacks {listed(lacking)}: another version wrote it; unpickle it by "
+                "that one, save it there by its method save, and read that file by load"
+            )
         super().__setstate__(state)
         if "coefs_" in vars(self):
             self.__dict__.update(parts_of(np, params_of(self, arrays.HOST), fitted_sizes(self)))

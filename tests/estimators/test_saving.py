@@ -387,6 +387,14 @@ def test_joblib(name):
     same(estimator, unpickled(estimator))
 
 
+def test_a_pickle_from_before_a_parameter_is_refused():
+    estimator = MLPClassifier(**QUICK).fit(X, THREE)
+    del estimator.normalization, estimator.warmup
+    message = "the pickled MLPClassifier lacks 'normalization', 'warmup': .*; unpickle it by that one, save it"
+    with pytest.raises(InputError, match=message):
+        unpickled(estimator)
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_skops(tmp_path, name):
     skops = pytest.importorskip("skops.io", reason="skops is not installed")
