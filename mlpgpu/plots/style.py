@@ -1,5 +1,6 @@
 """What all plots share: colours, sizes, names in a plot, an empty figure, its note and its file."""
 
+import logging
 import os
 import textwrap
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from unicodedata import east_asian_width
 
 import numpy as np
 
+from mlpgpu.errors import one_line
 from mlpgpu.files import replacing
 from mlpgpu.plots import glyphs
 
@@ -25,10 +27,20 @@ TITLE, TEXT, SMALL = 14, 12, 11
 
 PathLike = str | os.PathLike[str]
 
+log = logging.getLogger(__name__)
+
 
 def available() -> bool:
-    """Whether matplotlib is installed; does not import it."""
-    return find_spec("matplotlib") is not None
+    """Whether matplotlib can be imported; a warning in the log says why one that is installed cannot be."""
+    if find_spec("matplotlib") is None:
+        return False
+    try:
+        import matplotlib.figure  # noqa: F401
+    # Of another NumPy, or with an unknown MPLBACKEND, it raises other errors than ImportError.
+    except Exception as error:
+        log.warning("matplotlib cannot be imported: %s", one_line(error))
+        return False
+    return True
 
 
 def new_figure(size: tuple[float, float], title: str) -> "Figure":
