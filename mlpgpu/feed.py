@@ -149,7 +149,7 @@ class Scaled:
         # The inputs of several steps have three axes.
         rows, flat = x.reshape(-1, x.shape[-1]), scaled.reshape(-1, x.shape[-1])
         # Overflow gives infinite inputs and an infinite loss, which ends the run with a message.
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             for start in range(0, len(rows), CHUNK):
                 flat[start : start + CHUNK] = scale(np, rows[start : start + CHUNK], *self._host)
         return self.backend.asarray(scaled)

@@ -197,7 +197,7 @@ class Model:
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             table = "" if self.columns is None else ", or a DataFrame with the columns of its table"
             raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]}){table}")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
             return logits(np, self.network, self.params, scaled)
 
@@ -224,7 +224,7 @@ class Model:
 
     def outputs(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the outputs of `linked` without refusing any, and a mask of shape (n_rows,) of the finite rows."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             outputs: np.ndarray = self.network.loss.link(np, z)
             if self.target_shift is not None:
                 outputs = unscale(np, outputs, self.target_shift, self.target_factor)

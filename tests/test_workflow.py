@@ -403,3 +403,13 @@ def test_a_prompt_shows_an_outcome_in_a_line():
     assert repr(outcome) == f"Outcome({model}, {figures} on 360 test rows; stopped: enough in epoch 1)"
     untested = train_and_test(Config(dataset="digits", hidden=(), epochs=1, test_fraction=0))
     assert repr(untested) == "Outcome(Model(classification, 64-10, loss cross_entropy), no test rows)"
+
+
+@pytest.mark.parametrize("scale", ["none", "minmax", "standard"])
+def test_numbers_too_small_are_zero_even_where_numpy_raises_an_error_for_them(tmp_path, rng, scale):
+    x = rng.normal(size=(60, 3))
+    np.savez(tmp_path / "a.npz", x=1e-300 * x, y=(x[:, 0] > 0).astype(int))
+    config = Config(dataset=str(tmp_path / "a.npz"), hidden=(4,), epochs=2, scale=scale, device="cpu")
+    expected = train_and_test(config)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(train_and_test(config).model.params, expected.model.params)

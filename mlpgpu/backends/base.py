@@ -162,10 +162,10 @@ def eager_loop(xp: Any, step: Step) -> Step:
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Suppress NumPy's floating-point warnings: only NumPy has them, and the trainer reports non-finite losses."""
+    """Suppress NumPy's floating-point warnings and errors: only it has them, and non-finite losses are reported."""
     import numpy as np
 
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
+    return np.errstate(all="ignore")(function)
 
 
 def hesitant(eager: Step, compiled: Step) -> Step:

@@ -59,7 +59,7 @@ def fit(
     if kind == "255":
         return Scaling(kind, np.array(0.0), np.array(1 / 255))
     # Overflow is reported below, with the name of the column.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         shift, spread = _standard(x_train) if kind == "standard" else _minmax(x_train)
     wide = np.flatnonzero(~np.isfinite(spread))
     if wide.size:

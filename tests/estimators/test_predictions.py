@@ -8,7 +8,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor as Theirs
 
-from mlpgpu import MLPClassifier, MLPRegressor
+from mlpgpu import MLPClassifier, MLPRegressor, Model
 from mlpgpu.callbacks import LambdaCallback
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.held import params_of
@@ -140,3 +140,18 @@ def test_rows_that_are_not_finite_are_refused(regressor, value):
     x[3, 2] = value
     with pytest.raises(ValueError, match="NaN" if np.isnan(value) else "infinity"):
         regressor.predict(x)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e3])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_numbers_too_small_are_zero_even_where_numpy_raises_an_error_for_them(size, solver, tmp_path):
+    def probabilities():
+        classifier = MLPClassifier((3,), max_iter=3, random_state=0, solver=solver, dtype="float32")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(size * X, Y > 0).save(tmp_path / "m.safetensors")
+        return classifier.predict_proba(size * X), Model.load(tmp_path / "m.safetensors").predict_proba(size * X)
+
+    expected = probabilities()
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(probabilities(), expected)
