@@ -15,9 +15,9 @@ def in_words(figure: float | None, decimals: int = 4) -> str:
     return f"{figure:.{decimals}f}" if size == 0 or 0.001 <= size < 1000 else f"{figure:.4g}"
 
 
-def r2_in_words(r2: float | None, decimals: int = 4) -> str:
-    """Format an R² by `in_words`; None, as for a single row, becomes ``undefined``."""
-    return "undefined" if r2 is None else in_words(r2, decimals)
+def or_undefined(figure: float | None, decimals: int = 4) -> str:
+    """Format a figure by `in_words`; None, as for R² of one row or ROC AUC of one class, becomes ``undefined``."""
+    return "undefined" if figure is None else in_words(figure, decimals)
 
 
 def in_digits(figure: float | None) -> str:

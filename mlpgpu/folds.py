@@ -66,12 +66,15 @@ class CrossValidation:
 
     @property
     def mean(self) -> dict[str, Any]:
-        """Mean over the folds of each test metric, such as ``test_accuracy``; numbers of rows are summed."""
+        """Mean over the folds of each test metric, such as ``test_accuracy``; numbers of rows are summed.
+
+        It is None if the metric of a fold is, such as ROC AUC where all test rows are of one class.
+        """
         return {name: _mean(values) for name, values in self._tested.items()}
 
     @property
-    def std(self) -> dict[str, float]:
-        """Standard deviation over the folds (``ddof=0``) of each test metric but those of single targets."""
+    def std(self) -> dict[str, float | None]:
+        """Standard deviation over the folds (``ddof=0``) of each test metric but those of single targets; or None."""
         return {name: _std(values) for name, values in self._tested.items() if not isinstance(values[0], dict)}
 
     @property
@@ -221,11 +224,10 @@ def _mean(values: Sequence[Any]) -> Any:
         return {name: _mean([value[name] for value in values]) for name in first}
     if isinstance(first, int):
         return sum(values)
-    # The R² of a single row is None, which becomes NaN.
-    return float(np.mean(np.array(values, float)))
+    return None if None in values else float(np.mean(values))
 
 
-def _std(values: Sequence[float | None]) -> float:
+def _std(values: Sequence[float | None]) -> float | None:
     # An infinite loss makes the deviation NaN, which is no reason for a warning.
     with np.errstate(invalid="ignore"):
-        return float(np.std(np.array(values, float)))
+        return None if None in values else float(np.std(np.array(values, float)))

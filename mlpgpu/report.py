@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mlpgpu import preflight
 from mlpgpu.errors import printable
-from mlpgpu.figures import counted, in_digits, in_words, r2_in_words
+from mlpgpu.figures import counted, in_digits, in_words, or_undefined
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
@@ -240,11 +240,11 @@ def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
     return f"Test      {figures_in_words(figures)} on {n_rows:,} rows of {printable(name)}"
 
 
-def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | None = None) -> str:
+def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float | None] | None = None) -> str:
     """Format loss and scores, each followed by its `spread`, if given."""
 
     def shown(called: str, name: str, words: Callable[[Any], str]) -> str:
-        more = "" if spread is None else f" ± {words(spread[name])}"
+        more = "" if spread is None or spread[name] is None else f" ± {words(spread[name])}"
         return f"{called} {words(figures[name])}{more}"
 
     percent, four = "{:.2%}".format, "{:.4f}".format
@@ -257,12 +257,12 @@ def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float] | N
         ]
     elif "accuracy" in figures:
         parts += [shown("accuracy", "accuracy", percent), shown("weighted F1", "f1_weighted", four)]
-        if figures.get("roc_auc") is not None:
-            parts.append(shown("ROC AUC", "roc_auc", four))
+        if "roc_auc" in figures:
+            parts.append(shown("ROC AUC", "roc_auc", or_undefined))
     else:
         # Runs of older versions have no MAE.
         mae = [shown("MAE", "mae", in_digits)] if "mae" in figures else []
-        parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", r2_in_words)]
+        parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", or_undefined)]
     return ", ".join(parts)
 
 
@@ -281,7 +281,7 @@ def _targets_table(targets: Mapping[str, Any]) -> Table:
     """Return a table of the RMSE, MAE and R² of each target on the test rows."""
     table = _table("Test rows by target; RMSE, MAE and R² above are the means of these", "", "RMSE", "MAE", "R²")
     for name, figures in targets.items():
-        table.add_row(printable(name), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", r2_in_words(figures["r2"]))
+        table.add_row(printable(name), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", or_undefined(figures["r2"]))
     return table
 
 

@@ -502,7 +502,7 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
         code, out, _ = command(f"--dataset rows.npz --target {target} --hidden 2 --epochs 1 --folds 5 --out {target}")
         metrics = written(tmp_path / target)[1]
         assert code == 0
-        assert "R² nan ± nan" in out
+        assert re.search("^Mean .*R² undefined$", out, re.MULTILINE)
         assert [one["test_r2"] is None for one in metrics["by_fold"]] == [False, False, True, True, True]
         assert metrics["mean"]["test_r2"] is metrics["std"]["test_r2"] is None
         assert metrics["std"]["test_rmse"] > 0
@@ -519,6 +519,16 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
     code, out, _ = command("--dataset far.npz --target y --hidden none --epochs 1 --folds 3 --validation-fraction 0")
     assert code == 0
     assert "Mean      loss inf ± nan" in out
+
+
+def test_a_fold_of_one_class_has_no_roc_auc_and_is_seen(command, tmp_path, rng):
+    np.savez(tmp_path / "rare.npz", x=rng.normal(size=(20, 2)), y=np.arange(20) < 2)
+    code, out, _ = command("--dataset rare.npz --hidden none --epochs 1 --folds 3 --out found")
+    metrics = written(tmp_path / "found")[1]
+    assert code == 0
+    assert out.count("ROC AUC undefined on") == [one["test_roc_auc"] for one in metrics["by_fold"]].count(None) == 1
+    assert re.search("^Mean .*ROC AUC undefined$", out, re.MULTILINE)
+    assert metrics["mean"]["test_roc_auc"] is metrics["std"]["test_roc_auc"] is None
 
 
 def test_the_title_of_the_picture_has_an_r2_of_any_size_in_few_digits(command, tmp_path, rng, monkeypatch):
