@@ -136,7 +136,7 @@ def measure(
     if of_known is not None and not of_known.any():
         known = "" if len(of_known) == len(truth) else " with a class of the model"
         raise InputError(
-            f"sample_weight is 0 in all {len(of_known):,} rows{known}; allowed: some weight; give other rows, or name "
+            f"sample_weight is 0 in every row{known}; allowed: some weight; give other rows, or name "
             "another column by --sample-weight"
         )
     # In chunks: the logits of many classes may leave no memory for temporaries as large as they are.

@@ -179,7 +179,7 @@ def _split(
         tested = rows.weights_test if test is None else rows.weights[test]
         assert tested is not None
         weights["test"] = tested
-        notes.append(aside.weighed(config.sample_weight, weights))
+        notes.append(aside.weighed(config, weights))
     if test is not None:
         x_test, y_test = take(x, test), y[test]
     assert x_test is not None

@@ -100,8 +100,8 @@ def checked(attribute: str, values: "np.ndarray | pd.Series", where: str) -> np.
     return values if attribute == "groups" else _weights(values, where, first)
 
 
-def weighed(name: str | None, weights: Mapping[str, np.ndarray]) -> str:
-    """Return a note that rows are weighted by the column or array `name`; `weights` has the weights of each part.
+def weighed(config: "Config", weights: Mapping[str, np.ndarray]) -> str:
+    """Return a note that rows are weighted by the column or array that `config` names; `weights` are by part.
 
     Raises
     ------
@@ -110,14 +110,15 @@ def weighed(name: str | None, weights: Mapping[str, np.ndarray]) -> str:
     """
     for part, each in weights.items():
         if len(each) and not each.any():
+            seed = "choose another seed, " if config.hold_out == "random" else ""
             raise InputError(
-                f"sample_weight is {name!r}, which is 0 in all {len(each):,} {IN_WORDS[part]} rows; allowed: some "
-                "weight in each part; choose another seed, remove rows without weight, or hold out other fractions"
+                f"sample_weight is {config.sample_weight!r}, which is 0 in every {IN_WORDS[part]} row; allowed: some "
+                f"weight in each part; {seed}remove rows without weight, or hold out other fractions"
             )
     ours = weights["train"]
     return (
-        f"rows are weighted by {name!r}, from {ours.min():.4g} to {ours.max():.4g} in training, where they count as "
-        f"much as {effective(ours):,.0f} of equal weight"
+        f"rows are weighted by {config.sample_weight!r}, from {ours.min():.4g} to {ours.max():.4g} in training, where "
+        f"they count as much as {effective(ours):,.0f} of equal weight"
     )
 
 
