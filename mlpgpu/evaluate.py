@@ -12,6 +12,7 @@ from mlpgpu.command_line import application, run_command
 from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
+from mlpgpu.files import called
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,7 +209,7 @@ def _weighed(data: str, name: str, weights: np.ndarray | None) -> str:
     if weights is not None:
         return f"the rows are weighted by {name!r}"
     return (
-        f"the rows count alike: {data} has no {name!r}, by which those of the training were weighted; give its "
+        f"the rows count alike: {called(data)} has no {name!r}, by which those of the training were weighted; give its "
         "--sample-weight"
     )
 
@@ -230,7 +231,8 @@ def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusi
 
     labels = [*model.classes, *figures.get("unknown_labels", {})]
     report.Output().show(
-        report.figures_line(data, n_rows, figures), *report.tables(figures.get("targets", {}), confusion, labels)
+        report.figures_line(called(data), n_rows, figures),
+        *report.tables(figures.get("targets", {}), confusion, labels),
     )
 
 

@@ -19,6 +19,11 @@ STANDARD_INPUT = "/dev/stdin"
 ABANDONED = 24 * 3600
 
 
+def called(given: str | Path) -> str:
+    """Return what messages call a file to read."""
+    return "standard input" if str(given) == STANDARD_INPUT else str(given)
+
+
 def expanded(given: str | Path) -> Path:
     """Return a path with ``~`` expanded to the home folder; unchanged if there is no such user."""
     # Path.expanduser raises an error for an unknown user.

@@ -236,8 +236,12 @@ def test_rows_on_standard_input(command, models, monkeypatch):
         for last in ([*more, "-"], ["/dev/stdin", *more]):
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(semicolons)))
             code, out, err = command(first, "size.safetensors", *last)
-            assert (code, out.replace("/dev/stdin", "rows.csv"), err) == expected
+            assert (code, out.replace("standard input", "rows.csv"), err) == expected
             assert out.count("\n") > 3
+    for first in ("predict", "evaluate"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"age;age\n1;2\n")))
+        said = "error: standard input has more than one column 'age'; give each column its own name\n"
+        assert command(first, "size.safetensors", "-") == (2, "", said)
     monkeypatch.setattr("sys.stdin", None)
     assert command("predict", "size.safetensors", "-")[2].startswith("error: standard input is closed; ")
 

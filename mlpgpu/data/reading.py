@@ -16,7 +16,7 @@ from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean, listed
-from mlpgpu.files import STANDARD_INPUT, expanded
+from mlpgpu.files import STANDARD_INPUT, called, expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +181,10 @@ def _local_file(given: str | Path) -> Iterator[Path]:
             path = Path(folder) / "standard-input.csv"
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            yield path
+            try:
+                yield path
+            except InputError as error:
+                raise InputError(str(error).replace(str(path), called(given))) from None
         return
     path = expanded(given)
     if path.is_dir():
