@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpgpu.command_line import INTERRUPTED, application, print_json, run_command, with_flags
+from mlpgpu.figures import counted
 from mlpgpu.files import out_folder, write_json
 from mlpgpu.throughput.study import FLAGS, OF_STEPS, Study
 
@@ -46,9 +47,10 @@ def _run(study: Study) -> int:
     folder = out_folder(study.out, "bench")
     sizes = plan_of(study, data).network.sizes
     subject = ", ".join([data.name, "-".join(map(str, sizes)), study.optimizer, study.dtype, *study.beside()])
+    features = f"{counted(data.n_features, 'feature')}, {data.x_train.dtype}"
     console.say(
-        f"Data      {data.name}: {len(data.x_train):,} rows of {data.n_features:,} features, {data.x_train.dtype}",
-        f"Training  {subject}: median of {study.repeats} runs of {study.seconds:g} s",
+        f"Data      {data.name}: {len(data.x_train):,} rows of {features}",
+        f"Training  {subject}: median of {counted(study.repeats, 'run')} of {study.seconds:g} s",
         *(f"Device    {contender.description}" for contender in contenders),
         *(f"Note      {note}" for note in (*data.notes, *notes)),
     )

@@ -205,7 +205,7 @@ def _line(number: int, outcome: Outcome) -> str:
     of = f", weights of epoch {metrics['weights_of_epoch']}" if run.restored else ""
     why = run.diverged or (run.stopped and f"{run.stopped} in epoch {run.epoch}")
     return (
-        f"Fold {number:<4} {report.figures_in_words(report.tested(metrics))} on {metrics['n_test']:,} rows; "
+        f"Fold {number:<4} {report.figures_in_words(report.tested(metrics))} on {counted(metrics['n_test'], 'row')}; "
         f"{sum(metrics['epoch_seconds']):.1f} s{f'; {why}{of}' if why else ''}"
     )
 

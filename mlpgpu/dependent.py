@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlpgpu.errors import InputError
+from mlpgpu.figures import counted
 from mlpgpu.maths.optimizers import OPTIMIZERS
 
 # Settings with one value for all hidden layers or one per layer, and what messages call such values.
@@ -31,7 +32,8 @@ def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...
     """
     if len(given) not in {1, n_hidden}:
         raise InputError(
-            f"{name} names {len(given)} {OF_LAYERS[name]} for {n_hidden} hidden layers; give one, or one per layer"
+            f"{name} names {len(given)} {OF_LAYERS[name]} for {counted(n_hidden, 'hidden layer')}; "
+            "give one, or one per layer"
         )
     return tuple(given) if len(given) == n_hidden else (given[0],) * n_hidden
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from mlpgpu.command_line import application, run_command
 from mlpgpu.endings import DATA_FILE
 from mlpgpu.errors import InputError
-from mlpgpu.figures import as_json
+from mlpgpu.figures import as_json, counted
 from mlpgpu.files import called
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def evaluate(
 
     from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model
-    from mlpgpu.predict import counted, tell
+    from mlpgpu.predict import tell, with_bar
 
     loaded, unseen = Model.load(model), Unseen()
     weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
     known = _rows(loaded, data, target, weight, unseen, optional=sample_weight is None)
-    parts = [part._replace(x=loaded.logits(part.x)) for part in counted(known, lambda part: len(part.y))]
+    parts = [part._replace(x=loaded.logits(part.x)) for part in with_bar(known, lambda part: len(part.y))]
     y = np.concatenate([part.y for part in parts])
     given = [part.weights for part in parts if part.weights is not None]
     weights = np.concatenate(given) if given else None
@@ -221,8 +221,8 @@ def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:
     shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(labels.items())[:MAX_LABELS])
     more = f" and {len(labels) - MAX_LABELS:,} more" if len(labels) > MAX_LABELS else ""
     return [
-        f"{sum(labels.values()):,} of {n_rows:,} rows have labels that are no classes of the model, {shown}{more}: "
-        "whatever it predicts there counts as wrong, and the loss is that of the other rows"
+        f"{counted(sum(labels.values()), 'row')} of {n_rows:,} with a label that is no class of the model, "
+        f"{shown}{more}: whatever it predicts there counts as wrong, and the loss is that of the other rows"
     ]
 
 

@@ -19,6 +19,7 @@ from mlpgpu.command_line import (
     with_flags,
 )
 from mlpgpu.errors import InputError
+from mlpgpu.figures import counted
 from mlpgpu.files import check_out, expanded
 from mlpgpu.search import FLAGS, Search
 
@@ -93,7 +94,7 @@ def _line(prepared: Prepared, search: Search) -> str:
     """Return the line that describes the search."""
     plan = prepared.plan
     return (
-        f"Search    {search.steps:,} steps of {plan.batch_size:,} rows, learning rate from {search.low:g} to "
+        f"Search    {search.steps:,} steps of {counted(plan.batch_size, 'row')}, learning rate from {search.low:g} to "
         f"{search.high:g}: loss {plan.loss}, {search.optimizer}"
     )
 
@@ -108,7 +109,9 @@ def _result_lines(search: Search, found: RangeTest, command: str) -> list[str]:
     else:
         lines = ["Suggested none: the loss falls by no more than its noise; raise --high or --steps"]
     if diverged:
-        lines.insert(0, f"Diverged  at a learning rate of {found.rates[-1]:.2g}, after {len(found.rates):,} steps")
+        lines.insert(
+            0, f"Diverged  at a learning rate of {found.rates[-1]:.2g}, after {counted(len(found.rates), 'step')}"
+        )
     return lines
 
 

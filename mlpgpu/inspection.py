@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from mlpgpu.command_line import application, run_command
 from mlpgpu.errors import printable
-from mlpgpu.figures import as_json
+from mlpgpu.figures import as_json, counted
 from mlpgpu.files import expanded
 from mlpgpu.resumed import UNBOUND
 from mlpgpu.setting import as_text
@@ -64,11 +64,13 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     target = f"{target}, " if target else ""
     yield f"Predicts  {target}{what}"
     names = f": {_named(model.feature_names)}" if model.feature_names else ""
-    yield f"Takes     {model.sizes[0]:,} features{names}"
+    yield f"Takes     {counted(model.sizes[0], 'feature')}{names}"
     filled = sum(column.get("fill") is not None for column in model.columns or ())
     scaled = "the same for all features" if model.shift.ndim == 0 else "each feature by its own"
     target = "" if model.target_shift is None else "; the target is scaled, each column by its own"
-    yield f"Prepares  scaling, {scaled}{target}" + (f"; missing values of {filled} columns filled" if filled else "")
+    yield f"Prepares  scaling, {scaled}{target}" + (
+        f"; missing values of {counted(filled, 'column')} filled" if filled else ""
+    )
     yield f"Loss      {model.loss}, {model.params.dtype}"
     shown = {name: value for name, value in model.config.items() if name not in {*UNBOUND, "hidden"}}
     if shown:
@@ -78,7 +80,8 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     if metrics is not None:
         # Invalid metrics are skipped, as are files that are not JSON: the request was for the model alone.
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            yield f"Trained   {metrics['n_train']:,} rows, {metrics['epochs']} epochs, on {metrics['device']}"
+            rows, epochs = counted(metrics["n_train"], "row"), counted(metrics["epochs"], "epoch")
+            yield f"Trained   {rows}, {epochs}, on {metrics['device']}"
             yield report.test_line(metrics)
 
 

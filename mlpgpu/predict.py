@@ -58,7 +58,7 @@ def predict(
     function = loaded.predict_proba if proba else loaded.predict
     names = loaded.targets or [*map(str, loaded.classes)] if proba else loaded.target_names
     unseen = Unseen()
-    rows = counted(reading.features(data, loaded.encoding, reading.ROWS, unseen))
+    rows = with_bar(reading.features(data, loaded.encoding, reading.ROWS, unseen))
     writing.write(path, names, (function(x) for x in rows))
     tell(unseen.notes())
     return 0
@@ -70,7 +70,7 @@ def tell(notes: Iterable[str]) -> None:
         print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
 
 
-def counted(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iterator[Chunk]:
+def with_bar(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iterator[Chunk]:
     """Iterate over `chunks`, counting their rows in a progress bar if standard error is a terminal."""
     from tqdm import tqdm
 

@@ -24,6 +24,7 @@ from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import SMALL_INTEGERS, Placement, Resident, Rows, Scaled, Unscaled, chunk_rows, is_sparse
+from mlpgpu.figures import counted
 from mlpgpu.machine import available_memory
 from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import State
@@ -228,5 +229,5 @@ def parts(plan: Plan, need: Need) -> str:
     """Say what needs how much memory."""
     return (
         f"{size(need.model)} for weights and {plan.recipe.optimizer.update.__name__}, {size(need.steps)} for steps of "
-        f"{plan.batch_size:,} rows, {size(need.evaluation)} for evaluation"
+        f"{counted(plan.batch_size, 'row')}, {size(need.evaluation)} for evaluation"
     )

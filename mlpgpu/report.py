@@ -89,19 +89,19 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
     validation = 0 if data.x_validation is None else len(data.x_validation)
     lines = [
         f"Data      {data.name}: {len(data.x_train):,} training, {validation:,} validation and "
-        f"{len(data.x_test):,} test rows of {data.n_features:,} features, {data.x_train.dtype}, "
+        f"{len(data.x_test):,} test rows of {counted(data.n_features, 'feature')}, {data.x_train.dtype}, "
         f"scaled: {data.scaling.kind}"
     ]
     if data.multilabel:
         labels = list(zip(data.targets, data.label_values, data.y_train.sum(axis=0), strict=True))
         for name, (_, value), n in labels[:MAX_TARGETS]:
-            lines.append(f"Label     {name}: {value} in {n:,.0f} training rows")
+            lines.append(f"Label     {name}: {value} in {counted(int(n), 'training row')}")
         if len(data.targets) > MAX_TARGETS:
-            lines.append(f"Label     and {len(data.targets) - MAX_TARGETS} more labels")
+            lines.append(f"Label     and {len(data.targets) - MAX_TARGETS} more")
     elif data.classes:
         counts = np.bincount(data.y_train, minlength=len(data.classes))
         shown = ", ".join(f"{name}: {n:,}" for name, n in list(zip(data.classes, counts, strict=True))[:MAX_CLASSES])
-        more = f", and {len(data.classes) - MAX_CLASSES} more classes" if len(data.classes) > MAX_CLASSES else ""
+        more = f", and {len(data.classes) - MAX_CLASSES} more" if len(data.classes) > MAX_CLASSES else ""
         lines.append(f"Classes   {shown}{more} (training rows)")
     else:
         for name, y in list(zip(data.target_names, data.y_train.T, strict=True))[:MAX_TARGETS]:
@@ -109,7 +109,7 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
                 f"Target    {name}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, scaled: {target_scale}"
             )
         if len(data.target_names) > MAX_TARGETS:
-            lines.append(f"Target    and {len(data.target_names) - MAX_TARGETS} more targets")
+            lines.append(f"Target    and {len(data.target_names) - MAX_TARGETS} more")
     return [printable(line) for line in (*lines, *(f"Note      {note}" for note in data.notes))]
 
 
@@ -164,7 +164,7 @@ def result_lines(outcome: Outcome) -> list[str]:
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
     lines.append(
-        f"Speed     {sum(metrics['epoch_seconds']):.1f} s in {metrics['epochs']} epochs, "
+        f"Speed     {sum(metrics['epoch_seconds']):.1f} s in {counted(metrics['epochs'], 'epoch')}, "
         f"{metrics['samples_per_second']:,.0f} samples/s"
     )
     return lines
@@ -181,10 +181,10 @@ def _few_tested(outcome: Outcome) -> list[str]:
     if not 0 < n < FEW_ROWS or "test_accuracy" not in metrics or "group" in config:
         return []
     low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
-    rows = f"{n} test rows" if weighted is None else f"test rows that count as much as {n} of equal weight"
+    rows = counted(n, "test row") if weighted is None else f"test rows that count as much as {n} of equal weight"
     # The last rows cannot be divided into folds.
     cure = "; mlpgpu cross-validate tests on every row" if config["hold_out"] == "random" else ""
-    return [f"Note      {rows} leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence){cure}"]
+    return [f"Note      with {rows}, that accuracy is between {low:.0%} and {high:.0%} (95 % confidence){cure}"]
 
 
 def _never_found(outcome: Outcome) -> list[str]:
@@ -197,7 +197,7 @@ def _never_found(outcome: Outcome) -> list[str]:
         found = [(name, figures["n_rows"], figures["f1"]) for name, figures in labels.items()]
     else:
         return []
-    lost = [f"{printable(str(name))} ({n:,} rows)" for name, n, right in found if n and not right]
+    lost = [f"{printable(str(name))} ({counted(n, 'row')})" for name, n, right in found if n and not right]
     if not lost:
         return []
     what = "labels" if model.multilabel else "classes"
@@ -237,7 +237,7 @@ def tested(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
     """Return the line with figures of rows that a network was not trained on."""
-    return f"Test      {figures_in_words(figures)} on {n_rows:,} rows of {printable(name)}"
+    return f"Test      {figures_in_words(figures)} on {counted(n_rows, 'row')} of {printable(name)}"
 
 
 def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float | None] | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import or_undefined
+from mlpgpu.figures import counted, or_undefined
 from mlpgpu.files import expanded, in_runs, replacing, write_json
 from mlpgpu.model import FILE
 
@@ -259,10 +259,10 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
 
 def _finding(metrics: dict[str, Any], model: Model) -> str:
     if not metrics["n_test"]:
-        return f"{metrics['n_train']:,} rows, none to test on"
+        return f"{counted(metrics['n_train'], 'row')}, none to test on"
     if model.classes:
         all_of_them = " in all labels" if model.multilabel else ""
-        return f"{metrics['test_accuracy']:.2%} of {metrics['n_test']:,} test rows right{all_of_them}"
+        return f"{metrics['test_accuracy']:.2%} of {counted(metrics['n_test'], 'test row')} right{all_of_them}"
     mean = "mean " if len(model.target_names) > 1 else ""
     return f"{mean}test R² {or_undefined(metrics['test_r2'], 3)}"
 

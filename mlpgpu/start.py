@@ -13,6 +13,7 @@ import numpy as np
 from mlpgpu.config import settings
 from mlpgpu.data.scaling import Scaling, of_model
 from mlpgpu.errors import InputError, listed
+from mlpgpu.figures import counted
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.normalization import begin
 from mlpgpu.maths.parameters import count, join, split
@@ -131,8 +132,8 @@ def check_setting(name: str, config: Config, model: Model) -> None:
 def _check_features(model: Model, data: DataSet) -> None:
     if data.n_features != model.sizes[0]:
         raise InputError(
-            f"{data.name} has {data.n_features} features, and the model to start from takes {model.sizes[0]}; give "
-            "data with as many, or leave out start_from"
+            f"{data.name} has {counted(data.n_features, 'feature')}, and the model to start from takes "
+            f"{model.sizes[0]}; give data with as many, or leave out start_from"
         )
     ours, theirs = data.feature_names, model.feature_names
     if ours != theirs and _tell(ours) and _tell(theirs):

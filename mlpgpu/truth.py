@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.errors import InputError, listed
+from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -107,8 +108,8 @@ def numbers(model: Model, y: np.ndarray) -> np.ndarray:
         text = [value for value in y.ravel().tolist() if isinstance(value, str)] if y.dtype.kind == "O" else []
         what = f"are text, such as {text[0]!r}" if text else f"have type {y.dtype} and shape {y.shape}"
         raise InputError(
-            f"the targets {what}; the model predicts {expected} numbers for each row ({listed(model.target_names)}); "
-            "give as many numbers"
+            f"the targets {what}; the model predicts {counted(expected, 'number')} for each row "
+            f"({listed(model.target_names)}); give as many numbers"
         )
     found = y.reshape(len(y), -1).astype(np.float64)
     _refuse_missing(found)
@@ -128,4 +129,4 @@ def _named(values: Sequence[Any]) -> str:
 
 def _refuse_missing(y: np.ndarray) -> None:
     if n_bad := int(np.count_nonzero(~np.isfinite(y))):
-        raise InputError(f"the targets have {n_bad:,} missing or infinite values; remove those rows")
+        raise InputError(f"the targets have {counted(n_bad, 'missing or infinite value')}; remove those rows")

@@ -18,6 +18,7 @@ from mlpgpu.device_failure import explained
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation, has_r2, judge
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
+from mlpgpu.figures import counted
 from mlpgpu.maths.network import plain
 from mlpgpu.model import Model
 from mlpgpu.plan import patience, stops_early
@@ -56,9 +57,11 @@ class Outcome:
         from mlpgpu import report
 
         n_test = self.metrics["n_test"]
-        found = f"{report.figures_in_words(report.tested(self.metrics))} on {n_test:,}" if n_test else "no"
+        found = "no test rows"
+        if n_test:
+            found = f"{report.figures_in_words(report.tested(self.metrics))} on {counted(n_test, 'test row')}"
         why = f"; stopped: {self.run.stopped} in epoch {self.run.epoch}" if self.run.stopped else ""
-        return f"Outcome({self.model!r}, {found} test rows{why})"
+        return f"Outcome({self.model!r}, {found}{why})"
 
 
 def train_and_test(

@@ -225,7 +225,7 @@ def test_devices():
     ("given", "said"),
     [
         ({"hidden": (8, 4), "activation": ("relu", "tanh", "relu")}, "3 functions for 2 hidden layers"),
-        ({"hidden": (8,), "activation": ()}, "0 functions for 1 hidden layers"),
+        ({"hidden": (8,), "activation": ()}, "0 functions for 1 hidden layer;"),
         (
             {"hidden": (8, 4), "dropout": (0.1, 0.2, 0.3)},
             "dropout names 3 rates for 2 hidden layers; give one, or one per",

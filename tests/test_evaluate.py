@@ -70,7 +70,7 @@ def test_rows_of_labels_that_the_model_does_not_know_are_wrong(command, models, 
     code, out, err = command("evaluate", "size.safetensors", given, "--json")
     assert code == 0
     assert err == (
-        "note: 5 of 90 rows have labels that are no classes of the model, 'huge' (3), 'tiny' (2): whatever it predicts "
+        "note: 5 rows of 90 with a label that is no class of the model, 'huge' (3), 'tiny' (2): whatever it predicts "
         "there counts as wrong, and the loss is that of the other rows\n"
     )
     found = json.loads(out)
@@ -110,7 +110,7 @@ def test_labels_of_numbers_that_the_model_does_not_know(command, tmp_path):
     np.savez(tmp_path / "many.npz", x=np.ones((1000, 2)), y=np.arange(1000))
     code, out, err = command("evaluate", "m.safetensors", "many.npz")
     assert (code, "Confusion matrix" in out) == (0, False)
-    assert "note: 998 of 1,000 rows have labels that" in err
+    assert "note: 998 rows of 1,000 with a label that" in err
     assert ", '2' (1), '3' (1), '4' (1), '5' (1), '6' (1) and 993 more: whatever it predicts" in err
     code, out, err = command("evaluate", "m.safetensors", "b.npz", "--target", "gaps")
     assert (code, out) == (2, "")

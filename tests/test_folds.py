@@ -383,7 +383,7 @@ def test_classes_that_are_rare(tmp_path, rng, command):
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     code, out, err = command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 5")
     assert (code, err) == (0, "")
-    assert "Note      folds: 1 of 3 classes have fewer than 5 rows, and some folds none of them" in out
+    assert "Note      folds: fewer than 5 rows in 1 of 3 classes, and some folds have none of them" in out
     code, out, _ = command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 20")
     assert "Note      folds: rows drawn without regard to class, as no class has 20 rows" in out
 
@@ -391,7 +391,7 @@ def test_classes_that_are_rare(tmp_path, rng, command):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--folds 151", "folds is 151, and there are 150 rows; allowed: at most a fold a row; lower it"),
+        ("--folds 151", "folds is 151, for 150 rows; allowed: at most a fold a row; lower it"),
         ("--folds 1", "folds is '1'; allowed: a whole number from 2 up"),
         ("--test-fraction 0.1", "--test-fraction is a flag of mlpgpu train, and not of this command; leave it out"),
         (
@@ -509,10 +509,10 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
     titles = []
     monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
     of_run = "--dataset rows.npz --target y --hidden 2 --epochs 1"
-    assert "R² undefined on 1 rows" in command(f"{of_run} --test-fraction 0.1", train.app)[1]
+    assert "R² undefined on 1 row of rows\n" in command(f"{of_run} --test-fraction 0.1", train.app)[1]
     assert titles == ["rows, 2-2-1: test R² undefined"]
     code, out, _ = command(f"{of_run} --folds 7")
-    assert "R² undefined on 1 rows" in out
+    assert "R² undefined on 1 row;" in out
 
     x[3] = 1e36
     np.savez(tmp_path / "far.npz", x=x, y=y)

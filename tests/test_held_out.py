@@ -151,7 +151,7 @@ def test_new_categories_among_the_rows_held_out_are_told(tmp_path):
     rows = [f"{i},{'ABC'[(i >= 30) + (i >= 38)]},{i / 7:.3f}" for i in range(40)]
     (tmp_path / "a.csv").write_text("\n".join(["n,shop,y", *rows]))
     data = load(Config(dataset=str(tmp_path / "a.csv"), target="y", hold_out="last"))
-    assert "column 'shop': 10 of 40 rows hold values that no training row has, such as 'B'" in data.notes
+    assert "column 'shop': 10 rows of 40 with a value that no training row has, such as 'B'" in data.notes
     assert data.feature_names == ("n", "shop=A")
 
 

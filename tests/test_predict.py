@@ -58,7 +58,7 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
         model.predict(frame.drop(columns="rooms"))
     for function in (model.predict, model.predict_proba):
         with pytest.warns(
-            UserWarning, match="column 'town': 2 of 90 rows hold values new to the model, such as 'Z'"
+            UserWarning, match="column 'town': 2 rows of 90 with a value new to the model, such as 'Z'"
         ) as told:
             function(frame.assign(town=["Z", "Z", *frame["town"][2:]]))
         assert told[0].filename == __file__
@@ -152,7 +152,7 @@ def test_values_that_training_had_not_are_noted_once(command, models, line):
     for target in ("price", "size"):
         code, out, err = command(*line.format(target).split())
         assert code == 0
-        assert err == f"note: column 'town': {n_unseen} of 90 rows hold values new to the model, such as 'b'\n"
+        assert err == f"note: column 'town': {n_unseen} rows of 90 with a value new to the model, such as 'b'\n"
         if line.startswith("predict"):
             assert len(read(out)[1]) == 90
         else:
@@ -201,7 +201,7 @@ def test_an_estimator_takes_its_columns_by_name(command):
         ("predict price.safetensors rows.csv --target price", "--target is a flag of mlpgpu train, and not of this"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv --target number", "has the label '4', which is no class of the model"),
-        ("evaluate size.safetensors gaps.csv", "column 'size', has 1 missing values, the first in row 51; remove"),
+        ("evaluate size.safetensors gaps.csv", "column 'size', has 1 missing value, the first in row 51; remove"),
         ("evaluate size.safetensors empty.csv", "empty.csv has no rows"),
         ("evaluate price.safetensors endless.csv", "the targets have 45 missing or infinite values; remove those rows"),
         ("evaluate price.safetensors huge.csv", "for 45 of 90 rows the model's output is not finite; their features"),

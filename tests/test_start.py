@@ -287,8 +287,8 @@ def test_a_table_is_prepared_as_the_first_one(tables):
     n_new = (frame["town"] == "3").sum()
     for line in (
         "Note      left out, as the model to start from has no such column: 'more'",
-        f"Note      column 'town': {n_new} of 60 rows hold values new to the model, such as '3'",
-        f"Note      9 missing values are filled: 9 of 'age' with {median:.4g}",
+        f"Note      column 'town': {n_new} rows of 60 with a value new to the model, such as '3'",
+        f"Note      9 missing values filled: 9 of 'age' with {median:.4g}",
         "Start     layers 1 and 2 of 2 from one/model.safetensors",
     ):
         assert line in out.splitlines()

@@ -277,7 +277,7 @@ def test_names_are_printed_as_they_are(command, tmp_path):
 
 def test_many_classes_make_no_table(command):
     _, out, _ = command("--dataset synthetic --samples 600 --features 30 --classes 25 --epochs 1")
-    assert "and 5 more classes" in out
+    assert "and 5 more (training rows)" in out
     assert "Confusion" not in out
 
 

@@ -46,7 +46,7 @@ def test_rows_too_large_for_single_precision_end_the_run_in_one_line(command, tm
         ("--epochs nan", "epochs is 'nan'"),
         ("--hidden 5,x", "hidden is '5,x'"),
         ("--activation step", "activation is 'step'; allowed: identity"),
-        ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layers"),
+        ("--activation relu tanh --hidden 3", "2 functions for 1 hidden layer;"),
         ("--dataset nowhere.csv --target y", "nowhere.csv"),
         ("--dataset mnits", "did you mean mnist"),
         ("iris --epochs 3", "'iris' belongs to no flag; give --dataset iris"),

@@ -365,17 +365,17 @@ def test_an_outcome_can_be_sent_elsewhere_and_holds_no_rows():
 
 def test_few_test_rows_are_noted_with_how_far_to_trust_them():
     outcome = train_and_test(Config(dataset="iris", hidden=(4,), epochs=20))
-    (note,) = [line for line in report.result_lines(outcome) if "test rows leave" in line]
+    (note,) = [line for line in report.result_lines(outcome) if "test rows, that" in line]
     # Wilson's interval, as in Newcombe, Statistics in Medicine 17 (1998), p. 857, method 3.
     p, n, z = outcome.metrics["test_accuracy"], 30, 1.959964
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
-    assert f"30 test rows leave that accuracy between {low:.0%} and {high:.0%} (95 % confidence)" in note
+    assert f"with 30 test rows, that accuracy is between {low:.0%} and {high:.0%} (95 % confidence)" in note
     many = train_and_test(Config(dataset="breast-cancer", hidden=(), epochs=1))
     # The interval is that of independent rows.
     settings = outcome.model.config | {"group": "flower"}
     grouped = dataclasses.replace(outcome, model=dataclasses.replace(outcome.model, config=settings))
-    assert not any("test rows leave" in line for each in (many, grouped) for line in report.result_lines(each))
+    assert not any("test rows, that" in line for each in (many, grouped) for line in report.result_lines(each))
 
 
 def test_rows_of_probabilities_near_1_are_ranked(tmp_path, rng):

@@ -25,6 +25,7 @@ from mlpgpu.data.target import Target, decide, numbered
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.data.used import sort_of
 from mlpgpu.errors import InputError, did_you_mean, listed
+from mlpgpu.figures import counted
 from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     train, test, notes = np.arange(len(target.y)), None, []
     if rows.x_test is not None and config.test_fraction != settings()["test_fraction"][1]:
         notes.append(
-            f"test_fraction {config.test_fraction:g} is not used: {rows.name} has {len(rows.x_test):,} test rows of "
-            "its own"
+            f"test_fraction {config.test_fraction:g} is not used: {rows.name} has "
+            f"{counted(len(rows.x_test), 'test row')} of its own"
         )
     if rows.x_test is None and not config.test_fraction:
         test = train[:0]
@@ -244,7 +245,9 @@ def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]
         return Target(rows.task, rows.y.astype(np.int64), rows.classes, None), y_test
     n_rows = len(rows.y)
     if n_rows < _MIN_ROWS:
-        raise InputError(f"{rows.name} has {n_rows} rows; allowed: at least {_MIN_ROWS}; give a set with more rows")
+        raise InputError(
+            f"{rows.name} has {counted(n_rows, 'row')}; allowed: at least {_MIN_ROWS}; give a set with more rows"
+        )
     y = rows.y
     if rows.y_test is not None:
         if y.shape[1:] != rows.y_test.shape[1:] or _kind(y.dtype) != _kind(rows.y_test.dtype):

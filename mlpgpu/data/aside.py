@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu.errors import InputError, did_you_mean, listed
+from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ def checked(attribute: str, values: "np.ndarray | pd.Series", where: str) -> np.
         first, is_missing, values = int(values.index[0]), values.isna().to_numpy(), values.to_numpy()
     if is_missing.any():
         raise InputError(
-            f"{where} has {np.count_nonzero(is_missing):,} missing values, the first in row "
+            f"{where} has {counted(int(is_missing.sum()), 'missing value')}, the first in row "
             f"{first + int(np.argmax(is_missing)) + 1:,}; allowed for {attribute}: no missing values; fill them, or "
             "remove those rows"
         )

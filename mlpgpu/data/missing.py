@@ -8,6 +8,7 @@ import numpy as np
 
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
+from mlpgpu.figures import counted
 
 __all__ = ["fill", "filling", "fit", "instead", "noted", "refuse"]
 
@@ -120,8 +121,9 @@ def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
     if not gaps:
         return []
     shown = [f"{count:,} of {record['name']!r} with {_in_words(record)}" for count, record in gaps[:MAX_NAMES]]
-    more = f", and those of {len(gaps) - MAX_NAMES} columns more" if len(gaps) > MAX_NAMES else ""
-    return [f"{sum(count for count, _ in gaps):,} missing values are filled: {', '.join(shown)}{more}"]
+    more = f", and those of {counted(len(gaps) - MAX_NAMES, 'column')} more" if len(gaps) > MAX_NAMES else ""
+    total = counted(sum(count for count, _ in gaps), "missing value")
+    return [f"{total} filled: {', '.join(shown)}{more}"]
 
 
 def _in_words(record: dict[str, Any]) -> str:

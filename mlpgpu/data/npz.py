@@ -13,6 +13,7 @@ from mlpgpu.data import aside, npy
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.data.source import Source, flat, of_arrays
 from mlpgpu.errors import InputError, did_you_mean, one_line
+from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
@@ -48,7 +49,7 @@ def load(path: Path, config: "Config") -> Source:
     for test in tests:
         if test["x"].shape[1] != train["x"].shape[1]:
             raise InputError(
-                f"{path} has {train['x'].shape[1]} features in x_train and {test['x'].shape[1]} in x_test; "
+                f"{path} has {counted(train['x'].shape[1], 'feature')} in x_train and {test['x'].shape[1]} in x_test; "
                 "allowed: as many; mend the file"
             )
         if "groups" in test:
@@ -88,8 +89,8 @@ def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]
     for role, values in found.items():
         if len(values) != len(found["x"]):
             raise InputError(
-                f"{path} has {len(found['x']):,} rows of x for {len(values):,} of {role}; allowed: as many; mend the "
-                "file"
+                f"{path} has {counted(len(found['x']), 'row')} of x for {len(values):,} of {role}; allowed: as many; "
+                "mend the file"
             )
     aside_only = names.keys() - {"x", "y"}
     return {

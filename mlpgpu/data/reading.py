@@ -16,6 +16,7 @@ from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean, listed
+from mlpgpu.figures import counted
 from mlpgpu.files import STANDARD_INPUT, called, expanded
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _local_file(given: str | Path) -> Iterator[Path]:
 
 def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
     if columns is not None and x.shape[1] != (n := len(table_columns.feature_names(columns))):
-        raise InputError(f"{path} has {x.shape[1]} features; the model was trained on {n}; give as many")
+        raise InputError(f"{path} has {counted(x.shape[1], 'feature')}; the model was trained on {n}; give as many")
     columns = missing.filling(columns, x.shape[1])
     missing.refuse(x, (), filled=columns is not None, by_model=True)
     return x if columns is None else missing.fill(x, columns)

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlpgpu.data.groups import hold_out_groups, numbered
 from mlpgpu.errors import InputError
+from mlpgpu.figures import counted
 
 __all__ = ["hold_out", "hold_out_last", "in_folds"]
 
@@ -136,9 +137,7 @@ def in_folds(
         # GroupKFold takes groups of one size in the order of their numbers.
         groups = np.random.default_rng(seed).permutation(n_parts)[groups]
     if n_parts < folds:
-        raise InputError(
-            f"folds is {folds}, and there are {n_parts} {part}s; allowed: at most a fold a {part}; lower it"
-        )
+        raise InputError(f"folds is {folds}, for {counted(n_parts, part)}; allowed: at most a fold a {part}; lower it")
     if labels is not None:
         labels, what, each = _single(labels)
         if np.unique(labels, return_counts=True)[1].max() < folds:
@@ -149,7 +148,8 @@ def in_folds(
         counts = np.unique(parts, return_counts=True)[1]
         if few := np.count_nonzero(counts < folds):
             notes.append(
-                f"folds: {few:,} of {len(counts):,} {each} have fewer than {folds} {part}s, and some folds none of them"
+                f"folds: fewer than {folds} {part}s in {few:,} of {len(counts):,} {each}, and some folds have none of "
+                "them"
             )
     if groups is None:
         splitters = [(KFold if labels is None else StratifiedKFold)(folds, **shuffled)]
@@ -179,7 +179,8 @@ def _n_held(n_rows: int, fraction: float, setting: str) -> int:
     n_held = math.ceil(fraction * n_rows)
     if n_held >= n_rows:
         raise InputError(
-            f"{setting} is {fraction}, which leaves none of {n_rows} rows to train on; lower it, or give more rows"
+            f"{setting} is {fraction}, which leaves none of {counted(n_rows, 'row')} to train on; lower it, or give "
+            "more rows"
         )
     return n_held
 

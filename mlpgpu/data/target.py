@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpgpu.data.label_columns import Pair, encode, kinds
 from mlpgpu.errors import InputError
+from mlpgpu.figures import counted
 
 __all__ = ["Target", "decide", "numbered"]
 
@@ -101,7 +102,7 @@ def decide(
     if y.dtype.kind == "U" and not _is_unicode(y):
         raise InputError(f"the target, {where}, holds text that is not Unicode; write it again")
     if y.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(y)))):
-        raise InputError(f"the target, {where}, has {bad} missing or infinite values; remove those rows")
+        raise InputError(f"the target, {where}, has {counted(bad, 'missing or infinite value')}; remove those rows")
     if y.ndim == 2:
         return _several(y, task, where, names)
     distinct, codes = np.unique(y, return_inverse=True)

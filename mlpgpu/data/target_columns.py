@@ -8,6 +8,7 @@ import numpy as np
 
 from mlpgpu.data.columns import OBJECTS, floats
 from mlpgpu.errors import InputError, did_you_mean, listed
+from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,8 +123,8 @@ def _labels(column: "pd.Series") -> tuple[np.ndarray, bool]:
     if n_missing := int(column.isna().sum()):
         first = int(column.index[column.isna()][0]) + 1
         raise InputError(
-            f"the target, column {column.name!r}, has {n_missing:,} missing values, the first in row {first:,}; remove "
-            "those rows"
+            f"the target, column {column.name!r}, has {counted(n_missing, 'missing value')}, the first in row "
+            f"{first:,}; remove those rows"
         )
 
     categorical = isinstance(column.dtype, pd.CategoricalDtype)

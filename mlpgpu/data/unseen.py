@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu.data.dialect import Dialect
+from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ class Unseen:
         """Return the notes on the dialect, and one line for each column with new categories."""
         new = "new to the model" if self.by_model else "that no training row has"
         columns = (
-            f"column {name!r}: {count:,} of {self.n_rows:,} rows hold values {new}, such as {example!r}"
+            f"column {name!r}: {counted(count, 'row')} of {self.n_rows:,} with a value {new}, such as {example!r}"
             for name, (count, example) in self._found.items()
         )
         return [*(note for dialect in self.written for note in dialect.notes()), *columns]

@@ -21,6 +21,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.errors import InputError, listed
 from mlpgpu.evaluation import in_chunks
 from mlpgpu.feed import Unscaled, is_sparse
+from mlpgpu.figures import counted
 from mlpgpu.learning_rates import RangeTest
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import Loss
@@ -234,7 +235,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
             raise ValueError("there is no hidden layer in this network, a linear model; give it hidden_layer_sizes.")
         if not -n_hidden <= layer < n_hidden:
             raise ValueError(
-                f"layer is {layer}, and there are {n_hidden} hidden layers; allowed: {-n_hidden} to {n_hidden - 1}."
+                f"layer is {layer}, and the network has {counted(n_hidden, 'hidden layer')}; "
+                f"allowed: {-n_hidden} to {n_hidden - 1}."
             )
         found, backend, at = self._outputs(
             X,

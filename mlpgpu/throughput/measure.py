@@ -13,6 +13,7 @@ from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows, Scaled
+from mlpgpu.figures import counted
 from mlpgpu.plan import Plan, make_plan
 from mlpgpu.throughput.contenders import Contender
 from mlpgpu.throughput.study import Study
@@ -90,7 +91,7 @@ def measure(study: Study, data: DataSet, contenders: Sequence[Contender]) -> Ite
     batch_sizes = sorted({size for size in study.batch_sizes if size <= n_rows})
     if not batch_sizes:
         raise InputError(
-            f"batch_sizes starts at {min(study.batch_sizes):,}, and {data.name} has {n_rows:,} training rows; "
+            f"batch_sizes starts at {min(study.batch_sizes):,}, and {data.name} has {counted(n_rows, 'training row')}; "
             "give some up to that"
         )
     for batch_size in batch_sizes:

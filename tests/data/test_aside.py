@@ -136,7 +136,7 @@ def test_a_name_has_one_role(tmp_path, frame, given, said):
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("", "column 'w' has 1 missing values, the first in row 3; allowed for weights: no missing values"),
+        ("", "column 'w' has 1 missing value, the first in row 3; allowed for weights: no missing values"),
         ("-0.5", "column 'w' has '-0.5' in row 3; allowed for weights: 0, and numbers from 1e-15 to 1e\\+15"),
         ("inf", "column 'w' has 'inf' in row 3"),
         ("1e39", "column 'w' has '1e.39' in row 3"),
@@ -156,7 +156,7 @@ def test_what_is_no_weight_is_refused(tmp_path, frame, cell, said):
 @pytest.mark.parametrize(
     ("w", "said"),
     [
-        (np.array([1, 2, np.nan, 3]), "array 'w' of .* has 1 missing values, the first in row 3"),
+        (np.array([1, 2, np.nan, 3]), "array 'w' of .* has 1 missing value, the first in row 3"),
         (np.array([1, 2, -1, 3]), "array 'w' of .* has '-1' in row 3"),
         (np.array(["1", "2", "x", "3"]), "array 'w' of .* has 'x' in row 3"),
         (np.arange("2020-01-01", "2020-01-05", dtype="M8[D]"), "array 'w' of .* has '2020-01-01' in row 1"),

@@ -158,7 +158,7 @@ def test_what_is_filled_is_noted_once():
     )
     records, _ = columns.fit(frame, "mean")
     assert columns.filled(frame, records) == [
-        "8 missing values are filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
+        "8 missing values filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
         "1 of 'n0' with 1.235e+06, 1 of 'n1' with 1.235e+06, and those of 2 columns more"
     ]
     assert columns.filled(frame[["whole"]], records[3:4]) == []

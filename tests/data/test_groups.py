@@ -151,10 +151,10 @@ def test_no_fold_is_empty():
 
 def test_too_few_groups_for_the_folds_and_classes_of_few_groups():
     groups = np.arange(30) // 10
-    with pytest.raises(InputError, match="folds is 4, and there are 3 groups; allowed: at most a fold a group"):
+    with pytest.raises(InputError, match="folds is 4, for 3 groups; allowed: at most a fold a group"):
         in_folds(30, None, 4, 0, groups)
     notes = in_folds(30, (groups == 1).astype(int), 3, 0, groups)[1]
-    assert notes[0] == "folds: 2 of 2 classes have fewer than 3 groups, and some folds none of them"
+    assert notes[0] == "folds: fewer than 3 groups in 2 of 2 classes, and some folds have none of them"
 
 
 def test_groups_may_be_any_values():

@@ -93,7 +93,7 @@ def test_missing_values_are_filled_from_the_training_rows(tmp_path, mixed, imput
     assert fills["size"] == pytest.approx(getattr(training["size"], impute)())
     assert fills["town"] == "missing"
     assert fills["garden"] == training["garden"].astype(float).mode()[0]
-    assert d.notes[-1].startswith("45 missing values are filled: 15 of 'size' with ")
+    assert d.notes[-1].startswith("45 missing values filled: 15 of 'size' with ")
     gaps = d.x_test[d.x_test[:, -1] % 4 == 0]
     assert len(gaps)
     assert (gaps[:, 0] == fills["size"]).all()
@@ -108,7 +108,7 @@ def test_text_that_pandas_takes_for_missing_is_told_from_the_rest(tmp_path):
     path.write_text("garage,y\n" + "NA,1.5\nNone,0.5\nbuilt-in,2.5\n" * 10)
     d = load(Config(dataset=path, target="y", impute="median", validation_fraction=0))
     assert d.feature_names == ("garage=built-in", "garage=missing")
-    assert "20 missing values are filled: 20 of 'garage' with the category 'missing'" in d.notes
+    assert "20 missing values filled: 20 of 'garage' with the category 'missing'" in d.notes
     assert read_features(path, json.loads(json.dumps(d.columns)))[:3].tolist() == [[0, 1], [0, 1], [1, 0]]
 
 
@@ -300,7 +300,7 @@ def test_columns_without_a_name_or_values(tmp_path):
 def test_the_row_of_a_gap_is_named(tmp_path):
     """Such as a row of separators only, or a total below the table."""
     (tmp_path / "a.csv").write_text("a,b,y\n" + "1,u,2\n\n3,v,5\n" * 5 + ",,\nall,,20\n")
-    with pytest.raises(InputError, match="the target, column 'y', has 1 missing values, the first in row 11; remove"):
+    with pytest.raises(InputError, match="the target, column 'y', has 1 missing value, the first in row 11; remove"):
         load(Config(dataset=tmp_path / "a.csv", target="y"))
     (tmp_path / "a.csv").write_text("a,b,y\n" + "1,u,2\n3,v,5\n" * 5 + "30,,20\n40,,20\n")
     with pytest.raises(InputError, match=r"missing values in column 'b' \(2\), the first in row 11; give impute"):

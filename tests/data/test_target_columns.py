@@ -74,7 +74,7 @@ def test_one_column_whose_name_has_a_comma_is_one_target(tmp_path, houses):
         ({"target": "price,sold", "task": "regression"}, "column 'sold' of the target, .*, holds truth values; allow"),
         ({"target": "price,gaps"}, "the target, column 'gaps', has .* missing values, the first in row "),
         ({"target": "price,flat"}, "the target, column 'flat', has the one value 7.0; .*; leave it out"),
-        ({"target": "price,far"}, "the target, columns 'price', 'far', has 1 missing or infinite values"),
+        ({"target": "price,far"}, "the target, columns 'price', 'far', has 1 missing or infinite value;"),
         ({"target": "kind,rooms", "task": "classification"}, r"column 'rooms', has 3 distinct values, such as \[1, 2,"),
         ({"target": "kind,town"}, r"column 'town', has 3 distinct values, such as \['A', 'B', 'C'\]; each of several"),
         ({"target": "kind,flat", "task": "classification"}, "the target, column 'flat', has the one value 7; .* leave"),

@@ -15,7 +15,7 @@ def test_hidden_activations_are_a_forward_pass_by_hand():
     second = special.expit(first @ fitted.coefs_[1] + fitted.intercepts_[1])
     np.testing.assert_allclose(fitted.hidden_activations(X, 0), first, rtol=1e-12)
     np.testing.assert_allclose(fitted.hidden_activations(X), second, rtol=1e-12)
-    with pytest.raises(ValueError, match="layer is 2, and there are 2 hidden layers; allowed: -2 to 1"):
+    with pytest.raises(ValueError, match="layer is 2, and the network has 2 hidden layers; allowed: -2 to 1"):
         fitted.hidden_activations(X, 2)
 
 
