@@ -47,9 +47,13 @@ def to_model(
     """
     activations, _ = activations_of(estimator.activation, len(sizes) - 2)
     loss_name, loss = loss_of(estimator, sizes[-1])
-    own = [name for name in (*activations, loss_name) if name not in {*TRAINABLE, *LOSSES}]
+    own = [f"activation {name!r}" for name in activations if name not in TRAINABLE]
+    own += ["loss"] if loss_name not in LOSSES else []
     if own:
-        raise ValueError(f"a model file holds functions by name, and {own[0]!r} is your own; pickle the estimator.")
+        raise ValueError(
+            f"a model file holds functions by name, and the {own[0]} is given as functions; give a name, or pickle the "
+            "estimator."
+        )
     labels = getattr(estimator, "_labels", None)
     return Model(
         params=params,

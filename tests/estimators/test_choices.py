@@ -70,5 +70,5 @@ def test_a_function_is_not_taken_for_the_one_of_its_name(tmp_path):
         return z / 2
 
     own = tanh, lambda xp, z, y: xp.ones_like(z) / 2
-    with pytest.raises(ValueError, match="'own tanh' is your own; pickle the estimator"):
+    with pytest.raises(ValueError, match="the activation 'own tanh' is given as functions; give a name, or pickle"):
         classifier(activation=own, callbacks=[ModelCheckpoint(tmp_path / "model")]).fit(X, THREE)

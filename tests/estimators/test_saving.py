@@ -19,6 +19,7 @@ from unsealed import unsealed
 from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
 from mlpgpu.callbacks import LambdaCallback, ModelCheckpoint
 from mlpgpu.maths.activations import ACTIVATIONS
+from mlpgpu.maths.losses import LOSSES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -200,11 +201,12 @@ def test_parameters_that_json_has_not_are_left_out(tmp_path):
 def test_functions_and_labels_of_your_own(tmp_path):
     path = tmp_path / "m.safetensors"
     half = (lambda xp, z: z / 2, lambda xp, z, y: xp.ones_like(z) / 2)
-    with pytest.raises(ValueError, match="^a model file holds functions by name, and '<lambda>' is your own"):
+    with pytest.raises(ValueError, match="^a model file holds functions by name, and the activation '<lambda>' is"):
         MLPClassifier(activation=half, **QUICK).fit(X, THREE).save(path)
     squares = (lambda xp, z, t: xp.sum((z - t) ** 2, axis=-1), lambda xp, z, t: 2 * (z - t))
-    with pytest.raises(ValueError, match="'own' is your own; pickle the estimator"):
-        MLPRegressor(loss=squares, **QUICK).fit(X, X[:, 0]).save(path)
+    for loss in (squares, LOSSES["huber"]):
+        with pytest.raises(ValueError, match="the loss is given as functions; give a name, or pickle the estimator"):
+            MLPRegressor(loss=loss, **QUICK).fit(X, X[:, 0]).save(path)
     with pytest.raises(ValueError, match="labels that are text or numbers, and datetime.date"):
         MLPClassifier(**QUICK).fit(X, THREE.astype("M8[D]")).save(path)
     with pytest.raises(NotFittedError):
@@ -233,7 +235,7 @@ def test_functions_of_this_package_go_by_their_names(tmp_path, activation, names
 @pytest.mark.parametrize("name", ["relu", "tanh"])
 def test_a_derivative_of_your_own(tmp_path, name):
     straight = (ACTIVATIONS[name].value, lambda xp, z, y: xp.ones_like(z))
-    with pytest.raises(ValueError, match=f"'own {name}' is your own; pickle the estimator"):
+    with pytest.raises(ValueError, match=f"the activation 'own {name}' is given as functions; give"):
         MLPClassifier(activation=straight, **QUICK).fit(X, THREE).save(tmp_path / "m.safetensors")
 
 
