@@ -18,6 +18,8 @@ from mlpgpu.command_line import (
     with_file,
     with_flags,
 )
+from mlpgpu.config import settings
+from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
 from mlpgpu.files import check_out, expanded
@@ -39,10 +41,18 @@ def find_learning_rate(**given: Any) -> int:
     Prints the rate to use for a run with the same settings.
     Settings in --config that have no flag here, such as those of a run, are ignored.
     """
-    return _run(Search(**with_file(given, FLAGS)), given)
+    return _run(Search(**with_file(given, FLAGS)), _of_training(given))
 
 
-def _run(search: Search, given: Mapping[str, Any]) -> int:
+def _of_training(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a command to train repeats: flags, and the file, or its settings if it also has those of a search."""
+    file = read_file(given["config"], FLAGS) if "config" in given else {}
+    if file.keys() <= settings().keys():
+        return dict(given)
+    return {name: value for name, value in (file | dict(given)).items() if name not in {"config", "learning_rate"}}
+
+
+def _run(search: Search, of_training: Mapping[str, Any]) -> int:
     from tqdm import tqdm
 
     from mlpgpu import plots, report
@@ -84,7 +94,7 @@ def _run(search: Search, given: Mapping[str, Any]) -> int:
     if search.json:
         print_json(_figures(prepared, search, found))
         return 0
-    console.show(*_result_lines(search, found, train_command(given)))
+    console.show(*_result_lines(search, found, train_command(of_training)))
     if out is not None:
         console.show(f"Saved     {out}")
     return 0

@@ -81,6 +81,14 @@ def test_what_it_prints_is_the_command_to_train_with(command, tmp_path):
     assert Config(**bound.kwargs) == expected
 
 
+def test_settings_of_a_search_in_a_file_are_not_in_the_command_to_train_with(command, tmp_path):
+    (tmp_path / "own.toml").write_text('dataset = "iris"\nhidden = [8]\nlearning_rate = 9.0\nepochs = 3\nlow = 1e-6\n')
+    code, out, _ = command("--config own.toml --batch-size 16 --quiet")
+    rate, line = out.splitlines()[-1].removeprefix("Suggested ").split("; mlpgpu train ")
+    assert code == 0
+    assert line == f"--dataset iris --hidden 8 --epochs 3 --batch-size 16 --learning-rate {rate}"
+
+
 def test_it_says_where_the_loss_diverges(command):
     out = command(f"{SMALL} --optimizer sgd --high 1e6 --quiet")[1]
     found = json.loads(command(f"{SMALL} --optimizer sgd --high 1e6 --quiet --json")[1])
