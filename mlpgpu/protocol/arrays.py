@@ -45,7 +45,23 @@ def move(array: Array, source: Backend, target: Backend) -> Array:
 def to_host(array: Any) -> Any:
     """Convert an array of another library or device to NumPy; return anything else, None included, unchanged."""
     at = home(array)
-    return array if at is HOST else at.to_host(array)
+    return unmasked(array) if at is HOST else at.to_host(array)
+
+
+def unmasked(array: Any) -> Any:
+    """Return `array` if it has no masked values, whose content scikit-learn's validation would let through.
+
+    Raises
+    ------
+    ValueError
+        If it has.
+    """
+    if np.ma.isMaskedArray(array) and array.mask.any():
+        raise ValueError(
+            f"an array of shape {array.shape} has masked values; allowed: none are missing; fill them, or leave out "
+            "their rows."
+        )
+    return array
 
 
 def dtype_name(array: Array) -> str:
@@ -82,7 +98,7 @@ def check_inputs(estimator: Any, x: Any, *, reset: bool) -> Any:
         return x
     at = home(x)
     if at is HOST:
-        return _as_csr(validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_FLOATS, reset=reset))
+        return _as_csr(validate_data(estimator, unmasked(x), accept_sparse=_SPARSE, dtype=_FLOATS, reset=reset))
     if get_config()["array_api_dispatch"]:
         return validate_data(estimator, x, dtype=_float_types(at), reset=reset)
     x = _check_on_device(at, x)
@@ -100,7 +116,7 @@ def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, order: str | None
     if home(x) is HOST:
         x, y = validate_data(
             estimator,
-            x,
+            unmasked(x),
             to_host(y),
             accept_sparse=_SPARSE,
             dtype=_FLOATS,

@@ -208,6 +208,26 @@ def test_targets_that_are_no_numbers_in_one_line(change, error, said, where):
         MLPRegressor(**SETTINGS).fit(X, **given)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("task", PAIRS)
+def test_masked_values_are_refused(task):
+    """scikit-learn uses what is behind the mask."""
+    x, y, weights = X, TARGETS[task], np.ones(60)
+    masked = [np.ma.masked_array(array, np.arange(array.size).reshape(array.shape) == 3) for array in (x, y, weights)]
+    more = {"classes": np.unique(y)} if task == "classifier" else {}
+    fitted, new = (PAIRS[task][0](**SETTINGS) for _ in range(2))
+    fitted.fit(x, y)
+    for i, array in enumerate(masked):
+        given = [x, y, weights]
+        given[i] = array
+        for method in (new.fit, lambda *rows: new.partial_fit(*rows, **more), fitted.score):
+            with pytest.raises(ValueError, match="has masked values; allowed: none are missing; fill them, or leave"):
+                method(*given)
+    with pytest.raises(ValueError, match="has masked values"):
+        fitted.predict(masked[0])
+    np.testing.assert_array_equal(fitted.predict(np.ma.masked_array(x)), fitted.predict(x))
+
+
 @pytest.mark.parametrize("kind", PAIRS)
 def test_weights_below_zero_are_refused(kind):
     ours, y = PAIRS[kind][0](**SETTINGS), TARGETS[kind]
