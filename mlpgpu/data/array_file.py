@@ -18,8 +18,6 @@ from mlpgpu.machine import available_memory
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["load", "read_known", "read_x"]
-
 # A file is read if free memory is at least this many times its size: the split copies its rows, and scaled rows may be
 # larger.
 _COPIES = 4

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["SETTINGS", "checked", "effective", "given", "named", "weighed"]
-
 # Setting that names the column or array -> the attribute of `Source` that holds its values.
 SETTINGS = {"sample_weight": "weights", "group": "groups"}
 # Range of weights that are not 0: their sums, and those of their products with losses, are numbers of float32.

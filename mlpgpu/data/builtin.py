@@ -10,8 +10,6 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["BUILTIN"]
-
 # Approximate distance between two centres, divided by sqrt(2), in standard deviations of the noise.
 _SPREAD = 4.0
 _CHUNK_ROWS = 8192

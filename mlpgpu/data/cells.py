@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["first"]
-
 
 def first(cells: "pd.Series") -> str:
     """Describe the cell in the earliest row of the file; shuffled training rows are not in the order of the file."""

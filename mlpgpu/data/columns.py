@@ -19,8 +19,6 @@ from mlpgpu.errors import InputError, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OBJECTS", "encode", "feature_names", "filled", "fit", "floats", "numbers"]
-
 Record = dict[str, Any]
 
 # Types that pandas infers for numbers stored as Python objects: decimals, integers of more than 64 bits, mixed columns.

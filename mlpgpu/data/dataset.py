@@ -9,8 +9,6 @@ from mlpgpu.data.label_columns import Pair
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 
-__all__ = ["DataSet"]
-
 
 @dataclass(frozen=True)
 class DataSet:

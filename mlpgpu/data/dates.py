@@ -19,8 +19,6 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TYPES", "days", "doubt", "features", "learn", "names"]
-
 # Types that pandas infers for dates that are not stored as text.
 TYPES = ("datetime64", "datetime", "date")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

@@ -11,8 +11,6 @@ from typing import NamedTuple, TextIO
 from mlpgpu.data.packed import open_text
 from mlpgpu.errors import InputError
 
-__all__ = ["MISSING", "SEPARATED_BY", "Dialect", "find", "open_rows"]
-
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SEPARATED_BY = f"{', '.join([*_SEPARATORS.values()][:-1])} or {[*_SEPARATORS.values()][-1]}"
 _MARKS = {",": "comma", ".": "point"}

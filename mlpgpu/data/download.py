@@ -6,8 +6,6 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["DownloadError", "fetch", "probe"]
-
 
 class DownloadError(Exception):
     """A download that failed.

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from mlpgpu.errors import InputError
 
-__all__ = ["of_start", "refusal"]
-
 # First bytes of files in neither encoding, and what they are.
 _OTHERS = {
     codecs.BOM_UTF32_LE: "UTF-32",

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from mlpgpu.config import Config
     from mlpgpu.data.source import Source
 
-__all__ = ["check_apart", "hold_out_groups", "numbered"]
-
 # Random orders of the groups from which a hold-out takes the best.
 DRAWS = 100
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from mlpgpu.errors import InputError
 
-__all__ = ["check"]
-
 # Each column costs a fraction of a millisecond and some kilobytes, whatever it holds.
 MAX_COLUMNS = 100_000
 

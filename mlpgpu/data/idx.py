@@ -15,8 +15,6 @@ import numpy as np
 from mlpgpu.data.inflation import MAX_INFLATION
 from mlpgpu.errors import InputError
 
-__all__ = ["encode", "header", "is_packed", "parse", "read", "unpack"]
-
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 _PIECE = 2**20

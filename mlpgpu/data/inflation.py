@@ -4,8 +4,6 @@ from pathlib import Path
 
 from mlpgpu.errors import InputError
 
-__all__ = ["MAX_INFLATION", "refuse_bomb"]
-
 # Deflate's highest ratio, 258 bytes from 2 bits; it is the limit for other formats too.
 MAX_INFLATION = 1032
 # Constant columns of a small table may take almost no space in its file.

@@ -8,8 +8,6 @@ import numpy as np
 
 from mlpgpu.errors import InputError
 
-__all__ = ["Pair", "encode", "kinds"]
-
 # The value for rows without a label, and that for rows with it.
 Pair = tuple[Any, Any]
 _KINDS = {bool: "truth values", str: "text"}

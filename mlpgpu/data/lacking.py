@@ -5,8 +5,6 @@ import numpy as np
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.errors import listed
 
-__all__ = ["lacking"]
-
 
 def lacking(data: DataSet) -> list[str]:
     """Return a note on classes without training rows, and one on each target with a single value in all rows of a part.

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Batches", "Mapped", "pieces", "take"]
-
 # Bytes per block of adjacent rows that are read together: enough for a disk to read almost as fast as sequentially, and
 # few enough that a window of blocks to shuffle is small in memory.
 BLOCK = 2**18

@@ -10,8 +10,6 @@ from mlpgpu.data import idx, openml
 from mlpgpu.data.download import DownloadError, fetch, probe
 from mlpgpu.errors import InputError
 
-__all__ = ["UnavailableError", "download", "md5"]
-
 # A good connection answers in well under a second. If one server does not answer, the network is probably down.
 _FIRST_SECONDS = 5.0
 _NEXT_SECONDS = 2.0

@@ -10,8 +10,6 @@ from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
 
-__all__ = ["fill", "filling", "fit", "instead", "noted", "refuse"]
-
 # Maximum number of columns that a note names.
 MAX_NAMES = 5
 

@@ -15,8 +15,6 @@ from mlpgpu.files import expanded
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["CHECKSUMS", "MIRRORS", "load"]
-
 FOLDER_VARIABLE = "MLPGPU_DATA_DIR"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 TRAIN_ROWS = 60_000

@@ -4,8 +4,6 @@ from typing import IO
 
 import numpy as np
 
-__all__ = ["header"]
-
 
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Read the shape of an array, whether it is column-major, and its dtype; `file` is left at the elements.

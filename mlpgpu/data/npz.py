@@ -18,8 +18,6 @@ from mlpgpu.figures import counted
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["load", "read_known", "read_x"]
-
 
 def load(path: Path, config: "Config") -> Source:
     """Load the arrays of an .npz file.

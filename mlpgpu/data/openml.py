@@ -10,8 +10,6 @@ import numpy as np
 from mlpgpu.data import idx
 from mlpgpu.data.download import DownloadError, probe
 
-__all__ = ["SERVER", "fetch"]
-
 SERVER = "https://www.openml.org/"
 
 # Long, since OpenML answers slowly; it applies only after `probe` has shown that the server is there.

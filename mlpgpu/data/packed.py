@@ -12,8 +12,6 @@ from mlpgpu.data.encoding import of_start
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.errors import InputError, listed
 
-__all__ = ["open_text"]
-
 
 def open_text(path: Path) -> TextIO:
     """Open a text file in UTF-8, or in UTF-16 with a byte-order mark, without newline translation.

@@ -11,8 +11,6 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read"]
-
 
 def read(path: Path, rows: int | None, unused: Callable[[list[str]], Set[str]]) -> Iterator["pd.DataFrame"]:
     """Yield the rows of a Parquet file, at most `rows` at a time, or all at once for None.

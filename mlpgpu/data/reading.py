@@ -22,8 +22,6 @@ from mlpgpu.files import STANDARD_INPUT, called, expanded
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Known", "features", "features_and_targets", "read_features"]
-
 # Few enough that a chunk of wide rows fits into memory, many enough that the overhead per chunk is negligible.
 ROWS = 16_384
 Records = list[dict[str, Any]]

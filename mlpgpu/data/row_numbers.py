@@ -8,8 +8,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["without"]
-
 # The name that pandas gives to a first column without one, such as the index that `DataFrame.to_csv` writes.
 _INDEX = "Unnamed: 0"
 

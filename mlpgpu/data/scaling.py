@@ -8,8 +8,6 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
-__all__ = ["Scaling", "fit", "of_model"]
-
 
 @dataclass(frozen=True)
 class Scaling:

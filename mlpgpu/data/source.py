@@ -11,8 +11,6 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Source", "check_rows", "flat", "of_arrays"]
-
 
 @dataclass(frozen=True)
 class Source:

@@ -10,8 +10,6 @@ from mlpgpu.data.groups import hold_out_groups, numbered
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
 
-__all__ = ["hold_out", "hold_out_last", "in_folds"]
-
 # With more groups, chance balances the classes of folds, which would take scikit-learn minutes.
 MANY_GROUPS = 10_000
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["load", "read", "read_chunks"]
-
 _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 

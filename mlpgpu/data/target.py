@@ -11,8 +11,6 @@ from mlpgpu.data.label_columns import Pair, encode, kinds
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
 
-__all__ = ["Target", "decide", "numbered"]
-
 # Maximum number of distinct values with which a target of whole numbers is taken for classes.
 MAX_CODES = 20
 # A number with currency sign, thousands separators or unit, as people write it, but not a date.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from mlpgpu.config import Config
 
-__all__ = ["check_varied", "chosen", "joined", "named", "values"]
-
 
 def named(target: str, names: Sequence[str]) -> list[str]:
     """Return the columns that `target` names: the one of exactly this name, or else those of a comma-separated list.

@@ -10,8 +10,6 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["categories_of", "name_of_gaps", "one_hot", "unlike"]
-
 # Each category is a column of x, and text with more distinct values is likely names or IDs of rows.
 MAX_CATEGORIES = 1000
 # With more categories than this, a note warns if they are too many for the number of rows.

@@ -10,8 +10,6 @@ from mlpgpu.figures import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Unseen"]
-
 
 class Unseen:
     """Number of rows per column with categories that were not in the training rows, over all chunks of a file.

@@ -12,8 +12,6 @@ from mlpgpu.files import expanded
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
-__all__ = ["check", "sort_of"]
-
 _SYNTHETIC = ({"synthetic"}, "synthetic, a set that is drawn")
 # Setting -> the sorts of data that use it, and their name in messages.
 _USED_BY = {

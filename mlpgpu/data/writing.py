@@ -12,8 +12,6 @@ import numpy as np
 from mlpgpu.errors import InputError
 from mlpgpu.files import check_out, replacing
 
-__all__ = ["FORMATS", "check", "write"]
-
 FORMATS = (".csv", ".parquet", ".npy")
 
 
