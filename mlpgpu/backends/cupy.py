@@ -13,7 +13,7 @@ from mlpgpu.backends.precision import emulated, in_words
 from mlpgpu.cuda import needs
 from mlpgpu.cuda.function import PATIENCE, Function
 from mlpgpu.cuda.loop import Loop
-from mlpgpu.cuda.namespace import Recordable
+from mlpgpu.cuda.recording import Recordable
 
 NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
@@ -52,14 +52,14 @@ class CupyBackend(Backend):
         eager = super().compile_loop(step)
         if are_few(n_steps):
             return eager
-        captured = Loop(self.cupy, self.xp, step, eager, self.device, self.precision)
+        captured = Loop(self, step, eager)
         return hesitant(eager, captured) if n_steps is None else captured
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
         if is_eager():
             return function
-        return Function(self.cupy, self.xp, function, self.device, self.precision, PATIENCE if once else 0)
+        return Function(self, function, PATIENCE if once else 0)
 
     def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> Bytes:
         """See `Backend.loop_bytes`."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from mlpgpu.backends import live_bytes
-from mlpgpu.backends.collection import without_collection
+from mlpgpu.backends.captures import shapes, suits, tell_refused, without_collection
 from mlpgpu.backends.live_bytes import Bytes
-from mlpgpu.errors import one_line
 from mlpgpu.fusion.trace import leaves, rebuild
-
-log = logging.getLogger(__name__)
 
 # Number of steps in the longer graph. The remaining steps of a call replay a graph of one step.
 STEPS = 16
@@ -88,22 +84,12 @@ class Captured:
         self._first = torch.arange(STEPS, device=device)
         self._next = self._first.clone()
         new, loss = step(self.state, data, rebuild(items, (leaf[0] for leaf in leaves(self.items))))
-        if _shapes(new) != _shapes(self.state):
-            raise TypeError(f"a state of {_shapes(self.state)} becomes one of {_shapes(new)}")
+        if shapes(new) != shapes(self.state):
+            raise TypeError(f"a state of {shapes(self.state)} becomes one of {shapes(new)}")
         self.losses = loss.new_empty((n_steps, *loss.shape))
         graphs.warm_up(self._try)
         self._step = graphs.capture(lambda: self._steps(1))
         self._many_steps = graphs.capture(lambda: self._steps(STEPS)) if n_steps >= STEPS else None
-
-    def suits(self, state: Any, data: Any, items: Any) -> bool:
-        """Whether it was captured for these very data, for these shapes and dtypes, and for at least as many items."""
-        rows = [(leaf.shape[1:], leaf.dtype) for leaf in leaves(items)]
-        return (
-            all(mine is leaf for mine, leaf in zip(leaves(self.data), leaves(data), strict=True))
-            and _shapes(state) == _shapes(self.state)
-            and rows == [(leaf.shape[1:], leaf.dtype) for leaf in leaves(self.items)]
-            and len(next(leaves(items))) <= len(self.losses)
-        )
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop: see `Backend.compile_loop`. The next call overwrites the returned state."""
@@ -173,7 +159,7 @@ class Loop:
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop: see `Backend.compile_loop`."""
-        if not self._refused and (self._captured is None or not self._captured.suits(state, data, items)):
+        if not self._refused and (self._captured is None or not suits(self._captured, state, data, items)):
             self._capture(state, data, items)
         return self._captured(state, items) if self._captured else self.eager(state, data, items)
 
@@ -184,9 +170,4 @@ class Loop:
         except Exception as error:
             # A user's function may do what cannot be captured, and any error of its own shows in the eager loop.
             self._captured, self._refused = None, True
-            where, why = self.graphs.device, one_line(error)
-            log.warning("the step runs line by line on %s, for it cannot be captured: %s", where, why)
-
-
-def _shapes(tree: Any) -> list[tuple[Any, Any]]:
-    return [(tuple(leaf.shape), leaf.dtype) for leaf in leaves(tree)]
+            tell_refused("the step", self.graphs.device, error)

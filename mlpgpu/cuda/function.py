@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.backends.captures import tell_refused
 from mlpgpu.cuda.binding import Pointer, bind
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.products import Multiplier
 from mlpgpu.cuda.program import Program
-from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
+from mlpgpu.cuda.recording import DeviceRecorder, returned
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
+
+if TYPE_CHECKING:
+    from mlpgpu.backends.cupy import CupyBackend
 
 Array = Any
 # The most programs that a function keeps, one per stream and argument shapes: full chunks, and the last chunks of a few
@@ -135,23 +138,16 @@ class Function:
 
     Parameters
     ----------
-    cupy : module
-    xp : Recordable
-        The array namespace that `function` uses.
+    backend : CupyBackend
+        `function` uses its array namespace.
     function : callable
         Pure; takes and returns arrays and nested tuples of them.
-    device : str
-    precision : str
-        Of the products: ``float32``, ``tf32`` or ``bf16``.
     patience : int
         Number of calls with the same shapes that run line by line before the function is traced.
     """
 
-    def __init__(
-        self, cupy: Any, xp: Recordable, function: Callable[..., Any], device: str, precision: str, patience: int = 0
-    ) -> None:
-        self._cupy, self._xp, self._function = cupy, xp, function
-        self._device, self._precision, self._patience = device, precision, patience
+    def __init__(self, backend: CupyBackend, function: Callable[..., Any], patience: int) -> None:
+        self._backend, self._function, self._patience = backend, function, patience
         # By stream, shapes and dtypes.
         self._launched: dict[Any, Launched] = {}
         self._seen: Counter[Any] = Counter()
@@ -160,9 +156,9 @@ class Function:
     def __call__(self, *given: Any) -> Any:
         """Return the function's results in new arrays."""
         # Within a step that is being traced, its operations become part of that trace.
-        if self._is_refused or self._xp.is_recording:
+        if self._is_refused or self._backend.xp.is_recording:
             return self._function(*given)
-        stream = self._cupy.cuda.get_current_stream().ptr
+        stream = self._backend.cupy.cuda.get_current_stream().ptr
         key = stream, _shapes(given)
         launched = self._launched.get(key)
         if launched is None:
@@ -178,14 +174,15 @@ class Function:
             # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
             # At a launch, cuBLASLt may not support a product with the new alignment of its operands.
             self._is_refused = True
-            tell_refused("the evaluation of rows", self._device, error)
+            tell_refused("the evaluation of rows", self._backend.device, error)
             return self._function(*given)
 
     def _record(self, key: Any, given: Any, stream: int) -> Launched:
-        multiplier = multiplier_of(self._cupy, self._device, stream, get_ident())
-        with self._xp.recording():
-            recorded = Recorded(DeviceRecorder(self._cupy), self._function, given)
-        launched = Launched(self._cupy, recorded, given, self._precision, multiplier)
+        cupy, backend = self._backend.cupy, self._backend
+        multiplier = multiplier_of(cupy, backend.device, stream, get_ident())
+        with backend.xp.recording():
+            recorded = Recorded(DeviceRecorder(cupy), self._function, given)
+        launched = Launched(cupy, recorded, given, backend.precision, multiplier)
         if len(self._launched) == KEPT:
             del self._launched[next(iter(self._launched))]
         self._launched[key] = launched

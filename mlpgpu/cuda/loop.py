@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.backends.collection import without_collection
+from mlpgpu.backends.captures import suits, tell_refused, without_collection
 from mlpgpu.cuda.binding import Pointer, bind
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.cuda.namespace import Recordable
 from mlpgpu.cuda.program import Program
-from mlpgpu.cuda.recording import DeviceRecorder, returned, tell_refused
+from mlpgpu.cuda.recording import DeviceRecorder, returned
 from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
+
+if TYPE_CHECKING:
+    from mlpgpu.backends.cupy import CupyBackend
 
 Array = Any
 # Steps per graph, in descending order: launching a graph takes as long as several steps of a small network.
@@ -83,14 +85,13 @@ class Captured:
 
     def __init__(self, cupy: Any, recorded: Recorded, state: Any, data: Any, items: Any, precision: str) -> None:
         self._cupy = cupy
-        self.data = list(leaves(data))
+        self.data = tuple(leaves(data))
         if not all(leaf.flags.c_contiguous for leaf in self.data):
             raise NotCaptured("data whose rows do not follow each other")
-        self.state = [cupy.zeros(leaf.shape, leaf.dtype) for leaf in leaves(state)]
+        self.state = tuple(cupy.zeros(leaf.shape, leaf.dtype) for leaf in leaves(state))
         # The first run reads these: as row numbers, zeros are valid.
-        self.items = [cupy.zeros(leaf.shape, leaf.dtype) for leaf in leaves(items)]
-        self.n_steps = len(self.items[0])
-        self.losses = cupy.zeros(self.n_steps, recorded.loss.dtype)
+        self.items = tuple(cupy.zeros(leaf.shape, leaf.dtype) for leaf in leaves(items))
+        self.losses = cupy.zeros(len(self.items[0]), recorded.loss.dtype)
         self.counter = cupy.zeros((), np.int64)
         given = [*recorded.state, *recorded.data, *recorded.items, recorded.counter, recorded.loss]
         arrays = [*self.state, *self.data, *self.items, self.counter, self.losses]
@@ -112,20 +113,7 @@ class Captured:
             # If a launch fails, those before it must not go on to write to memory that is freed.
             for stream in (self._stream, self._side_stream):
                 stream.synchronize()
-        self._graphs = [(n, self._capture(n)) for n in STEPS if n <= self.n_steps]
-
-    def suits(self, state: Any, data: Any, items: Any) -> bool:
-        """Whether it was captured with these data arrays, and with a state and items of these shapes and dtypes."""
-        own = [
-            *((leaf.shape, leaf.dtype) for leaf in self.state),
-            *((leaf.shape[1:], leaf.dtype) for leaf in self.items),
-        ]
-        given = [
-            *((leaf.shape, leaf.dtype) for leaf in leaves(state)),
-            *((leaf.shape[1:], leaf.dtype) for leaf in leaves(items)),
-        ]
-        same = all(mine is leaf for mine, leaf in zip(self.data, leaves(data), strict=True))
-        return same and own == given and len(next(leaves(items))) <= self.n_steps
+        self._graphs = [(n, self._capture(n)) for n in STEPS if n <= len(self.losses)]
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Array]:
         """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
@@ -180,35 +168,22 @@ class Loop:
 
     Parameters
     ----------
-    cupy : module
-    xp : Recordable
-        The array namespace that `step` uses.
+    backend : CupyBackend
+        `step` uses its array namespace.
     step : callable
         ``step(state, data, item) -> (state, loss)``, pure.
     eager : callable
         The eager loop over `step`, used if the step cannot be captured.
-    device : str
-    precision : str
-        Of the products: ``float32``, ``tf32`` or ``bf16``.
     """
 
-    def __init__(
-        self,
-        cupy: Any,
-        xp: Recordable,
-        step: Callable[..., Any],
-        eager: Callable[..., Any],
-        device: str,
-        precision: str,
-    ) -> None:
-        self._cupy, self._xp, self._step, self._eager = cupy, xp, step, eager
-        self._device, self._precision = device, precision
+    def __init__(self, backend: CupyBackend, step: Callable[..., Any], eager: Callable[..., Any]) -> None:
+        self._backend, self._step, self._eager = backend, step, eager
         self._captured: Captured | None = None
         self._is_refused = False
 
     def __call__(self, state: Any, data: Any, items: Any) -> tuple[Any, Array]:
         """Run the loop as in `Backend.compile_loop`. The next call overwrites the state that is returned."""
-        if not self._is_refused and (self._captured is None or not self._captured.suits(state, data, items)):
+        if not self._is_refused and (self._captured is None or not suits(self._captured, state, data, items)):
             self._capture(state, data, items)
         if self._captured is None:
             return self._eager(state, data, items)
@@ -216,14 +191,14 @@ class Loop:
 
     def _capture(self, state: Any, data: Any, items: Any) -> None:
         # Free the memory of the old capture first. If `state` is in it, the caller still holds that part.
-        self._captured = None
+        self._captured, backend = None, self._backend
         try:
-            with self._xp.recording():
-                recorded = Recorded(DeviceRecorder(self._cupy), self._step, state, data, items)
-            self._captured = Captured(self._cupy, recorded, state, data, items, self._precision)
+            with backend.xp.recording():
+                recorded = Recorded(DeviceRecorder(backend.cupy), self._step, state, data, items)
+            self._captured = Captured(backend.cupy, recorded, state, data, items, backend.precision)
         except MemoryError:
             raise
         except Exception as error:
             # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
             self._is_refused = True
-            tell_refused("the step", self._device, error)
+            tell_refused("the step", backend.device, error)

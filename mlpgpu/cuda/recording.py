@@ -1,17 +1,38 @@
-"""Trace functions that refer to device arrays, and prepare the nodes that they return."""
+"""Trace functions of device arrays: a namespace that can be switched to recording, a recorder, what is returned."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from mlpgpu.errors import one_line
+import numpy as np
+
+from mlpgpu.backends.precision import Namespace
 from mlpgpu.fusion.schedule import GIVEN, base
 from mlpgpu.fusion.trace import VIEWS, Recorder, Traced
 
-log = logging.getLogger(__name__)
-
 Array = Any
+
+
+class Recordable(Namespace):
+    """CuPy's functions; while a function is being traced, NumPy's, which dispatch to the recorder of traced arrays.
+
+    Attributes
+    ----------
+    is_recording : bool
+    """
+
+    is_recording = False
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Use the functions that record, within the context."""
+        library, self._xp, self.is_recording = self._xp, np, True
+        try:
+            yield
+        finally:
+            self._xp, self.is_recording = library, False
 
 
 class DeviceRecorder(Recorder):
@@ -52,8 +73,3 @@ def returned(recorder: Recorder, leaf: Any, taken: set[Traced]) -> Traced:
         node = Traced(recorder, "astype", (node,), (node.dtype,), node.shape, node.dtype)
     taken.add(node)
     return node
-
-
-def tell_refused(what: str, device: str, error: Exception) -> None:
-    """Log in one line that `what` runs line by line, and why."""
-    log.warning("%s runs line by line on %s, for it cannot be captured: %s", what, device, one_line(error))

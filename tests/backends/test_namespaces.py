@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlpgpu.backends.precision import emulated
-from mlpgpu.cuda.namespace import Recordable
+from mlpgpu.cuda.recording import Recordable
 
 
 @pytest.mark.parametrize("wrap", [lambda xp: emulated(xp, "tf32"), Recordable], ids=["rounding", "recordable"])

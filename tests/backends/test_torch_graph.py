@@ -231,7 +231,7 @@ def test_what_cannot_be_captured_runs_line_by_line(step, why, caplog):
     for seed in range(3):
         state, expected = check(loop, eager, state, expected, (), rows(20, seed=seed))
     (record,) = caplog.records
-    assert (record.levelname, record.name) == ("WARNING", "mlpgpu.backends.torch_graph")
+    assert (record.levelname, record.name) == ("WARNING", "mlpgpu.backends.captures")
     assert "\n" not in record.getMessage()
     assert re.fullmatch(f"the step runs line by line on cuda:0, for it cannot be captured: {why}", record.getMessage())
 
