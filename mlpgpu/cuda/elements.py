@@ -9,9 +9,9 @@ import numpy as np
 from mlpgpu.cuda.expressions import c_type, common_type, expression, literal
 from mlpgpu.cuda.grid import INT32_LIMIT, Grid
 from mlpgpu.cuda.indexing import ELEMENT, ROW, SCALAR, At, Index, level_of, linear
-from mlpgpu.cuda.passes import Kernel, Passes, is_reduction, parts
+from mlpgpu.cuda.passes import Kernel, Passes, is_reduction
 from mlpgpu.cuda.source import Buffer, Source, indent, name_of
-from mlpgpu.fusion.schedule import GIVEN
+from mlpgpu.fusion.schedule import GIVEN, parts
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, number_in
 
 

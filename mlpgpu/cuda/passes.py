@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mlpgpu.cuda.epilogues import Product, find_products
 from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, through_view
 from mlpgpu.cuda.products import matrix
-from mlpgpu.fusion.schedule import GIVEN, base, is_elementwise
+from mlpgpu.fusion.schedule import GIVEN, is_elementwise, parts, users_of
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
 
 Shape = tuple[int, ...]
@@ -125,11 +125,7 @@ class Passes:
     def __init__(self, results: Sequence[Traced], *, epilogues: bool) -> None:
         self.results = list(results)
         self.nodes = operations(self.results)
-        self._users: dict[Traced, list[Traced]] = {node: [] for node in self.nodes}
-        for node in self.nodes:
-            if node.operation not in VIEWS:
-                for parent in node.parents:
-                    self._users[base(parent)].append(node)
+        self._users = users_of(self.nodes)
         self._result_set = set(results)
         self._products = find_products(self.nodes, self._users, self._result_set, epilogues=epilogues)
         self._scalars = self._find_scalars()
@@ -290,12 +286,3 @@ class Passes:
         else:
             needed = [other for other, _ in self.reads(node)]
         return max((self.level[other] + 1 for other in needed if other in self.stored), default=0)
-
-
-def parts(joined: Traced) -> list[tuple[int, int]]:
-    """Return the start and stop of each part of a concatenation, along its axis."""
-    axis, ends, start = joined.settings[0], [], 0
-    for part in joined.parents:
-        ends.append((start, start + part.shape[axis]))
-        start += part.shape[axis]
-    return ends

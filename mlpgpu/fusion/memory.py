@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mlpgpu.fusion.schedule import Schedule, base, is_elementwise
+from mlpgpu.fusion.schedule import Schedule, base, is_elementwise, parts
 from mlpgpu.fusion.trace import Traced
 
 # Bytes, more than a vectorised loop handles at once. If an array starts closer than that after another, the loop takes
@@ -119,10 +119,8 @@ class Memory:
         return None
 
     def _part(self, whole: Traced, part: int) -> np.ndarray:
-        axis = whole.settings[0]
-        start = sum(before.shape[axis] for before in whole.parents[:part])
         key = [slice(None)] * whole.ndim
-        key[axis] = slice(start, start + whole.parents[part].shape[axis])
+        key[whole.settings[0]] = slice(*parts(whole)[part])
         return self.arrays[whole][tuple(key)]
 
     def parts_to_copy(self, whole: Traced) -> list[tuple[np.ndarray, np.ndarray]]:

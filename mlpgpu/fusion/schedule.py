@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,23 @@ def base(node: Traced) -> Traced:
     while node.operation in VIEWS:
         node = node.arguments[0]
     return node
+
+
+def users_of(nodes: Sequence[Traced]) -> defaultdict[Traced, list[Traced]]:
+    """Return the operations among `nodes` that read each array, directly or through views."""
+    users: defaultdict[Traced, list[Traced]] = defaultdict(list)
+    for node in nodes:
+        if node.operation not in VIEWS:
+            for parent in node.parents:
+                users[base(parent)].append(node)
+    return users
+
+
+def parts(joined: Traced) -> list[tuple[int, int]]:
+    """Return the start and stop of each part of a concatenation, along its axis."""
+    (axis,) = joined.settings
+    ends = list(itertools.accumulate((part.shape[axis] for part in joined.parents), initial=0))
+    return list(itertools.pairwise(ends))
 
 
 def domain_of(node: Traced) -> tuple[int, ...]:
@@ -82,16 +100,13 @@ class Schedule:
         self.results = list(results)
         self.groups: list[Group] = []
         self.group_of: dict[Traced, int] = {}
-        self.position: dict[Traced, int] = {}
-        self.users: dict[Traced, list[Traced]] = defaultdict(list)
+        order = _scalars_first(operations(self.results))
+        self.position = {node: place for place, node in enumerate(order)}
+        self.users = users_of(order)
         self.stored: set[Traced] = {base(node) for node in self.results}
         self._after_product = 0
-        for node in _scalars_first(operations(self.results)):
-            self.position[node] = len(self.position)
+        for node in order:
             self.group_of[node] = self._assign(node)
-            if node.operation not in VIEWS:
-                for parent in node.parents:
-                    self.users[base(parent)].append(node)
         for node, users in self.users.items():
             # Its own group reads it elementwise only, see `_assign`, and needs no copy in memory.
             if any(self.group_of[user] != self.group_of[node] for user in users):
