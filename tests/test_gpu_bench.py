@@ -108,7 +108,7 @@ def test_turns_last(module, monkeypatch):
             now[0] += 0.01 if number else 100
             return number / 10
 
-    contestant = type("Whole", (lasting.Lasting,), {"kind": Kind})("as it is")
+    contestant = lasting.Lasting(Kind, "as it is")
     assert (contestant.turn(0), contestant.setting) == (0.0, "as it is")
     assert contestant.epochs == 25
     began = now[0]

@@ -63,5 +63,4 @@ class Scans:
         return min(taken)
 
 
-class Scan(Lasting):
-    kind = Scans
+Scan = functools.partial(Lasting, Scans)

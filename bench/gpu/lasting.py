@@ -10,16 +10,20 @@ SECONDS, MAX_EPOCHS = 0.25, 400
 class Lasting:
     """A contestant that trains for `SECONDS` in each turn; the first turn is one epoch, whose loss is compared.
 
+    Parameters
+    ----------
+    kind : callable
+        ``kind(problem)``, a contestant whose turn is an epoch.
+    problem : Problem
+
     Attributes
     ----------
     epochs : int
         Epochs per turn.
     """
 
-    kind = None
-
-    def __init__(self, problem):
-        self.inner = self.kind(problem)
+    def __init__(self, kind, problem):
+        self.inner = kind(problem)
         self.setting = getattr(self.inner, "setting", "")
         self.epochs, self._done = 1, 0
 

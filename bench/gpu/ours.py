@@ -1,17 +1,10 @@
-"""mlpgpu on a GPU, with captured and with eager steps."""
+"""mlpgpu on a GPU, with captured steps, as the command trains, and with eager ones, as with ``--no-capture``."""
 
-from peers import ours
+from functools import partial
+
+from peers.ours import Epochs
 
 from gpu.lasting import Lasting
 
-
-class Captured(Lasting):
-    """Training as by the command."""
-
-    kind = ours.Epochs
-
-
-class Eager(Lasting):
-    """Training with ``--no-capture``."""
-
-    kind = ours.LineByLine
+Captured = partial(Lasting, Epochs)
+Eager = partial(Lasting, partial(Epochs, capture=False))

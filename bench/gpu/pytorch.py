@@ -1,6 +1,7 @@
 """PyTorch with CUDA graphs and fused Adam: a graph of one step, of an epoch, or of an epoch of compiled steps."""
 
 import time
+from functools import partial
 
 import torch
 from peers import pytorch
@@ -120,12 +121,11 @@ class EpochGraph:
 class Graphs:
     """Epochs by graphs, with rows as floats or as bytes, whichever a trial finds faster."""
 
-    steps, way, kinds = Steps, StepGraph, ("float32", "uint8")
-
-    def __init__(self, problem):
+    def __init__(self, problem, steps=Steps, way=StepGraph, kinds=("float32", "uint8")):
         self.problem, self.device = problem, device_of(problem)
+        self.steps, self.way = steps, way
         labels = torch.from_numpy(problem.labels).to(self.device)
-        tried = {kind: self._prepare(kind, labels) for kind in self.kinds}
+        tried = {kind: self._prepare(kind, labels) for kind in kinds}
         seconds = {kind: self._seconds(epoch) for kind, (_, epoch) in tried.items()}
         best = min(seconds, key=seconds.get)
         self.setting = f"rows as {best}"
@@ -153,21 +153,6 @@ class Graphs:
         return min(taken)
 
 
-class EpochGraphs(Graphs):
-    way = EpochGraph
-
-
-class CompiledGraphs(Graphs):
-    steps, way, kinds = CompiledSteps, EpochGraph, ("float32",)
-
-
-class Step(Lasting):
-    kind = Graphs
-
-
-class Epoch(Lasting):
-    kind = EpochGraphs
-
-
-class CompiledEpoch(Lasting):
-    kind = CompiledGraphs
+Step = partial(Lasting, Graphs)
+Epoch = partial(Lasting, partial(Graphs, way=EpochGraph))
+CompiledEpoch = partial(Lasting, partial(Graphs, steps=CompiledSteps, way=EpochGraph, kinds=("float32",)))

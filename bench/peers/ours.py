@@ -27,9 +27,7 @@ class MatmulFloor:
 class Epochs:
     """Training as by the command, without its work between epochs."""
 
-    capture = True
-
-    def __init__(self, problem):
+    def __init__(self, problem, capture=True):
         n_features, *hidden, n_outputs = problem.sizes
         config = Config(
             hidden=tuple(hidden),
@@ -41,7 +39,7 @@ class Epochs:
             device=problem.device,
             precision=problem.precision,
             normalization=problem.normalization,
-            capture=self.capture,
+            capture=capture,
         )
         rows = Rows(problem.rows, problem.labels)
         plan = make_plan(config, n_rows=len(rows), n_features=n_features, n_outputs=n_outputs, task="classification")
@@ -55,9 +53,3 @@ class Epochs:
     def turn(self, number):
         losses, counts = self.training.epoch(number)
         return float(np.average(losses, weights=counts))
-
-
-class LineByLine(Epochs):
-    """Training with ``--no-capture``."""
-
-    capture = False
