@@ -8,19 +8,16 @@ from urllib.parse import urlsplit
 
 
 class DownloadError(Exception):
-    """A download that failed.
+    """A download that failed; its text is the cause in a few words.
 
     Attributes
     ----------
-    reason : str
-        The cause, in a few words.
     unreachable : bool
         Whether the server did not answer, so that a retry would only take time.
     """
 
     def __init__(self, reason: str, unreachable: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.unreachable = unreachable
 
 

@@ -25,7 +25,7 @@ def md5(data: bytearray) -> str:
 
 
 def download(
-    mirrors: Sequence[str], checksums: Mapping[str, str], folder: Path, data_id: int, train_rows: int, *, progress: bool
+    mirrors: Sequence[str], checksums: Mapping[str, str], folder: Path, data_id: int, *, progress: bool
 ) -> dict[str, bytearray]:
     """Download IDX files into a folder.
 
@@ -37,7 +37,7 @@ def download(
         Names of the files to download, with the MD5 of their uncompressed bytes.
     folder : Path
         Where to keep them. Files that are incomplete or fail their checksum are not kept.
-    data_id, train_rows : int
+    data_id : int
         As for `openml.fetch`; OpenML is tried last.
     progress : bool
         Whether to draw progress bars.
@@ -68,12 +68,12 @@ def download(
                         got[file] = _checked(path, checksums[file])
                         path.replace(folder / path.name)
                 except DownloadError as error:
-                    failures.append(f"{urlsplit(mirror).netloc}: {error.reason}")
+                    failures.append(f"{urlsplit(mirror).netloc}: {error}")
                     seconds = _NEXT_SECONDS if error.unreachable else seconds
                 if len(got) == len(checksums):
                     return got
             try:
-                parts = openml.fetch(data_id, train_rows, seconds)
+                parts = openml.fetch(data_id, seconds)
                 for file, data in parts.items():
                     if file in checksums and file not in got:
                         path = Path(scratch, file)
@@ -81,7 +81,7 @@ def download(
                         got[file] = _checked(path, checksums[file])
                         path.replace(folder / file)
             except DownloadError as error:
-                failures.append(f"{urlsplit(openml.SERVER).netloc}: {error.reason}")
+                failures.append(f"{urlsplit(openml.SERVER).netloc}: {error}")
     except OSError as error:
         raise UnavailableError(f"cannot write the cache folder {folder}: {error.strerror}") from None
     if len(got) < len(checksums):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "MLPGPU_DATA_DIR"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-TRAIN_ROWS = 60_000
 
 MIRRORS = {
     "mnist": (
@@ -173,7 +172,7 @@ def _from_cache(name: str, *, progress: bool) -> dict[str, bytearray]:
     wanted = {file: expected for file, expected in CHECKSUMS[name].items() if file not in contents}
     if wanted:
         try:
-            contents |= download(MIRRORS[name], wanted, folder, OPENML_IDS[name], TRAIN_ROWS, progress=progress)
+            contents |= download(MIRRORS[name], wanted, folder, OPENML_IDS[name], progress=progress)
         except UnavailableError as error:
             raise UnavailableError(
                 f"{name} is not in a known folder, and {error}; put its four IDX files ({FILES[0]}.gz and so on) "

@@ -11,20 +11,20 @@ from mlpgpu.data import idx
 from mlpgpu.data.download import DownloadError, probe
 
 SERVER = "https://www.openml.org/"
+# Training rows, which come first; the others are for testing.
+TRAIN_ROWS = 60_000
 
 # Long, since OpenML answers slowly; it applies only after `probe` has shown that the server is there.
 _IDLE_SECONDS = 10.0
 
 
-def fetch(data_id: int, train_rows: int, seconds: float) -> dict[str, bytearray]:
+def fetch(data_id: int, seconds: float) -> dict[str, bytearray]:
     """Download a set, and return the IDX files that it was made from.
 
     Parameters
     ----------
     data_id : int
         OpenML's ID of the set, which has rows of square images, and labels as text.
-    train_rows : int
-        Number of training rows, which come first; the other rows are for testing.
     seconds : float
         Timeout of connecting.
 
@@ -63,8 +63,8 @@ def fetch(data_id: int, train_rows: int, seconds: float) -> dict[str, bytearray]
     finally:
         socket.setdefaulttimeout(timeout_before)
     return {
-        "train-images-idx3-ubyte": idx.encode(images[:train_rows]),
-        "train-labels-idx1-ubyte": idx.encode(labels[:train_rows]),
-        "t10k-images-idx3-ubyte": idx.encode(images[train_rows:]),
-        "t10k-labels-idx1-ubyte": idx.encode(labels[train_rows:]),
+        "train-images-idx3-ubyte": idx.encode(images[:TRAIN_ROWS]),
+        "train-labels-idx1-ubyte": idx.encode(labels[:TRAIN_ROWS]),
+        "t10k-images-idx3-ubyte": idx.encode(images[TRAIN_ROWS:]),
+        "t10k-labels-idx1-ubyte": idx.encode(labels[TRAIN_ROWS:]),
     }

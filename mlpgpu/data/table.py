@@ -74,17 +74,10 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
 
 
 def read(
-    path: Path,
-    columns: list[dict[str, Any]] | None = None,
-    target: str | None = None,
-    *,
-    beside: Collection[str] = (),
-    labels: Collection[str] = (),
-    drop: tuple[str, ...] = (),
-    written: list[dialect.Dialect] | None = None,
+    path: Path, columns: list[dict[str, Any]] | None = None, target: str | None = None, **more: Any
 ) -> "pd.DataFrame":
-    """Read a text or Parquet file as one DataFrame; see `read_chunks`."""
-    (frame,) = read_chunks(path, columns, None, target, beside=beside, labels=labels, drop=drop, written=written)
+    """Read a text or Parquet file as one DataFrame; the arguments are those of `read_chunks`."""
+    (frame,) = read_chunks(path, columns, None, target, **more)
     return frame
 
 

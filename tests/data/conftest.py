@@ -74,7 +74,7 @@ def tiny(monkeypatch, tmp_path, dead):
     cache = tmp_path / "cache"
     monkeypatch.setattr(mnist, "CHECKSUMS", sums)
     monkeypatch.setattr(mnist, "MIRRORS", {"mnist": (), "fashion-mnist": ()})
-    monkeypatch.setattr(mnist, "TRAIN_ROWS", 200)
+    monkeypatch.setattr(openml, "TRAIN_ROWS", 200)
     monkeypatch.setattr(openml, "SERVER", dead)
     # The servers of a test answer at once, but a busy machine may be slow to run them.
     monkeypatch.setattr(mirrors, "_FIRST_SECONDS", 60.0)
