@@ -64,7 +64,7 @@ def test_a_report(tmp_path):
 def command(monkeypatch, run, *given):
     experiment = running.Experiment("trial", "A trial", run, seconds=10, quick_seconds=1)
     monkeypatch.setattr(sys, "argv", ["trial", *given])
-    running.main(experiment, description="Try.\n\nMore.", command="trial")
+    running.main(experiment, description="Try.\n\nMore.")
 
 
 def test_the_command(monkeypatch, tmp_path, capsys):

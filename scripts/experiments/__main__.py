@@ -5,4 +5,4 @@ from scripts.experiments.running import main
 
 if __name__ == "__main__":
     modules = iris_and_mnist, one_variable, two_layers, pytorch_mnist, fashion_mnist
-    main(*(module.EXPERIMENT for module in modules), description=__doc__, command="scripts.experiments")
+    main(*(module.EXPERIMENT for module in modules), description=__doc__)

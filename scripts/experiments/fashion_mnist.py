@@ -52,7 +52,7 @@ LONG = {"optimizer": "adamw", "learning_rate_schedule": "one_cycle", "batch_size
 COLORS = plots.INK, plots.SCORE, "#e69f00"
 
 
-class Images(NamedTuple):
+class Split(NamedTuple):
     """Pixels from 0 to 1 as rows, and their labels."""
 
     x: np.ndarray
@@ -63,14 +63,14 @@ class Images(NamedTuple):
     y_test: np.ndarray
 
 
-def load(dataset: str, quick: bool) -> Images:
+def load(dataset: str, quick: bool) -> Split:
     """Load all images of a data set, or some of them, with a stratified part of the training images held out."""
     x, y, x_test, y_test = images(dataset)
     if quick:
         x, y, x_test, y_test = x[:3_000], y[:3_000], x_test[:1_000], y_test[:1_000]
     x, x_test = ((pixels / 255).astype(np.float32) for pixels in (x, x_test))
     x, x_val, y, y_val = train_test_split(x, y, test_size=HELD_OUT, stratify=y, random_state=0)
-    return Images(x, y, x_val, y_val, x_test, y_test)
+    return Split(x, y, x_val, y_val, x_test, y_test)
 
 
 class Accuracies(Callback):
@@ -90,7 +90,7 @@ class Accuracies(Callback):
 class Study:
     """The images, the arguments of the run, its report and its progress bar."""
 
-    clothes: Images
+    clothes: Split
     given: Given
     report: Report
     progress: Progress
@@ -104,7 +104,7 @@ class Study:
         """Yield the jobs in turn, as this share of the progress of the run."""
         return self.progress.over(jobs, share * EXPERIMENT.expected(self.given), lambda job: f"{what}: {job}")
 
-    def fit(self, settings: Mapping[str, Any], clothes: Images, **more: Any) -> MLPClassifier:
+    def fit(self, settings: Mapping[str, Any], clothes: Split, **more: Any) -> MLPClassifier:
         """Train a network on the training images, with validation after each epoch."""
         network = MLPClassifier(**COMMON | {"random_state": 0} | settings | more, device=self.given.device)
         return network.fit(clothes.x, clothes.y, X_val=clothes.x_val, y_val=clothes.y_val)
@@ -368,4 +368,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    main(EXPERIMENT, description=__doc__, command="scripts.experiments.fashion_mnist")
+    main(EXPERIMENT, description=__doc__)

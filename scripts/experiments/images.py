@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mlpgpu.config import Config
@@ -12,18 +14,16 @@ CLOTHES = (
 )  # fmt: skip
 
 
-def images(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the images as bytes and their labels, in the original order and split.
+class Images(NamedTuple):
+    """Training images and test images as rows of pixels, and their labels from 0 to 9."""
 
-    Parameters
-    ----------
-    dataset : str
-        ``mnist`` or ``fashion-mnist``.
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
 
-    Returns
-    -------
-    x_train, y_train, x_test, y_test : array
-        uint8 of shape (60000, 784) and (10000, 784), and int64 labels from 0 to 9.
-    """
+
+def images(dataset: str) -> Images:
+    """Return all images of ``mnist`` or ``fashion-mnist``, one byte per pixel, in the original order and split."""
     data = load(Config(dataset=dataset, validation_fraction=0))
-    return data.x_train, data.y_train, data.x_test, data.y_test
+    return Images(data.x_train, data.y_train, data.x_test, data.y_test)

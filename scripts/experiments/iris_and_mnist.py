@@ -192,4 +192,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    main(EXPERIMENT, description=__doc__, command="scripts.experiments.iris_and_mnist")
+    main(EXPERIMENT, description=__doc__)

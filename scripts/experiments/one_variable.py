@@ -304,4 +304,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    main(EXPERIMENT, description=__doc__, command="scripts.experiments.one_variable")
+    main(EXPERIMENT, description=__doc__)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import Callback
 from scripts.experiments.drawing import dress, name_lines
-from scripts.experiments.images import images
+from scripts.experiments.images import Images, images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
 from scripts.experiments.vanishing import vanishing
@@ -55,15 +55,6 @@ MLPGPU, TORCH, FLOAT32 = plots.SCORE, "#e69f00", "#56b4e9"
 COLORS = plots.INK, "#009e73", "#cc79a7", "#56b4e9", plots.LOSS
 
 
-class Digits(NamedTuple):
-    """Images as rows of pixels, and their labels."""
-
-    x: np.ndarray
-    y: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-
-
 class Lines(Callback):
     """Prints the epoch, the samples seen and the loss of the last batch, every `every` batches."""
 
@@ -81,13 +72,13 @@ class Lines(Callback):
                 tqdm.write(self.printed[-1], file=sys.stderr)
 
 
-def load(quick: bool) -> Digits:
+def load(quick: bool) -> Images:
     """Load all images, one byte per pixel, or some of them."""
-    x, y, x_test, y_test = images("mnist")
-    return Digits(x[:8_000], y[:8_000], x_test[:1_000], y_test[:1_000]) if quick else Digits(x, y, x_test, y_test)
+    x, y, x_test, y_test = digits = images("mnist")
+    return Images(x[:8_000], y[:8_000], x_test[:1_000], y_test[:1_000]) if quick else digits
 
 
-def nine_steps(given: Given) -> tuple[Digits, Figure, Lines, MLPClassifier, float]:
+def nine_steps(given: Given) -> tuple[Images, Figure, Lines, MLPClassifier, float]:
     """From the choice of a device to the accuracy on images that the network has not seen."""
     # 1. Choose the device: "cpu", "cuda", or "auto" for the fastest there is.
     device = given.device
@@ -124,7 +115,7 @@ def epochs_of(given: Given) -> int:
     return 2 if given.quick else EPOCHS
 
 
-def look(digits: Digits) -> Figure:
+def look(digits: Images) -> Figure:
     """Plot the first three images of each digit, and how many images it has."""
     counts = np.bincount(digits.y, minlength=10)
     most, least = counts.argmax(), counts.argmin()
@@ -163,7 +154,7 @@ def run(given: Given, report: Report, progress: Progress) -> None:
     vanishing(given, digits, epochs_of(given), report, progress, 0.05 * seconds)
 
 
-def train(given: Given, report: Report) -> tuple[Digits, MLPClassifier]:
+def train(given: Given, report: Report) -> tuple[Images, MLPClassifier]:
     """Run the nine steps, and report what they print and measure."""
     digits, picture, lines, network, accuracy = nine_steps(given)
     n_steps = len(digits.y) // BATCH
@@ -201,7 +192,7 @@ class Losses(Callback):
         self.of_steps = np.concatenate(run.losses)
 
 
-def with_torch(digits: Digits, epochs: int, dtype: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], Trained]:
+def with_torch(digits: Images, epochs: int, dtype: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], Trained]:
     """Train the network in PyTorch on the CPU, from PyTorch's own initial values; return these and the fit."""
     import torch
     from torch import nn
@@ -229,7 +220,7 @@ def with_torch(digits: Digits, epochs: int, dtype: str) -> tuple[list[tuple[np.n
 
 
 def with_mlpgpu(
-    digits: Digits, epochs: int, dtype: str, start: Sequence[tuple[np.ndarray, np.ndarray]], device: str
+    digits: Images, epochs: int, dtype: str, start: Sequence[tuple[np.ndarray, np.ndarray]], device: str
 ) -> Trained:
     """Train the network from these initial values, over the rows without shuffling."""
     kept = Losses()
@@ -239,7 +230,7 @@ def with_mlpgpu(
     return Trained(kept.of_steps, network.predict(digits.x_test))
 
 
-def compare(given: Given, digits: Digits, report: Report, progress: Progress, seconds: float) -> None:
+def compare(given: Given, digits: Images, report: Report, progress: Progress, seconds: float) -> None:
     """Compare both libraries from the same weights, over the same rows, in both dtypes."""
     fits, epochs = {}, epochs_of(given)
     for dtype in progress.over(["float64", "float32"], seconds, lambda dtype: f"PyTorch, {dtype}"):
@@ -309,7 +300,7 @@ def _compared(title: str, ours: Trained, theirs: Trained, apart: Mapping[str, np
 
 
 def better(
-    given: Given, digits: Digits, faithful: MLPClassifier, report: Report, progress: Progress, seconds: float
+    given: Given, digits: Images, faithful: MLPClassifier, report: Report, progress: Progress, seconds: float
 ) -> None:
     """Train the same layers with other settings, for the same number of epochs."""
     epochs, seeds = epochs_of(given), range(given.seeds or (1 if given.quick else 2))
@@ -392,4 +383,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    main(EXPERIMENT, description=__doc__, command="scripts.experiments.pytorch_mnist")
+    main(EXPERIMENT, description=__doc__)

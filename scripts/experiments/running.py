@@ -97,7 +97,7 @@ class Experiment:
         return self.quick_seconds if given.quick else self.seconds
 
 
-def main(*experiments: Experiment, description: str | None, command: str) -> None:
+def main(*experiments: Experiment, description: str | None) -> None:
     """Run experiments as a command: parse its arguments, run them in turn, write one report per experiment.
 
     Parameters
@@ -105,10 +105,11 @@ def main(*experiments: Experiment, description: str | None, command: str) -> Non
     experiments : Experiment
     description : str or None
         The first line of ``--help``.
-    command : str
-        Name of the module, as after ``python -m``.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {command}", description=(description or "").partition("\n")[0])
+    only = f".{experiments[0].name}" if len(experiments) == 1 else ""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m scripts.experiments{only}", description=(description or "").partition("\n")[0]
+    )
     parser.add_argument("--quick", action="store_true", help="a minute's version, which shows that it runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or auto [default: cpu]")
     parser.add_argument("--seeds", type=_count, help="runs that differ in their seed alone")

@@ -19,7 +19,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits, loss_and_gradient
 from mlpgpu.maths.parameters import layout
 from scripts.experiments.gradients import central_differences, relative_error
-from scripts.experiments.images import images
+from scripts.experiments.images import Images, images
 from scripts.experiments.report import Report
 from scripts.experiments.running import Experiment, Given, Progress, main, percent
 
@@ -49,15 +49,6 @@ class Size(NamedTuple):
 
 FULL = Size(rows=10_000, epochs=100, seeds=5, checked=400, range_steps=(100, 300, 1000))
 QUICK = Size(rows=2_000, epochs=4, seeds=2, checked=20, range_steps=(100, 300))
-
-
-class Images(NamedTuple):
-    """Training rows and all test rows, from 0 to 1 in float32, and their labels."""
-
-    x: np.ndarray
-    y: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
 
 
 class Trace(Callback):
@@ -109,7 +100,7 @@ def turn(test: RangeTest) -> float:
 
 
 def some_images(rows: int) -> Images:
-    """Return the first `rows` training images of a seeded shuffle, and all test images."""
+    """Return the first `rows` training images of a seeded shuffle and all test images, from 0 to 1 in float32."""
     x, y, x_test, y_test = images("mnist")
     drawn = np.random.default_rng(0).permutation(len(x))[:rows]
     return Images((x[drawn] / 255).astype(np.float32), y[drawn], (x_test / 255).astype(np.float32), y_test)
@@ -334,4 +325,4 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
-    main(EXPERIMENT, description=__doc__, command="scripts.experiments.two_layers")
+    main(EXPERIMENT, description=__doc__)
