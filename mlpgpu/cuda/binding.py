@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.cuda.epilogues import Product
 from mlpgpu.cuda.indexing import layout
 from mlpgpu.cuda.products import Multiplier, NoProduct, alignment, matrix
-from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Multiply, Program
+from mlpgpu.cuda.program import PRELUDE, Copy, Launch, Program
 from mlpgpu.cuda.source import THREADS, Arrivals, Buffer, Source
 from mlpgpu.fusion.trace import Traced
 
@@ -69,12 +70,14 @@ class Binding:
         # Pointers into the scratch memory, and their offsets in bytes.
         self._in_scratch: list[tuple[Pointer, int]] = []
         # Products on the side stream may run at the same time as others, and need a workspace of their own.
-        self._multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
+        multipliers = multipliers or [Multiplier(cupy) for _ in range(2 if program.joined else 1)]
         self._module = cupy.RawModule(code=f"{PRELUDE}\n{program.kernels}\n", options=("--std=c++17",))
         # Constants and arrival counters.
         self._held: list[Array] = []
         self._pointers: dict[Buffer, Pointer] = dict(pointers.items())
-        self.calls = [self._bind(launch) for launch in program.launches]
+        self.calls = [
+            self._bind(launch, multipliers[time in program.joined]) for time, launch in enumerate(program.launches)
+        ]
 
     def work_in(self, memory: Array) -> None:
         """Use `memory` as scratch from the next launch on: `Program.n_bytes` on the device, with any contents."""
@@ -82,7 +85,7 @@ class Binding:
         for pointer, offset in self._in_scratch:
             pointer.move(begin + offset)
 
-    def _bind(self, launch: Launch) -> Call:
+    def _bind(self, launch: Launch, multiplier: Multiplier) -> Call:
         if isinstance(launch, Source):
             function, grid = self._module.get_function(launch.name), (launch.blocks,)
             pointers = [self._pointer(buffer) for buffer in launch.arguments]
@@ -92,10 +95,9 @@ class Binding:
             runtime, n_bytes = self._cupy.cuda.runtime, launch.to.size * launch.to.dtype.itemsize
             kind = runtime.memcpyDeviceToDevice
             return lambda stream: runtime.memcpyAsync(to.address, of.address, n_bytes, kind, stream)
-        return self._product(launch)
+        return self._product(launch, multiplier)
 
-    def _product(self, launch: Multiply) -> Call:
-        product, multiplier = launch.product, self._multipliers[launch.on_side_stream]
+    def _product(self, product: Product, multiplier: Multiplier) -> Call:
         a, b, out = map(matrix, (product.a, product.b, product.out))
         arrays = [layout(node) for node in (product.a, product.b, product.out, product.bias) if node is not None]
         pointers = [(self._pointer(array.base), array.offset * array.base.dtype.itemsize) for array in arrays]

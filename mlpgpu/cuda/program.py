@@ -26,22 +26,7 @@ class Copy:
     of: Traced
 
 
-@dataclass(frozen=True, eq=False)
-class Multiply:
-    """A launch of a product.
-
-    Attributes
-    ----------
-    product : Product
-    on_side_stream : bool
-        Whether it runs beside other launches, until the first that reads its result.
-    """
-
-    product: Product
-    on_side_stream: bool
-
-
-Launch = Source | Multiply | Copy
+Launch = Source | Product | Copy
 
 
 class Program:
@@ -63,7 +48,7 @@ class Program:
 
     Attributes
     ----------
-    launches : list of Source, Multiply or Copy
+    launches : list of Source, Product or Copy
     kernels : str
         The source of all kernels, to be compiled after `PRELUDE`.
     offsets : dict of Traced or Partials to int
@@ -72,7 +57,8 @@ class Program:
     stands_for : dict of Traced to Traced
         Results that overwrite the input that they replace, and that input.
     joined : dict of int to int
-        For each launch on the side stream, the first that waits for it, both as indices into `launches`.
+        For each launch on the side stream, where it runs beside others, the first that waits for it, both as indices
+        into `launches`.
     n_bytes : int
         Bytes of scratch memory, whose contents do not matter.
 
@@ -95,11 +81,15 @@ class Program:
         self.passes = passes = Passes(results, epilogues=epilogues)
         writer = Writer(passes, counter, set(per_step), {old for old, _ in replaces})
         sources = [writer.level(number) for number in range(len(passes.kernels))]
-        products = [self._assign_streams(products) for products in passes.products]
+        # Of the products of a level, that which is read first comes last, and the others run on the side stream.
+        products = [sorted(of_level, key=self._read_first)[::-1] for of_level in passes.products]
+        # One that nothing reads stays on the main stream: nothing would wait for it on the other.
+        never = len(passes.kernels)
+        self._aside = {each for of_level in products for each in of_level[:-1] if self._read_first(each) < never}
         self.stands_for: dict[Traced, Traced] = {}
         copies = []
         for old, new in replaces:
-            if self._can_replace(old, new, sources, [each for level in products for each in level]):
+            if self._can_replace(old, new, sources):
                 self.stands_for[new] = old
             else:
                 copies.append(Copy(old, new))
@@ -112,35 +102,25 @@ class Program:
         self.joined = self._join()
         self.offsets, self.n_bytes = self._allocate(passes.stored - {*self.stands_for, *per_step, *outside})
 
-    def _assign_streams(self, products: Sequence[Product]) -> list[Multiply]:
-        """Order the products of a level: that which is read first comes last, the others run on the side stream."""
-        first_read = {product: self.passes.read_first(product.out) for product in products}
-        by_first_read = sorted(products, key=lambda product: first_read[product])
-        # A product that nothing reads stays on the main stream: nothing would wait for it on the other.
-        never = len(self.passes.kernels)
-        return [
-            Multiply(each, each is not by_first_read[0] and first_read[each] < never)
-            for each in reversed(by_first_read)
-        ]
+    def _read_first(self, product: Product) -> int:
+        return self.passes.read_first(product.out)
 
-    def _can_replace(
-        self, old: Traced, new: Traced, sources: Sequence[Source | None], products: Sequence[Multiply]
-    ) -> bool:
+    def _can_replace(self, old: Traced, new: Traced, sources: Sequence[Source | None]) -> bool:
         """Whether `new` can overwrite `old`: no thread may read an element while or after another one writes it."""
         passes, level = self.passes, self.passes.level[new]
         own = next((kernel for kernel in passes.kernels[level] if any(root is new for root in kernel.roots)), None)
         if own is None or (old.shape, old.dtype) != (new.shape, new.dtype):
             return False
-        late_product = any(node is old for each in products if self._last(each) >= level for node in each.product.read)
+        late = [each for of_level in passes.products for each in of_level if self._last(each) >= level]
+        late_product = any(node is old for each in late for node in each.read)
         late_reads = [
             (kernel, at) for source in sources[level:] if source for node, at, kernel in source.reads if node is old
         ]
         return not late_product and all(self._is_own(new, own, kernel, at) for kernel, at in late_reads)
 
-    def _last(self, multiply: Multiply) -> int:
+    def _last(self, product: Product) -> int:
         """Return the last level in which a product may still run."""
-        out = multiply.product.out
-        return self.passes.read_first(out) if multiply.on_side_stream else self.passes.level[out]
+        return self._read_first(product) if product in self._aside else self.passes.level[product.out]
 
     def _is_own(self, new: Traced, own: Kernel, kernel: Kernel, at: At) -> bool:
         """Whether only the thread that writes an element reads it. All threads of a row read the values per row."""
@@ -150,9 +130,9 @@ class Program:
         """Map each launch on the side stream to the first launch that reads its result."""
         uses = [used_by(launch) for launch in self.launches]
         return {
-            time: next(later for later in range(time + 1, len(uses)) if launch.product.out in uses[later])
+            time: next(later for later in range(time + 1, len(uses)) if launch.out in uses[later])
             for time, launch in enumerate(self.launches)
-            if isinstance(launch, Multiply) and launch.on_side_stream
+            if isinstance(launch, Product) and launch in self._aside
         }
 
     def _allocate(self, nodes: set[Traced]) -> tuple[dict[Buffer, int], int]:
@@ -192,6 +172,6 @@ def used_by(launch: Launch) -> dict[Buffer, None]:
     if isinstance(launch, Source):
         # Kernels of one launch run at the same time, so all of their buffers are alive together.
         return launch.arguments
-    if isinstance(launch, Multiply):
-        return dict.fromkeys([*launch.product.read, launch.product.out])
+    if isinstance(launch, Product):
+        return dict.fromkeys([*launch.read, launch.out])
     return dict.fromkeys([launch.to, launch.of])
