@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from mlpgpu.cuda.passes import Kernel, Passes, is_reduction
 from mlpgpu.cuda.source import Buffer, Source, indent, name_of
 from mlpgpu.fusion.schedule import GIVEN, parts
 from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, number_in
+
+
+class Scope(NamedTuple):
+    """The statements of a block of code, and the variables that they declare, by the element of an array they hold."""
+
+    lines: list[str]
+    known: dict[tuple[Traced, At], str]
 
 
 class Elements:
@@ -32,8 +39,8 @@ class Elements:
 
     Attributes
     ----------
-    texts : dict of int to list of str
-        Statements by loop level: before all loops, in the loop over rows, and in the loop over the current row.
+    scopes : dict of int to Scope
+        By loop level: before all loops, in the loop over rows, and in the loop over the current row.
     """
 
     def __init__(
@@ -41,20 +48,16 @@ class Elements:
     ) -> None:
         self.passes, self.source, self.kernel, self.grid = passes, source, kernel, grid
         self.counter, self.per_step, self.roots = counter, per_step, set(kernel.roots)
-        self.texts: dict[int, list[str]] = {SCALAR: [], ROW: [], ELEMENT: []}
-        self.known: dict[int, dict[tuple[Traced, At], str]] = {SCALAR: {}, ROW: {}, ELEMENT: {}}
-        # Statements and known values of the open branches of a concatenation.
-        self.branches: list[tuple[list[str], dict[tuple[Traced, At], str]]] = []
+        self.scopes = {level: Scope([], {}) for level in (ELEMENT, ROW, SCALAR)}
+        # The open branches of concatenations, the innermost last.
+        self.branches: list[Scope] = []
         self._names = 0
 
     def emit(self, node: Traced, at: At) -> str:
         """Return the C expression of an element of `node`, after emitting its computation or load if it is new."""
-        for _, known in reversed(self.branches):
-            if (node, at) in known:
-                return known[node, at]
-        for level in (ELEMENT, ROW, SCALAR):
-            if (node, at) in self.known[level]:
-                return self.known[level][node, at]
+        for scope in (*reversed(self.branches), *self.scopes.values()):
+            if (node, at) in scope.known:
+                return scope.known[node, at]
         if node.operation == "fill" or (node.operation == "constant" and node.size == 1):
             return literal(node.value)
         own = node in self.roots and at == self.passes.place(node)
@@ -102,31 +105,34 @@ class Elements:
         name, lines = self._new_name(node), []
         pieces = zip(parts(node), self.passes.arguments(node, at), strict=True)
         for number, ((_, stop), (part, where)) in enumerate(pieces):
-            self.branches.append(([], {}))
+            self.branches.append(Scope([], {}))
             value = cast(self.emit(part, where), part.dtype, node.dtype)
-            inside, _ = self.branches.pop()
+            inside = self.branches.pop().lines
             last = number == len(node.parents) - 1
             head = "else {" if last and number else f"{'else ' if number else ''}if ({at[axis]} < {stop}) {{"
             lines += [head, *indent([*inside, f"{name} = {value};"]), "}"]
-        self._lines_at(at).extend([f"{c_type(node.dtype)} {name};", *lines])
-        self._remember(node, at, name)
+        scope = self._scope(at)
+        scope.lines.extend([f"{c_type(node.dtype)} {name};", *lines])
+        scope.known[node, at] = name
         return name
 
     def _row_reduction(self, reduction: Traced, at: At) -> str:
         """Emit a loop over the row, to run before the current one, which may use its result."""
-        outside = self.texts[ELEMENT], self.known[ELEMENT], self.branches
-        self.texts[ELEMENT], self.known[ELEMENT], self.branches = [], {}, []
+        outside = self.scopes[ELEMENT], self.branches
+        self.scopes[ELEMENT], self.branches = Scope([], {}), []
         ((of, where),) = self.passes.arguments(reduction, at)
         kind, op, name = c_type(reduction.dtype), op_of(reduction), self._new_name(reduction)
         value = cast(self.emit(of, where), of.dtype, reduction.dtype)
-        lines = [*self.texts[ELEMENT], f"{name} = {op}::apply({name}, {value});"]
-        self.texts[ELEMENT], self.known[ELEMENT], self.branches = outside
-        self.texts[ROW] += [
-            f"{kind} {name} = {op}::start<{kind}>();",
-            *self.grid.over_row(lines),
-            f"{name} = reduce_row<{self.grid.lanes}, {op}>({name});",
-        ]
-        self.known[ROW][reduction, at] = name
+        lines = [*self.scopes[ELEMENT].lines, f"{name} = {op}::apply({name}, {value});"]
+        self.scopes[ELEMENT], self.branches = outside
+        self.scopes[ROW].lines.extend(
+            [
+                f"{kind} {name} = {op}::start<{kind}>();",
+                *self.grid.over_row(lines),
+                f"{name} = reduce_row<{self.grid.lanes}, {op}>({name});",
+            ]
+        )
+        self.scopes[ROW].known[reduction, at] = name
         return name
 
     def _read(self, node: Traced, at: At) -> str:
@@ -152,17 +158,13 @@ class Elements:
         """Return the loop level of a position. A flat kernel has a single loop, that of `ROW`."""
         return min(level_of(at), ROW) if self.grid.flat else level_of(at)
 
-    def _lines_at(self, at: At) -> list[str]:
-        return self.branches[-1][0] if self.branches else self.texts[self.level(at)]
-
-    def _remember(self, node: Traced, at: At, name: str) -> None:
-        known = self.branches[-1][1] if self.branches else self.known[self.level(at)]
-        known[node, at] = name
+    def _scope(self, at: At) -> Scope:
+        return self.branches[-1] if self.branches else self.scopes[self.level(at)]
 
     def _declare(self, node: Traced, at: At, text: str) -> str:
-        name = self._new_name(node)
-        self._lines_at(at).append(f"const {c_type(node.dtype)} {name} = {text};")
-        self._remember(node, at, name)
+        scope, name = self._scope(at), self._new_name(node)
+        scope.lines.append(f"const {c_type(node.dtype)} {name} = {text};")
+        scope.known[node, at] = name
         return name
 
     def _new_name(self, node: Traced) -> str:

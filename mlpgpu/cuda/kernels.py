@@ -99,14 +99,14 @@ class Body:
                 guard = {SCALAR: "", ROW: "if (on && lane == 0 && tile == 0) ", ELEMENT: "if (on) "}[level]
             stores[level].append(f"{guard}{target} = {value};")
         if not grid.domain:
-            return ["if (tid == 0) {", *indent([*elements.texts[SCALAR], *stores[SCALAR]]), "}"]
+            return ["if (tid == 0) {", *indent([*elements.scopes[SCALAR].lines, *stores[SCALAR]]), "}"]
         if grid.flat:
             return self._by_element(stores)
         return self._by_rows(stores)
 
     def _by_element(self, stores: dict[int, list[str]]) -> list[str]:
         """Return a loop in which each thread computes single elements."""
-        grid, texts, domain = self.grid, self.elements.texts, self.grid.domain
+        grid, scopes, domain = self.grid, self.elements.scopes, self.grid.domain
         n, at, left = math.prod(domain), loops(domain), "e"
         places = []
         for axis in range(len(domain) - 1, -1, -1):
@@ -114,16 +114,16 @@ class Body:
             places.append(f"const {grid.index_type} {at[axis].text} = {left}{f' % {size}' if axis else ''};")
             left = f"({left} / {size})"
         return [
-            *texts[SCALAR],
+            *scopes[SCALAR].lines,
             f"for ({grid.index_type} e = kernel_block * THREADS + tid; e < {n}; e += {grid.row_blocks} * THREADS) {{",
-            *indent([*places, *texts[ROW], *stores[ROW]]),
+            *indent([*places, *scopes[ROW].lines, *stores[ROW]]),
             "}",
         ]
 
     def _by_rows(self, stores: dict[int, list[str]]) -> list[str]:
         """Return a loop over rows in which adjacent threads share a row."""
-        grid, texts = self.grid, self.elements.texts
-        element = [*texts[ELEMENT], *stores[ELEMENT]]
+        grid, scopes = self.grid, self.elements.scopes
+        element = [*scopes[ELEMENT].lines, *stores[ELEMENT]]
         starts = [
             line
             for reduction in grid.reductions
@@ -134,14 +134,14 @@ class Body:
                 "}",
             )
         ]
-        row = [*texts[ROW], *(grid.over_row(element) if element else []), *stores[ROW]]
-        # Before `texts` is read below, since this may add to its `SCALAR` statements.
+        row = [*scopes[ROW].lines, *(grid.over_row(element) if element else []), *stores[ROW]]
+        # Before `scopes` is read below, since this may add to its `SCALAR` statements.
         combine = self._combine()
         return [
             f"const {grid.index_type} tile = kernel_block / {grid.row_blocks}, "
             f"row_block = kernel_block % {grid.row_blocks};",
             f"const int lane = tid % {grid.lanes};",
-            *texts[SCALAR],
+            *scopes[SCALAR].lines,
             *starts,
             *grid.over_rows(row),
             *combine,
