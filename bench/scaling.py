@@ -178,12 +178,10 @@ def draw(points, path):
             place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
             axes.annotate(NAMES[name], (x[-1], y[-1]), color=color, fontsize=plots.TEXT, **place)
         axes.set_title(f"dashed: {without}", loc="left", fontsize=plots.SMALL, color=plots.QUIET)
-        axes.set_xlabel("layers, units or rows (log scale)", fontsize=plots.TEXT, color=plots.INK)
-        axes.set_ylabel(f"{quantity} (log scale)", fontsize=plots.TEXT, color=plots.INK)
+        axes.set(xlabel="layers, units or rows (log scale)", ylabel=f"{quantity} (log scale)")
         axes.margins(y=0.08)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
         axes.minorticks_off()
         axes.grid(color=plots.FAINT, lw=0.7)
         axes.set_axisbelow(True)

@@ -188,10 +188,10 @@ def _figure(test: RangeTest) -> Figure:
     low, high = losses.min(), losses[: np.argmin(smoothed) + 1].max()
     room = 0.05 * (high - low) or 0.5
     axes.set(xscale="log", ylim=(low - room, high + room))
-    axes.set_xlabel("learning rate (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    axes.set_ylabel("loss", fontsize=plots.TEXT, color=plots.LOSS)
+    axes.set_xlabel("learning rate (log scale)")
+    axes.set_ylabel("loss", color=plots.LOSS)
     axes.tick_params(axis="x", which="both", labelsize=plots.SMALL, colors=plots.INK)
-    axes.tick_params(axis="y", labelsize=plots.SMALL, labelcolor=plots.LOSS, color=plots.LOSS)
+    axes.tick_params(axis="y", labelcolor=plots.LOSS, color=plots.LOSS)
     plots.baseline(axes)
     axes.legend(frameon=False, fontsize=plots.SMALL, loc="lower left", labelcolor=plots.INK)
     if suggested is not None:

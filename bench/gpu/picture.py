@@ -19,7 +19,7 @@ def draw(played, n_rows, title, note, path):
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[length + 0.8 for length in lengths])[:, 0]
     for axes, (race, group) in zip(panels, groups.items(), strict=True):
         _panel(axes, race, group)
-    panels[-1].set_xlabel("microseconds per step; each panel has its own scale", fontsize=plots.TEXT, color=plots.INK)
+    panels[-1].set_xlabel("microseconds per step; each panel has its own scale")
     plots.note(figure, f"bars: medians; lines: least to most; {note}")
     plots.save(figure, path)
 
@@ -50,7 +50,7 @@ def _panel(axes, race, group):
     axes.set_yticks(range(len(group)), [CONTESTANTS[name].label for name in group])
     axes.set_xlim(0, 1.3 * max(map(max, group.values())))
     axes.invert_yaxis()
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK, length=0)
+    axes.tick_params(length=0)
     axes.locator_params(axis="x", nbins=6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.grid(axis="x", color=plots.FAINT, lw=0.7)

@@ -23,7 +23,7 @@ def draw(played, note, path):
     for axes, group in zip(all_axes, panels, strict=True):
         _panel(axes, group)
     _name_lines(all_axes[-1], panels[-1])
-    all_axes[0].set_ylabel("seconds per epoch (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    all_axes[0].set_ylabel("seconds per epoch (log scale)")
     plots.note(figure, f"dots: medians; bars: least to most; {note}")
     plots.save(figure, path)
 
@@ -55,8 +55,7 @@ def _panel(axes, group):
     axes.set_title(group[0][0].network, loc="left", fontsize=plots.TEXT, color=plots.INK)
     axes.set_xticks(range(len(group)), [f"{problem.batch_size:,}" for problem, _ in group])
     axes.set_xlim(-0.4, len(group) - 0.6)
-    axes.set_xlabel("batch size", fontsize=plots.TEXT, color=plots.INK)
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
+    axes.set_xlabel("batch size")
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)

@@ -93,7 +93,6 @@ def confusion(
     axes.set_xticks(shown, [names[i] for i in shown], rotation=turn, parse_math=False, **slant)
     axes.set_yticks(shown, [names[i] for i in shown], parse_math=False)
     axes.tick_params(labelsize=10 if cell < 16 else SMALL, colors=INK, length=0 if step == 1 else 3)
-    axes.set_xlabel("predicted class", fontsize=TEXT, color=INK)
-    axes.set_ylabel("true class", fontsize=TEXT, color=INK)
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.spines[:].set_color(FAINT)
     return save(figure, path)

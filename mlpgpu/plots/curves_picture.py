@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.figures import in_words
-from mlpgpu.plots.style import FAINT, INK, LOSS, QUIET, SCORE, SMALL, TEXT, PathLike, apart, baseline, new_figure, save
+from mlpgpu.plots.style import FAINT, LOSS, QUIET, SCORE, SMALL, PathLike, apart, baseline, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +66,7 @@ def curves(history: History, path: PathLike | None = None, *, title: str = "") -
     width = max((len(text) for *_, text in labels), default=0) * 0.083 + 0.3
     axes.set_xlim(first - 0.02 * span, last + span * width / (6.5 - width))
     axes.set_xticks([first, *(x for x in _ticks(first, last, integer=True) if first + span / 10 < x <= last)])
-    axes.set_xlabel("epoch", fontsize=TEXT, color=INK)
-    axes.tick_params(axis="x", labelsize=SMALL, colors=INK)
+    axes.set_xlabel("epoch")
     _name_lines(labels, last + 0.04 * span)
     _mark_best(axes, losses.get("validation", {}))
     return save(figure, path)
@@ -105,8 +104,8 @@ def _draw(axes: "Axes", series: Series, color: str, name: str, words: Any) -> li
         axes.plot(x, y, marker=marker, color=color, ls=STYLES[part], lw=1.8, mfc=face, label=f"{part} {name}")
         end = (finite[-1], values[finite[-1]]) if finite else (x[-1], math.nan)
         labels.append((axes, *end, f"{part} {words(y[-1]) if math.isfinite(y[-1]) else 'not finite'}"))
-    axes.set_ylabel(name, color=color, fontsize=TEXT)
-    axes.tick_params(axis="y", labelcolor=color, color=color, labelsize=SMALL)
+    axes.set_ylabel(name, color=color)
+    axes.tick_params(axis="y", labelcolor=color, color=color)
     baseline(axes)
     return labels
 

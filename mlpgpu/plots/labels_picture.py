@@ -60,8 +60,7 @@ def labels(
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(lambda rows, _: f"{rows:,.0f}")
-    axes.set_xlabel("test rows", fontsize=style.TEXT, color=style.INK)
-    axes.tick_params(labelsize=style.SMALL, colors=style.INK)
+    axes.set_xlabel("test rows")
     axes.tick_params(axis="y", length=0)
     style.baseline(axes)
     # Above the axes, where it covers no bar.

@@ -7,10 +7,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlpgpu.plots import glyphs
+from mlpgpu.plots.style import INK, SMALL, TEXT
 
 
 class Picture(Figure):
     """Figure that a notebook shows as the result of a cell, even if Pyplot, which keeps global state, is not used."""
+
+    def add_subplot(self, *args: Any, **given: Any) -> Any:
+        """Add axes, whose labels and ticks have the sizes and the colour of those in all plots."""
+        axes = super().add_subplot(*args, **given)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set(fontsize=TEXT, color=INK)
+        axes.tick_params(labelsize=SMALL, colors=INK)
+        return axes
 
     def draw(self, renderer: Any) -> None:
         """Draw the figure; characters that no font has are boxes, which is no reason for a warning."""

@@ -65,8 +65,8 @@ def predictions(
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(EngFormatter(sep="") if high - low > 1e4 else FuncFormatter(lambda v, _: f"{v:g}"))
         axes.locator_params(nbins=5 if panels < 3 else 3)
-        axes.set_xlabel(f"true {target[i]}", fontsize=SMALL, color=INK, parse_math=False)
-        axes.set_ylabel("predicted", fontsize=SMALL, color=INK)
+        axes.set_xlabel(f"true {target[i]}", fontsize=SMALL, parse_math=False)
+        axes.set_ylabel("predicted", fontsize=SMALL)
         axes.tick_params(labelsize=10, colors=INK)
         axes.spines[["top", "right"]].set_visible(False)
     notes = [f"first {panels} of {outputs} outputs"] * (outputs > panels)

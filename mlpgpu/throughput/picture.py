@@ -65,9 +65,7 @@ def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_xlabel("batch size in rows (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    axes.set_ylabel("samples per second (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
+    axes.set(xlabel="batch size in rows (log scale)", ylabel="samples per second (log scale)")
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
     axes.set_axisbelow(True)
     plots.baseline(axes)

@@ -117,14 +117,12 @@ def descents_figure(data: DataSet, network: Network, found: Mapping[str, Descent
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(lambda loss, _: f"{loss:g}" if f"{loss:e}"[0] in "25" else "")
     left.set(xlim=(0, 1.45 * len(losses)), xticks=np.linspace(0, len(losses), 5))
-    left.set_xlabel("epoch", fontsize=plots.TEXT, color=plots.INK)
-    left.set_ylabel("training loss (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    left.set(xlabel="epoch", ylabel="training loss (log scale)")
     dress(left, "left", "bottom")
     left.tick_params(which="minor", labelsize=plots.SMALL, colors=plots.INK)
     x = np.linspace(data.x_train.min(), data.x_train.max(), 241)[:, None]
     draw_curves(right, data, x, {name: logits(np, network, params, x) for name, (_, params) in found.items()}, COLORS)
-    right.set_xlabel("x", fontsize=plots.TEXT, color=plots.INK)
-    right.set_ylabel("y", fontsize=plots.TEXT, color=plots.INK)
+    right.set(xlabel="x", ylabel="y")
     return figure
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 def dress(axes: Axes, *shown: str) -> None:
     """Style axes plainly, and draw only the named spines: ``left``, ``bottom``."""
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK)
     for name, side in axes.spines.items():
         side.set_visible(name in shown)
         side.set_color(plots.QUIET)

@@ -352,8 +352,7 @@ def _lines(title: str, across: str, places: Sequence[int], lines: Mapping[str, S
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, [f"{place:,}" for place in places])
     axes.minorticks_off()
-    axes.set_xlabel(f"{across} (log scale)", fontsize=plots.TEXT, color=plots.INK)
-    axes.set_ylabel("test accuracy (%)", fontsize=plots.TEXT, color=plots.INK)
+    axes.set(xlabel=f"{across} (log scale)", ylabel="test accuracy (%)")
     dress(axes, "bottom")
     axes.grid(axis="y", color=plots.FAINT)
     return figure

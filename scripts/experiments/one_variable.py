@@ -206,14 +206,14 @@ def curves_figure(data: DataSet, settled: Mapping[Case, Sequence[Fit]]) -> Figur
     columns = list(itertools.product(OPTIMIZERS, BATCHES))
     panels = figure.subplots(len(ACTIVATIONS), len(columns), sharex=True, sharey=True)
     for line, activation in zip(panels, ACTIVATIONS, strict=True):
-        line[0].set_ylabel(f"y ({ACTIVATIONS[activation]})", fontsize=plots.TEXT, color=plots.INK)
+        line[0].set_ylabel(f"y ({ACTIVATIONS[activation]})")
         for axes, (optimizer, batch) in zip(line, columns, strict=True):
             curves = {name: settled[Case(name, activation, optimizer, batch)][0].curve for name in NETWORKS}
             averaged_inputs.draw_curves(axes, data, grid(), curves, COLORS)
     for axes, (optimizer, batch) in zip(panels[0], columns, strict=True):
         axes.set_title(f"{OPTIMIZERS[optimizer]}, batch {batch}", fontsize=plots.TEXT, color=plots.INK)
     for axes in panels[-1]:
-        axes.set_xlabel("x", fontsize=plots.TEXT, color=plots.INK)
+        axes.set_xlabel("x")
     figure.legend(
         *panels[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=3, frameon=False,
         fontsize=plots.TEXT, labelcolor=plots.INK,

@@ -212,9 +212,9 @@ def write_losses(report: Report, name: str, results: dict[Table, Result]) -> Non
         draw_losses(axes, result.losses)
         axes.set_title(updates(table), loc="left", fontsize=plots.TEXT, color=plots.INK)
     for axes in panels[:, 0]:
-        axes.set_ylabel("loss (log scale)", fontsize=plots.TEXT, color=plots.LOSS)
+        axes.set_ylabel("loss (log scale)", color=plots.LOSS)
     for axes in panels[1]:
-        axes.set_xlabel("update", fontsize=plots.TEXT, color=plots.INK)
+        axes.set_xlabel("update")
     report.picture(figure, f"{name.lower()}-loss", title)
 
 
@@ -257,7 +257,7 @@ def distributions(means: dict[Table, np.ndarray]) -> Figure:
     axes.plot(published, range(len(means)), "x", color=plots.INK, markersize=8, mew=2, label="published")
     axes.set_yticks(range(len(means)), list(map(str, means)))
     axes.invert_yaxis()
-    axes.set_xlabel("mean accuracy of five folds", fontsize=plots.TEXT, color=plots.INK)
+    axes.set_xlabel("mean accuracy of five folds")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=plots.SMALL, labelcolor=plots.INK)
     dress(axes, "left", "bottom")
     return figure

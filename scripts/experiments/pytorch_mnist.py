@@ -365,8 +365,7 @@ def _accuracies(title: str, curves: Mapping[str, Sequence[Sequence[float]]]) -> 
 
 
 def _label(axes: Axes, across: str, up: str) -> None:
-    axes.set_xlabel(across, fontsize=plots.TEXT, color=plots.INK)
-    axes.set_ylabel(up, fontsize=plots.TEXT, color=plots.INK)
+    axes.set(xlabel=across, ylabel=up)
     dress(axes, "bottom")
 
 

@@ -187,13 +187,13 @@ def training_figure(runs: dict[float, Sequence[Trace]]) -> Figure:
         _draw_run(axes, right, traces[0])
         axes.set_title(f"learning rate {rate:g}", loc="left", fontsize=plots.TEXT, color=plots.INK)
         first, last = number == 0, number == len(runs) - 1
-        axes.tick_params(axis="y", left=first, labelleft=first, labelsize=plots.SMALL, colors=plots.LOSS)
-        right.tick_params(axis="y", right=last, labelright=last, labelsize=plots.SMALL, colors=plots.SCORE)
+        axes.tick_params(axis="y", left=first, labelleft=first, colors=plots.LOSS)
+        right.tick_params(axis="y", right=last, labelright=last, colors=plots.SCORE)
         if first:
-            axes.set_ylabel("loss of the batch", fontsize=plots.TEXT, color=plots.LOSS)
+            axes.set_ylabel("loss of the batch", color=plots.LOSS)
             right.legend(frameon=False, fontsize=plots.SMALL, labelcolor=plots.SCORE, loc="center right")
         if last:
-            right.set_ylabel("accuracy", fontsize=plots.TEXT, color=plots.SCORE)
+            right.set_ylabel("accuracy", color=plots.SCORE)
     return figure
 
 
@@ -202,8 +202,7 @@ def _draw_run(axes: Axes, right: Axes, trace: Trace) -> None:
     axes.plot(updates, trace.losses, color=plots.LOSS, lw=0.6, alpha=0.45)
     # An untrained network has a loss of log 10; losses above twice that are cut off.
     axes.set(ylim=(0, 2 * np.log(SIZES[-1])), xlim=(0, updates[-1]))
-    axes.set_xlabel("update", fontsize=plots.TEXT, color=plots.INK)
-    axes.tick_params(axis="x", labelsize=plots.SMALL, colors=plots.INK)
+    axes.set_xlabel("update")
     axes.set_xticks(np.linspace(0, updates[-1], 3))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     ends = np.linspace(0, updates[-1], len(trace.train) + 1)[1:]
@@ -235,8 +234,8 @@ def range_figure(test: RangeTest, runs: dict[float, Sequence[Trace]]) -> Figure:
         )
     right.set_ylim(0, 1)
     right.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    right.set_ylabel("final accuracy of each run on the test images", fontsize=plots.TEXT, color=plots.SCORE)
-    right.tick_params(axis="y", labelsize=plots.SMALL, colors=plots.SCORE)
+    right.set_ylabel("final accuracy of each run on the test images", color=plots.SCORE)
+    right.tick_params(axis="y", colors=plots.SCORE)
     right.spines[["top", "left", "right"]].set_visible(False)
     return figure
 

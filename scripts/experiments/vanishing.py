@@ -101,8 +101,8 @@ def _drawn(title: str, found: Mapping[str, tuple[Sequence[float], Sequence[float
         (left, "layer", "size of the gradient at the start (log scale)"),
         (right, "epoch", "test accuracy (%)"),
     ):
-        axes.set_xlabel(across, fontsize=plots.TEXT, color=plots.INK)
-        axes.set_ylabel(up, fontsize=plots.SMALL, color=plots.INK)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up, fontsize=plots.SMALL)
         axes.grid(axis="y", color=plots.FAINT)
         dress(axes, "bottom")
     return figure

@@ -103,7 +103,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], note: str, path: plots.PathLike
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (name, details) in zip(panels, shown.items(), strict=True):
         _panel(axes, name, details)
-    panels[0].set_ylabel("distance as a share of the loss (log scale)", fontsize=plots.TEXT, color=plots.INK)
+    panels[0].set_ylabel("distance as a share of the loss (log scale)")
     words = f"dots: each step; lines: the largest so far; {note}"
     plots.note(figure, textwrap.fill(words, 130))
     plots.save(figure, path)
@@ -133,8 +133,8 @@ def _panel(axes: Axes, name: str, details: Mapping[str, Any]) -> None:
     axes.yaxis.set_major_locator(FixedLocator([10.0**power for power in range(-16, 1, 2)]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_title(f"{dtype}, {activation}", loc="left", fontsize=plots.TEXT, color=plots.INK)
-    axes.set_xlabel("step", fontsize=plots.TEXT, color=plots.INK)
-    axes.tick_params(labelsize=plots.SMALL, colors=plots.INK, length=0)
+    axes.set_xlabel("step")
+    axes.tick_params(length=0)
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
