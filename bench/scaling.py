@@ -184,7 +184,6 @@ def draw(points, path):
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.minorticks_off()
         axes.grid(color=plots.FAINT, lw=0.7)
-        axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
     note = f"784-256-256-10 on 70,000 rows, changed in one respect at a time; Adam, float32, batches of {BATCH_SIZE}"
     plots.note(figure, note)

@@ -54,5 +54,4 @@ def _panel(axes, race, group):
     axes.locator_params(axis="x", nbins=6)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.grid(axis="x", color=plots.FAINT, lw=0.7)
-    axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)

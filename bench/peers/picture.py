@@ -57,7 +57,6 @@ def _panel(axes, group):
     axes.set_xlim(-0.4, len(group) - 0.6)
     axes.set_xlabel("batch size")
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
-    axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
 
 

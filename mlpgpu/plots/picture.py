@@ -14,11 +14,12 @@ class Picture(Figure):
     """Figure that a notebook shows as the result of a cell, even if Pyplot, which keeps global state, is not used."""
 
     def add_subplot(self, *args: Any, **given: Any) -> Any:
-        """Add axes, whose labels and ticks have the sizes and the colour of those in all plots."""
+        """Add axes, whose labels and ticks have the sizes and the colour of those in all plots, over their grid."""
         axes = super().add_subplot(*args, **given)
         for axis in (axes.xaxis, axes.yaxis):
             axis.label.set(fontsize=TEXT, color=INK)
         axes.tick_params(labelsize=SMALL, colors=INK)
+        axes.set_axisbelow(True)
         return axes
 
     def draw(self, renderer: Any) -> None:

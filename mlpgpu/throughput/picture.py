@@ -67,7 +67,6 @@ def _scale(axes: "Axes", sizes: Sequence[int], longest: int) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set(xlabel="batch size in rows (log scale)", ylabel="samples per second (log scale)")
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
-    axes.set_axisbelow(True)
     plots.baseline(axes)
 
 

@@ -136,7 +136,6 @@ def _panel(axes: Axes, name: str, details: Mapping[str, Any]) -> None:
     axes.set_xlabel("step")
     axes.tick_params(length=0)
     axes.grid(axis="y", color=plots.FAINT, lw=0.7)
-    axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     # Placed away from the lines.
     axes.legend(
