@@ -11,8 +11,7 @@ from mlpgpu.cuda.grid import INT32_LIMIT, Grid
 from mlpgpu.cuda.indexing import ELEMENT, ROW, SCALAR, At, Index, level_of, linear
 from mlpgpu.cuda.passes import Kernel, Passes, is_reduction
 from mlpgpu.cuda.source import Buffer, Source, indent, name_of
-from mlpgpu.fusion.schedule import GIVEN, parts
-from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, number_in
+from mlpgpu.fusion.trace import GIVEN, REDUCTIONS, VIEWS, Traced, number_in, parts
 
 
 class Scope(NamedTuple):

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlpgpu.cuda.indexing import NotCaptured, layout
-from mlpgpu.fusion.schedule import GIVEN, base
-from mlpgpu.fusion.trace import Traced
+from mlpgpu.fusion.trace import GIVEN, Traced, base
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from mlpgpu.cuda.epilogues import Product, find_products
 from mlpgpu.cuda.indexing import ELEMENT, ROW, ZERO, At, Index, NotCaptured, broadcast, through_view
 from mlpgpu.cuda.products import matrix
-from mlpgpu.fusion.schedule import GIVEN, is_elementwise, parts, users_of
-from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
+from mlpgpu.fusion.trace import GIVEN, REDUCTIONS, VIEWS, Traced, is_elementwise, operations, parts, users_of
 
 Shape = tuple[int, ...]
 # Placeholder for a row index that is loaded from memory, as `take` does.

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.precision import Namespace
-from mlpgpu.fusion.schedule import GIVEN, base
-from mlpgpu.fusion.trace import VIEWS, Recorder, Traced
+from mlpgpu.fusion.trace import GIVEN, VIEWS, Recorder, Traced, base
 
 Array = Any
 

@@ -17,8 +17,8 @@ from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
 from mlpgpu.fusion.loops import NotCompiled
 from mlpgpu.fusion.memory import Memory, empty
-from mlpgpu.fusion.schedule import GIVEN, Schedule, base
-from mlpgpu.fusion.trace import Recorder, Traced, leaves, moved, rebuild
+from mlpgpu.fusion.schedule import Schedule
+from mlpgpu.fusion.trace import GIVEN, Recorder, Traced, base, leaves, moved, rebuild
 
 log = logging.getLogger(__name__)
 

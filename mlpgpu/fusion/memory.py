@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mlpgpu.fusion.schedule import Schedule, base, is_elementwise, parts
-from mlpgpu.fusion.trace import Traced
+from mlpgpu.fusion.schedule import Schedule
+from mlpgpu.fusion.trace import Traced, base, is_elementwise, parts
 
 # Bytes, more than a vectorised loop handles at once. If an array starts closer than that after another, the loop takes
 # one element at a time and adds up in another order: last digits would depend on where small arrays happen to lie.

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlpgpu.fusion.trace import REDUCTIONS, VIEWS, Traced, operations
+from mlpgpu.fusion.trace import GIVEN, REDUCTIONS, VIEWS, Traced, base, is_elementwise, operations, users_of
 
-GIVEN = ("input", "constant", "fill")
 # Slow operations, which are much faster in long loops. On arrays of fewer columns than this, each runs in its own pass,
 # which treats the array as one long row.
 SLOW, NARROW = ("exp", "expm1", "log", "log1p", "tanh"), 64
-
-
-def base(node: Traced) -> Traced:
-    """Return the array that `node` is a view of; `node` itself if it is not a view."""
-    while node.operation in VIEWS:
-        node = node.arguments[0]
-    return node
-
-
-def users_of(nodes: Sequence[Traced]) -> defaultdict[Traced, list[Traced]]:
-    """Return the operations among `nodes` that read each array, directly or through views."""
-    users: defaultdict[Traced, list[Traced]] = defaultdict(list)
-    for node in nodes:
-        if node.operation not in VIEWS:
-            for parent in node.parents:
-                users[base(parent)].append(node)
-    return users
-
-
-def parts(joined: Traced) -> list[tuple[int, int]]:
-    """Return the start and stop of each part of a concatenation, along its axis."""
-    (axis,) = joined.settings
-    ends = list(itertools.accumulate((part.shape[axis] for part in joined.parents), initial=0))
-    return list(itertools.pairwise(ends))
 
 
 def domain_of(node: Traced) -> tuple[int, ...]:
@@ -49,11 +23,6 @@ def domain_of(node: Traced) -> tuple[int, ...]:
 def has_own_pass(node: Traced) -> bool:
     """Whether an operation runs in a pass of its own."""
     return node.operation in SLOW and node.ndim == 2 and node.size > 1 and node.shape[-1] < NARROW
-
-
-def is_elementwise(node: Traced) -> bool:
-    """Whether each element depends on one element of each argument; `take` counts as well."""
-    return node.operation not in {*GIVEN, *VIEWS, *REDUCTIONS, "matmul", "concatenate"}
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partialmethod
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+# Operations that compute nothing.
+GIVEN = ("input", "constant", "fill")
 # Operations whose result is a view of their argument.
 VIEWS = ("reshape", "getitem", "matrix_transpose")
 REDUCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}
@@ -321,3 +324,32 @@ def operations(results: Sequence[Traced]) -> list[Traced]:
             found[node.number] = node
             pending += node.parents
     return [found[number] for number in sorted(found)]
+
+
+def base(node: Traced) -> Traced:
+    """Return the array that `node` is a view of; `node` itself if it is not a view."""
+    while node.operation in VIEWS:
+        node = node.arguments[0]
+    return node
+
+
+def users_of(nodes: Sequence[Traced]) -> defaultdict[Traced, list[Traced]]:
+    """Return the operations among `nodes` that read each array, directly or through views."""
+    users: defaultdict[Traced, list[Traced]] = defaultdict(list)
+    for node in nodes:
+        if node.operation not in VIEWS:
+            for parent in node.parents:
+                users[base(parent)].append(node)
+    return users
+
+
+def parts(joined: Traced) -> list[tuple[int, int]]:
+    """Return the start and stop of each part of a concatenation, along its axis."""
+    (axis,) = joined.settings
+    ends = list(itertools.accumulate((part.shape[axis] for part in joined.parents), initial=0))
+    return list(itertools.pairwise(ends))
+
+
+def is_elementwise(node: Traced) -> bool:
+    """Whether each element depends on one element of each argument; `take` counts as well."""
+    return node.operation not in {*GIVEN, *VIEWS, *REDUCTIONS, "matmul", "concatenate"}
