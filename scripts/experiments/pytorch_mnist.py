@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mlpgpu import MLPClassifier, plots
-from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks import Callback, LambdaCallback
 from scripts.experiments.drawing import dress, name_lines
 from scripts.experiments.images import Images, images
 from scripts.experiments.report import Report
@@ -184,14 +184,6 @@ class Trained(NamedTuple):
     predicted: np.ndarray
 
 
-class Losses(Callback):
-    """Keeps the loss of every step."""
-
-    def on_end(self, run: Run) -> None:
-        """Take the losses from the run."""
-        self.of_steps = np.concatenate(run.losses)
-
-
 def with_torch(digits: Images, epochs: int, dtype: str) -> tuple[list[tuple[np.ndarray, np.ndarray]], Trained]:
     """Train the network in PyTorch on the CPU, from PyTorch's own initial values; return these and the fit."""
     import torch
@@ -223,11 +215,12 @@ def with_mlpgpu(
     digits: Images, epochs: int, dtype: str, start: Sequence[tuple[np.ndarray, np.ndarray]], device: str
 ) -> Trained:
     """Train the network from these initial values, over the rows without shuffling."""
-    kept = Losses()
+    losses: list[np.ndarray] = []
+    kept = LambdaCallback(on_end=lambda run: losses.extend(run.losses))
     settings = {"init": list(start), "shuffle": False, "alpha": 0, "max_iter": epochs, "dtype": dtype}
     network = MLPClassifier(HIDDEN, **SGD, **settings, random_state=0, callbacks=[kept], device=device)
     network.fit(digits.x, digits.y)
-    return Trained(kept.of_steps, network.predict(digits.x_test))
+    return Trained(np.concatenate(losses), network.predict(digits.x_test))
 
 
 def compare(given: Given, digits: Images, report: Report, progress: Progress, seconds: float) -> None:

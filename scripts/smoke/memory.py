@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu import backends, preflight
-from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks import Callback, LambdaCallback
 from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows, Scaled
@@ -31,17 +31,6 @@ WITHIN = 0.1
 # Enough for a full chunk of rows in evaluation.
 MIN_ROWS = 5000
 FEATURES, CLASSES = 784, 10
-
-
-class Look(Callback):
-    """Callback that measures device memory while a run occupies it."""
-
-    def __init__(self, peak: device.Peak) -> None:
-        self.peak = peak
-
-    def on_epoch_end(self, run: Any, record: Any) -> None:
-        """Measure after the evaluation of the epoch."""
-        self.peak.look()
 
 
 def predicted(place: Place) -> Found:
@@ -80,7 +69,8 @@ def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
         # Libraries allocate their own memory in the first run.
         whole()
     with device.of(place).peak() as peak:
-        whole(Look(peak))
+        # After the evaluation of each epoch, while the run occupies its memory.
+        whole(LambdaCallback(on_epoch_end=lambda run, record: peak.look()))
     need = preflight.predict(backend, plan, train, {"validation": watched}, rollbacks=1)
     # On the host, the rows are not copied.
     return need.total if place.on_gpu else need.beside, peak
