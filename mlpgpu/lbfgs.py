@@ -122,15 +122,20 @@ def fit(
             if run.stopped:
                 raise StopIteration
 
+        start = np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64)
         with _one_thread():
-            found = minimize(
-                evaluated,
-                np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64),
-                method="L-BFGS-B",
-                jac=True,
-                callback=after_iteration,
-                options={"maxfun": max_fun, "maxiter": plan.epochs, "gtol": tol},
-            )
+            if run.stopped:
+                # SciPy would do an iteration even with a limit of none.
+                found = OptimizeResult(x=start, fun=objective(start)[0], nit=0, status=0)
+            else:
+                found = minimize(
+                    evaluated,
+                    start,
+                    method="L-BFGS-B",
+                    jac=True,
+                    callback=after_iteration,
+                    options={"maxfun": max_fun, "maxiter": plan.epochs, "gtol": tol},
+                )
     run.write_checkpoints()
     run.signal = interrupted()
     run.epoch = min(found.nit, plan.epochs)

@@ -28,12 +28,13 @@ from mlpgpu.callbacks.progress import ProgressBar
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_callback_that_stops_before_the_first_epoch(early_stopping):
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("given", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
+def test_a_callback_that_stops_before_the_first_epoch(given):
     stop = LambdaCallback(on_begin=lambda run: run.stop("the budget is spent"))
-    fitted = classifier(early_stopping=early_stopping, callbacks=[stop]).fit(X, THREE)
-    assert (fitted.n_iter_, fitted.loss_curve_, fitted.predict(X).shape) == (0, [], (150,))
-    fitted = classifier(early_stopping=early_stopping, warm_start=True).fit(X, THREE)
+    fitted = classifier(**given, callbacks=[stop]).fit(X, THREE)
+    assert (fitted.n_iter_, fitted.history_, fitted.predict(X).shape) == (0, [], (150,))
+    fitted = classifier(**given, warm_start=True).fit(X, THREE)
     loss, weights = fitted.loss_, fitted.coefs_[0].copy()
     fitted.set_params(callbacks=[stop]).fit(X, THREE)
     assert fitted.loss_ == loss
