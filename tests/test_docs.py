@@ -26,6 +26,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in _anchors(there), f"{path}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_a_page_names_are_there(page):
+    for path in re.findall(r"`(tests/[^`\s]+)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "error::mlpgpu.OwnFunctionWarning")
 def test_the_worked_example_prints_what_it_says(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
