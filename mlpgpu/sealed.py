@@ -61,6 +61,8 @@ def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, 
     from safetensors import SafetensorError, safe_open
 
     try:
+        # safetensors says of every file that it cannot open that there is none, also of one without permission to read.
+        path.open("rb").close()
         with safe_open(path, "numpy") as file:
             known = (file.metadata() or {}).get(KEY)
             if known is None:
@@ -72,9 +74,10 @@ def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, 
             raise InputError(f"{path} has format version {version}; this mlpgpu reads up to {newest}: upgrade it")
         digest = content.pop("digest", None)
     except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise InputError(
-            f"cannot read the {what} {path}: {one_line(error)}; give a .safetensors file that a run of mlpgpu has "
-            "written, or its folder"
+            f"cannot read the {what} {path}: {reason}; give a .safetensors file that a run of mlpgpu has written, or "
+            "its folder"
         ) from None
     except InputError:
         raise

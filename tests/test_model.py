@@ -263,6 +263,11 @@ def test_no_file_and_a_folder(tmp_path):
     assert "cannot read the model" in refused(tmp_path)
 
 
+def test_the_system_says_why_a_file_cannot_be_opened(tmp_path):
+    (tmp_path / "m.safetensors").symlink_to("m.safetensors")
+    assert "m.safetensors: Too many levels of symbolic links; give" in refused(tmp_path / "m.safetensors")
+
+
 def changed(path, **metadata):
     """Write a model file again with other metadata and no digest; None removes a key."""
     tensors, whole = unsealed(path)
