@@ -106,7 +106,7 @@ def measure(
 
         - Classification: ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``. Rows whose label is no
           class of the model count as wrong, and are left out of the loss. If there are any, ``unknown_labels`` has the
-          number of rows of each such label. For two classes also those of `mlpgpu.evaluation.rank`.
+          number of rows of each such label. For two classes also those of `mlpgpu.comparison.rank`.
         - Multilabel classification: ``accuracy`` (the share of rows with all labels right), ``f1_macro``, ``f1_micro``
           and ``f1_weighted``; ``targets`` has ``accuracy``, ``f1`` and ``n_rows`` of each label, keyed by its name.
         - Regression: ``rmse``, ``mae`` and ``r2``, means over the targets; if there are several, ``targets`` has these
@@ -121,7 +121,7 @@ def measure(
     """
     import numpy as np
 
-    from mlpgpu.evaluation import has_r2, judge, r2_by_column
+    from mlpgpu.comparison import has_r2, judge, r2_by_column
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -205,7 +205,7 @@ def _is_known(model: Model, truth: np.ndarray) -> np.ndarray | slice:
 
 
 def _weighed(data: str, name: str, weights: np.ndarray | None) -> str:
-    """Return a note on the weights of the rows, in the column or array `name`; None if `data` has no such column."""
+    """Return a note on the weights of the rows, in the column or array `name`."""
     if weights is not None:
         return f"the rows are weighted by {name!r}"
     return (

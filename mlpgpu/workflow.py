@@ -12,11 +12,12 @@ import numpy as np
 
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.comparison import has_r2, judge
 from mlpgpu.config import Config
 from mlpgpu.data.aside import effective
 from mlpgpu.device_failure import explained
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation, has_r2, judge
+from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
 from mlpgpu.figures import counted
 from mlpgpu.maths.network import plain

@@ -12,7 +12,7 @@ from mlpgpu import Config, Model, inspection
 from mlpgpu import feed as feeds
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.evaluate import measure
-from mlpgpu.evaluation import Evaluation, compare, in_chunks
+from mlpgpu.evaluation import Evaluation, in_chunks
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed, Unscaled, open_feed
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -294,24 +294,6 @@ def test_wide_rows_are_evaluated_a_few_at_a_time(backend, rng, monkeypatch):
     assert sizes == [(min(at_once, 23 - start), 3) for start in range(0, 23, at_once)]
     expected = metrics.log_loss(labels, special.softmax(unscaled_logits(params, x, 4), axis=1))
     assert ours["loss"] == pytest.approx(expected, rel=1e-12)
-
-
-def test_labels_that_are_never_predicted_take_no_square_of_their_number():
-    """For example in a column of numbers, of which the model knows two as classes."""
-    n = 50_000
-    model = Model(np.zeros(2), np.array(0.0), np.array(1.0), (1, 1), (), "logistic", "classification", (0, 1))
-    truth, predictions = np.arange(n), model.decided(np.full((n, 1), 0.3))
-    figures, confusion = compare(truth, predictions, 2, ("y",))
-    assert confusion.shape == (n, 2)
-    np.testing.assert_array_equal(confusion.sum(axis=0), [n, 0])
-    assert figures["balanced_accuracy"] == pytest.approx(metrics.recall_score(truth, predictions, average="macro"))
-
-
-def test_predictions_that_are_not_finite_have_no_figures():
-    truth = np.array([[1.0, 1.0], [3.0, 2.0]])
-    figures, _ = compare(truth, np.array([[1.0, np.inf], [5.0, 2.0]]), 0, ("a", "b"))
-    assert figures["targets"]["a"] == {"r2": -1.0, "rmse": np.sqrt(2), "mae": 1.0}
-    assert np.isnan([*figures["targets"]["b"].values(), figures["rmse"], figures["mae"]]).all()
 
 
 def test_a_row_too_large_for_the_model_does_not_end_its_run(command, capsys, not_compiled):

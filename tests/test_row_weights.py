@@ -11,8 +11,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, evaluate, prepared, train_and_test
 from mlpgpu.callbacks import RunCheckpoint
+from mlpgpu.comparison import rank
 from mlpgpu.data import load
-from mlpgpu.evaluation import rank
 from mlpgpu.feed import Scaled
 from mlpgpu.learning_rates import range_test
 from mlpgpu.prepared import prepare

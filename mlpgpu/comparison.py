@@ -1,0 +1,191 @@
+"""Predictions compared with the truth, on the host, by the metrics of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlpgpu.model import Model
+
+
+def judge(
+    model: Model, logits: Iterable[np.ndarray], truth: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None, np.ndarray]:
+    """Compare what a model predicts from logits with the truth, on the host.
+
+    Parameters
+    ----------
+    model : Model
+    logits : iterable of array of shape (any, n_outputs)
+        Those of all rows, in chunks: probabilities of many classes take far more memory than the rows themselves. Their
+        links are computed in float64, since in float32 all probabilities near 1 are one number, and rank alike.
+    truth, weights
+        As for `compare`.
+
+    Returns
+    -------
+    figures : dict
+        Those of `compare`, and for two classes those of `rank`.
+    predictions : array
+    confusion : int array or None
+        As from `compare`.
+    finite : bool array of shape (n_rows,)
+        Whether logits and outputs of each row are finite.
+    """
+    decided, last, finite = [], [], []
+    for z in logits:
+        outputs, is_finite = model.outputs(z.astype(np.float64))
+        decided.append(model.decided(outputs))
+        last.append(outputs[:, -1].copy())
+        finite.append(is_finite)
+    predictions = np.concatenate(decided)
+    figures, confusion = compare(truth, predictions, len(model.classes), model.target_names, weights)
+    if model.binary:
+        figures |= rank(truth, np.concatenate(last), weights)
+    return figures, predictions, confusion, np.concatenate(finite)
+
+
+def compare(
+    truth: np.ndarray,
+    predictions: np.ndarray,
+    n_classes: int,
+    targets: Sequence[str],
+    weights: np.ndarray | None = None,
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Compare predictions with the truth on the host.
+
+    Parameters
+    ----------
+    truth : array
+        Codes of shape (n_rows,) for classification, where codes from `n_classes` up are labels that are unknown to the
+        model; values of shape (n_rows, n_outputs) for regression; 0 and 1 of that shape for multilabel classification.
+    predictions : array
+        As `truth`, without unknown labels.
+    n_classes : int
+        0 for regression; the number of labels for multilabel classification.
+    targets : sequence of str
+        Names of the outputs of a regression, or of the labels.
+    weights : float array of shape (n_rows,) or None
+        Weights of the rows in the figures, not all 0; None for equal weights.
+
+    Returns
+    -------
+    figures : dict
+        - Classification: ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``.
+        - Multilabel classification: ``f1_macro``, ``f1_micro``, ``f1_weighted``, and ``targets`` from `by_label`.
+        - Regression: ``rmse`` and ``mae``, means over the targets, and, if there are several, ``targets`` from
+          `by_target`.
+    confusion : int array of shape (n_labels, n_classes), or None for regression and multilabel classification
+        Counts by true label (row) and predicted class (column); rows of unknown labels come after those of the classes.
+    """
+    from sklearn import metrics
+
+    if not n_classes:
+        errors = {"rmse": metrics.root_mean_squared_error, "mae": metrics.mean_absolute_error}
+        means = {name: float(_by_column(error, truth, predictions, weights).mean()) for name, error in errors.items()}
+        each = {"targets": by_target(truth, predictions, targets, weights)} if len(targets) > 1 else {}
+        return {**means, **each}, None
+    f1 = partial(metrics.f1_score, truth, predictions, sample_weight=weights, zero_division=0)
+    if truth.ndim > 1:
+        averages = {f"f1_{average}": float(f1(average=average)) for average in ("macro", "micro", "weighted")}
+        return {**averages, "targets": by_label(truth, predictions, targets, weights)}, None
+    n_labels = max(n_classes, int(truth.max()) + 1)
+
+    def cells(weights: np.ndarray | None) -> np.ndarray:
+        counts = np.bincount(truth * n_classes + predictions, weights, minlength=n_labels * n_classes)
+        return counts.reshape(n_labels, n_classes)
+
+    weighted = cells(weights)
+    rows = weighted.sum(axis=1)
+    occurs = rows > 0
+    recalls = weighted.diagonal() / np.where(occurs, rows, 1)[:n_classes]
+    figures = {
+        # Mean recall of the labels that occur; scikit-learn's function would warn of the others.
+        "balanced_accuracy": float(np.sum(recalls) / np.sum(occurs)),
+        "f1_macro": float(f1(average="macro")),
+        "f1_weighted": float(f1(average="weighted")),
+    }
+    return figures, weighted if weights is None else cells(None)
+
+
+def rank(truth: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float | None]:
+    """Return ``roc_auc`` and ``average_precision`` of the probabilities of the second of two classes.
+
+    Parameters
+    ----------
+    truth : int array of shape (n_rows,)
+        0, 1, or a label that is unknown to the model, whose rows are left out.
+    p : float array of shape (n_rows,)
+    weights : float array of shape (n_rows,) or None
+        As for `compare`.
+
+    Returns
+    -------
+    dict
+        The values are None if the rows with weight are all of one class, or a probability is not finite.
+    """
+    from sklearn import metrics
+
+    counted = (truth < 2) & (True if weights is None else weights > 0)
+    truth, p = truth[counted], p[counted]
+    weights = None if weights is None else weights[counted]
+    figures = {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}
+    if len(np.unique(truth)) < 2 or not np.isfinite(p).all():
+        return dict.fromkeys(figures)
+    return {name: float(figure(truth, p, sample_weight=weights)) for name, figure in figures.items()}
+
+
+def by_target(
+    truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str], weights: np.ndarray | None = None
+) -> dict[str, dict[str, float | None]]:
+    """Return ``r2``, ``rmse`` and ``mae`` of each target, keyed by its name; R² is None where it is not defined."""
+    from sklearn import metrics
+
+    r2 = r2_by_column(truth, outputs, weights).tolist() if has_r2(truth, weights) else [None] * len(targets)
+    figures = {
+        "r2": r2,
+        "rmse": _by_column(metrics.root_mean_squared_error, truth, outputs, weights).tolist(),
+        "mae": _by_column(metrics.mean_absolute_error, truth, outputs, weights).tolist(),
+    }
+    return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}
+
+
+def has_r2(truth: np.ndarray, weights: np.ndarray | None = None) -> bool:
+    """Return whether R² is defined: a single row has no variance."""
+    return len(truth) > 1 if weights is None else int(np.count_nonzero(weights)) > 1
+
+
+def r2_by_column(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return R² of each column, after a shift by the first row with weight, as `Evaluation.measure` does it."""
+    from sklearn import metrics
+
+    first = truth[0 if weights is None else np.argmax(weights > 0)]
+    return _by_column(metrics.r2_score, truth - first, outputs - first, weights)
+
+
+def _by_column(
+    metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Return a scikit-learn metric of each column; NaN for columns with predictions that are not finite."""
+    finite = np.isfinite(outputs).all(axis=0)
+    figures = metric(truth, np.where(finite, outputs, 0), sample_weight=weights, multioutput="raw_values")
+    return np.where(finite, figures, np.nan)
+
+
+def by_label(
+    truth: np.ndarray, predictions: np.ndarray, labels: Sequence[str], weights: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
+    """Return ``accuracy``, ``f1`` and ``n_rows`` (the number of rows that have it) of each label, keyed by its name."""
+    from sklearn import metrics
+
+    f1 = metrics.f1_score(truth, predictions, average=None, sample_weight=weights, zero_division=0)
+    figures = {
+        "accuracy": np.average(truth == predictions, axis=0, weights=weights).tolist(),
+        "f1": f1.tolist(),
+        "n_rows": truth.sum(axis=0).astype(int).tolist(),
+    }
+    return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(labels)}
