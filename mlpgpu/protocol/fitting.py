@@ -32,7 +32,7 @@ from mlpgpu.protocol.choices import (
 )
 from mlpgpu.protocol.constraints import parameters
 from mlpgpu.protocol.held import (
-    OF_OPTIMIZER,
+    MADE_ONCE,
     Continuation,
     fitted_sizes,
     keep_shape,
@@ -52,7 +52,7 @@ NON_FINITE = (
 )
 
 # Parameters that change the result and that L-BFGS does not support.
-OF_STEPS = ("dropout", "input_dropout", "weight_decay", "clip_norm")
+NOT_OF_LBFGS = ("dropout", "input_dropout", "weight_decay", "clip_norm")
 
 
 class HeldOut(NamedTuple):
@@ -194,7 +194,7 @@ class Fit:
     def _by_lbfgs(self, *given: Any, **more: Any) -> tuple[Array, Run]:
         estimator = self.estimator
         more |= {"tol": estimator.tol, "max_fun": estimator.max_fun, "verbose": bool(estimator.verbose)}
-        ignored = [name for name in OF_STEPS if np.any(getattr(estimator, name))]
+        ignored = [name for name in NOT_OF_LBFGS if np.any(getattr(estimator, name))]
         if any(normalized_of(estimator.normalization, len(self.normalized))):
             ignored.append("normalization")
         if ignored:
@@ -234,7 +234,7 @@ class Fit:
             self.order.rows,
             plan.seed,
             self.kind,
-            {name: getattr(self.as_made, name) for name in OF_OPTIMIZER},
+            {name: getattr(self.as_made, name) for name in MADE_ONCE},
             self.checked,
             lasting,
         )

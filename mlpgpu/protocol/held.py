@@ -32,7 +32,7 @@ def _name(loss: Loss) -> str:
 LINKS = {_name(loss): loss.link for loss in LOSSES.values()}
 
 # scikit-learn creates its optimizer once, from these parameters; partial_fit ignores later changes to them.
-OF_OPTIMIZER = (
+MADE_ONCE = (
     "solver",
     "learning_rate",
     "learning_rate_init",
@@ -68,7 +68,7 @@ class Continuation:
         Settings that the state depends on: `optimizer`, dtype, number of frozen layers, and whether each hidden layer
         is normalised.
     optimizer_params : dict
-        Parameters in `OF_OPTIMIZER`, as they were when the optimizer was created.
+        Parameters in `MADE_ONCE`, as they were when the optimizer was created.
     checked : dict
         All parameters, as they were when they were last checked.
     lasting : Lasting or None
