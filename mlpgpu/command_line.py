@@ -30,7 +30,7 @@ BAD_INPUT, DIVERGED, SIGNALLED, INTERRUPTED = 2, 1, 128, 130
 # Settings of what is printed; `train_command` omits them.
 PRINTING = ("quiet", "json")
 # Headings of --help, in the order in which the settings name them.
-GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known, _ in settings().values())}
+GROUPS = {name: Group.create_ordered(name) for name in dict.fromkeys(known.group for known in settings().values())}
 
 
 def application(name: str) -> App:
@@ -38,9 +38,9 @@ def application(name: str) -> App:
     return App(name=f"mlpgpu {name}", help_format="plaintext", version_flags=[], suppress_keyboard_interrupt=False)
 
 
-def flag(name: str, setting: Setting, default: Any) -> inspect.Parameter:
+def flag(name: str, setting: Setting) -> inspect.Parameter:
     """Return a setting as a flag of a command, whose value stays text."""
-    text, bracket, own_default = setting.help.partition(" [default")
+    (text, bracket, own_default), default = setting.help.partition(" [default"), setting.default
     if setting.within or setting.many or not all(choice in text for choice in setting.choices):
         text += f" ({setting.allowed()})"
     # Values stay text until Config reads them: one place checks them all.
@@ -73,9 +73,9 @@ def with_file(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
     return {name: value for name, value in file.items() if name in known} | asked
 
 
-def with_flags(known: Mapping[str, tuple[Setting, Any]], **files: str) -> Callable[[Command], Command]:
+def with_flags(known: Mapping[str, Setting], **files: str) -> Callable[[Command], Command]:
     """Decorate a command with a flag per setting, and one per entry of `files`, which maps name to help text."""
-    flags = [flag(name, setting, default) for name, (setting, default) in known.items()]
+    flags = [flag(name, setting) for name, setting in known.items()]
     for name, text in files.items():
         annotation = Annotated[str | None, Parameter(help=text, group=GROUPS[RUN])]
         flags.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))

@@ -270,9 +270,9 @@ class Config:
     json: bool = of_run(False, "print the result as one JSON object, on the last line")
 
     def __post_init__(self) -> None:
-        for name, (known, default) in settings(type(self)).items():
+        for name, known in settings(type(self)).items():
             given = getattr(self, name)
-            if given is not default:
+            if given is not known.default:
                 object.__setattr__(self, name, known.checked(name, given))
         self._check_together()
 
@@ -309,8 +309,8 @@ class Config:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
 
-def settings(of: type[Config] = Config, without: Collection[str] = ()) -> dict[str, tuple[Setting, Any]]:
-    """Return name -> (setting, default) for the fields of `Config` or a subclass, except those in `without`."""
+def settings(of: type[Config] = Config, without: Collection[str] = ()) -> dict[str, Setting]:
+    """Return the settings of `Config` or a subclass by name, except those in `without`."""
     # Mypy takes the class for an instance, which has another signature of `__hash__`.
     found = declared(of)  # type: ignore[arg-type]
     return {name: known for name, known in found.items() if name not in without}

@@ -217,9 +217,8 @@ def _on(folder: Path) -> str:
 def _keeping(validation: Validation) -> str:
     from mlpgpu.data.used import sort_of
 
-    asked = {
-        name: given for name, (_, default) in settings().items() if (given := getattr(validation, name)) != default
-    }
+    given = {name: getattr(validation, name) for name in settings()}
+    asked = {name: value for name, value in given.items() if value != settings()[name].default}
     untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
     return f"Train     a model to keep by {train_command(asked)}{untested}"
 

@@ -16,7 +16,7 @@ from mlpgpu.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class Setting:
-    """Type, range and help text of a setting, or type and range of an argument.
+    """Type, range, default and help text of a setting, or type and range of an argument.
 
     Attributes
     ----------
@@ -30,6 +30,7 @@ class Setting:
         Whether the value is a tuple. The word ``none`` stands for the empty tuple, unless it is one of the choices.
     may_be_empty : bool
         Whether the tuple may be empty.
+    default : object
     help : str
         Help text, with units.
     group : str
@@ -41,6 +42,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     many: bool = False
     may_be_empty: bool = True
+    default: Any = None
     help: str = ""
     group: str = ""
 
@@ -216,8 +218,8 @@ def setting(group: str, default: Any, help: str, choices: Iterable[str] = (), **
 
 
 @functools.cache
-def declared(of: type) -> dict[str, tuple[Setting, Any]]:
-    """Return name -> (setting, default) for the fields of a dataclass.
+def declared(of: type) -> dict[str, Setting]:
+    """Return the setting of each field of a dataclass, by name.
 
     Type and number of values are those of the annotation: ``str | None`` is a text, and ``tuple[int, ...]`` several
     whole numbers; of several types, the first counts.
@@ -227,6 +229,6 @@ def declared(of: type) -> dict[str, tuple[Setting, Any]]:
         kind = annotations[field.name]
         kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
         many = typing.get_origin(kind) is tuple
-        known = Setting(typing.get_args(kind)[0] if many else kind, many=many, **field.metadata)
-        found[field.name] = known, field.default
+        kind = typing.get_args(kind)[0] if many else kind
+        found[field.name] = Setting(kind, many=many, default=field.default, **field.metadata)
     return found

@@ -119,8 +119,8 @@ def check_setting(name: str, config: Config, model: Model) -> None:
     InputError
         If it is neither the default nor the setting that the model was trained with.
     """
-    given, (_, default) = getattr(config, name), settings()[name]
-    if given not in (default, model.config.get(name)):
+    given = getattr(config, name)
+    if given not in (settings()[name].default, model.config.get(name)):
         # The model of an estimator has no such setting: its rows were prepared by the user.
         how = f", with {name} {model.config[name]}" if name in model.config else ""
         raise InputError(

@@ -16,8 +16,8 @@ from mlpgpu.errors import InputError
 from mlpgpu.resumed import check_same
 from mlpgpu.setting import Setting
 
-NUMBERS = {name: known for name, (known, _) in settings().items() if known.kind in {int, float}}
-WORDS = {name: known for name, (known, _) in settings().items() if known.kind is str and known.choices}
+NUMBERS = {name: known for name, known in settings().items() if known.kind in {int, float}}
+WORDS = {name: known for name, known in settings().items() if known.kind is str and known.choices}
 # An optimizer for each setting that only some of them have.
 OWNERS = {"momentum": "momentum", "beta_1": "adam", "beta_2": "adam", "epsilon": "adam"}
 
@@ -48,14 +48,15 @@ def neighbours(known, end, outward):
 
 def test_every_default_is_what_it_was_declared_to_be():
     config = Config()
-    for name, (_, default) in settings().items():
-        assert getattr(config, name) == default
-        assert type(getattr(config, name)) is type(default)
+    for name, known in settings().items():
+        assert getattr(config, name) == known.default
+        assert type(getattr(config, name)) is type(known.default)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, default) in settings().items() if default is not None])
+@pytest.mark.parametrize("name", [name for name, known in settings().items() if known.default is not None])
 def test_every_default_is_within_its_own_range(name):
-    known, default = settings()[name]
+    known = settings()[name]
+    default = known.default
     assert known.parse(default) == default
     if known.kind is not bool:
         # As on a command line.
@@ -64,15 +65,15 @@ def test_every_default_is_within_its_own_range(name):
 
 
 def test_every_setting_is_helped_and_grouped():
-    for name, (known, default) in settings().items():
+    for name, known in settings().items():
         assert known.help, name
         assert "\n" not in known.help, name
         assert known.group in {"Data", "Network", "Training", "Run"}, name
-        assert default is not None or "[default: " in known.help or name == "target", name
+        assert known.default is not None or "[default: " in known.help or name == "target", name
 
 
 def test_only_what_names_something_or_is_read_elsewhere_may_be_any_text():
-    free = {name for name, (known, _) in settings().items() if known.kind is str and not known.choices}
+    free = {name for name, known in settings().items() if known.kind is str and not known.choices}
     files = {"dataset", "data_dir", "start_from", "run_dir"}
     columns = {"target", "drop", "sample_weight", "group"}
     assert free == files | columns | {"device", "checkpoint_every", "log_every"}
@@ -308,7 +309,7 @@ def test_a_config_comes_back_from_the_file_that_it_was_written_to(tmp_path, give
 
 def test_to_dict_leaves_out_what_is_not_chosen_yet():
     named = Config().to_dict()
-    assert set(settings()) - set(named) == {name for name, (_, default) in settings().items() if default is None}
+    assert set(settings()) - set(named) == {name for name, known in settings().items() if known.default is None}
 
 
 TOML = """

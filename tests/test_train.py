@@ -69,7 +69,7 @@ def test_flags_go_before_the_file_and_the_file_before_defaults(command, tmp_path
     command("--config mine.yaml --epochs 2 --run-dir run")
     used = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     assert (used["epochs"], used["batch_size"], used["hidden"]) == (2, "full", [])
-    assert used["optimizer"] == settings()["optimizer"][1]
+    assert used["optimizer"] == settings()["optimizer"].default
     assert metrics_in(tmp_path / "run")["n_parameters"] == 4 * 3 + 3
 
 

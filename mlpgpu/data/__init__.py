@@ -64,7 +64,7 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     read = rows, target, _ = _read(config, like)
     check_apart(rows, config)
     train, test, notes = np.arange(len(target.y)), None, []
-    if rows.x_test is not None and config.test_fraction != settings()["test_fraction"][1]:
+    if rows.x_test is not None and config.test_fraction != settings()["test_fraction"].default:
         notes.append(
             f"test_fraction {config.test_fraction:g} is not used: {rows.name} has "
             f"{counted(len(rows.x_test), 'test row')} of its own"
@@ -326,7 +326,7 @@ def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:
         return ""
     deciding, known = ("target", "hold_out", "group", "test_fraction", "seed"), settings()
     # A model of an earlier version lacks the settings that came later.
-    return ", ".join(name for name in deciding if getattr(config, name) != other.get(name, known[name][1]))
+    return ", ".join(name for name in deciding if getattr(config, name) != other.get(name, known[name].default))
 
 
 def _trained_on(dataset: str, settings: Mapping[str, Any]) -> bool:

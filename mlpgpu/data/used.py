@@ -35,9 +35,9 @@ def check(config: "Config") -> None:
     """
     sort = sort_of(config.dataset or "mnist")
     for name, (users, called) in _USED_BY.items():
-        given, (_, default) = getattr(config, name), settings()[name]
+        given = getattr(config, name)
         # Other data are never memory-mapped, so "never" holds for them.
-        as_is = given == default or (name, given) == ("memory_map", "never")
+        as_is = given == settings()[name].default or (name, given) == ("memory_map", "never")
         if sort is None or sort in users or as_is:
             continue
         shown = ", ".join(given) if isinstance(given, tuple) else given

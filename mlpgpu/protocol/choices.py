@@ -23,7 +23,7 @@ from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
 from mlpgpu.setting import named
 
-_DEVICE, _BACKEND, _DROPOUT = (settings()[name][0] for name in ("device", "backend", "dropout"))
+_DEVICE, _BACKEND, _DROPOUT = (settings()[name] for name in ("device", "backend", "dropout"))
 
 
 def in_words(given: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mlpgpu.protocol.choices import in_words
 
 def limits(name: str) -> list[Any]:
     """Return the range of a setting of `Config` as scikit-learn's parameter constraints."""
-    known, _ = settings()[name]
+    known = settings()[name]
     if known.choices:
         return [StrOptions(set(known.choices))]
     low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))

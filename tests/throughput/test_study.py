@@ -49,6 +49,6 @@ def test_bad_values_are_told_in_one_line(given, words):
 
 def test_every_flag_is_a_setting():
     assert FLAGS.keys() >= {"dataset", "hidden", "optimizer", "dtype", "batch_sizes", "devices", "out"}
-    for name, (setting, default) in FLAGS.items():
-        assert getattr(Study(), name) == default
+    for name, setting in FLAGS.items():
+        assert getattr(Study(), name) == setting.default
         assert setting.help
