@@ -31,16 +31,13 @@ def bench(**given: Any) -> int:
     Prints a table, and writes a picture and a JSON file.
     Ctrl-C ends it with what was measured so far.
     """
-    return _run(Study(**given))
-
-
-def _run(study: Study) -> int:
     from mlpgpu.machine import describe
     from mlpgpu.report import Output
     from mlpgpu.throughput.contenders import find
     from mlpgpu.throughput.crossing import findings
     from mlpgpu.throughput.measure import measure, plan_of, read
 
+    study = Study(**given)
     console = Output(results_only=study.quiet)
     contenders, notes = find(study)
     data = read(study)

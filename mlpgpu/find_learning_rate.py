@@ -41,18 +41,6 @@ def find_learning_rate(**given: Any) -> int:
     Prints the rate to use for a run with the same settings.
     Settings in --config that have no flag here, such as those of a run, are ignored.
     """
-    return _run(Search(**with_file(given, FLAGS)), _of_training(given))
-
-
-def _of_training(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a command to train repeats: flags, and the file, or its settings if it also has those of a search."""
-    file = read_file(given["config"], FLAGS) if "config" in given else {}
-    if file.keys() <= settings().keys():
-        return dict(given)
-    return {name: value for name, value in (file | dict(given)).items() if name not in {"config", "learning_rate"}}
-
-
-def _run(search: Search, of_training: Mapping[str, Any]) -> int:
     from tqdm import tqdm
 
     from mlpgpu import plots, report
@@ -61,6 +49,7 @@ def _run(search: Search, of_training: Mapping[str, Any]) -> int:
     from mlpgpu.learning_rates import NotFinite, range_test
     from mlpgpu.prepared import prepare
 
+    search = Search(**with_file(given, FLAGS))
     out = None if search.out is None else expanded(search.out)
     if out is not None:
         check_out(out)
@@ -94,10 +83,18 @@ def _run(search: Search, of_training: Mapping[str, Any]) -> int:
     if search.json:
         print_json(_figures(prepared, search, found))
         return 0
-    console.show(*_result_lines(search, found, train_command(of_training)))
+    console.show(*_result_lines(search, found, train_command(_of_training(given))))
     if out is not None:
         console.show(f"Saved     {out}")
     return 0
+
+
+def _of_training(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a command to train repeats: flags, and the file, or its settings if it also has those of a search."""
+    file = read_file(given["config"], FLAGS) if "config" in given else {}
+    if file.keys() <= settings().keys():
+        return dict(given)
+    return {name: value for name, value in (file | dict(given)).items() if name not in {"config", "learning_rate"}}
 
 
 def _line(prepared: Prepared, search: Search) -> str:
