@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from mlpgpu.backends import Backend
 from mlpgpu.backends.base import eager_loop
+from mlpgpu.blas_threads import OF_SCIPY
 from mlpgpu.callbacks import Callback, finalised
 from mlpgpu.data.batches import batches
 from mlpgpu.evaluation import Evaluation
@@ -123,11 +119,13 @@ def fit(
                 raise StopIteration
 
         start = np.asarray(backend.to_host(backend.asarray(plan.params)), np.float64)
-        with _one_thread():
-            if run.stopped:
-                # SciPy would do an iteration even with a limit of none.
-                found = OptimizeResult(x=start, fun=objective(start)[0], nit=0, status=0)
-            else:
+        if run.stopped:
+            # SciPy would do an iteration even with a limit of none.
+            found = OptimizeResult(x=start, fun=objective(start)[0], nit=0, status=0)
+        else:
+            # The solver calls SciPy's BLAS between the products of the network. Its idle threads would then wait busily
+            # on the cores that the products need: on two cores, a fit takes two to four times as long.
+            with OF_SCIPY.one_thread():
                 found = minimize(
                     evaluated,
                     start,
@@ -146,38 +144,6 @@ def fit(
             "StandardScaler."
         )
     return on_device(found.x), run, float(found.fun)
-
-
-# Held by the fit that limits the threads.
-_limiting = threading.Lock()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Give SciPy's BLAS one thread within the context.
-
-    The solver calls it between the products of the network. Its idle threads would then wait busily on the cores that
-    the products need: on two cores, a fit takes two to four times as long.
-
-    The number of threads is one per process. Of several fits at once only the first changes it and restores it: the
-    others, which may end in any order, would restore what they found, which is one.
-    """
-    if not _limiting.acquire(blocking=False):
-        yield
-        return
-    try:
-        with _blas_of_scipy().limit(limits=1):
-            yield
-    finally:
-        _limiting.release()
-
-
-@functools.cache
-def _blas_of_scipy() -> ThreadpoolController:
-    """Return the BLAS that SciPy's wheels have beside NumPy's, once it is loaded."""
-    found = ThreadpoolController().select(user_api="blas")
-    paths = [pool["filepath"] for pool in found.info()]
-    return found.select(filepath=[path for path in paths if Path(path).parent.name == "scipy.libs"])
 
 
 def _objective(backend: Backend, plan: Plan, feed: Feed) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:

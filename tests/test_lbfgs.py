@@ -54,42 +54,18 @@ def threads():
     return [pool["num_threads"] for pool in threadpool_info() if "scipy.libs" in pool["filepath"]]
 
 
-def test_the_blas_of_scipy_has_one_thread_meanwhile():
-    class Counted(Callback):
-        def on_epoch_end(self, run, record):
-            counted.append(threads())
-
-    counted = []
-    # Processes that run tests side by side may have one thread in any case.
-    with threadpool_limits(limits=2):
-        before = threads()
-        if not before:
-            pytest.skip("SciPy has no BLAS of its own here")
-        MLPClassifier((3,), solver="lbfgs", callbacks=[Counted()], max_iter=200).fit(np.eye(6), [0, 1, 2] * 2)
-        assert threads() == before == [2]
-    assert {count for each in counted for count in each} == {1}
-
-
 @pytest.fixture
 def _two_threads():
-    """SciPy's BLAS with two threads, set by a thread that has ended: else that one alone could change them."""
-
-    def set_to(count):
-        setting = threading.Thread(target=threadpool_limits, args=[count])
-        setting.start()
-        setting.join()
-
-    before = threads()
-    if not before:
+    """SciPy's BLAS with two threads: processes that run tests side by side may have one in any case."""
+    if not threads():
         pytest.skip("SciPy has no BLAS of its own here")
-    set_to(2)
-    yield
-    set_to(before[0])
+    with threadpool_limits(2, "blas"):
+        yield
 
 
 @pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("first_out", [0, 1])
-def test_fits_at_once_leave_the_blas_of_scipy_its_threads(first_out):
+def test_the_blas_of_scipy_has_one_thread_until_the_last_fit_ends(first_out):
     class Waiting(Callback):
         def __init__(self):
             self.began, self.goes_on = threading.Event(), threading.Event()
@@ -106,8 +82,8 @@ def test_fits_at_once_leave_the_blas_of_scipy_its_threads(first_out):
     for each, callback in zip(fits, callbacks, strict=True):
         each.start()
         assert callback.began.wait(60)
-        assert threads() == [1]
     for i in (first_out, 1 - first_out):
+        assert threads() == [1]
         callbacks[i].goes_on.set()
         fits[i].join()
     assert threads() == [2]

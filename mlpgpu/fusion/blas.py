@@ -10,28 +10,16 @@ import ctypes
 import functools
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from mlpgpu.blas_threads import library_of_numpy
 
 # CBLAS_LAYOUT and CBLAS_TRANSPOSE of the C interface to BLAS.
 ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = 101, 111, 112
 # Names of the matrix product in different builds, and the bits of an integer there.
 NAMES = {"scipy_cblas_{}gemm64_": 64, "cblas_{}gemm64_": 64, "scipy_cblas_{}gemm": 32, "cblas_{}gemm": 32}
-
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    """Return a library in which the functions of NumPy's BLAS can be looked up.
-
-    Raises
-    ------
-    OSError, AttributeError
-        If it cannot be opened.
-    """
-    # Except on Windows, a lookup in a library also searches the libraries that it depends on.
-    return ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
 
 
 @functools.cache
@@ -49,7 +37,7 @@ def address_of(dtype: str) -> tuple[int, int]:
         0 and 0 if it is not found.
     """
     try:
-        functions = library()
+        functions = library_of_numpy()
     except (AttributeError, OSError):
         return 0, 0
     for name, width in NAMES.items():

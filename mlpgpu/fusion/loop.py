@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpgpu.backends.base import VARIABLE, are_few
 from mlpgpu.backends.csr import Csr
+from mlpgpu.blas_threads import OF_NUMPY
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.fusion.calls import calls_of
 from mlpgpu.fusion.compiled import function_of, has_numba
@@ -132,7 +133,7 @@ class Recorded:
         products = sum(
             node.size * node.parents[0].shape[-1] for node in self.schedule.group_of if node.operation == "matmul"
         )
-        n_threads = max(1, min(meeting.product_threads(), products // PRODUCTS_PER_THREAD))
+        n_threads = max(1, min(OF_NUMPY.number(), products // PRODUCTS_PER_THREAD))
         source = Source(self.schedule, self.memory, self.item, self.loss, n_threads)
         function = function_of(source.text)
         arrays = [source.arrays, *(source.private.copies(source.arrays) for _ in range(n_threads - 1))]
@@ -161,7 +162,7 @@ class Recorded:
                 for mine, official in zip(own, source.arrays, strict=True):
                     if mine is not official:
                         np.copyto(mine, official)
-            with meeting.products_by_one_thread(n_threads):
+            with OF_NUMPY.one_thread(n_threads):
                 others = [helpers.submit(part, i, items, losses, len(losses)) for i in range(1, n_threads)]
                 part(0, items, losses, len(losses))
                 for other in others:

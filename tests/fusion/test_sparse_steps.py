@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 from small_networks import ALL_AT_ONCE, plan_of, rows_of
-from threadpoolctl import threadpool_limits
 from ways import BACKEND, logged
 
+from mlpgpu.blas_threads import OF_NUMPY
 from mlpgpu.feed import Unscaled
 from mlpgpu.fusion import loop
 from mlpgpu.fusion.loop import VARIABLE
@@ -60,17 +60,14 @@ def test_line_by_line_and_by_numpy(by, case, dtype, monkeypatch, caplog):
 def test_compiled(index, hidden, monkeypatch, caplog):
     """On one thread and on two, with the same bits in a repetition; layers of one unit have one thread."""
     pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
-    from mlpgpu.fusion import meeting
-
     caplog.set_level("INFO")
     monkeypatch.setattr(loop, "PRODUCTS_PER_THREAD", 1)
     sparse, dense = pair(index)
     plan = plan_of(dense, "cross_entropy", hidden=hidden, **PLAIN)
     expected = trained("eager", plan, dense, monkeypatch)
     for n_threads in (1, 2):
-        monkeypatch.setattr(meeting, "product_threads", lambda n=n_threads: n)
-        with threadpool_limits(n_threads, "blas"):
-            ours, again = (trained("numba", plan, sparse, monkeypatch) for _ in range(2))
+        monkeypatch.setattr(OF_NUMPY, "number", lambda n=n_threads: n)
+        ours, again = (trained("numba", plan, sparse, monkeypatch) for _ in range(2))
         for one, same, other in zip(ours, again, expected, strict=True):
             np.testing.assert_array_equal(one, same)
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)

@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 import pytest
 from small_networks import ALL_AT_ONCE, N_ROWS, plan_of, rows_of
-from threadpoolctl import threadpool_limits
 from ways import BACKEND, logged
 
+from mlpgpu.blas_threads import OF_NUMPY
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.feed import Rows, Scaled, Unscaled
 from mlpgpu.fusion import compiled
@@ -165,7 +165,7 @@ def on_threads(monkeypatch):
     """``with on_threads(2):`` compiled loops have two threads, whatever their size."""
     if not compiled.has_numba():
         pytest.skip("numba is not installed: nothing is compiled")
-    from mlpgpu.fusion import loop, meeting
+    from mlpgpu.fusion import loop
 
     pools, pool = [], loop.ThreadPoolExecutor
     monkeypatch.setattr(loop, "PRODUCTS_PER_THREAD", 1)
@@ -174,10 +174,8 @@ def on_threads(monkeypatch):
     @contextlib.contextmanager
     def on(n_threads):
         pools.clear()
-        monkeypatch.setattr(meeting, "product_threads", lambda: n_threads)
-        # This restores the number of BLAS threads, which a loop sets to `n_threads` when it ends.
-        with threadpool_limits(n_threads, "blas"):
-            yield
+        monkeypatch.setattr(OF_NUMPY, "number", lambda: n_threads)
+        yield
         assert set(pools) == ({n_threads - 1} if n_threads > 1 else set())
 
     return on
