@@ -48,9 +48,6 @@ def evaluate(
     ----------
     model : str
         A model.safetensors file, or the run folder that holds it.
-    data : str
-        A file with features and, but for .npy and IDX, the target; ``-`` for CSV on standard input; or mnist or
-        fashion-mnist, for their test rows.
     target : str
         Column, comma-separated columns, or array to compare with [default: as in training]; columns with other names
         must be in the order of those in training; for a .npy or IDX file, the file with its targets.

@@ -38,8 +38,6 @@ def predict(
     ----------
     model : str
         A model.safetensors file, or the run folder that holds it.
-    data : str
-        A file with the features that the model was trained on; it needs no target. Or ``-`` for CSV on standard input.
     proba : bool
         Write the probability of each class or label instead of the prediction.
     out : str
