@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from mlpgpu.command_line import application, run_command
-from mlpgpu.figures import counted
+from mlpgpu.figures import as_json, counted
 from mlpgpu.files import expanded
 from mlpgpu.machine import describe, load, warnings
 
@@ -47,7 +46,7 @@ def info(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         "warnings": warnings(found, load()),
     }
     if json:
-        print(json_module.dumps(found, indent=2))  # noqa: T201
+        print(as_json(found, indent=2))  # noqa: T201
     else:
         _show(found)
     return 0
