@@ -31,15 +31,7 @@ from mlpgpu.protocol.choices import (
     unused_settings,
 )
 from mlpgpu.protocol.constraints import parameters
-from mlpgpu.protocol.held import (
-    MADE_ONCE,
-    Continuation,
-    fitted_sizes,
-    keep_shape,
-    params_of,
-    parts_of,
-    unfolded_params,
-)
+from mlpgpu.protocol.held import MADE_ONCE, Continuation, fitted_sizes, keep_shape, params_of, parts_of, unfolded_params
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.protocol.warning import warn_user
