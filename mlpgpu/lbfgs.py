@@ -18,7 +18,7 @@ from mlpgpu.feed import Feed, Placement, Rows, Streamed, chunk_rows, open_feed
 from mlpgpu.interrupt import interruptible
 from mlpgpu.maths.network import loss_and_gradient
 from mlpgpu.plan import Plan
-from mlpgpu.trainer import Record, Run
+from mlpgpu.run import Record, Run
 from mlpgpu.training import is_captured
 
 if TYPE_CHECKING:
