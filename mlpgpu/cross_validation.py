@@ -211,7 +211,9 @@ def _line(number: int, outcome: Outcome) -> str:
 
 
 def _on(folder: Path) -> str:
-    return f"Resume    go on with it by mlpgpu cross-validate --resume {folder}"
+    from mlpgpu import run_folder
+
+    return f"Resume    go on with it by {run_folder.FOLDS.resuming(folder)}"
 
 
 def _keeping(validation: Validation) -> str:

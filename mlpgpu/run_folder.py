@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +51,10 @@ class Kind(NamedTuple):
     setting: str
     ending: str
 
+    def resuming(self, folder: Path) -> str:
+        """Return the command line that goes on with what `folder` holds."""
+        return f"mlpgpu {self.command} --resume {shlex.quote(str(folder))}"
+
 
 RUN = Kind("run", "config.toml", "train", "run_dir", "")
 FOLDS = Kind("cross-validation", "folds.toml", "cross-validate", "out", "-folds")
@@ -88,7 +93,7 @@ def new(kind: Kind, asked: str | None, name: str, settings: Mapping[str, Any]) -
             if (there := _kind_of(folder)) is not None:
                 raise InputError(
                     f"{kind.setting} {folder} holds a {there.what} already; choose another folder, remove that one, or "
-                    f"go on with it by mlpgpu {there.command} --resume {folder}"
+                    f"go on with it by {there.resuming(folder)}"
                 )
             with replacing(folder / kind.file) as beside:
                 beside.write_text(tomli_w.dumps(settings), encoding="utf-8")
@@ -137,8 +142,7 @@ def refuse_unfinished(folder: Path) -> None:
     there = kept(run / CHECKPOINTS)
     instead = f", or give the model of its last checkpoint, {there[0]}" if there else ""
     raise InputError(
-        f"{folder} has no {FILE}, which a run writes when it ends: go on with this one by mlpgpu train --resume {run}"
-        f"{instead}"
+        f"{folder} has no {FILE}, which a run writes when it ends: go on with this one by {RUN.resuming(run)}{instead}"
     )
 
 
@@ -164,8 +168,7 @@ def begun(given: str, kind: Kind) -> Path:
             return folder
         if there is not None:
             raise InputError(
-                f"resume is {given}, which is of a {there.what}; go on with it by mlpgpu {there.command} --resume "
-                f"{folder}"
+                f"resume is {given}, which is of a {there.what}; go on with it by {there.resuming(folder)}"
             )
     raise InputError(f"resume is {given}, which is neither the folder of a {kind.what} nor one of its checkpoints")
 

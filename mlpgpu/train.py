@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def train(**given: Any) -> int:
         else:
             print(  # noqa: T201
                 f"Complete  the run in {resume} is finished, and its results are there; to train on from its weights, "
-                f"start a new run with --start-from {resume}"
+                f"start a new run with --start-from {shlex.quote(resume)}"
             )
         return 0
     with run_folder.again(folder, path) as (saved, checkpoint):
@@ -116,7 +117,7 @@ def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None)
             f"Saved     {folder}",
         )
         if outcome.run.stopped and not outcome.run.final:
-            console.show(f"Resume    go on with it by mlpgpu train --resume {folder}")
+            console.show(f"Resume    go on with it by {run_folder.RUN.resuming(folder)}")
     if outcome.run.diverged:
         complain(f"{outcome.run.diverged}; the weights of epoch {outcome.run.best_epoch} are in {folder}")
         return DIVERGED

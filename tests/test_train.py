@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import signal
 import tomllib
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from run_files import FILES, history_in, metrics_in
 
-from mlpgpu import Model
+from mlpgpu import Model, train
 from mlpgpu.config import settings
 from mlpgpu.data import mnist
 
@@ -294,6 +295,21 @@ def test_no_network_and_no_mnist_falls_back_to_digits(command, tmp_path, monkeyp
     code, _, err = command("--dataset mnist --epochs 1")
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_the_line_that_says_how_to_go_on_can_be_copied(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = ["--dataset", "iris", "--hidden", "3", "--epochs", "3", "--run-dir", "it's a run"]
+    with monkeypatch.context() as patch:
+        patch.setattr("mlpgpu.callbacks.CSVLogger.on_epoch_end", lambda *_: signal.raise_signal(signal.SIGTERM))
+        assert train.run_command(train.app, line) == 143
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Resume    go on with it by mlpgpu train ")
+    again = shlex.split(last.partition(" mlpgpu train ")[2])
+    assert train.run_command(train.app, again) == 0
+    assert metrics_in(tmp_path / "it's a run")["complete"]
+    assert train.run_command(train.app, again) == 0
+    assert capsys.readouterr().out.endswith(f"--start-from {shlex.quote(again[1])}\n")
 
 
 def test_a_signal_in_a_first_epoch_that_goes_back(command, tmp_path, monkeypatch):
