@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections import OrderedDict
 
 # scikit-learn's array API dispatch needs SciPy's, and SciPy reads its variable only when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -112,13 +113,14 @@ def real_backend(request):
 
 
 @pytest.fixture
-def optimised():
+def optimised(monkeypatch):
     """Let JAX optimise what it compiles, as it does for users."""
     if "jax" in MISSING:
         yield
         return
     import jax
 
+    monkeypatch.setattr("mlpgpu.backends.jax._programs", OrderedDict())
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

@@ -1,6 +1,8 @@
 """JAX on the CPU or a CUDA device: steps are traced once and run by `jax.lax.scan`."""
 
+import hashlib
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,8 @@ ALGORITHMS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_
 OLDEST = (0, 6)
 # Compiling a function takes about as long as this many calls line by line.
 PATIENCE = 64
+# Compiled programs to keep: those of the folds of a cross-validation, or of the sizes of a learning curve.
+PROGRAMS = 16
 NEEDS = "backend 'jax' needs JAX, which {why}; pip install 'mlpgpu[jax]'"
 
 
@@ -53,19 +57,50 @@ class JaxBackend(Backend):
         def loop(state: Any, data: Any, items: tuple[Any, ...]) -> tuple[Any, Any]:
             return self.jax.lax.scan(lambda state, item: step(state, data, item), state, items)
 
-        return self.jax.jit(loop, donate_argnums=0)
+        return self._by_program(self.jax.jit(loop, donate_argnums=0))
 
     def compile(self, function: Callable[..., Any], *, once: bool = False) -> Callable[..., Any]:
         """See `Backend.compile`."""
-        compiled, calls = self.jax.jit(function), itertools.count(1)
+        compiled, calls = self._by_program(self.jax.jit(function)), itertools.count(1)
         if not once:
             return compiled
         return lambda *given: (compiled if next(calls) > PATIENCE else function)(*given)
+
+    def _by_program(self, function: Any) -> Callable[..., Any]:
+        """Return a jitted function that is not compiled again if the program of another was the same.
+
+        Each fit has a step of its own, and compiling it takes far longer than tracing it.
+        """
+        own: dict[Any, Callable[..., Any]] = {}
+
+        def call(*given: Any) -> Any:
+            leaves, tree = self.jax.tree.flatten(given)
+            kind = tree, *((leaf.aval, leaf.sharding) for leaf in leaves)
+            if kind not in own:
+                own[kind] = _compiled(kind, function.lower(*given))
+            return own[kind](*given)
+
+        return call
 
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""
         stats = self._device.memory_stats()
         return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+
+
+# Compiled programs, the last used at the end.
+_programs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
+
+
+def _compiled(kind: Any, lowered: Any) -> Callable[..., Any]:
+    """Return the compiled program for arguments of this kind."""
+    # The text has the values of all arrays that the function takes from elsewhere.
+    key = kind, hashlib.sha256(lowered.as_text().encode()).digest()
+    program = _programs.pop(key, None) or lowered.compile()
+    _programs[key] = program
+    if len(_programs) > PROGRAMS:
+        _programs.popitem(last=False)
+    return program
 
 
 def _rounding(jnp: Any, precision: str) -> Namespace:
