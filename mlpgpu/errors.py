@@ -9,12 +9,15 @@ MAX_SHOWN = 2000
 # Names in other libraries -> names here; of several, the first one that is allowed counts.
 ELSEWHERE = {
     "val_loss": ("validation_loss",),
-    "val_accuracy": ("validation_accuracy", "validation_score"),
+    "val_accuracy": ("validation_accuracy", "validation_score", "score"),
+    "accuracy": ("score",),
     "sigmoid": ("logistic",),
     "linear": ("identity",),
     "swish": ("silu",),
+    "xavier": ("glorot_uniform",),
     "xavier_uniform": ("glorot_uniform",),
     "xavier_normal": ("glorot_normal",),
+    "kaiming": ("he_uniform",),
     "kaiming_uniform": ("he_uniform",),
     "kaiming_normal": ("he_normal",),
     "mse": ("squared_error",),
@@ -27,10 +30,18 @@ ELSEWHERE = {
     "alpha": ("l2",),
     "solver": ("optimizer",),
     "hidden_layer_sizes": ("hidden",),
+    "layers": ("hidden",),
+    "n_iter_no_change": ("patience",),
+    "tol": ("min_delta",),
     "random_state": ("seed",),
+    "label": ("target",),
+    "cv": ("folds",),
+    "n_splits": ("folds",),
     "validation_split": ("validation_fraction",),
     "test_size": ("test_fraction",),
     "gpu": ("device",),
+    "out": ("run_dir",),
+    "output_dir": ("run_dir", "out"),
 }
 
 

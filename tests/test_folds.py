@@ -393,6 +393,7 @@ def test_classes_that_are_rare(tmp_path, rng, command):
     [
         ("--folds 151", "folds is 151, for 150 rows; allowed: at most a fold a row; lower it"),
         ("--folds 1", "folds is '1'; allowed: a whole number from 2 up"),
+        ("--cv 5", "--cv is not a flag of this command; did you mean --folds?"),
         ("--test-fraction 0.1", "--test-fraction is a flag of mlpgpu train, and not of this command; leave it out"),
         (
             "--out run",
