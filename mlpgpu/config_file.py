@@ -66,7 +66,10 @@ def _text(path: Path) -> str:
             )
         return read.decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read the config file {path}: {error.strerror}") from None
+        raise InputError(
+            f"cannot read the config file {path}: {error.strerror}; give a file of settings, such as config.toml of a "
+            "run"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"cannot read the config file {path}: it is not UTF-8 text") from None
 

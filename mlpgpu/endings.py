@@ -18,7 +18,9 @@ _WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
 
 def instead(path: Path) -> str:
     """Return what to do with a file whose extension is none of these."""
-    return "save the sheet of the workbook as CSV UTF-8" if path.suffix.lower() in _WORKBOOKS else "give one"
+    if path.suffix.lower() in _WORKBOOKS:
+        return "save the sheet of the workbook as CSV UTF-8"
+    return "give one, or rename it to .csv if it is a text table" if path.is_file() else "give one"
 
 
 def kind(path: Path) -> str | None:

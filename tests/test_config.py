@@ -393,7 +393,7 @@ def test_files_that_cannot_be_used(tmp_path, name, content, said):
 def test_no_file_and_a_folder(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the config file .*none\.toml: No such file or directory"):
         read_file(tmp_path / "none.toml")
-    with pytest.raises(InputError, match="cannot read the config file "):
+    with pytest.raises(InputError, match="cannot read the config file .*; give a file of settings, such as "):
         read_file(tmp_path)
 
 

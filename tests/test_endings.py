@@ -10,9 +10,9 @@ from mlpgpu.data import load, reading
 def test_other_endings_are_refused_with_what_there_is(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     allowed = r"\.csv, \.tsv, \.tab, \.txt \(plain, \.gz, \.bz2, \.zip\), \.parquet, \.npz, \.npy or IDX file"
-    with pytest.raises(InputError, match=f"allowed: a {allowed}; give one"):
+    with pytest.raises(InputError, match=f"allowed: a {allowed}; give one, or rename it to .csv if"):
         reading.read_features(tmp_path / name, None)
-    with pytest.raises(InputError, match=f"or a {allowed}; give one"):
+    with pytest.raises(InputError, match=f"or a {allowed}; give one, or rename it to .csv if"):
         load(Config(dataset=tmp_path / name, target="y"))
 
 
