@@ -134,7 +134,8 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     """
     if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
         raise InputError(
-            f"the table has no column {listed(absent)}, which the model takes; it has {listed(list(frame.columns))}"
+            f"the table has no column {listed(absent)}, which the model takes; it has {listed(list(frame.columns))}; "
+            "add what is missing, under the names of training"
         )
     doubled = set(frame.columns[frame.columns.duplicated()])
     if twice := [record["name"] for record in columns if record["name"] in doubled]:

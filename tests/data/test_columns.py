@@ -354,7 +354,7 @@ def test_text_that_may_be_categories_is_not(values):
 
 def test_rows_to_predict_must_match():
     records, _ = columns.fit(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), "none")
-    with pytest.raises(InputError, match="no column 'b', which the model takes; it has 'a', 'c'"):
+    with pytest.raises(InputError, match="no column 'b', which the model takes; it has 'a', 'c'; add what"):
         columns.encode(pd.DataFrame({"a": [1], "c": [2]}), records)
     # A data frame, unlike a file, may have duplicate names, which do not matter where the model takes none of them.
     twice = pd.DataFrame([[1, 2, 3, 4]], columns=["a", "b", "c", "c"])
