@@ -33,15 +33,15 @@ def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
     text = _text(path)
     if path.suffix not in _PARSERS:
         raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: {', '.join(_PARSERS)}")
-    language, parse = _PARSERS[path.suffix]
+    language, parse, line = _PARSERS[path.suffix]
     try:
         content = parse(text)
     # Malicious text can raise errors that are not the parsers' own, such as RecursionError.
     except Exception as error:
         reason = one_line(error) or type(error).__name__
-        raise InputError(f"config file {path} is not valid {language}: {reason}") from None
+        raise InputError(f"config file {path} is not valid {language}, of lines such as {line}: {reason}") from None
     if not isinstance(content, Mapping):
-        raise InputError(f"config file {path} holds no settings; write lines such as: epochs = 10")
+        raise InputError(f"config file {path} holds no settings; write lines such as {line}")
     names = {*settings(), *more}
     given: dict[str, Any] = {}
     for key, value in content.items():
@@ -94,4 +94,6 @@ def _yaml(text: str) -> Any:
     return yaml.safe_load(text) or {}
 
 
-_PARSERS = {".toml": ("TOML", _toml), ".yaml": ("YAML", _yaml), ".yml": ("YAML", _yaml)}
+# Ending -> language, parser, and a line with a text, which only TOML quotes.
+_PARSERS = {".toml": ("TOML", _toml, 'dataset = "iris"')}
+_PARSERS |= dict.fromkeys((".yaml", ".yml"), ("YAML", _yaml, "dataset: iris"))
