@@ -71,7 +71,7 @@ def train_and_test(
     """Train on the training rows, and evaluate on the test rows, if there are any.
 
     Ctrl-C, SIGTERM and SIGHUP end the training after the current steps, and the weights so far are evaluated;
-    ``outcome.run.signal`` is then the number of the signal.
+    ``outcome.run.signal`` is then the number of the signal, at which a loop over runs should end.
 
     Parameters
     ----------
