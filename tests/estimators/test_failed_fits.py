@@ -6,10 +6,9 @@ import warnings
 
 import numpy as np
 import pytest
-from quick import X_REG, Y_REG, regressor
-from sklearn.datasets import load_iris
+from quick import THREE as Y
+from quick import X_REG, Y_REG, X, regressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import scale
 from sklearn.utils._param_validation import InvalidParameterError
 
 from mlpgpu import MLPClassifier
@@ -17,8 +16,6 @@ from mlpgpu.callbacks import LambdaCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, Y = load_iris(return_X_y=True)
-X = scale(X)
 WORDS = np.array(["no", "yes"])[(Y == 2).astype(int)]
 
 

@@ -5,19 +5,18 @@ import warnings
 
 import numpy as np
 import pytest
+from quick import THREE as Y
+from quick import X
 from scipy.sparse import csr_array
 from sklearn import neural_network
-from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import LabelBinarizer, scale
+from sklearn.preprocessing import LabelBinarizer
 
 from mlpgpu import MLPClassifier, MLPRegressor
 from mlpgpu.protocol.fitting import Fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, Y = load_iris(return_X_y=True)
-X = scale(X)
 TARGETS = {
     "two": np.where(Y == 1, "yes", "no"),
     "three": Y,

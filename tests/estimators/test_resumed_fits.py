@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from quick import THREE as Y
+from quick import X_REG, Y_REG, X
 from safetensors.numpy import save_file
-from sklearn.datasets import load_diabetes, load_iris
-from sklearn.preprocessing import scale
 from unsealed import unsealed
 
 from mlpgpu import InputError, MLPClassifier, MLPRegressor
@@ -14,10 +14,6 @@ from mlpgpu.callbacks import LambdaCallback, RunCheckpoint, TimeLimit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, Y = load_iris(return_X_y=True)
-X = scale(X)
-X_REG, Y_REG = load_diabetes(return_X_y=True)
-X_REG, Y_REG = scale(X_REG), scale(Y_REG)
 
 WAYS = {
     "defaults": {},

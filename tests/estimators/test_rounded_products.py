@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import sklearn
+from quick import THREE as Y
+from quick import X
 from sklearn.base import clone
-from sklearn.datasets import load_iris
-from sklearn.preprocessing import scale
 from sklearn.utils._param_validation import InvalidParameterError
 
 from mlpgpu import InputError, MLPClassifier, MLPRegressor
@@ -13,8 +13,6 @@ from mlpgpu.backends.precision import BITS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, Y = load_iris(return_X_y=True)
-X = scale(X)
 NARROW = X.astype(np.float32)
 QUICK = {"hidden_layer_sizes": (8,), "max_iter": 20, "random_state": 0}
 

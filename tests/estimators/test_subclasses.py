@@ -2,17 +2,15 @@
 
 import numpy as np
 import pytest
+from quick import THREE as Y
+from quick import X, same_weights
 from sklearn import neural_network
-from sklearn.datasets import load_iris
-from sklearn.preprocessing import scale
 
 from mlpgpu import MLPClassifier
 from mlpgpu.protocol.base import SKLEARN_STEPS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, Y = load_iris(return_X_y=True)
-X = scale(X)
 FIXED = {"activation": "tanh", "alpha": 0.01, "momentum": 0.5, "batch_size": 30, "max_iter": 3, "random_state": 0}
 
 
@@ -30,10 +28,6 @@ class TheirNarrow(neural_network.MLPClassifier):
 
 class Renamed(MLPClassifier):
     pass
-
-
-def same_weights(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one.coefs_, other.coefs_, strict=True))
 
 
 def test_partial_fit_goes_on():

@@ -4,16 +4,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from clocked import Machine
 
 from mlpgpu.errors import InputError
 from mlpgpu.throughput.contenders import find
 from mlpgpu.throughput.study import Study
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    return lambda **costs: Machine(**costs).install(monkeypatch)
 
 
 def labels(**given):

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from clocked import Machine
 
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.errors import InputError
@@ -14,11 +13,6 @@ from mlpgpu.throughput.measure import measure, read
 from mlpgpu.throughput.study import Study
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    return lambda **costs: Machine(**costs).install(monkeypatch)
 
 
 def study_of(n_rows, **given):
