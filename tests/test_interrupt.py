@@ -56,6 +56,7 @@ def test_ctrl_c_ends_the_fit_alone(solver, reached):
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         found = fitted(at_epoch(2, signal.SIGINT), solver=solver)
     assert (found.n_iter_, reached) == (2, [])
+    assert np.isfinite(found.predict(X)).all()
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

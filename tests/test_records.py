@@ -1,6 +1,5 @@
 """The record of each epoch: the figures that a run watches."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -97,12 +96,3 @@ def test_only_what_is_watched_is_on_record():
     guess = logits(plan, found[2][0], validation.x).argmax(1)
     expected = metrics.accuracy_score(validation.targets, guess, sample_weight=validation.weights)
     assert found[2][1]["train_accuracy"] == pytest.approx(expected, rel=1e-12)
-
-
-def test_a_score_has_the_name_that_the_plan_gives_it():
-    plan = dataclasses.replace(plan_of(epochs=1), score_name="skill")
-    _, run = train(plan, validation=rows_of("cross_entropy", 21, 5))
-    _, usual = train(plan_of(epochs=1), validation=rows_of("cross_entropy", 21, 5))
-    for part in ("train", "validation"):
-        assert run.history[0][f"{part}_skill"] == usual.history[0][f"{part}_accuracy"]
-        assert f"{part}_accuracy" not in run.history[0]

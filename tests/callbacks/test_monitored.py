@@ -98,10 +98,6 @@ def test_early_stopping_brings_back_the_best_weights():
     np.testing.assert_array_equal(one.model.params, two.model.params)
 
 
-def test_a_run_without_validation_rows_has_nothing_to_stop_early_by():
-    assert iris(EarlyStopping(patience=1), validation_fraction=0).run.stopped == ""
-
-
 def rates_of(values, callback, monitor="validation_loss", start=1.0):
     """Return the learning rate after each epoch of a run with these values."""
     run = run_of(learning_rate=start)

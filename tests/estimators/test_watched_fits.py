@@ -19,7 +19,6 @@ from mlpgpu.callbacks import (
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
-    ReduceLROnPlateau,
     TerminateOnNaN,
     TimeLimit,
 )
@@ -153,13 +152,6 @@ def test_all_that_watch_do_with_every_solver(tmp_path, solver):
     assert metrics.log_loss(THREE, Model.load(tmp_path / "best").predict_proba(X)) == pytest.approx(best)
 
 
-def test_a_plateau_lowers_the_learning_rate():
-    lower = ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=1e9)
-    fitted = classifier(callbacks=[lower], learning_rate_init=0.01).fit(X, THREE)
-    # The first epoch always counts as an improvement.
-    assert [record["learning_rate"] for record in fitted.history_] == [0.01] * 3 + [0.005] * 2 + [0.0025]
-
-
 def test_a_clone_has_callbacks_of_its_own():
     first = classifier(callbacks=[EarlyStopping("loss", patience=3)])
     second = clone(first)
@@ -171,15 +163,6 @@ def test_a_clone_has_callbacks_of_its_own():
 def test_what_is_no_callback():
     with pytest.raises(ValueError, match=r"callbacks holds 3; allowed: instances of mlpgpu.callbacks.Callback"):
         classifier(callbacks=[3]).fit(X, THREE)
-
-
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_ctrl_c_ends_the_fit_with_a_usable_model(solver):
-    press = LambdaCallback(on_epoch_end=lambda run, record: run.epoch == 2 and signal.raise_signal(signal.SIGINT))
-    with pytest.warns(UserWarning, match="Training interrupted by user"):
-        fitted = classifier(solver=solver, callbacks=[press], max_iter=50).fit(X, THREE)
-    assert fitted.n_iter_ == 2
-    assert fitted.predict(X).shape == (150,)
 
 
 def test_ctrl_c_keeps_the_best_weights():
