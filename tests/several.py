@@ -5,6 +5,8 @@ import pytest
 from mlpgpu import __main__, train
 from mlpgpu.data import reading
 
+SETTINGS = {"dropout": 0, "input_dropout": 0, "quiet": True, "dtype": "float64"}
+
 
 def trained(folder, table, flags):
     """Write ``rows.csv`` and ``run``, a small network trained on it, to `folder`, and return `folder`."""

@@ -4,7 +4,9 @@ import numpy as np
 
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows
+from mlpgpu.initial import draw
 from mlpgpu.maths.losses import LOSSES
+from mlpgpu.model import Model
 from mlpgpu.plan import make_plan
 
 ALL_AT_ONCE = {
@@ -47,3 +49,21 @@ def plan_of(rows, loss, **given):
     outputs = 2 if loss == "logistic" else rows.targets.shape[1] if rows.targets.ndim == 2 else 3
     shape = {"n_rows": len(rows), "n_features": rows.x.shape[1], "n_outputs": outputs}
     return make_plan(Config(loss=loss, **(defaults | given)), **shape, task=LOSSES[loss].task)
+
+
+def model_of(loss="cross_entropy", sizes=(5, 8, 7, 4), activations=("relu", "relu"), dtype="float64", **more):
+    """Return a model with random weights and scaling, and text that is not ASCII in its settings."""
+    rng = np.random.default_rng(4)
+    classes = () if LOSSES[loss].task == "regression" else tuple("abcd"[: max(sizes[-1], 2)])
+    given = {
+        "params": (draw(sizes, ["he_normal"] * (len(sizes) - 1), 1) + 0.1 * rng.normal(size=())).astype(dtype),
+        "shift": rng.normal(size=5).astype(dtype),
+        "factor": rng.uniform(0.5, 2, size=5).astype(dtype),
+        "sizes": sizes,
+        "activations": activations,
+        "loss": loss,
+        "task": LOSSES[loss].task,
+        "classes": classes,
+        "config": Config(hidden=sizes[1:-1], dataset="räder.csv").to_dict(),
+    }
+    return Model(**(given | more))

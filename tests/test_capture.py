@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_trainer import FACTOR, SHIFT, plan_of, rows_of
+from textbook import FACTOR, SHIFT, plan_of, rows_of
 
 from mlpgpu import Config, train
 from mlpgpu.backends.base import VARIABLE

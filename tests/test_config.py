@@ -99,9 +99,9 @@ def test_the_ends_of_every_range(name):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "many", "", True, [], {}, 1 + 2j])
-def test_values_that_are_not_numbers_are_refused(name, value):
-    assert message(**{name: [value] if NUMBERS[name].many else value}).startswith(f"{name} is ")
+def test_values_that_are_not_numbers_are_refused(name):
+    for value in (math.nan, math.inf, -math.inf, "nan", "inf", "many", "", True, [], {}, 1 + 2j):
+        assert message(**{name: [value] if NUMBERS[name].many else value}).startswith(f"{name} is ")
 
 
 @pytest.mark.parametrize("name", [name for name, known in NUMBERS.items() if known.kind is int])

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_model import model_of
+from small_networks import model_of
 
 from mlpgpu import Model, __main__, __version__, onnx_graph, train
 from mlpgpu.maths.activations import ACTIVATIONS, Activation

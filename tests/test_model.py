@@ -8,6 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from scipy import special
+from small_networks import model_of
 from unsealed import unsealed
 
 from mlpgpu import backends
@@ -15,8 +16,6 @@ from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Scaled
-from mlpgpu.initial import draw
-from mlpgpu.maths.losses import LOSSES
 from mlpgpu.model import Model
 
 COLUMNS = [
@@ -25,23 +24,6 @@ COLUMNS = [
     {"name": "x", "kind": "bool", "fill": 0.0},
     {"name": "y", "kind": "number", "fill": None},
 ]
-
-
-def model_of(loss="cross_entropy", sizes=(5, 8, 7, 4), activations=("relu", "relu"), dtype="float64", **more):
-    rng = np.random.default_rng(4)
-    classes = () if LOSSES[loss].task == "regression" else tuple("abcd"[: max(sizes[-1], 2)])
-    given = {
-        "params": (draw(sizes, ["he_normal"] * (len(sizes) - 1), 1) + 0.1 * rng.normal(size=())).astype(dtype),
-        "shift": rng.normal(size=5).astype(dtype),
-        "factor": rng.uniform(0.5, 2, size=5).astype(dtype),
-        "sizes": sizes,
-        "activations": activations,
-        "loss": loss,
-        "task": LOSSES[loss].task,
-        "classes": classes,
-        "config": Config(hidden=sizes[1:-1], dataset="räder.csv").to_dict(),
-    }
-    return Model(**(given | more))
 
 
 MODELS = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import several
+from several import SETTINGS
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -20,7 +21,6 @@ LABELS = ["drama", "comedy", "crime"]
 WORDS = {"drama": ["no", "yes"], "comedy": [False, True], "crime": [0, 1]}
 TARGET = ",".join(LABELS)
 OF_LABELS = f"--target {TARGET} --task classification"
-SETTINGS = {"dropout": 0, "input_dropout": 0, "quiet": True, "dtype": "float64"}
 
 
 def flags_of(n=160):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import several
+from several import SETTINGS
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
@@ -19,7 +20,6 @@ from mlpgpu.prepared import prepare
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 
 TARGETS = ["price", "area"]
-SETTINGS = {"dropout": 0, "input_dropout": 0, "quiet": True, "dtype": "float64"}
 
 
 def table_of(n=80):

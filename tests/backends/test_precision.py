@@ -6,6 +6,7 @@ import types
 import fakes
 import numpy as np
 import pytest
+from rounding import by_bits
 from strict import StrictBackend
 
 from mlpgpu import Config, InputError, backends, train_and_test
@@ -13,13 +14,6 @@ from mlpgpu.backends.precision import BITS, LARGE, PRECISIONS, Namespace, emulat
 from mlpgpu.backends.torch import TorchBackend
 
 ROUNDED = list(BITS)
-
-
-def by_bits(array, bits):
-    """Return float32 numbers rounded to `bits` explicit bits, halves to even, by integer arithmetic."""
-    words, dropped = np.ascontiguousarray(array).view(np.uint32).astype(np.uint64), 23 - bits
-    half = np.uint64((1 << dropped - 1) - 1) + ((words >> np.uint64(dropped)) & np.uint64(1))
-    return ((words + half) >> np.uint64(dropped) << np.uint64(dropped)).astype(np.uint32).view(np.float32)
 
 
 def bits_of(array):

@@ -9,10 +9,7 @@ from irises import four_epochs as iris
 from played import play, record_of, run_of
 
 from mlpgpu import InputError, Model
-from mlpgpu.callbacks import (
-    LambdaCallback,
-    ModelCheckpoint,
-)
+from mlpgpu.callbacks import LambdaCallback, ModelCheckpoint
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 

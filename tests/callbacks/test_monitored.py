@@ -8,12 +8,7 @@ from irises import four_epochs as iris
 from played import play, record_of, run_of
 
 from mlpgpu import InputError
-from mlpgpu.callbacks import (
-    EarlyStopping,
-    LambdaCallback,
-    ModelCheckpoint,
-    ReduceLROnPlateau,
-)
+from mlpgpu.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint, ReduceLROnPlateau
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 

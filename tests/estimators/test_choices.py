@@ -7,10 +7,7 @@ from quick import QUICK, THREE, TWO, X, classifier, same_weights
 from sklearn.base import clone
 
 from mlpgpu import MLPClassifier, MLPRegressor
-from mlpgpu.callbacks import (
-    EarlyStopping,
-    ModelCheckpoint,
-)
+from mlpgpu.callbacks import EarlyStopping, ModelCheckpoint
 from mlpgpu.maths.activations import ACTIVATIONS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

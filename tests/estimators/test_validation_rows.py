@@ -11,9 +11,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from mlpgpu.callbacks import (
-    LambdaCallback,
-)
+from mlpgpu.callbacks import LambdaCallback
 from mlpgpu.maths.parameters import layout
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 from small_networks import ALL_AT_ONCE, plan_of, rows_of
-from ways import BACKEND, logged
+from ways import logged, trained
 
 from mlpgpu.blas_threads import OF_NUMPY
-from mlpgpu.feed import Unscaled
 from mlpgpu.fusion import loop
-from mlpgpu.fusion.loop import VARIABLE
-from mlpgpu.training import Training
 
 PLAIN = {"optimizer": "momentum", "input_dropout": 0.0, "l2": 0.01}
 SETTINGS = {
@@ -22,13 +19,6 @@ SETTINGS = {
     "a frozen layer": PLAIN | {"freeze": 1},
     "dropout of inputs and all else": ALL_AT_ONCE,
 }
-
-
-def trained(way, plan, rows, monkeypatch):
-    monkeypatch.setenv(VARIABLE, way)
-    training = Training(BACKEND, plan, rows, Unscaled(BACKEND, plan.dtype))
-    losses = [training.epoch(number)[0] for number in range(1, plan.epochs + 1)]
-    return np.array(training.state.params), np.concatenate(losses)
 
 
 def pair(index=np.int32):
@@ -44,13 +34,13 @@ def pair(index=np.int32):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", SETTINGS)
 @pytest.mark.parametrize("by", ["eager", "numpy"])
-def test_line_by_line_and_by_numpy(by, case, dtype, monkeypatch, caplog):
+def test_line_by_line_and_by_numpy(by, case, dtype, caplog):
     caplog.set_level("INFO")
     sparse, dense = pair()
     plan = plan_of(dense, "cross_entropy", dtype=dtype, **SETTINGS[case])
-    expected = trained("eager", plan, dense, monkeypatch)
+    expected = trained("eager", plan, dense)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
-    for one, other in zip(trained(by, plan, sparse, monkeypatch), expected, strict=True):
+    for one, other in zip(trained(by, plan, sparse), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
     assert not logged(caplog)
 
@@ -64,20 +54,20 @@ def test_compiled(index, hidden, monkeypatch, caplog):
     monkeypatch.setattr(loop, "PRODUCTS_PER_THREAD", 1)
     sparse, dense = pair(index)
     plan = plan_of(dense, "cross_entropy", hidden=hidden, **PLAIN)
-    expected = trained("eager", plan, dense, monkeypatch)
+    expected = trained("eager", plan, dense)
     for n_threads in (1, 2):
         monkeypatch.setattr(OF_NUMPY, "number", lambda n=n_threads: n)
-        ours, again = (trained("numba", plan, sparse, monkeypatch) for _ in range(2))
+        ours, again = (trained("numba", plan, sparse) for _ in range(2))
         for one, same, other in zip(ours, again, expected, strict=True):
             np.testing.assert_array_equal(one, same)
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
     assert not logged(caplog)
 
 
-def test_sparse_rows_of_batches_of_any_size_have_one_source(sources, monkeypatch):
+def test_sparse_rows_of_batches_of_any_size_have_one_source(sources):
     sparse, dense = pair()
     for batch_size in (11, 12):
-        trained("numba", plan_of(dense, "cross_entropy", batch_size=batch_size, epochs=1, **PLAIN), sparse, monkeypatch)
+        trained("numba", plan_of(dense, "cross_entropy", batch_size=batch_size, epochs=1, **PLAIN), sparse)
     assert len(sources) == 2
     assert len(set(sources)) == 1
     for name in ("product", "transposed_product"):

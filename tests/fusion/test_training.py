@@ -6,11 +6,11 @@ import itertools
 import numpy as np
 import pytest
 from small_networks import ALL_AT_ONCE, N_ROWS, plan_of, rows_of
-from ways import BACKEND, logged
+from ways import BACKEND, assert_close, logged, trained
 
 from mlpgpu.blas_threads import OF_NUMPY
 from mlpgpu.callbacks import Callback, EarlyStopping
-from mlpgpu.feed import Rows, Scaled, Unscaled
+from mlpgpu.feed import Rows, Unscaled
 from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.maths import parameters
@@ -22,31 +22,11 @@ from mlpgpu.trainer import fit
 from mlpgpu.training import Training
 
 
-def trained(way, plan, rows, monkeypatch):
-    """Return the parameters, slots and losses after all epochs of `plan`."""
-    monkeypatch.setenv(VARIABLE, way)
-    placement = Unscaled(BACKEND, plan.dtype)
-    if rows.x.dtype == np.uint8:
-        placement = Scaled(BACKEND, np.full(rows.x.shape[1], 127.5), np.full(rows.x.shape[1], 1 / 64), plan.dtype)
-    training = Training(BACKEND, plan, rows, placement)
-    losses = [training.epoch(number)[0] for number in range(1, plan.epochs + 1)]
-    assert int(training.state.step) == plan.epochs * plan.steps_per_epoch
-    return [np.array(array) for array in (training.state.params, *training.state.slots, np.concatenate(losses))]
-
-
-def assert_close(ours, expected, tolerance=1e-12):
-    """Assert that arrays agree, relative to the largest number of each."""
-    for one, other in zip(ours, expected, strict=True):
-        assert (one.shape, one.dtype) == (other.shape, other.dtype)
-        assert np.isfinite(other).all()
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max(initial=0))
-
-
-def check(plan, rows, monkeypatch, caplog, tolerance=1e-12):
+def check(plan, rows, caplog, tolerance=1e-12):
     caplog.set_level("INFO")
-    expected = trained("eager", plan, rows, monkeypatch)
+    expected = trained("eager", plan, rows)
     assert not np.array_equal(expected[0], plan.params.astype(plan.dtype))
-    assert_close(trained("numpy", plan, rows, monkeypatch), expected, tolerance)
+    assert_close(trained("numpy", plan, rows), expected, tolerance)
     assert not logged(caplog)
 
 
@@ -59,9 +39,9 @@ TRIPLES = [
 
 
 @pytest.mark.parametrize(("activation", "loss", "optimizer"), TRIPLES)
-def test_by_numpy(activation, loss, optimizer, monkeypatch, caplog):
+def test_by_numpy(activation, loss, optimizer, caplog):
     rows = rows_of(loss)
-    check(plan_of(rows, loss, activation=activation, optimizer=optimizer), rows, monkeypatch, caplog)
+    check(plan_of(rows, loss, activation=activation, optimizer=optimizer), rows, caplog)
 
 
 ONE_ROW = {"normalization": "none", "batch_size": 1, "epochs": 1}
@@ -103,17 +83,17 @@ def test_settings_by_numpy(case, loss, block, monkeypatch, caplog):
     if block:
         monkeypatch.setattr("mlpgpu.fusion.calls.BLOCK", block)
     rows = rows_of(loss, **shape)
-    check(plan_of(rows, loss, **given), rows, monkeypatch, caplog)
+    check(plan_of(rows, loss, **given), rows, caplog)
 
 
 @pytest.mark.parametrize("given", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
 @pytest.mark.parametrize("frozen", [1, 2])
-def test_frozen_layers_by_numpy(frozen, given, monkeypatch):
+def test_frozen_layers_by_numpy(frozen, given):
     rows = rows_of("cross_entropy")
     plan = plan_of(rows, "cross_entropy", freeze=frozen, **given)
-    expected = trained("eager", plan, rows, monkeypatch)
+    expected = trained("eager", plan, rows)
     assert np.count_nonzero(expected[0] == plan.params) == parameters.count(plan.network.sizes[: frozen + 1])
-    assert_close(trained("numpy", plan, rows, monkeypatch), expected)
+    assert_close(trained("numpy", plan, rows), expected)
 
 
 @pytest.mark.parametrize("block", [64, None])
@@ -124,17 +104,17 @@ def test_float32_by_numpy(optimizer, block, monkeypatch, caplog):
         monkeypatch.setattr("mlpgpu.fusion.calls.BLOCK", block)
     rows = rows_of("cross_entropy")
     plan = plan_of(rows, "cross_entropy", dtype="float32", optimizer=optimizer, **ALL_AT_ONCE)
-    check(plan, rows, monkeypatch, caplog, 3e-5)
+    check(plan, rows, caplog, 3e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_batch_whose_rows_have_no_weight(way, loss, monkeypatch):
+def test_a_batch_whose_rows_have_no_weight(way, loss):
     if way != "numpy":
         pytest.skip("the compiled sources below have rows of no weight")
     rows = rows_of(loss)
     rows = Rows(rows.x, rows.targets, np.zeros(N_ROWS))
     plan = plan_of(rows, loss, optimizer="sgd")
-    ours, expected = (trained(by, plan, rows, monkeypatch) for by in (way, "eager"))
+    ours, expected = (trained(by, plan, rows) for by in (way, "eager"))
     for one, other in zip(ours, expected, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(ours[0], plan.params)
@@ -197,7 +177,7 @@ def test_the_compiled_sources_have_everything_in_them():
 # Under coverage, Numba takes one and a half times as long; other tests cover the same lines.
 @pytest.mark.uncounted
 @pytest.mark.parametrize("number", range(len(NETWORKS)), ids=[" ".join((*a, *more)) for a, *more in NETWORKS])
-def test_compiled(number, on_threads, monkeypatch, caplog):
+def test_compiled(number, on_threads, caplog):
     """On one thread and on two; a repetition gives the same bits; both use the same compiled code."""
     activations, loss, optimizer = NETWORKS[number]
     rows = rows_of(loss)
@@ -207,10 +187,10 @@ def test_compiled(number, on_threads, monkeypatch, caplog):
     given |= {"dropout": 0.3 if len(activations) > 1 else 0.0}
     plan = plan_of(rows, loss, **given, **OTHERS[number % len(OTHERS)])
     caplog.set_level("INFO")
-    expected = trained("eager", plan, rows, monkeypatch)
+    expected = trained("eager", plan, rows)
     for n_threads in (1, 2):
         with on_threads(n_threads):
-            ours, again = (trained("numba", plan, rows, monkeypatch) for _ in range(2))
+            ours, again = (trained("numba", plan, rows) for _ in range(2))
         assert_close(ours, expected)
         for one, other in zip(again, ours, strict=True):
             np.testing.assert_array_equal(one, other)

@@ -1,4 +1,4 @@
-"""Run a step in each way, on copies of its arguments."""
+"""Run a step, or a training, in each way."""
 
 import logging
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.feed import Scaled, Unscaled
 from mlpgpu.fusion.loop import VARIABLE
+from mlpgpu.training import Training
 
 BACKEND = NumpyBackend()
 # Enough steps for recording to pay.
@@ -35,6 +37,27 @@ def assert_same(ours, expected, rtol=0.0):
 def assert_alike(way, step, *given, rtol=1e-14):
     """Assert that `way` agrees with the eager loop."""
     assert_same(run(way, step, *given), run("eager", step, *given), rtol)
+
+
+def trained(way, plan, rows, backend=BACKEND):
+    """Return the parameters, slots and losses after all epochs of `plan`."""
+    placement = Unscaled(backend, plan.dtype)
+    if rows.x.dtype == np.uint8:
+        placement = Scaled(backend, np.full(rows.x.shape[1], 127.5), np.full(rows.x.shape[1], 1 / 64), plan.dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, way)
+        training = Training(backend, plan, rows, placement)
+        losses = [training.epoch(number)[0] for number in range(1, plan.epochs + 1)]
+    assert int(training.state.step) == plan.epochs * plan.steps_per_epoch
+    return [np.array(array) for array in (training.state.params, *training.state.slots, np.concatenate(losses))]
+
+
+def assert_close(ours, expected, tolerance=1e-12):
+    """Assert that arrays agree, relative to the largest number of each."""
+    for one, other in zip(ours, expected, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert np.isfinite(other).all()
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max(initial=0))
 
 
 def logged(caplog):
