@@ -241,3 +241,14 @@ def test_own_settings_and_a_loss_that_has_others(rng):
     np.testing.assert_allclose(LOSSES["huber"].rows(np, z, t)[0], special.huber(1.0, z - t)[:, 0], rtol=1e-12)
     assert (again.link, again.task) == (LOSSES["huber"].link, LOSSES["huber"].task)
     assert LOSSES["poisson"].having() is LOSSES["poisson"]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("cross_entropy", "label_smoothing"), ("quantile", "quantile"), ("huber", "huber_delta")]
+)
+def test_a_setting_that_is_a_number_of_numpy_promotes_nothing(backend, rng, name, setting):
+    # No other test may have this number: a loss is kept for later calls with numbers that are equal.
+    loss = LOSSES[name].having(**{setting: np.float64(0.34375)})
+    z = backend.asarray(rng.normal(size=(6, 3)).astype(np.float32))
+    t = backend.asarray(rng.integers(3, size=6) if name == "cross_entropy" else np.ones((6, 3), np.float32))
+    assert {backend.to_host(array).dtype for array in loss.rows(backend.xp, z, t)} == {np.dtype(np.float32)}
