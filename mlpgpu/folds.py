@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.callbacks import Callback, RunCheckpoint
+from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config import Config
 from mlpgpu.files import expanded
@@ -168,14 +169,14 @@ def cross_validate(
     Raises
     ------
     InputError
-        If a file, a device or a setting cannot be used, or does not match the checkpoints.
+        If a file, a device, a setting or a callback cannot be used, or does not match the checkpoints.
     Diverged
         If the loss of a run is not finite, and there are no best weights to restore.
     KeyboardInterrupt
         After Ctrl-C in the first fold. Any other signal that ends the first fold is raised again.
     """
     n_folds = Setting(int, within="[2, inf)").checked("folds", folds)
-    found = CrossValidation(n_folds, ())
+    found, callbacks = CrossValidation(n_folds, ()), callbacks_of(callbacks)
     try:
         for rows, prepared in prepare_folds(config, n_folds):
             if callable(checkpoints):

@@ -11,7 +11,8 @@ import numpy as np
 from mlpgpu.backends import Backend
 from mlpgpu.backends.base import eager_loop
 from mlpgpu.blas_threads import OF_SCIPY
-from mlpgpu.callbacks import Callback, finalised
+from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks.base import finalised
 from mlpgpu.data.batches import batches
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Feed, Placement, Rows, Streamed, chunk_rows, open_feed

@@ -120,6 +120,8 @@ def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Pr
 
 def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, str], Model | None]:
     """Return the device with the reason for choosing it, and the model that the run starts from."""
+    if not isinstance(config, Config):
+        raise InputError(f"the settings of a run are {config!r}; allowed: a Config, such as Config(dataset='digits')")
     device = backends.select(config.device, config.backend, config.dtype, config.precision)
     model = None
     if resume is None:

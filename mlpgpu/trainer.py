@@ -13,7 +13,8 @@ import numpy as np
 
 from mlpgpu import preflight
 from mlpgpu.backends import Backend
-from mlpgpu.callbacks import Callback, finalised
+from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks.base import finalised
 from mlpgpu.checkpoint import Checkpoint, fingerprint, states
 from mlpgpu.evaluation import Evaluation
 from mlpgpu.feed import Placement, Rows, Streamed, open_feed

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.callbacks import Callback, EarlyStopping
+from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.comparison import has_r2, judge
 from mlpgpu.config import Config
@@ -88,14 +89,15 @@ def train_and_test(
     Raises
     ------
     InputError
-        If a file, a device or a setting cannot be used or does not match the checkpoint, or if the device fails during
-        training.
+        If a file, a device, a setting or a callback cannot be used, or does not match the checkpoint, or if the device
+        fails during training.
     Diverged
         If the loss is not finite or has exploded, and there are no best weights to restore.
     """
     if isinstance(resume, str | Path):
         resume = Checkpoint.load(resume)
-    if isinstance(prepared, Config):
+    callbacks = callbacks_of(callbacks)
+    if not isinstance(prepared, Prepared):
         prepared = prepare(prepared, resume)
     config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan
     if resume is not None:

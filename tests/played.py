@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mlpgpu.callbacks import finalised
+from mlpgpu.callbacks.base import finalised
 from mlpgpu.run import Run
 
 

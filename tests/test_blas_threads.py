@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+from threadpoolctl import threadpool_limits
 
-from mlpgpu.blas_threads import BlasThreads
+from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.blas_threads import OF_NUMPY, BlasThreads
 
 
 @pytest.fixture
@@ -93,10 +95,20 @@ def test_users_at_once_have_no_more_threads_than_there_are_cores(blas, library, 
     assert library == [4]
 
 
+def test_a_backend_tells_its_threads_alike_while_another_fit_needs_one():
+    with threadpool_limits(2, "blas"):
+        told = NumpyBackend().arithmetic()
+        if "on 2 threads" not in told:
+            pytest.skip("NumPy's BLAS has no threads here")
+        with OF_NUMPY.one_thread():
+            assert NumpyBackend().arithmetic() == told
+
+
 FORK = """
 import os, signal, threading
 from types import SimpleNamespace
-from mlpgpu.blas_threads import BlasThreads
+from mlpgpu.backends.numpy import NumpyBackend
+from mlpgpu.blas_threads import OF_NUMPY, BlasThreads
 
 threads = [4]
 blas = BlasThreads(lambda: SimpleNamespace(

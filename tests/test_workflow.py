@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
-from mlpgpu import Config, InputError, Model, report, train_and_test
+from mlpgpu import Config, InputError, Model, cross_validate, report, train_and_test
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.callbacks import Callback, LambdaCallback
+from mlpgpu.callbacks import Callback, EarlyStopping, LambdaCallback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.data import mapped
 from mlpgpu.maths.losses import LOSSES
@@ -403,6 +403,23 @@ def test_a_prompt_shows_an_outcome_in_a_line():
     assert repr(outcome) == f"Outcome({model}, {figures} on 360 test rows; stopped: enough in epoch 1)"
     untested = train_and_test(Config(dataset="digits", hidden=(), epochs=1, test_fraction=0))
     assert repr(untested) == "Outcome(Model(classification, 64-10, loss cross_entropy), no test rows)"
+
+
+@pytest.mark.parametrize("given", ["digits", {"dataset": "digits"}, None])
+def test_what_is_no_config(given):
+    for run in (train_and_test, cross_validate):
+        with pytest.raises(InputError, match=f"^the settings of a run are {re.escape(repr(given))}; allowed: a Config"):
+            run(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(EarlyStopping(), "allowed: a sequence"), ([EarlyStopping], "allowed: instances"), ("ab", "holds 'a'; allowed")],
+)
+def test_what_are_no_callbacks(given, message):
+    for run in (train_and_test, cross_validate):
+        with pytest.raises(InputError, match=f"^callbacks .*{message}"):
+            run(Config(dataset="iris"), callbacks=given)
 
 
 @pytest.mark.parametrize("scale", ["none", "minmax", "standard"])

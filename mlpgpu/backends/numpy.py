@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpgpu.backends.base import Backend, Step, quiet
 from mlpgpu.backends.precision import emulated, in_words
+from mlpgpu.blas_threads import OF_NUMPY
 
 
 class NumpyBackend(Backend):
@@ -71,9 +72,10 @@ class NumpyBackend(Backend):
         from mlpgpu.fusion.loop import wanted_way
 
         # BLAS and its threads set the order of summation in a product; the kind of loop, that of other reductions.
+        # While the loop of another fit runs, BLAS has one thread, which is not a property of this one.
         blas = [
             f"{pool['internal_api']} {pool['version']} for {pool.get('architecture', 'any processor')} "
-            f"on {pool['num_threads']} threads"
+            f"on {max(pool['num_threads'], OF_NUMPY.number())} threads"
             for pool in _blas().info()
             if "numpy" in pool["filepath"]
         ]

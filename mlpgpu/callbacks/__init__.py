@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.callbacks.base import Callback, finalised
+from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.checkpoints import ModelCheckpoint, RunCheckpoint
 from mlpgpu.callbacks.logs import CSVLogger, JSONLogger
 from mlpgpu.callbacks.mlflow import MLflowLogger
@@ -37,7 +37,6 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
     "TimeLimit",
-    "finalised",
 ]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,20 @@ class Callback:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the state of a resumed run; called after `on_begin`, and after `on_epoch_begin` within an epoch."""
+
+
+def callbacks_of(given: Any) -> list[Callback]:
+    """Return the callbacks of a sequence; raise `InputError` for anything else."""
+    if not isinstance(given, Iterable):
+        raise InputError(f"callbacks is {given!r}; allowed: a sequence of callbacks; give [...] also for one")
+    found = list(given)
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise InputError(
+                f"callbacks holds {callback!r}; allowed: instances of mlpgpu.callbacks.Callback; those of scikit-learn "
+                "are set with set_callbacks() of an estimator"
+            )
+    return found
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from mlpgpu import backends, lbfgs, trainer
 from mlpgpu.callbacks import Callback
+from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.dependent import check_batches, check_freeze
 from mlpgpu.feed import Rows, Unscaled, is_sparse
@@ -376,13 +377,7 @@ class Fit:
 
     def _callbacks(self) -> list[Callback]:
         estimator = self.estimator
-        theirs = list(estimator.callbacks or ())
-        for callback in theirs:
-            if not isinstance(callback, Callback):
-                raise ValueError(
-                    f"callbacks holds {callback!r}; allowed: instances of mlpgpu.callbacks.Callback. Those of "
-                    "scikit-learn are set with set_callbacks()."
-                )
+        theirs = callbacks_of(estimator.callbacks or ())
         if not has_callbacks(estimator):
             return theirs
         return [Tasks(estimator, self.x, self.y, self.weights, lambda run: self._pairs(run.params)), *theirs]

@@ -26,8 +26,8 @@ from mlpgpu.callbacks import (
     TensorBoard,
     TerminateOnNaN,
     TimeLimit,
-    finalised,
 )
+from mlpgpu.callbacks.base import finalised
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 
@@ -186,7 +186,7 @@ NEEDS = {"TensorBoard": "tensorboardX", "MLflowLogger": "mlflow"}
 
 def test_every_callback_is_tested_here():
     # The progress bar is tested in test_progress.py.
-    assert {*MAKE, "finalised", "ProgressBar"} == set(callbacks.__all__)
+    assert {*MAKE, "ProgressBar"} == set(callbacks.__all__)
 
 
 @pytest.mark.parametrize("name", MAKE)

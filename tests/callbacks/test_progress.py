@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from played import play, record_of, run_of
 
-from mlpgpu.callbacks import LambdaCallback, finalised, progress
+from mlpgpu.callbacks import LambdaCallback, progress
+from mlpgpu.callbacks.base import finalised
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar, describe
 
 # --- lines ----------------------------------------------------------------------------------------------------------
