@@ -219,8 +219,7 @@ def _on(folder: Path) -> str:
 def _keeping(validation: Validation) -> str:
     from mlpgpu.data.used import sort_of
 
-    given = {name: getattr(validation, name) for name in settings()}
-    asked = {name: value for name, value in given.items() if value != settings()[name].default}
+    asked = {name: given for name, known in settings().items() if (given := getattr(validation, name)) != known.default}
     untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
     return f"Train     a model to keep by {train_command(asked)}{untested}"
 

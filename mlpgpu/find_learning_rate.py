@@ -49,7 +49,8 @@ def find_learning_rate(**given: Any) -> int:
     from mlpgpu.learning_rates import NotFinite, range_test
     from mlpgpu.prepared import prepare
 
-    search = Search(**with_file(given, FLAGS))
+    # Both read --config, which may be gone when the search ends.
+    search, to_train = Search(**with_file(given, FLAGS)), train_command(_of_training(given))
     out = None if search.out is None else expanded(search.out)
     if out is not None:
         check_out(out)
@@ -83,7 +84,7 @@ def find_learning_rate(**given: Any) -> int:
     if search.json:
         print_json(_figures(prepared, search, found))
         return 0
-    console.show(*_result_lines(search, found, train_command(_of_training(given))))
+    console.show(*_result_lines(search, found, to_train))
     if out is not None:
         console.show(f"Saved     {out}")
     return 0

@@ -228,7 +228,7 @@ def _mean(values: Sequence[Any]) -> Any:
     return None if None in values else float(np.mean(values))
 
 
-def _std(values: Sequence[float | None]) -> float | None:
+def _std(values: Sequence[Any]) -> float | None:
     # An infinite loss makes the deviation NaN, which is no reason for a warning.
     with np.errstate(invalid="ignore"):
-        return None if None in values else float(np.std(np.array(values, float)))
+        return None if None in values else float(np.std(values))

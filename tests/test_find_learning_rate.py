@@ -13,6 +13,7 @@ from sklearn.utils import shuffle
 
 from mlpgpu import MLPClassifier, MLPRegressor, __main__, find_learning_rate, initial, plots, train
 from mlpgpu.config import Config, settings
+from mlpgpu.learning_rates import range_test
 from mlpgpu.maths.parameters import split
 from mlpgpu.search import FLAGS, UNUSED
 
@@ -81,8 +82,16 @@ def test_what_it_prints_is_the_command_to_train_with(command, tmp_path):
     assert Config(**bound.kwargs) == expected
 
 
-def test_settings_of_a_search_in_a_file_are_not_in_the_command_to_train_with(command, tmp_path):
-    (tmp_path / "own.toml").write_text('dataset = "iris"\nhidden = [8]\nlearning_rate = 9.0\nepochs = 3\nlow = 1e-6\n')
+def test_settings_of_a_search_in_a_file_are_not_in_the_command_to_train_with(command, tmp_path, monkeypatch):
+    file = tmp_path / "own.toml"
+    file.write_text('dataset = "iris"\nhidden = [8]\nlearning_rate = 9.0\nepochs = 3\nlow = 1e-6\n')
+
+    def meanwhile(*given, **more):
+        # A search may take minutes, and then needs its file no more.
+        file.unlink()
+        return range_test(*given, **more)
+
+    monkeypatch.setattr("mlpgpu.learning_rates.range_test", meanwhile)
     code, out, _ = command("--config own.toml --batch-size 16 --quiet")
     rate, line = out.splitlines()[-1].removeprefix("Suggested ").split("; mlpgpu train ")
     assert code == 0
