@@ -69,6 +69,7 @@ def test_auto_compiles_where_there_are_many_calls(chosen, monkeypatch):
 def test_a_loop_of_unknown_length_goes_by_the_steps_so_far(chosen, monkeypatch):
     _, n_calls = loop.Recorded(descend, (A,), (), ITEMS).by_calls()
     monkeypatch.setattr(loop, "MANY_CALLS", (FEW_STEPS + 6) * n_calls)
+    monkeypatch.setattr(loop, "has_numba", lambda: True)
     monkeypatch.setattr(loop.Recorded, "compiled", lambda self, items: lambda items, losses: losses.fill(123))
     step_by_step, ways = Loop(descend, eager, None), []
     for _ in range(20):
