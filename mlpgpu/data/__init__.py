@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,24 +61,24 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     InputError
         If there is no such set, or it cannot be used with these settings or with that model.
     """
-    read = rows, target, _ = _read(config, like)
+    rows, target = _read(config, like)
     check_apart(rows, config)
-    train, test, notes = np.arange(len(target.y)), None, []
-    if rows.x_test is not None and config.test_fraction != settings()["test_fraction"].default:
-        notes.append(
-            f"test_fraction {config.test_fraction:g} is not used: {rows.name} has "
-            f"{counted(len(rows.x_test), 'test row')} of its own"
-        )
-    if rows.x_test is None and not config.test_fraction:
-        test = train[:0]
-    elif rows.x_test is None:
-        train, test, note = _held_out(read, config, train, "test_fraction")
+    train, test = np.split(np.arange(len(target.y)), [len(rows.x)])
+    notes = []
+    if rows.x_test is not None:
+        if config.test_fraction != settings()["test_fraction"].default:
+            notes.append(
+                f"test_fraction {config.test_fraction:g} is not used: {rows.name} has "
+                f"{counted(len(test), 'test row')} of its own"
+            )
+    elif config.test_fraction:
+        train, test, note = _held_out(rows, target, config, train, "test_fraction")
         notes += [note] if note else []
         if like is not None and (changed := _splits_otherwise(config, like.config)):
             notes.append(
                 f"the model to start from had another {changed}: it may have learned from rows that are tested on here"
             )
-    return _split(read, config, like, train, test, notes)
+    return _split(rows, target, config, like, train, test, notes)
 
 
 def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterator[tuple[np.ndarray, DataSet]]:
@@ -109,82 +109,65 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
             "hold_out is last, and folds are drawn at random; allowed: hold_out random; leave it out, or test on the "
             "last rows with mlpgpu train"
         )
-    rows, target, y_test = _read(config, like)
+    rows, target = _read(config, like)
     if rows.x_test is not None:
-        rows = rows.with_test_rows()
-        target = target._replace(y=np.concatenate([target.y, y_test]))
-    read = _Read(rows, target, None)
+        rows = dataclasses.replace(rows, x=np.concatenate([rows.x, rows.x_test]), x_test=None)
     parts, notes = in_folds(len(target.y), target.labels, n_folds, config.seed, rows.groups)
     if like is not None and _trained_on(config.dataset or rows.name, like.config):
         notes.append(
             "the model to start from was trained on this set: it may have learned from rows that are tested on here"
         )
     for train, test in parts:
-        yield test, _split(read, config, like, train, test, notes)
+        yield test, _split(rows, target, config, like, train, test, notes)
 
 
-class _Read(NamedTuple):
-    """Rows, their target, and y of the set's own test rows."""
-
-    rows: Source
-    target: Target
-    y_test: np.ndarray | None
-
-
-def _read(config: "Config", like: "Model | None") -> _Read:
+def _read(config: "Config", like: "Model | None") -> tuple[Source, Target]:
     rows = _rows(config, None if like is None else like.columns)
-    return _Read(rows, *_targets(rows, config))
+    return rows, _target(rows, config)
 
 
 def _held_out(
-    read: _Read, config: "Config", rows: np.ndarray, setting: str
+    source: Source, target: Target, config: "Config", rows: np.ndarray, setting: str
 ) -> tuple[np.ndarray, np.ndarray, str | None]:
     """Hold out the fraction of `rows` that a setting gives; return what `hold_out` does."""
     fraction = getattr(config, setting)
     if config.hold_out == "last":
         return hold_out_last(rows, fraction, setting)
-    labels, groups = (None if of_rows is None else of_rows[rows] for of_rows in (read.target.labels, read.rows.groups))
+    labels, groups = (None if of_rows is None else of_rows[rows] for of_rows in (target.labels, source.groups))
     return hold_out(rows, labels, fraction, config.seed, setting, groups)
 
 
 def _split(
-    read: _Read,
+    rows: Source,
+    target: Target,
     config: "Config",
     like: "Model | None",
     train: np.ndarray,
-    test: np.ndarray | None,
+    test: np.ndarray,
     notes: list[str],
 ) -> DataSet:
-    """Hold out some rows of `train` for validation and fit on the others; `test` is None if the set has test rows."""
-    rows, target, y_test = read
+    """Hold out some rows of `train` for validation and fit on the others."""
     y, validation = target.y, None
     notes = [*rows.notes, *([target.note] if target.note else []), *notes]
     if config.validation_fraction:
-        train, validation, note = _held_out(read, config, train, "validation_fraction")
+        train, validation, note = _held_out(rows, target, config, train, "validation_fraction")
         notes += [note] if note else []
 
     if isinstance(rows.x, Mapped):
         # Rows that are adjacent in the file are read together.
         notes.append(f"memory-mapped: rows are read from {rows.x.path} as they come, and shuffled block-wise")
-        train = np.sort(train)
-        validation, test = (None if part is None else np.sort(part) for part in (validation, test))
+        train, test = np.sort(train), np.sort(test)
+        validation = None if validation is None else np.sort(validation)
     x, x_test, columns, more = _features(rows, train, config.impute, like)
     notes += more
-    whole = len(train) == len(x)
-    x_train, y_train = (x, y) if whole else (take(x, train), y[train])
+    # Views where possible: a copy of y may have another order in memory, and sums over it another rounding.
+    x_train, y_train = (x, y[: len(x)]) if len(train) == len(x) else (take(x, train), y[train])
+    x_test, y_test = (take(x, test), y[test]) if x_test is None else (x_test, y[len(x) :])
     weights: dict[str, np.ndarray] = {}
     if rows.weights is not None:
-        weights["train"] = rows.weights[train]
-        if validation is not None:
-            weights["validation"] = rows.weights[validation]
-        tested = rows.weights_test if test is None else rows.weights[test]
-        assert tested is not None
-        weights["test"] = tested
+        parts = {"train": train, "validation": validation, "test": test}
+        weights = {part: rows.weights[numbers] for part, numbers in parts.items() if numbers is not None}
         notes.append(aside.weighed(config, weights))
-    if test is not None:
-        x_test, y_test = take(x, test), y[test]
-    assert x_test is not None
-    assert y_test is not None
     feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     kind = rows.scale if config.scale == "auto" else config.scale
     data = DataSet(
@@ -232,45 +215,29 @@ def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
     raise InputError(f"dataset is {name!r}; allowed: {', '.join(NAMES)}, or a {endings.DATA_FILE}{hint}")
 
 
-def _targets(rows: Source, config: "Config") -> tuple[Target, np.ndarray | None]:
-    """Return the target, and y of the set's own test rows."""
+def _target(rows: Source, config: "Config") -> Target:
     if rows.task != "auto":
         if config.task not in {"auto", rows.task}:
             raise InputError(
                 f"task is {config.task!r}, but {rows.name} is a set for {rows.task}; allowed: auto, {rows.task}"
             )
         if rows.task == "regression":
-            return Target(rows.task, rows.y.reshape(len(rows.y), -1).astype(np.float64), (), None), None
-        y_test = None if rows.y_test is None else rows.y_test.astype(np.int64)
-        return Target(rows.task, rows.y.astype(np.int64), rows.classes, None), y_test
-    n_rows = len(rows.y)
+            return Target(rows.task, rows.y.reshape(len(rows.y), -1).astype(np.float64), (), None)
+        return Target(rows.task, rows.y.astype(np.int64), rows.classes, None)
+    n_rows = len(rows.x)
     if n_rows < _MIN_ROWS:
         raise InputError(
             f"{rows.name} has {counted(n_rows, 'row')}; allowed: at least {_MIN_ROWS}; give a set with more rows"
         )
-    y = rows.y
-    if rows.y_test is not None:
-        if y.shape[1:] != rows.y_test.shape[1:] or _kind(y.dtype) != _kind(rows.y_test.dtype):
-            raise InputError(
-                f"y_train has type {y.dtype} and shape {y.shape}, y_test {rows.y_test.dtype} and {rows.y_test.shape}; "
-                "allowed: the same kind; mend the file"
-            )
-        y = np.concatenate([y, rows.y_test])
     where = f"{'array' if isinstance(rows.x, np.ndarray | Mapped) else 'column'} {rows.target!r}"
     if rows.targets:
         where = f"columns {listed(rows.targets)}"
-    target = decide(y, config.task, where, categorical=rows.categorical, names=_names(rows), decimal=rows.decimal)
-    return target._replace(y=target.y[:n_rows]), None if rows.y_test is None else target.y[n_rows:]
+    return decide(rows.y, config.task, where, categorical=rows.categorical, names=_names(rows), decimal=rows.decimal)
 
 
 def _names(rows: Source) -> tuple[str, ...]:
     """Return the name of each column of y."""
     return rows.targets or numbered(rows.target or "y", math.prod(rows.y.shape[1:]))
-
-
-def _kind(dtype: np.dtype) -> str:
-    """Return a kind of dtype; arrays of the same kind can be concatenated."""
-    return "number" if dtype.kind in "biuf" else dtype.kind if dtype.kind in "US" else str(dtype)
 
 
 def _features(

@@ -29,9 +29,10 @@ def check_apart(rows: "Source", config: "Config") -> None:
     ------
     InputError
     """
-    if rows.groups is None or rows.groups_test is None:
+    if rows.groups is None or rows.x_test is None:
         return
-    shared = np.intersect1d(rows.groups, rows.groups_test)
+    n_rows = len(rows.x)
+    shared = np.intersect1d(rows.groups[:n_rows], rows.groups[n_rows:])
     if len(shared):
         raise InputError(
             f"group is {config.group!r}, and {len(shared):,} of its groups, such as {str(shared[0])!r}, have both "

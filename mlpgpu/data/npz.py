@@ -57,7 +57,13 @@ def load(path: Path, config: "Config") -> Source:
                     f"the groups of {path} have type {train['groups'].dtype} in {parts[0]['groups']} and "
                     f"{test['groups'].dtype} in {parts[1]['groups']}; allowed: the same kind; mend the file"
                 )
-        train |= {f"{role}_test": values for role, values in test.items()}
+        if train["y"].shape[1:] != test["y"].shape[1:] or _kind(train["y"].dtype) != _kind(test["y"].dtype):
+            raise InputError(
+                f"y_train has type {train['y'].dtype} and shape {train['y'].shape}, y_test {test['y'].dtype} and "
+                f"{test['y'].shape}; allowed: the same kind; mend the file"
+            )
+        joined = {role: np.concatenate([values, test[role]]) for role, values in train.items() if role != "x"}
+        train = {"x": train["x"], "x_test": test["x"], **joined}
     return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], **train)
 
 
@@ -96,6 +102,11 @@ def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]
         "y": found["y"],
         **{role: aside.checked(role, found[role], f"array {names[role]!r} of {path}") for role in aside_only},
     }
+
+
+def _kind(dtype: np.dtype) -> str:
+    """Return a kind of dtype; arrays of the same kind can be concatenated."""
+    return "number" if dtype.kind in "biuf" else dtype.kind if dtype.kind in "US" else str(dtype)
 
 
 def read_x(path: Path) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Rows as read from a source of data, before they are split."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +24,12 @@ class Source:
         A DataFrame is encoded after the split, since the encoding is fitted on the training rows.
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
         Codes if `classes` is given, otherwise labels or numbers as read.
-    x_test, y_test : ndarray or None
-        Test rows, if the set has its own.
-    weights, weights_test : float64 ndarray of shape (n_rows,) or None
-        Weight of each row, and of each of the set's own test rows.
-    groups, groups_test : ndarray of shape (n_rows,) or None
-        Group of each row, as read, and of each of the set's own test rows.
+    x_test : ndarray or None
+        Test rows, if the set has its own: the last rows of `y`, `weights` and `groups` are theirs.
+    weights : float64 ndarray of shape (n_rows,) or None
+        Weight of each row.
+    groups : ndarray of shape (n_rows,) or None
+        Group of each row, as read.
     task : str
         ``auto`` if it is to be inferred from y.
     classes : tuple
@@ -48,11 +48,8 @@ class Source:
     x: "np.ndarray | Mapped | pd.DataFrame"
     y: np.ndarray
     x_test: np.ndarray | None = None
-    y_test: np.ndarray | None = None
     weights: np.ndarray | None = None
-    weights_test: np.ndarray | None = None
     groups: np.ndarray | None = None
-    groups_test: np.ndarray | None = None
     task: str = "auto"
     classes: tuple[Any, ...] = ()
     scale: str = "standard"
@@ -62,14 +59,6 @@ class Source:
     target: str | None = None
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def with_test_rows(self) -> "Source":
-        """Append the set's own test rows to the others, in all but y."""
-        joined: dict[str, Any] = {}
-        for name in ("x", "weights", "groups"):
-            if (ours := getattr(self, name)) is not None:
-                joined |= {name: np.concatenate([ours, getattr(self, f"{name}_test")]), f"{name}_test": None}
-        return replace(self, **joined)
 
 
 def of_arrays(
