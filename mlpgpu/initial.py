@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mlpgpu.maths.parameters import layout
+from mlpgpu.maths.parameters import count, layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,7 @@ def draw(sizes: Sequence[int], inits: Sequence[str], seed: int, *, std: float = 
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    params = np.full(layout(sizes)[-1].stop, bias)
+    params = np.full(count(sizes), bias)
     for block, init in zip(layout(sizes), inits, strict=False):
         params[block.start : block.stop] = INITIALS[init](rng, *block.shape, std).ravel()  # type: ignore[call-arg]
     return params
