@@ -23,13 +23,13 @@ from mlpgpu.protocol.choices import in_words
 
 
 def limits(name: str) -> list[Any]:
-    """Return the range of a setting of `Config` as scikit-learn's parameter constraints."""
+    """Return the choices or the range of a setting of `Config` that is no whole number, as parameter constraints."""
     known = settings()[name]
     if known.choices:
         return [StrOptions(set(known.choices))]
     low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))
     closed = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}[known.within[0] + known.within[-1]]
-    return [Interval(Integral if known.kind is int else Real, low, high, closed=closed)]
+    return [Interval(Real, low, high, closed=closed)]
 
 
 CONSTRAINTS: dict[str, Any] = {
@@ -40,20 +40,18 @@ CONSTRAINTS: dict[str, Any] = {
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
     "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-    "power_t": [Interval(Real, 0, None, closed="left")],
+    "power_t": limits("power_t"),
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "shuffle": ["boolean"],
     "random_state": ["random_state"],
     "tol": [Interval(Real, 0, None, closed="left")],
     "verbose": ["verbose"],
     "warm_start": ["boolean"],
-    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "momentum": limits("momentum"),
     "nesterovs_momentum": ["boolean"],
     "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-    "beta_1": [Interval(Real, 0, 1, closed="left")],
-    "beta_2": [Interval(Real, 0, 1, closed="left")],
-    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "validation_fraction": limits("validation_fraction"),
+    **{name: limits(name) for name in ("beta_1", "beta_2", "epsilon")},
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "device": [str, None],
