@@ -78,10 +78,15 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def listed(names: Sequence[Any], most: int = 20) -> str:
-    """Format at most `most` names for a message, quoted because spaces may be a part of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(str(name)) for name in names[:most]) + more
+def first_of(parts: Sequence[Any], most: int) -> str:
+    """Format at most `most` parts for a message, and say how many more there are."""
+    more = f" and {len(parts) - most} more" if len(parts) > most else ""
+    return ", ".join(map(str, parts[:most])) + more
+
+
+def listed(names: Sequence[Any]) -> str:
+    """Format at most 20 names for a message, quoted because spaces may be a part of them."""
+    return first_of([repr(str(name)) for name in names], 20)
 
 
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mlpgpu.command_line import application, run_command
-from mlpgpu.errors import printable
+from mlpgpu.errors import first_of, printable
 from mlpgpu.figures import as_json, counted
 from mlpgpu.files import expanded
 from mlpgpu.resumed import UNBOUND
@@ -57,13 +57,13 @@ def _facts(model: Model) -> dict[str, Any]:
 def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
     from mlpgpu import report
 
-    what = f"one of {len(model.classes)} classes ({_named(model.classes)})" if model.classes else "numbers"
+    what = f"one of {len(model.classes)} classes ({first_of(model.classes, MAX_NAMES)})" if model.classes else "numbers"
     what = "a number each" if model.targets else what
     what = _of_labels(model) if model.multilabel else what
-    target = _named(model.targets) or model.target
+    target = first_of(model.targets, MAX_NAMES) or model.target
     target = f"{target}, " if target else ""
     yield f"Predicts  {target}{what}"
-    names = f": {_named(model.feature_names)}" if model.feature_names else ""
+    names = f": {first_of(model.feature_names, MAX_NAMES)}" if model.feature_names else ""
     yield f"Takes     {counted(model.sizes[0], 'feature')}{names}"
     filled = sum(column.get("fill") is not None for column in model.columns or ())
     scaled = "the same for all features" if model.shift.ndim == 0 else "each feature by its own"
@@ -99,11 +99,6 @@ def _metrics(path: Path) -> dict[str, Any] | None:
 
     found = read_metrics(path if path.is_dir() else path.parent)
     return found if "n_test" in found else None
-
-
-def _named(names: tuple[Any, ...]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(map(str, names[:MAX_NAMES])) + more
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlpgpu.data import dates, missing, text
 from mlpgpu.data.unseen import Unseen
-from mlpgpu.errors import InputError, listed
+from mlpgpu.errors import InputError, first_of, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,9 +234,8 @@ def _refuse_missing(frame: "pd.DataFrame", columns: list[Record], cure: str) -> 
     counts = {name: int(frame[name].isna().sum()) for name in names}
     shown = [f"{name!r} ({count:,})" for name, count in counts.items() if count]
     if shown:
-        more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
         first = int(frame.index[frame[names].isna().any(axis=1)].min()) + 1
-        raise InputError(f"missing values in column {', '.join(shown[:10])}{more}, the first in row {first:,}; {cure}")
+        raise InputError(f"missing values in column {first_of(shown, 10)}, the first in row {first:,}; {cure}")
 
 
 def _numbers(column: "pd.Series", record: Record) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.data.mapped import Mapped, pieces
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, first_of
 from mlpgpu.figures import counted
 
 # Maximum number of columns that a note names.
@@ -50,9 +50,8 @@ def refuse(x: np.ndarray | Mapped, names: tuple[str, ...], *, filled: bool, by_m
         counts = sum(test(part).sum(axis=0) for part in pieces(x))
         bad = np.flatnonzero(counts)
         if bad.size and (what == "infinite" or not filled):
-            shown = ", ".join(f"{names[i] if names else i} ({counts[i]:,})" for i in bad[:10])
-            more = f" and {bad.size - 10} more" if bad.size > 10 else ""
-            raise InputError(f"{what} values in feature {shown}{more}; {cure}")
+            shown = [f"{names[i] if names else i} ({counts[i]:,})" for i in bad]
+            raise InputError(f"{what} values in feature {first_of(shown, 10)}; {cure}")
     return True
 
 
