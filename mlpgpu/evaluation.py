@@ -44,7 +44,7 @@ class Evaluation:
         They are the weighted loss, the weights, and the weighted score: correct rows, or squared residuals per output.
         """
         xp, loss = self.backend.xp, self.network.loss
-        z = logits(xp, self.network, params, self.placement(x))
+        z = self._compute_logits(params, x)
         rows, _ = loss.rows(xp, z, targets)
         if loss.task == "classification":
             score = scores.correct(xp, z, targets) * weights
