@@ -140,20 +140,20 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     doubled = set(frame.columns[frame.columns.duplicated()])
     if twice := [record["name"] for record in columns if record["name"] in doubled]:
         raise InputError(f"the table has more than one column {listed(twice)}; give each column its own name")
-    _refuse_missing(frame, columns, missing.instead(unseen is not None and unseen.by_model))
+    unseen = unseen or Unseen(by_model=False)
+    _refuse_missing(frame, columns, missing.instead(unseen.by_model))
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]
         features = {"category": text.one_hot, "date": dates.features}.get(record["kind"], _numbers)
         parts[name] = features(frame[name], record)
-        if unseen is not None and record["kind"] == "category":
+        if record["kind"] == "category":
             unseen.add(frame[name], parts[name].sum(axis=1) == 0)
     infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
     if infinite:
         raise InputError(f"infinite values in column {listed(infinite)}; allowed: finite numbers; remove those rows")
     x = np.empty((len(frame), len(feature_names(columns))), np.result_type(np.uint8, *parts.values()))
-    if unseen is not None:
-        unseen.n_rows += len(frame)
+    unseen.n_rows += len(frame)
     at = 0
     for part in parts.values():
         width = 1 if part.ndim == 1 else part.shape[1]
