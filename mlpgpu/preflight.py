@@ -63,11 +63,6 @@ class Need:
     evaluation: int
     beside: int
 
-    @property
-    def total(self) -> int:
-        """Peak memory, including the data."""
-        return self.data + self.beside
-
 
 def predict(
     backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int | None = None

@@ -73,7 +73,7 @@ def _fit(place: Place, settings: dict[str, Any]) -> tuple[int, device.Peak]:
         whole(LambdaCallback(on_epoch_end=lambda run, record: peak.look()))
     need = preflight.predict(backend, plan, train, {"validation": watched}, rollbacks=1)
     # On the host, the rows are not copied.
-    return need.total if place.on_gpu else need.beside, peak
+    return need.beside + (need.data if place.on_gpu else 0), peak
 
 
 def too_large(place: Place) -> Found:
