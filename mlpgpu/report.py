@@ -191,19 +191,24 @@ def _never_found(outcome: Outcome) -> list[str]:
     """Return a note on classes or labels with test rows, none of which is predicted correctly."""
     model, confusion = outcome.model, outcome.confusion
     if confusion is not None:
-        found = list(zip(model.classes, confusion.sum(axis=1), confusion.diagonal(), strict=True))
+        counts = confusion.sum(axis=1)
+        found = list(zip(model.classes, counts, confusion.diagonal(), [counts.max()] * len(counts), strict=True))
     elif model.multilabel:
-        labels = outcome.metrics.get("test_targets", {})
-        found = [(name, figures["n_rows"], figures["f1"]) for name, figures in labels.items()]
+        # The two classes of a label are its rows and the others.
+        labels, n_test = outcome.metrics.get("test_targets", {}), outcome.metrics["n_test"]
+        found = [(name, n := of["n_rows"], of["f1"], n_test - n) for name, of in labels.items()]
     else:
         return []
-    lost = [f"{printable(str(name))} ({counted(n, 'row')})" for name, n, right in found if n and not right]
+    lost = [(name, n, commonest) for name, n, right, commonest in found if n and not right]
     if not lost:
         return []
     what = "labels" if model.multilabel else "classes"
+    named = ", ".join(f"{printable(str(name))} ({counted(n, 'row')})" for name, n, _ in lost[:3])
     more = f" and {len(lost) - 3:,} {what} more" if len(lost) > 3 else ""
-    cure = "" if outcome.model.config["class_weight"] == "balanced" else "; --class-weight balanced weighs rare ones up"
-    return [f"Note      no test row is found of {', '.join(lost[:3])}{more}{cure}"]
+    cure = "more --epochs or another --learning-rate may help"
+    if model.config["class_weight"] == "none" and any(n < commonest / 2 for _, n, commonest in lost):
+        cure = "--class-weight balanced weighs rare ones up"
+    return [f"Note      no test row is found of {named}{more}; {cure}"]
 
 
 def _overfitted(outcome: Outcome) -> list[str]:

@@ -308,10 +308,21 @@ def test_balanced_classes_are_weighed_as_scikit_learn_does(tmp_path):
     assert outcome.metrics["test_balanced_accuracy"] > plain.metrics["test_balanced_accuracy"] + 0.1
 
 
-def test_a_class_that_is_never_found_is_noted(tmp_path):
-    settings = rare(tmp_path)
-    lines = report.result_lines(train_and_test(Config(**settings | {"learning_rate": 1e-6})))
-    assert any(re.search(r"Note +no test row is found of (rare|often) \(\d+ rows\); --class-weight", x) for x in lines)
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"bias_init": -1}, r"rare \(6 rows\); --class-weight balanced weighs rare ones up"),
+        ({"bias_init": 1}, r"often \(114 rows\); more --epochs or another --learning-rate may help"),
+        ({"dataset": "iris"}, r"\w+ \(10 rows\), \w+ \(10 rows\); more --epochs or another --learning-rate may help"),
+    ],
+)
+def test_a_class_that_is_never_found_is_noted(tmp_path, settings, said):
+    untrained = {"epochs": 1, "learning_rate": 1e-9, "init": "zeros"}
+    lines = report.result_lines(train_and_test(Config(**rare(tmp_path) | untrained | settings)))
+    assert any(re.fullmatch(f"Note +no test row is found of {said}", line) for line in lines)
+
+
+def test_a_class_that_is_found_is_not_noted():
     lines = report.result_lines(train_and_test(Config(dataset="iris", epochs=20)))
     assert not any("no test row" in line for line in lines)
 
