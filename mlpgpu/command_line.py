@@ -13,14 +13,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from mlpgpu.backends.cuda_failures import described
 from mlpgpu.config import RUN, settings
 from mlpgpu.config_file import read_file
-from mlpgpu.errors import InputError, did_you_mean, one_line, printable
+from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import STANDARD_INPUT
+from mlpgpu.mistyped import message_of
 from mlpgpu.setting import Setting, as_text
 
 Command = TypeVar("Command", bound=Callable[..., int])
@@ -56,8 +57,8 @@ def flag(name: str, setting: Setting) -> inspect.Parameter:
         negative="" if default is False or setting.kind is not bool else None,
         negative_iterable="",
         metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
-        consume_multiple=setting.many,
-        allow_leading_hyphen=setting.kind in {int, float} and not setting.many,
+        # At least one value: none would be an empty tuple, such as no hidden layers.
+        consume_multiple=1 if setting.many else None,
     )
     # If Pydantic is imported, Cyclopts also checks the default against the type.
     kind = kind | None if default is None else kind
@@ -133,20 +134,8 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return 0
-    except UnusedCliTokensError as error:
-        (given, *_) = error.unused_tokens or [""]
-        takes_one = error.target is not None and "dataset" in inspect.signature(error.target).parameters
-        meant = takes_one and not any(word.startswith("--dataset") for word in arguments)
-        complain(f"{given!r} belongs to no flag; {f'give --dataset {printable(given)}' if meant else 'leave it out'}")
-    except UnknownOptionError as error:
-        given = printable(error.token.keyword or error.token.value)
-        name = given.lstrip("-").replace("-", "_")
-        if name in settings():
-            complain(f"{given} is a flag of mlpgpu train, and not of this command; leave it out")
-        else:
-            complain(f"{given} is not a flag of this command{_flag_like(name, error)}")
     except CycloptsError as error:
-        complain(one_line(error))
+        complain(printable(message_of(error, arguments)))
     except InputError as error:
         complain(str(error))
     except OSError as error:
@@ -163,17 +152,6 @@ def run_command(app: App, arguments: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return INTERRUPTED
     return BAD_INPUT
-
-
-def _flag_like(name: str, error: UnknownOptionError) -> str:
-    """Return the end of the message for an unknown flag: the most similar flag of the command."""
-    flags = {
-        flag.removeprefix("--").replace("-", "_"): flag
-        for argument in error.argument_collection
-        for flag in argument.names
-        if flag.startswith("--")
-    }
-    return did_you_mean(name, flags, written=flags.__getitem__) or "; --help lists them"
 
 
 def _make_printing_safe() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlpgpu.config import settings
 from mlpgpu.errors import InputError, did_you_mean, one_line
+from mlpgpu.files import expanded
 
 # Ample for some fifty settings. The time of both parsers grows with the square of the nesting depth.
 _MAX_BYTES = 2**14
@@ -29,7 +30,7 @@ def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
     InputError
         If the file cannot be read or names an unknown setting.
     """
-    path = Path(path)
+    path = expanded(path)
     text = _text(path)
     if path.suffix not in _PARSERS:
         raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: {', '.join(_PARSERS)}")

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "kaiming_normal": ("he_normal",),
     "mse": ("squared_error",),
     "mae": ("absolute_error",),
+    "bce": ("logistic", "log_loss"),
     "binary_crossentropy": ("logistic", "log_loss"),
     "categorical_crossentropy": ("cross_entropy", "log_loss"),
     "sparse_categorical_crossentropy": ("cross_entropy", "log_loss"),
@@ -42,6 +43,8 @@ ELSEWHERE = {
     "gpu": ("device",),
     "out": ("run_dir",),
     "output_dir": ("run_dir", "out"),
+    "run_dir": ("model", "out"),
+    "dataset": ("data",),
 }
 
 

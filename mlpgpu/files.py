@@ -5,6 +5,7 @@ import datetime as dt
 import errno
 import glob
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from mlpgpu.figures import as_json
 STANDARD_INPUT = "/dev/stdin"
 # An unfinished file that has not been written to for this many seconds is left over from a process that was killed.
 ABANDONED = 24 * 3600
+# A drive letter of Windows is a single one.
+_URL = re.compile(r"[a-z][a-z\d+.-]+://", re.IGNORECASE)
 
 
 def called(given: str | Path) -> str:
@@ -25,7 +28,17 @@ def called(given: str | Path) -> str:
 
 
 def expanded(given: str | Path) -> Path:
-    """Return a path with ``~`` expanded to the home folder; unchanged if there is no such user."""
+    """Return a path with ``~`` expanded to the home folder; unchanged if there is no such user.
+
+    Raises
+    ------
+    InputError
+        If it is a URL, which as a path would be that of another file.
+    """
+    if _URL.match(str(given)):
+        raise InputError(
+            f"{given} is a URL; allowed: files and folders of this machine; download it, and give the path"
+        )
     # Path.expanduser raises an error for an unknown user.
     return Path(os.path.expanduser(given))  # noqa: PTH111
 

@@ -95,7 +95,8 @@ class Setting:
             return self.parse(given)
         except (ValueError, TypeError, OverflowError):
             shown = _shown(given, self.many)
-            hint = did_you_mean(str(shown), self.choices)
+            words = str(shown).split(",") if self.many else [str(shown)]
+            hint = did_you_mean(next((word for word in words if word not in self.choices), ""), self.choices)
             raise InputError(f"{name} is {shown!r}; allowed: {self.allowed()}{hint}") from None
 
     def _item(self, given: Any) -> Any:
