@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,21 @@ def test_a_tracker_that_is_not_installed(command, tmp_path, monkeypatch, name, p
     code, out, err = command(f"--dataset iris --log-to {name} --run-dir run")
     assert (code, out) == (2, "")
     assert err == f"error: {name} needs {package}, which is not installed; pip install 'mlpgpu[{name}]'\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")])
+def test_a_tracker_that_is_broken(command, tmp_path, monkeypatch, name, package):
+    # As protobuf raises it for generated code that is too old.
+    (tmp_path / f"{package}.py").write_text("raise TypeError('Descriptors cannot be\\n created directly.')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    code, out, err = command(f"--dataset iris --log-to {name} --run-dir run")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: {name} needs {package}, which cannot be imported (Descriptors cannot be created directly.); leave "
+        f"{name} out, or pip install --force-reinstall 'mlpgpu[{name}]'\n"
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.setting import as_text
 
@@ -19,16 +20,25 @@ PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 
 
 def check_installed(names: Iterable[str]) -> None:
-    """Check that the packages of trackers are installed.
+    """Check that the packages of trackers can be imported.
 
     Raises
     ------
     InputError
-        If one is missing; the message names the extra.
+        If one is missing, or broken; the message names the extra.
     """
     for name in names:
-        if importlib.util.find_spec(PACKAGES[name]) is None:
-            raise InputError(f"{name} needs {PACKAGES[name]}, which is not installed; pip install 'mlpgpu[{name}]'")
+        package = PACKAGES[name]
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{name} needs {package}, which is not installed; pip install 'mlpgpu[{name}]'")
+        try:
+            importlib.import_module(package)
+        # With a dependency of another version, it raises other errors than ImportError.
+        except Exception as error:
+            raise InputError(
+                f"{name} needs {package}, which cannot be imported ({one_line(error)}); leave {name} out, or pip "
+                f"install --force-reinstall 'mlpgpu[{name}]'"
+            ) from None
 
 
 def settings(run: Run) -> dict[str, str]:
