@@ -20,14 +20,14 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
-from mlpgpu.setting import Interval, Setting, declared, setting
+from mlpgpu.setting import Declared, Interval, Setting, declared, setting
 
 RUN = "Run"
 of_data, of_network, of_training, of_run = (partial(setting, group) for group in ("Data", "Network", "Training", RUN))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Declared):
     """Validated settings of a run.
 
     A default of ``None`` is resolved once the data set or the optimizer is known; the help text says how. `settings`
@@ -36,7 +36,7 @@ class Config:
     Raises
     ------
     InputError
-        If a value is not allowed, or two values contradict each other.
+        If a name or a value is not allowed, or two values contradict each other.
     """
 
     dataset: str | None = of_data(

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mlpgpu.errors import InputError, did_you_mean
 
@@ -216,6 +216,30 @@ def setting(group: str, default: Any, help: str, choices: Iterable[str] = (), **
     return dataclasses.field(
         default=default, metadata={"group": group, "help": help, "choices": tuple(choices), **limits}
     )
+
+
+class Declared:
+    """Base of a dataclass whose fields are settings: it refuses an argument that is none, with the most similar one.
+
+    Raises
+    ------
+    InputError
+    """
+
+    # The dataclass has an `__init__` of its own, whose errors are Python's, and whose signature is shown.
+    def __new__(cls, *unnamed: Any, **given: Any) -> Self:  # noqa: D102
+        if unnamed:
+            raise InputError(
+                f"{cls.__name__} is given {_shown(unnamed[0], many=False)!r} without the name of a setting; allowed: "
+                f"settings by name, such as {cls.__name__}(dataset='digits')"
+            )
+        # Mypy takes the class for an instance, which has another signature of `__hash__`.
+        known = declared(cls)  # type: ignore[arg-type]
+        for name in given:
+            if name not in known:
+                hint = did_you_mean(name, known) or f"; allowed: {', '.join(known)}"
+                raise InputError(f"{name} is not a setting of a {cls.__name__}{hint}")
+        return super().__new__(cls)
 
 
 @functools.cache

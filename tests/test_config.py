@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 import math
 import subprocess
@@ -263,8 +264,25 @@ def test_settings_that_belong_together():
 def test_a_config_does_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().epochs = 3
-    with pytest.raises(TypeError):
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epoch": 5}, "epoch is not a setting of a Config; did you mean epochs?"),
+        ({"hidden_layer_sizes": 5}, "hidden_layer_sizes is not a setting of a Config; did you mean hidden?"),
+        ({"wings": 2}, "wings is not a setting of a Config; allowed: dataset, data_dir, target,"),
+    ],
+)
+def test_a_name_that_is_no_setting(given, said):
+    assert message(**given).startswith(said)
+
+
+def test_settings_are_given_by_name():
+    said = r"Config is given 'mnist' without the name of a setting; allowed: .* such as Config\(dataset='digits'\)"
+    with pytest.raises(InputError, match=said):
         Config("mnist")
+    assert [*inspect.signature(Config).parameters] == [*settings()]
 
 
 def test_parse_tells_nothing_but_yes_or_no():
