@@ -2,43 +2,19 @@
 
 import sys
 
-from cyclopts import App
-
-from mlpgpu import (
-    __version__,
-    bench,
-    cross_validation,
-    evaluate,
-    export,
-    find_learning_rate,
-    info,
-    inspection,
-    predict,
-    train,
-)
-from mlpgpu.command_line import run_command
-
-app = App(
-    name="mlpgpu",
-    help="Multilayer perceptrons on CPU and GPU.",
-    help_format="plaintext",
-    version=__version__,
-    suppress_keyboard_interrupt=False,
-)
-app.command(train.app, name="train")
-app.command(find_learning_rate.app, name="find-learning-rate")
-app.command(cross_validation.app, name="cross-validate")
-app.command(predict.app, name="predict")
-app.command(evaluate.app, name="evaluate")
-app.command(inspection.app, name="inspect")
-app.command(export.app, name="export")
-app.command(info.app, name="info")
-app.command(bench.app, name="bench")
-
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run_command(app))
+    try:
+        # Imported here, since Ctrl-C during the imports is as silent as later.
+        from mlpgpu.command_line import run_command
+        from mlpgpu.commands import app
+
+        code = run_command(app)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)  # noqa: T201
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from mlpgpu import Config, __main__, train, train_and_test
+from mlpgpu import Config, commands, train, train_and_test
 from mlpgpu.data import reading
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -33,7 +33,7 @@ def command(tmp_path, monkeypatch, capsys, unrendered):
     monkeypatch.setattr(reading, "ROWS", 40)
 
     def run(*arguments):
-        code = train.run_command(__main__.app, [str(argument) for argument in arguments])
+        code = train.run_command(commands.app, [str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
     return run

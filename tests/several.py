@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlpgpu import __main__, train
+from mlpgpu import commands, train
 from mlpgpu.data import reading
 
 SETTINGS = {"dropout": 0, "input_dropout": 0, "quiet": True, "dtype": "float64"}
@@ -14,7 +14,7 @@ def trained(folder, table, flags):
     line = f"train --dataset {folder / 'rows.csv'} {flags} --hidden 6 --quiet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
-        assert train.run_command(__main__.app, [*line.split(), "--run-dir", str(folder / "run")]) == 0
+        assert train.run_command(commands.app, [*line.split(), "--run-dir", str(folder / "run")]) == 0
     return folder
 
 
@@ -24,7 +24,7 @@ def command_in(folder, monkeypatch, capsys, rows):
     monkeypatch.setattr(reading, "ROWS", rows)
 
     def run(line):
-        code = train.run_command(__main__.app, line.split())
+        code = train.run_command(commands.app, line.split())
         return code, *capsys.readouterr()
 
     return run

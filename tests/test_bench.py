@@ -9,7 +9,7 @@ import sys
 import pytest
 from clocked import Machine
 
-from mlpgpu import __main__, bench
+from mlpgpu import bench, commands
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_a_real_ctrl_c(tmp_path):
 
 
 def test_it_is_one_of_the_commands(command, machine):
-    code, out, _ = command(f"bench {SMALL} --out out --batch-sizes 100 --quiet", __main__.app)
+    code, out, _ = command(f"bench {SMALL} --out out --batch-sizes 100 --quiet", commands.app)
     assert (code, "Saved     out" in out) == (0, True)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlpgpu import Config, InputError, __main__, endings, train
+from mlpgpu import Config, InputError, commands, endings, train
 from mlpgpu.data import load, reading
 
 
@@ -27,5 +27,5 @@ def test_a_workbook_is_to_be_saved_as_text(tmp_path, name):
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate"])
 def test_help_names_the_same_endings(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
-    train.run_command(__main__.app, [command, "--help"])
+    train.run_command(commands.app, [command, "--help"])
     assert endings.DATA_FILE in " ".join(capsys.readouterr().out.replace("│", " ").split())

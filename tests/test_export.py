@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_networks import model_of
 
-from mlpgpu import Model, __main__, __version__, onnx_graph, train
+from mlpgpu import Model, __version__, commands, onnx_graph, train
 from mlpgpu.maths.activations import ACTIVATIONS, Activation
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.onnx_graph import to_onnx
@@ -226,7 +226,7 @@ def command(tmp_path, monkeypatch, capsys):
     model_of(dtype="float32").save(tmp_path / "m.safetensors")
 
     def run(*arguments):
-        code = train.run_command(__main__.app, [*arguments])
+        code = train.run_command(commands.app, [*arguments])
         return code, *capsys.readouterr()
 
     return run

@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 
-from mlpgpu import MLPClassifier, MLPRegressor, __main__, find_learning_rate, initial, plots, train
+from mlpgpu import MLPClassifier, MLPRegressor, commands, find_learning_rate, initial, plots, train
 from mlpgpu.config import Config, settings
 from mlpgpu.learning_rates import range_test
 from mlpgpu.maths.parameters import split
@@ -73,7 +73,7 @@ def test_what_it_prints_is_the_command_to_train_with(command, tmp_path):
 
     rate, line = suggested.removeprefix("Suggested ").split("; mlpgpu ")
     assert 0.01 < float(rate) < 1
-    function, bound, *_ = __main__.app.parse_args(line, exit_on_error=False, print_error=False)
+    function, bound, *_ = commands.app.parse_args(line, exit_on_error=False, print_error=False)
     assert function is train.train
     expected = Config(
         dataset="iris", hidden=8, dropout=0, input_dropout=0, batch_size=16, optimizer="momentum", activation="tanh",
@@ -224,6 +224,6 @@ def test_help_names_every_flag_and_imports_no_array_library(tmp_path):
 
 
 def test_it_is_one_of_the_commands(command):
-    code, out, _ = command(f"find-learning-rate {SMALL} --quiet", __main__.app)
+    code, out, _ = command(f"find-learning-rate {SMALL} --quiet", commands.app)
     assert (code, "Suggested " in out) == (0, True)
-    assert "find-learning-rate" in command("--help", __main__.app)[1]
+    assert "find-learning-rate" in command("--help", commands.app)[1]

@@ -23,7 +23,7 @@ def loaded_by(code):
         "import mlpgpu; mlpgpu.__version__; dir(mlpgpu)",
         "import mlpgpu; mlpgpu.InputError",
         "import mlpgpu; mlpgpu.Config(hidden='8,4').to_dict()",
-        "import mlpgpu.__main__",
+        "import mlpgpu.__main__, mlpgpu.commands",
         "import mlpgpu.backends, mlpgpu.callbacks, mlpgpu.files, mlpgpu.interrupt, mlpgpu.dropout, mlpgpu.initial",
     ],
 )

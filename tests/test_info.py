@@ -12,7 +12,7 @@ import pytest
 import smi
 from backends import fakes
 
-from mlpgpu import __main__, backends, info, train
+from mlpgpu import backends, commands, info, train
 from mlpgpu.data import mnist
 from mlpgpu.machine import describe, warnings
 
@@ -123,7 +123,7 @@ def test_it_is_a_command_and_a_module(arguments):
 
 
 def test_it_stands_in_the_list_of_commands(capsys):
-    assert train.run_command(__main__.app, ["--help"]) == 0
+    assert train.run_command(commands.app, ["--help"]) == 0
     assert re.search(r"^. info +Show ", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from mlpgpu import __main__, train
+from mlpgpu import commands, train
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(line):
-        code = train.run_command(__main__.app, shlex.split(line))
+        code = train.run_command(commands.app, shlex.split(line))
         out, err = capsys.readouterr()
         assert (code, out) == (2, "")
         assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpgpu import MLPClassifier, __main__, train
+from mlpgpu import MLPClassifier, commands, train
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -66,7 +66,7 @@ def test_ten_lines_of_numpy(saved):
 def test_onnxruntime(saved):
     for name in ("onnx", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} is not installed")
-    assert train.run_command(__main__.app, ["export", "digits.safetensors", "--to", "onnx"]) == 0
+    assert train.run_command(commands.app, ["export", "digits.safetensors", "--to", "onnx"]) == 0
     code = block("onnxruntime.InferenceSession") + "\nassert label.tolist() == [0, 1, 2, 3, 4]"
     expected = saved["classifier"].predict_proba(np.load("rows.npy"))
     np.testing.assert_allclose(run_alone(code), expected, rtol=0, atol=1e-6)

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 from run_files import FILES, history_in, metrics_in
 
-from mlpgpu import __main__
+from mlpgpu import __main__, __version__
 from mlpgpu.config import settings
 
 
@@ -41,6 +42,18 @@ def test_ctrl_c_keeps_the_run(tmp_path):
     assert "interrupted in epoch" in out
 
 
+def test_ctrl_c_while_the_command_is_imported(monkeypatch, capsys):
+    def interrupted(name, path=None, target=None):
+        if name == "mlpgpu.commands":
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "mlpgpu.commands", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [types.SimpleNamespace(find_spec=interrupted), *sys.meta_path])
+    with pytest.raises(SystemExit, match="130"):
+        __main__.main()
+    assert capsys.readouterr() == ("", "error: interrupted\n")
+
+
 def test_the_installed_commands(tmp_path):
     by_module = run_as_process(
         ["-m", "mlpgpu.train", "--dataset", "iris", "--epochs", "1", "--json", "--quiet"], tmp_path
@@ -51,7 +64,7 @@ def test_the_installed_commands(tmp_path):
     assert by_module.returncode == by_group.returncode == 0
     one, two = (json.loads(done.stdout) for done in (by_module, by_group))
     assert one["test_loss"] == two["test_loss"]
-    assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __main__.__version__
+    assert run_as_process(["-m", "mlpgpu", "--version"], tmp_path).stdout.strip() == __version__
 
 
 @pytest.mark.parametrize("more", ["", "--quiet --json"])

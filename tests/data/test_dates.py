@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from mlpgpu import Config, Model, __main__
+from mlpgpu import Config, Model, commands
 from mlpgpu.data import columns, load, reading
 from mlpgpu.errors import InputError
 
@@ -215,7 +215,7 @@ def test_from_training_to_figures(tmp_path, command_of, no_pictures, not_compile
     text = shop.assign(ordered=shop["ordered"].dt.strftime("%d/%m/%Y"))
     text[:300].to_csv(tmp_path / "shop.csv", index=False)
     text[300:].to_csv(tmp_path / "later.csv", index=False)
-    command = command_of(__main__.app)
+    command = command_of(commands.app)
     given = "train --dataset shop.csv --target y --hidden 16 --epochs 150 --learning-rate 0.02 --seed 1 --dtype float64"
     code, out, err = command(f"{given} --run-dir with")
     assert (code, err) == (0, "")

@@ -8,7 +8,7 @@ from archives import gzipped
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mlpgpu import Config, InputError, __main__, train, train_and_test
+from mlpgpu import Config, InputError, commands, train, train_and_test
 from mlpgpu.data import load, reading, table
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -58,7 +58,7 @@ def test_every_door_says_what_was_found(tmp_path, houses, monkeypatch, capsys):
     houses.to_csv("new.tab", index=False, sep="\t")
 
     def run(command):
-        assert train.run_command(__main__.app, command.split()) == 0
+        assert train.run_command(commands.app, command.split()) == 0
         return capsys.readouterr()
 
     out, _ = run("train --dataset houses.csv.gz --target price --hidden 4 --epochs 1 --impute mean")

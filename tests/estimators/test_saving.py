@@ -16,7 +16,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from unsealed import unsealed
 
-from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, __main__, train, train_and_test
+from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, commands, train, train_and_test
 from mlpgpu.callbacks import LambdaCallback, ModelCheckpoint
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
@@ -272,7 +272,7 @@ def test_every_door_reads_the_file(tmp_path, monkeypatch, capsys, name):
     np.savez("rows.npz", x=X)
 
     def run(*arguments):
-        assert train.run_command(__main__.app, list(arguments)) == 0
+        assert train.run_command(commands.app, list(arguments)) == 0
         return capsys.readouterr().out
 
     said = run("inspect", "m.safetensors")
