@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Entry point of the console script."""
     try:
-        # Imported here, since Ctrl-C during the imports is as silent as later.
+        # These take a tenth of a second, in which Ctrl-C may come.
         from mlpgpu.command_line import run_command
         from mlpgpu.commands import app
 
