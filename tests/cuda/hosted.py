@@ -68,6 +68,9 @@ class DeviceArray(np.ndarray):
             Memory.active.allocate(self)
 
     def __array_ufunc__(self, function, method, *given, out=(), **more):
+        if not all(isinstance(each, np.ndarray | np.generic | int | float) for each in given):
+            # As in CuPy, an array that is being traced then gets this array itself, and no copy on the host.
+            return NotImplemented
         _refuse_host((*given, *out))
         as_host = [np.asarray(each) if isinstance(each, DeviceArray) else each for each in given]
         if out:

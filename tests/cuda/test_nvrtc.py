@@ -27,7 +27,8 @@ def errors_of(text, architecture):
     """Return the log of a compilation that fails; empty if it succeeds."""
     nvrtc, program = ctypes.CDLL(str(_library())), ctypes.c_void_p()
     assert not nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"step.cu", 0, None, None)
-    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17", b"-ftz=true"]
+    # Those of CuPy.
+    options = [b"--std=c++17", b"-ftz=true", f"-arch={architecture}".encode(), b"--device-as-default-execution-space"]
     failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
