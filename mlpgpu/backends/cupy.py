@@ -19,6 +19,8 @@ NEEDS = (
     "device {device!r} needs CuPy, which {why}; "
     "install it for your CUDA with pip install 'mlpgpu[cuda13]' or 'mlpgpu[cuda12]', or use device cpu"
 )
+# CuPy copies through pinned memory of the next power of 2, and keeps that: larger arrays are copied in parts.
+PART_BYTES = 2**28
 
 
 class CupyBackend(Backend):
@@ -40,7 +42,13 @@ class CupyBackend(Backend):
     @quiet
     def asarray(self, array: np.ndarray, dtype: str | None = None) -> Any:
         """See `Backend.asarray`."""
-        # CuPy copies through pinned memory. C order, since a captured step takes row-major arrays only.
+        if isinstance(array, np.ndarray) and array.nbytes > PART_BYTES:
+            whole = self.cupy.empty(array.shape, dtype or array.dtype)
+            n = max(1, PART_BYTES // array[0].nbytes)
+            for start in range(0, len(array), n):
+                whole[start : start + n] = self.cupy.asarray(array[start : start + n], dtype=dtype)
+            return whole
+        # C order, since a captured step takes row-major arrays only.
         return self.cupy.asarray(array, dtype=dtype, order="C")
 
     def to_host(self, array: Any) -> np.ndarray:
