@@ -164,7 +164,7 @@ class Training:
             self._last_rate = self.state.learning_rate
             losses.append(loss)
             done = end
-            if done == len(present) and self._draws_ahead and number < plan.epochs:
+            if done == len(present) and self._draws_ahead and number != plan.epochs:
                 self._ahead = number + 1, *self._draw(number + 1)
             if after_steps(done, lambda: to_host(losses[-1])):
                 break

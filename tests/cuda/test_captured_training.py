@@ -470,13 +470,17 @@ def test_the_order_of_the_next_epoch_is_drawn_while_the_device_is_at_work(cuda):
     assert drawn == [1, 2, "4 steps done"]
     training.epoch(2)
     training.epoch(3)
-    # No epoch beyond the last, and none twice.
+    # None after the last epoch of the plan, and none twice.
     assert drawn == [1, 2, "4 steps done", 3]
     theirs = Training(HOST, plan, rows, Unscaled(HOST, "float64"))
     for number in (1, 2, 3):
         theirs.epoch(number)
     np.testing.assert_allclose(cuda.to_host(training.state.params), theirs.state.params, rtol=0, atol=1e-13)
+    # A measurement of speed goes on after the last epoch of the plan.
+    training.epoch(4)
+    training.epoch(5)
+    assert drawn[4:] == [4, 5, 6]
     # An order that continues from the previous one is drawn when its epoch begins.
     training = Training(cuda, dataclasses.replace(watched, draws_ahead=False), rows, Unscaled(cuda, "float64"))
     training.epoch(1)
-    assert drawn[4:] == [1]
+    assert drawn[7:] == [1]
