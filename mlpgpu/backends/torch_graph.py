@@ -33,13 +33,12 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, function: Callable[[], None]) -> None:
-        """Load libraries and choose algorithms by three calls on a side stream, as PyTorch's documentation advises."""
+        """Load kernels and choose algorithms by a call on the side stream: a capture must do neither."""
         cuda = self.torch.cuda
         with cuda.device(self.device):
             self._stream.wait_stream(cuda.current_stream())
             with cuda.stream(self._stream):
-                for _ in range(3):
-                    function()
+                function()
             cuda.current_stream().wait_stream(self._stream)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], Any]:
@@ -76,7 +75,7 @@ class Captured:
     def __init__(
         self, torch: Any, graphs: CudaGraphs, step: Callable[..., Any], state: Any, data: Any, items: Any
     ) -> None:
-        self.torch, self.step, self.data = torch, step, data
+        self.torch, self.graphs, self.step, self.data = torch, graphs, step, data
         self.state = rebuild(state, (leaf.clone() for leaf in leaves(state)))
         self.items = rebuild(items, (leaf.clone() for leaf in leaves(items)))
         n_steps, device = len(next(leaves(items))), next(leaves(state)).device
@@ -87,9 +86,8 @@ class Captured:
         if shapes(new) != shapes(self.state):
             raise TypeError(f"a state of {shapes(self.state)} becomes one of {shapes(new)}")
         self.losses = loss.new_empty((n_steps, *loss.shape))
-        graphs.warm_up(self._try)
-        self._step = graphs.capture(lambda: self._steps(1))
-        self._many_steps = graphs.capture(lambda: self._steps(STEPS)) if n_steps >= STEPS else None
+        self._step = self._graph(1)
+        self._many_steps = self._graph(STEPS) if n_steps >= STEPS else None
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop: see `Backend.compile_loop`. The next call overwrites the returned state."""
@@ -104,9 +102,11 @@ class Captured:
             replay()
         return self.state, self.losses[:n_steps].clone()
 
-    def _try(self) -> None:
-        self._steps(1)
+    def _graph(self, n_steps: int) -> Callable[[], Any]:
+        """Return a function that replays `n_steps` steps; each graph has kernels of its own to load."""
+        self.graphs.warm_up(lambda: self._steps(n_steps))
         self._next.copy_(self._first)
+        return self.graphs.capture(lambda: self._steps(n_steps))
 
     def _steps(self, n_steps: int) -> None:
         """Run the next steps, one after the other: the content of a graph."""
