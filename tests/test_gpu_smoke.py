@@ -13,6 +13,7 @@ import pytest
 from toys import absent, bad, dies, good, hangs, leaves, raises
 
 from mlpgpu import machine
+from mlpgpu.backends.captures import tell_refused
 from mlpgpu.cuda import function
 from scripts import gpu_smoke
 from scripts.smoke import agreement, capture, device, libraries, memory, nets, phases, runs
@@ -27,7 +28,7 @@ def rows_of(*functions, seconds=100.0, limit=20.0):
     return list(run([Check(f.__name__, "all", f, limit) for f in functions], HERE, seconds))
 
 
-def test_no_check_ends_those_after_it():
+def test_no_check_ends_those_after_it(capfd):
     rows = rows_of(good, raises, good, leaves, dies, absent, bad, good)
     assert [row.result for row in rows] == [PASSED, FAILED, PASSED, FAILED, FAILED, NOT_RUN, FAILED, PASSED]
     assert [row.figure for row in rows[:6]] == [
@@ -41,6 +42,8 @@ def test_no_check_ends_those_after_it():
     before, after, last = (rows[i].details["process"] for i in (0, 2, 7))
     # A check that raises may leave the device in any state, so a new process runs the next one.
     assert len({before, after, last, os.getpid()}) == 4
+    # The row has no place for where the error was raised.
+    assert ", in raises\n" in capfd.readouterr().err
 
 
 def test_one_process_for_those_that_work():
@@ -48,12 +51,13 @@ def test_one_process_for_those_that_work():
     assert first.details == second.details
 
 
-def test_one_that_hangs_is_ended():
+def test_one_that_hangs_is_ended_and_says_where(capfd):
     began = time.perf_counter()
     rows = list(run([Check("hangs", "all", hangs, 1), Check("good", "all", good, 20)], HERE, 60))
     assert [row.result for row in rows] == [FAILED, PASSED]
     assert rows[0].figure == "took more than 1 s"
     assert time.perf_counter() - began < 50
+    assert " in hangs\n" in capfd.readouterr().err
 
 
 def test_what_no_longer_fits_is_not_run():
@@ -191,11 +195,18 @@ def test_a_loss_that_is_not_finite_is_never_good():
     assert not np.all(difference(np.array([np.nan]), np.array([1.0])) <= agreement.bound(np.zeros(1)))
 
 
-def test_warnings_are_collected():
+def test_warnings_are_collected_and_a_refusal_says_where(capsys):
+    def refuse():
+        raise TypeError("no graph")
+
     with warned() as lines:
-        logging.getLogger("mlpgpu.cuda").warning("one")
         logging.getLogger("other").warning("two")
-    assert lines == ["one"]
+        try:
+            refuse()
+        except TypeError as error:
+            tell_refused("the step", "cuda:0", error)
+    assert lines == ["the step runs line by line on cuda:0, for it cannot be captured: no graph"]
+    assert ", in refuse\n" in capsys.readouterr().err
 
 
 def test_the_picture_of_distances(tmp_path):

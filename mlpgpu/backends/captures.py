@@ -34,6 +34,7 @@ def shapes(tree: Any, *, of_rows: bool = False) -> list[tuple[tuple[int, ...], A
 def tell_refused(what: str, device: str, error: Exception) -> None:
     """Log in one line that `what` runs line by line, and why."""
     log.warning("%s runs line by line on %s, for it cannot be captured: %s", what, device, one_line(error))
+    log.debug("where %s cannot be captured", what, exc_info=error)
 
 
 @contextmanager

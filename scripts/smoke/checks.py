@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -18,6 +20,8 @@ from scripts.smoke.place import Place
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 # Timeouts in seconds for a process to start, and to exit.
 START_TIMEOUT, EXIT_TIMEOUT = 60, 5
+# Fraction of the time limit of a check after which its process prints where it is, while it still can.
+PRINTS_AFTER = 0.9
 # Maximum width of a figure in the table, in characters.
 MAX_WIDTH = 84
 
@@ -170,19 +174,24 @@ class _Worker:
 
 def _work(end: Connection, place: Place) -> None:
     """Answer checks until the pipe is closed."""
+    # Prints where a crash happens.
+    faulthandler.enable()
     end.send(True)
     while True:
         try:
             check = end.recv()
         except EOFError:
             return
+        faulthandler.dump_traceback_later(PRINTS_AFTER * check.seconds)
         try:
             found = check.run(place)
             answer = _Answer(PASSED if found.good else FAILED, found.figure, found.details, sound=True)
         except NotHere as why:
             answer = _Answer(NOT_RUN, str(why), {}, sound=True)
         except BaseException as error:  # no error may stop the other checks
+            traceback.print_exc()
             answer = _failed(f"{type(error).__name__}: {one_line(error)[:200]}")
+        faulthandler.cancel_dump_traceback_later()
         end.send(answer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -137,12 +138,22 @@ def loop(way: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def warned() -> Iterator[list[str]]:
-    """Collect the warnings that the package logs during the block."""
+    """Collect the warnings that the package logs during the block, and print the tracebacks that it logs."""
     lines: list[str] = []
-    handler, logger = logging.Handler(logging.WARNING), logging.getLogger("mlpgpu")
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler, logger = logging.Handler(), logging.getLogger("mlpgpu")
+    level = logger.level
+
+    def emit(record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            lines.append(record.getMessage())
+        if record.exc_info:
+            traceback.print_exception(record.exc_info[1])
+
+    handler.emit = emit  # type: ignore[method-assign]
     logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
     try:
         yield lines
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
