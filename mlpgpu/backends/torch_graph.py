@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from mlpgpu.fusion.trace import leaves, rebuild
 
 # Number of steps in the longer graph. The remaining steps of a call replay a graph of one step.
 STEPS = 16
+# PyTorch allows one capture at a time in a process: each begins by waiting for the device, which ends any other.
+CAPTURING = threading.Lock()
 
 
 class CudaGraphs:
@@ -45,7 +48,7 @@ class CudaGraphs:
         """Record the device work of `function` without running it, and return a function that replays it."""
         cuda = self.torch.cuda
         # A failed capture leaves its own stream as the current one; the outer context restores the previous one.
-        with cuda.device(self.device), cuda.stream(cuda.current_stream()):
+        with CAPTURING, cuda.device(self.device), cuda.stream(cuda.current_stream()):
             graph = cuda.CUDAGraph()
             # Lets other threads use CUDA meanwhile, such as one that reads rows into pinned memory.
             capture = cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import gc
 import re
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import fakes
@@ -379,6 +381,20 @@ def test_a_capture_is_warmed_up_beside_the_stream_and_has_a_pool_of_its_own():
     assert cuda.calls == ["cuda:1", ("pool", "thread_local")] * 2
     replay()
     assert cuda.calls[-1] == "replay"
+
+
+def test_one_capture_at_a_time():
+    graphs, under_way, most = CudaGraphs(types.SimpleNamespace(cuda=Cuda()), "cuda:0"), [], []
+
+    def function():
+        under_way.append(None)
+        time.sleep(0.05)
+        most.append(len(under_way))
+        under_way.pop()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(graphs.capture, [function] * 2))
+    assert most == [1, 1]
 
 
 def test_each_device_captures_on_a_stream_of_its_own(monkeypatch):
