@@ -23,4 +23,4 @@ def opened(place: Place) -> Found:
     return Found(", ".join([backend.description, *told]), len(told) >= 2, details)
 
 
-CHECKS = (Check("device opens", "described", opened, 30),)
+CHECKS = (Check("device opens", "described", opened, 60),)
