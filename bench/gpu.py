@@ -45,6 +45,7 @@ def ceilings(device):
     except subprocess.TimeoutExpired:
         return {"failed": f"it took more than {PATIENCE} s"}
     if done.returncode:
+        sys.stderr.write(done.stderr)
         return {"failed": (done.stderr.strip().splitlines() or ["nothing said"])[-1]}
     return json.loads(done.stdout)
 

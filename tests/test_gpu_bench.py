@@ -182,6 +182,10 @@ class Trains:
         time.sleep(0.05)
         return 1 / (1 + number)
 
+class Breaks(Trains):
+    def turn(self, number):
+        raise ValueError("no such turn")
+
 class Hangs(Trains):
     def turn(self, number):
         time.sleep(60)
@@ -208,6 +212,15 @@ def test_rounds_end_with_their_time(module, toys):
     assert (len(once.seconds), len(once.losses)) == (1, 2)
     assert (results.setting, results.reason) == ("cpu", "")
     assert min(results.seconds) > 0.05
+
+
+def test_one_that_breaks_is_out_and_says_where(module, toys, capsys):
+    contestants, problem = toys("Breaks", "Trains")
+    with module("peers.rounds").Rounds(contestants) as rounds:
+        results = rounds.play(problem, ends=0.0)
+    assert results["Breaks"].reason == "ValueError: no such turn"
+    assert results["Trains"].reason == ""
+    assert 'toy.py", line ' in capsys.readouterr().err
 
 
 def test_one_that_does_not_answer_is_out(module, toys):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import random
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -104,5 +105,6 @@ class Rounds:
             return self.players[name].answer()
         except Failed as why:
             self.reasons[name] = str(why)
+            sys.stderr.write(self.players[name].said())
             self.players.pop(name).leave()
             return None

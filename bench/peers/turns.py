@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from peers.contestants import Contestant
@@ -38,7 +39,7 @@ class Player:
         self.patience, environment = patience, os.environ | contestant.environment
         bench = str(Path(__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (bench, os.environ.get("PYTHONPATH"))))
-        # Only the last line is read, and only if the process has ended.
+        # Only read if the contestant fails.
         self.noise = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "peers.turns", json.dumps(dataclasses.asdict(contestant))],
@@ -62,6 +63,11 @@ class Player:
             return answer["reply"]
         raise Failed(answer.get("failed") or self._last_words())
 
+    def said(self):
+        """Return what the process has printed so far, such as warnings and a traceback."""
+        self.noise.seek(0)
+        return self.noise.read()
+
     def leave(self):
         self.process.kill()
         self.process.communicate()
@@ -69,8 +75,7 @@ class Player:
 
     def _last_words(self):
         code = self.process.wait()
-        self.noise.seek(0)
-        lines = [line for line in self.noise.read().splitlines() if line.strip()]
+        lines = [line for line in self.said().splitlines() if line.strip()]
         return ": ".join([f"its process ended with {code}", *lines[-1:]])
 
 
@@ -122,6 +127,8 @@ def main(contestant):
             answer = {"reply": getattr(seat, method)(*arguments)}
         except Exception as error:  # no error may stop the other contestants
             kind = "" if isinstance(error, Failed) else f"{type(error).__name__}: "
+            if kind:
+                traceback.print_exc()
             answer = {"failed": kind + " ".join(str(error).split())[:300]}
         print(json.dumps(answer), file=replies, flush=True)
 

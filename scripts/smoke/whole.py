@@ -58,6 +58,7 @@ def _seconds(arguments: list[str]) -> tuple[float, str]:
     )
     seconds = time.perf_counter() - began
     if done.returncode:
+        sys.stderr.write(done.stderr)
         last = (done.stderr.strip() or "nothing said").splitlines()[-1]
         raise RuntimeError(f"it ended with {done.returncode}: {last}")
     return seconds, done.stdout
