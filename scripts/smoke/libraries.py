@@ -10,6 +10,7 @@ from mlpgpu.backends.jax_plugin import CUDA
 from scripts.smoke.agreement import DROPOUT, TIMES, agree
 from scripts.smoke.checks import Check, Found, NotHere
 from scripts.smoke.place import Place
+from scripts.smoke.precision import WANTED, rounded
 from scripts.smoke.ways import FLOAT64, JAX, TORCH, Way
 
 PLUGINS = tuple(f"jax_cuda{cuda}_plugin" for cuda in CUDA)
@@ -17,12 +18,22 @@ PLUGINS = tuple(f"jax_cuda{cuda}_plugin" for cuda in CUDA)
 
 def agrees(place: Place, way: Way, dtype: str, **settings: Any) -> Found:
     """Compare the steps of a library with NumPy's."""
+    _require(place, way)
+    return agree(place, dtype, (way,), **settings)
+
+
+def rounds(place: Place, way: Way, precision: str) -> Found:
+    """Compare an epoch of a library with rounded operands with its own in float32."""
+    _require(place, way)
+    return rounded(place, precision, way)
+
+
+def _require(place: Place, way: Way) -> None:
     module = str(way.settings["backend"])
     if importlib.util.find_spec(module) is None:
         raise NotHere(f"{way.label} is not installed")
     if place.on_gpu and module == "jax" and not any(map(importlib.util.find_spec, PLUGINS)):
         raise NotHere("JAX is installed without its plugin for CUDA")
-    return agree(place, dtype, (way,), **settings)
 
 
 def _checks(way: Way) -> tuple[Check, ...]:
@@ -46,4 +57,9 @@ def _checks(way: Way) -> tuple[Check, ...]:
     )
 
 
-CHECKS = (*_checks(TORCH), *_checks(JAX))
+# JAX would spend most of its time on compiling these.
+ROUNDED = tuple(
+    Check(f"{TORCH.label}, {name}", wanted, partial(rounds, way=TORCH, precision=name), 40, "torch")
+    for name, wanted in WANTED.items()
+)
+CHECKS = (*_checks(TORCH), *ROUNDED, *_checks(JAX))
