@@ -26,7 +26,7 @@ _COPIES = 4
 def load(path: Path, config: "Config") -> Source:
     """Load the rows of a file, and their targets, weights and groups from the files that the settings name.
 
-    Images, in an array of shape (n_rows, height, width), are flattened.
+    Images, in an array of shape (n_rows, height, width) or with colours, are flattened.
 
     Raises
     ------

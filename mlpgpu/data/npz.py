@@ -26,7 +26,7 @@ def load(path: Path, config: "Config") -> Source:
     and the set has test rows of its own. Otherwise the rows are ``x`` or ``X``, and the targets ``y`` or the array that
     ``config.target`` names. ``config.sample_weight`` and ``config.group`` name arrays in the same way as ``x`` and
     ``y``: for a set with test rows of its own, ``w`` stands for ``w_train`` and ``w_test``. Images, in an array of
-    shape (n_rows, height, width), are flattened.
+    shape (n_rows, height, width) or with colours, are flattened.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def of_arrays(
     name: str, x: np.ndarray | Mapped, y: np.ndarray, shape: tuple[int, ...], target: str, **more: Any
 ) -> Source:
     """Make a source of arrays; `shape` is that of x before `flat`, and `more` has other attributes of `Source`."""
-    images = len(shape) == 3 or (len(shape) == 4 and shape[3] == 1)
+    images = len(shape) > 2
     return Source(
         name,
         x,

@@ -58,6 +58,13 @@ def test_keras_names_bring_their_own_test_rows(tmp_path, rng):
     np.testing.assert_array_equal(read_features(path, None), x[50:].reshape(10, 20))
 
 
+@pytest.mark.parametrize(("shape", "kind"), [((60, 5, 4, 3), "255"), ((60, 3, 5, 4), "255"), ((60, 12), "standard")])
+def test_bytes_in_colour_are_images_and_bytes_in_columns_are_not(tmp_path, rng, shape, kind):
+    x = rng.integers(0, 256, shape, np.uint8)
+    data = load(Config(dataset=save(tmp_path / "a.npz", x=x, y=np.arange(60) % 3)))
+    assert (data.scaling.kind, data.feature_names == ()) == (kind, kind == "255")
+
+
 def test_labels_of_test_rows_alone_are_classes_too(tmp_path, rng):
     x, _ = x_y(rng)
     y = np.array(["b", "a"] * 20)
@@ -67,7 +74,7 @@ def test_labels_of_test_rows_alone_are_classes_too(tmp_path, rng):
     assert d.y_test.tolist() == [2] * 10
 
 
-@pytest.mark.parametrize(("shape", "images"), [((6, 2, 3, 1), True), ((6, 2, 3, 3), False), ((6, 2), False)])
+@pytest.mark.parametrize(("shape", "images"), [((6, 2, 3, 1), True), ((6, 2, 3, 3), True), ((6, 2), False)])
 def test_rows_are_flattened(tmp_path, shape, images):
     x = np.arange(np.prod(shape), dtype=">i4").reshape(shape)
     d = load(Config(dataset=save(tmp_path / "a.npz", x=x, y=[1.5, 2, 3, 4, 5, 6]), validation_fraction=0))
