@@ -12,7 +12,7 @@ from mlpgpu import endings
 from mlpgpu.data import aside, npy
 from mlpgpu.data.inflation import refuse_bomb
 from mlpgpu.data.source import Source, flat, of_arrays
-from mlpgpu.errors import InputError, did_you_mean, one_line
+from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def load(path: Path, config: "Config") -> Source:
     and the set has test rows of its own. Otherwise the rows are ``x`` or ``X``, and the targets ``y`` or the array that
     ``config.target`` names. ``config.sample_weight`` and ``config.group`` name arrays in the same way as ``x`` and
     ``y``: for a set with test rows of its own, ``w`` stands for ``w_train`` and ``w_test``. Images, in an array of
-    shape (n_rows, height, width) or with colours, are flattened.
+    shape (n_rows, height, width) or with colours, are flattened. A note names the arrays that are not used.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def load(path: Path, config: "Config") -> Source:
             )
         joined = {role: np.concatenate([values, test[role]]) for role, values in train.items() if role != "x"}
         train = {"x": train["x"], "x_test": test["x"], **joined}
-    return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], **train)
+    unused = [name for name in names if name not in arrays]
+    notes = (f"not used: array{'s' if len(unused) > 1 else ''} {listed(unused)}",) if unused else ()
+    return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], notes=notes, **train)
 
 
 def _roles(

@@ -65,6 +65,16 @@ def test_bytes_in_colour_are_images_and_bytes_in_columns_are_not(tmp_path, rng, 
     assert (data.scaling.kind, data.feature_names == ()) == (kind, kind == "255")
 
 
+def test_arrays_that_are_not_used_are_named(tmp_path, rng):
+    x, y = x_y(rng)
+    parts = {f"{name}_{part}": each for part in ("train", "val", "test") for name, each in (("x", x), ("y", y))}
+    path = save(tmp_path / "a.npz", **parts, w_train=y, w_test=y)
+    assert "not used: arrays 'x_val', 'y_val', 'w_train', 'w_test'" in load(Config(dataset=path)).notes
+    assert "not used: arrays 'x_val', 'y_val'" in load(Config(dataset=path, sample_weight="w")).notes
+    only = load(Config(dataset=save(tmp_path / "b.npz", x=x, y=y, id=y)))
+    assert "not used: array 'id'" in only.notes
+
+
 def test_labels_of_test_rows_alone_are_classes_too(tmp_path, rng):
     x, _ = x_y(rng)
     y = np.array(["b", "a"] * 20)
