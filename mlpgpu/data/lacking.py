@@ -15,7 +15,9 @@ def lacking(data: DataSet) -> list[str]:
     if data.classes and not data.multilabel:
         absent = np.setdiff1d(np.arange(len(data.classes)), data.y_train)
         if len(absent):
-            notes.append(f"no training rows of class {listed([data.classes[i] for i in absent])}: it cannot be learned")
+            what, it = ("class", "it") if len(absent) == 1 else ("classes", "they")
+            absent_ones = listed([data.classes[i] for i in absent])
+            notes.append(f"no training rows of {what} {absent_ones}: {it} cannot be learned")
     for part, y in (("training", data.y_train), ("test", data.y_test)):
         if len(y) < 2:
             continue

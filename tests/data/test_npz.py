@@ -75,6 +75,14 @@ def test_arrays_that_are_not_used_are_named(tmp_path, rng):
     assert "not used: array 'id'" in only.notes
 
 
+def test_classes_that_only_test_rows_have_are_named(tmp_path, rng):
+    x, _ = x_y(rng)
+    parts = {"x_train": x[:30], "y_train": ["a", "b"] * 15, "x_test": x[30:]}
+    for tested, words in [("abcb", "class 'c': it"), ("abcd", "classes 'c', 'd': they")]:
+        path = save(tmp_path / "a.npz", **parts, y_test=[*tested, *"bababa"])
+        assert f"no training rows of {words} cannot be learned" in load(Config(dataset=path)).notes
+
+
 def test_labels_of_test_rows_alone_are_classes_too(tmp_path, rng):
     x, _ = x_y(rng)
     y = np.array(["b", "a"] * 20)
