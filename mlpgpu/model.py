@@ -198,7 +198,7 @@ class Model:
             table = "" if self.columns is None else ", or a DataFrame with the columns of its table"
             raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]}){table}")
         with np.errstate(all="ignore"):
-            scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype)
+            scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype, order="C")
             return logits(np, self.network, self.params, scaled)
 
     def linked(self, z: np.ndarray) -> np.ndarray:

@@ -182,6 +182,17 @@ def test_bytes_and_lists_and_no_rows():
     assert MODELS["single precision"].predict_proba(x_of()).dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_how_rows_lie_changes_no_bit(rng, dtype):
+    scaling = {"shift": rng.normal(size=37), "factor": rng.normal(size=37)}
+    model = model_of(sizes=(37, 8, 4), activations=("tanh",), dtype=dtype, **scaling)
+    for n_rows in (1, 3, 230):
+        x = rng.normal(size=(n_rows, 37))
+        expected = model.predict_proba(x)
+        for same in (np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], np.asfortranarray(x[::-1])[::-1]):
+            np.testing.assert_array_equal(model.predict_proba(same), expected)
+
+
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (3, 6), (2, 3, 5), ()])
 def test_x_of_another_shape(shape):
     with pytest.raises(InputError) as caught:
