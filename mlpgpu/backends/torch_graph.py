@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mlpgpu.backends import live_bytes
@@ -78,7 +79,7 @@ class Captured:
     def __init__(
         self, torch: Any, graphs: CudaGraphs, step: Callable[..., Any], state: Any, data: Any, items: Any
     ) -> None:
-        self.torch, self.graphs, self.step, self.data = torch, graphs, step, data
+        self.torch, self.step, self.data = torch, step, data
         self.state = rebuild(state, (leaf.clone() for leaf in leaves(state)))
         self.items = rebuild(items, (leaf.clone() for leaf in leaves(items)))
         n_steps, device = len(next(leaves(items))), next(leaves(state)).device
@@ -89,8 +90,8 @@ class Captured:
         if shapes(new) != shapes(self.state):
             raise TypeError(f"a state of {shapes(self.state)} becomes one of {shapes(new)}")
         self.losses = loss.new_empty((n_steps, *loss.shape))
-        self._step = self._graph(1)
-        self._many_steps = self._graph(STEPS) if n_steps >= STEPS else None
+        self._step = self._graph(graphs, 1)
+        self._many_steps = self._graph(graphs, STEPS) if n_steps >= STEPS else None
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop: see `Backend.compile_loop`. The next call overwrites the returned state."""
@@ -105,11 +106,12 @@ class Captured:
             replay()
         return self.state, self.losses[:n_steps].clone()
 
-    def _graph(self, n_steps: int) -> Callable[[], Any]:
+    def _graph(self, graphs: CudaGraphs, n_steps: int) -> Callable[[], Any]:
         """Return a function that replays `n_steps` steps; each graph has kernels of its own to load."""
-        self.graphs.warm_up(lambda: self._steps(n_steps))
+        steps = partial(self._steps, n_steps)
+        graphs.warm_up(steps)
         self._next.copy_(self._first)
-        return self.graphs.capture(lambda: self._steps(n_steps))
+        return graphs.capture(steps)
 
     def _steps(self, n_steps: int) -> None:
         """Run the next steps, one after the other: the content of a graph."""
