@@ -242,9 +242,7 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     )
     missing = [] if plots.available() else [run_folder.NO_PICTURES]
     if not missing:
-        run_folder.draw_tested(
-            folder, model, found.truth, found.predictions, found.confusion, title=_title(found, model)
-        )
+        run_folder.draw_tested(folder, model, found, title=_title(found, model))
     # Written last: complete metrics mean that all files are there, and that nothing is left to resume.
     run_folder.write_metrics(folder, found.metrics)
     checkpoints = folder / run_folder.CHECKPOINTS

@@ -99,6 +99,12 @@ class CrossValidation:
         return self._in_order(fold.outcome.predictions for fold in self.folds)
 
     @property
+    def weights(self) -> np.ndarray | None:
+        """Weights of `rows`, as in `Outcome.weights`."""
+        parts = [fold.outcome.weights for fold in self.folds if fold.outcome.weights is not None]
+        return self._in_order(parts) if parts else None
+
+    @property
     def confusion(self) -> np.ndarray | None:
         """Confusion matrix of all `rows`, as in `Outcome.confusion`."""
         parts = [fold.outcome.confusion for fold in self.folds if fold.outcome.confusion is not None]

@@ -17,9 +17,8 @@ from mlpgpu.files import expanded, in_runs, replacing, write_json
 from mlpgpu.model import FILE
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mlpgpu.checkpoint import Checkpoint
+    from mlpgpu.folds import CrossValidation
     from mlpgpu.model import Model
     from mlpgpu.workflow import Outcome
 
@@ -253,32 +252,25 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
     if not plots.available():
         return [NO_PICTURES]
     metrics, model = outcome.metrics, outcome.model
-    title = f"{metrics['dataset']}, {'-'.join(map(str, model.sizes))}: {_finding(metrics, model)}"
+    title = f"{metrics['dataset']}, {'-'.join(map(str, model.sizes))}: {_finding(outcome)}"
     if metrics["n_test"]:
-        draw_tested(folder, model, outcome.truth, outcome.predictions, outcome.confusion, title=title)
+        draw_tested(folder, model, outcome, title=title)
     plots.curves(outcome.run.history, folder / "curves.png", title=title)
     return []
 
 
-def _finding(metrics: dict[str, Any], model: Model) -> str:
+def _finding(outcome: Outcome) -> str:
+    metrics, model, weighted = outcome.metrics, outcome.model, outcome.weights is not None
     if not metrics["n_test"]:
         return f"{counted(metrics['n_train'], 'row')}, none to test on"
     if model.classes:
-        all_of_them = " in all labels" if model.multilabel else ""
-        return f"{metrics['test_accuracy']:.2%} of {counted(metrics['n_test'], 'test row')} right{all_of_them}"
+        how = (" in all labels" if model.multilabel else "") + (", by weight" if weighted else "")
+        return f"{metrics['test_accuracy']:.2%} of {counted(metrics['n_test'], 'test row')} right{how}"
     mean = "mean " if len(model.target_names) > 1 else ""
-    return f"{mean}test R² {or_undefined(metrics['test_r2'], 3)}"
+    return f"{'weighted ' if weighted else ''}{mean}test R² {or_undefined(metrics['test_r2'], 3)}"
 
 
-def draw_tested(
-    folder: Path,
-    model: Model,
-    truth: np.ndarray,
-    predictions: np.ndarray,
-    confusion: np.ndarray | None,
-    *,
-    title: str,
-) -> None:
+def draw_tested(folder: Path, model: Model, tested: Outcome | CrossValidation, *, title: str) -> None:
     """Draw predictions against true values: ``confusion.png``, ``labels.png`` or ``predictions.png``.
 
     Parameters
@@ -286,16 +278,17 @@ def draw_tested(
     folder : path
     model : Model
         A model that predicts the same targets.
-    truth, predictions, confusion
-        As in an `Outcome`.
+    tested : Outcome or CrossValidation
     title : str
     """
     from mlpgpu import plots
 
-    if confusion is not None:
-        plots.confusion(confusion, [str(c) for c in model.classes], folder / "confusion.png", title=title)
+    rows = tested.truth, tested.predictions
+    if tested.confusion is not None:
+        plots.confusion(tested.confusion, [str(c) for c in model.classes], folder / "confusion.png", title=title)
     elif model.multilabel:
-        plots.labels(truth, predictions, model.target_names, folder / "labels.png", title=title)
+        plots.labels(*rows, model.target_names, folder / "labels.png", title=title, weights=tested.weights)
     else:
         target = model.target_names if model.target else "target"
-        plots.predictions(truth, predictions, folder / "predictions.png", title=title, target=target)
+        path = folder / "predictions.png"
+        plots.predictions(*rows, path, title=title, target=target, weights=tested.weights)

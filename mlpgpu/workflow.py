@@ -44,6 +44,8 @@ class Outcome:
     truth, predictions : array
         Of the test rows: class indices of shape (n_test,), or values of shape (n_test, n_outputs), which are 0 and 1
         for several labels.
+    weights : float array of shape (n_test,), or None
+        Weights of the test rows; None for equal weights.
     confusion : int array of shape (n_classes, n_classes), or None for regression and for several labels
         Number of test rows by true class (row) and predicted class (column).
     """
@@ -53,6 +55,7 @@ class Outcome:
     metrics: dict[str, Any]
     truth: np.ndarray
     predictions: np.ndarray
+    weights: np.ndarray | None
     confusion: np.ndarray | None
 
     def __repr__(self) -> str:
@@ -130,7 +133,7 @@ def train_and_test(
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model)
     metrics = _metrics(prepared, run, len(params)) | tested
-    return Outcome(model, run, metrics, data.y_test, predictions, confusion)
+    return Outcome(model, run, metrics, data.y_test, predictions, data.weights_test, confusion)
 
 
 def _metrics(prepared: Prepared, run: Run, n_parameters: int) -> dict[str, Any]:

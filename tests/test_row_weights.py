@@ -9,7 +9,17 @@ import pytest
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_sample_weight
 
-from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, evaluate, prepared, train_and_test
+from mlpgpu import (
+    Config,
+    InputError,
+    MLPClassifier,
+    Model,
+    cross_validate,
+    evaluate,
+    prepared,
+    run_folder,
+    train_and_test,
+)
 from mlpgpu.callbacks import RunCheckpoint
 from mlpgpu.comparison import rank
 from mlpgpu.data import load
@@ -163,6 +173,29 @@ def test_figures_are_those_of_scikit_learn(tmp_path, task, balanced):
     predictions = model.decided(model.outputs(model.logits(data.x_validation))[0])
     found = figures_of(task, data.y_validation, predictions, weights)
     assert last[f"validation_{score}"] == pytest.approx(found[score], rel=1e-9)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pictures_are_given_the_weights_and_say_so(tmp_path, monkeypatch, task):
+    drawn = {}
+    monkeypatch.setattr("mlpgpu.plots.available", lambda: True)
+    for name in ("curves", "confusion", "labels", "predictions"):
+        monkeypatch.setattr(f"mlpgpu.plots.{name}", lambda *_, name=name, **given: drawn.update({name: given}))
+    outcome = train_and_test(Config(**SETTINGS | saved(tmp_path / "a.npz", task), sample_weight="w"))
+    run_folder.write(tmp_path, outcome)
+    title = {
+        "classes": "16 test rows right, by weight",
+        "labels": "in all labels, by weight",
+        "targets": "weighted mean",
+    }
+    assert title[task] in drawn.pop("curves")["title"]
+    ((name, given),) = drawn.items()
+    assert name == {"classes": "confusion", "labels": "labels", "targets": "predictions"}[task]
+    if task != "classes":
+        np.testing.assert_array_equal(given["weights"], outcome.weights)
+    w = rows_of(task)[2]
+    found = cross_validate(Config(**SETTINGS | saved(tmp_path / "a.npz", task), sample_weight="w"), folds=2)
+    np.testing.assert_array_equal(found.weights, w[found.rows])
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

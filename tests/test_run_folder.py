@@ -96,7 +96,7 @@ def outcome(task):
     if not classes:
         truth, predictions = truth[:, None] * 1.0, predictions[:, None]
     return SimpleNamespace(
-        model=model, run=run, metrics=metrics, truth=truth, predictions=predictions, confusion=confusion
+        model=model, run=run, metrics=metrics, truth=truth, predictions=predictions, weights=None, confusion=confusion
     )
 
 

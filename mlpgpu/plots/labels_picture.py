@@ -17,7 +17,13 @@ MAX_LABELS = 30
 
 
 def labels(
-    true: ArrayLike, predicted: ArrayLike, names: Sequence[str], path: style.PathLike | None = None, *, title: str = ""
+    true: ArrayLike,
+    predicted: ArrayLike,
+    names: Sequence[str],
+    path: style.PathLike | None = None,
+    *,
+    title: str = "",
+    weights: ArrayLike | None = None,
 ) -> "Figure":
     """Plot a stacked bar per label: true positives, false negatives and false positives.
 
@@ -28,6 +34,8 @@ def labels(
         Names of the labels.
     path, title
         As for `mlpgpu.plots.curves`.
+    weights : array-like of shape (n_rows,) or None
+        Weights of the rows in F1; the bars count rows.
 
     Returns
     -------
@@ -36,22 +44,25 @@ def labels(
     """
     from matplotlib.ticker import MaxNLocator
 
-    true, predicted = np.asarray(true) > 0, np.asarray(predicted) > 0
+    true, predicted, weighted = np.asarray(true) > 0, np.asarray(predicted) > 0, weights is not None
     order = np.argsort(-true.sum(axis=0), kind="stable")[:MAX_LABELS]
     true, predicted = true[:, order], predicted[:, order]
-    counts = {
-        "true positives": (style.SCORE, np.sum(true & predicted, axis=0)),
-        "false negatives": (style.LOSS, np.sum(true & ~predicted, axis=0)),
-        "false positives": (PALE, np.sum(~true & predicted, axis=0)),
+    kinds = {
+        "true positives": (style.SCORE, true & predicted),
+        "false negatives": (style.LOSS, true & ~predicted),
+        "false positives": (PALE, ~true & predicted),
     }
     figure = style.new_figure((8, 1.9 + 0.34 * max(len(order), 3)), title)
     axes, places, left = figure.add_subplot(), np.arange(len(order)), np.zeros(len(order))
-    for name, (color, widths) in counts.items():
+    for name, (color, rows) in kinds.items():
+        widths = rows.sum(axis=0)
         axes.barh(places, widths, left=left, height=0.72, color=color, label=name)
         left = left + widths
-    (_, right), (_, missed), (_, wrong) = counts.values()
+    weights = np.ones(len(true)) if weights is None else np.asarray(weights)
+    right, missed, wrong = (weights @ rows for _, rows in kinds.values())
     # 2 TP / (2 TP + FN + FP); 0 if the label occurs nowhere, as in the metrics of the run.
-    f1 = 2 * right / np.maximum(2 * right + missed + wrong, 1)
+    whole = 2 * right + missed + wrong
+    f1 = 2 * right / np.where(whole > 0, whole, 1)
     ends = (left + 0.012 * left.max()).tolist()
     for place, (end, value) in enumerate(zip(ends, f1, strict=True)):
         axes.text(end, place, f"F1 {value:.2f}", va="center", fontsize=style.SMALL, color=style.INK)
@@ -68,6 +79,7 @@ def labels(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=style.SMALL, labelcolor=style.INK,
         borderpad=0.2, borderaxespad=0, handlelength=1, columnspacing=1.4,
     )  # fmt: skip
-    if len(names) > len(order):
-        style.note(figure, f"the {len(order)} most common of {len(names)} labels")
+    notes = [f"the {len(order)} most common of {len(names)} labels"] * (len(names) > len(order))
+    notes += ["F1 weighted, bars by row"] * weighted
+    style.note(figure, "; ".join(notes))
     return style.save(figure, path)

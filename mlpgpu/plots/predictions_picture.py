@@ -23,6 +23,7 @@ def predictions(
     *,
     title: str = "",
     target: str | Sequence[str] = "target",
+    weights: ArrayLike | None = None,
 ) -> "Figure":
     """Plot predicted against true values.
 
@@ -34,6 +35,8 @@ def predictions(
         As for `mlpgpu.plots.curves`.
     target : str or sequence of str
         Names of the targets, with units: one per output, or a single name, to which the number of the output is added.
+    weights : array-like of shape (n,) or None
+        Weights of the rows in RMSE and R².
 
     Returns
     -------
@@ -45,6 +48,7 @@ def predictions(
     true, predicted = np.asarray(true, float), np.asarray(predicted, float)
     figure, rows, outputs = new_figure((8, 5), title), len(true), 1 if true.ndim == 1 else true.shape[1]
     true, predicted = true.reshape(rows, outputs), predicted.reshape(rows, outputs)
+    of_rows = np.ones(rows) if weights is None else np.asarray(weights, float)
     if isinstance(target, str):
         target = [target] if outputs == 1 else [f"{target} {i + 1}" for i in range(outputs)]
     panels = min(outputs, MAX_PANELS)
@@ -53,7 +57,7 @@ def predictions(
         axes = figure.add_subplot(lines, -(-panels // lines), i + 1)
         finite = np.isfinite(true[:, i]) & np.isfinite(predicted[:, i])
         x, y = true[finite, i], predicted[finite, i]
-        axes.set_title(_quality(x, y), loc="left", fontsize=SMALL, color=INK)
+        axes.set_title(_quality(x, y, of_rows[finite]), loc="left", fontsize=SMALL, color=INK)
         drawn = np.random.default_rng(0).permutation(len(x))[:MAX_POINTS]
         alpha = min(0.7, 12 / math.sqrt(len(drawn) + 1))
         axes.scatter(x[drawn], y[drawn], s=24 if len(drawn) < 500 else 9, color=SCORE, alpha=alpha, linewidths=0)
@@ -71,14 +75,16 @@ def predictions(
         axes.spines[["top", "right"]].set_visible(False)
     notes = [f"first {panels} of {outputs} outputs"] * (outputs > panels)
     notes += [f"{MAX_POINTS:,} of {rows:,} points drawn"] * (rows > MAX_POINTS)
+    notes += ["RMSE and R² weighted"] * (weights is not None)
     note(figure, "; ".join(notes))
     return save(figure, path)
 
 
-def _quality(true: NDArray[Any], predicted: NDArray[Any]) -> str:
-    if not len(true):
+def _quality(true: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any]) -> str:
+    if not weights.any():
         return "no finite values"
-    squares, spread = np.sum((true - predicted) ** 2), np.sum((true - true.mean()) ** 2)
-    rmse = math.sqrt(squares / len(true))
+    total = weights.sum()
+    squares, spread = weights @ (true - predicted) ** 2, weights @ (true - weights @ true / total) ** 2
+    rmse = math.sqrt(squares / total)
     words = f"{rmse:,.0f}" if 1000 <= rmse < 1e9 else f"{rmse:.3g}"
     return f"RMSE {words}   R² {in_words(1 - squares / spread, 3) if spread else 'undefined'}"

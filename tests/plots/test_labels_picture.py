@@ -65,3 +65,15 @@ def test_labels_without_rows_are_drawn(tmp_path):
     nothing = np.zeros((3, 2))
     labels_picture.labels(nothing, nothing, ["a", "b"], tmp_path / "labels.png", title="none")
     assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
+
+
+def test_f1_is_weighted_and_bars_count_rows(rng):
+    true, predicted = rows()
+    weights = rng.choice([0, 0.5, 3.25], len(true))
+    figure, plain = (labels_picture.labels(true, predicted, "abcd", weights=w) for w in (weights, None))
+    f1 = f1_score(true, predicted, average=None, sample_weight=weights)[np.argsort(-true.sum(axis=0))]
+    assert [text.get_text() for text in figure.axes[0].texts] == [f"F1 {value:.2f}" for value in f1]
+    assert [text.get_text() for text in plain.axes[0].texts] != [f"F1 {value:.2f}" for value in f1]
+    for name, drawn in bars(figure).items():
+        np.testing.assert_array_equal(drawn, bars(plain)[name])
+    assert (figure.get_supxlabel(), plain.get_supxlabel()) == ("F1 weighted, bars by row", "")

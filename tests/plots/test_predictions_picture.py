@@ -83,3 +83,16 @@ def test_scatter_of_next_to_nothing(tmp_path, true, predicted, quality):
     assert [axes.get_title(loc="left") for axes in figure.axes] == [quality]
     low, high = figure.axes[0].get_xlim()
     assert low < high
+
+
+def test_quality_is_weighted(rng):
+    true, weights = rng.normal(50, 20, 80), rng.choice([0, 0.5, 3.25], 80)
+    predicted = true + rng.normal(3, 9, 80)
+    true[0] = np.nan
+    figure = plots.predictions(true, predicted, weights=weights)
+    of = {"y_true": true[1:], "y_pred": predicted[1:], "sample_weight": weights[1:]}
+    assert figure.axes[0].get_title(loc="left") == (
+        f"RMSE {root_mean_squared_error(**of):.3g}   R² {r2_score(**of):.3f}"
+    )
+    assert len(figure.axes[0].collections[0].get_offsets()) == 79
+    assert figure.get_supxlabel() == "RMSE and R² weighted"
