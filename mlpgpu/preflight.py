@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,10 +136,13 @@ class _Trace:
         plan, feed = self._plan, self._feed
         step = make_step(self._host, plan, feed, self._placement, np.dtype(plan.dtype))
         rows = (min(steps_per_call(self._backend, plan), plan.steps_per_epoch), plan.batch_size)
-        given = self._state, feed.data, (_placeholder(rows, "int64"), _placeholder(rows, plan.dtype))
-        if not self._captured:
-            return _measured(live_bytes.of_loop, step, *given)
-        return _measured(self._backend.loop_bytes, step, *given, plan.n_steps)
+        items = _placeholder(rows, "int64"), _placeholder(rows, plan.dtype)
+        given = self._state, feed.data, items
+        if self._captured:
+            found = _measured(self._backend.loop_bytes, step, *given, plan.n_steps)
+        else:
+            found = _measured(live_bytes.of_loop, step, *given)
+        return self._with_slices(found, items)
 
     def evaluation(self, n_rows: int) -> Bytes:
         """Estimate the evaluation of `n_rows` rows, or of one chunk if they are more."""
@@ -147,8 +150,13 @@ class _Trace:
         if not n_rows:
             return Bytes(0, 0, 0)
         sums = Evaluation(self._host, self._plan.network, self._placement).sums
-        chunk = (_placeholder((n_rows, *part.shape[1:]), part.dtype) for part in self._feed.data)
-        return _measured(self._backend.function_bytes, sums, self._state.params, *chunk)
+        chunk = [_placeholder((n_rows, *part.shape[1:]), part.dtype) for part in self._feed.data]
+        return self._with_slices(_measured(self._backend.function_bytes, sums, self._state.params, *chunk), chunk)
+
+    def _with_slices(self, found: Bytes, slices: Iterable[Any]) -> Bytes:
+        """Add the slices of larger arrays that a call is given, if they are copies."""
+        more = 0 if self._backend.slices_are_views else total(slices)
+        return found._replace(call=found.call + more, first=found.first + more)
 
 
 def _measured(measure: Callable[..., Bytes], *given: Any) -> Bytes:

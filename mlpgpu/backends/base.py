@@ -46,6 +46,8 @@ class Backend(ABC):
     sparse_rows : callable or None
         ``sparse_rows(x, dtype)`` returns the rows of a CSR matrix of SciPy as the left factor of a matrix product, of
         which ``xp.reshape`` makes those of several steps; None for a backend on which sparse rows become dense.
+    slices_are_views : bool
+        Whether a slice of an array shares its memory.
     donates : bool
         Whether a compiled loop deletes the arrays of any state that it is given.
     """
@@ -58,6 +60,7 @@ class Backend(ABC):
     products_per_call = math.inf
     elements_per_call = 2**24
     sparse_rows: Callable[[Any, str], Array] | None = None
+    slices_are_views = True
     donates = False
 
     @abstractmethod

@@ -4,12 +4,15 @@ import hashlib
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from mlpgpu.backends import xla_memory
 from mlpgpu.backends.base import Backend, Step, quiet
 from mlpgpu.backends.jax_plugin import cuda_device
+from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
 # Precision of XLA's matrix products on a GPU. Its default for float32 is TF32.
@@ -29,6 +32,7 @@ class JaxBackend(Backend):
     name = "jax"
     # Enough that the overhead of a call does not count, and few enough for a run to stop quickly.
     steps_per_call = 64
+    slices_are_views = False
     donates = True
 
     def __init__(self, jax: Any, device: Any, precision: str = "float32") -> None:
@@ -81,6 +85,19 @@ class JaxBackend(Backend):
             return own[kind](*given)
 
         return call
+
+    def loop_bytes(self, step: Step, state: Any, data: Any, items: Any, n_steps: int | None = None) -> Bytes:
+        """See `Backend.loop_bytes`."""
+        # Where fused kernels lack an operation, eager steps are an upper bound.
+        with suppress(Exception):
+            return xla_memory.of_loop(step, state, data, items, on_cpu=self.device == "cpu")
+        return super().loop_bytes(step, state, data, items, n_steps)
+
+    def function_bytes(self, function: Callable[..., Any], *given: Any) -> Bytes:
+        """See `Backend.function_bytes`."""
+        with suppress(Exception):
+            return xla_memory.of_function(function, given, on_cpu=self.device == "cpu")
+        return super().function_bytes(function, *given)
 
     def free_memory(self) -> int | None:
         """See `Backend.free_memory`."""

@@ -45,6 +45,8 @@ class Program:
         Results for which the caller provides memory.
     epilogues : bool
         Whether products may have epilogues.
+    beside : bool
+        Whether products may run beside others, on the side stream.
 
     Attributes
     ----------
@@ -77,6 +79,7 @@ class Program:
         outside: Sequence[Traced] = (),
         *,
         epilogues: bool = True,
+        beside: bool = True,
     ) -> None:
         self.passes = passes = Passes(results, epilogues=epilogues)
         writer = Writer(passes, counter, set(per_step), {old for old, _ in replaces})
@@ -85,7 +88,8 @@ class Program:
         products = [sorted(of_level, key=self._read_first)[::-1] for of_level in passes.products]
         # One that nothing reads stays on the main stream: nothing would wait for it on the other.
         never = len(passes.kernels)
-        self._aside = {each for of_level in products for each in of_level[:-1] if self._read_first(each) < never}
+        aside = [each for of_level in products for each in of_level[:-1]] if beside else []
+        self._aside = {each for each in aside if self._read_first(each) < never}
         self.stands_for: dict[Traced, Traced] = {}
         copies = []
         for old, new in replaces:
