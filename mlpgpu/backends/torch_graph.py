@@ -90,8 +90,14 @@ class Captured:
         if shapes(new) != shapes(self.state):
             raise TypeError(f"a state of {shapes(self.state)} becomes one of {shapes(new)}")
         self.losses = loss.new_empty((n_steps, *loss.shape))
-        self._step = self._graph(graphs, 1)
-        self._many_steps = self._graph(graphs, STEPS) if n_steps >= STEPS else None
+        del new, loss
+        counts = (1, STEPS) if n_steps >= STEPS else (1,)
+        # Each graph has kernels of its own to load. All are loaded before the first capture: the graphs keep the memory
+        # of their steps, and loading takes as much once more.
+        for n in counts:
+            graphs.warm_up(partial(self._steps, n))
+            self._next.copy_(self._first)
+        self._graphs = {n: graphs.capture(partial(self._steps, n)) for n in counts}
 
     def __call__(self, state: Any, items: Any) -> tuple[Any, Any]:
         """Run the loop: see `Backend.compile_loop`. The next call overwrites the returned state."""
@@ -101,17 +107,9 @@ class Captured:
             own[:n_steps].copy_(rows)
         self._next.copy_(self._first)
         many, rest = divmod(n_steps, STEPS)
-        for replay in [self._many_steps] * many + [self._step] * rest:
-            assert replay is not None
-            replay()
+        for n in [STEPS] * many + [1] * rest:
+            self._graphs[n]()
         return self.state, self.losses[:n_steps].clone()
-
-    def _graph(self, graphs: CudaGraphs, n_steps: int) -> Callable[[], Any]:
-        """Return a function that replays `n_steps` steps; each graph has kernels of its own to load."""
-        steps = partial(self._steps, n_steps)
-        graphs.warm_up(steps)
-        self._next.copy_(self._first)
-        return graphs.capture(steps)
 
     def _steps(self, n_steps: int) -> None:
         """Run the next steps, one after the other: the content of a graph."""
@@ -140,8 +138,10 @@ class Captured:
 def needs(step: Callable[..., Any], state: Any, data: Any, items: Any) -> Bytes:
     """Estimate the memory of a loop by graphs, which keep their workspace: see `Backend.loop_bytes`."""
     steps = live_bytes.of_loop(step, state, data, items)
-    own_state, own_items = (live_bytes.total(leaves(tree)) for tree in (state, items))
-    return Bytes(steps.kept + steps.call + own_items, 0, own_state)
+    # The loop has a copy of the items, of which a graph gathers those of its steps.
+    own_state, own_items = live_bytes.total(leaves(state)), live_bytes.total(leaves(items))
+    gathered = live_bytes.total(leaf[:STEPS] for leaf in leaves(items))
+    return Bytes(steps.kept + steps.call + own_items + gathered, 0, own_state)
 
 
 class Loop:
