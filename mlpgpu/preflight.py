@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from mlpgpu.backends import Backend
     from mlpgpu.plan import Plan
 
-# A run is refused if free memory is below this fraction of the estimate: on a GPU, and on the host, where estimates are
-# up to 1.5 times too high because NumPy overwrites buffers that others allocate anew.
-REFUSED_BELOW, REFUSED_BELOW_ON_HOST = 0.9, 1 / 1.5
+# A run is refused if free memory is below this fraction of the estimate: in general, and with NumPy on the host, whose
+# estimates are up to 1.5 times too high because it overwrites buffers that others allocate anew.
+REFUSED_BELOW, REFUSED_BELOW_WITH_NUMPY = 0.9, 1 / 1.5
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,8 @@ def check(
     """
     need = predict(backend, plan, train, watched, rollbacks)
     own = backend.free_memory()
-    fraction, free = (REFUSED_BELOW_ON_HOST, available_memory()) if own is None else (REFUSED_BELOW, own)
+    free = available_memory() if own is None else own
+    fraction = REFUSED_BELOW_WITH_NUMPY if backend.name == "numpy" and own is None else REFUSED_BELOW
     if free is None or need.beside * fraction <= free:
         return need
 

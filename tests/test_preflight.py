@@ -15,7 +15,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.feed import Resident, Rows, Scaled, Streamed
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.plan import make_plan
-from mlpgpu.preflight import REFUSED_BELOW, REFUSED_BELOW_ON_HOST, check, predict
+from mlpgpu.preflight import REFUSED_BELOW, REFUSED_BELOW_WITH_NUMPY, check, predict
 from mlpgpu.prepared import prepare
 from mlpgpu.report import device_line
 from mlpgpu.trainer import fit
@@ -175,18 +175,25 @@ def test_a_network_that_cannot_fit_is_refused():
         check(Device(10**6), plan_of(hidden=(4000, 4000), batch_size=1), images(9000))
 
 
-def test_on_the_host_its_own_memory_counts(monkeypatch):
+class Other(NumpyBackend):
+    """Another library on the CPU."""
+
+    name = "torch"
+
+
+@pytest.mark.parametrize(("backend", "below"), [(NumpyBackend(), REFUSED_BELOW_WITH_NUMPY), (Other(), REFUSED_BELOW)])
+def test_on_the_host_its_own_memory_counts(monkeypatch, backend, below):
+    """NumPy's steps take less than is estimated."""
     plan, rows = plan_of(hidden=(64,)), images(9000)
-    most = needs(plan).beside
-    assert REFUSED_BELOW_ON_HOST < REFUSED_BELOW, "NumPy's steps take less"
-    fits = int(most * REFUSED_BELOW_ON_HOST) + 1
+    most = needs(plan, backend).beside
+    fits = int(most * below) + 1
     for free, refused in ((None, False), (10**12, False), (fits, False), (fits - 10, True), (10**5, True)):
         monkeypatch.setattr(preflight, "available_memory", lambda there=free: there)
         if refused:
             with pytest.raises(InputError, match=r"on cpu, which has .* MB free"):
-                check(NumpyBackend(), plan, rows)
+                check(backend, plan, rows)
         else:
-            check(NumpyBackend(), plan, rows)
+            check(backend, plan, rows)
 
 
 def test_a_network_that_cannot_be_drawn_is_refused(monkeypatch):
