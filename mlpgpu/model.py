@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,10 +194,13 @@ class Model:
             for note in unseen.notes():
                 # Attribute the warning to the caller of `predict` or `predict_proba`.
                 warnings.warn(note, stacklevel=3)
-        x = np.asarray(x)
-        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
+        x, n_features = np.asarray(x), self.sizes[0]
+        if x.ndim != 2 or x.shape[1] != n_features:
             table = "" if self.columns is None else ", or a DataFrame with the columns of its table"
-            raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {self.sizes[0]}){table}")
+            # Images, one image, or one row.
+            fits = n_features in (x.size, math.prod(x.shape[1:]))
+            instead = f"; give np.reshape(x, (-1, {n_features}))" if fits else ""
+            raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {n_features}){table}{instead}")
         with np.errstate(all="ignore"):
             scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype, order="C")
             return logits(np, self.network, self.params, scaled)

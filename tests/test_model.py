@@ -197,7 +197,20 @@ def test_how_rows_lie_changes_no_bit(rng, dtype):
 def test_x_of_another_shape(shape):
     with pytest.raises(InputError) as caught:
         MODELS["classes"].predict(np.zeros(shape))
-    assert str(caught.value) == f"x has shape {shape}; the model takes (n_rows, 5)"
+    instead = "; give np.reshape(x, (-1, 5))" if shape == (5,) else ""
+    assert str(caught.value) == f"x has shape {shape}; the model takes (n_rows, 5){instead}"
+
+
+@pytest.mark.parametrize(("shape", "fits"), [((7, 2, 3), True), ((2, 3), True), ((6,), True), ((2, 3, 3), False)])
+def test_images_are_told_to_lie_in_rows(shape, fits):
+    """Seven images, one, and one in a row; but the channels of one in colour are not three images."""
+    model, x = model_of(sizes=(6, 4), activations=(), shift=np.zeros(6), factor=np.ones(6)), np.ones(shape)
+    with pytest.raises(InputError) as caught:
+        model.predict(x)
+    said = str(caught.value)
+    assert said.endswith("; give np.reshape(x, (-1, 6))") == fits
+    if fits:
+        assert len(model.predict(np.reshape(x, (-1, 6)))) == x.size / 6
 
 
 @pytest.mark.parametrize(
