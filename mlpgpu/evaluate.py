@@ -61,12 +61,13 @@ def evaluate(
 
     from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model
-    from mlpgpu.predict import tell, with_bar
+    from mlpgpu.predict import tell, telling_warnings, with_bar
 
     loaded, unseen = Model.load(model), Unseen()
     weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
     known = _rows(loaded, data, target, weight, unseen, optional=sample_weight is None)
-    parts = [part._replace(x=loaded.logits(part.x)) for part in with_bar(known, lambda part: len(part.y))]
+    with telling_warnings():
+        parts = [part._replace(x=loaded.logits(part.x)) for part in with_bar(known, lambda part: len(part.y))]
     y = np.concatenate([part.y for part in parts])
     given = [part.weights for part in parts if part.weights is not None]
     weights = np.concatenate(given) if given else None

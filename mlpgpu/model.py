@@ -165,7 +165,8 @@ class Model:
         Warns
         -----
         UserWarning
-            If a table has categories that the training data did not have.
+            If a table has categories that the training data did not have, or if the model divides bytes by 255 and the
+            features seem to be divided already.
         """
         outputs = self.linked(self.logits(x))
         return np.hstack([1 - outputs, outputs]) if self.task == "classification" and self.sizes[-1] == 1 else outputs
@@ -201,9 +202,19 @@ class Model:
             fits = n_features in (x.size, math.prod(x.shape[1:]))
             instead = f"; give np.reshape(x, (-1, {n_features}))" if fits else ""
             raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {n_features}){table}{instead}")
+        if self._finds_divided(x):
+            warnings.warn(
+                "no feature is above 1, as if divided by 255, which the model does itself; give bytes from 0 to 255",
+                stacklevel=3,
+            )
         with np.errstate(all="ignore"):
             scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype, order="C")
             return logits(np, self.network, self.params, scaled)
+
+    def _finds_divided(self, x: np.ndarray) -> bool:
+        """Whether a model of bytes, which divides them by 255, is given fractions."""
+        takes_bytes = self.shift.shape == self.factor.shape == () and self.shift == 0 and self.factor == 1 / 255
+        return bool(takes_bytes and x.dtype.kind == "f" and x.size and 0 < x.max() <= 1)
 
     def linked(self, z: np.ndarray) -> np.ndarray:
         """Apply the link function to logits, and scale the result back to the units of the target.

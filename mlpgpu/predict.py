@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
@@ -57,7 +59,8 @@ def predict(
     names = loaded.targets or [*map(str, loaded.classes)] if proba else loaded.target_names
     unseen = Unseen()
     rows = with_bar(reading.features(data, loaded.encoding, reading.ROWS, unseen))
-    writing.write(path, names, (function(x) for x in rows))
+    with telling_warnings():
+        writing.write(path, names, (function(x) for x in rows))
     tell(unseen.notes())
     return 0
 
@@ -66,6 +69,15 @@ def tell(notes: Iterable[str]) -> None:
     """Print notes on a file to standard error."""
     for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)  # noqa: T201
+
+
+@contextlib.contextmanager
+def telling_warnings() -> Iterator[None]:
+    """While active, keep the warnings of a model, and print each of them once when it ends."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    tell(dict.fromkeys(str(warning.message) for warning in found))
 
 
 def with_bar(chunks: Iterable[Chunk], size: Callable[[Chunk], int] = len) -> Iterator[Chunk]:

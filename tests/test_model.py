@@ -213,6 +213,21 @@ def test_images_are_told_to_lie_in_rows(shape, fits):
         assert len(model.predict(np.reshape(x, (-1, 6)))) == x.size / 6
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+@pytest.mark.parametrize("largest", [1.0, 0.01, 1.5, 255.0])
+def test_bytes_that_seem_to_be_divided_already(recwarn, largest, method):
+    x = np.linspace(0, largest, 10).reshape(2, 5)
+    getattr(MODELS["one scale"], method)(x)
+    said = [(str(warning.message), warning.filename) for warning in recwarn]
+    words = "no feature is above 1, as if divided by 255, which the model does itself; give bytes from 0 to 255"
+    assert said == ([(words, __file__)] if largest <= 1 else [])
+    recwarn.clear()
+    getattr(MODELS["classes"], method)(x)
+    for unlike in (x.astype(np.uint8), np.zeros((2, 5)), np.empty((0, 5))):
+        getattr(MODELS["one scale"], method)(unlike)
+    assert not recwarn
+
+
 @pytest.mark.parametrize(
     ("loss", "weights", "x"),
     [("logistic", [1e30], 1e30), ("poisson", [1], 1e3), ("squared_error", [1e30, 1], 1e30)],

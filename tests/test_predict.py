@@ -16,7 +16,7 @@ import rooms
 from rooms import read, table_of
 from sklearn.exceptions import ConvergenceWarning
 
-from mlpgpu import InputError, MLPClassifier, MLPRegressor, Model
+from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, train_and_test
 from mlpgpu.data import reading
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -88,6 +88,19 @@ def test_an_array_may_hold_the_encoded_features_of_a_table(command, models):
     expected = command("predict", "size.safetensors", "rows.csv")
     for name in ("x.npy", "x.npz"):
         assert command("predict", "size.safetensors", name) == expected
+
+
+def test_images_that_seem_to_be_divided_already(command, tmp_path):
+    x, y = np.random.default_rng(0).integers(0, 256, (90, 2, 3), dtype=np.uint8), np.arange(90) % 2
+    np.savez(tmp_path / "images.npz", x=x, y=y)
+    np.savez(tmp_path / "divided.npz", x=x / 255, y=y)
+    train_and_test(Config(dataset=tmp_path / "images.npz", **rooms.SETTINGS)).model.save(tmp_path / "m.safetensors")
+    for name in ("predict", "evaluate"):
+        assert command(name, "m.safetensors", "images.npz")[::2] == (0, "")
+        code, _, err = command(name, "m.safetensors", "divided.npz")
+        # Three chunks, and one note.
+        assert (code, err.count("\n")) == (0, 1)
+        assert err.startswith("note: no feature is above 1, as if divided by 255, which the model does itself")
 
 
 def test_a_data_frame_for_an_estimator_that_knows_its_columns(tmp_path):
