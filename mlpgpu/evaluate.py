@@ -157,9 +157,8 @@ def measure(
 def _rows(
     model: Model, data: str, target: str | None, sample_weight: str | None, unseen: Unseen, *, optional: bool
 ) -> Iterator[Known]:
-    from mlpgpu.config import Config
-    from mlpgpu.data import load, mnist
-    from mlpgpu.data.reading import Known, features_and_targets
+    from mlpgpu.data import mnist
+    from mlpgpu.data.reading import features_and_targets, of_mnist
     from mlpgpu.data.target_columns import named
 
     if target is not None and sorted(named(target, model.targets)) == sorted(model.targets):
@@ -178,8 +177,7 @@ def _rows(
         )
     if not optional:
         raise InputError(f"sample_weight is {sample_weight!r}, and {data} has no weights; leave it out")
-    images = load(Config(dataset=data, validation_fraction=0, quiet=True))
-    return iter([Known(images.x_test[:], images.y_test)])
+    return iter([of_mnist(data)])
 
 
 def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:

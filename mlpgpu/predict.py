@@ -27,7 +27,7 @@ def predict(
         str,
         Parameter(
             help=f"A {DATA_FILE} with the features that the model was trained on; it needs no target. Or - for CSV on "
-            "standard input."
+            "standard input; or mnist or fashion-mnist, for their test rows."
         ),
     ],
     *,
@@ -45,7 +45,7 @@ def predict(
     out : str
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
-    from mlpgpu.data import reading, writing
+    from mlpgpu.data import mnist, reading, writing
     from mlpgpu.data.unseen import Unseen
     from mlpgpu.model import Model, file_of
 
@@ -58,9 +58,11 @@ def predict(
     function = loaded.predict_proba if proba else loaded.predict
     names = loaded.targets or [*map(str, loaded.classes)] if proba else loaded.target_names
     unseen = Unseen()
-    rows = with_bar(reading.features(data, loaded.encoding, reading.ROWS, unseen))
+    rows: Iterable[Any] = reading.features(data, loaded.encoding, reading.ROWS, unseen)
+    if data in mnist.MIRRORS:
+        rows = [reading.of_mnist(data).x]
     with telling_warnings():
-        writing.write(path, names, (function(x) for x in rows))
+        writing.write(path, names, (function(x) for x in with_bar(rows)))
     tell(unseen.notes())
     return 0
 

@@ -141,13 +141,17 @@ def test_the_r2_of_one_row_is_null(command, models):
 
 
 @pytest.mark.usefixtures("data_dir")
-def test_the_test_rows_of_mnist(command, tmp_path):
-    outcome = train_and_test(Config(dataset="mnist", **SETTINGS | {"epochs": 1}))
+@pytest.mark.parametrize("name", mnist.MIRRORS)
+def test_the_test_rows_of_mnist(command, tmp_path, name):
+    """The classes of Fashion-MNIST are names, and its files have numbers."""
+    outcome = train_and_test(Config(dataset=name, **SETTINGS | {"epochs": 1}))
     outcome.model.save(tmp_path / "m.safetensors")
-    code, out, err = command("evaluate", "m.safetensors", "mnist", "--json")
+    code, out, err = command("evaluate", "m.safetensors", name, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["accuracy"] == outcome.metrics["test_accuracy"]
-    assert "mnist" in mnist.MIRRORS
+    code, out, err = command("predict", "m.safetensors", name)
+    assert (code, err) == (0, "")
+    assert [row for (row,) in read(out)[1]] == [str(outcome.model.classes[i]) for i in outcome.predictions]
 
 
 def test_labels_that_a_file_has_as_text(tmp_path, command):

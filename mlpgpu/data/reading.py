@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.data import array_file, aside, missing, npz, table, target_columns
+from mlpgpu.data import array_file, aside, missing, mnist, npz, table, target_columns
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
@@ -42,6 +42,21 @@ class Known(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     weights: np.ndarray | None = None
+
+
+def of_mnist(name: str) -> Known:
+    """Read the test rows of ``mnist`` or ``fashion-mnist``, with the names of their classes.
+
+    Raises
+    ------
+    InputError
+        If they can neither be found nor downloaded.
+    """
+    from mlpgpu.config import Config
+
+    source = mnist.load(name, Config(dataset=name, quiet=True))
+    assert source.x_test is not None
+    return Known(source.x_test, np.array(source.classes)[source.y[len(source.x) :]])
 
 
 def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
