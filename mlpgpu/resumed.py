@@ -54,7 +54,7 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
         )
         if name not in UNBOUND and one != other and not moved:
             raise InputError(
-                f"{name} is {one}, and the run to resume has {other}; leave it out, or begin a new run, from "
+                f"{name} is {one}, and the run to resume has {other}; leave it as it was, or begin a new run, from "
                 f"its weights with start_from; allowed to differ: {', '.join(UNBOUND)}, and the folder of a file"
             )
 

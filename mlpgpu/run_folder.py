@@ -193,9 +193,12 @@ def again(folder: Path, path: Path) -> Iterator[tuple[dict[str, Any], Checkpoint
     Raises
     ------
     InputError
-        If its checkpoint cannot be used, or another process has locked the folder.
+        If its checkpoint cannot be used, if the file with its settings has others than the checkpoint, or if another
+        process has locked the folder.
     """
     from mlpgpu.checkpoint import Checkpoint
+    from mlpgpu.config import Config
+    from mlpgpu.resumed import as_saved
 
     with held(folder):
         for part in (*folder.glob(".*.part*"), *(folder / CHECKPOINTS).glob(".*.part*")):
@@ -203,7 +206,13 @@ def again(folder: Path, path: Path) -> Iterator[tuple[dict[str, Any], Checkpoint
             part.unlink()
         if path.is_file() or any((folder / CHECKPOINTS).glob("*")):
             checkpoint = Checkpoint.load(path if path.is_file() else folder / CHECKPOINTS)
-            yield checkpoint.model.config, checkpoint
+            saved = checkpoint.model.config
+            try:
+                # The checkpoint counts: settings that someone has changed in the file would be ignored without a word.
+                as_saved(Config, saved, read_file(folder / RUN.file))
+            except InputError as error:
+                raise InputError(f"{folder / RUN.file}: {error}") from None
+            yield saved, checkpoint
         else:
             yield read_file(folder / RUN.file), None
 

@@ -431,7 +431,7 @@ def test_settings_of_a_cross_validation_that_is_gone_on_with_stay(command, tmp_p
     (tmp_path / "found/folds.toml").write_text('dataset = "iris"\nfolds = 3\n')
     code, out, err = command("--resume found --folds 4")
     assert (code, out) == (2, "")
-    assert err.startswith("error: folds is 4, and the run to resume has 3; leave it out")
+    assert err.startswith("error: folds is 4, and the run to resume has 3; leave it as it was")
 
 
 def test_folds_are_checked_from_python_too():

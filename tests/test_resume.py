@@ -336,6 +336,21 @@ def test_settings_that_no_figure_depends_on_may_change(taken, finished):
     assert results(folder) == results(finished)
 
 
+def test_settings_changed_in_the_file_of_the_run(taken, finished):
+    folder, resume = taken
+    file = folder / "config.toml"
+    begun = file.read_text()
+    file.write_text(begun.replace("\nepochs = 6", "\nepochs = 9"))
+    code, said = resume()
+    assert (code, said.count("\n")) == (2, 1)
+    assert "run/config.toml: epochs is 9, and the run to resume has 6; leave it as it was" in said
+    # Settings that no figure depends on, and one that this file of an earlier version lacks.
+    file.write_text(begun.replace("\nquiet = false", "\nquiet = true").replace('\nprecision = "float32"', ""))
+    assert file.read_text().count("\n") == begun.count("\n") - 1
+    assert resume() == (0, "")
+    assert results(folder) == results(finished)
+
+
 def test_other_data_under_the_same_name(taken, tmp_path):
     _, resume = taken
     rng = np.random.default_rng(0)
