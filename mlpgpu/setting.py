@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mlpgpu.errors import InputError, did_you_mean
+from mlpgpu.figures import counted
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Setting:
         kind = {
             int: "a whole number",
             float: "a number",
-            str: "a text in UTF-8, not empty",
+            str: "a text in UTF-8, not empty, such as a name or a path",
             bool: "true or false",
         }
         number = " ".join(filter(None, [kind[self.kind], _in_words(self.within) if self.within else ""]))
@@ -145,6 +146,9 @@ def _shown(given: Any, many: bool) -> Any:
         return ",".join(str(_shown(item, many)) for item in given)
     if not isinstance(given, type) and (shape := getattr(given, "shape", ())):
         return f"{type(given).__name__} of shape {shape}"
+    # Such as a pair of arrays, or a data set in a dict.
+    if isinstance(given, tuple | list | Mapping) and "\n" in repr(given):
+        return f"{type(given).__name__} of {counted(len(given), 'item')}"
     # Python refuses to convert integers of more digits to text.
     return "a number of more than 4,300 digits" if isinstance(given, int) and given.bit_length() > 14_000 else given
 

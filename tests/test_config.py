@@ -236,6 +236,11 @@ def test_devices():
         ({"dropout": (0.1, 1)}, "dropout is '0.1,1'; allowed: a number from 0 to below 1"),
         ({"target": ("a", "b")}, "target is ('a', 'b'); allowed: a text in UTF-8"),
         ({"dataset": np.zeros((100, 5))}, "dataset is 'ndarray of shape (100, 5)'; allowed: a text in UTF-8"),
+        ({"dataset": (np.zeros((100, 5)), np.ones(100))}, "dataset is 'tuple of 2 items'; allowed: a text in UTF-8"),
+        (
+            {"dataset": {"x": np.zeros((100, 5))}},
+            "dataset is 'dict of 1 item'; allowed: a text in UTF-8, not empty, such",
+        ),
         ({"optimizer": "sgd", "momentum": 0.9}, "momentum is not a setting of the optimizer 'sgd'"),
         ({"optimizer": "adam", "momentum": 0.9}, "leave it out, or choose momentum, nesterov"),
         ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),

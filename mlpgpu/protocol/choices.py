@@ -163,7 +163,8 @@ def checked_pairs(given: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> li
         if (w.shape, b.shape) != (shape, shape[1:]):
             raise ValueError(
                 f"init gives layer {number} weights of shape {w.shape} and biases of shape {b.shape}, and this network "
-                f"has {shape} and {shape[1:]} there; give hidden_layer_sizes and X of the same widths, or fewer layers."
+                f"has {shape} and {shape[1:]} there; give hidden_layer_sizes and X of the same widths, or fewer "
+                "layers, as pairs such as list(zip(other.coefs_, other.intercepts_))."
             )
         pairs.append((w, b))
     return pairs

@@ -69,6 +69,8 @@ def test_what_is_frozen_between_two_calls_stays_as_it_then_is():
         ({"init": [1.0, 2.0]}, "init has 2 items; allowed"),
         ({"init": [(np.ones((4, 7)), np.ones(7))]}, r"init gives layer 1 weights of shape \(4, 7\) and biases"),
         ({"init": [(np.ones((4, 8)), np.ones((8, 1)))]}, r"network has \(4, 8\) and \(8,\) there"),
+        # The lists of another fit, which are no pairs of a layer.
+        ({"init": ([np.ones((4, 8)), np.ones((8, 6))], [np.ones(8), np.ones(6)])}, r"pairs such as list\(zip\(other"),
     ],
 )
 def test_layers_that_do_not_suit(given, said):
