@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpgpu.errors import InputError
 from mlpgpu.figures import in_words
 from mlpgpu.plots.style import FAINT, LOSS, QUIET, SCORE, SMALL, PathLike, apart, baseline, new_figure, save
 
@@ -38,7 +39,17 @@ def curves(history: History, path: PathLike | None = None, *, title: str = "") -
     matplotlib.figure.Figure
         The figure, which a notebook shows if it is the result of a cell: axes for the loss and, where there is one, for
         the score.
+
+    Raises
+    ------
+    InputError
+        If `history` is no such sequence, but for example a data frame, an estimator or an outcome.
     """
+    if not isinstance(history, Sequence) or not all(isinstance(record, Mapping) for record in history):
+        raise InputError(
+            f"history is of type {type(history).__name__}; allowed: a list with a record of each epoch, such as "
+            "estimator.history_, outcome.run.history, or frame.to_dict('records')"
+        )
     figure = new_figure((8, 5), title)
     axes = figure.add_subplot()
     losses, accuracies = _series(history, "loss"), _series(history, "accuracy", 100)

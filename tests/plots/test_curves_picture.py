@@ -7,7 +7,7 @@ import pytest
 from drawn import all_boxes, lines, mnist, records, size_of, texts
 from matplotlib.text import Text
 
-from mlpgpu import plots
+from mlpgpu import InputError, plots
 
 
 def test_curves_show_the_history():
@@ -28,6 +28,19 @@ def test_curves_show_the_history():
     assert loss.get_ylabel() == "loss"
     assert score.get_ylabel() == "accuracy"
     assert loss.get_xlabel() == "epoch"
+
+
+def test_a_history_is_records():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no data frames")
+    frame = pd.DataFrame(mnist())
+    drawn, expected = lines(plots.curves(frame.to_dict("records"))), lines(plots.curves(mnist()))
+    for name in ("train loss", "validation accuracy"):
+        np.testing.assert_array_equal(drawn[name].get_ydata(), expected[name].get_ydata())
+    for given, said in ((frame, "DataFrame"), (object(), "object"), (list(frame), "list")):
+        with pytest.raises(
+            InputError, match=f"history is of type {said}; allowed: a list with a record of each epoch, such as"
+        ):
+            plots.curves(given)
 
 
 def test_colour_tells_loss_from_score_and_style_tells_train_from_validation():
