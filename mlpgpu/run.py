@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.errors import InputError
+from mlpgpu.figures import counted, in_words
 from mlpgpu.files import expanded
 from mlpgpu.plan import Plan
 from mlpgpu.training import Training
@@ -68,7 +69,7 @@ class Best:
         return sign * record.get(self.monitor, math.nan) < (math.inf if before is None else sign * before)
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A run as its callbacks see it.
 
@@ -131,7 +132,7 @@ class Run:
     steps_before: int = 0
     monitor: str = ""
     best_epoch: int = 0
-    best_params: Array = field(default=None, repr=False)
+    best_params: Array = None
     rollbacks: int = 0
     stopped: str = ""
     unconverged: str = ""
@@ -140,11 +141,16 @@ class Run:
     signal: int = 0
     diverged: Diverged | None = None
     restored: bool = False
-    training: Training | None = field(default=None, repr=False)
-    fetch: Callable[[], np.ndarray] | None = field(default=None, repr=False)
-    as_model: Callable[[np.ndarray], Model] | None = field(default=None, repr=False)
-    snapshot: Callable[[], Checkpoint] | None = field(default=None, repr=False)
-    _asked: dict[Path, tuple[Path | None, bool]] = field(default_factory=dict, repr=False)
+    training: Training | None = None
+    fetch: Callable[[], np.ndarray] | None = None
+    as_model: Callable[[np.ndarray], Model] | None = None
+    snapshot: Callable[[], Checkpoint] | None = None
+    _asked: dict[Path, tuple[Path | None, bool]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        loss = f", loss {in_words(self.history[-1]['loss'])}" if self.history else ""
+        why = f"; stopped: {self.stopped}" if self.stopped else ""
+        return f"Run({len(self.history)} of {counted(self.plan.epochs, 'epoch')}{loss}{why})"
 
     def stop(self, reason: str, *, final: bool = True) -> None:
         """End the run after this epoch, or after the current steps.

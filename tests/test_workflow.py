@@ -403,7 +403,7 @@ def test_rows_of_probabilities_near_1_are_ranked(tmp_path, rng):
         assert outcome.metrics[f"test_{name}"] == pytest.approx(figure(outcome.truth, z))
 
 
-def test_a_prompt_shows_an_outcome_in_a_line():
+def test_a_prompt_shows_an_outcome_and_its_run_in_a_line():
     outcome = train_and_test(
         Config(dataset="digits", hidden=(16, 8), activation=("relu", "tanh"), epochs=3),
         [LambdaCallback(on_epoch_end=lambda run, record: run.stop("enough"))],
@@ -412,8 +412,10 @@ def test_a_prompt_shows_an_outcome_in_a_line():
     loss, accuracy, f1 = (outcome.metrics[f"test_{name}"] for name in ("loss", "accuracy", "f1_weighted"))
     figures = f"loss {loss:.4f}, accuracy {accuracy:.2%}, weighted F1 {f1:.4f}"
     assert repr(outcome) == f"Outcome({model}, {figures} on 360 test rows; stopped: enough in epoch 1)"
+    assert repr(outcome.run) == f"Run(1 of 3 epochs, loss {outcome.run.history[0]['loss']:.4f}; stopped: enough)"
     untested = train_and_test(Config(dataset="digits", hidden=(), epochs=1, test_fraction=0))
     assert repr(untested) == "Outcome(Model(classification, 64-10, loss cross_entropy), no test rows)"
+    assert repr(untested.run) == f"Run(1 of 1 epoch, loss {untested.run.history[0]['loss']:.4f})"
 
 
 @pytest.mark.parametrize("given", ["digits", {"dataset": "digits"}, None])
