@@ -28,6 +28,23 @@ def block(words):
     return found
 
 
+def test_images_that_a_model_gets_wrong(tmp_path, monkeypatch, capsys):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    monkeypatch.chdir(tmp_path)
+    scope = {"np": np}
+    exec(block("flatnonzero"), scope)
+    outcome, said = scope["outcome"], capsys.readouterr().out.splitlines()
+    accuracy = outcome.metrics["test_accuracy"]
+    assert len(said) == len(scope["images"]) == round((1 - accuracy) * len(outcome.truth)) > 0
+    pairs = zip(outcome.truth, outcome.predictions, strict=True)
+    assert [line.split(" with ")[0] for line in said] == [f"{a}, taken for {b}" for a, b in pairs if a != b]
+    outcome.model.save("model.safetensors")
+    first = scope["images"][0].astype(np.uint8)
+    image.fromarray(first).save("three.png")
+    exec(block("Image.open").replace("runs/mnist-20260101-120000", "model.safetensors"), scope)
+    assert capsys.readouterr().out == f"{outcome.model.predict_proba(first.reshape(1, 64))}\n"
+
+
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
     """Variables of the first block, after it has written ``digits.safetensors`` and ``rows.npy``."""
