@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpgpu.config import settings
-from mlpgpu.data.scaling import Scaling, of_model
+from mlpgpu.data.scaling import NOT_FITTED, Scaling, of_model
 from mlpgpu.errors import InputError, listed
 from mlpgpu.figures import counted
 from mlpgpu.maths.losses import LOSSES
@@ -117,11 +117,12 @@ def check_setting(name: str, config: Config, model: Model) -> None:
     Raises
     ------
     InputError
-        If it is neither the default nor the setting that the model was trained with.
+        If it is neither the default nor the setting that the model was trained with. The model of an estimator has no
+        such setting: its rows were prepared by the user, perhaps by a scaling that is not fitted.
     """
     given = getattr(config, name)
-    if given not in (settings()[name].default, model.config.get(name)):
-        # The model of an estimator has no such setting: its rows were prepared by the user.
+    theirs = (model.config[name],) if name in model.config else NOT_FITTED if name == "scale" else ()
+    if given not in (settings()[name].default, *theirs):
         how = f", with {name} {model.config[name]}" if name in model.config else ""
         raise InputError(
             f"{name} is {given!r}, and a run that starts from a model prepares its rows as the training of that model "

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier as Theirs
 from sklearn.preprocessing import scale
@@ -94,6 +95,31 @@ def test_a_model_of_scikit_learn(tmp_path, dtype):
     assert found == pytest.approx(expected, rel=1e-12 if dtype == "float64" else 1e-6)
     with pytest.raises(InputError, match="prepares its rows as the training of that model did; leave out scale"):
         prepare(Config(**(IRIS | given), scale="minmax"))
+
+
+def test_an_estimator_that_was_fitted_on_images_divided_by_255(tmp_path, capsys):
+    images, y = load_digits(return_X_y=True)
+    images = (images * 15).astype(np.uint8)
+    with pytest.warns(ConvergenceWarning):
+        first = MLPClassifier((16,), max_iter=30, random_state=0).fit(images / 255, y)
+    first.save(tmp_path / "m.safetensors")
+    np.savez(tmp_path / "images.npz", x=images.reshape(-1, 8, 8), y=y)
+    given = {"dataset": tmp_path / "images.npz", "hidden": (16,), "start_from": tmp_path / "m.safetensors", "epochs": 3}
+    noted = [note for note in prepare(Config(**given)).data.notes if "estimator" in note]
+    assert [note.rpartition("; ")[2] for note in noted] == ["if it was fitted on images divided by 255, give scale 255"]
+    config = Config(**given, scale="255", dtype="float64", learning_rate=1e-9, schedule="constant", dropout=0)
+    prepared = prepare(config)
+    assert not any("estimator" in note for note in prepared.data.notes)
+    outcome = train_and_test(prepared, [RunCheckpoint(tmp_path / "kept", every=1)])
+    # The outcome divides its bytes itself.
+    x = prepared.data.x_test
+    np.testing.assert_allclose(outcome.model.predict_proba(x), first.predict_proba(x / 255), rtol=0, atol=1e-4)
+    resumed = train_and_test(
+        config, [RunCheckpoint(tmp_path / "kept", every=1)], resume=tmp_path / "kept" / "previous.safetensors"
+    )
+    np.testing.assert_array_equal(resumed.model.params, outcome.model.params)
+    with pytest.raises(InputError, match="leave out scale, or start_from"):
+        prepare(Config(**given, scale="standard"))
 
 
 def test_a_network_of_pytorch(tmp_path):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from mlpgpu.data.lacking import lacking
 from mlpgpu.data.mapped import Mapped, take
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
+from mlpgpu.data.scaling import Scaling
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out, hold_out_last, in_folds
 from mlpgpu.data.target import Target, decide, numbered
@@ -169,7 +170,8 @@ def _split(
         weights = {part: rows.weights[numbers] for part, numbers in parts.items() if numbers is not None}
         notes.append(aside.weighed(config, weights))
     feature_names = rows.feature_names or table_columns.feature_names(columns or [])
-    kind = rows.scale if config.scale == "auto" else config.scale
+    scaled, more = _scaling(rows, x_train, feature_names, config, like)
+    notes += more
     data = DataSet(
         name=rows.name,
         task=target.task,
@@ -183,7 +185,7 @@ def _split(
         feature_names=feature_names,
         target=rows.target,
         targets=_names(rows) if y.ndim > 1 and y.shape[1] > 1 else (),
-        scaling=scaling.of_model(like.shift, like.factor) if like else scaling.fit(kind, x_train, names=feature_names),
+        scaling=scaled,
         columns=columns,
         notes=tuple(notes),
         label_values=target.label_values,
@@ -285,6 +287,22 @@ def _encoded(
     more = [name for name in frame.columns if name not in known]
     notes = [f"left out, as the model to start from has no such column: {listed(more)}"] if more else []
     return x, columns, [*notes, *unseen.notes()]
+
+
+def _scaling(
+    rows: Source, x_train: np.ndarray | Mapped, names: Sequence[str], config: "Config", like: "Model | None"
+) -> tuple[Scaling, list[str]]:
+    """Return the scaling of the features, and notes."""
+    kind = rows.scale if config.scale == "auto" else config.scale
+    # An estimator scales nothing, so its model does not tell how its rows were prepared.
+    untold = like is not None and "scale" not in like.config
+    if like is None or (untold and config.scale != "auto"):
+        return scaling.fit(kind, x_train, names=names), []
+    notes = [
+        "the images are not scaled, for the model to start from is an estimator's, which scales nothing; if it was "
+        "fitted on images divided by 255, give scale 255"
+    ]
+    return scaling.of_model(like.shift, like.factor), notes if untold and kind == "255" else []
 
 
 def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:

@@ -8,6 +8,9 @@ import numpy as np
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError
 
+# Kinds that are the same for any rows.
+NOT_FITTED = ("none", "255")
+
 
 @dataclass(frozen=True)
 class Scaling:
