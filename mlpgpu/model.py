@@ -212,9 +212,9 @@ class Model:
             return logits(np, self.network, self.params, scaled)
 
     def _finds_divided(self, x: np.ndarray) -> bool:
-        """Whether a model of bytes, which divides them by 255, is given fractions."""
+        """Whether a model of bytes, which divides them by 255, is given fractions or black and white."""
         takes_bytes = self.shift.shape == self.factor.shape == () and self.shift == 0 and self.factor == 1 / 255
-        return bool(takes_bytes and x.dtype.kind == "f" and x.size and 0 < x.max() <= 1)
+        return bool(takes_bytes and x.dtype.kind in "biuf" and x.size and 0 < x.max() <= 1)
 
     def linked(self, z: np.ndarray) -> np.ndarray:
         """Apply the link function to logits, and scale the result back to the units of the target.

@@ -223,9 +223,12 @@ def test_bytes_that_seem_to_be_divided_already(recwarn, largest, method):
     assert said == ([(words, __file__)] if largest <= 1 else [])
     recwarn.clear()
     getattr(MODELS["classes"], method)(x)
-    for unlike in (x.astype(np.uint8), np.zeros((2, 5)), np.empty((0, 5))):
+    for unlike in (np.full((2, 5), 2, np.uint8), np.zeros((2, 5)), np.empty((0, 5))):
         getattr(MODELS["one scale"], method)(unlike)
     assert not recwarn
+    for black_and_white in (x > 0, np.ones((2, 5), np.uint8)):
+        with pytest.warns(UserWarning, match="no feature is above 1"):
+            getattr(MODELS["one scale"], method)(black_and_white)
 
 
 @pytest.mark.parametrize(
