@@ -186,8 +186,7 @@ def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     from mlpgpu.maths.scaling import scale
 
-    known = model.network.loss
-    loss = known.having(**{name: model.config[name] for name in known.settings if name in model.config})
+    loss = model.network.loss.having(**model.loss_settings)
     if model.target_shift is not None:
         truth = scale(np, truth, model.target_shift, model.target_factor)
     is_known = _is_known(model, truth)

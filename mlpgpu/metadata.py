@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpgpu.config import settings
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import count
@@ -47,8 +48,12 @@ def check(described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Non
     config = described["config"]
     _require(isinstance(config, dict), "config is no table of settings")
     _require(isinstance(described["estimator"], dict | None), "estimator is no table of parameters")
-    for name in LOSSES[described["loss"]].settings:
-        _require(name not in config or _is_number(config[name]), f"{name} is no number")
+    parameters = (described["estimator"] or {}).get("parameters", {})
+    _require(isinstance(parameters, dict), "parameters of the estimator are no table")
+    for name, value in {**config, **parameters}.items():
+        if name in LOSSES[described["loss"]].settings:
+            _require(_is_number(value), f"{name} is no number")
+            settings()[name].checked(name, value)
 
 
 def _network(described: Mapping[str, Any]) -> None:

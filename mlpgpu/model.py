@@ -99,6 +99,12 @@ class Model:
         return Network(self.sizes, tuple(ACTIVATIONS[name] for name in self.activations), LOSSES[self.loss])
 
     @property
+    def loss_settings(self) -> dict[str, float]:
+        """Settings of the loss in training, by name; its defaults where the file has none."""
+        given = {**self.config, **(self.estimator or {}).get("parameters", {})}
+        return {name: given.get(name, default) for name, default in LOSSES[self.loss].settings.items()}
+
+    @property
     def multilabel(self) -> bool:
         """Whether a row may have several labels, each with its own output."""
         return self.loss == "logistic" and self.sizes[-1] > 1
