@@ -10,6 +10,7 @@ import numpy as np
 
 from mlpgpu.errors import InputError, listed
 from mlpgpu.figures import counted
+from mlpgpu.maths.losses import LOSSES
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -101,7 +102,7 @@ def numbers(model: Model, y: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        If they are not numeric, not finite, or have a different number of columns.
+        If they are not numeric, not finite, too low for the loss, or have a different number of columns.
     """
     expected = model.sizes[-1]
     if y.dtype.kind not in "biuf" or y.reshape(len(y), -1).shape[1] != expected:
@@ -113,6 +114,11 @@ def numbers(model: Model, y: np.ndarray) -> np.ndarray:
         )
     found = y.reshape(len(y), -1).astype(np.float64)
     _refuse_missing(found)
+    if found.min(initial=np.inf) < (lowest := LOSSES[model.loss].lowest):
+        raise InputError(
+            f"the targets go down to {found.min():g}, and the model's loss {model.loss!r} takes those from {lowest:g} "
+            "up; leave out rows with lower ones"
+        )
     return found
 
 

@@ -59,6 +59,19 @@ def test_the_loss_of_an_estimator_is_that_of_its_own_quantile(command, tmp_path,
     assert found["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+def test_targets_below_those_of_the_loss_are_refused(command, models):
+    frame = table_of()
+    frame["price"] -= frame["price"].min() - 1
+    frame.to_csv(models / "counts.csv", index=False)
+    config = Config(dataset=models / "counts.csv", target="price", loss="poisson", impute="median", **SETTINGS)
+    train_and_test(config).model.save(models / "counts.safetensors")
+    frame["price"] -= 3
+    frame.to_csv(models / "counts.csv", index=False)
+    code, out, err = command("evaluate", "counts.safetensors", "counts.csv")
+    assert (code, out) == (2, "")
+    assert "the targets go down to -2, and the model's loss 'poisson' takes those from 0 up" in err
+
+
 def test_rows_of_one_class_have_no_roc_auc(command, models):
     frame = pd.read_csv(models / "rows.csv")
     frame[frame["size"] == "small"].to_csv(models / "small.csv", index=False)
