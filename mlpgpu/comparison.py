@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mlpgpu import regression_figures
 
 if TYPE_CHECKING:
     from mlpgpu.model import Model
@@ -29,10 +31,10 @@ def judge(
     Returns
     -------
     figures : dict
-        Those of `compare`, and for two classes those of `rank`.
+        Those of `compare`, and for two classes those of `rank`; for a regression those of `regression_figures.measure`.
     predictions : array
     confusion : int array or None
-        As from `compare`.
+        As from `compare`; None for a regression.
     finite : bool array of shape (n_rows,)
         Whether logits and outputs of each row are finite.
     """
@@ -43,7 +45,13 @@ def judge(
         last.append(outputs[:, -1].copy())
         finite.append(is_finite)
     predictions = np.concatenate(decided)
-    figures, confusion = compare(truth, predictions, len(model.classes), model.target_names, weights)
+    if model.classes:
+        figures, confusion = compare(truth, predictions, len(model.classes), model.target_names, weights)
+    else:
+        confusion = None
+        figures = regression_figures.measure(
+            truth, predictions, model.target_names, weights, loss=model.loss, **model.loss_settings
+        )
     if model.binary:
         figures |= rank(truth, np.concatenate(last), weights)
     return figures, predictions, confusion, np.concatenate(finite)
@@ -56,19 +64,19 @@ def compare(
     targets: Sequence[str],
     weights: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Compare predictions with the truth on the host.
+    """Compare predicted classes or labels with the truth, on the host.
 
     Parameters
     ----------
     truth : array
         Codes of shape (n_rows,) for classification, where codes from `n_classes` up are labels that are unknown to the
-        model; values of shape (n_rows, n_outputs) for regression; 0 and 1 of that shape for multilabel classification.
+        model; 0 and 1 of shape (n_rows, n_labels) for multilabel classification.
     predictions : array
         As `truth`, without unknown labels.
     n_classes : int
-        0 for regression; the number of labels for multilabel classification.
+        The number of labels for multilabel classification.
     targets : sequence of str
-        Names of the outputs of a regression, or of the labels.
+        Names of the labels.
     weights : float array of shape (n_rows,) or None
         Weights of the rows in the figures, not all 0; None for equal weights.
 
@@ -77,18 +85,11 @@ def compare(
     figures : dict
         - Classification: ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``.
         - Multilabel classification: ``f1_macro``, ``f1_micro``, ``f1_weighted``, and ``targets`` from `by_label`.
-        - Regression: ``rmse`` and ``mae``, means over the targets, and, if there are several, ``targets`` from
-          `by_target`.
-    confusion : int array of shape (n_labels, n_classes), or None for regression and multilabel classification
+    confusion : int array of shape (n_labels, n_classes), or None for multilabel classification
         Counts by true label (row) and predicted class (column); rows of unknown labels come after those of the classes.
     """
     from sklearn import metrics
 
-    if not n_classes:
-        errors = {"rmse": metrics.root_mean_squared_error, "mae": metrics.mean_absolute_error}
-        means = {name: float(_by_column(error, truth, predictions, weights).mean()) for name, error in errors.items()}
-        each = {"targets": by_target(truth, predictions, targets, weights)} if len(targets) > 1 else {}
-        return {**means, **each}, None
     f1 = partial(metrics.f1_score, truth, predictions, sample_weight=weights, zero_division=0)
     if truth.ndim > 1:
         averages = {f"f1_{average}": float(f1(average=average)) for average in ("macro", "micro", "weighted")}
@@ -137,43 +138,6 @@ def rank(truth: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) ->
     if len(np.unique(truth)) < 2 or not np.isfinite(p).all():
         return dict.fromkeys(figures)
     return {name: float(figure(truth, p, sample_weight=weights)) for name, figure in figures.items()}
-
-
-def by_target(
-    truth: np.ndarray, outputs: np.ndarray, targets: Sequence[str], weights: np.ndarray | None = None
-) -> dict[str, dict[str, float | None]]:
-    """Return ``r2``, ``rmse`` and ``mae`` of each target, keyed by its name; R² is None where it is not defined."""
-    from sklearn import metrics
-
-    r2 = r2_by_column(truth, outputs, weights).tolist() if has_r2(truth, weights) else [None] * len(targets)
-    figures = {
-        "r2": r2,
-        "rmse": _by_column(metrics.root_mean_squared_error, truth, outputs, weights).tolist(),
-        "mae": _by_column(metrics.mean_absolute_error, truth, outputs, weights).tolist(),
-    }
-    return {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(targets)}
-
-
-def has_r2(truth: np.ndarray, weights: np.ndarray | None = None) -> bool:
-    """Return whether R² is defined: a single row has no variance."""
-    return len(truth) > 1 if weights is None else int(np.count_nonzero(weights)) > 1
-
-
-def r2_by_column(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Return R² of each column, after a shift by the first row with weight, as `Evaluation.measure` does it."""
-    from sklearn import metrics
-
-    first = truth[0 if weights is None else np.argmax(weights > 0)]
-    return _by_column(metrics.r2_score, truth - first, outputs - first, weights)
-
-
-def _by_column(
-    metric: Callable[..., np.ndarray], truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None
-) -> np.ndarray:
-    """Return a scikit-learn metric of each column; NaN for columns with predictions that are not finite."""
-    finite = np.isfinite(outputs).all(axis=0)
-    figures = metric(truth, np.where(finite, outputs, 0), sample_weight=weights, multioutput="raw_values")
-    return np.where(finite, figures, np.nan)
 
 
 def by_label(

@@ -253,11 +253,17 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
 
 
 def _title(found: CrossValidation, model: Model) -> str:
+    from mlpgpu import report
+    from mlpgpu.regression_figures import shown_of_loss
+
     name = "test_accuracy" if model.classes else "test_r2"
     mean, std = found.mean[name], found.std[name]
-    score = "R² undefined" if mean is None else f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
     if model.classes:
         score = f"{'subset' if model.multilabel else 'test'} accuracy {mean:.2%} ± {std:.2%}"
+    elif of_loss := shown_of_loss(report.tested(found.mean), report.tested(found.std)):
+        score = ", ".join(of_loss)
+    else:
+        score = "R² undefined" if mean is None else f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
     return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
 
 

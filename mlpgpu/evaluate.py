@@ -107,8 +107,7 @@ def measure(
           number of rows of each such label. For two classes also those of `mlpgpu.comparison.rank`.
         - Multilabel classification: ``accuracy`` (the share of rows with all labels right), ``f1_macro``, ``f1_micro``
           and ``f1_weighted``; ``targets`` has ``accuracy``, ``f1`` and ``n_rows`` of each label, keyed by its name.
-        - Regression: ``rmse``, ``mae`` and ``r2``, means over the targets; if there are several, ``targets`` has these
-          of each target, keyed by its name. The loss is that of the scaled targets.
+        - Regression: those of `mlpgpu.regression_figures.measure`. The loss is that of the scaled targets.
     confusion : int array of shape (n_labels, n_classes), or None for regression and multilabel classification
         Counts by true label (row) and predicted class (column); rows of unknown labels come after those of the classes.
 
@@ -119,7 +118,7 @@ def measure(
     """
     import numpy as np
 
-    from mlpgpu.comparison import has_r2, judge, r2_by_column
+    from mlpgpu.comparison import judge
     from mlpgpu.feed import chunks
     from mlpgpu.model import check_finite
     from mlpgpu.truth import codes, flags, numbers
@@ -148,8 +147,6 @@ def measure(
     if model.classes:
         is_right = (predictions == truth).reshape(len(truth), -1).all(axis=1)
         figures["accuracy"] = float(np.average(is_right, weights=weights))
-    else:
-        figures["r2"] = float(r2_by_column(truth, predictions, weights).mean()) if has_r2(truth, weights) else None
     more = {"unknown_labels": unknown} if unknown else {}
     return {**figures, **compared, **more}, confusion
 

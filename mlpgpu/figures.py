@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -23,6 +24,18 @@ def or_undefined(figure: float | None, decimals: int = 4) -> str:
 def in_digits(figure: float | None) -> str:
     """Format `figure` with four significant digits; None becomes ``nan``."""
     return "nan" if figure is None else f"{figure:.4g}"
+
+
+def spoken(
+    called: str,
+    name: str,
+    words: Callable[[Any], str],
+    figures: Mapping[str, Any],
+    spread: Mapping[str, Any] | None = None,
+) -> str:
+    """Format one of `figures` after what it is called, and followed by its `spread`, if given."""
+    more = "" if spread is None or spread[name] is None else f" ± {words(spread[name])}"
+    return f"{called} {words(figures[name])}{more}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlpgpu import preflight
+from mlpgpu import preflight, regression_figures
 from mlpgpu.errors import printable
-from mlpgpu.figures import counted, in_digits, in_words, or_undefined
+from mlpgpu.figures import counted, in_words, or_undefined, spoken
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
@@ -247,12 +248,7 @@ def figures_line(name: str, n_rows: int, figures: Mapping[str, Any]) -> str:
 
 def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float | None] | None = None) -> str:
     """Format loss and scores, each followed by its `spread`, if given."""
-
-    def shown(called: str, name: str, words: Callable[[Any], str]) -> str:
-        more = "" if spread is None or spread[name] is None else f" ± {words(spread[name])}"
-        return f"{called} {words(figures[name])}{more}"
-
-    percent, four = "{:.2%}".format, "{:.4f}".format
+    shown, percent, four = partial(spoken, figures=figures, spread=spread), "{:.2%}".format, "{:.4f}".format
     parts = [shown("loss", "loss", in_words)]
     if "f1_micro" in figures:
         parts += [
@@ -265,9 +261,7 @@ def figures_in_words(figures: Mapping[str, Any], spread: Mapping[str, float | No
         if "roc_auc" in figures:
             parts.append(shown("ROC AUC", "roc_auc", or_undefined))
     else:
-        # Runs of older versions have no MAE.
-        mae = [shown("MAE", "mae", in_digits)] if "mae" in figures else []
-        parts += [shown("RMSE", "rmse", in_digits), *mae, shown("R²", "r2", or_undefined)]
+        parts += regression_figures.shown(figures, spread)
     return ", ".join(parts)
 
 
@@ -283,10 +277,14 @@ def tables(targets: Mapping[str, Any], confusion: np.ndarray | None, labels: Seq
 
 
 def _targets_table(targets: Mapping[str, Any]) -> Table:
-    """Return a table of the RMSE, MAE and R² of each target on the test rows."""
-    table = _table("Test rows by target; RMSE, MAE and R² above are the means of these", "", "RMSE", "MAE", "R²")
-    for name, figures in targets.items():
-        table.add_row(printable(name), f"{figures['rmse']:.4g}", f"{figures['mae']:.4g}", or_undefined(figures["r2"]))
+    """Return a table of the figures of each target on the test rows."""
+    first = next(iter(targets.values()))
+    known = {name: figure for name, figure in regression_figures.FIGURES.items() if name in first}
+    headings = [figure.called for figure in known.values()]
+    title = f"Test rows by target; {', '.join(headings[:-1])} and {headings[-1]} above are the means of these"
+    table = _table(title, "", *headings)
+    for target, figures in targets.items():
+        table.add_row(printable(target), *(figure.words(figures[name]) for name, figure in known.items()))
     return table
 
 

@@ -15,6 +15,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.figures import counted, or_undefined
 from mlpgpu.files import expanded, in_runs, replacing, write_json
 from mlpgpu.model import FILE
+from mlpgpu.regression_figures import shown_of_loss
 
 if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint
@@ -269,6 +270,8 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
 
 
 def _finding(outcome: Outcome) -> str:
+    from mlpgpu import report
+
     metrics, model, weighted = outcome.metrics, outcome.model, outcome.weights is not None
     if not metrics["n_test"]:
         return f"{counted(metrics['n_train'], 'row')}, none to test on"
@@ -276,7 +279,8 @@ def _finding(outcome: Outcome) -> str:
         how = (" in all labels" if model.multilabel else "") + (", by weight" if weighted else "")
         return f"{metrics['test_accuracy']:.2%} of {counted(metrics['n_test'], 'test row')} right{how}"
     mean = "mean " if len(model.target_names) > 1 else ""
-    return f"{'weighted ' if weighted else ''}{mean}test R² {or_undefined(metrics['test_r2'], 3)}"
+    found = shown_of_loss(report.tested(metrics)) or [f"R² {or_undefined(metrics['test_r2'], 3)}"]
+    return f"{'weighted ' if weighted else ''}{mean}test {', '.join(found)}"
 
 
 def draw_tested(folder: Path, model: Model, tested: Outcome | CrossValidation, *, title: str) -> None:
