@@ -30,7 +30,8 @@ def hold_out(
         Indices.
     labels : ndarray of shape (n_rows,) or (n_rows, n_labels), or None
         Class of each of `rows`, to stratify by; for multilabel classification 0 or 1 for each label, to stratify by
-        their combinations; None for regression.
+        their combinations, where those of a single row are taken together; None for regression. The only row of a class
+        is kept.
     fraction : float
         Share to hold out, above 0; it is rounded up to whole rows, or to the nearest that whole groups give.
     seed : int
@@ -45,7 +46,8 @@ def hold_out(
     kept, held : ndarray of int64
         Indices.
     note : str or None
-        Why the split is not stratified, if labels were given and it is not; or how many groups are held out.
+        Why the split is not stratified, if labels were given and it is not; how many classes have a single row; or how
+        many groups are held out.
 
     Raises
     ------
@@ -68,17 +70,25 @@ def hold_out(
         kept, held = (rows[order[is_held[groups[order]] == side]] for side in (False, True))
         share = len(held) / len(rows)
         return kept, held, f"{setting}: {is_held.sum():,} of {len(is_held):,} groups, with {share:.1%} of the rows"
-    note = None
+    only, note = np.zeros(len(rows), bool), None
     if labels is not None:
-        labels, what, each = _single(labels)
-        counts = np.unique(labels, return_counts=True)[1]
-        if counts.min() < 2:
-            note = f"{setting}: rows drawn without regard to {what}, as a {what} has a single row"
-        elif min(n_held, n_kept) < len(counts):
-            note = f"{setting}: rows drawn without regard to {what}, as there are fewer than the {len(counts)} {each}"
-        if note:
-            labels = None
-    kept, held = train_test_split(rows, test_size=n_held, stratify=labels, random_state=seed)
+        strata, what, each = _single(labels)
+        n_classes = len(np.unique(strata))
+        if labels.ndim > 1:
+            # Many a row of many labels is the only one of its combination, and test rows must represent them.
+            strata = np.where(_is_only(strata), -1, strata)
+        only = _is_only(strata)
+        n_only, n_strata = np.count_nonzero(only), len(np.unique(strata))
+        if n_held < n_strata - n_only or n_kept < n_strata:
+            only[:], labels = False, None
+            note = f"{setting}: rows drawn without regard to {what}, as there are fewer than the {n_classes} {each}"
+        else:
+            labels = strata[~only]
+            if n_only:
+                note = f"{setting}: {n_only:,} {what if n_only == 1 else each} of a single row, which is not held out"
+    kept, held = train_test_split(rows[~only], test_size=n_held, stratify=labels, random_state=seed)
+    if only.any():
+        kept = np.random.default_rng(seed).permutation(np.concatenate([kept, rows[only]]))
     return kept, held, note
 
 
@@ -181,6 +191,12 @@ def _n_held(n_rows: int, fraction: float, setting: str) -> int:
             "more rows"
         )
     return n_held
+
+
+def _is_only(labels: np.ndarray) -> np.ndarray:
+    """Return for each row whether no other row has its label."""
+    _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return (counts == 1)[numbers]
 
 
 def _single(labels: np.ndarray) -> tuple[np.ndarray, str, str]:

@@ -75,12 +75,22 @@ def test_combinations_of_labels_are_in_equal_shares_or_a_note_says_why_not():
     assert sorted([*kept, *held]) == rows.tolist()
     assert np.unique(y[held], axis=0, return_counts=True)[1].tolist() == [4, 4, 2]
     y[0] = [1, 0]
-    note = hold_out(rows, y, 0.1, 0, "test_fraction")[2]
-    assert note == (
-        "test_fraction: rows drawn without regard to combination of labels, as a combination of labels has a single row"
-    )
+    _, held, note = hold_out(rows, y, 0.1, 0, "test_fraction")
+    assert note == "test_fraction: 1 combination of labels of a single row, which is not held out"
+    assert len(held) == 10
+    assert 0 not in held
     y[:2] = [1, 0]
     assert "fewer than the 4 combinations" in hold_out(rows, y, 0.02, 0, "test_fraction")[2]
+
+
+def test_rows_whose_combination_is_theirs_alone_are_held_out_like_the_others():
+    single = np.array([[i >> bit & 1 for bit in range(8)] for i in range(2, 82)])
+    y = np.concatenate([np.repeat([np.zeros(8), np.eye(8)[0]], [80, 40], axis=0), single])
+    for seed in range(5):
+        kept, held, note = hold_out(np.arange(200), y, 0.2, seed, "test_fraction")
+        assert note is None
+        assert np.histogram(held, [0, 80, 120, 200])[0].tolist() == [16, 8, 16]
+        assert sorted([*kept, *held]) == list(range(200))
 
 
 def test_more_labels_than_a_byte_are_told_apart():

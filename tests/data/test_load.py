@@ -91,10 +91,48 @@ def test_hold_out_keeps_shares_or_says_why_not():
     assert note is None
     assert np.bincount(labels[held - 1000]).tolist() == [8, 2]
     assert sorted([*kept, *held]) == rows.tolist()
-    labels[:1] = 2
-    _, held, note = hold_out(rows, labels, 0.1, 0, "test_fraction")
-    assert "single row" in note
-    assert len(held) == 10
+
+
+@pytest.mark.parametrize("n_only", [1, 5])
+def test_the_only_row_of_a_class_is_kept_and_the_others_have_their_shares(n_only):
+    labels = np.concatenate([np.repeat([0, 1, 2], [90, 61, 4]), 3 + np.arange(n_only)])
+    n = len(labels)
+    orders = set()
+    for seed in range(10):
+        labels = np.random.default_rng(seed).permutation(labels)
+        kept, held, note = hold_out(np.arange(n), labels, 0.2, seed, "test_fraction")
+        assert sorted([*kept, *held]) == list(range(n))
+        assert len(held) == np.ceil(0.2 * n)
+        counts = np.bincount(labels[held], minlength=3)
+        assert len(counts) == 3
+        assert (abs(counts - len(held) * np.array([90, 61, 4]) / 155) < 1).all()
+        assert note.startswith(f"test_fraction: {n_only} class{'' if n_only == 1 else 'es'} of a single row, ")
+        again = hold_out(np.arange(n), labels, 0.2, seed, "test_fraction")
+        assert [kept.tolist(), held.tolist()] == [part.tolist() for part in again[:2]]
+        orders.add(kept.tolist().index(np.flatnonzero(labels == 3)[0]))
+    # In random order, as the other rows are.
+    assert len(orders) > 5
+
+
+@pytest.mark.parametrize("n_held", [2, 9])
+def test_too_many_classes_of_a_single_row_for_shares(n_held):
+    """All rows are drawn freely if there are none to keep of a class of several rows, or to hold out."""
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, *range(3, 14)])
+    rows = np.arange(20)
+    kept, held, note = hold_out(rows, labels, n_held / 20, 0, "test_fraction")
+    assert sorted([*kept, *held]) == rows.tolist()
+    assert len(held) == n_held
+    assert note == "test_fraction: rows drawn without regard to class, as there are fewer than the 14 classes"
+    assert hold_out(rows, rows, 0.2, 0, "test_fraction")[2].endswith("fewer than the 20 classes")
+
+
+def test_classes_of_two_rows_and_more_are_split_as_by_scikit_learn():
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 8, 2]))
+    for seed in range(5):
+        kept, held, note = hold_out(np.arange(50), labels, 0.2, seed, "test_fraction")
+        expected = train_test_split(np.arange(50), test_size=10, stratify=labels, random_state=seed)
+        assert note is None
+        assert [kept.tolist(), held.tolist()] == [part.tolist() for part in expected]
 
 
 def test_importing_loads_nothing_heavy():
