@@ -1,16 +1,78 @@
-"""Settings that depend on others: those of hidden layers, and those of certain optimizers."""
+"""Settings that depend on others: those of hidden layers, optimizers, losses, schedules and early stopping."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
 from mlpgpu.maths.optimizers import OPTIMIZERS
+from mlpgpu.setting import as_text
+
+if TYPE_CHECKING:
+    from mlpgpu.config import Config
 
 # Settings with one value for all hidden layers or one per layer, and what messages call such values.
 OF_LAYERS = {"activation": "functions", "normalization": "kinds", "dropout": "rates"}
 # Settings that only some optimizers have.
 OF_OPTIMIZERS = ("momentum", "beta_1", "beta_2", "epsilon")
+
+
+class _Use(NamedTuple):
+    """When a setting is used: the other setting that decides it, which values of that use it, and a test of them."""
+
+    other: str
+    values: str
+    holds: Callable[[Config], bool]
+
+
+def _only(other: str, *values: str) -> _Use:
+    return _Use(other, ", ".join(values), lambda config: getattr(config, other) in values)
+
+
+# Settings that are used only with some values of another one. `OF_OPTIMIZERS`, which estimators have too, are apart.
+USES = {
+    **dict.fromkeys(OF_LAYERS, _Use("hidden", "layers", lambda config: len(config.hidden) > 0)),
+    "hold_out": _Use(
+        "validation_fraction",
+        "or test_fraction above 0",
+        lambda config: config.validation_fraction + config.test_fraction > 0,
+    ),
+    "init_std": _only("init", "normal"),
+    "huber_delta": _only("loss", "huber"),
+    "quantile": _only("loss", "quantile"),
+    "warmup": _Use("epochs", "of at least that", lambda config: config.warmup <= (config.epochs or math.inf)),
+    "decay_rate": _only("schedule", "step", "exponential"),
+    "decay_epochs": _only("schedule", "step"),
+    "power_t": _only("schedule", "invscaling"),
+    "monitor": _Use("validation_fraction", "above 0", lambda config: config.validation_fraction > 0),
+    # Early stopping that is neither on nor off depends on the data.
+    **dict.fromkeys(
+        ("patience", "min_delta"), _Use("early_stopping", "true", lambda config: config.early_stopping is not False)
+    ),
+}
+# Values for no layer, and a rate of 0, hold without hidden layers, too.
+_AS_IS = ((), (0.0,))
+
+
+def check(config: Config) -> None:
+    """Refuse a setting that differs from its default, but is not used with the other settings of `config`.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, use in USES.items():
+        given, decides = getattr(config, name), getattr(config, use.other)
+        if given in (getattr(type(config), name), *_AS_IS) or use.holds(config):
+            continue
+        shown = "not given" if decides is None else as_text(decides).lower()
+        raise InputError(
+            f"{name} is {as_text(given)}, and {use.other} is {shown}; allowed: {name} with {use.other} {use.values}; "
+            "leave it out"
+        )
 
 
 def each_layer(name: str, given: Sequence[Any], n_hidden: int) -> tuple[Any, ...]:

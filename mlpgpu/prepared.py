@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import backends, preflight
+from mlpgpu import backends, dependent, preflight
 from mlpgpu.backends import Backend
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.config import Config
@@ -22,7 +22,7 @@ from mlpgpu.feed import Rows
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.scaling import scale
 from mlpgpu.model import Model
-from mlpgpu.plan import Plan, make_plan
+from mlpgpu.plan import Plan, make_plan, stops_early
 from mlpgpu.start import Start, check_setting
 
 # The training score is measured on at most this many training rows.
@@ -127,6 +127,7 @@ def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, st
     if resume is None:
         # Not checked on resume: an older version may have accepted the settings.
         used.check(config)
+        dependent.check(config)
     if config.start_from is not None:
         model = Model.load(config.start_from) if resume is None else resume.model
         for name in ("scale", "impute"):
@@ -140,6 +141,9 @@ def _arranged(
     backend, note = device
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
+    if resume is None:
+        stops = stops_early(config, data.task, validated=data.x_validation is not None)
+        dependent.check(dataclasses.replace(config, early_stopping=stops, epochs=plan.epochs))
     lowest = LOSSES[plan.loss].lowest
     smallest = min(y.min() for y in (data.y_train, data.y_validation, data.y_test) if y is not None and len(y))
     if smallest < lowest:

@@ -131,6 +131,10 @@ def test_a_folder_of_its_own_by_default(command, machine, tmp_path):
         ("--devices tpu", "device is 'tpu'"),
         ("--hidden -3", "hidden is '-3'"),
         ("--dataset nothing", "dataset is 'nothing'"),
+        (
+            "--dataset iris --hidden none --activation tanh",
+            "activation is tanh, and hidden is none; allowed: activation",
+        ),
         ("--dataset iris --samples 100", "samples is 100, and dataset is iris; allowed: samples for synthetic, a set"),
         ("--nothing 3", "nothing"),
         (f"{SMALL} --out file/folder", "choose another with --out"),

@@ -184,7 +184,7 @@ def test_layers_are_used_up_to_the_first_that_differs(iris, given, n_layers, why
 
 
 def test_a_linear_model_has_its_last_layer_only(tmp_path, iris):
-    given = IRIS | {"hidden": (), "epochs": 2}
+    given = EXACT | {"dataset": "iris", "hidden": (), "epochs": 2}
     train_and_test(Config(**given)).model.save(tmp_path / "linear.safetensors")
     assert prepare(Config(**given, start_from=tmp_path / "linear.safetensors")).start.n_layers == 1
     x, y = load_iris(return_X_y=True)

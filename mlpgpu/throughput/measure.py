@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from mlpgpu import dependent
 from mlpgpu.data import load, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mirrors import UnavailableError
@@ -59,6 +60,7 @@ def read(study: Study) -> DataSet:
         data = load(dataclasses.replace(study, dataset="synthetic"))
         return dataclasses.replace(data, notes=(f"using the synthetic set, because {error}", *data.notes))
     used.check(named)
+    dependent.check(named)
     return data
 
 
