@@ -144,6 +144,8 @@ def opening(prepared: Prepared, how: str, *, resumed: bool = False) -> Iterator[
     yield how
     if prepared.start is not None and not resumed:
         yield start_line(prepared)
+    if (frozen := prepared.plan.network.frozen) and prepared.start is None:
+        yield f"Note      not trained, but as drawn: {_layers(1, frozen)}, as freeze is {frozen} without start_from"
     yield network_table(prepared.plan.network, prepared.plan.activations)
 
 

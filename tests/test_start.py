@@ -78,6 +78,15 @@ def test_layers_may_be_frozen_as_they_are_drawn():
     assert not np.array_equal(ours[1][0], drawn[1][0])
 
 
+def test_a_run_says_which_drawn_layers_are_frozen(command, iris):
+    line = "--dataset iris --hidden 8,6 --activation tanh --epochs 1 --freeze "
+    said = "Note      not trained, but as drawn: {}, as freeze is {} without start_from\n"
+    for freeze, layers in ((1, "layer 1"), (2, "layers 1 and 2")):
+        assert said.format(layers, freeze) in command(f"{line}{freeze}")[1]
+    code, out, _ = command(f"{line}1 --start-from {iris[0]}")
+    assert (code, "as drawn" in out) == (0, False)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_model_of_scikit_learn(tmp_path, dtype):
     """The model has no scaling, so its rows are scaled by the user."""
