@@ -75,6 +75,11 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     elif config.test_fraction:
         train, test, note = _held_out(rows, target, config, train, "test_fraction")
         notes += [note] if note else []
+        if len(train) == 1 and config.validation_fraction:
+            raise InputError(
+                f"test_fraction is {config.test_fraction:g}, which leaves 1 of {len(rows.x):,} rows, and "
+                "validation_fraction takes that; lower test_fraction, or set validation_fraction to 0"
+            )
         if like is not None and (changed := _splits_otherwise(config, like.config)):
             notes.append(
                 f"the model to start from had another {changed}: it may have learned from rows that are tested on here"

@@ -76,6 +76,10 @@ def test_fraction_that_leaves_nothing_to_train_on():
         load(Config(dataset="iris", test_fraction=0.999))
     with pytest.raises(InputError, match=r"validation_fraction is 0.999.*120 rows"):
         load(Config(dataset="iris", validation_fraction=0.999))
+    said = "test_fraction is 0.99, which leaves 1 of 150 rows, and validation_fraction takes that; lower test_fraction"
+    with pytest.raises(InputError, match=said):
+        load(Config(dataset="iris", test_fraction=0.99))
+    assert len(load(Config(dataset="iris", test_fraction=0.99, validation_fraction=0)).x_train) == 1
 
 
 def test_too_few_rows_for_every_class_are_drawn_freely_with_a_note():
