@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpgpu.config import settings
 from mlpgpu.errors import InputError, did_you_mean, one_line
-from mlpgpu.files import expanded
+from mlpgpu.files import ending, expanded
 
 # Ample for some fifty settings. The time of both parsers grows with the square of the nesting depth.
 _MAX_BYTES = 2**14
@@ -33,7 +33,7 @@ def read_file(path: str | Path, more: Collection[str] = ()) -> dict[str, Any]:
     path = expanded(path)
     text = _text(path)
     if path.suffix not in _PARSERS:
-        raise InputError(f"config file {path} ends in {path.suffix!r}; allowed: {', '.join(_PARSERS)}")
+        raise InputError(f"config file {path} {ending(path)}; allowed: {', '.join(_PARSERS)}")
     language, parse, line = _PARSERS[path.suffix]
     try:
         content = parse(text)

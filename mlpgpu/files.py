@@ -43,6 +43,11 @@ def expanded(given: str | Path) -> Path:
     return Path(os.path.expanduser(given))  # noqa: PTH111
 
 
+def ending(path: Path) -> str:
+    """Say in a message how the name of a file ends."""
+    return f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+
+
 def in_runs(name: str) -> Path:
     """Return a path in ``runs`` that does not exist yet, made of `name` and the time."""
     now = dt.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlpgpu.config import Config, of_run, of_training, settings
 from mlpgpu.errors import InputError
+from mlpgpu.files import ending
 
 # Settings of a run that do not apply: a range test takes a few steps at rising rates, and keeps no weights.
 UNUSED = (
@@ -35,7 +36,7 @@ class Search(Config):
         super()._check_together()
         check_range(self.low, self.high)
         if self.out is not None and Path(self.out).suffix.lower() != ".png":
-            raise InputError(f"out is {self.out}, which ends in {Path(self.out).suffix!r}; allowed: .png")
+            raise InputError(f"out is {self.out}, which {ending(Path(self.out))}; allowed: .png")
 
 
 # Settings with a flag, in the order of the help.

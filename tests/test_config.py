@@ -399,7 +399,7 @@ def test_yaml_words_and_nothing(tmp_path):
         ("a.yaml", b"- epochs\n- 3\n", "holds no settings; write lines such as dataset: iris"),
         ("a.yaml", b"epochs = 3\n", "holds no settings; write lines such as dataset: iris"),
         ("a.json", b"{}", "ends in '.json'; allowed: .toml, .yaml, .yml"),
-        ("config", b"", "ends in ''; allowed: .toml, .yaml, .yml"),
+        ("config", b"", "has no ending; allowed: .toml, .yaml, .yml"),
         ("a.toml", b"\xff\xfe", "it is not UTF-8 text"),
     ],
 )

@@ -159,6 +159,7 @@ def test_where_nothing_is_found(command, more, said):
         ("--low 1 --high 1", "low=1 is not below high=1; give a range"),
         ("--low 0", "low is '0'; allowed: a number from 1e-20 to 1e10"),
         ("--steps 9", "steps is '9'; allowed: a whole number from 10 up"),
+        ("--out rates", "out is rates, which has no ending; allowed: .png"),
         ("--out rates.svg", "out is rates.svg, which ends in '.svg'; allowed: .png"),
         ("--out nowhere/rates.png", "there is no folder nowhere"),
         ("--learning-rate 0.1", "--learning-rate is a flag of mlpgpu train, and not of this command; leave it out"),

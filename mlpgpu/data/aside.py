@@ -52,8 +52,8 @@ def named(
     for setting, name in found.items():
         if name not in names:
             free = [name for name in names if name not in taken]
-            hint = did_you_mean(name, free, 0.5, repr)
-            raise InputError(f"{setting} is {name!r}, which {lacking}; allowed: {listed(free) or 'none'}{hint}")
+            allowed = f"allowed: {listed(free)}{did_you_mean(name, free, 0.5, repr)}" if free else "leave it out"
+            raise InputError(f"{setting} is {name!r}, which {lacking}; {allowed}")
         if name in taken:
             raise InputError(f"{setting} is {name!r}, which {taken[name]}; choose another, or leave it out")
     return {SETTINGS[setting]: name for setting, name in found.items()}

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.data import array_file, aside, missing, mnist, npz, table, target_columns
+from mlpgpu.data import array_file, aside, missing, mnist, npz, table, target_columns, used
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.figures import counted
-from mlpgpu.files import STANDARD_INPUT, called, expanded
+from mlpgpu.files import STANDARD_INPUT, called, ending, expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +175,8 @@ def _of_table(
             raise InputError(f"target is not given, and the model knows no name of it; {has}; give --target")
         names = target_columns.named(target, list(frame.columns))
         if absent := [name for name in names if name not in frame.columns]:
-            hint = did_you_mean(absent[0], frame.columns, 0.5, repr) or "; give its --target"
+            hint = did_you_mean(absent[0], frame.columns, 0.5, repr)
+            hint = hint or f"; it has {listed(list(frame.columns))}; give its --target"
             raise InputError(f"{path} has no column {absent[0]!r} to compare with{hint}")
         taken = {record["name"]: "is a feature of the model" for record in columns or []}
         taken, lacking = taken | dict.fromkeys(names, "is the target"), f"{path} does not have"
@@ -204,7 +205,12 @@ def _local_file(given: str | Path) -> Iterator[Path]:
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a {endings.DATA_FILE}")
     if endings.kind(path) is None:
-        raise InputError(f"{path} ends in {path.suffix!r}; allowed: a {endings.DATA_FILE}; {endings.instead(path)}")
+        known = (
+            f"{given} is a data set to train on, and not a file"
+            if used.sort_of(str(given))
+            else f"{path} {ending(path)}"
+        )
+        raise InputError(f"{known}; allowed: a {endings.DATA_FILE}; {endings.instead(path)}")
     yield path
 
 

@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from mlpgpu.errors import InputError
-from mlpgpu.files import check_out, replacing
+from mlpgpu.files import check_out, ending, replacing
 
 FORMATS = (".csv", ".parquet", ".npy")
 
@@ -24,7 +24,7 @@ def check(path: Path, *read: Path) -> None:
         If the extension is unknown, the folder does not exist, or `path` is one of `read`.
     """
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"out is {path}, which ends in {path.suffix!r}; allowed: {', '.join(FORMATS)}")
+        raise InputError(f"out is {path}, which {ending(path)}; allowed: {', '.join(FORMATS)}")
     check_out(path, *read)
 
 

@@ -107,6 +107,10 @@ def test_files_of_weights_and_groups(tmp_path, rng, memory_map):
             {"sample_weight": "W"},
             "sample_weight is 'W', which .* does not have; allowed: 'a', 'w', .*; did you mean 'w'?",
         ),
+        (
+            {"target": "y,a,b,when,id", "sample_weight": "z", "drop": ("w",)},
+            "sample_weight is 'z', which .* does not have; leave it out$",
+        ),
         ({"group": "y"}, "group is 'y', which is the target; choose another, or leave it out"),
         ({"target": "y,w", "sample_weight": "w"}, "sample_weight is 'w', which is the target; choose another"),
         ({"sample_weight": "w", "drop": ("w", "when")}, "sample_weight is 'w', which drop leaves out; choose another"),
