@@ -155,7 +155,11 @@ class Config(Declared):
         1.0, "error above which the huber loss is linear, in the units of the scaled target", within="(0, inf)"
     )
     quantile: float = of_network(0.5, "level of the quantile loss", within="(0, 1)")
-    label_smoothing: float = of_network(0.0, "fraction of each label spread evenly over the classes", within="[0, 1)")
+    label_smoothing: float = of_network(
+        0.0,
+        "fraction of each label spread evenly over the classes, in all losses: of training, validation and test",
+        within="[0, 1)",
+    )
     class_weight: str = of_network(
         "none",
         "balanced: weight rows inversely to the frequency of their class, so that rare classes count as much as common "

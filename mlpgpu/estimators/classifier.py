@@ -142,7 +142,7 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         shape (n_rows,), which ``mlpgpu.maths.losses.one_hot(xp, t, z)`` encodes; for multilabel targets, zeros and ones
         of the shape of `z`.
     label_smoothing : float, default=0
-        Fraction of each label that is spread evenly over the classes.
+        Fraction of each label that is spread evenly over the classes, in the validation loss too.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weight of each class, which multiplies the weights of its rows, in the validation loss and accuracy too; for
         multilabel targets, a list of one dict per label. ``balanced`` counts all rows of `X`, including those held out.
