@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.data import dates, missing, text
+from mlpgpu.data.header import if_values
 from mlpgpu.data.unseen import Unseen
 from mlpgpu.errors import InputError, first_of, listed
 
@@ -135,7 +136,7 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     if absent := [record["name"] for record in columns if record["name"] not in frame.columns]:
         raise InputError(
             f"the table has no column {listed(absent)}, which the model takes; it has {listed(list(frame.columns))}; "
-            "add what is missing, under the names of training"
+            f"add what is missing, under the names of training{if_values(list(frame.columns))}"
         )
     doubled = set(frame.columns[frame.columns.duplicated()])
     if twice := [record["name"] for record in columns if record["name"] in doubled]:

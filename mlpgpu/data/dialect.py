@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from mlpgpu.data.header import if_values
 from mlpgpu.data.packed import open_text
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, listed
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SEPARATED_BY = f"{', '.join([*_SEPARATORS.values()][:-1])} or {[*_SEPARATORS.values()][-1]}"
@@ -67,11 +68,13 @@ class Dialect(NamedTuple):
         return f"decimal {_MARKS[self.decimal or '.']}"
 
     def notes(self) -> list[str]:
-        """Return a one-line note of what differs from plain CSV, if anything does."""
+        """Return one-line notes: of what differs from plain CSV, and of names that look like values."""
+        values = if_values(self.names)
+        notes = [f"the columns are called {listed(self.names)}{values}"] if values else []
         if self.separator == ",":
-            return []
+            return notes
         decimals = [] if self.decimal is None else [f"{self.mark}s"]
-        return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals])]
+        return [", ".join([f"{_SEPARATORS[self.separator]} between columns", *decimals]), *notes]
 
 
 def find(path: Path, non_numeric: Callable[[list[str]], Set[str]], *, text: bool) -> Dialect:

@@ -1,7 +1,9 @@
-"""Checks of a table's column names: no duplicates, and not too many."""
+"""Checks of a table's column names: no duplicates, not too many, and names rather than values."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from mlpgpu.errors import InputError
@@ -24,4 +26,23 @@ def check(path: Path, names: Sequence[str]) -> None:
     if twice:
         raise InputError(
             f"{path} has more than one column {', '.join(map(repr, twice[:10]))}; give each column its own name"
+            f"{if_values(names)}"
         )
+
+
+def if_values(names: Sequence[str]) -> str:
+    """Return the end of a message if the names look like values, as in a file without a header; else an empty string.
+
+    Those that are numbers then do not rise, as 0, 1, 2 or years would.
+    """
+    numbers = [number for name in names if math.isfinite(number := _number(name))]
+    if all(one < other for one, other in pairwise(numbers)):
+        return ""
+    return "; the first line looks like a row of values: if it is one, write a line of names above it"
+
+
+def _number(name: str) -> float:
+    try:
+        return float(name.replace(",", "."))
+    except ValueError:
+        return math.nan

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu.data.columns import OBJECTS, floats
+from mlpgpu.data.header import if_values
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.figures import counted
 
@@ -60,11 +61,13 @@ def chosen(names: Sequence[str], config: "Config", path: Path) -> list[str]:
     """
     target, shown = config.target, listed(names)
     if target is None:
-        raise InputError(f"target is not given; {path} has the columns {shown}; give the one to predict as target")
+        raise InputError(
+            f"target is not given; {path} has the columns {shown}; give the one to predict as target{if_values(names)}"
+        )
     targets = named(target, names)
     if absent := [name for name in targets if name not in names]:
         lacking = f"which {path} does not have" if len(targets) == 1 else f"and {path} does not have {absent[0]!r}"
-        hint = did_you_mean(absent[0], names, 0.5, repr)
+        hint = did_you_mean(absent[0], names, 0.5, repr) or if_values(names)
         raise InputError(f"target is {target!r}, {lacking}; allowed: {shown}{hint}")
     dropped = joined(config.drop, names)
     if both := [name for name in targets if name in dropped]:
