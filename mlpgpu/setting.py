@@ -118,9 +118,10 @@ class Setting:
             return str(word)
         number = float(given)
         if self.kind is int:
-            if number != int(given):
+            if not number.is_integer():
                 raise ValueError
-            number = int(given)
+            # As a float it may be written 1e5; larger ones may not be exact.
+            number = int(number) if abs(number) < 2**53 else int(given)
         if self.within and not _inside(number, self.within):
             raise ValueError
         return number

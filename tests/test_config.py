@@ -111,7 +111,7 @@ def test_whole_numbers_are_whole(name):
     assert f"{name} is " in message(**{name: 12.5})
     assert f"{name} is " in message(**{name: "12.5"})
     assert "allowed: a whole number" in message(**{name: "12.5"})
-    for given in (12, 12.0, "12", np.int64(12), np.float32(12)):
+    for given in (12, 12.0, "12", "1.2e1", np.int64(12), np.float32(12)):
         if known.many:
             given = [given]
         got = getattr(configured(name, given), name)
