@@ -215,6 +215,7 @@ def test_an_estimator_takes_its_columns_by_name(command):
         ("evaluate price.safetensors rows.csv --target x", "no column 'x' to compare with; it has 'rooms', 'town', "),
         ("predict size.safetensors huge.csv", "output is not finite; their features are missing or too large"),
         ("evaluate price.safetensors rows.csv --target size", "the targets are text, such as 'large'; the model"),
+        ("predict size.safetensors rows.csv --probabilities", "did you mean --proba?"),
         ("predict price.safetensors rows.csv --target price", "--target is a flag of mlpgpu train, and not of this"),
         ("evaluate size.safetensors gaps.csv --target other", "row 1 has the label 'huge', which is no class of the"),
         ("evaluate size.safetensors gaps.csv --target number", "has the label '4', which is no class of the model"),
