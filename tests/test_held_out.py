@@ -70,7 +70,11 @@ def test_a_set_that_divides_groups_itself_is_refused(tmp_path, rng):
 @pytest.mark.parametrize(
     ("train", "test", "said"),
     [
-        (["0", "1"], [1, 2], "groups of .* have type <U1 in g_train and int64 in g_test; allowed: the same kind"),
+        (
+            ["0", "1"],
+            [1, 2],
+            "groups of .* have type <U1 in training rows and int64 in test rows; allowed: the same kind",
+        ),
         ([0, 1], [1.0, 2.0], "such as '1.0', have both"),
         ([0, 1j], [1j, 2], "such as '1j', have both"),
         (np.array([0, 1], "M8[D]"), np.array([24, 48], "M8[h]"), "such as '1970-01-02T00', have both"),

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from mlpgpu import endings
 from mlpgpu.config import settings
-from mlpgpu.data import array_file, aside, missing, mnist, npz, scaling, table
+from mlpgpu.data import array_file, aside, missing, mnist, npz, own, scaling, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.data.dataset import DataSet
@@ -45,10 +46,11 @@ _MIN_ROWS = 5
 def load(config: "Config", like: "Model | None" = None) -> DataSet:
     """Load the data set that a config asks for, split it, and fit its encoding and scaling.
 
-    If the set has no test rows of its own, ``test_fraction`` of its rows are held out for testing. Then
-    ``validation_fraction`` of the remaining rows are held out for validation. Either fraction may be 0. The rows are
-    drawn at random, in whole groups if ``group`` is given, or are the last ones, as ``hold_out`` says. Encoding,
-    imputation and scaling are fitted on the remaining training rows only.
+    If the set has no test rows of its own, ``test_fraction`` of its rows are held out
+    for testing. Then, if it has no validation rows of its own, ``validation_fraction`` of the remaining rows are held
+    out for validation. Either fraction may be 0. The rows are drawn at random, in whole groups if ``group`` is given,
+    or are the last ones, as ``hold_out`` says. Encoding, imputation and scaling are fitted on the remaining training
+    rows only.
 
     Parameters
     ----------
@@ -64,18 +66,13 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
     """
     rows, target = _read(config, like)
     check_apart(rows, config)
-    train, test = np.split(np.arange(len(target.y)), [len(rows.x)])
-    notes = []
-    if rows.x_test is not None:
-        if config.test_fraction != settings()["test_fraction"].default:
-            notes.append(
-                f"test_fraction {config.test_fraction:g} is not used: {rows.name} has "
-                f"{counted(len(test), 'test row')} of its own"
-            )
-    elif config.test_fraction:
+    own.check_known(rows, target)
+    train, given = own.places(rows)
+    test, notes = given.get("test", train[:0]), own.noted(rows, config)
+    if "test" not in given and config.test_fraction:
         train, test, note = _held_out(rows, target, config, train, "test_fraction")
         notes += [note] if note else []
-        if len(train) == 1 and config.validation_fraction:
+        if len(train) == 1 and "validation" not in given and config.validation_fraction:
             raise InputError(
                 f"test_fraction is {config.test_fraction:g}, which leaves 1 of {len(rows.x):,} rows, and "
                 "validation_fraction takes that; lower test_fraction, or set validation_fraction to 0"
@@ -84,13 +81,14 @@ def load(config: "Config", like: "Model | None" = None) -> DataSet:
             notes.append(
                 f"the model to start from had another {changed}: it may have learned from rows that are tested on here"
             )
-    return _split(rows, target, config, like, train, test, notes)
+    return _split(rows, target, config, like, train, test, notes, given.get("validation"))
 
 
 def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterator[tuple[np.ndarray, DataSet]]:
     """Load the data set that a config asks for, and yield it once per fold with that fold as the test rows.
 
-    If the set has test rows of its own, they are appended to the other rows before the folds are drawn.
+    If the set has validation or test rows of its own, they are appended to the other rows, in this order, before the
+    folds are drawn.
 
     Parameters
     ----------
@@ -108,7 +106,7 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
     Raises
     ------
     InputError
-        As for `load`, if there are fewer rows or groups than folds, or if ``hold_out`` is not random.
+        As for `load`, if there are fewer rows or groups than folds, if ``hold_out`` is not random.
     """
     if config.hold_out == "last":
         raise InputError(
@@ -116,8 +114,8 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
             "last rows with mlpgpu train"
         )
     rows, target = _read(config, like)
-    if rows.x_test is not None:
-        rows = dataclasses.replace(rows, x=np.concatenate([rows.x, rows.x_test]), x_test=None)
+    of_all: dict[str, Any] = {attribute: rows.joined(attribute) for attribute in ("x", "y", "weights", "groups")}
+    rows = dataclasses.replace(rows, **of_all, own={})
     parts, notes = in_folds(len(target.y), target.labels, n_folds, config.seed, rows.groups)
     if like is not None and _trained_on(config.dataset or rows.name, like.config):
         notes.append(
@@ -129,6 +127,7 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
 
 def _read(config: "Config", like: "Model | None") -> tuple[Source, Target]:
     rows = _rows(config, None if like is None else like.columns)
+    own.check_alike(rows)
     return rows, _target(rows, config)
 
 
@@ -151,11 +150,12 @@ def _split(
     train: np.ndarray,
     test: np.ndarray,
     notes: list[str],
+    validation: np.ndarray | None = None,
 ) -> DataSet:
-    """Hold out some rows of `train` for validation and fit on the others."""
-    y, validation = target.y, None
+    """Hold out some rows of `train` for validation, unless they are given, and fit on the others."""
+    y = target.y
     notes = [*rows.notes, *([target.note] if target.note else []), *notes]
-    if config.validation_fraction:
+    if validation is None and config.validation_fraction:
         train, validation, note = _held_out(rows, target, config, train, "validation_fraction")
         notes += [note] if note else []
 
@@ -164,15 +164,18 @@ def _split(
         notes.append(f"memory-mapped: rows are read from {rows.x.path} as they come, and shuffled block-wise")
         train, test = np.sort(train), np.sort(test)
         validation = None if validation is None else np.sort(validation)
-    x, x_test, columns, more = _features(rows, train, config.impute, like)
+    (x, *others), columns, more = _features(rows, train, config.impute, like)
     notes += more
+    given = dict(zip(rows.own, others, strict=True))
     # Views where possible: a copy of y may have another order in memory, and sums over it another rounding.
     x_train, y_train = (x, y[: len(x)]) if len(train) == len(x) else (take(x, train), y[train])
-    x_test, y_test = (take(x, test), y[test]) if x_test is None else (x_test, y[len(x) :])
+    x_validation = given.get("validation")
+    if x_validation is None and validation is not None:
+        x_validation = take(x, validation)
     weights: dict[str, np.ndarray] = {}
-    if rows.weights is not None:
+    if (of_all := rows.joined("weights")) is not None:
         parts = {"train": train, "validation": validation, "test": test}
-        weights = {part: rows.weights[numbers] for part, numbers in parts.items() if numbers is not None}
+        weights = {part: of_all[numbers] for part, numbers in parts.items() if numbers is not None}
         notes.append(aside.weighed(config, weights))
     feature_names = rows.feature_names or table_columns.feature_names(columns or [])
     scaled, more = _scaling(rows, x_train, feature_names, config, like)
@@ -182,10 +185,10 @@ def _split(
         task=target.task,
         x_train=x_train,
         y_train=y_train,
-        x_validation=None if validation is None else take(x, validation),
+        x_validation=x_validation,
         y_validation=None if validation is None else y[validation],
-        x_test=x_test,
-        y_test=y_test,
+        x_test=given["test"] if "test" in given else take(x, test),
+        y_test=y[test],
         classes=target.classes,
         feature_names=feature_names,
         target=rows.target,
@@ -223,14 +226,16 @@ def _rows(config: "Config", columns: list[dict[str, Any]] | None) -> Source:
 
 
 def _target(rows: Source, config: "Config") -> Target:
+    y = rows.joined("y")
+    assert y is not None
     if rows.task != "auto":
         if config.task not in {"auto", rows.task}:
             raise InputError(
                 f"task is {config.task!r}, but {rows.name} is a set for {rows.task}; allowed: auto, {rows.task}"
             )
         if rows.task == "regression":
-            return Target(rows.task, rows.y.reshape(len(rows.y), -1).astype(np.float64), (), None)
-        return Target(rows.task, rows.y.astype(np.int64), rows.classes, None)
+            return Target(rows.task, y.reshape(len(y), -1).astype(np.float64), (), None)
+        return Target(rows.task, y.astype(np.int64), rows.classes, None)
     n_rows = len(rows.x)
     if n_rows < _MIN_ROWS:
         raise InputError(
@@ -239,7 +244,7 @@ def _target(rows: Source, config: "Config") -> Target:
     where = f"{'array' if isinstance(rows.x, np.ndarray | Mapped) else 'column'} {rows.target!r}"
     if rows.targets:
         where = f"columns {listed(rows.targets)}"
-    return decide(rows.y, config.task, where, categorical=rows.categorical, names=_names(rows), decimal=rows.decimal)
+    return decide(y, config.task, where, categorical=rows.categorical, names=_names(rows), decimal=rows.decimal)
 
 
 def _names(rows: Source) -> tuple[str, ...]:
@@ -249,49 +254,46 @@ def _names(rows: Source) -> tuple[str, ...]:
 
 def _features(
     rows: Source, train: np.ndarray, impute: str, like: "Model | None"
-) -> tuple[np.ndarray | Mapped, np.ndarray | None, list[dict[str, Any]] | None, list[str]]:
-    """Return x of all rows, x of the set's own test rows, the records of the encoding, and notes."""
-    x, x_test, columns = rows.x, rows.x_test, None if like is None else like.columns
-    if not isinstance(x, np.ndarray | Mapped):
-        encoded, columns, notes = _encoded(rows, x, train, impute, like)
-        return encoded, None, columns, [*notes, *table_columns.filled(x, columns)]
+) -> tuple[list[np.ndarray | Mapped], list[dict[str, Any]] | None, list[str]]:
+    """Return x of each of the parts of `rows`, the records of the encoding, and notes."""
+    xs: list[Any] = [part.x for part in rows.parts]
+    columns = None if like is None else like.columns
+    if not isinstance(rows.x, np.ndarray | Mapped):
+        encoded, columns, notes = _encoded(rows, train, impute, like)
+        return encoded, columns, [*notes, *table_columns.filled(xs, columns)]
     if like is not None and columns is not None:
-        columns = missing.filling(columns, x.shape[1])
+        columns = missing.filling(columns, rows.x.shape[1])
         impute = "none" if columns is None else str(like.config.get("impute"))
-    found = [
-        missing.refuse(part, rows.feature_names, filled=impute != "none", by_model=like is not None)
-        for part in (x, x_test)
-        if part is not None
-    ]
-    if not any(found):
+    refuse = partial(missing.refuse, names=rows.feature_names, filled=impute != "none", by_model=like is not None)
+    if not any(own.each(rows, refuse)):
         unused = f"impute {impute} is not used: no value is missing, and the model will refuse missing values"
-        return x, x_test, columns, [unused] if columns is None and impute != "none" else []
-    if isinstance(x, Mapped):
+        return xs, columns, [unused] if columns is None and impute != "none" else []
+    if isinstance(rows.x, Mapped):
         raise InputError(
             f"{rows.name} has missing values, and its rows stay in their file, where impute {impute!r} cannot "
             "fill them; give memory_map never, or fill them in the file"
         )
-    columns = columns or missing.fit(x[train], rows.feature_names, impute)
-    counts = sum(np.isnan(part).sum(axis=0) for part in (x, x_test) if part is not None)
+    columns = columns or missing.fit(rows.x[train], rows.feature_names, impute)
+    counts: Any = sum(np.isnan(x).sum(axis=0) for x in xs)
     notes = missing.noted(zip(counts.tolist(), columns, strict=True))
-    return missing.fill(x, columns), None if x_test is None else missing.fill(x_test, columns), columns, notes
+    return [missing.fill(x, columns) for x in xs], columns, notes
 
 
 def _encoded(
-    rows: Source, frame: "pd.DataFrame", train: np.ndarray, impute: str, like: "Model | None"
-) -> tuple[np.ndarray, list[dict[str, Any]], list[str]]:
-    """Return the features of a table, the records of their encoding, and notes."""
+    rows: Source, train: np.ndarray, impute: str, like: "Model | None"
+) -> tuple[list[np.ndarray | Mapped], list[dict[str, Any]], list[str]]:
+    """Return the features of each part of a table, the records of their encoding, and notes."""
+    frame: pd.DataFrame = rows.x
     if like is None:
         columns, notes = table_columns.fit(frame, impute, rows.decimal, train)
-        unseen = Unseen(by_model=False)
-        x = table_columns.encode(frame, columns, unseen)
-        return x, columns, [*notes, *unseen.notes()]
-    columns, unseen = like.encoding or table_columns.numbers(frame.columns), Unseen()
-    x = table_columns.encode(frame, columns, unseen)
-    known = {record["name"] for record in columns}
-    more = [name for name in frame.columns if name not in known]
-    notes = [f"left out, as the model to start from has no such column: {listed(more)}"] if more else []
-    return x, columns, [*notes, *unseen.notes()]
+    else:
+        columns = like.encoding or table_columns.numbers(frame.columns)
+        known = {record["name"] for record in columns}
+        more = [name for name in frame.columns if name not in known]
+        notes = [f"left out, as the model to start from has no such column: {listed(more)}"] if more else []
+    unseen = Unseen(by_model=like is not None)
+    xs: list[np.ndarray | Mapped] = [*own.each(rows, partial(table_columns.encode, columns=columns, unseen=unseen))]
+    return xs, columns, [*notes, *unseen.notes()]
 
 
 def _scaling(

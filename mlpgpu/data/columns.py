@@ -104,9 +104,10 @@ def numbers(names: Iterable[str]) -> list[Record]:
     return [{"name": name, "kind": "number", "fill": None} for name in names]
 
 
-def filled(frame: "pd.DataFrame", columns: list[Record]) -> list[str]:
+def filled(frames: Iterable["pd.DataFrame"], columns: list[Record]) -> list[str]:
     """Return a note of the missing values that `encode` fills, and of what with; no note if there are none."""
-    return missing.noted((int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns)
+    gaps = [[int(np.count_nonzero(frame[record["name"]].isna())) for record in columns] for frame in frames]
+    return missing.noted(zip(map(sum, zip(*gaps, strict=True)), columns, strict=True))
 
 
 def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None = None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Hold out whole groups of rows, with about equal shares of each class where the groups allow it."""
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,21 +24,28 @@ def numbered(groups: np.ndarray) -> np.ndarray:
 
 
 def check_apart(rows: "Source", config: "Config") -> None:
-    """Refuse a set whose own test rows belong to groups of its other rows.
+    """Refuse a set of which two parts, as they are given, have rows of one group.
 
     Raises
     ------
     InputError
+        Also if the groups of two parts cannot be compared.
     """
-    if rows.groups is None or rows.x_test is None:
-        return
-    n_rows = len(rows.x)
-    shared = np.intersect1d(rows.groups[:n_rows], rows.groups[n_rows:])
-    if len(shared):
-        raise InputError(
-            f"group is {config.group!r}, and {len(shared):,} of its groups, such as {str(shared[0])!r}, have both "
-            f"training and test rows in {rows.name}; give all rows as x and y, or leave out group"
-        )
+    parts = {"training": rows, **rows.own}
+    grouped = [(name, part.groups) for name, part in parts.items() if part.groups is not None]
+    for (one, ours), (other, theirs) in combinations(grouped, 2):
+        if ours.dtype.kind != theirs.dtype.kind and not {ours.dtype.kind, theirs.dtype.kind} <= set("biuf"):
+            raise InputError(
+                f"the groups of {rows.name} have type {ours.dtype} in {one} rows and {theirs.dtype} in {other} rows; "
+                "allowed: the same kind; mend the file"
+            )
+        shared = np.intersect1d(ours, theirs)
+        if len(shared):
+            raise InputError(
+                f"group is {config.group!r}, and {len(shared):,} of its groups, such as {str(shared[0])!r}, have both "
+                f"{one} and {other} rows in {rows.name}; give all rows as one set, to be divided by group, or leave "
+                "out group"
+            )
 
 
 def hold_out_groups(groups: np.ndarray, labels: np.ndarray | None, fraction: float, seed: int) -> np.ndarray:

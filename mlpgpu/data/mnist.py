@@ -102,8 +102,8 @@ def load(name: str, config: "Config") -> Source:
     return Source(
         name,
         x.reshape(len(x), -1),
-        np.concatenate([y, y_test]).astype(np.int64),
-        x_test.reshape(len(x_test), -1),
+        y.astype(np.int64),
+        {"test": Source(name, x_test.reshape(len(x_test), -1), y_test.astype(np.int64))},
         task="classification",
         classes=CLASSES[name],
         scale="255",

@@ -1,10 +1,10 @@
-"""NumPy's .npz files: arrays x and y, or x_train, y_train, x_test and y_test."""
+"""NumPy's .npz files: arrays x and y, or x_train and y_train beside x_val, y_val, x_test and y_test."""
 
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,15 +18,19 @@ from mlpgpu.figures import counted
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
+# Ending of the names of arrays -> the part of the set that they hold.
+OWN = {"_val": "validation", "_test": "test"}
+
 
 def load(path: Path, config: "Config") -> Source:
     """Load the arrays of an .npz file.
 
-    If the file has ``x_train``, ``y_train``, ``x_test`` and ``y_test``, and ``config.target`` is None, these are used,
-    and the set has test rows of its own. Otherwise the rows are ``x`` or ``X``, and the targets ``y`` or the array that
-    ``config.target`` names. ``config.sample_weight`` and ``config.group`` name arrays in the same way as ``x`` and
-    ``y``: for a set with test rows of its own, ``w`` stands for ``w_train`` and ``w_test``. Images, in an array of
-    shape (n_rows, height, width) or with colours, are flattened. A note names the arrays that are not used.
+    If the file has ``x_train`` and ``y_train``, and ``x_val`` and ``y_val`` or ``x_test`` and ``y_test``, and
+    ``config.target`` is None, these are used, and the set has validation or test rows of its own. Otherwise the rows
+    are ``x`` or ``X``, and the targets ``y`` or the array that ``config.target`` names. ``config.sample_weight`` and
+    ``config.group`` name arrays in the same way as ``x`` and ``y``: for a set with rows of its own, ``w`` stands for
+    ``w_train``, ``w_val`` and ``w_test``. Images, in an array of shape (n_rows, height, width) or with colours, are
+    flattened. A note names the arrays that are not used.
 
     Raises
     ------
@@ -34,39 +38,24 @@ def load(path: Path, config: "Config") -> Source:
         If the file cannot be read, or its arrays do not match.
     """
     names = _names(path)
-    has_test = {"x_train", "y_train", "x_test", "y_test"} <= set(names) and config.target is None
-    x_name, y_name = ("x", "y") if has_test else (_x_name(path, names), config.target or "y")
-    if not has_test and y_name not in names:
+    found = [ending for ending in ("_train", *OWN) if {f"x{ending}", f"y{ending}"} <= set(names)]
+    has_own = len(found) > 1 and found[0] == "_train" and config.target is None
+    x_name, y_name = ("x", "y") if has_own else (_x_name(path, names), config.target or "y")
+    if not has_own and y_name not in names:
         hint = did_you_mean(y_name, names, 0.5) or "; give one of them as target"
         raise InputError(f"{path} has no array {y_name!r} to predict; it has {', '.join(names)}{hint}")
-    endings = ("_train", "_test") if has_test else ("",)
+    endings = found if has_own else [""]
     roles = _roles(path, names, x_name, y_name, aside.given(config), endings)
     parts = [{role: name + ending for role, name in roles.items()} for ending in endings]
     arrays = _read(path, [name for part in parts for name in part.values()])
-    train, *tests = (_part(path, part, arrays) for part in parts)
-    for test in tests:
-        if test["x"].shape[1] != train["x"].shape[1]:
-            raise InputError(
-                f"{path} has {counted(train['x'].shape[1], 'feature')} in x_train and {test['x'].shape[1]} in x_test; "
-                "allowed: as many; mend the file"
-            )
-        if "groups" in test:
-            kinds = {part["groups"].dtype.kind for part in (train, test)}
-            if len(kinds) > 1 and not kinds <= set("biuf"):
-                raise InputError(
-                    f"the groups of {path} have type {train['groups'].dtype} in {parts[0]['groups']} and "
-                    f"{test['groups'].dtype} in {parts[1]['groups']}; allowed: the same kind; mend the file"
-                )
-        if train["y"].shape[1:] != test["y"].shape[1:] or _kind(train["y"].dtype) != _kind(test["y"].dtype):
-            raise InputError(
-                f"y_train has type {train['y'].dtype} and shape {train['y'].shape}, y_test {test['y'].dtype} and "
-                f"{test['y'].shape}; allowed: the same kind; mend the file"
-            )
-        joined = {role: np.concatenate([values, test[role]]) for role, values in train.items() if role != "x"}
-        train = {"x": train["x"], "x_test": test["x"], **joined}
+    train, *others = (_part(path, part, arrays) for part in parts)
+    own = {
+        OWN[ending]: Source(f"{names['x']} and {names['y']}", **part)
+        for ending, names, part in zip(endings[1:], parts[1:], others, strict=True)
+    }
     unused = [name for name in names if name not in arrays]
     notes = (f"not used: array{'s' if len(unused) > 1 else ''} {listed(unused)}",) if unused else ()
-    return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], notes=notes, **train)
+    return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], notes=notes, own=own, **train)
 
 
 def _roles(
@@ -89,7 +78,7 @@ def _roles(
     return {"x": x_name, "y": y_name, **aside.named(given, bases, lacking, taken, optional=optional)}
 
 
-def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return attribute of `Source` -> checked values, given attribute -> name and name -> values."""
     found = {role: arrays[name] for role, name in names.items()}
     for role, values in found.items():
@@ -104,11 +93,6 @@ def _part(path: Path, names: Mapping[str, str], arrays: Mapping[str, np.ndarray]
         "y": found["y"],
         **{role: aside.checked(role, found[role], f"array {names[role]!r} of {path}") for role in aside_only},
     }
-
-
-def _kind(dtype: np.dtype) -> str:
-    """Return a kind of dtype; arrays of the same kind can be concatenated."""
-    return "number" if dtype.kind in "biuf" else dtype.kind if dtype.kind in "US" else str(dtype)
 
 
 def read_x(path: Path) -> np.ndarray:
@@ -184,7 +168,7 @@ def _x_name(path: Path, names: list[str], *more: str) -> str:
             return name
     raise InputError(
         f"{path} has the arrays {', '.join(names) or 'none'}; "
-        "allowed: x and y, or x_train, y_train, x_test and y_test; name them so"
+        "allowed: x and y, or x_train, y_train, x_test and y_test, also with x_val and y_val; name them so"
     )
 
 

@@ -55,8 +55,8 @@ def of_mnist(name: str) -> Known:
     from mlpgpu.config import Config
 
     source = mnist.load(name, Config(dataset=name, quiet=True))
-    assert source.x_test is not None
-    return Known(source.x_test, np.array(source.classes)[source.y[len(source.x) :]])
+    test = source.own["test"]
+    return Known(test.x, np.array(source.classes)[test.y])
 
 
 def read_features(path: str | Path, columns: Records | None) -> np.ndarray:

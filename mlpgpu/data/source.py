@@ -1,15 +1,13 @@
 """Rows as read from a source of data, before they are split."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,9 @@ class Source:
         A DataFrame is encoded after the split, since the encoding is fitted on the training rows.
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
         Codes if `classes` is given, otherwise labels or numbers as read.
-    x_test : ndarray or None
-        Test rows, if the set has its own: the last rows of `y`, `weights` and `groups` are theirs.
+    own : mapping of str to Source
+        Validation and test rows that are given as such, under ``validation`` and ``test``, in this order. They have
+        weights if these rows have, and may lack groups. Their name is that of their arrays or file, or of the set.
     weights : float64 ndarray of shape (n_rows,) or None
         Weight of each row.
     groups : ndarray of shape (n_rows,) or None
@@ -45,9 +44,9 @@ class Source:
     """
 
     name: str
-    x: "np.ndarray | Mapped | pd.DataFrame"
+    x: Any
     y: np.ndarray
-    x_test: np.ndarray | None = None
+    own: Mapping[str, "Source"] = field(default_factory=dict)
     weights: np.ndarray | None = None
     groups: np.ndarray | None = None
     task: str = "auto"
@@ -59,6 +58,17 @@ class Source:
     target: str | None = None
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple["Source", ...]:
+        """These rows, then those of their own parts."""
+        return self, *self.own.values()
+
+    def joined(self, attribute: str) -> np.ndarray | None:
+        """Return x, y, weights or groups of all `parts`, one below the other; None if these rows have none."""
+        first, *others = (getattr(part, attribute) for part in self.parts)
+        # No copy of a single array: its order in memory may be another, and sums over it another rounding.
+        return np.concatenate([first, *others]) if others and first is not None else first
 
 
 def of_arrays(

@@ -47,12 +47,13 @@ def packed() -> list[bytes]:
 
 
 def npz() -> list[bytes]:
-    """Return arrays of several types, images, and a separate test set."""
+    """Return arrays of several types, images, and separate validation and test sets."""
     x, y = np.arange(24.0).reshape(12, 2), np.arange(12) % 2
     images = np.arange(48, dtype=np.uint8).reshape(12, 2, 2)
     gaps = np.where(x == 3, np.nan, x).astype(">f4")
     words = np.array(["u", "v", "ü"] * 4)
-    own = {"x_train": images[:8], "y_train": y[:8], "x_test": images[8:], "y_test": y[8:]}
+    cuts = {"train": slice(0, 8), "val": slice(8, 10), "test": slice(10, 12)}
+    own = {f"{name}_{part}": rows[at] for part, at in cuts.items() for name, rows in (("x", images), ("y", y))}
     sets = [
         {"x": x, "y": y},
         {"x": gaps, "y": words},

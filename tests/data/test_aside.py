@@ -75,8 +75,9 @@ def test_arrays_of_weights_and_groups(tmp_path, rng):
     names = {"x_train": x[:6], "y_train": y[:6], "x_test": x[6:], "y_test": y[6:]}
     np.savez(tmp_path / "b.npz", **names, w_train=w[:6], w_test=w[6:], g_train=g[:6], g_test=g[6:])
     source = _source(tmp_path / "b.npz", sample_weight="w", group="g")
-    for found, expected in ((source.x, x[:6]), (source.x_test, x[6:]), (source.weights, w), (source.groups, g)):
-        np.testing.assert_array_equal(found, expected)
+    for part, at in ((source, slice(6)), (source.own["test"], slice(6, 9))):
+        for found, expected in ((part.x, x), (part.y, y), (part.weights, w), (part.groups, g)):
+            np.testing.assert_array_equal(found, expected[at])
     with pytest.raises(
         InputError,
         match=r"sample_weight is 'w_train', .*does not have with _train and _test after it; allowed: 'w', 'g'",

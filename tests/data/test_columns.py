@@ -157,11 +157,11 @@ def test_what_is_filled_is_noted_once():
         | {f"n{i}": [1234567.5, 1234567.5, None] for i in range(4)}
     )
     records, _ = columns.fit(frame, "mean")
-    assert columns.filled(frame, records) == [
+    assert columns.filled([frame], records) == [
         "8 missing values filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
         "1 of 'n0' with 1.235e+06, 1 of 'n1' with 1.235e+06, and those of 2 columns more"
     ]
-    assert columns.filled(frame[["whole"]], records[3:4]) == []
+    assert columns.filled([frame[["whole"]]], records[3:4]) == []
 
 
 def test_fills_a_column_that_is_missing_altogether():

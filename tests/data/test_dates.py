@@ -180,7 +180,7 @@ def test_missing_dates_are_filled_as_numbers_are(impute, filled, kind):
     np.testing.assert_array_equal(x[3:], expected([filled], False))
     frame = pd.DataFrame({"sold": values})
     note = f"1 missing value filled: 1 of 'sold' with {filled.date()}"
-    assert columns.filled(frame, records) == [note]
+    assert columns.filled([frame], records) == [note]
     # A chunk of a file may have no dates at all.
     np.testing.assert_array_equal(columns.encode(pd.DataFrame({"sold": [np.nan, None]}), records), x[[3, 3]])
     with pytest.raises(InputError, match=r"missing values in column 'sold' \(1\), the first in row 4; give impute"):

@@ -67,10 +67,10 @@ def test_bytes_in_colour_are_images_and_bytes_in_columns_are_not(tmp_path, rng, 
 
 def test_arrays_that_are_not_used_are_named(tmp_path, rng):
     x, y = x_y(rng)
-    parts = {f"{name}_{part}": each for part in ("train", "val", "test") for name, each in (("x", x), ("y", y))}
-    path = save(tmp_path / "a.npz", **parts, w_train=y, w_test=y)
-    assert "not used: arrays 'x_val', 'y_val', 'w_train', 'w_test'" in load(Config(dataset=path)).notes
-    assert "not used: arrays 'x_val', 'y_val'" in load(Config(dataset=path, sample_weight="w")).notes
+    parts = {f"{name}_{part}": each for part in ("train", "test") for name, each in (("x", x), ("y", y))}
+    path = save(tmp_path / "a.npz", **parts, x_val=x, w_train=y, w_test=y)
+    assert "not used: arrays 'x_val', 'w_train', 'w_test'" in load(Config(dataset=path)).notes
+    assert "not used: array 'x_val'" in load(Config(dataset=path, sample_weight="w")).notes
     only = load(Config(dataset=save(tmp_path / "b.npz", x=x, y=y, id=y)))
     assert "not used: array 'id'" in only.notes
 
@@ -177,11 +177,11 @@ def test_missing_values_of_own_test_rows_are_filled_too(tmp_path, rng):
         ({"x": np.ones((6, 2)), "y": np.array([None] * 6, object)}, "cannot read .*allow_pickle"),
         (
             {"x_train": np.ones((6, 2)), "y_train": range(6), "x_test": np.ones((3, 3)), "y_test": range(3)},
-            "2 features in x_train and 3 in x_test",
+            "2 features in its training rows, and 3 in x_test",
         ),
         (
             {"x_train": np.ones((6, 2)), "y_train": range(6), "x_test": np.ones((3, 2)), "y_test": ["a"] * 3},
-            "y_test <U1",
+            "that of x_test and y_test <U1",
         ),
     ],
 )
