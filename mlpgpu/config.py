@@ -91,7 +91,10 @@ class Config(Declared):
         choices=("none", "mean", "median"),
     )
     validation_fraction: float = of_data(
-        0.1, "fraction of the training rows held out for validation after each epoch", within="[0, 1)"
+        0.1,
+        "fraction of the training rows held out for validation after each epoch, if the data set has no validation "
+        "rows of its own",
+        within="[0, 1)",
     )
     test_fraction: float = of_data(
         0.2,
@@ -103,6 +106,16 @@ class Config(Declared):
         "random: validation and test rows are drawn at random; last: the test rows are the last ones of the data, and "
         "the validation rows those before them, as for a forecast",
         choices=("random", "last"),
+    )
+    validation_data: str | None = of_data(
+        None,
+        "for a table or .npz file: file of the same kind with the validation rows [default: those of dataset, if it "
+        "has its own, else --validation-fraction]",
+    )
+    test_data: str | None = of_data(
+        None,
+        "for a table or .npz file: file of the same kind with the test rows [default: those of dataset, if it has its "
+        "own, else --test-fraction]",
     )
     samples: int = of_data(70_000, "rows of the synthetic set", within="[10, 1e9]")
     features: int = of_data(784, "columns of the synthetic set", within="[1, 1e6]")
@@ -299,6 +312,14 @@ class Config(Declared):
             )
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
+        known = settings(type(self))
+        for part in ("validation", "test"):
+            file, fraction = (getattr(self, f"{part}_{of}") for of in ("data", "fraction"))
+            if file is not None and fraction != known[f"{part}_fraction"].default:
+                raise InputError(
+                    f"{part}_data is {file}, and {part}_fraction is {fraction:g}; allowed: a file or a fraction; leave "
+                    "out one of them"
+                )
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
         check_precision(self.precision, self.dtype)

@@ -82,7 +82,7 @@ def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             rows, epochs = counted(metrics["n_train"], "row"), counted(metrics["epochs"], "epoch")
             yield f"Trained   {rows}, {epochs}, on {metrics['device']}"
-            yield report.test_line(metrics)
+            yield report.test_line(metrics, model.config)
 
 
 def _of_labels(model: Model) -> str:

@@ -162,7 +162,12 @@ def training_line(prepared: Prepared) -> str:
 def result_lines(outcome: Outcome) -> list[str]:
     """Return the test figures, notes on them, why the run stopped, and the speed."""
     metrics = outcome.metrics
-    lines = [test_line(metrics), *_few_tested(outcome), *_never_found(outcome), *_overfitted(outcome)]
+    lines = [
+        test_line(metrics, outcome.model.config),
+        *_few_tested(outcome),
+        *_never_found(outcome),
+        *_overfitted(outcome),
+    ]
     of = f"; weights of epoch {metrics['weights_of_epoch']}" if outcome.run.restored else ""
     if outcome.run.stopped:
         lines.append(f"Stopped   {outcome.run.stopped} in epoch {outcome.run.epoch}{of}")
@@ -185,8 +190,9 @@ def _few_tested(outcome: Outcome) -> list[str]:
         return []
     low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
     rows = counted(n, "test row") if weighted is None else f"test rows that count as much as {n} of equal weight"
-    # The last rows cannot be divided into folds.
-    cure = "; mlpgpu cross-validate tests on every row" if config["hold_out"] == "random" else ""
+    # The last rows cannot be divided into folds, nor can rows of several files.
+    divisible = config["hold_out"] == "random" and not {"validation_data", "test_data"} & config.keys()
+    cure = "; mlpgpu cross-validate tests on every row" if divisible else ""
     return [f"Note      with {rows}, that accuracy is between {low:.0%} and {high:.0%} (95 % confidence){cure}"]
 
 
@@ -231,11 +237,11 @@ def _overfitted(outcome: Outcome) -> list[str]:
     ]
 
 
-def test_line(metrics: Mapping[str, Any]) -> str:
-    """Return the line with the test figures among the metrics of a run."""
+def test_line(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return the line with the test figures among the metrics of a run; `config` has its settings."""
     if not metrics["n_test"]:
         return "Test      no rows: all were trained or validated on"
-    return figures_line(metrics["dataset"], metrics["n_test"], tested(metrics))
+    return figures_line(config.get("test_data") or metrics["dataset"], metrics["n_test"], tested(metrics))
 
 
 def tested(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_every_setting_is_helped_and_grouped():
 
 def test_only_what_names_something_or_is_read_elsewhere_may_be_any_text():
     free = {name for name, known in settings().items() if known.kind is str and not known.choices}
-    files = {"dataset", "data_dir", "start_from", "run_dir"}
+    files = {"dataset", "validation_data", "test_data", "data_dir", "start_from", "run_dir"}
     columns = {"target", "drop", "sample_weight", "group"}
     assert free == files | columns | {"device", "checkpoint_every", "log_every"}
 

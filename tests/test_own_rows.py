@@ -1,10 +1,17 @@
-"""Validation and test rows that are given as such, in arrays of an .npz file."""
+"""Validation and test rows that are given as such, in arrays of an .npz file or in files of their own."""
+
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, log_loss
 
-from mlpgpu import Config, InputError, cross_validate, train_and_test
-from mlpgpu.data import load
+from mlpgpu import Config, InputError, Model, cross_validate, cross_validation, find_learning_rate, train_and_test
+from mlpgpu.callbacks import RunCheckpoint
+from mlpgpu.data import load, read_features
+from mlpgpu.prepared import prepare
 
 BRIEF = {"hidden": (5,), "epochs": 3, "batch_size": 8, "backend": "numpy"}
 
@@ -17,6 +24,42 @@ def arrays(rng):
     every = {"x": x, "y": y, "w": rng.uniform(0.5, 2, 60), "g": np.arange(60) // 5}
     cuts = {"train": slice(0, 40), "val": slice(40, 50), "test": slice(50, 60)}
     return {f"{name}_{part}": values[at] for part, at in cuts.items() for name, values in every.items()}
+
+
+@pytest.fixture
+def frame(rng):
+    """A table with text, gaps and categories that look like numbers, of which the last rows have nothing else."""
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+    town = np.concatenate([rng.choice(["01", "2", "x"], 72), ["01", "2", "3"] * 6 + ["01"] * 10])
+    age = rng.normal(30, 5, 100)
+    age[::9] = np.nan
+    return pd.DataFrame(
+        {
+            "age": age,
+            "town": town,
+            "day": [f"2021-{i % 12 + 1:02}-{i % 28 + 1:02}" for i in range(100)],
+            "w": rng.uniform(0.5, 2, 100),
+            "id": rng.permutation(100),
+            "sold": np.concatenate([rng.choice(["7", "no"], 72), ["7", "no"] * 4, ["7"] * 20]),
+        }
+    )
+
+
+SOLD = {"target": "sold", "sample_weight": "w", "drop": ("id",), "impute": "median"}
+
+
+@pytest.fixture
+def tables(frame, tmp_path, monkeypatch):
+    """Write all rows to all.csv, and the 72, 8 and 20 that hold_out last divides them into to a file each."""
+    monkeypatch.chdir(tmp_path)
+    frame.to_csv("all.csv", index=False)
+    frame[:72].to_csv("train.csv", index=False)
+    # In another order, with other columns, and without what is not needed.
+    frame[72:80][["sold", "w", "town", "age", "day"]].assign(more=1).to_csv(
+        "val.txt", index=False, sep=";", decimal=","
+    )
+    frame[80:].to_csv("test.csv", index=False)
+    return Config(dataset="train.csv", validation_data="val.txt", test_data="test.csv", **SOLD, **BRIEF)
 
 
 def told(outcome):
@@ -64,8 +107,72 @@ def test_rows_that_a_split_draws_give_the_same_run_as_own_rows(tmp_path, rng):
     parts = {"train": "train", "val": "validation", "test": "test"}
     rows = {f"{name}_{to}": getattr(drawn, f"{name}_{part}") for to, part in parts.items() for name in "xy"}
     np.savez(tmp_path / "b.npz", **rows)
-    one, own = (train_and_test(Config(dataset=tmp_path / f"{name}.npz", **BRIEF)) for name in "ab")
+    for to in ("val", "test"):
+        np.savez(tmp_path / f"{to}.npz", x=rows[f"x_{to}"], y=rows[f"y_{to}"])
+    np.savez(tmp_path / "c.npz", x=rows["x_train"], y=rows["y_train"])
+    files = {"validation_data": tmp_path / "val.npz", "test_data": tmp_path / "test.npz"}
+    one, own, apart = (
+        train_and_test(Config(dataset=tmp_path / f"{name}.npz", **BRIEF, **more))
+        for name, more in (("a", {}), ("b", {}), ("c", files))
+    )
     assert told(own) == told(one)
+    assert told(apart) == told(one)
+
+
+def test_the_last_rows_of_a_table_give_the_same_run_as_files_of_their_own(tables):
+    """To the last bit: the encoding is fitted on the training rows, and columns of text are read as such."""
+    one = train_and_test(Config(dataset="all.csv", hold_out="last", **SOLD, **BRIEF))
+    own = prepare(tables)
+    assert own.data.columns == one.model.columns
+    assert told(train_and_test(own)) == told(one)
+    assert {
+        "validation rows: those of val.txt",
+        "test rows: those of test.csv",
+        "val.txt: semicolons between columns, decimal commas",
+        "column 'town': 6 rows of 100 with a value that no training row has, such as '3'",
+    } <= set(own.data.notes)
+
+
+def test_figures_of_own_rows_are_those_of_scikit_learn(tables, frame):
+    outcome = train_and_test(tables)
+    codes, weights = (frame["sold"] == "no").to_numpy(int), frame["w"].to_numpy()
+    for part, file, at in (("validation", "val.txt", slice(72, 80)), ("test", "test.csv", slice(80, 100))):
+        p = outcome.model.predict_proba(read_features(file, outcome.model.columns))
+        last = outcome.run.history[-1] if part == "validation" else outcome.metrics
+        of = {"sample_weight": weights[at]}
+        assert last[f"{part}_loss"] == pytest.approx(log_loss(codes[at], p, labels=[0, 1], **of), rel=1e-5)
+        assert last[f"{part}_accuracy"] == pytest.approx(accuracy_score(codes[at], p.argmax(axis=1), **of))
+
+
+def test_several_targets_and_a_parquet_file(frame, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: no Parquet")
+    frame[:80].to_parquet(tmp_path / "train.parquet")
+    frame[80:].to_csv(tmp_path / "val.csv", index=False)
+    given = {"dataset": tmp_path / "train.parquet", "validation_data": tmp_path / "val.csv", "target": "w,id"}
+    data = load(Config(**given, impute="mean", test_fraction=0))
+    np.testing.assert_array_equal(data.y_validation, frame[["w", "id"]][80:])
+    assert (len(data.x_train), len(data.x_test)) == (80, 0)
+
+
+def test_the_commands_take_files_of_own_rows(tables, command, command_of):
+    del tables
+    line = "--target sold --sample-weight w --drop id --impute median --hidden 5 --epochs 2 --backend numpy"
+    code, out, err = command(f"--dataset train.csv --validation-data val.txt --test-data test.csv {line} --run-dir run")
+    assert (code, err) == (0, "")
+    assert "72 training, 8 validation and 20 test rows" in out
+    assert "Note      validation rows: those of val.txt\n" in out
+    assert " on 20 rows of test.csv\n" in out
+    # Folds cannot be drawn from three files.
+    assert "(95 % confidence)\n" in out
+    assert command("--config run/config.toml --run-dir again")[0] == 0
+    np.testing.assert_array_equal(Model.load("again").params, Model.load("run").params)
+    code, out, _ = command_of(find_learning_rate.app)("--config run/config.toml --steps 20 --json --quiet")
+    assert (code, json.loads(out)["n_train"]) == (0, 72)
+    code, _, err = command_of(cross_validation.app)("--config run/config.toml --folds 3")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "validation_data is val.txt, and folds" in err
+    with pytest.raises(InputError, match="test_data is test.csv, and folds"):
+        cross_validate(Config(dataset="train.csv", target="sold", test_data="test.csv"), 3)
 
 
 def test_own_rows_of_arrays_are_in_the_folds(arrays, tmp_path):
@@ -76,3 +183,105 @@ def test_own_rows_of_arrays_are_in_the_folds(arrays, tmp_path):
     )
     assert sorted(np.concatenate([fold.rows for fold in found.folds])) == [*range(60)]
     assert [one["n_test"] for one in found.metrics["by_fold"]] == [15] * 4
+
+
+def test_a_run_is_resumed_with_moved_files_but_not_with_other_rows(tables, frame):
+    whole = train_and_test(tables, [RunCheckpoint("kept", every=1)])
+    Path("moved").mkdir()
+    given = tables.to_dict()
+    for setting in ("validation_data", "test_data"):
+        shutil.move(given[setting], "moved")
+        given[setting] = f"moved/{given[setting]}"
+    resumed = "kept/previous.safetensors"
+    assert train_and_test(Config(**given), resume=resumed).model.params.tobytes() == whole.model.params.tobytes()
+    frame[72:80].assign(age=1).to_csv(given["validation_data"], index=False, sep=";", decimal=",")
+    with pytest.raises(InputError, match="the validation rows are not those of the checkpoint"):
+        train_and_test(Config(**given), resume=resumed)
+    del given["validation_data"]
+    with pytest.raises(InputError, match="validation_data is None, and the run to resume has val.txt"):
+        train_and_test(Config(**given), resume=resumed)
+
+
+def test_a_model_to_start_from_that_was_tested_on_another_file(tables):
+    train_and_test(tables).model.save("model.safetensors")
+    given = tables.to_dict() | {"start_from": "model.safetensors"}
+    said = "the model to start from had another test_data: it may have learned from rows that are tested on here"
+    again = prepare(Config(**given)).data
+    assert said not in again.notes
+    np.testing.assert_array_equal(again.x_validation, load(tables).x_validation)
+    del given["test_data"]
+    assert said in prepare(Config(**given)).data.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sold": "maybe"}, "val.csv: no training rows of class 'maybe', which validation rows have; allowed: classes"),
+        ({"age": np.nan}, r"val.csv: missing values in column 'age' \(28\), the first in row 1; give impute"),
+        ({"age": "old"}, "val.csv: column 'age' holds text, such as 'old'.*; allowed: numbers, as in training"),
+        ({"sold": None}, "target is 'sold', which val.csv does not have"),
+        ({"town": None}, "val.csv: the table has no column 'town'"),
+        ({"w": None}, "sample_weight is 'w', which val.csv does not have"),
+        ({"id": 3}, "group is 'id', and 1 of its groups, such as '3', have both training and validation rows in train"),
+    ],
+)
+def test_tables_that_do_not_go_with_the_training_rows(frame, tmp_path, monkeypatch, changes, said):
+    monkeypatch.chdir(tmp_path)
+    frame["age"] = 1.5
+    frame["id"] = range(100)
+    frame[:72].to_csv("train.csv", index=False)
+    lost = [name for name, value in changes.items() if value is None]
+    frame[72:].assign(**changes).drop(columns=lost).to_csv("val.csv", index=False)
+    with pytest.raises(InputError, match=said) as caught:
+        load(Config(dataset="train.csv", validation_data="val.csv", target="sold", sample_weight="w", group="id"))
+    assert "\n" not in str(caught.value)
+
+
+def test_own_rows_need_no_groups(frame, arrays, tmp_path):
+    frame["id"] = np.arange(100) // 4
+    frame[:80].to_csv(tmp_path / "train.csv", index=False)
+    frame[80:].drop(columns="id").to_csv(tmp_path / "test.csv", index=False)
+    given = {"target": "sold", "group": "id", "impute": "mean"}
+    data = load(Config(dataset=tmp_path / "train.csv", test_data=tmp_path / "test.csv", **given))
+    assert (len(data.x_train), len(data.x_validation), len(data.x_test)) == (72, 8, 20)
+    np.savez(tmp_path / "train.npz", x=arrays["x_train"], y=arrays["y_train"], g=arrays["g_train"])
+    np.savez(tmp_path / "test.npz", x=arrays["x_test"], y=arrays["y_test"])
+    data = load(Config(dataset=tmp_path / "train.npz", test_data=tmp_path / "test.npz", group="g"))
+    np.testing.assert_array_equal(data.x_test, arrays["x_test"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"y": np.full(10, 9)}, "val.npz: no training rows of class '9', which validation rows have"),
+        ({"x": np.full((10, 3), np.nan)}, r"val.npz: missing values in feature x0 \(10\)"),
+        ({"x": np.zeros((10, 2))}, "train has 3 features in its training rows, and 2 in .*val.npz; allowed: as many"),
+        ({"y": np.full(10, "a")}, r"target of train has type int64 and shape \(40,\), that of .*val.npz <U1"),
+        ({"w": np.ones(10)}, "sample_weight is 'v', which .*val.npz does not have"),
+        ({"v": np.ones(10), "g": np.arange(10)}, "'0', have both training and validation rows"),
+    ],
+)
+def test_arrays_that_do_not_go_with_the_training_rows(arrays, tmp_path, changes, said):
+    np.savez(tmp_path / "train.npz", **{name: arrays[f"{name}_train"] for name in "xyg"}, v=arrays["w_train"])
+    own = {"x": arrays["x_val"], "y": arrays["y_val"]} | changes
+    np.savez(tmp_path / "val.npz", **own)
+    weighed = {"sample_weight": "v"} if changes.keys() & {"w", "v"} else {}
+    with pytest.raises(InputError, match=said):
+        load(Config(dataset=tmp_path / "train.npz", validation_data=tmp_path / "val.npz", group="g", **weighed))
+
+
+def test_files_that_do_not_go_together(arrays, tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays)
+    np.save(tmp_path / "x.npy", arrays["x_val"])
+    with pytest.raises(InputError, match="test_data is b.npz, and a has test rows of its own; leave it out"):
+        load(Config(dataset=tmp_path / "a.npz", test_data="b.npz"))
+    np.savez(tmp_path / "b.npz", x=arrays["x_train"], y=arrays["y_train"])
+    with pytest.raises(
+        InputError, match="validation_data is b.csv; allowed for b: a .npz file, as its own rows are in"
+    ):
+        load(Config(dataset=tmp_path / "b.npz", validation_data="b.csv"))
+    for dataset, more in ((tmp_path / "x.npy", {"target": "y.npy"}), ("iris", {})):
+        with pytest.raises(InputError, match="test_data is b.npz, and dataset is .*; allowed: test_data for a .csv"):
+            prepare(Config(dataset=dataset, test_data="b.npz", **more))
+    with pytest.raises(InputError, match="validation_data is v.csv, and validation_fraction is 0; allowed: a file or"):
+        Config(dataset="a.csv", validation_data="v.csv", validation_fraction=0)

@@ -46,7 +46,7 @@ _MIN_ROWS = 5
 def load(config: "Config", like: "Model | None" = None) -> DataSet:
     """Load the data set that a config asks for, split it, and fit its encoding and scaling.
 
-    If the set has no test rows of its own, ``test_fraction`` of its rows are held out
+    If the set has no test rows of its own, in its file or in ``test_data``, ``test_fraction`` of its rows are held out
     for testing. Then, if it has no validation rows of its own, ``validation_fraction`` of the remaining rows are held
     out for validation. Either fraction may be 0. The rows are drawn at random, in whole groups if ``group`` is given,
     or are the last ones, as ``hold_out`` says. Encoding, imputation and scaling are fitted on the remaining training
@@ -106,8 +106,10 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
     Raises
     ------
     InputError
-        As for `load`, if there are fewer rows or groups than folds, if ``hold_out`` is not random.
+        As for `load`, if there are fewer rows or groups than folds, if ``hold_out`` is not random, or if a file of
+        validation or test rows is given.
     """
+    own.refuse_files(config)
     if config.hold_out == "last":
         raise InputError(
             "hold_out is last, and folds are drawn at random; allowed: hold_out random; leave it out, or test on the "
@@ -126,8 +128,7 @@ def folds(config: "Config", n_folds: int, like: "Model | None" = None) -> Iterat
 
 
 def _read(config: "Config", like: "Model | None") -> tuple[Source, Target]:
-    rows = _rows(config, None if like is None else like.columns)
-    own.check_alike(rows)
+    rows = own.with_files(_rows(config, None if like is None else like.columns), config)
     return rows, _target(rows, config)
 
 
@@ -316,7 +317,7 @@ def _splits_otherwise(config: "Config", other: Mapping[str, Any]) -> str:
     """Name the settings that make the test rows of the same set differ from those under `other`; empty if none do."""
     if config.dataset is None or not _trained_on(config.dataset, other):
         return ""
-    deciding, known = ("target", "hold_out", "group", "test_fraction", "seed"), settings()
+    deciding, known = ("target", "test_data", "hold_out", "group", "test_fraction", "seed"), settings()
     # A model of an earlier version lacks the settings that came later.
     return ", ".join(name for name in deciding if getattr(config, name) != other.get(name, known[name].default))
 

@@ -1,6 +1,6 @@
 """Columns and arrays that are neither features nor target: the weights of rows, and the groups that rows belong to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,12 @@ def given(config: "Config") -> dict[str, str]:
 
 
 def named(
-    given: Mapping[str, str], names: Sequence[str], lacking: str, taken: Mapping[str, str], *, optional: bool = False
+    given: Mapping[str, str],
+    names: Sequence[str],
+    lacking: str,
+    taken: Mapping[str, str],
+    *,
+    optional: Collection[str] = (),
 ) -> dict[str, str]:
     """Return attribute of `Source` -> name of the column or array that a setting names.
 
@@ -40,15 +45,15 @@ def named(
         The end of a sentence about a name that is not among them, such as ``data.csv does not have``.
     taken : mapping of str to str
         Names with another role -> the end of a sentence about it, such as ``is the target``.
-    optional : bool
-        Whether columns and arrays that are absent are left out, instead of refused.
+    optional : collection of str
+        Settings whose column or array is left out if it is absent, instead of refused.
 
     Raises
     ------
     InputError
         If there is no such column or array, or it has another role.
     """
-    found = {setting: name for setting, name in given.items() if name in names or not optional}
+    found = {setting: name for setting, name in given.items() if name in names or setting not in optional}
     for setting, name in found.items():
         if name not in names:
             free = [name for name in names if name not in taken]

@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,17 @@ def load(path: Path, config: "Config") -> Source:
     return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], notes=notes, own=own, **train)
 
 
+def load_own(path: Path, config: "Config", _: Source) -> Source:
+    """Load the validation or test rows of a set from a file that holds only these; it may lack their groups.
+
+    Raises
+    ------
+    InputError
+        As for `read_known`.
+    """
+    return Source(str(path), **_known(path, config.target, aside.given(config), ("group",)))
+
+
 def _roles(
     path: Path,
     names: Sequence[str],
@@ -66,9 +77,9 @@ def _roles(
     given: Mapping[str, str],
     endings: Sequence[str],
     *,
-    optional: bool = False,
+    optional: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return attribute of `Source` -> name of its array without the endings; `given` as for `aside.named`."""
+    """Return attribute of `Source` -> name of its array without the endings; see `aside.named` for the last two."""
     lacking = f"{path} does not have"
     if any(endings):
         lacking += f" with {' and '.join(endings)} after it"
@@ -113,7 +124,7 @@ def read_x(path: Path) -> np.ndarray:
 
 
 def read_known(
-    path: Path, target: str | None, given: Mapping[str, str], *, optional: bool = False
+    path: Path, target: str | None, given: Mapping[str, str], *, optional: Collection[str] = ()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Read the rows to evaluate a model on: ``x_test`` and ``y_test``, or otherwise ``x`` or ``X`` and the target.
 
@@ -137,6 +148,12 @@ def read_known(
     InputError
         If the file cannot be read, lacks an array, or two have different numbers of rows.
     """
+    found = _known(path, target, given, optional)
+    return found["x"], found["y"], found.get("weights")
+
+
+def _known(path: Path, target: str | None, given: Mapping[str, str], optional: Collection[str]) -> dict[str, Any]:
+    """Return attribute of `Source` -> values, of rows as for `read_known`."""
     names = _names(path)
     tested = {"x_test", "y_test"} <= set(names) and target in {None, "y", "y_train", "y_test"}
     x_name, y_name = ("x", "y") if tested else (_x_name(path, names), "y" if target is None else target)
@@ -147,8 +164,7 @@ def read_known(
     ending = "_test" if tested else ""
     roles = _roles(path, names, x_name, y_name, given, [ending], optional=optional)
     part = {role: name + ending for role, name in roles.items()}
-    found = _part(path, part, _read(path, [*part.values()]))
-    return found["x"], found["y"], found.get("weights")
+    return _part(path, part, _read(path, [*part.values()]))
 
 
 def _names(path: Path) -> list[str]:

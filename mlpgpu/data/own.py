@@ -1,20 +1,57 @@
-"""Validation and test rows that are given as such, beside the training rows in their file."""
+"""Validation and test rows that are given as such: beside the training rows in their file, or in files of their own."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from mlpgpu import endings
 from mlpgpu.config import settings
+from mlpgpu.data import npz, table
+from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source
 from mlpgpu.data.target import Target
 from mlpgpu.errors import InputError, listed
 from mlpgpu.figures import counted
+from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
     from mlpgpu.config import Config
 
 T = TypeVar("T")
+# Part of a data set, in the order of `Source.own` -> the setting that names a file with its rows.
+FILES = {"validation": "validation_data", "test": "test_data"}
+
+
+def with_files(rows: Source, config: "Config") -> Source:
+    """Add the rows of the files that the settings name.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or lacks what the training rows have, or the set has such rows already.
+    """
+    own, notes = dict(rows.own), list(rows.notes)
+    in_arrays = isinstance(rows.x, np.ndarray | Mapped)
+    load: Callable[[Path, Config, Source], Source] = npz.load_own if in_arrays else table.load_own
+    kind, called = ("npz", ".npz file") if in_arrays else ("table", endings.TABLE_FILE)
+    for part, setting in FILES.items():
+        if (given := getattr(config, setting)) is None:
+            continue
+        if part in own:
+            raise InputError(f"{setting} is {given}, and {rows.name} has {part} rows of its own; leave it out")
+        if endings.kind(expanded(given)) != kind:
+            raise InputError(f"{setting} is {given}; allowed for {rows.name}: a {called}, as its own rows are in")
+        try:
+            own[part] = load(expanded(given), config, rows)
+        except InputError as error:
+            raise InputError(f"{setting}: {error}") from None
+        notes += [f"{given}: {note}" for note in own[part].notes if note not in rows.notes]
+    found = dataclasses.replace(rows, own={part: own[part] for part in FILES if part in own}, notes=tuple(notes))
+    _check_alike(found)
+    return found
 
 
 def places(rows: Source) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -46,6 +83,21 @@ def noted(rows: Source, config: "Config") -> list[str]:
     ]
 
 
+def refuse_files(config: "Config") -> None:
+    """Refuse files of validation or test rows where all rows are tested on in turn.
+
+    Raises
+    ------
+    InputError
+    """
+    for setting in FILES.values():
+        if (given := getattr(config, setting)) is not None:
+            raise InputError(
+                f"{setting} is {given}, and folds, on each of which a network is tested, are drawn from the rows of "
+                "dataset; leave it out, or add its rows to dataset"
+            )
+
+
 def check_known(rows: Source, target: Target) -> None:
     """Refuse own validation rows of a class that no training row has: their loss is none that training can lower.
 
@@ -65,7 +117,7 @@ def check_known(rows: Source, target: Target) -> None:
         )
 
 
-def check_alike(rows: Source) -> None:
+def _check_alike(rows: Source) -> None:
     """Refuse own rows that cannot be compared with the training rows.
 
     Raises

@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -143,11 +143,12 @@ def features_and_targets(
     with _local_file(path) as file:
         kind = endings.kind(file)
         given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        may_lack = given if optional else ()
         if kind == "table":
-            yield from _of_table(file, columns, target, as_text, unseen or Unseen(), given, optional)
+            yield from _of_table(file, columns, target, as_text, unseen or Unseen(), given, may_lack)
             return
         if kind == "npz":
-            x, y, weights = npz.read_known(file, target, given, optional=optional)
+            x, y, weights = npz.read_known(file, target, given, optional=may_lack)
             x = _filled(file, x, columns)
         else:
             x, y, weights = array_file.read_known(file, target, {} if optional else given)
@@ -163,9 +164,9 @@ def _of_table(
     as_text: Sequence[bool],
     unseen: Unseen,
     given: Mapping[str, str],
-    optional: bool,
+    optional: Collection[str],
 ) -> Iterator[Known]:
-    """Yield the rows of a table; see `features_and_targets`, and `aside.named` for `given`."""
+    """Yield the rows of a table; see `features_and_targets`, and `aside.named` for `given` and `optional`."""
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
     wanted: dict[str, Any] = {"beside": given.values(), "labels": labels, "written": unseen.written}

@@ -1,6 +1,7 @@
 """Tables in text and Parquet files, with target columns."""
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -32,6 +33,38 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
     InputError
         If the file cannot be read, or has no usable target.
     """
+    found = _divided(path, config, columns)
+    if found.targets:
+        target_columns.check_varied(found.targets, found.y)
+    frame, notes = row_numbers.without(_without(found.x, config.drop, path))
+    return dataclasses.replace(found, x=frame, notes=(*found.notes, *notes))
+
+
+def load_own(path: Path, config: "Config", rows: Source) -> Source:
+    """Load the validation or test rows of a set from another table than its training rows, `rows`.
+
+    It needs the columns of that table, in any order; it may lack the groups, and what is left out. Columns and targets
+    that are text there are read as text.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has no such target or weights.
+    """
+    import pandas as pd
+
+    targets = zip(rows.targets or (rows.target,), rows.y.reshape(len(rows.y), -1).T, strict=True)
+    held = {**{name: rows.x[name] for name in rows.x.columns}, **dict(targets)}
+    text = ("string", "categorical")
+    kinds = {name: pd.api.types.infer_dtype(values, skipna=True) for name, values in held.items()}
+    columns = [{"name": name, "kind": "category" if kind in text else "number"} for name, kind in kinds.items()]
+    return dataclasses.replace(_divided(path, config, columns, optional=("group",)), name=str(path))
+
+
+def _divided(
+    path: Path, config: "Config", columns: list[dict[str, Any]] | None, *, optional: Collection[str] = ()
+) -> Source:
+    """Read a table, and separate its targets, weights and groups; `optional` as for `aside.named`."""
     written: list[dialect.Dialect] = []
     given = aside.given(config)
     wanted: dict[str, Any] = {"beside": given.values(), "drop": config.drop}
@@ -48,27 +81,24 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
     taken = {record["name"]: "is a feature of the model to start from" for record in columns or []}
     taken |= dict.fromkeys(target_columns.joined(config.drop, list(frame.columns)), "drop leaves out")
     taken |= dict.fromkeys(targets, "is the target")
-    set_aside = aside.named(given, list(frame.columns), f"{path} does not have", taken)
+    set_aside = aside.named(given, list(frame.columns), f"{path} does not have", taken, optional=optional)
     gaps = [target for target in targets if ending in endings.TEXT and _is_text_with_gaps(frame[target])]
     if gaps:
         # A class may be called NA or None.
         frame = read(path, columns, config.target, **wanted, labels=[*labels, *gaps])
     y, categorical = target_columns.values(frame[targets])
-    if y.ndim > 1:
-        target_columns.check_varied(targets, y)
     kept: dict[str, Any] = {
         role: aside.checked(role, frame[name], f"column {name!r}") for role, name in set_aside.items()
     }
-    frame, notes = row_numbers.without(_without(frame.drop(columns=[*targets, *set_aside.values()]), config.drop, path))
     return Source(
         name,
-        frame,
+        frame.drop(columns=[*targets, *set_aside.values()]),
         y,
         **kept,
         categorical=categorical,
         target=",".join(targets),
         targets=tuple(targets) if len(targets) > 1 else (),
-        notes=(*(note for found in written for note in found.notes()), *notes),
+        notes=tuple(note for found in written for note in found.notes()),
         decimal=written[0].mark if written else "decimal point",
     )
 
