@@ -14,6 +14,7 @@ from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.feed import is_sparse
+from mlpgpu.protocol.advice import advised, on_fit, on_missing, on_rows
 
 Array = Any
 HOST: Backend = NumpyBackend()
@@ -92,10 +93,15 @@ def check_inputs(estimator: Any, x: Any, *, reset: bool) -> Any:
     Raises
     ------
     ValueError
-        With scikit-learn's own messages.
+        With scikit-learn's own messages, and advice.
     """
     if not reset and _is_valid(estimator, x):
         return x
+    with advised(on_rows, x):
+        return _checked(estimator, x, reset)
+
+
+def _checked(estimator: Any, x: Any, reset: bool) -> Any:
     at = home(x)
     if at is HOST:
         return _as_csr(validate_data(estimator, unmasked(x), accept_sparse=_SPARSE, dtype=_FLOATS, reset=reset))
@@ -113,6 +119,11 @@ def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, order: str | None
     """
     if not reset and _is_valid(estimator, x) and _are_numbers(y) and len(x) == len(y):
         return x, _as_1d(y)
+    with advised(on_fit, x, y):
+        return _checked_with_targets(estimator, x, y, reset, order)
+
+
+def _checked_with_targets(estimator: Any, x: Any, y: Any, reset: bool, order: str | None) -> tuple[Any, Any]:
     if home(x) is HOST:
         x, y = validate_data(
             estimator,
@@ -123,12 +134,11 @@ def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, order: str | None
             order=order,
             reset=reset,
             multi_output=True,
-            y_numeric=estimator._y_numeric,
         )
-        return _as_csr(x), _as_1d(y)
+        return _as_csr(x), _as_1d(_complete(y, estimator._y_numeric))
     if y is None:
         validate_data(estimator, x, y, reset=reset, skip_check_array=True)
-    x = check_inputs(estimator, x, reset=reset)
+    x = _checked(estimator, x, reset)
     dtype = "numeric" if estimator._y_numeric else None
     y = check_array(to_host(y), accept_sparse="csr", ensure_2d=False, dtype=dtype, input_name="y")
     check_consistent_length(x, y)
@@ -151,6 +161,15 @@ def _is_valid(estimator: Any, x: Any) -> bool:
 def _are_numbers(y: Any) -> bool:
     """Whether scikit-learn's check of targets would return `y` unchanged."""
     return type(y) is np.ndarray and y.ndim in {1, 2} and y.dtype.kind in "biuf" and bool(np.isfinite(_total(y)))
+
+
+def _complete(y: Any, numeric: bool) -> Any:
+    """Return targets without missing values, which scikit-learn's check lets through among objects."""
+    if y.dtype != object:
+        return y
+    if on_missing(y):
+        raise ValueError("Input y lacks values.")
+    return y.astype(np.float64) if numeric else y
 
 
 def _as_csr(x: Any) -> Any:

@@ -28,6 +28,7 @@ from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.network import Network
 from mlpgpu.model import Model
 from mlpgpu.protocol import arrays, conversion, rates, saving
+from mlpgpu.protocol.advice import advised, on_targets
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.constraints import CONSTRAINTS, validate
@@ -197,7 +198,9 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
 
     def _measure(self, metric: Callable[..., float], X: Any, y: Any, sample_weight: Any) -> float:  # noqa: N803
         weights = None if sample_weight is None else arrays.to_host(sample_weight)
-        return float(metric(arrays.to_host(y), arrays.to_host(self.predict(X)), sample_weight=weights))
+        predicted = arrays.to_host(self.predict(X))
+        with advised(on_targets, y):
+            return float(metric(arrays.to_host(y), predicted, sample_weight=weights))
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
         """Return the activations of the output layer; programs call scikit-learn's private method of this name."""

@@ -20,6 +20,7 @@ from mlpgpu.maths.network import Network, plain
 from mlpgpu.maths.normalization import begin
 from mlpgpu.plan import Plan, make_recipe
 from mlpgpu.protocol import arrays, drawing, own, parity, progress, saving
+from mlpgpu.protocol.advice import advised, on_weights
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
     activations_of,
@@ -250,7 +251,8 @@ class Fit:
     def _check_weights(weights: Any, n_rows: int) -> np.ndarray | None:
         if weights is None:
             return None
-        weights = _check_sample_weight(arrays.to_host(weights), np.empty((n_rows, 1)))
+        with advised(on_weights, weights):
+            weights = _check_sample_weight(arrays.to_host(weights), np.empty((n_rows, 1)))
         if not weights.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
         if weights.min() < 0:
@@ -277,14 +279,15 @@ class Fit:
         if given.x is None or given.y is None:
             missing = "X_val" if given.x is None else "y_val"
             raise ValueError(f"rows to validate on are X_val and y_val together, and {missing} is not given.")
-        estimator, there = self.estimator, arrays.home(given.x)
-        x, y = arrays.check_rows(estimator, given.x, given.y, reset=False)
-        targets = estimator._encode(y)
-        self._check_targets(targets)
-        if targets.shape[1:] != self.targets.shape[1:]:
-            raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
-        x = x if is_sparse(x) else arrays.move(x, there, self.at)
-        return HeldOut(x, y, self._check_weights(given.weights, y.shape[0]))
+        with advised(lambda: "This is about the rows to validate on, X_val and y_val."):
+            estimator, there = self.estimator, arrays.home(given.x)
+            x, y = arrays.check_rows(estimator, given.x, given.y, reset=False)
+            targets = estimator._encode(y)
+            self._check_targets(targets)
+            if targets.shape[1:] != self.targets.shape[1:]:
+                raise ValueError(f"y_val has shape {y.shape}, and y has {self.y.shape}; give it as many columns.")
+            x = x if is_sparse(x) else arrays.move(x, there, self.at)
+            return HeldOut(x, y, self._check_weights(given.weights, y.shape[0]))
 
     def _normalized_layers(self, n_hidden: int) -> tuple[bool, ...]:
         """Return whether each hidden layer is normalised: not with given or frozen weights, and none by L-BFGS."""

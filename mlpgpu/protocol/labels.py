@@ -16,6 +16,7 @@ from mlpgpu.backends import Backend
 from mlpgpu.feed import is_sparse
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.protocol import arrays
+from mlpgpu.protocol.advice import advised, on_labels
 
 Array = Any
 
@@ -41,7 +42,8 @@ class Labels:
     @classmethod
     def of(cls, y: Any) -> Labels:
         """Return the labels of the targets `y`, which are on the host."""
-        check_classification_targets(y)
+        with advised(on_labels, y):
+            check_classification_targets(y)
         multilabel = _is_multilabel(y)
         return cls(classes_of(y), multilabel, multilabel and is_sparse(y))
 

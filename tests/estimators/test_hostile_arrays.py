@@ -138,8 +138,8 @@ def test_what_fails_there_fails_here_with_the_same_words(name, task):
     ours, theirs = outcomes(task, *FAILS[name](X, TARGETS[task]))
     assert isinstance(theirs, ValueError | TypeError | OverflowError)
     assert type(ours) is type(theirs)
-    # The messages name the class, which has the same name in both libraries.
-    assert str(ours) == str(theirs)
+    # The messages name the class, which has the same name in both libraries; ours may go on to say what to do.
+    assert str(ours).startswith(str(theirs))
 
 
 @pytest.mark.parametrize("task", PAIRS)
@@ -158,7 +158,8 @@ def test_so_do_other_methods(name, task, method):
         with pytest.raises((ValueError, TypeError)) as caught:
             getattr(estimator, method)(*([x] if method == "predict" else [x, y]))
         said.append((caught.type, str(caught.value)))
-    assert said[0] == said[1]
+    assert said[0][0] == said[1][0]
+    assert said[0][1].startswith(said[1][1])
 
 
 @pytest.mark.parametrize("task", PAIRS)
@@ -176,7 +177,8 @@ def test_rows_that_fit_takes_are_predicted_too(task, kind):
     ("y", "said"),
     [
         (TARGETS["classifier"].astype(object), "Unknown label type: unknown"),
-        (np.array([1, "a", None] * 20, object), "Unknown label type: unknown"),
+        (np.array([1, "a", 2.0] * 20, object), "y has values of type float and int and str; give y.astype(str)"),
+        (np.array([1, "a", None] * 20, object), "y is missing in 20 of 60 rows: y[2] is None; fill in"),
         (TARGETS["classifier"] * 1e30, "Unknown label type: continuous"),
     ],
 )
