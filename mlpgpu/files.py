@@ -95,7 +95,11 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     ------
     FileNotFoundError
         If the folder does not exist.
+    IsADirectoryError
+        If `path` is a folder.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder; give the path of a file", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}; make it first", str(path))
     _clear(path)
@@ -141,8 +145,10 @@ def check_out(path: Path, *read: Path) -> None:
     Raises
     ------
     InputError
-        If the folder does not exist, or `path` is one of `read`.
+        If the folder does not exist, or `path` is a folder or one of `read`.
     """
+    if path.is_dir():
+        raise InputError(f"out is {path}, which is a folder; give the path of a file")
     if not path.parent.is_dir():
         raise InputError(f"out is {path}, and there is no folder {path.parent}; make it first")
     for source in read:

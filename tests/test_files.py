@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mlpgpu.errors import InputError
-from mlpgpu.files import ABANDONED, out_folder, replacing
+from mlpgpu.files import ABANDONED, check_out, out_folder, replacing
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path):
@@ -66,6 +67,14 @@ def test_a_folder_that_is_not_there_is_named_and_no_name_of_ones_own(tmp_path, n
         fail(path, KeyboardInterrupt(), "ne")
     assert caught.value.strerror == f"there is no folder {path.parent}; make it first"
     assert caught.value.filename == str(path)
+
+
+def test_a_folder_in_its_place_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match="this is a folder; give the path of a file") as caught:
+        fail(tmp_path, KeyboardInterrupt(), "ne")
+    assert caught.value.filename == str(tmp_path)
+    with pytest.raises(InputError, match=f"out is {re.escape(str(tmp_path))}, which is a folder; give the path of a"):
+        check_out(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
