@@ -112,7 +112,9 @@ class _Trace:
         self._captured = is_captured(plan)
         # Eager steps also allocate the rounded operands of products.
         self._host = host = NumpyBackend("float32" if self._captured else plan.precision)
-        kind = train.x.dtype if train.x.dtype in SMALL_INTEGERS else plan.dtype
+        # Only rows on the host are integers, and array-api-strict warns of comparing its dtypes with NumPy's.
+        on_host = isinstance(train.x.dtype, np.dtype)
+        kind = train.x.dtype if on_host and train.x.dtype in SMALL_INTEGERS else plan.dtype
         self._placement: Placement = Unscaled(host, plan.dtype)
         if kind != plan.dtype:
             self._placement = Scaled(host, np.array(1.0), np.array(2.0), plan.dtype)
@@ -172,8 +174,15 @@ def _placeholder(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
-def check_host(sizes: Sequence[int]) -> None:
+def check_host(sizes: Sequence[int], hidden: str = "--hidden") -> None:
     """Refuse a network whose initial parameters, float64 on the host, do not fit into memory.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, from the inputs to the outputs.
+    hidden : str
+        What the user sets the hidden layers with.
 
     Raises
     ------
@@ -184,12 +193,19 @@ def check_host(sizes: Sequence[int]) -> None:
     if free is not None and 8 * n_params > free:
         raise InputError(
             f"the network has {n_params:,} parameters, whose drawing takes {size(8 * n_params)} of the host's memory, "
-            f"which has {size(free)} free; lower --hidden"
+            f"which has {size(free)} free; lower {hidden}"
         )
 
 
 def check(
-    backend: Backend, plan: Plan, train: Rows, watched: Mapping[str, Rows] | None = None, rollbacks: int | None = None
+    backend: Backend,
+    plan: Plan,
+    train: Rows,
+    watched: Mapping[str, Rows] | None = None,
+    rollbacks: int | None = None,
+    *,
+    batch_size: str = "--batch-size",
+    hidden: str = "--hidden",
 ) -> Need:
     """Estimate the memory of a run, and refuse one that cannot fit even if its rows are streamed.
 
@@ -197,6 +213,8 @@ def check(
     ----------
     backend, plan, train, watched, rollbacks
         See `predict`.
+    batch_size, hidden : str
+        What the user sets these with.
 
     Raises
     ------
@@ -210,12 +228,12 @@ def check(
     if free is None or need.beside * fraction <= free:
         return need
 
-    def of(batch_size: int) -> int:
-        smaller = dataclasses.replace(plan, batch_size=batch_size, steps_per_epoch=-(-len(train) // batch_size))
+    def of(n_rows: int) -> int:
+        smaller = dataclasses.replace(plan, batch_size=n_rows, steps_per_epoch=-(-len(train) // n_rows))
         return predict(backend, smaller, train, watched, rollbacks).beside
 
     fitting = bisect_right(range(1, plan.batch_size), free, key=of)
-    advice = f"lower --batch-size to {fitting:,} or less, or --hidden" if fitting else "lower --hidden"
+    advice = f"lower {batch_size} to {fitting:,} or less, or {hidden}" if fitting else f"lower {hidden}"
     left = left_of_memory(backend.device, free)
     others = f"{FULL.todo}, or " if left else ""
     raise InputError(

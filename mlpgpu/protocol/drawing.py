@@ -13,7 +13,7 @@ from mlpgpu import initial
 from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.parameters import count_weights, join, split
-from mlpgpu.protocol import parity
+from mlpgpu.protocol import memory, parity
 from mlpgpu.protocol.choices import checked_pairs
 
 
@@ -80,7 +80,13 @@ def params(
     Returns
     -------
     array of shape (n_parameters,)
+
+    Raises
+    ------
+    InputError
+        If they do not fit into memory.
     """
+    memory.check_drawing(sizes)
     named = isinstance(estimator.init, str)
     if named:
         inits = [estimator.init] * (len(sizes) - 1)

@@ -19,7 +19,7 @@ from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.network import Network, plain
 from mlpgpu.maths.normalization import begin
 from mlpgpu.plan import Plan, make_recipe
-from mlpgpu.protocol import arrays, drawing, own, parity, progress, saving
+from mlpgpu.protocol import arrays, drawing, memory, own, parity, progress, saving
 from mlpgpu.protocol.advice import advised, on_weights
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.choices import (
@@ -206,6 +206,8 @@ class Fit:
         # The weights are those of the estimator, since the user may have changed them.
         start = self.before and self.before.state._replace(params=self.backend.asarray(plan.params))
         more |= {"state": start, "best": progress.best_of(estimator, rule), "resume": self.resume}
+        if start is None:
+            more["need"] = memory.check_steps(self.backend, plan, train, watched)
         lasting = None
         if plan.epochs == 1 and (self.incremental or estimator.warm_start):
             # Another call is likely, and most of them are short: recording a step would take longer than its steps.
