@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mlpgpu import gpus
 from mlpgpu.backends.cuda_failures import FULL, UNFIT, kind_of, shown
-from mlpgpu.errors import InputError
+from mlpgpu.errors import InputError, did_you_mean
 
 # Major version of CUDA -> the first driver on Linux that supports all of its minor versions.
 DRIVERS = {12: "525", 13: "580"}
@@ -48,7 +48,8 @@ def check_name(device: str) -> None:
     InputError
     """
     if device not in {"auto", "cpu", "cuda"} and not (device.startswith("cuda:") and device[5:].isdecimal()):
-        raise InputError(f"device is {device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0")
+        hint = did_you_mean(device, ("auto", "cpu", "cuda"))
+        raise InputError(f"device is {device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0{hint}")
 
 
 def ordinal(device: str) -> int:

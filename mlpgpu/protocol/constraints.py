@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from numbers import Integral, Real
 from typing import Any
@@ -73,6 +74,14 @@ CONSTRAINTS: dict[str, Any] = {
 }
 
 
+# What one of these refuses may be meant for another.
+BESIDE = {
+    "learning_rate": ("learning_rate_init", "learning_rate_schedule"),
+    "learning_rate_init": ("learning_rate", "learning_rate_schedule"),
+    "solver": ("optimizer",),
+}
+
+
 def parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that `validate` checks."""
     # `get_params` would read the signature of the constructor anew.
@@ -92,6 +101,17 @@ def validate(estimator: Any) -> None:
         validate_parameter_constraints(constraints, in_words(parameters(estimator)), type(estimator).__name__)
     except InvalidParameterError as error:
         _, name, _ = str(error).split("'", 2)
-        choices = [each.options for each in constraints[name] if isinstance(each, StrOptions)]
-        hint = did_you_mean(str(getattr(estimator, name)), sorted(itertools.chain(*choices)))
+        hint = _hint(constraints, name, getattr(estimator, name))
         raise InvalidParameterError(f"{str(error).rstrip('.')}{hint or '.'}") from None
+
+
+def _hint(constraints: dict[str, Any], name: str, given: Any) -> str:
+    """Return the end of a message: another parameter that takes what is given, or else the most similar choice."""
+    for other in BESIDE.get(name, ()) if given is not None else ():
+        with contextlib.suppress(InvalidParameterError):
+            validate_parameter_constraints({other: constraints[other]}, {other: given}, "")
+            return f"; did you mean {other}={given!r}?"
+    if callable(given) and tuple in constraints[name]:
+        return "; a function goes with its derivative, as a pair."
+    choices = [each.options for each in constraints[name] if isinstance(each, StrOptions)]
+    return did_you_mean(str(given), sorted(itertools.chain(*choices)))

@@ -34,7 +34,8 @@ def put(monkeypatch):
 def test_what_is_no_name_of_a_device(put, device, backend):
     for name in ("cupy", "torch", "jax"):
         put(name, getattr(fakes, name)(devices=2))
-    assert refused(device, backend) == f"device is {device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0"
+    hint = "; did you mean cuda?" if device else ""
+    assert refused(device, backend) == f"device is {device!r}; allowed: auto, cpu, cuda, or cuda:N such as cuda:0{hint}"
 
 
 # --- nothing to choose ----------------------------------------------------------------------------------------------
