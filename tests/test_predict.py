@@ -202,7 +202,7 @@ def test_an_estimator_takes_its_columns_by_name(command):
         ("predict price.safetensors nothing.csv", "nothing.csv is not a file"),
         ("predict price.safetensors rows.doc", "rows.doc ends in '.doc'; allowed: a .csv, .tsv"),
         ("predict price.safetensors rows", "rows has no ending; allowed: a .csv, .tsv"),
-        ("predict price.safetensors mnist", "mnist is a data set to train on, and not a file; allowed: a .csv, .tsv"),
+        ("predict price.safetensors digits", "digits is a data set to train on, and not a file; allowed: a .csv, .tsv"),
         ("predict price.safetensors .", "error: . is a folder; give a .csv, .tsv"),
         ("predict price.safetensors rows.csv --proba", "predicts a number, which has no probabilities"),
         ("predict price.safetensors rows.csv --out p.xlsx", "ends in '.xlsx'; allowed: .csv, .parquet, .npy"),
