@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions.csv"
 # Settings of a single run that do not apply here: its test rows, its folder and its log.
 UNUSED = ("test_fraction", "run_dir", "log_to", "log_every")
+# Those that choose the rows of a single run: without a flag, and refused where a file has them.
+REFUSED = ("hold_out", "validation_data", "test_data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +57,15 @@ class Validation(Config):
     folds: int = of_training(5, "number of folds, each of which is tested on once", within="[2, inf)")
 
 
-# Settings with a flag, in the order of the help.
-FLAGS = settings(Validation, UNUSED)
+# Settings that are read, also from a file.
+KNOWN = settings(Validation, UNUSED)
 
 app = application("cross-validate")
 
 
 @app.default
 @with_flags(
-    FLAGS,
+    settings(Validation, (*UNUSED, *REFUSED)),
     config="TOML or YAML file with settings, such as config.toml of a run",
     out="folder to write [default: runs/<dataset>-folds-<time>]",
     resume="folder of a cross-validation to continue where it stopped",
@@ -74,24 +76,24 @@ def cross_validate(**given: Any) -> int:
     Every row is tested on once, including test rows that come with the data set.
     Ctrl-C ends it with the folds that are done.
     --resume continues where it was stopped or killed.
-    Settings in --config that have no flag here, such as those of a run, are ignored.
+    Settings in --config that concern only a run, such as its folder, are ignored.
     """
     from mlpgpu import run_folder
 
     resume, out = given.pop("resume", None), given.pop("out", None)
     if resume is None:
-        validation = Validation(**with_file(given, FLAGS))
+        validation = Validation(**with_file(given, KNOWN))
         with contextlib.ExitStack() as held:
 
             def opened(prepared: Prepared) -> Path:
-                kept = {name: value for name, value in prepared.config.to_dict().items() if name in FLAGS}
+                kept = {name: value for name, value in prepared.config.to_dict().items() if name in KNOWN}
                 return held.enter_context(run_folder.new(run_folder.FOLDS, out, prepared.data.name, kept))
 
             return _run(validation, opened)
     if out is not None or "config" in given:
         raise InputError("resume brings the settings and the folder of its folds; leave out config and out")
     folder = run_folder.begun(resume, run_folder.FOLDS)
-    validation = as_saved(Validation, read_file(folder / run_folder.FOLDS.file, FLAGS), given)
+    validation = as_saved(Validation, read_file(folder / run_folder.FOLDS.file, KNOWN), given)
     if not run_folder.is_complete(folder):
         with run_folder.held(folder):
             return _run(validation, lambda _: folder)

@@ -395,6 +395,7 @@ def test_classes_that_are_rare(tmp_path, rng, command):
         ("--folds 1", "folds is '1'; allowed: a whole number from 2 up"),
         ("--cv 5", "--cv is not a flag of this command; did you mean --folds?"),
         ("--test-fraction 0.1", "--test-fraction is a flag of mlpgpu train, and not of this command; leave it out"),
+        ("--test-data a.csv", "--test-data is a flag of mlpgpu train, and not of this command; leave it out"),
         (
             "--out run",
             "out run holds a run already; choose another folder, remove that one, or go on with it by mlpgpu train "
