@@ -184,7 +184,7 @@ def _x_name(path: Path, names: list[str], *more: str) -> str:
             return name
     raise InputError(
         f"{path} has the arrays {', '.join(names) or 'none'}; "
-        "allowed: x and y, or x_train, y_train, x_test and y_test, also with x_val and y_val; name them so"
+        "allowed: x and y, or x_train and y_train, with x_val and y_val, x_test and y_test, or both; name them so"
     )
 
 
