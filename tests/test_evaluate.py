@@ -8,7 +8,7 @@ import rooms
 from rooms import SETTINGS, read, table_of
 from sklearn import metrics
 
-from mlpgpu import Config, MLPClassifier, MLPRegressor, Model, train_and_test
+from mlpgpu import Config, MLPClassifier, Model, train_and_test
 from mlpgpu.data import mnist, reading
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
@@ -46,17 +46,6 @@ def test_measured_as_scikit_learn_does(command, models):
         assert "on 90 rows of rows.csv" in out
         assert ("Confusion matrix" in out) == (target == "size")
         assert (f"ROC AUC {found.get('roc_auc', 0):.4f} on 90 rows" in out) == (target == "size")
-
-
-@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-def test_the_loss_of_an_estimator_is_that_of_its_own_quantile(command, tmp_path, rng):
-    x = rng.normal(size=(40, 2))
-    regressor = MLPRegressor("quantile", (4,), quantile=0.9, max_iter=3, random_state=0).fit(x, x[:, 0])
-    regressor.save(tmp_path / "saved.safetensors")
-    np.savez(tmp_path / "rows.npz", x=x, y=x[:, 0])
-    found = json.loads(command("evaluate", "saved.safetensors", "rows.npz", "--target", "y", "--json")[1])
-    expected = metrics.mean_pinball_loss(x[:, 0], regressor.predict(x), alpha=0.9)
-    assert found["loss"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_targets_below_those_of_the_loss_are_refused(command, models):

@@ -151,9 +151,10 @@ def test_folds_have_their_mean_and_spread(drawing_command, monkeypatch):
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_a_saved_estimator_is_judged_by_its_own_quantile(drawing_command, rows):
     x, y = rows
-    regressor = MLPRegressor("quantile", (4,), quantile=0.9, max_iter=3, random_state=0, dtype="float64").fit(x, y)
+    regressor = MLPRegressor("quantile", (4,), quantile=0.9, max_iter=3, random_state=0).fit(x, y)
     regressor.save("saved.safetensors")
     found = json.loads(drawing_command("saved.safetensors rows.npz --target y --json", evaluate.app)[1])
     p = regressor.predict(x)
     assert found["quantile"] == 0.9
+    assert found["loss"] == pytest.approx(metrics.mean_pinball_loss(y, p, alpha=0.9), rel=1e-12)
     assert found["d2_pinball"] == pytest.approx(metrics.d2_pinball_score(y, p, alpha=0.9), rel=1e-12)

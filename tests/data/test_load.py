@@ -88,7 +88,7 @@ def test_too_few_rows_for_every_class_are_drawn_freely_with_a_note():
     assert any("validation_fraction" in note and "3 classes" in note for note in d.notes)
 
 
-def test_hold_out_keeps_shares_or_says_why_not():
+def test_hold_out_keeps_shares():
     labels = np.array([0] * 80 + [1] * 20)
     rows = np.arange(100) + 1000
     kept, held, note = hold_out(rows, labels, 0.1, 0, "test_fraction")
