@@ -99,6 +99,7 @@ def test_it_is_that_of_the_tensors(rng, name):
         memory.peak = memory.now
         loop(state, data, items)
     estimate = needs(*loop_of(NumpyBackend(), plan, rows))
+    # As near as the estimates for CuPy; these are up to 2 % too low.
     assert estimate.kept + estimate.first == pytest.approx(first, rel=0.03)
     # From then on, the state of the run is that of the loop.
     own_state = sum(tensor.nbytes for tensor in tree_leaves(state))

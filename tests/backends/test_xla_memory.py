@@ -8,6 +8,7 @@ pytest.importorskip("jax", reason="JAX is not installed")
 from mlpgpu import backends
 from mlpgpu.backends import jax as jax_backend
 from mlpgpu.backends.jax import JaxBackend
+from mlpgpu.backends.live_bytes import ALLOCATION_UNIT
 from mlpgpu.config import Config
 from mlpgpu.feed import Rows, Scaled
 from mlpgpu.plan import make_plan
@@ -57,6 +58,7 @@ def test_it_is_that_of_what_xla_compiles(rng, monkeypatch, name):
         sizes = program.memory_analysis()
         given = sizes.argument_size_in_bytes
         taken = sizes.temp_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        # What XLA stores differs by program: the estimates are from 8 % too low to 8 % too high.
         assert given + estimate.call == pytest.approx(given + taken, rel=0.1)
 
 
@@ -66,8 +68,8 @@ def test_slices_are_copies(rng):
     need = predict(backend, plan, rows, {"validation": watched})
     backend.slices_are_views = True
     less = predict(backend, plan, rows, {"validation": watched})
-    assert need.steps - less.steps == pytest.approx(2 * 400 * (8 + 4), abs=1024)
-    assert need.evaluation - less.evaluation == pytest.approx(500 * (100 + 8 + 4), abs=1536)
+    assert need.steps - less.steps == pytest.approx(2 * 400 * (8 + 4), abs=2 * ALLOCATION_UNIT)
+    assert need.evaluation - less.evaluation == pytest.approx(500 * (100 + 8 + 4), abs=3 * ALLOCATION_UNIT)
 
 
 def test_a_gpu_needs_a_workspace_of_cublas_and_stores_no_random_bits(rng, monkeypatch):
