@@ -26,7 +26,7 @@ def predict(
     data: Annotated[
         str,
         Parameter(
-            help=f"A {DATA_FILE} with the features that the model was trained on; it needs no target. Or - for CSV on "
+            help=f"A {DATA_FILE} with the features that the model was trained on (it needs no target); - for CSV on "
             "standard input; or mnist or fashion-mnist, for their test rows."
         ),
     ],

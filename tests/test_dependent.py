@@ -30,7 +30,7 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("name", dependent.USES)
+@pytest.mark.parametrize("name", sorted({*GIVEN, *dependent.USES}))
 def test_a_setting_is_used_or_refused(name):
     value, used, unused = GIVEN[name]
     config = Config(dataset="iris", **used, **{name: value})
