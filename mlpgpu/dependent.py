@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpgpu.errors import InputError
@@ -25,7 +26,7 @@ class _Use(NamedTuple):
 
     other: str
     values: str
-    holds: Callable[[Config], bool]
+    holds: Callable[[Any], bool]
 
 
 def _only(other: str, *values: str) -> _Use:
@@ -57,16 +58,23 @@ USES = {
 _AS_IS = ((), (0.0,))
 
 
-def check(config: Config) -> None:
+def check(config: Config, **decided: Any) -> None:
     """Refuse a setting that differs from its default, but is not used with the other settings of `config`.
+
+    Parameters
+    ----------
+    config : Config
+    **decided : Any
+        Other settings that are left open in `config`, as the data decide them.
 
     Raises
     ------
     InputError
     """
+    others = SimpleNamespace(**{**vars(config), **decided})
     for name, use in USES.items():
-        given, decides = getattr(config, name), getattr(config, use.other)
-        if given in (getattr(type(config), name), *_AS_IS) or use.holds(config):
+        given, decides = getattr(config, name), getattr(others, use.other)
+        if given in (getattr(type(config), name), *_AS_IS) or use.holds(others):
             continue
         shown = "not given" if decides is None else as_text(decides).lower()
         raise InputError(

@@ -103,7 +103,7 @@ def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Pr
     Yields
     ------
     rows : ndarray of int64
-        Indices of the test rows; the data set's own test rows, if any, are numbered after all its other rows.
+        Indices of the test rows; the data set's own validation and test rows, if any, are numbered after all others.
     prepared : Prepared
 
     Raises
@@ -143,7 +143,7 @@ def _arranged(
     plan = make_plan(config, **data.dimensions)
     if resume is None:
         stops = stops_early(config, data.task, validated=data.x_validation is not None)
-        dependent.check(dataclasses.replace(config, early_stopping=stops, epochs=plan.epochs))
+        dependent.check(config, early_stopping=stops, epochs=plan.epochs)
     lowest = LOSSES[plan.loss].lowest
     smallest = min(y.min() for y in (data.y_train, data.y_validation, data.y_test) if y is not None and len(y))
     if smallest < lowest:

@@ -90,7 +90,7 @@ def test_a_run_of_before_goes_on(tmp_path, monkeypatch):
 
     config = Config(dataset="iris", **SMALL, patience=3, power_t=2)
     with monkeypatch.context() as patched:
-        patched.setattr(dependent, "check", lambda _: None)
+        patched.setattr(dependent, "check", lambda _, **decided: None)
         whole = train_and_test(config, [RunCheckpoint(tmp_path, 1)])
     again = train_and_test(config, resume=tmp_path / "previous.safetensors")
     assert (again.model.params == whole.model.params).all()

@@ -202,6 +202,14 @@ def test_a_run_is_resumed_with_moved_files_but_not_with_other_rows(tables, frame
         train_and_test(Config(**given), resume=resumed)
 
 
+def test_a_fraction_of_0_does_not_matter_to_own_rows(arrays, tmp_path):
+    """A regression with own validation rows stops early by itself."""
+    np.savez(tmp_path / "a.npz", **arrays)
+    given = {"dataset": tmp_path / "a.npz", "task": "regression", "hidden": 3, "patience": 3}
+    data = prepare(Config(**given, validation_fraction=0)).data
+    assert "validation_fraction 0 is not used: a has 10 validation rows of its own" in data.notes
+
+
 def test_a_model_to_start_from_that_was_tested_on_another_file(tables):
     train_and_test(tables).model.save("model.safetensors")
     given = tables.to_dict() | {"start_from": "model.safetensors"}

@@ -75,10 +75,10 @@ def each(rows: Source, read: Callable[[Any], T]) -> list[T]:
 def noted(rows: Source, config: "Config") -> list[str]:
     """Return notes on where own rows come from, and on fractions that are given and not used."""
     known = settings(type(config))
-    named = [f"{part} rows: those of {each.name}" for part, each in rows.own.items() if each.name != rows.name]
+    named = [f"{part} rows: those of {other.name}" for part, other in rows.own.items() if other.name != rows.name]
     return named + [
-        f"{setting} {given:g} is not used: {rows.name} has {counted(len(each.x), f'{part} row')} of its own"
-        for part, each in rows.own.items()
+        f"{setting} {given:g} is not used: {rows.name} has {counted(len(other.x), f'{part} row')} of its own"
+        for part, other in rows.own.items()
         if (given := getattr(config, setting := f"{part}_fraction")) != known[setting].default
     ]
 
