@@ -174,7 +174,7 @@ def _rows(
         )
     if not optional:
         raise InputError(f"sample_weight is {sample_weight!r}, and {data} has no weights; leave it out")
-    return iter([of_mnist(data)])
+    return iter([of_mnist(data, model.classes)])
 
 
 def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from rooms import SETTINGS, read, table_of
 from sklearn import metrics
 
 from mlpgpu import Config, MLPClassifier, Model, train_and_test
-from mlpgpu.data import mnist, reading
+from mlpgpu.data import load, mnist, reading
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 
@@ -165,6 +165,17 @@ def test_the_test_rows_of_mnist(command, tmp_path, name):
     code, out, err = command("predict", "m.safetensors", name)
     assert (code, err) == (0, "")
     assert [row for (row,) in read(out)[1]] == [str(outcome.model.classes[i]) for i in outcome.predictions]
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_a_model_of_fashion_mnist_whose_classes_are_numbers(command, tmp_path):
+    """An estimator learns the numbers of the files."""
+    data = load(Config(dataset="fashion-mnist", scale="none"))
+    network = MLPClassifier((3,), random_state=0).partial_fit(data.x_train, data.y_train, classes=range(10))
+    network.save(tmp_path / "m.safetensors")
+    code, out, _ = command("evaluate", "m.safetensors", "fashion-mnist", "--json")
+    assert code == 0
+    assert json.loads(out)["accuracy"] == network.score(data.x_test, data.y_test)
 
 
 def test_labels_that_a_file_has_as_text(tmp_path, command):

@@ -44,8 +44,10 @@ class Known(NamedTuple):
     weights: np.ndarray | None = None
 
 
-def of_mnist(name: str) -> Known:
-    """Read the test rows of ``mnist`` or ``fashion-mnist``, with the names of their classes.
+def of_mnist(name: str, classes: Collection[Any] = ()) -> Known:
+    """Read the test rows of ``mnist`` or ``fashion-mnist``.
+
+    Their labels are the names of their classes if one of these is among `classes`, else the numbers of the files.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def of_mnist(name: str) -> Known:
 
     source = mnist.load(name, Config(dataset=name, quiet=True))
     test = source.own["test"]
-    return Known(test.x, np.array(source.classes)[test.y])
+    return Known(test.x, test.y if set(source.classes).isdisjoint(classes) else np.array(source.classes)[test.y])
 
 
 def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
