@@ -167,7 +167,8 @@ def _complete(y: Any, numeric: bool) -> Any:
     """Return targets without missing values, which scikit-learn's check lets through among objects."""
     if y.dtype != object:
         return y
-    if on_missing(y):
+    # Most objects are text, and a look at the types takes much less time than one at each value.
+    if set(map(type, y.flat)) != {str} and on_missing(y):
         raise ValueError("Input y lacks values.")
     return y.astype(np.float64) if numeric else y
 
