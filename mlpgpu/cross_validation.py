@@ -266,6 +266,7 @@ def _title(found: CrossValidation, model: Model) -> str:
         score = ", ".join(of_loss)
     else:
         score = "R² undefined" if mean is None else f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
+    score += "" if found.weights is None else ", by weight"
     return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
 
 

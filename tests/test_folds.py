@@ -534,13 +534,15 @@ def test_a_fold_of_one_class_has_no_roc_auc_and_is_seen(command, tmp_path, rng):
 
 
 def test_the_title_of_the_picture_has_an_r2_of_any_size_in_few_digits(command, tmp_path, rng, monkeypatch):
+    """And says if rows are weighted."""
     titles = []
     monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
     x, y = rng.normal(size=(12, 2)), 1 + 1e-7 * rng.normal(size=12)
     y[4] = 50
-    np.savez(tmp_path / "rows.npz", x=x, y=y)
-    assert not command("--dataset rows.npz --target y --hidden none --epochs 1 --folds 3 --out found")[0]
-    metrics = written(tmp_path / "found")[1]
-    mean, std = metrics["mean"]["test_r2"], metrics["std"]["test_r2"]
-    assert mean < -1e9
-    assert titles == [f"rows, 2-1, 3 folds: R² {mean:.4g} ± {std:.4g}"]
+    np.savez(tmp_path / "rows.npz", x=x, y=y, w=np.ones(12))
+    for name, more, by in (("found", "", ""), ("weighted", " --sample-weight w", ", by weight")):
+        assert not command(f"--dataset rows.npz --target y --hidden none --epochs 1 --folds 3 --out {name}{more}")[0]
+        metrics = written(tmp_path / name)[1]
+        mean, std = metrics["mean"]["test_r2"], metrics["std"]["test_r2"]
+        assert mean < -1e9
+        assert titles.pop() == f"rows, 2-1, 3 folds: R² {mean:.4g} ± {std:.4g}{by}"
