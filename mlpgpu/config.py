@@ -24,6 +24,8 @@ from mlpgpu.setting import Declared, Interval, Setting, declared, setting
 
 RUN = "Run"
 of_data, of_network, of_training, of_run = (partial(setting, group) for group in ("Data", "Network", "Training", RUN))
+# Part of a data set -> the setting that names a file with its rows.
+OWN_ROWS = {"validation": "validation_data", "test": "test_data"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,13 +314,12 @@ class Config(Declared):
             )
         if self.replacement and not self.shuffle:
             raise InputError("replacement draws rows at random, which shuffle = false rules out; leave out one of them")
-        known = settings(type(self))
-        for part in ("validation", "test"):
-            file, fraction = (getattr(self, f"{part}_{of}") for of in ("data", "fraction"))
-            if file is not None and fraction != known[f"{part}_fraction"].default:
+        for part, name in OWN_ROWS.items():
+            file, fraction = getattr(self, name), getattr(self, f"{part}_fraction")
+            if file is not None and fraction != getattr(Config, f"{part}_fraction"):
                 raise InputError(
-                    f"{part}_data is {file}, and {part}_fraction is {fraction:g}; allowed: a file or a fraction; leave "
-                    "out one of them"
+                    f"{name} is {file}, and {part}_fraction is {fraction:g}; allowed: a file or a fraction; leave out "
+                    "one of them"
                 )
         if self.early_stopping and self.validation_fraction == 0:
             raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")

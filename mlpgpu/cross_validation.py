@@ -22,7 +22,7 @@ from mlpgpu.command_line import (
     with_file,
     with_flags,
 )
-from mlpgpu.config import Config, of_training, settings
+from mlpgpu.config import OWN_ROWS, Config, of_training, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted, in_words
@@ -41,7 +41,7 @@ PREDICTIONS = "predictions.csv"
 # Settings of a single run that do not apply here: its test rows, its folder and its log.
 UNUSED = ("test_fraction", "run_dir", "log_to", "log_every")
 # Those that choose the rows of a single run: without a flag, and refused where a file has them.
-REFUSED = ("hold_out", "validation_data", "test_data")
+REFUSED = ("hold_out", *OWN_ROWS.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,9 +58,11 @@ def predict(
     function = loaded.predict_proba if proba else loaded.predict
     names = loaded.targets or [*map(str, loaded.classes)] if proba else loaded.target_names
     unseen = Unseen()
-    rows: Iterable[Any] = reading.features(data, loaded.encoding, reading.ROWS, unseen)
+    rows: Iterable[Any]
     if data in mnist.MIRRORS:
         rows = [reading.of_mnist(data).x]
+    else:
+        rows = reading.features(data, loaded.encoding, reading.ROWS, unseen)
     with telling_warnings():
         writing.write(path, names, (function(x) for x in with_bar(rows)))
     tell(unseen.notes())

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlpgpu import preflight, regression_figures
+from mlpgpu.config import OWN_ROWS
 from mlpgpu.errors import printable
 from mlpgpu.figures import counted, in_words, or_undefined, spoken
 from mlpgpu.maths.parameters import count, count_normalized
@@ -191,7 +192,7 @@ def _few_tested(outcome: Outcome) -> list[str]:
     low, high = binomtest(round(metrics["test_accuracy"] * n), n).proportion_ci(method="wilson")
     rows = counted(n, "test row") if weighted is None else f"test rows that count as much as {n} of equal weight"
     # The last rows cannot be divided into folds, nor can rows of several files.
-    divisible = config["hold_out"] == "random" and not {"validation_data", "test_data"} & config.keys()
+    divisible = config["hold_out"] == "random" and config.keys().isdisjoint(OWN_ROWS.values())
     cure = "; mlpgpu cross-validate tests on every row" if divisible else ""
     return [f"Note      with {rows}, that accuracy is between {low:.0%} and {high:.0%} (95 % confidence){cure}"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpgpu.config import Config, settings
+from mlpgpu.config import OWN_ROWS, Config, settings
 from mlpgpu.errors import InputError
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -47,7 +47,7 @@ def check_same(config: Config, saved: Mapping[str, Any]) -> None:
         one, other = ours.get(name), theirs.get(name)
         # A file may have been moved. Its rows are compared when they are read.
         moved = (
-            name in {"dataset", "validation_data", "test_data", "target", "sample_weight", "group", "start_from"}
+            name in {"dataset", *OWN_ROWS.values(), "target", "sample_weight", "group", "start_from"}
             and one
             and other
             and Path(one).name == Path(other).name

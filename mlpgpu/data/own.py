@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.config import settings
+from mlpgpu.config import OWN_ROWS, settings
 from mlpgpu.data import npz, table
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mlpgpu.config import Config
 
 T = TypeVar("T")
-# Part of a data set, in the order of `Source.own` -> the setting that names a file with its rows.
-FILES = {"validation": "validation_data", "test": "test_data"}
 
 
 def with_files(rows: Source, config: "Config") -> Source:
@@ -37,7 +35,7 @@ def with_files(rows: Source, config: "Config") -> Source:
     in_arrays = isinstance(rows.x, np.ndarray | Mapped)
     load: Callable[[Path, Config, Source], Source] = npz.load_own if in_arrays else table.load_own
     kind, called = ("npz", ".npz file") if in_arrays else ("table", endings.TABLE_FILE)
-    for part, setting in FILES.items():
+    for part, setting in OWN_ROWS.items():
         if (given := getattr(config, setting)) is None:
             continue
         if part in own:
@@ -49,7 +47,7 @@ def with_files(rows: Source, config: "Config") -> Source:
         except InputError as error:
             raise InputError(f"{setting}: {error}") from None
         notes += [f"{given}: {note}" for note in own[part].notes if note not in rows.notes]
-    found = dataclasses.replace(rows, own={part: own[part] for part in FILES if part in own}, notes=tuple(notes))
+    found = dataclasses.replace(rows, own={part: own[part] for part in OWN_ROWS if part in own}, notes=tuple(notes))
     _check_alike(found)
     return found
 
@@ -90,7 +88,7 @@ def refuse_files(config: "Config") -> None:
     ------
     InputError
     """
-    for setting in FILES.values():
+    for setting in OWN_ROWS.values():
         if (given := getattr(config, setting)) is not None:
             raise InputError(
                 f"{setting} is {given}, and folds, on each of which a network is tested, are drawn from the rows of "

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from mlpgpu import endings
-from mlpgpu.config import settings
-from mlpgpu.data import aside, mnist, own
+from mlpgpu.config import OWN_ROWS, settings
+from mlpgpu.data import aside, mnist
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
@@ -19,7 +19,7 @@ _USED_BY = {
     "target": ({"table", "npz", "array"}, "a file"),
     **dict.fromkeys(aside.SETTINGS, ({"table", "npz", "array"}, "a file")),
     "drop": ({"table"}, f"a {endings.TABLE_FILE}, whose columns have names"),
-    **dict.fromkeys(own.FILES.values(), ({"table", "npz"}, f"a {endings.TABLE_FILE}, or an .npz file")),
+    **dict.fromkeys(OWN_ROWS.values(), ({"table", "npz"}, f"a {endings.TABLE_FILE}, or an .npz file")),
     "memory_map": ({"array"}, "a .npy file, as numpy.save writes it, or an IDX file"),
     "samples": _SYNTHETIC,
     "features": _SYNTHETIC,
