@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 from mlpgpu import metadata, sealed
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.files import expanded
+from mlpgpu.inputs import features_of
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits
@@ -190,37 +189,10 @@ class Model:
         array of shape (n_rows, n_outputs)
             One output for two classes; not finite where the features are too large.
         """
-        if self.encoding is not None and hasattr(x, "columns"):
-            from mlpgpu.data.columns import encode
-            from mlpgpu.data.unseen import Unseen
-
-            # Another library's data frame, such as Polars'. The index is reset because messages give row numbers.
-            x = x.to_pandas() if hasattr(x, "to_pandas") else x
-            unseen = Unseen()
-            x = encode(x.reset_index(drop=True), self.encoding, unseen)
-            for note in unseen.notes():
-                # Attribute the warning to the caller of `predict` or `predict_proba`.
-                warnings.warn(note, stacklevel=3)
-        x, n_features = np.asarray(x), self.sizes[0]
-        if x.ndim != 2 or x.shape[1] != n_features:
-            table = "" if self.columns is None else ", or a DataFrame with the columns of its table"
-            # Images, one image, or one row.
-            fits = n_features in (x.size, math.prod(x.shape[1:]))
-            instead = f"; give np.reshape(x, (-1, {n_features}))" if fits else ""
-            raise InputError(f"x has shape {x.shape}; the model takes (n_rows, {n_features}){table}{instead}")
-        if self._finds_divided(x):
-            warnings.warn(
-                "no feature is above 1, as if divided by 255, which the model does itself; give bytes from 0 to 255",
-                stacklevel=3,
-            )
+        x = features_of(self, x)
         with np.errstate(all="ignore"):
             scaled = scale(np, x, self.shift, self.factor).astype(self.params.dtype, order="C")
             return logits(np, self.network, self.params, scaled)
-
-    def _finds_divided(self, x: np.ndarray) -> bool:
-        """Whether a model of bytes, which divides them by 255, is given fractions or black and white."""
-        takes_bytes = self.shift.shape == self.factor.shape == () and self.shift == 0 and self.factor == 1 / 255
-        return bool(takes_bytes and x.dtype.kind in "biuf" and x.size and 0 < x.max() <= 1)
 
     def linked(self, z: np.ndarray) -> np.ndarray:
         """Apply the link function to logits, and scale the result back to the units of the target.

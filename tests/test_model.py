@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from scipy import special
+from scipy import sparse, special
 from small_networks import model_of
 from unsealed import unsealed
 
@@ -198,7 +198,39 @@ def test_x_of_another_shape(shape):
     with pytest.raises(InputError) as caught:
         MODELS["classes"].predict(np.zeros(shape))
     instead = "; give np.reshape(x, (-1, 5))" if shape == (5,) else ""
-    assert str(caught.value) == f"x has shape {shape}; the model takes (n_rows, 5){instead}"
+    assert str(caught.value) == f"x has shape {shape}; the model takes numbers of shape (n_rows, 5){instead}"
+
+
+@pytest.mark.parametrize(
+    ("x", "what"),
+    [
+        ([list("abcde")], "has values of type str"),
+        ([[1.0, "a", 2.0, 3.0, 4.0]], "has values of type str"),
+        ([[1, 2, 3, 4, 5], [1, 2]], "has items of different shapes"),
+        (x_of() + 1j, "has values of type complex128"),
+        ([[1, 2, 3, 4, 1j]], "has values of type complex128"),
+        ([[1, 2, 3, 4, 10**400]], "has values of type object"),
+        ({"a": 1}, "is of type dict"),
+    ],
+)
+def test_x_that_is_not_of_real_numbers(x, what):
+    with pytest.raises(InputError, match=f"^x {what}; the model takes numbers of shape \\(n_rows, 5\\)$"):
+        MODELS["classes"].predict(x)
+
+
+def test_sparse_x():
+    x = sparse.csr_array(x_of())
+    with pytest.raises(InputError, match=r"^x is of type csr_array; .*; give x\.toarray\(\)$"):
+        MODELS["classes"].predict(x)
+    np.testing.assert_array_equal(MODELS["classes"].predict(x.toarray()), MODELS["classes"].predict(x_of()))
+
+
+def test_numbers_as_text_and_objects_and_dates():
+    """As an estimator takes them."""
+    x = x_of().round()
+    for dtype in (str, object, "M8[s]"):
+        given = x.astype(dtype)
+        np.testing.assert_array_equal(MODELS["classes"].predict_proba(given), MODELS["classes"].predict_proba(x))
 
 
 @pytest.mark.parametrize(("shape", "fits"), [((7, 2, 3), True), ((2, 3), True), ((6,), True), ((2, 3, 3), False)])
