@@ -33,8 +33,10 @@ def expanded(given: str | Path) -> Path:
     Raises
     ------
     InputError
-        If it is a URL, which as a path would be that of another file.
+        If it is no text or path, or a URL, which as a path would be that of another file.
     """
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f"a path is of type {type(given).__name__}; allowed: a text or a pathlib.Path")
     if _URL.match(str(given)):
         raise InputError(
             f"{given} is a URL; allowed: files and folders of this machine; download it, and give the path"

@@ -75,6 +75,8 @@ def read(path: Path, what: str, newest: int) -> tuple[dict[str, Any], dict[str, 
         digest = content.pop("digest", None)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
+        if isinstance(error, SafetensorError):
+            reason = f"it was cut off, or is no safetensors file ({reason})"
         raise InputError(
             f"cannot read the {what} {path}: {reason}; give a .safetensors file that a run of mlpgpu has written, or "
             "its folder"

@@ -302,7 +302,7 @@ def test_a_file_that_was_cut_off(tmp_path, length):
     path = tmp_path / "model.safetensors"
     MODELS["classes"].save(path)
     path.write_bytes(path.read_bytes()[:length])
-    assert "cannot read the model" in refused(path)
+    assert f"cannot read the model {path}: it was cut off, or is no safetensors file (" in refused(path)
 
 
 @pytest.mark.parametrize("content", [b"hello, world, this is text", b"\x00" * 100, b"\xff" * 100])
@@ -310,13 +310,20 @@ def test_a_file_of_something_else(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     said = refused(path)
-    assert "cannot read the model" in said
+    assert f"cannot read the model {path}: it was cut off, or is no safetensors file (" in said
     assert said.endswith("give a .safetensors file that a run of mlpgpu has written, or its folder")
 
 
 def test_no_file_and_a_folder(tmp_path):
     assert "No such file" in refused(tmp_path / "none.safetensors")
     assert "cannot read the model" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("given", [3, None, b"model.safetensors", MODELS["classes"]])
+def test_a_path_that_is_none(given):
+    for function in (Model.load, MODELS["classes"].save):
+        with pytest.raises(InputError, match=f"^a path is of type {type(given).__name__}; allowed: a text or"):
+            function(given)
 
 
 def test_the_system_says_why_a_file_cannot_be_opened(tmp_path):

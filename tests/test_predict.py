@@ -62,7 +62,7 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
         ) as told:
             function(frame.assign(town=["Z", "Z", *frame["town"][2:]]))
         assert told[0].filename == __file__
-    with pytest.raises(InputError, match=r"takes numbers of shape \(n_rows, 5\), or a DataFrame with the columns of its table"):
+    with pytest.raises(InputError, match=r"shape \(n_rows, 5\), or a DataFrame with the columns of its table"):
         model.predict(frame["age"].to_numpy()[:, None])
     with pytest.raises(InputError, match="their features are missing or too large"):
         model.predict(np.full((2, 5), np.nan))
