@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 from numbers import Integral, Real
 from typing import Any
 
@@ -96,13 +97,25 @@ def validate(estimator: Any) -> None:
     InvalidParameterError
         If a parameter is not allowed.
     """
-    constraints = estimator._parameter_constraints
+    constraints, given, kind = estimator._parameter_constraints, parameters(estimator), type(estimator).__name__
+    _check_sizes(given, kind)
     try:
-        validate_parameter_constraints(constraints, in_words(parameters(estimator)), type(estimator).__name__)
+        validate_parameter_constraints(constraints, in_words(given), kind)
     except InvalidParameterError as error:
         _, name, _ = str(error).split("'", 2)
-        hint = _hint(constraints, name, getattr(estimator, name))
+        hint = _hint(constraints, name, given[name])
         raise InvalidParameterError(f"{str(error).rstrip('.')}{hint or '.'}") from None
+
+
+def _check_sizes(given: dict[str, Any], kind: str) -> None:
+    """Refuse whole numbers that have no float: Python raises an OverflowError where they are computed with."""
+    largest = sys.float_info.max
+    for name, value in given.items():
+        items = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(item, int) and abs(item) > largest for item in items):
+            raise InvalidParameterError(
+                f"The {name!r} parameter of {kind} must not exceed {largest:.1e}, the largest float; lower it."
+            )
 
 
 def _hint(constraints: dict[str, Any], name: str, given: Any) -> str:

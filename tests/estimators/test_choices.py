@@ -76,6 +76,17 @@ def test_the_words_of_other_libraries(kind, given, said):
     assert str(caught.value).count("did you mean") == ("did" in said)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"hidden_layer_sizes": 10**400}, {"hidden_layer_sizes": (5, 10**400)}, {"alpha": 10**400}, {"max_iter": 10**400}],
+)
+def test_a_whole_number_beyond_all_floats(given):
+    (name,) = given
+    said = f"The '{name}' parameter of MLPClassifier must not exceed 1.8e+308, the largest float; lower it."
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        MLPClassifier(**given).fit(X, TWO)
+
+
 def test_a_function_is_not_taken_for_the_one_of_its_name(tmp_path):
     def tanh(xp, z):
         return z / 2
