@@ -6,12 +6,12 @@ from typing import Any
 
 # Maximum length of a message in characters; names read from a file may have any length.
 MAX_SHOWN = 2000
-# Names in other libraries -> names here; of several, the first one that is allowed counts.
+# Names in other libraries -> names here; of several, the first that is allowed counts. Compared by `bare`.
 ELSEWHERE = {
     "val_loss": ("validation_loss",),
     "val_accuracy": ("validation_accuracy", "validation_score", "score"),
     "accuracy": ("score",),
-    "sigmoid": ("logistic",),
+    **dict.fromkeys(("sigmoid", "expit", "logsig"), ("logistic",)),
     "linear": ("identity",),
     "swish": ("silu",),
     "xavier": ("glorot_uniform",),
@@ -20,16 +20,20 @@ ELSEWHERE = {
     "kaiming": ("he_uniform",),
     "kaiming_uniform": ("he_uniform",),
     "kaiming_normal": ("he_normal",),
-    "mse": ("squared_error", "neg_mean_squared_error"),
-    "mae": ("absolute_error", "neg_mean_absolute_error"),
+    **dict.fromkeys(("mse", "l2", "least_squares"), ("squared_error", "neg_mean_squared_error")),
+    **dict.fromkeys(("mae", "l1"), ("absolute_error", "neg_mean_absolute_error")),
     "rmse": ("neg_root_mean_squared_error",),
+    "smooth_l1": ("huber",),
+    "pinball": ("quantile",),
     "acc": ("accuracy",),
     "auc": ("roc_auc",),
-    "bce": ("logistic", "log_loss"),
-    "binary_crossentropy": ("logistic", "log_loss"),
-    "categorical_crossentropy": ("cross_entropy", "log_loss"),
-    "sparse_categorical_crossentropy": ("cross_entropy", "log_loss"),
-    "cross_entropy": ("log_loss",),
+    **dict.fromkeys(("bce", "bce_with_logits", "binary_crossentropy"), ("logistic", "log_loss")),
+    **dict.fromkeys(
+        ("categorical_crossentropy", "sparse_categorical_crossentropy", "crossentropy", "nll", "log", "softmax"),
+        ("cross_entropy", "log_loss"),
+    ),
+    "logistic": ("log_loss",),
+    "sgdm": ("momentum",),
     "cosine_annealing": ("cosine",),
     "double": ("float64",),
     "float16": ("float32",),
@@ -103,6 +107,12 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def bare(name: str) -> str:
+    """Return a name in small letters, without the hyphens and the word "loss" in which libraries differ."""
+    small = name.lower().replace("_", "").replace("-", "")
+    return small.removesuffix("loss") or small
+
+
 def first_of(parts: Sequence[Any], most: int) -> str:
     """Format at most `most` parts for a message, and say how many more there are."""
     more = f" and {len(parts) - most} more" if len(parts) > most else ""
@@ -131,6 +141,7 @@ def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written:
         Formats the suggested name; `repr` for names that may contain spaces.
     """
     lowered = {name.lower(): name for name in known}
-    close = [name for name in ELSEWHERE.get(given.lower(), ()) if name in lowered]
+    here = next((here for name, here in ELSEWHERE.items() if bare(name) == bare(given)), ())
+    close = [name for name in here if name in lowered]
     close = close or difflib.get_close_matches(given.lower(), lowered, 1, cutoff)
     return f"; did you mean {written(lowered[close[0]])}?" if close else ""

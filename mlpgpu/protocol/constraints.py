@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import (
 )
 
 from mlpgpu.config import settings
-from mlpgpu.errors import did_you_mean
+from mlpgpu.errors import bare, did_you_mean
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.protocol.choices import in_words
 
@@ -80,6 +80,7 @@ BESIDE = {
     "learning_rate": ("learning_rate_init", "learning_rate_schedule"),
     "learning_rate_init": ("learning_rate", "learning_rate_schedule"),
     "solver": ("optimizer",),
+    "optimizer": ("solver",),
 }
 
 
@@ -120,11 +121,22 @@ def _check_sizes(given: dict[str, Any], kind: str) -> None:
 
 def _hint(constraints: dict[str, Any], name: str, given: Any) -> str:
     """Return the end of a message: another parameter that takes what is given, or else the most similar choice."""
-    for other in BESIDE.get(name, ()) if given is not None else ():
-        with contextlib.suppress(InvalidParameterError):
-            validate_parameter_constraints({other: constraints[other]}, {other: given}, "")
-            return f"; did you mean {other}={given!r}?"
+    if given is not None and _alike(given, constraints[name]) is given:
+        for other in BESIDE.get(name, ()):
+            meant = _alike(given, constraints[other])
+            with contextlib.suppress(InvalidParameterError):
+                validate_parameter_constraints({other: constraints[other]}, {other: meant}, "")
+                return f"; did you mean {other}={meant!r}?"
     if callable(given) and tuple in constraints[name]:
         return "; a function goes with its derivative, as a pair."
-    choices = [each.options for each in constraints[name] if isinstance(each, StrOptions)]
-    return did_you_mean(str(given), sorted(itertools.chain(*choices)))
+    return did_you_mean(str(given), _words(constraints[name]))
+
+
+def _words(allowed: list[Any]) -> list[str]:
+    """Return the choices among the constraints of a parameter."""
+    return sorted(itertools.chain(*(each.options for each in allowed if isinstance(each, StrOptions))))
+
+
+def _alike(given: Any, allowed: list[Any]) -> Any:
+    """Return the choice that is written like `given` but for capitals and hyphens, or else `given` itself."""
+    return next((word for word in _words(allowed) if bare(word) == bare(str(given))), given)
