@@ -19,6 +19,7 @@ from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 from mlpgpu.errors import InputError
 from mlpgpu.feed import Rows
+from mlpgpu.figures import counted
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.scaling import scale
 from mlpgpu.model import Model
@@ -32,7 +33,7 @@ SCORED_ROWS = 10_000
 ROLLBACKS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """A run that is ready for its first step.
 
@@ -70,6 +71,12 @@ class Prepared:
     rollbacks: int
     need: preflight.Need
     start: Start | None
+
+    def __repr__(self) -> str:
+        plan, backend = self.plan, self.backend
+        network = ", ".join(["-".join(map(str, plan.network.sizes)), *plan.activations, f"loss {plan.loss}"])
+        how = f"{counted(plan.epochs, 'epoch')}, {backend.name} on {backend.device}"
+        return f"Prepared({self.data!r}, {network}, {how})"
 
 
 def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:

@@ -420,6 +420,14 @@ def test_a_prompt_shows_an_outcome_and_its_run_in_a_line():
     assert repr(untested.run) == f"Run(1 of 1 epoch, loss {untested.run.history[0]['loss']:.4f})"
 
 
+def test_a_prompt_shows_a_prepared_run_in_a_line():
+    prepared = prepare(Config(dataset="digits", hidden=(8,), activation="tanh", epochs=3, validation_fraction=0))
+    data = "DataSet(digits, classification, x_train uint8 (1437, 64), y_train int64 (1437,), "
+    data += "x_test uint8 (360, 64), y_test int64 (360,))"
+    assert repr(prepared.data) == data
+    assert repr(prepared) == f"Prepared({data}, 64-8-10, tanh, loss cross_entropy, 3 epochs, numpy on cpu)"
+
+
 @pytest.mark.parametrize("given", ["digits", {"dataset": "digits"}, None])
 def test_what_is_no_config(given):
     for run in (train_and_test, cross_validate):

@@ -10,7 +10,7 @@ from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataSet:
     """A split data set on the host, not yet scaled.
 
@@ -70,6 +70,11 @@ class DataSet:
     weights_train: np.ndarray | None = None
     weights_validation: np.ndarray | None = None
     weights_test: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        named = [f"{kind}_{part}" for part in ("train", "validation", "test") for kind in "xy"]
+        arrays = [(name, array) for name in named if (array := getattr(self, name)) is not None]
+        return f"DataSet({', '.join([self.name, self.task, *(f'{name} {a.dtype} {a.shape}' for name, a in arrays)])})"
 
     @property
     def n_features(self) -> int:
