@@ -14,10 +14,11 @@ from mlpgpu.callbacks import Callback, RunCheckpoint
 from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config import Config
+from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
-from mlpgpu.prepared import Prepared, prepare_folds
+from mlpgpu.prepared import Prepared, check_config, prepare_folds
 from mlpgpu.run import Record, Run
-from mlpgpu.setting import Setting
+from mlpgpu.setting import Setting, shown
 from mlpgpu.workflow import Outcome, train_and_test
 
 
@@ -181,6 +182,10 @@ def cross_validate(
     KeyboardInterrupt
         After Ctrl-C in the first fold. Any other signal that ends the first fold is raised again.
     """
+    check_config(config)
+    for name, hook in {"on_fold_begin": on_fold_begin, "on_fold_end": on_fold_end}.items():
+        if hook is not None and not callable(hook):
+            raise InputError(f"{name} is {shown(hook)!r}; allowed: a function of one argument, or None")
     n_folds = Setting(int, within="[2, inf)").checked("folds", folds)
     found, callbacks = CrossValidation(n_folds, ()), callbacks_of(callbacks)
     try:

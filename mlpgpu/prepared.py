@@ -24,6 +24,7 @@ from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.scaling import scale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan, stops_early
+from mlpgpu.setting import shown
 from mlpgpu.start import Start, check_setting
 
 # The training score is measured on at most this many training rows.
@@ -125,10 +126,23 @@ def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Pr
         del data
 
 
+def check_config(given: Any) -> None:
+    """Refuse settings of a run that are no `Config`.
+
+    Raises
+    ------
+    InputError
+    """
+    if not isinstance(given, Config):
+        raise InputError(
+            f"the settings of a run are {shown(given)!r}; allowed: a Config, such as Config(dataset='digits'); for "
+            "arrays, take MLPClassifier or MLPRegressor, which fit(X, y)"
+        )
+
+
 def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, str], Model | None]:
     """Return the device with the reason for choosing it, and the model that the run starts from."""
-    if not isinstance(config, Config):
-        raise InputError(f"the settings of a run are {config!r}; allowed: a Config, such as Config(dataset='digits')")
+    check_config(config)
     device = backends.select(config.device, config.backend, config.dtype, config.precision)
     model = None
     if resume is None:

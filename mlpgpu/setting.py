@@ -95,10 +95,10 @@ class Setting:
         try:
             return self.parse(given)
         except (ValueError, TypeError, OverflowError):
-            shown = _shown(given, self.many)
-            words = str(shown).split(",") if self.many else [str(shown)]
+            said = shown(given, self.many)
+            words = str(said).split(",") if self.many else [str(said)]
             hint = did_you_mean(next((word for word in words if word not in self.choices), ""), self.choices)
-            raise InputError(f"{name} is {shown!r}; allowed: {self.allowed()}{hint}") from None
+            raise InputError(f"{name} is {said!r}; allowed: {self.allowed()}{hint}") from None
 
     def _item(self, given: Any) -> Any:
         word = named(given)
@@ -141,10 +141,10 @@ def named(given: Any) -> Any:
     return str(given).removeprefix("torch.") if of_torch or kind.__module__ == "numpy.dtypes" else given
 
 
-def _shown(given: Any, many: bool) -> Any:
+def shown(given: Any, many: bool = False) -> Any:
     """Format a value that is not allowed, for a message; with `many`, a sequence as on the command line."""
     if many and isinstance(given, tuple | list):
-        return ",".join(str(_shown(item, many)) for item in given)
+        return ",".join(str(shown(item, many)) for item in given)
     if not isinstance(given, type) and (shape := getattr(given, "shape", ())):
         return f"{type(given).__name__} of shape {shape}"
     # Such as a pair of arrays, or a data set in a dict.
@@ -235,7 +235,7 @@ class Declared:
     def __new__(cls, *unnamed: Any, **given: Any) -> Self:  # noqa: D102
         if unnamed:
             raise InputError(
-                f"{cls.__name__} is given {_shown(unnamed[0], many=False)!r} without the name of a setting; allowed: "
+                f"{cls.__name__} is given {shown(unnamed[0])!r} without the name of a setting; allowed: "
                 f"settings by name, such as {cls.__name__}(dataset='digits')"
             )
         # Mypy takes the class for an instance, which has another signature of `__hash__`.

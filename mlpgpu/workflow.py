@@ -24,7 +24,7 @@ from mlpgpu.figures import counted
 from mlpgpu.maths.network import plain
 from mlpgpu.model import Model
 from mlpgpu.plan import patience, stops_early
-from mlpgpu.prepared import Prepared, prepare, scaled
+from mlpgpu.prepared import Prepared, check_config, prepare, scaled
 from mlpgpu.resumed import check_same
 from mlpgpu.run import Best, Run
 from mlpgpu.trainer import fit
@@ -97,9 +97,11 @@ def train_and_test(
     Diverged
         If the loss is not finite or has exploded, and there are no best weights to restore.
     """
-    if isinstance(resume, str | Path):
-        resume = Checkpoint.load(resume)
+    if not isinstance(prepared, Prepared):
+        check_config(prepared)
     callbacks = callbacks_of(callbacks)
+    if resume is not None and not isinstance(resume, Checkpoint):
+        resume = Checkpoint.load(resume)
     if not isinstance(prepared, Prepared):
         prepared = prepare(prepared, resume)
     config, data, backend, plan = prepared.config, prepared.data, prepared.backend, prepared.plan

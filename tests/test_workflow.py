@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
-from mlpgpu import Config, InputError, Model, cross_validate, report, train_and_test
+from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, report, train_and_test
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback, EarlyStopping, LambdaCallback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
@@ -433,6 +433,24 @@ def test_what_is_no_config(given):
     for run in (train_and_test, cross_validate):
         with pytest.raises(InputError, match=f"^the settings of a run are {re.escape(repr(given))}; allowed: a Config"):
             run(given)
+
+
+def test_arrays_in_place_of_a_config(rng):
+    x, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    said = r"settings of a run are 'ndarray of shape \(20, 3\)'; .*; for arrays, take MLPClassifier or MLPRegressor"
+    for run in (train_and_test, cross_validate):
+        with pytest.raises(InputError, match=said):
+            run(x, y)
+    with pytest.raises(InputError, match=r"settings of a run are MLPClassifier\(\); allowed"):
+        cross_validate(MLPClassifier(), x, y)
+
+
+def test_what_is_no_checkpoint_and_no_hook():
+    with pytest.raises(InputError, match="a path is of type int"):
+        train_and_test(Config(dataset="iris"), resume=3)
+    for name in ("on_fold_begin", "on_fold_end"):
+        with pytest.raises(InputError, match=f"^{name} is 'print'; allowed: a function of one argument, or None"):
+            cross_validate(Config(dataset="iris"), **{name: "print"})
 
 
 @pytest.mark.parametrize(

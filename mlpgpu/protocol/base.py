@@ -7,6 +7,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
+from numbers import Integral
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -236,9 +237,9 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         n_hidden = self.n_layers_ - 2
         if not n_hidden:
             raise ValueError("there is no hidden layer in this network, a linear model; give it hidden_layer_sizes.")
-        if not -n_hidden <= layer < n_hidden:
+        if not (isinstance(layer, Integral) and -n_hidden <= layer < n_hidden):
             raise ValueError(
-                f"layer is {layer}, and the network has {counted(n_hidden, 'hidden layer')}; "
+                f"layer is {layer!r}, and the network has {counted(n_hidden, 'hidden layer')}; "
                 f"allowed: {-n_hidden} to {n_hidden - 1}."
             )
         found, backend, at = self._outputs(

@@ -17,6 +17,8 @@ def test_hidden_activations_are_a_forward_pass_by_hand():
     np.testing.assert_allclose(fitted.hidden_activations(X), second, rtol=1e-12)
     with pytest.raises(ValueError, match="layer is 2, and the network has 2 hidden layers; allowed: -2 to 1"):
         fitted.hidden_activations(X, 2)
+    with pytest.raises(ValueError, match="layer is 'last', and the network has 2 hidden layers; allowed: -2 to 1"):
+        fitted.hidden_activations(X, "last")
 
 
 def test_a_summary_adds_up():
