@@ -15,7 +15,7 @@ _SPREAD = 4.0
 _CHUNK_ROWS = 8192
 
 
-def digits(_config: "Config") -> Source:
+def digits(_config: "Config") -> Source[np.ndarray]:
     """1,797 images of handwritten digits, 8x8 pixels with integer values from 0 to 16."""
     bunch = _load("load_digits")
     # scikit-learn ships the integers as float64.
@@ -24,24 +24,24 @@ def digits(_config: "Config") -> Source:
     return Source("digits", x, bunch.target, task="classification", classes=classes, scale="minmax")
 
 
-def iris(_config: "Config") -> Source:
+def iris(_config: "Config") -> Source[np.ndarray]:
     """150 irises of three species, four measurements each."""
     return _labelled("iris", _load("load_iris"))
 
 
-def breast_cancer(_config: "Config") -> Source:
+def breast_cancer(_config: "Config") -> Source[np.ndarray]:
     """569 tumours, 30 measurements each; code 0 is malignant, 1 benign, as in scikit-learn."""
     return _labelled("breast-cancer", _load("load_breast_cancer"))
 
 
-def diabetes(_config: "Config") -> Source:
+def diabetes(_config: "Config") -> Source[np.ndarray]:
     """442 patients, ten measurements each; the target is the disease progression after one year."""
     bunch = _load("load_diabetes")
     names = tuple(map(str, bunch.feature_names))
     return Source("diabetes", bunch.data, bunch.target, task="regression", feature_names=names)
 
 
-def synthetic(config: "Config") -> Source:
+def synthetic(config: "Config") -> Source[np.ndarray]:
     """Gaussian clusters, one per class, drawn with ``numpy.random.default_rng(config.seed)``.
 
     In order of drawing:
@@ -93,7 +93,7 @@ def _load(function: str) -> Any:
     return getattr(sklearn.datasets, function)()
 
 
-def _labelled(name: str, bunch: Any) -> Source:
+def _labelled(name: str, bunch: Any) -> Source[np.ndarray]:
     classes = tuple(map(str, bunch.target_names))
     names = tuple(map(str, bunch.feature_names))
     return Source(name, bunch.data, bunch.target, task="classification", classes=classes, feature_names=names)

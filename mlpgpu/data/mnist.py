@@ -65,7 +65,7 @@ CLASSES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def load(name: str, config: "Config") -> Source:
+def load(name: str, config: "Config") -> Source[np.ndarray]:
     """Load ``mnist`` or ``fashion-mnist``, downloading it if no folder has it.
 
     Folders are searched in this order: ``config.data_dir``, ``$MLPGPU_DATA_DIR``, the user's cache folder. Downloads

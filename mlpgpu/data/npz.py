@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OWN = {"_val": "validation", "_test": "test"}
 
 
-def load(path: Path, config: "Config") -> Source:
+def load(path: Path, config: "Config") -> Source[np.ndarray]:
     """Load the arrays of an .npz file.
 
     If the file has ``x_train`` and ``y_train``, and ``x_val`` and ``y_val`` or ``x_test`` and ``y_test``, and
@@ -58,7 +58,7 @@ def load(path: Path, config: "Config") -> Source:
     return of_arrays(path.stem, shape=arrays[parts[0]["x"]].shape, target=parts[0]["y"], notes=notes, own=own, **train)
 
 
-def load_own(path: Path, config: "Config", _: Source) -> Source:
+def load_own(path: Path, config: "Config", _: Source[np.ndarray]) -> Source[np.ndarray]:
     """Load the validation or test rows of a set from a file that holds only these; it may lack their groups.
 
     Raises

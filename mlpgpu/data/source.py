@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+X = TypeVar("X", bound="np.ndarray | Mapped | pd.DataFrame")
+Array = TypeVar("Array", np.ndarray, Mapped)
+
 
 @dataclass(frozen=True)
-class Source:
+class Source(Generic[X]):
     """Rows as read.
 
     Attributes
@@ -44,9 +50,9 @@ class Source:
     """
 
     name: str
-    x: Any
+    x: X
     y: np.ndarray
-    own: Mapping[str, "Source"] = field(default_factory=dict)
+    own: Mapping[str, "Source[X]"] = field(default_factory=dict)
     weights: np.ndarray | None = None
     groups: np.ndarray | None = None
     task: str = "auto"
@@ -60,7 +66,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> tuple["Source", ...]:
+    def parts(self) -> tuple["Source[X]", ...]:
         """These rows, then those of their own parts."""
         return self, *self.own.values()
 
@@ -71,9 +77,7 @@ class Source:
         return np.concatenate([first, *others]) if others and first is not None else first
 
 
-def of_arrays(
-    name: str, x: np.ndarray | Mapped, y: np.ndarray, shape: tuple[int, ...], target: str, **more: Any
-) -> Source:
+def of_arrays(name: str, x: Array, y: np.ndarray, shape: tuple[int, ...], target: str, **more: Any) -> Source[Array]:
     """Make a source of arrays; `shape` is that of x before `flat`, and `more` has other attributes of `Source`."""
     images = len(shape) > 2
     return Source(

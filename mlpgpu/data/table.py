@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 
 
-def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> Source:
+def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> "Source[pd.DataFrame]":
     """Load a table, and separate its targets, weights and groups; `columns` as for `read_chunks`.
 
     Returns
@@ -40,7 +40,7 @@ def load(path: Path, config: "Config", columns: list[dict[str, Any]] | None) -> 
     return dataclasses.replace(found, x=frame, notes=(*found.notes, *notes))
 
 
-def load_own(path: Path, config: "Config", rows: Source) -> Source:
+def load_own(path: Path, config: "Config", rows: "Source[pd.DataFrame]") -> "Source[pd.DataFrame]":
     """Load the validation or test rows of a set from another table than its training rows, `rows`.
 
     It needs the columns of that table, in any order; it may lack the groups, and what is left out. Columns and targets
@@ -54,7 +54,7 @@ def load_own(path: Path, config: "Config", rows: Source) -> Source:
     import pandas as pd
 
     targets = zip(rows.targets or (rows.target,), rows.y.reshape(len(rows.y), -1).T, strict=True)
-    held = {**{name: rows.x[name] for name in rows.x.columns}, **dict(targets)}
+    held: dict[Any, Any] = {**{name: rows.x[name] for name in rows.x.columns}, **dict(targets)}
     text = ("string", "categorical")
     kinds = {name: pd.api.types.infer_dtype(values, skipna=True) for name, values in held.items()}
     columns = [{"name": name, "kind": "category" if kind in text else "number"} for name, kind in kinds.items()]
@@ -63,7 +63,7 @@ def load_own(path: Path, config: "Config", rows: Source) -> Source:
 
 def _divided(
     path: Path, config: "Config", columns: list[dict[str, Any]] | None, *, optional: Collection[str] = ()
-) -> Source:
+) -> "Source[pd.DataFrame]":
     """Read a table, and separate its targets, weights and groups; `optional` as for `aside.named`."""
     written: list[dialect.Dialect] = []
     given = aside.given(config)
