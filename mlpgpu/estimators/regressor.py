@@ -14,7 +14,8 @@ from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.protocol import arrays, parity
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.protocol.base import Available, Perceptron
+from mlpgpu.protocol.available import Available
+from mlpgpu.protocol.base import Perceptron
 from mlpgpu.protocol.choices import own_loss
 from mlpgpu.protocol.constraints import CONSTRAINTS, limits
 from mlpgpu.protocol.fitting import Fit

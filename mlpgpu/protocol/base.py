@@ -6,10 +6,8 @@ import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import update_wrapper
 from numbers import Integral
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -31,6 +29,7 @@ from mlpgpu.model import Model
 from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.advice import advised, on_targets
 from mlpgpu.protocol.arrays import Array
+from mlpgpu.protocol.available import NotAvailable
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.constraints import CONSTRAINTS, validate
 from mlpgpu.protocol.fitting import Fit, HeldOut
@@ -55,24 +54,6 @@ SKLEARN_STEPS = (
     "_update_no_improvement_count",
     "_validate_input",
 )
-
-
-class Available:
-    """A method that exists only while ``_check_<name>()`` of the estimator does not raise."""
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self.method = method
-        update_wrapper(self, method)  # type: ignore[arg-type]
-
-    def __get__(self, estimator: Any, owner: type | None = None) -> Any:
-        if estimator is None:
-            return self.method
-        getattr(estimator, f"_check_{self.method.__name__}")()
-        return MethodType(self.method, estimator)
-
-
-class NotAvailable(AttributeError, ValueError):
-    """Raised for a method that the parameters of the estimator rule out."""
 
 
 class Perceptron(CallbackSupportMixin, BaseEstimator):
