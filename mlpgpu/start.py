@@ -57,16 +57,17 @@ class Start:
         alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(theirs, ours, strict=False))
         n_layers = len(list(alike))
         if n_layers == 0 and (theirs or ours):
+            activation = _in_short(model.activations)
+            also = f" --activation {activation}" if theirs and activation != _in_short(plan.activations) else ""
             raise InputError(
                 f"hidden is {as_text(ours)}, and the model to start from has {as_text(theirs)}, so that no "
-                f"layer is the same; give --hidden {as_text(theirs)}, as it has"
+                f"layer is the same; give --hidden {as_text(theirs)}{also}, as it has"
             )
         activations = (*model.activations[:n_layers], *plan.activations[n_layers:])
         if activations != plan.activations:
-            mended = activations[:1] if len(set(activations)) == 1 else activations
             raise InputError(
                 f"activation is {as_text(plan.activations)}, and the layers to take from the model to start "
-                f"from have {as_text(model.activations[:n_layers])}; give --activation {as_text(mended)}"
+                f"from have {as_text(model.activations[:n_layers])}; give --activation {_in_short(activations)}"
             )
         why = "other sizes" if theirs != ours else _other_outputs(model, plan, data)
         if n_layers == 0 and why:
@@ -109,6 +110,11 @@ class Start:
             params=begin(np, params, sizes, normalized),
             drawn=begin(np, knows_nothing, sizes, normalized),
         )
+
+
+def _in_short(activations: tuple[str, ...]) -> str:
+    """Return activations of hidden layers as a flag takes them: one, if all are the same."""
+    return as_text(activations[:1] if len(set(activations)) == 1 else activations)
 
 
 def check_setting(name: str, config: Config, model: Model) -> None:

@@ -204,8 +204,13 @@ def test_a_linear_model_has_its_last_layer_only(tmp_path, iris):
         InputError, match="has no hidden layers, and the one that it has is for other classes; leave out"
     ):
         prepare(Config(**given, start_from=tmp_path / "linear.safetensors"))
-    with pytest.raises(InputError, match="hidden is none, and the model to start from has 8,6, .*; give --hidden 8,6"):
+    said = (
+        "and the model to start from has 8,6, so that no layer is the same; give --hidden 8,6 --activation tanh, as it"
+    )
+    with pytest.raises(InputError, match=f"hidden is none, {said} has"):
         prepare(Config(**given, start_from=iris[0]))
+    with pytest.raises(InputError, match=f"hidden is 256,256, {said} has"):
+        prepare(Config(dataset="iris", start_from=iris[0]))
 
 
 @pytest.mark.parametrize(
@@ -349,7 +354,10 @@ def test_a_table_is_prepared_as_the_first_one(tables):
             "the table has no column 'owner', which the model takes; it has 'town', 'price', 'age', 'more'",
         ),
         ("--drop town", "the table has no column 'town', which the model takes"),
-        ("--hidden 7", "hidden is 7, and the model to start from has 6, so that no layer is the same; give --hidden 6"),
+        (
+            "--hidden 7",
+            "hidden is 7, and the model to start from has 6, so that no layer is the same; give --hidden 6, as",
+        ),
         (
             "--activation tanh",
             "activation is tanh, and the layers to take from the model to start from have relu; give --activation relu",
