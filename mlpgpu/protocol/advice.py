@@ -44,6 +44,8 @@ def on_rows(x: Any) -> str:
             how = "; read the file first, such as by pandas.read_csv"
         elif isinstance(x, Mapping):
             how = "; make it one by pandas.DataFrame(X)"
+        elif hasattr(x, "collect"):
+            how = "; make it a data frame by X.collect()"
         elif hasattr(x, "__iter__") or hasattr(x, "__getitem__"):
             how = (
                 "; collect rows by np.array(list(X)), and pairs of a row and a target by X, y = map(np.stack, "

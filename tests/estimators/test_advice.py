@@ -35,6 +35,13 @@ class Batches:
         return iter([(X, TWO)])
 
 
+class Query:
+    """A query that becomes a data frame, as LazyFrame of Polars."""
+
+    def collect(self):
+        return pd.DataFrame(X)
+
+
 def lacking(y, value, row=3):
     changed = y.astype(object)
     changed[row] = value
@@ -47,6 +54,7 @@ def lacking(y, value, row=3):
         ((row for row in X), "X is of type generator; allowed: an array"),
         (Batches(), "X is of type Batches; allowed: an array"),
         (Samples(), "X is of type Samples; allowed: an array"),
+        (Query(), "or a list of rows; make it a data frame by X.collect()."),
         ({"a": X[:, 0]}, "make it one by pandas.DataFrame(X)"),
         ("rows.csv", "read the file first"),
         (None, "X is of type NoneType; allowed: an array"),
