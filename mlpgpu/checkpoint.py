@@ -33,7 +33,7 @@ MAX_BYTES = 2**27
 ARRAYS = ("model", "state", "losses", "best_params", "before")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """State of a run between two steps: everything that the rest of the run depends on.
 

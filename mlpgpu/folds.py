@@ -22,7 +22,7 @@ from mlpgpu.setting import Setting, shown
 from mlpgpu.workflow import Outcome, train_and_test
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fold:
     """One run of a cross-validation, and the rows it was tested on.
 
@@ -37,7 +37,7 @@ class Fold:
     outcome: Outcome
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
     """Results of a cross-validation.
 

@@ -31,7 +31,7 @@ FILE = "model.safetensors"
 TUPLES = {"sizes", "activations", "classes", "feature_names", "targets", "label_values"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A trained network with everything needed to predict.
 

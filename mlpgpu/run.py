@@ -69,7 +69,7 @@ class Best:
         return sign * record.get(self.monitor, math.nan) < (math.inf if before is None else sign * before)
 
 
-@dataclass(repr=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """A run as its callbacks see it.
 

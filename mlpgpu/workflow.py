@@ -30,7 +30,7 @@ from mlpgpu.run import Best, Run
 from mlpgpu.trainer import fit
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Outcome:
     """Results of a finished and tested run.
 

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import io
 import math
@@ -362,6 +363,15 @@ def test_smoothed_labels():
     log_p = np.log(outcome.model.predict_proba(prepare(Config(dataset="iris")).data.x_test))
     expected = -(0.7 * log_p[np.arange(30), outcome.truth] + 0.1 * log_p.sum(1)).mean()
     assert outcome.metrics["test_loss"] == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_run_and_its_copy_are_two():
+    """Field by field, NumPy would refuse to compare them."""
+    prepared = prepare(Config(dataset="digits", hidden=(), epochs=1))
+    outcome = train_and_test(prepared)
+    for one in (outcome, outcome.model, outcome.run, prepared, prepared.data):
+        assert one != copy.copy(one)
+        assert len({one, one}) == 1
 
 
 def test_an_outcome_can_be_sent_elsewhere_and_holds_no_rows():

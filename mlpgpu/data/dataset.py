@@ -10,7 +10,7 @@ from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DataSet:
     """A split data set on the host, not yet scaled.
 
