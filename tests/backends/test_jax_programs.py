@@ -1,6 +1,9 @@
 """Functions whose programs are the same share what JAX compiles."""
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +82,25 @@ def test_the_values_that_a_step_holds_count(compiled, backend, items, size):
 
     assert [total(holding(number), backend, items) for number in (2.0, 3.0, 2.0)] == [12.0, 18.0, 12.0]
     assert len(compiled) == 2
+
+
+def test_values_that_jax_passes_as_arguments_count_too():
+    """A later JAX is to have that by default."""
+    code = """
+import numpy as np
+from mlpgpu import backends
+
+backend = backends.select("cpu", "jax")[0]
+
+def plus(number):
+    held = backend.asarray(np.full(100, number))
+    return float(backend.compile(lambda x: x + backend.xp.max(held))(backend.asarray(np.ones(()))))
+
+print(plus(1.0), plus(2.0))
+"""
+    environment = os.environ | {"JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2.0", "3.0"]
 
 
 def test_a_function_that_has_changed_is_another(backend, items):
