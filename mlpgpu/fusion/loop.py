@@ -151,7 +151,7 @@ class Recorded:
             part(0, items, np.empty(0, self.loss.dtype), 0)
         except Exception as error:
             # Numba raises various errors if it does not support a type, or cannot read its cache.
-            raise NotCompiled(one_line(error)) from error
+            raise NotCompiled(str(error)) from error
 
         def run(items: list[Any], losses: np.ndarray) -> None:
             if helpers is None:
@@ -227,13 +227,13 @@ class Loop:
         except Exception as error:
             # A user's function may use operations that cannot be traced; if it is wrong, the error shows line by line.
             self._recorded, self.way = None, "eager"
-            log.warning("the step runs line by line, for it cannot be recorded: %s", error)
+            log.warning("the step runs line by line, for it cannot be recorded: %s", one_line(error))
 
     def _compiled(self, recorded: Recorded, items: Any) -> Run:
         try:
             return recorded.compiled(list(leaves(items)))
         except (NotCompiled, ImportError) as error:
-            log.info("the step runs by NumPy alone, for it cannot be compiled: %s", error)
+            log.info("the step runs by NumPy alone, for it cannot be compiled: %s", one_line(error))
             return self._run
 
 

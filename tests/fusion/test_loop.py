@@ -108,7 +108,13 @@ def writes_in_place(state, data, item):
     return (new,), np.sum(new)
 
 
-@pytest.mark.parametrize("step", [branches, sorts, asks_for_values, writes_in_place])
+def refuses_at_length(state, data, item):
+    if not isinstance(state[0], np.ndarray):
+        raise TypeError("this function\ntakes arrays of NumPy")
+    return (0.5 * state[0],), np.sum(state[0])
+
+
+@pytest.mark.parametrize("step", [branches, sorts, asks_for_values, writes_in_place, refuses_at_length])
 def test_what_cannot_be_recorded_runs_line_by_line(way, step, caplog):
     caplog.set_level("INFO")
     expected = run("eager", step, (A,))
