@@ -50,13 +50,11 @@ def select(
         raise InputError(f"backend 'numpy' has no device {device!r}; use device cpu, or backend cupy, torch or jax")
     if backend == "cupy" and device == "cpu":
         raise InputError("backend 'cupy' has no CPU; use device cuda, or backend numpy")
-    if backend == "numpy":
+    if backend == "numpy" or (backend, device) == ("auto", "cpu"):
         return _open("numpy", "cpu", dtype, precision), ""
     if backend != "auto":
         opened = _open(backend, "cuda" if (backend, device) == ("cupy", "auto") else device, dtype, precision)
         return opened, "it finds no CUDA device" if (device, opened.device) == ("auto", "cpu") else ""
-    if device == "cpu":
-        return _open("numpy", "cpu", dtype, precision), ""
     if device != "auto":
         return _open_cuda(device, dtype, precision)
     if importlib.util.find_spec("cupy") is None:
