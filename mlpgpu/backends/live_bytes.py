@@ -9,7 +9,6 @@ import numpy as np
 
 from mlpgpu.fusion.trace import VIEWS, Recorder, Traced, leaves, rebuild
 
-Array = Any
 # CuPy and PyTorch allocate memory in multiples of this many bytes.
 ALLOCATION_UNIT = 512
 

@@ -21,7 +21,6 @@ from mlpgpu.fusion.trace import Recorder, Traced, leaves, rebuild
 if TYPE_CHECKING:
     from mlpgpu.backends.cupy import CupyBackend
 
-Array = Any
 # The most programs that a function keeps, one per stream and argument shapes: full chunks, and the last chunks of a few
 # data sets.
 KEPT = 8
