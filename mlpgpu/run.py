@@ -92,7 +92,7 @@ class Run:
     steps_before : int
         Number of steps done before the run was resumed.
     monitor : str
-        Key of the record that selects the best weights; empty if none are kept.
+        Key of the record that selects the best weights, where the record has it; empty for a solver that keeps none.
     best_epoch : int
         The epoch of the best weights; 0 before there is one.
     best_params : array or None

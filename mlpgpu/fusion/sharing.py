@@ -1,7 +1,7 @@
 """Find where threads of a compiled loop use the same memory, and so must wait at a barrier.
 
-All threads run the same function. Each computes its share of the rows of a pass, product or copy. Scalars are computed
-by every thread, in private memory.
+All threads run the same function. Each computes its share of the rows of a pass or copy, and its tile of a product.
+Scalars are computed by every thread, in private memory.
 """
 
 from __future__ import annotations
