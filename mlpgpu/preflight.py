@@ -79,12 +79,9 @@ def predict(
     watched = watched or {}
     trace = _Trace(backend, plan, train)
     loop, evaluation = trace.loop(), trace.evaluation(max(map(len, watched.values()), default=0))
-    state = trace.state_bytes
-    params = trace.param_bytes
+    state, order = trace.state_bytes, trace.order_bytes
     before = state if rollbacks else 0
-    best = params if "validation" in watched else 0
-    # The order of an epoch and its padding mask.
-    order = trace.order_bytes
+    best = trace.param_bytes if "validation" in watched else 0
     orders = 2 * order if plan.draws_ahead and backend.device != "cpu" else order
     model, kept = state + before + best, loop.kept + evaluation.kept
     rows = {id(each): each for each in (train, *watched.values())}.values()
@@ -124,6 +121,7 @@ class _Trace:
         slots = (params,) * plan.recipe.optimizer.n_slots
         self._state = State(params, slots, _placeholder((), "int32"), _placeholder((), plan.dtype))
         self.state_bytes, self.param_bytes = total((params, *slots)), in_pieces(params)
+        # The order of an epoch and its padding mask.
         whole = (plan.steps_per_epoch, plan.batch_size)
         self.order_bytes = total((_placeholder(whole, "int64"), _placeholder(whole, plan.dtype)))
 
