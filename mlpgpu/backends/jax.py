@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpgpu.backends import xla_memory
 from mlpgpu.backends.base import Backend, Step, quiet
-from mlpgpu.backends.jax_plugin import cuda_device
+from mlpgpu.backends.jax_plugin import cpu_device, cuda_device
 from mlpgpu.backends.live_bytes import Bytes
 from mlpgpu.backends.precision import Namespace, emulated, in_words
 
@@ -144,7 +144,7 @@ def open_backend(device: str, dtype: str, precision: str) -> JaxBackend:
         If JAX finds no such device, or if the device does not work.
     """
     jax = _library()
-    at = jax.devices("cpu")[0] if device == "cpu" else cuda_device(jax, device)
+    at = cpu_device(jax, device) if device == "cpu" else cuda_device(jax, device)
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     return JaxBackend(jax, at, precision)

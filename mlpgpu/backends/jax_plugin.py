@@ -7,11 +7,32 @@ from typing import Any
 import numpy as np
 
 from mlpgpu.backends.cuda_devices import Library, absent, broken, major, ordinal, with_old_driver
+from mlpgpu.backends.cuda_failures import shown
 from mlpgpu.errors import InputError
 from mlpgpu.gpus import versions
 
 # Versions of CUDA that JAX has a plugin for.
 CUDA = (13, 12)
+# JAX asserts that some platform is left; JAX_PLATFORMS=cuda leaves none on a machine without a GPU.
+ERRORS = (RuntimeError, AssertionError)
+
+
+def cpu_device(jax: Any, device: str) -> Any:
+    """Return the CPU, for the name that was asked for.
+
+    Raises
+    ------
+    InputError
+        If JAX is kept from the CPU, by the environment or by a plugin that fails.
+    """
+    try:
+        return jax.devices("cpu")[0]
+    except ERRORS as error:
+        platforms = os.environ.get("JAX_PLATFORMS")
+        why = f"JAX_PLATFORMS={platforms}" if platforms else shown(error)
+        raise InputError(
+            f"device {device!r}: JAX {jax.__version__} does not start on the CPU ({why}); set JAX_PLATFORMS=cpu"
+        ) from None
 
 
 def cuda_device(jax: Any, device: str) -> Any:
@@ -29,9 +50,9 @@ def cuda_device(jax: Any, device: str) -> Any:
     library = Library(f"JAX {jax.__version__}", str(plugin or ""), install)
     try:
         found = jax.devices("cuda")
-    except RuntimeError as error:
+    except ERRORS as error:
         if device == "auto":
-            return jax.devices("cpu")[0]
+            return cpu_device(jax, device)
         raise _no_device(device, library, error) from None
     at = 0 if device == "auto" else ordinal(device)
     if at >= len(found):
@@ -43,7 +64,7 @@ def cuda_device(jax: Any, device: str) -> Any:
     return found[at]
 
 
-def _no_device(device: str, library: Library, why: RuntimeError) -> InputError:
+def _no_device(device: str, library: Library, why: Exception) -> InputError:
     platforms, said = os.environ.get("JAX_PLATFORMS", ""), str(why)
     if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
         return InputError(
@@ -58,6 +79,7 @@ def _no_device(device: str, library: Library, why: RuntimeError) -> InputError:
     if supported and major(supported) < major(library.built):
         # JAX's own message for an old driver varies.
         return with_old_driver(device, library, supported)
-    if any(words in said for words in ("Unknown backend", "No visible GPU", "NO_DEVICE")):
+    without = "Unknown backend", "No visible GPU", "NO_DEVICE"
+    if isinstance(why, AssertionError) or any(words in said for words in without):
         return absent(device, library, 0)
     return broken(device, library, why)

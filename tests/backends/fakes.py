@@ -140,10 +140,11 @@ def torch(*, devices=0, built="13.0", refusing=None, broken=None):
     return module
 
 
-def jax(*, devices=0, stats=None, refusing=None, broken=None, version=(0, 9, 0)):
+def jax(*, devices=0, stats=None, refusing=None, broken=None, without_cpu=None, version=(0, 9, 0)):
     """JAX with `devices` CUDA devices.
 
-    `refusing` and `broken` are exceptions, raised when devices are listed, and by the first computation.
+    `refusing`, `broken` and `without_cpu` are exceptions, raised when CUDA devices are listed, by the first computation
+    there, and when the CPU is listed.
     """
     module = _module("jax")
     module.__version__, module.__version_info__ = ".".join(map(str, version)), version
@@ -161,6 +162,8 @@ def jax(*, devices=0, stats=None, refusing=None, broken=None, version=(0, 9, 0))
             if not devices:
                 raise refusing or RuntimeError("Unknown backend cuda. Available backends are ['cpu']")
             return [device("gpu", ordinal) for ordinal in range(devices)]
+        if without_cpu is not None:
+            raise without_cpu
         return [device("cpu", 0)]
 
     def device_put(array, device):

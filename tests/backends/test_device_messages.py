@@ -337,6 +337,25 @@ def test_jax_is_kept_from_cuda(refused, monkeypatch):
     assert "JAX_PLATFORMS" not in refused("jax")
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_jax_is_kept_from_the_cpu(refused, monkeypatch, device):
+    """By a variable, or by a plugin that fails, which ends the start of JAX on any device."""
+    start = f"device {device!r}: JAX 0.9.0 does not start on the CPU"
+    failing = RuntimeError("Unable to initialize backend 'cuda': CUDA_ERROR_UNKNOWN")
+    assert refused("jax", device, without_cpu=failing) == f"{start} ({failing}); set JAX_PLATFORMS=cpu"
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    for error in (RuntimeError("Unknown backend cpu. Available backends are ['cuda']"), AssertionError()):
+        said = refused("jax", device, refusing=error, without_cpu=error)
+        assert said == f"{start} (JAX_PLATFORMS=cuda); set JAX_PLATFORMS=cpu"
+
+
+def test_jax_is_kept_to_cuda_without_a_gpu(refused, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert refused("jax", refusing=AssertionError()).startswith(
+        "device 'cuda' is not there: JAX 0.9.0 finds no CUDA device; see by nvidia-smi"
+    )
+
+
 # --- devices that fail ----------------------------------------------------------------------------------------------
 
 
