@@ -321,8 +321,6 @@ class Config(Declared):
                     f"{name} is {file}, and {part}_fraction is {fraction:g}; allowed: a file or a fraction; leave out "
                     "one of them"
                 )
-        if self.early_stopping and self.validation_fraction == 0:
-            raise InputError("early_stopping needs validation rows; set validation_fraction above 0, such as 0.1")
         check_precision(self.precision, self.dtype)
         Interval.parse(self.checkpoint_every, "checkpoint_every")
         if self.log_every is not None:

@@ -48,7 +48,10 @@ USES = {
     "decay_rate": _only("schedule", "step", "exponential"),
     "decay_epochs": _only("schedule", "step"),
     "power_t": _only("schedule", "invscaling"),
-    "monitor": _Use("validation_fraction", "above 0", lambda config: config.validation_fraction > 0),
+    "early_stopping": _Use(
+        "validation_fraction", "above 0", lambda config: config.validated or not config.early_stopping
+    ),
+    "monitor": _Use("validation_fraction", "above 0", lambda config: config.validated),
     # Early stopping that is neither on nor off depends on the data.
     **dict.fromkeys(
         ("patience", "min_delta"), _Use("early_stopping", "true", lambda config: config.early_stopping is not False)
@@ -65,21 +68,22 @@ def check(config: Config, **decided: Any) -> None:
     ----------
     config : Config
     **decided : Any
-        Other settings that are left open in `config`, as the data decide them.
+        Other settings that are left open in `config`, as the data decide them; and ``validated``, whether there are
+        validation rows, which a data set may have of its own.
 
     Raises
     ------
     InputError
     """
-    others = SimpleNamespace(**{**vars(config), **decided})
+    others = SimpleNamespace(**{**vars(config), "validated": True, **decided})
     for name, use in USES.items():
         given, decides = getattr(config, name), getattr(others, use.other)
         if given in (getattr(type(config), name), *_AS_IS) or use.holds(others):
             continue
-        shown = "not given" if decides is None else as_text(decides).lower()
+        ours, theirs = ("not given" if value is None else as_text(value).lower() for value in (given, decides))
         raise InputError(
-            f"{name} is {as_text(given)}, and {use.other} is {shown}; allowed: {name} with {use.other} {use.values}; "
-            "leave it out"
+            f"{name} is {ours}, and {use.other} is {theirs}; allowed: {name} with {use.other} {use.values}; leave it "
+            "out"
         )
 
 

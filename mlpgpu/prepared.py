@@ -163,8 +163,9 @@ def _arranged(
     preflight.check_host((data.n_features, *config.hidden, data.n_targets))
     plan = make_plan(config, **data.dimensions)
     if resume is None:
-        stops = stops_early(config, data.task, validated=data.x_validation is not None)
-        dependent.check(config, early_stopping=stops, epochs=plan.epochs)
+        validated = data.x_validation is not None
+        stops = stops_early(config, data.task, validated=validated)
+        dependent.check(config, validated=validated, early_stopping=stops, epochs=plan.epochs)
     lowest = LOSSES[plan.loss].lowest
     smallest = min(y.min() for y in (data.y_train, data.y_validation, data.y_test) if y is not None and len(y))
     if smallest < lowest:

@@ -248,7 +248,6 @@ def test_devices():
         ({"optimizer": "adam", "momentum": 0.9}, "leave it out, or choose momentum, nesterov"),
         ({"optimizer": "rmsprop", "beta_1": 0.9}, "leave it out, or choose adam, adamw, adam_hat, lion"),
         ({"optimizer": "lion", "epsilon": 1e-8}, "leave it out, or choose rmsprop, adagrad, adam, adamw, adam_hat"),
-        ({"early_stopping": True, "validation_fraction": 0}, "set validation_fraction above 0"),
         ({"hidden": (8, 4), "freeze": 3}, "freeze is 3; allowed: 0 to 2, the number of hidden layers, for the last"),
         ({"hidden": (), "freeze": 1}, "freeze is 1; allowed: 0 to 0"),
     ],
@@ -266,7 +265,6 @@ def test_settings_that_belong_together():
     assert Config(optimizer="momentum", momentum=1).momentum == 1
     assert Config(optimizer="adam_hat", beta_1=0.5, epsilon=1e-7).epsilon == 1e-7
     assert Config(optimizer="adamw", beta_1=0, beta_2=0.9, epsilon=1e-6).beta_1 == 0
-    assert Config(early_stopping=True, validation_fraction=0.2).early_stopping
 
 
 def test_a_config_does_not_change():

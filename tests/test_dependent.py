@@ -24,6 +24,7 @@ GIVEN = {
     "decay_rate": (0.5, {"schedule": "step"}, {}),
     "decay_epochs": (1, {"schedule": "step"}, {"schedule": "exponential"}),
     "power_t": (1, {"schedule": "invscaling"}, {"schedule": "cosine"}),
+    "early_stopping": (True, {}, {"validation_fraction": 0}),
     "monitor": ("score", {}, {"validation_fraction": 0}),
     "patience": (3, {"early_stopping": True}, {"early_stopping": False}),
     "min_delta": (0.1, {"early_stopping": True}, {"early_stopping": False}),
@@ -37,7 +38,7 @@ def test_a_setting_is_used_or_refused(name):
     dependent.check(Config(**config.to_dict()))
     config = Config(dataset="iris", **unused, **{name: value})
     other = dependent.USES[name].other
-    said = rf"{name} is {value}[.0]*, and {other} is .*; allowed: {name} with {other} .*; leave it out"
+    said = rf"{name} is {str(value).lower()}[.0]*, and {other} is .*; allowed: {name} with {other} .*; leave it out"
     with pytest.raises(InputError, match=said):
         prepare(config)
 

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from mlpgpu import Config, InputError, Model, cross_validate, cross_validation, find_learning_rate, train_and_test
 from mlpgpu.callbacks import RunCheckpoint
 from mlpgpu.data import load, read_features
-from mlpgpu.prepared import prepare
+from mlpgpu.prepared import prepare, prepare_folds
 
 BRIEF = {"hidden": (5,), "epochs": 3, "batch_size": 8, "backend": "numpy"}
 
@@ -208,6 +208,11 @@ def test_a_fraction_of_0_does_not_matter_to_own_rows(arrays, tmp_path):
     given = {"dataset": tmp_path / "a.npz", "task": "regression", "hidden": 3, "patience": 3}
     data = prepare(Config(**given, validation_fraction=0)).data
     assert "validation_fraction 0 is not used: a has 10 validation rows of its own" in data.notes
+    given = {"dataset": tmp_path / "a.npz", "early_stopping": True, "monitor": "score", **BRIEF}
+    drawn, own = (train_and_test(Config(**given, validation_fraction=fraction)) for fraction in (0.1, 0))
+    assert told(own) == told(drawn)
+    with pytest.raises(InputError, match="early_stopping is true, and validation_fraction is 0.0; allowed: early_"):
+        next(prepare_folds(Config(**given, validation_fraction=0), 3))
 
 
 def test_a_model_to_start_from_that_was_tested_on_another_file(tables):
