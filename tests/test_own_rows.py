@@ -226,6 +226,20 @@ def test_a_model_to_start_from_that_was_tested_on_another_file(tables):
     assert said in prepare(Config(**given)).data.notes
 
 
+@pytest.mark.parametrize("setting", ["validation_data", "test_data"])
+def test_a_file_of_rows_that_are_trained_on_is_told(tables, setting):
+    del tables
+    Path("there").mkdir()
+    Path("there/link.csv").symlink_to(Path("train.csv").resolve())
+    noted = [
+        [note for note in load(Config(dataset="./train.csv", **SOLD, **{setting: file})).notes if "unseen" in note]
+        for file in ("there/link.csv", "there/../train.csv", "test.csv")
+    ]
+    assert noted[0] == noted[1]
+    assert noted[0][0].startswith(f"{setting} is the file of dataset, whose rows are trained on: figures of these ")
+    assert noted[2] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -71,14 +71,21 @@ def each(rows: Source, read: Callable[[Any], T]) -> list[T]:
 
 
 def noted(rows: Source, config: "Config") -> list[str]:
-    """Return notes on where own rows come from, and on fractions that are given and not used."""
+    """Return notes on where own rows come from, if they are also trained on, and on fractions that are not used."""
     known = settings(type(config))
     named = [f"{part} rows: those of {other.name}" for part, other in rows.own.items() if other.name != rows.name]
-    return named + [
+    seen = [
+        f"{setting} is the file of dataset, whose rows are trained on: figures of these {part} rows do not tell how "
+        "well unseen rows are predicted"
+        for part, setting in OWN_ROWS.items()
+        if (given := getattr(config, setting)) and _same_file(given, config.dataset)
+    ]
+    unused = [
         f"{setting} {given:g} is not used: {rows.name} has {counted(len(other.x), f'{part} row')} of its own"
         for part, other in rows.own.items()
         if (given := getattr(config, setting := f"{part}_fraction")) != known[setting].default
     ]
+    return [*named, *seen, *unused]
 
 
 def refuse_files(config: "Config") -> None:
@@ -133,6 +140,10 @@ def _check_alike(rows: Source) -> None:
                 f"the target of {rows.name} has type {rows.y.dtype} and shape {rows.y.shape}, that of {other.name} "
                 f"{other.y.dtype} and {other.y.shape}; allowed: the same kind; mend the file"
             )
+
+
+def _same_file(one: str, other: str | None) -> bool:
+    return other is not None and expanded(one).resolve() == expanded(other).resolve()
 
 
 def _kind(dtype: np.dtype) -> str:
