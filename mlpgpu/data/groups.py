@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlpgpu.data.source import kind_of
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check_apart(rows: "Source", config: "Config") -> None:
     parts = {"training": rows, **rows.own}
     grouped = [(name, part.groups) for name, part in parts.items() if part.groups is not None]
     for (one, ours), (other, theirs) in combinations(grouped, 2):
-        if ours.dtype.kind != theirs.dtype.kind and not {ours.dtype.kind, theirs.dtype.kind} <= set("biuf"):
+        if kind_of(ours.dtype) != kind_of(theirs.dtype):
             raise InputError(
                 f"the groups of {rows.name} have type {ours.dtype} in {one} rows and {theirs.dtype} in {other} rows; "
                 "allowed: the same kind; mend the file"

@@ -11,7 +11,7 @@ from mlpgpu import endings
 from mlpgpu.config import OWN_ROWS, settings
 from mlpgpu.data import npz, table
 from mlpgpu.data.mapped import Mapped
-from mlpgpu.data.source import Source
+from mlpgpu.data.source import Source, kind_of
 from mlpgpu.data.target import Target
 from mlpgpu.errors import InputError, listed
 from mlpgpu.figures import counted
@@ -135,7 +135,7 @@ def _check_alike(rows: Source) -> None:
                 f"{rows.name} has {counted(rows.x.shape[1], 'feature')} in its training rows, and {other.x.shape[1]} "
                 f"in {other.name}; allowed: as many; mend the file"
             )
-        if rows.y.shape[1:] != other.y.shape[1:] or _kind(rows.y.dtype) != _kind(other.y.dtype):
+        if rows.y.shape[1:] != other.y.shape[1:] or kind_of(rows.y.dtype) != kind_of(other.y.dtype):
             raise InputError(
                 f"the target of {rows.name} has type {rows.y.dtype} and shape {rows.y.shape}, that of {other.name} "
                 f"{other.y.dtype} and {other.y.shape}; allowed: the same kind; mend the file"
@@ -144,8 +144,3 @@ def _check_alike(rows: Source) -> None:
 
 def _same_file(one: str, other: str | None) -> bool:
     return other is not None and expanded(one).resolve() == expanded(other).resolve()
-
-
-def _kind(dtype: np.dtype) -> str:
-    """Return a kind of dtype; arrays of the same kind can be concatenated."""
-    return "number" if dtype.kind in "biuf" else dtype.kind if dtype.kind in "US" else str(dtype)

@@ -91,6 +91,11 @@ def of_arrays(name: str, x: Array, y: np.ndarray, shape: tuple[int, ...], target
     )
 
 
+def kind_of(dtype: np.dtype) -> str:
+    """Return a kind of dtype; arrays of the same kind can be compared and concatenated."""
+    return "number" if dtype.kind in "biuf" else str(dtype) if dtype.kind == "V" else dtype.kind
+
+
 def check_rows(dtype: np.dtype, shape: tuple[int, ...], where: str) -> None:
     """Refuse an array that does not hold rows of numbers; the message calls it `where`.
 
