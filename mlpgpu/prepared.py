@@ -53,6 +53,8 @@ class Prepared:
         Training rows, with scaled targets.
     watched : dict of str to Rows
         Rows on which loss and score are measured after each epoch, by name.
+    test : Rows or None
+        Test rows, with scaled targets; None if there are none.
     rollbacks : int
         Maximum number of rollbacks after divergence.
     need : Need
@@ -69,6 +71,7 @@ class Prepared:
     target_scaling: Scaling | None
     train: Rows
     watched: dict[str, Rows]
+    test: Rows | None
     rollbacks: int
     need: preflight.Need
     start: Start | None
@@ -179,6 +182,8 @@ def _arranged(
     target_scaling = _target_scaling(config, plan, data, start)
     rollbacks = ROLLBACKS if config.on_divergence == "rollback" else 0
     train, watched = _rows(config, data, target_scaling)
+    # Not weighted by class, unlike the others: it is tested on the rows as they are.
+    test = Rows(data.x_test, scaled(data.y_test, target_scaling), data.weights_test) if len(data.x_test) else None
     need = preflight.check(backend, plan, train, watched, rollbacks)
     chosen: dict[str, Any] = {"dataset": config.dataset or data.name}
     if config.memory_map == "auto" and used.sort_of(chosen["dataset"]) == "array":
@@ -186,7 +191,7 @@ def _arranged(
         # repeated exactly.
         chosen["memory_map"] = "always" if isinstance(data.x_train, Mapped) else "never"
     config = dataclasses.replace(config, **chosen)
-    return Prepared(config, data, backend, note, plan, target_scaling, train, watched, rollbacks, need, start)
+    return Prepared(config, data, backend, note, plan, target_scaling, train, watched, test, rollbacks, need, start)
 
 
 def _target_scaling(config: Config, plan: Plan, data: DataSet, start: Start | None) -> Scaling | None:

@@ -46,6 +46,7 @@ def fit(
     placement: Placement,
     callbacks: Sequence[Callback] = (),
     *,
+    test: Rows | None = None,
     state: State | None = None,
     best: Best | None = None,
     score: Callable[[Array], float] | None = None,
@@ -69,6 +70,8 @@ def fit(
     placement : Placement
         Scaling of all rows, and their transfer to the device.
     callbacks : sequence of Callback
+    test : Rows or None
+        Rows that the network is tested on afterwards, which a checkpoint identifies as it does the others.
     state : State or None
         State to continue from; None for the initial state of the plan.
     best : Best or None
@@ -117,7 +120,7 @@ def fit(
         fetch=lambda: plain(np, plan.network, backend.to_host(training.state.params)),
         as_model=as_model,
     )
-    trainer = Trainer(run, training, placement, watched, callbacks, best or Best(), score, rollbacks)
+    trainer = Trainer(run, training, placement, watched, callbacks, test, best or Best(), score, rollbacks)
     run.snapshot = trainer.snapshot
     if resume is not None:
         trainer.restore(resume)
@@ -148,12 +151,13 @@ class Trainer:
         placement: Placement,
         watched: Mapping[str, Rows],
         callbacks: Sequence[Callback],
+        test: Rows | None,
         best: Best,
         score: Callable[[Array], float] | None,
         rollbacks: int | None,
     ) -> None:
         self.backend = backend = training.backend
-        self.run, self.training, self.callbacks = run, training, callbacks
+        self.run, self.training, self.callbacks, self.test = run, training, callbacks, test
         self.best, self.score, self.rollbacks = best, score, rollbacks
         self.evaluation = Evaluation(backend, run.plan.network, placement, run.plan.score_name)
         train = training.feed
@@ -348,4 +352,7 @@ class Trainer:
     @cached_property
     def _data(self) -> dict[str, Any]:
         feeds = {"training": self.training.feed, "validation": self.feeds.get("validation")}
-        return {name: fingerprint(feed.rows, self.backend.to_host) for name, feed in feeds.items() if feed}
+        parts = {name: feed.rows for name, feed in feeds.items() if feed}
+        if self.test is not None:
+            parts["test"] = self.test
+        return {name: fingerprint(rows, self.backend.to_host) for name, rows in parts.items()}

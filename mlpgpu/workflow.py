@@ -19,12 +19,12 @@ from mlpgpu.data.aside import effective
 from mlpgpu.device_failure import explained
 from mlpgpu.errors import InputError
 from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Placement, Rows, Scaled, chunks, open_feed
+from mlpgpu.feed import Placement, Scaled, chunks, open_feed
 from mlpgpu.figures import counted
 from mlpgpu.maths.network import plain
 from mlpgpu.model import Model
 from mlpgpu.plan import patience, stops_early
-from mlpgpu.prepared import Prepared, check_config, prepare, scaled
+from mlpgpu.prepared import Prepared, check_config, prepare
 from mlpgpu.resumed import check_same
 from mlpgpu.run import Best, Run
 from mlpgpu.trainer import fit
@@ -123,6 +123,7 @@ def train_and_test(
             watched,
             placement,
             [stopping, *callbacks] if stops_early(config, data.task, validated="validation" in watched) else callbacks,
+            test=prepared.test,
             best=best,
             as_model=as_model,
             rollbacks=prepared.rollbacks,
@@ -213,12 +214,11 @@ def _model(prepared: Prepared, params: np.ndarray) -> Model:
 def _test(
     prepared: Prepared, params: Any, placement: Placement, model: Model
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
-    backend, plan, data, targets = prepared.backend, prepared.plan, prepared.data, prepared.target_scaling
-    if not len(data.x_test):
+    backend, plan, data = prepared.backend, prepared.plan, prepared.data
+    if prepared.test is None:
         return {}, data.y_test, None
     evaluation = Evaluation(backend, plan.network, placement, plan.score_name)
-    rows = Rows(data.x_test, scaled(data.y_test, targets), data.weights_test)
-    figures = evaluation.measure(params, open_feed(backend, rows, placement))
+    figures = evaluation.measure(params, open_feed(backend, prepared.test, placement))
 
     parts = chunks(*data.x_test.shape)
     logits = (backend.to_host(evaluation.logits(params, data.x_test[start:stop])) for start, stop in parts)

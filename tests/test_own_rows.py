@@ -1,5 +1,6 @@
 """Validation and test rows that are given as such, in arrays of an .npz file or in files of their own."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from mlpgpu import Config, InputError, Model, cross_validate, cross_validation, find_learning_rate, train_and_test
 from mlpgpu.callbacks import RunCheckpoint
+from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.data import load, read_features
 from mlpgpu.prepared import prepare, prepare_folds
 
@@ -194,6 +196,13 @@ def test_a_run_is_resumed_with_moved_files_but_not_with_other_rows(tables, frame
         given[setting] = f"moved/{given[setting]}"
     resumed = "kept/previous.safetensors"
     assert train_and_test(Config(**given), resume=resumed).model.params.tobytes() == whole.model.params.tobytes()
+    frame[80:].assign(age=1).to_csv(given["test_data"], index=False)
+    with pytest.raises(InputError, match="the test rows are not those of the checkpoint: x is"):
+        train_and_test(Config(**given), resume=resumed)
+    # A checkpoint of an earlier version does not tell which rows it was to be tested on.
+    kept = Checkpoint.load(resumed)
+    earlier = dataclasses.replace(kept, data={part: rows for part, rows in kept.data.items() if part != "test"})
+    assert train_and_test(Config(**given), resume=earlier).model.params.tobytes() == whole.model.params.tobytes()
     frame[72:80].assign(age=1).to_csv(given["validation_data"], index=False, sep=";", decimal=",")
     with pytest.raises(InputError, match="the validation rows are not those of the checkpoint"):
         train_and_test(Config(**given), resume=resumed)
