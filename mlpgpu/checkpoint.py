@@ -14,7 +14,7 @@ import numpy as np
 from mlpgpu import sealed
 from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS, kept
-from mlpgpu.errors import InputError, one_line
+from mlpgpu.errors import InputError, listed, one_line
 from mlpgpu.feed import Rows, chunks, is_sparse
 from mlpgpu.files import expanded
 from mlpgpu.maths.parameters import count
@@ -210,15 +210,17 @@ class Checkpoint:
             if not fits:
                 raise ValueError(f"{what} are not those of a run")
 
-    def check(self, plan: dict[str, Any], data: dict[str, Any]) -> None:
-        """Refuse a plan or rows that are not those of the run.
+    def check(self, plan: dict[str, Any], data: dict[str, Any], model: Model) -> None:
+        """Refuse a plan, rows or classes that are not those of the run.
 
         Parameters
         ----------
         plan : dict
             `Plan.facts`.
         data : dict
-            `fingerprint` of each set of rows.
+            `fingerprint` of each set of rows, which has classes as their numbers.
+        model : Model
+            Model of the run, which has their names.
 
         Raises
         ------
@@ -235,6 +237,12 @@ class Checkpoint:
                         f"the {rows} rows are not those of the checkpoint: {name} is {theirs.get(name)}, and there it "
                         f"is {ours.get(name)}; give the data that the run began with, or begin a new run"
                     )
+        for here, there in zip(model.alternatives, self.model.alternatives, strict=False):
+            if here != there:
+                raise InputError(
+                    f"the classes are {listed(here)}, and the run to resume has {listed(there)}; give the data that "
+                    "the run began with, or begin a new run"
+                )
         for name in self.plan | plan:
             if self.plan.get(name) != plan.get(name):
                 raise InputError(

@@ -72,9 +72,9 @@ def test_a_run_of_before_there_were_precisions_is_one_of_float32(path):
         assert "precision" not in json.loads(file.metadata()["mlpgpu"])["run"]["plan"]
     checkpoint = Checkpoint.load(path)
     facts = {**checkpoint.plan, "precision": "float32"}
-    checkpoint.check(facts, checkpoint.data)
+    checkpoint.check(facts, checkpoint.data, checkpoint.model)
     with pytest.raises(InputError, match="precision is bf16, and the run to resume has float32"):
-        checkpoint.check({**facts, "precision": "bf16"}, checkpoint.data)
+        checkpoint.check({**facts, "precision": "bf16"}, checkpoint.data, checkpoint.model)
 
 
 @of("checkpoint")

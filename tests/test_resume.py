@@ -369,6 +369,33 @@ def test_other_data_under_the_same_name(taken, tmp_path):
     assert "shape is [" in resume("--resume other")[1]
 
 
+@pytest.mark.parametrize(
+    ("labels", "renamed", "said"),
+    [
+        (np.arange(60) % 2, np.arange(60) % 2 + 1, "the classes are '1', '2', and the run to resume has '0', '1';"),
+        (
+            np.array(["no", "yes"])[np.arange(120).reshape(60, 2) % 3 % 2],
+            np.array([["no", "on"], ["yes", "yes"]])[np.arange(120).reshape(60, 2) % 3 % 2, [0, 1]],
+            "the classes are 'on', 'yes', and the run to resume has 'no', 'yes';",
+        ),
+    ],
+    ids=["classes", "labels"],
+)
+def test_classes_under_other_names(taken, tmp_path, labels, renamed, said):
+    """Their codes are the same."""
+    _, resume = taken
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez("t.npz", x=x, y=labels)
+    assert resume("--dataset t.npz --task classification --epochs 3 --checkpoint-every 1 --run-dir other")[0] == 0
+    (tmp_path / "other" / "metrics.json").unlink()
+    np.savez("t.npz", x=x, y=renamed)
+    code, found = resume("--resume other")
+    assert (code, found.count("\n")) == (2, 1)
+    assert said in found
+    np.savez("t.npz", x=x, y=labels)
+    assert resume("--resume other") == (0, "")
+
+
 def test_data_that_have_moved(taken, tmp_path):
     _, resume = taken
     rng = np.random.default_rng(0)
