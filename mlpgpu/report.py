@@ -147,6 +147,12 @@ def opening(prepared: Prepared, how: str, *, resumed: bool = False) -> Iterator[
         yield start_line(prepared)
     if (frozen := prepared.plan.network.frozen) and prepared.start is None:
         yield f"Note      not trained, but as drawn: {_layers(1, frozen)}, as freeze is {frozen} without start_from"
+    taken = 0 if prepared.start is None else prepared.start.n_layers
+    if prepared.config.init == "zeros" and taken < len(prepared.config.hidden):
+        yield (
+            "Note      as init is zeros, all units of a hidden layer start equal, and learn alike or nothing; leave "
+            "out --init, or choose --hidden none"
+        )
     yield network_table(prepared.plan.network, prepared.plan.activations)
 
 

@@ -87,6 +87,13 @@ def test_a_run_says_which_drawn_layers_are_frozen(command, iris):
     assert (code, "as drawn" in out) == (0, False)
 
 
+def test_a_run_says_that_equal_units_learn_little(command, iris):
+    tanh, model = "--activation tanh", f"--activation tanh --start-from {iris[0]}"
+    for given, times in ((f"8 {tanh}", 1), (f"8,6,4 {model}", 1), (f"8,6 {model}", 0), ("none", 0)):
+        code, out, _ = command(f"--dataset iris --epochs 1 --init zeros --hidden {given}")
+        assert (code, out.count("units of a hidden layer start equal")) == (0, times)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_model_of_scikit_learn(tmp_path, dtype):
     """The model has no scaling, so its rows are scaled by the user."""
