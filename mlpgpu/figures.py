@@ -7,13 +7,9 @@ from typing import Any
 
 
 def in_words(figure: float | None, decimals: int = 4) -> str:
-    """Format `figure` with `decimals` if they suit its magnitude; None, by which JSON stores NaN, becomes ``nan``."""
-    if figure is None:
-        return "nan"
-    size = abs(figure)
-    if 1000 <= size < 1e9:
-        return f"{figure:,.0f}"
-    return f"{figure:.{decimals}f}" if size == 0 or 0.001 <= size < 1000 else f"{figure:.4g}"
+    """Format `figure` with `decimals` if they suit its magnitude, else by `in_digits`."""
+    plain = figure is not None and (figure == 0 or 0.001 <= abs(figure) < 1000)
+    return f"{figure:.{decimals}f}" if plain else in_digits(figure)
 
 
 def or_undefined(figure: float | None, decimals: int = 4) -> str:
@@ -22,8 +18,10 @@ def or_undefined(figure: float | None, decimals: int = 4) -> str:
 
 
 def in_digits(figure: float | None) -> str:
-    """Format `figure` with four significant digits; None becomes ``nan``."""
-    return "nan" if figure is None else f"{figure:.4g}"
+    """Format `figure` with four significant digits or all before the point; None, as JSON has NaN, becomes ``nan``."""
+    if figure is None:
+        return "nan"
+    return f"{figure:,.0f}" if 1000 <= abs(figure) < 1e9 else f"{figure:.4g}"
 
 
 def spoken(

@@ -16,7 +16,7 @@ from rich.text import Text
 from mlpgpu import preflight, regression_figures
 from mlpgpu.config import OWN_ROWS
 from mlpgpu.errors import printable
-from mlpgpu.figures import counted, in_words, or_undefined, spoken
+from mlpgpu.figures import counted, in_digits, in_words, or_undefined, spoken
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
 
@@ -108,7 +108,8 @@ def data_lines(data: DataSet, target_scale: str) -> list[str]:
     else:
         for name, y in list(zip(data.target_names, data.y_train.T, strict=True))[:MAX_TARGETS]:
             lines.append(
-                f"Target    {name}: mean {y.mean():.4g}, from {y.min():.4g} to {y.max():.4g}, scaled: {target_scale}"
+                f"Target    {name}: mean {in_digits(y.mean())}, from {in_digits(y.min())} to {in_digits(y.max())}, "
+                f"scaled: {target_scale}"
             )
         if len(data.target_names) > MAX_TARGETS:
             lines.append(f"Target    and {len(data.target_names) - MAX_TARGETS} more")
