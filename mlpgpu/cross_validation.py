@@ -25,7 +25,7 @@ from mlpgpu.command_line import (
 from mlpgpu.config import OWN_ROWS, Config, of_training, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import counted, in_words
+from mlpgpu.figures import counted
 from mlpgpu.resumed import as_saved
 
 if TYPE_CHECKING:
@@ -244,7 +244,8 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     )
     missing = [] if plots.available() else [run_folder.NO_PICTURES]
     if not missing:
-        run_folder.draw_tested(folder, model, found, title=_title(found, model))
+        title = run_folder.titled(found, model, _finding(found, model), f", {len(found.folds)} folds")
+        run_folder.draw_tested(folder, model, found, title=title)
     # Written last: complete metrics mean that all files are there, and that nothing is left to resume.
     run_folder.write_metrics(folder, found.metrics)
     checkpoints = folder / run_folder.CHECKPOINTS
@@ -254,20 +255,14 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     return missing
 
 
-def _title(found: CrossValidation, model: Model) -> str:
+def _finding(found: CrossValidation, model: Model) -> str:
     from mlpgpu import report
-    from mlpgpu.regression_figures import shown_of_loss
+    from mlpgpu.regression_figures import in_title
 
-    name = "test_accuracy" if model.classes else "test_r2"
-    mean, std = found.mean[name], found.std[name]
-    if model.classes:
-        score = f"{'subset' if model.multilabel else 'test'} accuracy {mean:.2%} ± {std:.2%}"
-    elif of_loss := shown_of_loss(report.tested(found.mean), report.tested(found.std)):
-        score = ", ".join(of_loss)
-    else:
-        score = "R² undefined" if mean is None else f"R² {in_words(mean, 3)} ± {in_words(std, 3)}"
-    score += "" if found.weights is None else ", by weight"
-    return f"{found.metrics['dataset']}, {'-'.join(map(str, model.sizes))}, {len(found.folds)} folds: {score}"
+    if not model.classes:
+        return in_title(report.tested(found.mean), report.tested(found.std))
+    mean, std = found.mean["test_accuracy"], found.std["test_accuracy"]
+    return f"{'subset' if model.multilabel else 'test'} accuracy {mean:.2%} ± {std:.2%}"
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ def in_words(figure: float | None, decimals: int = 4) -> str:
     return f"{figure:.{decimals}f}" if plain else in_digits(figure)
 
 
-def or_undefined(figure: float | None, decimals: int = 4) -> str:
+def or_undefined(figure: float | None) -> str:
     """Format a figure by `in_words`; None, as for R² of one row or ROC AUC of one class, becomes ``undefined``."""
-    return "undefined" if figure is None else in_words(figure, decimals)
+    return "undefined" if figure is None else in_words(figure)
 
 
 def in_digits(figure: float | None) -> str:

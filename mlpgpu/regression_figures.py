@@ -151,9 +151,13 @@ def shown(figures: Mapping[str, Any], spread: Mapping[str, Any] | None = None) -
     return [_one(name, figures, spread) for name in FIGURES if name in figures]
 
 
-def shown_of_loss(figures: Mapping[str, Any], spread: Mapping[str, Any] | None = None) -> list[str]:
-    """Format as `shown` those that other losses do not have; for most losses there are none."""
-    return [_one(name, figures, spread) for name, figure in FIGURES.items() if figure.loss and name in figures]
+def in_title(figures: Mapping[str, Any], spread: Mapping[str, Any] | None = None) -> str:
+    """Format as `shown` those that say how well the loss is served: its own, or else R²."""
+    return ", ".join(_one(name, figures, spread) for name in _of_loss(figures))
+
+
+def _of_loss(figures: Mapping[str, Any]) -> list[str]:
+    return [name for name, figure in FIGURES.items() if figure.loss and name in figures] or ["r2"]
 
 
 def _one(name: str, figures: Mapping[str, Any], spread: Mapping[str, Any] | None) -> str:

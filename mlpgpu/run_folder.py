@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mlpgpu.callbacks.checkpoints import kept
 from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
-from mlpgpu.figures import counted, or_undefined
+from mlpgpu.figures import counted
 from mlpgpu.files import expanded, in_runs, replacing, write_json
 from mlpgpu.model import FILE
-from mlpgpu.regression_figures import shown_of_loss
+from mlpgpu.regression_figures import in_title
 
 if TYPE_CHECKING:
     from mlpgpu.checkpoint import Checkpoint
@@ -261,26 +261,30 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
 
     if not plots.available():
         return [NO_PICTURES]
-    metrics, model = outcome.metrics, outcome.model
-    title = f"{metrics['dataset']}, {'-'.join(map(str, model.sizes))}: {_finding(outcome)}"
-    if metrics["n_test"]:
-        draw_tested(folder, model, outcome, title=title)
+    title = titled(outcome, outcome.model, _finding(outcome))
+    if outcome.metrics["n_test"]:
+        draw_tested(folder, outcome.model, outcome, title=title)
     plots.curves(outcome.run.history, folder / "curves.png", title=title)
     return []
+
+
+def titled(tested: Outcome | CrossValidation, model: Model, finding: str, folds: str = "") -> str:
+    """Return the title of pictures: the data set, the layers, the `folds`, and what was found."""
+    by = ", by weight" if tested.weights is not None and len(tested.weights) else ""
+    return f"{tested.metrics['dataset']}, {'-'.join(map(str, model.sizes))}{folds}: {finding}{by}"
 
 
 def _finding(outcome: Outcome) -> str:
     from mlpgpu import report
 
-    metrics, model, weighted = outcome.metrics, outcome.model, outcome.weights is not None
+    metrics, model = outcome.metrics, outcome.model
     if not metrics["n_test"]:
         return f"{counted(metrics['n_train'], 'row')}, none to test on"
     if model.classes:
-        how = (" in all labels" if model.multilabel else "") + (", by weight" if weighted else "")
+        how = " in all labels" if model.multilabel else ""
         return f"{metrics['test_accuracy']:.2%} of {counted(metrics['n_test'], 'test row')} right{how}"
     mean = "mean " if len(model.target_names) > 1 else ""
-    found = shown_of_loss(report.tested(metrics)) or [f"R² {or_undefined(metrics['test_r2'], 3)}"]
-    return f"{'weighted ' if weighted else ''}{mean}test {', '.join(found)}"
+    return f"{mean}test {in_title(report.tested(metrics))}"
 
 
 def draw_tested(folder: Path, model: Model, tested: Outcome | CrossValidation, *, title: str) -> None:
