@@ -28,6 +28,8 @@ class Figure(NamedTuple):
         The only loss that has it; empty if all have it.
     asked : str
         Setting of `loss` that it is to be compared with; or empty.
+    error : str
+        The figure in units of the target that it relates to that of the best constant; or empty.
     """
 
     called: str
@@ -36,6 +38,7 @@ class Figure(NamedTuple):
     relative: bool = False
     loss: str = ""
     asked: str = ""
+    error: str = ""
 
 
 def _metric(name: str) -> Callable[..., np.ndarray]:
@@ -86,11 +89,11 @@ def _d2_poisson(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | No
 FIGURES = {
     "rmse": Figure("RMSE", in_digits, _metric("root_mean_squared_error")),
     "mae": Figure("MAE", in_digits, _metric("mean_absolute_error")),
-    "r2": Figure("R²", or_undefined, _r2, relative=True),
+    "r2": Figure("R²", or_undefined, _r2, relative=True, error="rmse"),
     "coverage": Figure("coverage", in_words, _coverage, loss="quantile", asked="quantile"),
     "d2_pinball": Figure("D²", or_undefined, _d2_pinball, relative=True, loss="quantile"),
     "d2_absolute_error": Figure(
-        "D²", or_undefined, _metric("d2_absolute_error_score"), relative=True, loss="absolute_error"
+        "D²", or_undefined, _metric("d2_absolute_error_score"), relative=True, loss="absolute_error", error="mae"
     ),
     "d2_poisson": Figure("D²", or_undefined, _d2_poisson, relative=True, loss="poisson"),
 }
@@ -154,6 +157,12 @@ def shown(figures: Mapping[str, Any], spread: Mapping[str, Any] | None = None) -
 def in_title(figures: Mapping[str, Any], spread: Mapping[str, Any] | None = None) -> str:
     """Format as `shown` those that say how well the loss is served: its own, or else R²."""
     return ", ".join(_one(name, figures, spread) for name in _of_loss(figures))
+
+
+def in_caption(figures: Mapping[str, Any]) -> list[str]:
+    """Format those of `in_title`, without what is asked for, and the errors that they relate to."""
+    names = [name for own in _of_loss(figures) for name in (FIGURES[own].error, own) if name]
+    return [spoken(FIGURES[name].called, name, FIGURES[name].words, figures) for name in names]
 
 
 def _of_loss(figures: Mapping[str, Any]) -> list[str]:

@@ -308,4 +308,5 @@ def draw_tested(folder: Path, model: Model, tested: Outcome | CrossValidation, *
     else:
         target = model.target_names if model.target else "target"
         path = folder / "predictions.png"
-        plots.predictions(*rows, path, title=title, target=target, weights=tested.weights)
+        of_loss: dict[str, Any] = {"loss": model.loss, **model.loss_settings}
+        plots.predictions(*rows, path, title=title, target=target, weights=tested.weights, **of_loss)

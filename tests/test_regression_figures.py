@@ -106,8 +106,8 @@ def rows(tmp_path, rng):
     ],
 )
 def test_a_run_and_the_evaluation_of_its_model_show_them(drawing_command, rows, monkeypatch, loss, line):
-    titles = []
-    monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
+    drawn = []
+    monkeypatch.setattr("mlpgpu.plots.predictions", lambda *_, **given: drawn.append(given))
     monkeypatch.setattr("mlpgpu.plots.curves", lambda *_, **__: None)
     x, y = rows
     out = drawing_command(f"--dataset rows.npz --target y --loss {loss} --run-dir run {QUICK}")[1]
@@ -116,7 +116,9 @@ def test_a_run_and_the_evaluation_of_its_model_show_them(drawing_command, rows, 
     coverage, d2 = f"{found.get('test_coverage', 0):.4f}", f"{found[f'test_{NAMES[loss]}']:.4f}"
     shown = line.format(coverage=coverage, d2=d2)
     assert re.search(rf"^Test .*, R² \S+, {re.escape(shown)} on 24 rows of rows$", out, re.MULTILINE)
-    assert titles == [f"rows, 2-4-1: test {shown}"]
+    (given,) = drawn
+    assert given["title"] == f"rows, 2-4-1: test {shown}"
+    assert (given["loss"], given.get("quantile")) == (loss, settings_of(loss).get("quantile"))
     assert found.get("test_quantile") == settings_of(loss).get("quantile")
 
     out = drawing_command("run rows.npz --json", evaluate.app)[1]

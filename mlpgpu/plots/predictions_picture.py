@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlpgpu.figures import in_words
+from mlpgpu import regression_figures
 from mlpgpu.plots.style import INK, QUIET, SCORE, SMALL, PathLike, new_figure, note, save
 
 if TYPE_CHECKING:
@@ -24,19 +24,25 @@ def predictions(
     title: str = "",
     target: str | Sequence[str] = "target",
     weights: ArrayLike | None = None,
+    loss: str = "squared_error",
+    **settings: float,
 ) -> "Figure":
     """Plot predicted against true values.
 
     Parameters
     ----------
     true, predicted : array-like, shape (n,) or (n, n_outputs)
-        Values. RMSE and R² are computed from all finite rows, even if only some of them are drawn.
+        Values. Figures are computed from all finite rows, even if only some of them are drawn.
     path, title
         As for `mlpgpu.plots.curves`.
     target : str or sequence of str
         Names of the targets, with units: one per output, or a single name, to which the number of the output is added.
     weights : array-like of shape (n,) or None
-        Weights of the rows in RMSE and R².
+        Weights of the rows in the figures.
+    loss : str
+        Loss of the regression, which decides what figures there are: RMSE and R² for most.
+    **settings : float
+        Those of the loss, such as ``quantile``.
 
     Returns
     -------
@@ -57,7 +63,8 @@ def predictions(
         axes = figure.add_subplot(lines, -(-panels // lines), i + 1)
         finite = np.isfinite(true[:, i]) & np.isfinite(predicted[:, i])
         x, y = true[finite, i], predicted[finite, i]
-        axes.set_title(_quality(x, y, of_rows[finite]), loc="left", fontsize=SMALL, color=INK)
+        quality = ("   " if panels < 3 else "\n").join(_quality(x, y, of_rows[finite], loss, settings))
+        axes.set_title(quality, loc="left", fontsize=SMALL, color=INK)
         drawn = np.random.default_rng(0).permutation(len(x))[:MAX_POINTS]
         alpha = min(0.7, 12 / math.sqrt(len(drawn) + 1))
         axes.scatter(x[drawn], y[drawn], s=24 if len(drawn) < 500 else 9, color=SCORE, alpha=alpha, linewidths=0)
@@ -75,16 +82,15 @@ def predictions(
         axes.spines[["top", "right"]].set_visible(False)
     notes = [f"first {panels} of {outputs} outputs"] * (outputs > panels)
     notes += [f"{MAX_POINTS:,} of {rows:,} points drawn"] * (rows > MAX_POINTS)
-    notes += ["RMSE and R² weighted"] * (weights is not None)
+    notes += ["figures by weight"] * (weights is not None)
     note(figure, "; ".join(notes))
     return save(figure, path)
 
 
-def _quality(true: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any]) -> str:
+def _quality(
+    true: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any], loss: str, settings: dict[str, float]
+) -> list[str]:
     if not weights.any():
-        return "no finite values"
-    total = weights.sum()
-    squares, spread = weights @ (true - predicted) ** 2, weights @ (true - weights @ true / total) ** 2
-    rmse = math.sqrt(squares / total)
-    words = f"{rmse:,.0f}" if 1000 <= rmse < 1e9 else f"{rmse:.3g}"
-    return f"RMSE {words}   R² {in_words(1 - squares / spread, 3) if spread else 'undefined'}"
+        return ["no finite values"]
+    figures = regression_figures.measure(true[:, None], predicted[:, None], ("",), weights, loss=loss, **settings)
+    return regression_figures.in_caption(figures)

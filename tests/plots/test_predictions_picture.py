@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from drawn import lines
 from matplotlib.colors import to_hex
-from sklearn.metrics import r2_score, root_mean_squared_error
+from sklearn.metrics import (
+    d2_absolute_error_score,
+    d2_pinball_score,
+    d2_tweedie_score,
+    r2_score,
+    root_mean_squared_error,
+)
 
 from mlpgpu import plots
 
@@ -24,10 +30,27 @@ def test_scatter_shows_points_identity_and_quality():
     assert axes.get_xlim()[0] < min(true.min(), predicted.min())
     assert axes.get_xlim()[1] > max(true.max(), predicted.max())
     assert axes.get_title(loc="left") == (
-        f"RMSE {root_mean_squared_error(true, predicted):.3g}   R² {r2_score(true, predicted):.3f}"
+        f"RMSE {root_mean_squared_error(true, predicted):.4g}   R² {r2_score(true, predicted):.4f}"
     )
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("true price ($)", "predicted")
     assert to_hex(axes.collections[0].get_facecolor()[0]) == plots.SCORE
+
+
+@pytest.mark.parametrize(
+    ("loss", "quality"),
+    [
+        ("huber", lambda y, p: f"RMSE {root_mean_squared_error(y, p):.4g}   R² {r2_score(y, p):.4f}"),
+        ("absolute_error", lambda y, p: f"MAE {np.abs(y - p).mean():.4g}   D² {d2_absolute_error_score(y, p):.4f}"),
+        ("quantile", lambda y, p: f"coverage {np.mean(y <= p):.4f}   D² {d2_pinball_score(y, p, alpha=0.9):.4f}"),
+        ("poisson", lambda y, p: f"D² {d2_tweedie_score(y, p, power=1):.4f}"),
+    ],
+)
+def test_quality_is_what_the_loss_asks_for(rng, loss, quality):
+    predicted = rng.uniform(1, 5, 60)
+    true = rng.poisson(predicted).astype(float)
+    settings = {"quantile": 0.9} if loss == "quantile" else {}
+    (axes,) = plots.predictions(true, predicted, loss=loss, **settings).axes
+    assert axes.get_title(loc="left") == quality(true, predicted)
 
 
 def test_many_points_are_thinned_the_same_way_each_time_but_all_count():
@@ -51,7 +74,10 @@ def test_each_output_has_its_own_axes(outputs, panels):
     assert len(figure.axes) == panels
     for i, axes in enumerate(figure.axes):
         assert axes.get_xlabel() == ("true y" if outputs == 1 else f"true y {i + 1}")
-        assert f"R² {r2_score(true[:, i], 0.9 * true[:, i]):.3f}" in axes.get_title(loc="left")
+        quality = axes.get_title(loc="left")
+        assert f"R² {r2_score(true[:, i], 0.9 * true[:, i]):.4f}" in quality
+        # Side by side, they would be wider than the axes.
+        assert ("\n" in quality) == (outputs > 2)
         assert np.abs(axes.get_xlim()).max() < 2 * np.abs(true[:, i]).max()
     assert figure.get_supxlabel() == ("first 6 of 9 outputs" if outputs == 9 else "")
 
@@ -66,7 +92,7 @@ def test_points_that_are_not_finite_are_left_out():
     predicted = np.array([1.5, np.nan, 3.0, 1.0, -np.inf])
     (axes,) = plots.predictions(true, predicted, target="y").axes
     assert len(axes.collections[0].get_offsets()) == 2
-    assert axes.get_title(loc="left") == "RMSE 0.354   R² 0.875"
+    assert axes.get_title(loc="left") == "RMSE 0.3536   R² 0.8750"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +100,7 @@ def test_points_that_are_not_finite_are_left_out():
     [
         ([], [], "no finite values"),
         ([1.0], [np.nan], "no finite values"),
-        ([2.0, 2.0], [2.0, 2.0], "RMSE 0   R² undefined"),
+        ([2.0], [2.5], "RMSE 0.5   R² undefined"),
     ],
 )
 def test_scatter_of_next_to_nothing(tmp_path, true, predicted, quality):
@@ -92,7 +118,7 @@ def test_quality_is_weighted(rng):
     figure = plots.predictions(true, predicted, weights=weights)
     of = {"y_true": true[1:], "y_pred": predicted[1:], "sample_weight": weights[1:]}
     assert figure.axes[0].get_title(loc="left") == (
-        f"RMSE {root_mean_squared_error(**of):.3g}   R² {r2_score(**of):.3f}"
+        f"RMSE {root_mean_squared_error(**of):.4g}   R² {r2_score(**of):.4f}"
     )
     assert len(figure.axes[0].collections[0].get_offsets()) == 79
-    assert figure.get_supxlabel() == "RMSE and R² weighted"
+    assert figure.get_supxlabel() == "figures by weight"
