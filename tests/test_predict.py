@@ -212,6 +212,7 @@ def test_an_estimator_takes_its_columns_by_name(command):
         ("predict price.safetensors rows.csv --out ./rows.csv", "out is rows.csv, which is read here and would be"),
         ("evaluate price.safetensors size.csv", "size.csv has no column 'price' to compare with"),
         ("evaluate price.safetensors rows.csv --target pryce", "'pryce' to compare with; did you mean 'price'?"),
+        ("evaluate price.safetensors rows.csv --target romms", "no column 'romms' to compare with; it has 'rooms', "),
         ("evaluate price.safetensors rows.csv --target x", "no column 'x' to compare with; it has 'rooms', 'town', "),
         ("predict size.safetensors huge.csv", "output is not finite; their features are missing or too large"),
         ("evaluate price.safetensors rows.csv --target size", "the targets are text, such as 'large'; the model"),

@@ -177,13 +177,13 @@ def _of_table(
             has = f"{path} has the columns {listed(list(frame.columns))}"
             raise InputError(f"target is not given, and the model knows no name of it; {has}; give --target")
         names = target_columns.named(target, list(frame.columns))
+        taken = {record["name"]: "is a feature of the model" for record in columns or []}
         if absent := [name for name in names if name not in frame.columns]:
-            hint = did_you_mean(absent[0], frame.columns, 0.5, repr)
+            hint = did_you_mean(absent[0], [name for name in frame.columns if name not in taken], 0.5, repr)
             hint = hint or f"; it has {listed(list(frame.columns))}; give its --target"
             raise InputError(f"{path} has no column {absent[0]!r} to compare with{hint}")
-        taken = {record["name"]: "is a feature of the model" for record in columns or []}
-        taken, lacking = taken | dict.fromkeys(names, "is the target"), f"{path} does not have"
-        set_aside = aside.named(given, list(frame.columns), lacking, taken, optional=optional)
+        taken |= dict.fromkeys(names, "is the target")
+        set_aside = aside.named(given, list(frame.columns), f"{path} does not have", taken, optional=optional)
         y, _ = target_columns.values(frame[names])
         kept = {role: aside.checked(role, frame[name], f"column {name!r}") for role, name in set_aside.items()}
         yield Known(_encoded(frame.drop(columns=[*names, *set_aside.values()]), columns, unseen), y, **kept)
