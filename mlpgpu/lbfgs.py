@@ -153,7 +153,9 @@ def _objective(backend: Backend, plan: Plan, feed: Feed) -> Callable[[np.ndarray
     counted = np.flatnonzero(weights)
     n_batches = -(-len(counted) // chunk_rows(feed.width))
     rows, present = batches(counted, -(-len(counted) // n_batches))
-    pick, total, l2 = feed.items(rows, present), float(weights.sum()), plan.recipe.l2 / n_batches
+    # In float64, whatever the type of the weights: the device adds those of each batch in the type of the network.
+    total = float(weights.sum(dtype=np.float64))
+    pick, l2 = feed.items(rows, present), plan.recipe.l2 / n_batches
     # Streamed rows are copied to the device again for each evaluation, batch by batch.
     resident = None if isinstance(feed, Streamed) else [pick(0, n_batches)]
 

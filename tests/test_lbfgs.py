@@ -19,12 +19,12 @@ def test_loss_and_gradient_of_batches_are_those_of_all_rows(backend, feed, weigh
     monkeypatch.setattr("mlpgpu.feed.CHUNK", 13)
     plan = plan_of("cross_entropy", l2=0.3, dtype="float64")
     x, y = rng.normal(size=(50, plan.network.sizes[0])), rng.integers(0, plan.network.sizes[-1], size=50)
-    weights = rng.uniform(0.5, 2, size=50)
+    weights = rng.uniform(0.5, 2, size=50).astype("float32")
     weights[[*range(13), 20, 49]] = 0
     rows = Rows(x, y, weights if weighted else None)
     objective = lbfgs._objective(backend, plan, feed(backend, rows, Unscaled(backend, "float64")))
     for params in (plan.params, -2 * plan.params):
-        expected = loss_and_gradient(np, plan.network, params, x, y, rows.weight_of_each(), l2=0.3)
+        expected = loss_and_gradient(np, plan.network, params, x, y, rows.weight_of_each().astype("float64"), l2=0.3)
         for one, other in zip(objective(params), expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
