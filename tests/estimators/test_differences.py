@@ -8,6 +8,7 @@ import pytest
 from beside import (
     BINARY,
     COUNTED,
+    COUNTS,
     MULTILABEL,
     OURS,
     TARGETS,
@@ -117,3 +118,32 @@ def test_early_stopping_works_with_ten_rows(task, y):
     assert len(ours.validation_scores_) == ours.n_iter_
     # Two rows are held out.
     assert ours.t_ == 8 * ours.n_iter_
+
+
+def test_r2_of_constant_validation_targets_is_0():
+    """scikit-learn divides by the square of what the rounding of their mean leaves."""
+    ours, theirs = pair = both("regressor", early_stopping=True)
+    for estimator in pair:
+        quietly(estimator, X, np.full(len(X), 0.1), sample_weight=WEIGHTS)
+    assert theirs.best_validation_score_ < -1e20
+    assert set(ours.validation_scores_) == {0.0}
+
+
+def test_the_poisson_loss_is_finite_where_the_mean_rounds_to_0():
+    settings = {"loss": "poisson", "hidden_layer_sizes": (), "alpha": 0.0, "max_iter": 1, "batch_size": len(X)}
+    ours, theirs = pair = both("regressor", learning_rate_init=1e-12, random_state=0, **settings)
+    x, y = -1e4 * np.abs(X[:, :1]), 1.0 + COUNTS
+    for estimator in pair:
+        quietly(estimator, x, y)
+    z = ours.coefs_[0] * x + ours.intercepts_[0]
+    assert (np.exp(z) == 0).any()
+    assert theirs.loss_ == np.inf
+    assert ours.loss_ == pytest.approx(np.mean(y * np.log(y) - y * z[:, 0] - y + np.exp(z[:, 0])), rel=1e-6)
+
+
+def test_lbfgs_computes_in_float32():
+    """scikit-learn's weights are float64 after the first iteration."""
+    ours, theirs = pair = both("regressor", solver="lbfgs", max_iter=3)
+    fit_both(pair, X.astype(np.float32), TARGETS["regressor"])
+    assert {array.dtype for array in ours.coefs_ + ours.intercepts_} == {np.dtype(np.float32)}
+    assert {array.dtype for array in theirs.coefs_ + theirs.intercepts_} == {np.dtype(np.float64)}
