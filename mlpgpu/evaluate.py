@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mlpgpu.data.reading import Known
-    from mlpgpu.data.unseen import Unseen
+    from mlpgpu.data.remarks import Remarks
     from mlpgpu.model import Model
 
 # Maximum number of unknown labels that a note names.
@@ -59,13 +59,13 @@ def evaluate(
     """
     import numpy as np
 
-    from mlpgpu.data.unseen import Unseen
+    from mlpgpu.data.remarks import Remarks
     from mlpgpu.model import Model
     from mlpgpu.predict import tell, telling_warnings, with_bar
 
-    loaded, unseen = Model.load(model), Unseen()
+    loaded, remarks = Model.load(model), Remarks()
     weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
-    known = _rows(loaded, data, target, weight, unseen, optional=sample_weight is None)
+    known = _rows(loaded, data, target, weight, remarks, optional=sample_weight is None)
     with telling_warnings():
         parts = [part._replace(x=loaded.logits(part.x)) for part in with_bar(known, lambda part: len(part.y))]
     y = np.concatenate([part.y for part in parts])
@@ -78,7 +78,7 @@ def evaluate(
     else:
         _show(loaded, data, len(y), figures, confusion)
     notes = [] if weight is None else [_weighed(data, weight, weights)]
-    tell([*unseen.notes(), *notes, *_unknown(figures.get("unknown_labels", {}), len(y))])
+    tell([*remarks.notes(), *notes, *_unknown(figures.get("unknown_labels", {}), len(y))])
     return 0
 
 
@@ -152,7 +152,7 @@ def measure(
 
 
 def _rows(
-    model: Model, data: str, target: str | None, sample_weight: str | None, unseen: Unseen, *, optional: bool
+    model: Model, data: str, target: str | None, sample_weight: str | None, remarks: Remarks, *, optional: bool
 ) -> Iterator[Known]:
     from mlpgpu.data import mnist
     from mlpgpu.data.reading import features_and_targets, of_mnist
@@ -168,7 +168,7 @@ def _rows(
             model.encoding,
             model.target if target is None else target,
             as_text=as_text,
-            unseen=unseen,
+            remarks=remarks,
             sample_weight=sample_weight,
             optional=optional,
         )

@@ -27,13 +27,13 @@ def features_of(model: Model, x: Any) -> np.ndarray:
     """
     if model.encoding is not None and hasattr(x, "columns"):
         from mlpgpu.data.columns import encode
-        from mlpgpu.data.unseen import Unseen
+        from mlpgpu.data.remarks import Remarks
 
         # Another library's data frame, such as Polars'. The index is reset because messages give row numbers.
         x = x.to_pandas() if hasattr(x, "to_pandas") else x
-        unseen = Unseen()
-        x = encode(x.reset_index(drop=True), model.encoding, unseen)
-        for note in unseen.notes():
+        remarks = Remarks()
+        x = encode(x.reset_index(drop=True), model.encoding, remarks)
+        for note in remarks.new():
             warnings.warn(note, stacklevel=_STACK_LEVEL)
     n_features = model.sizes[0]
     table = "" if model.columns is None else ", or a DataFrame with the columns of its table"

@@ -46,7 +46,7 @@ def predict(
         A .csv, .parquet or .npy file [default: standard output, as CSV].
     """
     from mlpgpu.data import mnist, reading, writing
-    from mlpgpu.data.unseen import Unseen
+    from mlpgpu.data.remarks import Remarks
     from mlpgpu.model import Model, file_of
 
     loaded = Model.load(model)
@@ -57,15 +57,15 @@ def predict(
         writing.check(path, file_of(model), expanded(data))
     function = loaded.predict_proba if proba else loaded.predict
     names = loaded.targets or [*map(str, loaded.classes)] if proba else loaded.target_names
-    unseen = Unseen()
+    remarks = Remarks()
     rows: Iterable[Any]
     if data in mnist.MIRRORS:
         rows = [reading.of_mnist(data).x]
     else:
-        rows = reading.features(data, loaded.encoding, reading.ROWS, unseen)
+        rows = reading.features(data, loaded.encoding, reading.ROWS, remarks)
     with telling_warnings():
         writing.write(path, names, (function(x) for x in with_bar(rows)))
-    tell(unseen.notes())
+    tell(remarks.notes())
     return 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rooms
-from rooms import read, table_of
+from rooms import filled, read, table_of
 from sklearn.exceptions import ConvergenceWarning
 
 from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, Model, train_and_test
@@ -29,7 +29,7 @@ def test_predictions_are_those_of_the_model(command, models):
         model = Model.load(models / f"{target}.safetensors")
         expected = model.predict(reading.read_features(models / "rows.csv", model.columns))
         code, out, err = command("predict", f"{target}.safetensors", "rows.csv")
-        assert (code, err) == (0, "")
+        assert (code, err) == (0, filled(model, table_of()))
         names, rows = read(out)
         assert names == [target]
         assert [row[0] for row in rows] == [str(value) for value in expected.reshape(len(expected), -1)[:, 0]]
@@ -85,9 +85,9 @@ def test_an_array_may_hold_the_encoded_features_of_a_table(command, models):
     x = reading.read_features(models / "rows.csv", Model.load(models / "size.safetensors").columns)
     np.save("x.npy", x)
     np.savez("x.npz", x=x)
-    expected = command("predict", "size.safetensors", "rows.csv")
+    _, expected, _ = command("predict", "size.safetensors", "rows.csv")
     for name in ("x.npy", "x.npz"):
-        assert command("predict", "size.safetensors", name) == expected
+        assert command("predict", "size.safetensors", name) == (0, expected, "")
 
 
 def test_images_that_seem_to_be_divided_already(command, tmp_path):
@@ -117,7 +117,7 @@ def test_probabilities_in_each_format(command, models, ending):
     model = Model.load(models / "size.safetensors")
     expected = model.predict_proba(reading.read_features(models / "rows.csv", model.columns))
     code, out, err = command("predict", "size.safetensors", "rows.csv", "--proba", "--out", f"p.{ending}")
-    assert (code, out, err) == (0, "", "")
+    assert (code, out, err) == (0, "", filled(model, table_of()))
     found = {
         "csv": lambda path: pd.read_csv(path, dtype=np.float32),
         "parquet": pd.read_parquet,
@@ -165,11 +165,33 @@ def test_values_that_training_had_not_are_noted_once(command, models, line):
     for target in ("price", "size"):
         code, out, err = command(*line.format(target).split())
         assert code == 0
-        assert err == f"note: column 'town': {n_unseen} rows of 90 with a value new to the model, such as 'b'\n"
+        note = f"note: column 'town': {n_unseen} rows of 90 with a value new to the model, such as 'b'\n"
+        assert err == note + filled(Model.load(f"{target}.safetensors"), frame)
         if line.startswith("predict"):
             assert len(read(out)[1]) == 90
         else:
             assert json.loads(out)["n_rows"] == 90
+
+
+def test_what_is_filled_is_noted_once_for_all_chunks(command, recwarn):
+    frame = table_of()[["age", "rooms", "price"]]
+    frame.loc[[3, 50], "age"] = np.nan
+    frame.to_csv("gaps.csv", index=False)
+    train_and_test(Config(dataset="gaps.csv", target="price", impute="median", **rooms.SETTINGS)).model.save("m")
+    model, frame["age"] = Model.load("m"), np.nan
+    frame.to_csv("new.csv", index=False)
+    features = frame[["age", "rooms"]].to_numpy()
+    np.savez("new.npz", x=features, price=frame["price"])
+    np.save("new.npy", features)
+    expected, note = model.predict(frame), filled(model, frame)
+    for name in ("new.csv", "new.npz", "new.npy"):
+        code, out, err = command("predict", "m", name)
+        assert (code, err) == (0, note)
+        np.testing.assert_allclose(np.float64(read(out)[1]), expected, rtol=1e-5)
+    for name in ("new.csv", "new.npz"):
+        assert command("evaluate", "m", name)[::2] == (0, note)
+    # In Python, filling them is what was asked for.
+    assert not recwarn
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -20,11 +20,11 @@ from mlpgpu.data.lacking import lacking
 from mlpgpu.data.mapped import Mapped, take
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.data.reading import read_features
+from mlpgpu.data.remarks import Remarks
 from mlpgpu.data.scaling import Scaling
 from mlpgpu.data.source import Source
 from mlpgpu.data.split import hold_out, hold_out_last, in_folds
 from mlpgpu.data.target import Target, decide, numbered
-from mlpgpu.data.unseen import Unseen
 from mlpgpu.data.used import sort_of
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.figures import counted
@@ -260,8 +260,7 @@ def _features(
     xs: list[Any] = [part.x for part in rows.parts]
     columns = None if like is None else like.columns
     if not isinstance(rows.x, np.ndarray | Mapped):
-        encoded, columns, notes = _encoded(rows, train, impute, like)
-        return encoded, columns, [*notes, *table_columns.filled(xs, columns)]
+        return _encoded(rows, train, impute, like)
     if like is not None and columns is not None:
         columns = missing.filling(columns, rows.x.shape[1])
         impute = "none" if columns is None else str(like.config.get("impute"))
@@ -292,9 +291,9 @@ def _encoded(
         known = {record["name"] for record in columns}
         more = [name for name in frame.columns if name not in known]
         notes = [f"left out, as the model to start from has no such column: {listed(more)}"] if more else []
-    unseen = Unseen(by_model=like is not None)
-    xs: list[np.ndarray | Mapped] = [*own.each(rows, partial(table_columns.encode, columns=columns, unseen=unseen))]
-    return xs, columns, [*notes, *unseen.notes()]
+    remarks = Remarks(by_model=like is not None)
+    xs: list[np.ndarray | Mapped] = [*own.each(rows, partial(table_columns.encode, columns=columns, remarks=remarks))]
+    return xs, columns, [*notes, *remarks.notes()]
 
 
 def _scaling(

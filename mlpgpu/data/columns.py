@@ -14,7 +14,7 @@ import numpy as np
 
 from mlpgpu.data import dates, missing, text
 from mlpgpu.data.header import if_values
-from mlpgpu.data.unseen import Unseen
+from mlpgpu.data.remarks import Remarks
 from mlpgpu.errors import InputError, first_of, listed
 
 if TYPE_CHECKING:
@@ -104,13 +104,7 @@ def numbers(names: Iterable[str]) -> list[Record]:
     return [{"name": name, "kind": "number", "fill": None} for name in names]
 
 
-def filled(frames: Iterable["pd.DataFrame"], columns: list[Record]) -> list[str]:
-    """Return a note of the missing values that `encode` fills, and of what with; no note if there are none."""
-    gaps = [[int(np.count_nonzero(frame[record["name"]].isna())) for record in columns] for frame in frames]
-    return missing.noted(zip(map(sum, zip(*gaps, strict=True)), columns, strict=True))
-
-
-def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None = None) -> np.ndarray:
+def encode(frame: "pd.DataFrame", columns: list[Record], remarks: Remarks | None = None) -> np.ndarray:
     """Encode the rows of a table as features.
 
     Parameters
@@ -119,8 +113,8 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
         A table with at least the recorded columns, in any order.
     columns : list of dict
         The records from `fit`, or loaded from JSON.
-    unseen : Unseen, optional
-        Counts the rows, and those with categories that were not in the training rows.
+    remarks : Remarks, optional
+        Counts the rows, those with categories that were not in the training rows, and the missing values.
 
     Returns
     -------
@@ -142,20 +136,22 @@ def encode(frame: "pd.DataFrame", columns: list[Record], unseen: Unseen | None =
     doubled = set(frame.columns[frame.columns.duplicated()])
     if twice := [record["name"] for record in columns if record["name"] in doubled]:
         raise InputError(f"the table has more than one column {listed(twice)}; give each column its own name")
-    unseen = unseen or Unseen(by_model=False)
-    _refuse_missing(frame, columns, missing.instead(unseen.by_model))
+    remarks = remarks or Remarks(by_model=False)
+    gaps = [(int(np.count_nonzero(frame[record["name"]].isna())), record) for record in columns]
+    _refuse_missing(frame, gaps, missing.instead(remarks.by_model))
+    remarks.add_filled(gaps)
     parts: dict[str, np.ndarray] = {}
     for record in columns:
         name: str = record["name"]
         features = {"category": text.one_hot, "date": dates.features}.get(record["kind"], _numbers)
         parts[name] = features(frame[name], record)
         if record["kind"] == "category":
-            unseen.add(frame[name], parts[name].sum(axis=1) == 0)
+            remarks.add_new(frame[name], parts[name].sum(axis=1) == 0)
     infinite = [name for name, part in parts.items() if part.dtype.kind == "f" and not np.isfinite(part).all()]
     if infinite:
         raise InputError(f"infinite values in column {listed(infinite)}; allowed: finite numbers; remove those rows")
     x = np.empty((len(frame), len(feature_names(columns))), np.result_type(np.uint8, *parts.values()))
-    unseen.n_rows += len(frame)
+    remarks.n_rows += len(frame)
     at = 0
     for part in parts.values():
         width = 1 if part.ndim == 1 else part.shape[1]
@@ -231,12 +227,11 @@ def _fill(column: "pd.Series", record: Record, impute: str) -> Any:
         return float(np.mean(numbers) if impute == "mean" else np.median(numbers))
 
 
-def _refuse_missing(frame: "pd.DataFrame", columns: list[Record], cure: str) -> None:
-    names: list[str] = [record["name"] for record in columns if record["fill"] is None]
-    counts = {name: int(frame[name].isna().sum()) for name in names}
-    shown = [f"{name!r} ({count:,})" for name, count in counts.items() if count]
-    if shown:
-        first = int(frame.index[frame[names].isna().any(axis=1)].min()) + 1
+def _refuse_missing(frame: "pd.DataFrame", gaps: list[tuple[int, Record]], cure: str) -> None:
+    counts: dict[str, int] = {record["name"]: count for count, record in gaps if count and record["fill"] is None}
+    if counts:
+        first = int(frame.index[frame[[*counts]].isna().any(axis=1)].min()) + 1
+        shown = [f"{name!r} ({count:,})" for name, count in counts.items()]
         raise InputError(f"missing values in column {first_of(shown, 10)}, the first in row {first:,}; {cure}")
 
 

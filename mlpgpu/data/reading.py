@@ -14,7 +14,7 @@ from mlpgpu import endings
 from mlpgpu.data import array_file, aside, missing, mnist, npz, table, target_columns, used
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.mapped import Mapped
-from mlpgpu.data.unseen import Unseen
+from mlpgpu.data.remarks import Remarks
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.figures import counted
 from mlpgpu.files import STANDARD_INPUT, called, ending, expanded
@@ -86,22 +86,22 @@ def read_features(path: str | Path, columns: Records | None) -> np.ndarray:
 
 
 def features(
-    path: str | Path, columns: Records | None, rows: int | None, unseen: Unseen | None = None
+    path: str | Path, columns: Records | None, rows: int | None, remarks: Remarks | None = None
 ) -> Iterator[np.ndarray]:
-    """Read features in chunks of at most `rows` rows, or all at once for None; `unseen` counts new categories."""
+    """Read features in chunks of at most `rows` rows, or all at once for None; for `remarks` see `encode`."""
     x: np.ndarray | Mapped
-    unseen = unseen or Unseen()
+    remarks = remarks or Remarks()
     with _local_file(path) as file:
         kind = endings.kind(file)
         if kind == "npz":
-            x = _filled(file, npz.read_x(file), columns)
+            x = _filled(file, npz.read_x(file), columns, remarks)
             yield from (x[part] for part in _parts(len(x), rows))
         elif kind == "table":
-            for frame in table.read_chunks(file, columns, rows, written=unseen.written):
-                yield _encoded(frame, columns, unseen)
+            for frame in table.read_chunks(file, columns, rows, written=remarks.written):
+                yield _encoded(frame, columns, remarks)
         else:
             x = array_file.read_x(file)
-            yield from (_filled(file, x[part], columns) for part in _parts(len(x), rows))
+            yield from (_filled(file, x[part], columns, remarks) for part in _parts(len(x), rows))
 
 
 def features_and_targets(
@@ -110,7 +110,7 @@ def features_and_targets(
     target: str | None,
     *,
     as_text: Sequence[bool] = (False,),
-    unseen: Unseen | None = None,
+    remarks: Remarks | None = None,
     sample_weight: str | None = None,
     optional: bool = False,
 ) -> Iterator[Known]:
@@ -125,8 +125,8 @@ def features_and_targets(
         IDX file.
     as_text : sequence of bool
         Whether each target is read as text, even if a CSV file has only numbers or NA for it.
-    unseen : Unseen, optional
-        Counts the rows with categories that were not in the training rows.
+    remarks : Remarks, optional
+        Counts the rows with categories that were not in the training rows, and the missing values that are filled.
     sample_weight : str or None
         Column, array or file with the weights.
     optional : bool
@@ -142,20 +142,21 @@ def features_and_targets(
         As for `read_features`, and if a target is absent or has missing values.
     """
     x: np.ndarray | Mapped
+    remarks = remarks or Remarks()
     with _local_file(path) as file:
         kind = endings.kind(file)
         given = {} if sample_weight is None else {"sample_weight": sample_weight}
         may_lack = given if optional else ()
         if kind == "table":
-            yield from _of_table(file, columns, target, as_text, unseen or Unseen(), given, may_lack)
+            yield from _of_table(file, columns, target, as_text, remarks, given, may_lack)
             return
         if kind == "npz":
             x, y, weights = npz.read_known(file, target, given, optional=may_lack)
-            x = _filled(file, x, columns)
+            x = _filled(file, x, columns, remarks)
         else:
             x, y, weights = array_file.read_known(file, target, {} if optional else given)
         for part in _parts(len(x), ROWS):
-            rows = x[part] if kind == "npz" else _filled(file, x[part], columns)
+            rows = x[part] if kind == "npz" else _filled(file, x[part], columns, remarks)
             yield Known(rows, y[part], None if weights is None else weights[part])
 
 
@@ -164,14 +165,14 @@ def _of_table(
     columns: Records | None,
     target: str | None,
     as_text: Sequence[bool],
-    unseen: Unseen,
+    remarks: Remarks,
     given: Mapping[str, str],
     optional: Collection[str],
 ) -> Iterator[Known]:
     """Yield the rows of a table; see `features_and_targets`, and `aside.named` for `given` and `optional`."""
     parts = [] if target is None else [target] if len(as_text) == 1 else target_columns.named(target, ())
     labels = [name for name, text in zip(parts, as_text, strict=False) if text]
-    wanted: dict[str, Any] = {"beside": given.values(), "labels": labels, "written": unseen.written}
+    wanted: dict[str, Any] = {"beside": given.values(), "labels": labels, "written": remarks.written}
     for frame in table.read_chunks(path, columns, ROWS, target, **wanted):
         if target is None:
             has = f"{path} has the columns {listed(list(frame.columns))}"
@@ -186,7 +187,7 @@ def _of_table(
         set_aside = aside.named(given, list(frame.columns), f"{path} does not have", taken, optional=optional)
         y, _ = target_columns.values(frame[names])
         kept = {role: aside.checked(role, frame[name], f"column {name!r}") for role, name in set_aside.items()}
-        yield Known(_encoded(frame.drop(columns=[*names, *set_aside.values()]), columns, unseen), y, **kept)
+        yield Known(_encoded(frame.drop(columns=[*names, *set_aside.values()]), columns, remarks), y, **kept)
 
 
 @contextlib.contextmanager
@@ -217,17 +218,19 @@ def _local_file(given: str | Path) -> Iterator[Path]:
     yield path
 
 
-def _filled(path: Path, x: np.ndarray, columns: Records | None) -> np.ndarray:
+def _filled(path: Path, x: np.ndarray, columns: Records | None, remarks: Remarks) -> np.ndarray:
     if columns is not None and x.shape[1] != (n := len(table_columns.feature_names(columns))):
         raise InputError(f"{path} has {counted(x.shape[1], 'feature')}; the model was trained on {n}; give as many")
     columns = missing.filling(columns, x.shape[1])
-    missing.refuse(x, (), filled=columns is not None, by_model=True)
-    return x if columns is None else missing.fill(x, columns)
+    if not missing.refuse(x, (), filled=columns is not None, by_model=True) or columns is None:
+        return x
+    remarks.add_filled(zip(np.isnan(x).sum(axis=0).tolist(), columns, strict=True))
+    return missing.fill(x, columns)
 
 
-def _encoded(frame: "pd.DataFrame", columns: Records | None, unseen: Unseen) -> np.ndarray:
+def _encoded(frame: "pd.DataFrame", columns: Records | None, remarks: Remarks) -> np.ndarray:
     # A model trained on an array knows no column names, so the columns are its features in order.
-    return table_columns.encode(frame, columns or table_columns.numbers(frame.columns), unseen)
+    return table_columns.encode(frame, columns or table_columns.numbers(frame.columns), remarks)
 
 
 def _parts(n_rows: int, rows: int | None) -> Iterator[slice]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlpgpu.data import columns
+from mlpgpu.data.remarks import Remarks
 from mlpgpu.errors import InputError
 
 pd = pytest.importorskip("pandas")
@@ -157,11 +158,15 @@ def test_what_is_filled_is_noted_once():
         | {f"n{i}": [1234567.5, 1234567.5, None] for i in range(4)}
     )
     records, _ = columns.fit(frame, "mean")
-    assert columns.filled([frame], records) == [
+    remarks = Remarks()
+    columns.encode(frame[["whole"]], records[3:4], remarks)
+    assert remarks.notes() == []
+    for chunk in (frame[:2], frame[2:]):
+        columns.encode(chunk, records, remarks)
+    assert remarks.notes() == [
         "8 missing values filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
         "1 of 'n0' with 1.235e+06, 1 of 'n1' with 1.235e+06, and those of 2 columns more"
     ]
-    assert columns.filled([frame[["whole"]]], records[3:4]) == []
 
 
 def test_fills_a_column_that_is_missing_altogether():

@@ -8,6 +8,7 @@ import pytest
 
 from mlpgpu import Config, Model, commands
 from mlpgpu.data import columns, load, reading
+from mlpgpu.data.remarks import Remarks
 from mlpgpu.errors import InputError
 
 pd = pytest.importorskip("pandas")
@@ -178,9 +179,9 @@ def test_missing_dates_are_filled_as_numbers_are(impute, filled, kind):
         values = pd.to_datetime(values, dayfirst=True)
     x, records, _ = encoded(values, impute)
     np.testing.assert_array_equal(x[3:], expected([filled], False))
-    frame = pd.DataFrame({"sold": values})
-    note = f"1 missing value filled: 1 of 'sold' with {filled.date()}"
-    assert columns.filled([frame], records) == [note]
+    remarks = Remarks()
+    columns.encode(pd.DataFrame({"sold": values}), records, remarks)
+    assert remarks.notes() == [f"1 missing value filled: 1 of 'sold' with {filled.date()}"]
     # A chunk of a file may have no dates at all.
     np.testing.assert_array_equal(columns.encode(pd.DataFrame({"sold": [np.nan, None]}), records), x[[3, 3]])
     with pytest.raises(InputError, match=r"missing values in column 'sold' \(1\), the first in row 4; give impute"):
