@@ -97,14 +97,14 @@ def sorted_by_label(blocks, rows, seed):
     from mlpgpu.workflow import prepare, train_and_test
 
     prepared = prepare(Config(dataset="mnist", epochs=EPOCHS, seed=seed, device="cpu", shuffle=rows > 0))
-    data, plan = prepared.data, prepared.plan
-    ascending = np.argsort(data.y_train, kind="stable")
-    data = dataclasses.replace(data, x_train=data.x_train[ascending], y_train=data.y_train[ascending])
+    train, plan = prepared.train, prepared.plan
+    ascending = np.argsort(train.targets, kind="stable")
+    train = dataclasses.replace(train, x=train.x[ascending], targets=train.targets[ascending])
     if blocks:
         batches.WINDOW = blocks
-        n_rows = len(data.x_train)
+        n_rows = len(train)
         plan = dataclasses.replace(plan, order=lambda epoch: batches.order(n_rows, seed=seed, epoch=epoch, block=rows))
-    return train_and_test(dataclasses.replace(prepared, data=data, plan=plan)).metrics["test_accuracy"]
+    return train_and_test(dataclasses.replace(prepared, train=train, plan=plan)).metrics["test_accuracy"]
 
 
 HEAD = """\
