@@ -76,7 +76,7 @@ def _resume(path: Path) -> None:
     """Load a checkpoint, and resume up to the comparison of the data."""
     found = Checkpoint.load(path)
     found.where()
-    found.check(found.plan, found.data)
+    found.check(found.plan, found.data, found.model)
     found.restore([EarlyStopping(patience=1)])
 
 
