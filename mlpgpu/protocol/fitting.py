@@ -173,8 +173,6 @@ class Fit:
             more["score"] = lambda params: 1.0
         solve = self._by_lbfgs if by_lbfgs(estimator) else self._by_steps
         params, run = solve(*given, self._callbacks(), **more)
-        if not np.isfinite(self.backend.to_host(params)).all():
-            raise ValueError(NON_FINITE)
         estimator.n_iter_ = run.epoch
         vars(estimator).update(self._pairs(params))
         records = enumerate(run.history, len(estimator.history_) + 1)
@@ -194,6 +192,8 @@ class Fit:
         if ignored:
             warn_user(f"solver='lbfgs' has no use for {', '.join(ignored)}; choose 'adam' or 'sgd', or leave them out.")
         params, run, estimator.loss_ = lbfgs.fit(self.backend, *given, **more)
+        if not np.isfinite(self.backend.to_host(params)).all():
+            raise ValueError(NON_FINITE)
         if self.held_out is not None:
             progress.keep_validation(estimator, run)
         return params, run
