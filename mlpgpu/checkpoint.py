@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from mlpgpu import sealed
 from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.checkpoints import LAST, PREVIOUS, kept
-from mlpgpu.errors import InputError, listed, one_line
+from mlpgpu.errors import InputError, one_line
 from mlpgpu.feed import Rows, chunks, is_sparse
 from mlpgpu.files import expanded
 from mlpgpu.maths.parameters import count
@@ -237,12 +238,13 @@ class Checkpoint:
                         f"the {rows} rows are not those of the checkpoint: {name} is {theirs.get(name)}, and there it "
                         f"is {ours.get(name)}; give the data that the run began with, or begin a new run"
                     )
-        for here, there in zip(model.alternatives, self.model.alternatives, strict=False):
-            if here != there:
-                raise InputError(
-                    f"the classes are {listed(here)}, and the run to resume has {listed(there)}; give the data that "
-                    "the run began with, or begin a new run"
-                )
+        for classes in zip(model.alternatives, self.model.alternatives, strict=False):
+            for number, (here, there) in enumerate(itertools.zip_longest(*classes)):
+                if here != there:
+                    raise InputError(
+                        f"class number {number} is {here!r}, and in the run to resume it is {there!r}; give the data "
+                        "that the run began with, or begin a new run"
+                    )
         for name in self.plan | plan:
             if self.plan.get(name) != plan.get(name):
                 raise InputError(

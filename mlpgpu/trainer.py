@@ -352,7 +352,5 @@ class Trainer:
     @cached_property
     def _data(self) -> dict[str, Any]:
         feeds = {"training": self.training.feed, "validation": self.feeds.get("validation")}
-        parts = {name: feed.rows for name, feed in feeds.items() if feed}
-        if self.test is not None:
-            parts["test"] = self.test
-        return {name: fingerprint(rows, self.backend.to_host) for name, rows in parts.items()}
+        parts = {name: feed.rows for name, feed in feeds.items() if feed} | {"test": self.test}
+        return {name: fingerprint(rows, self.backend.to_host) if rows else {} for name, rows in parts.items()}

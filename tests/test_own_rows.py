@@ -187,6 +187,15 @@ def test_own_rows_of_arrays_are_in_the_folds(arrays, tmp_path):
     assert [one["n_test"] for one in found.metrics["by_fold"]] == [15] * 4
 
 
+def test_a_run_without_test_rows_is_not_resumed_with_some(arrays, tmp_path):
+    given = Config(dataset=tmp_path / "a.npz", hidden=(), epochs=2, test_fraction=0)
+    np.savez(tmp_path / "a.npz", **{name: array for name, array in arrays.items() if "test" not in name})
+    train_and_test(given, [RunCheckpoint(tmp_path / "kept", every=1)])
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match="the test rows are not those of the checkpoint: shape is"):
+        train_and_test(given, resume=tmp_path / "kept" / "previous.safetensors")
+
+
 def test_a_run_is_resumed_with_moved_files_but_not_with_other_rows(tables, frame):
     whole = train_and_test(tables, [RunCheckpoint("kept", every=1)])
     Path("moved").mkdir()

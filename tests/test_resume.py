@@ -372,11 +372,11 @@ def test_other_data_under_the_same_name(taken, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "renamed", "said"),
     [
-        (np.arange(60) % 2, np.arange(60) % 2 + 1, "the classes are '1', '2', and the run to resume has '0', '1';"),
+        (np.arange(60) % 2, np.arange(60) % 2 + 1, "class number 0 is 1, and in the run to resume it is 0;"),
         (
             np.array(["no", "yes"])[np.arange(120).reshape(60, 2) % 3 % 2],
             np.array([["no", "on"], ["yes", "yes"]])[np.arange(120).reshape(60, 2) % 3 % 2, [0, 1]],
-            "the classes are 'on', 'yes', and the run to resume has 'no', 'yes';",
+            "class number 0 is 'on', and in the run to resume it is 'no';",
         ),
     ],
     ids=["classes", "labels"],

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError, first_of
-from mlpgpu.figures import counted
+from mlpgpu.figures import counted, in_digits
 
 # Maximum number of columns that a note names.
 MAX_NAMES = 5
@@ -129,4 +129,7 @@ def _in_words(record: dict[str, Any]) -> str:
         return f"the category {fill!r}"
     if record["kind"] == "date":
         return str(np.datetime64(math.floor(fill), "D"))
-    return ("true" if fill else "false") if record["kind"] == "bool" else f"{fill:.4g}"
+    if record["kind"] == "bool":
+        return "true" if fill else "false"
+    # The number may be a year, which has no comma.
+    return in_digits(fill) if abs(fill) >= 10_000 else f"{fill:.4g}"

@@ -165,7 +165,7 @@ def test_what_is_filled_is_noted_once():
         columns.encode(chunk, records, remarks)
     assert remarks.notes() == [
         "8 missing values filled: 1 of 'n' with 2, 1 of 'b' with true, 2 of 'c' with the category 'missing', "
-        "1 of 'n0' with 1.235e+06, 1 of 'n1' with 1.235e+06, and those of 2 columns more"
+        "1 of 'n0' with 1,234,568, 1 of 'n1' with 1,234,568, and those of 2 columns more"
     ]
 
 
