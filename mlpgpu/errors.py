@@ -6,7 +6,7 @@ from typing import Any
 
 # Maximum length of a message in characters; names read from a file may have any length.
 MAX_SHOWN = 2000
-# Names in other libraries -> names here; of several, the first that is allowed counts. Compared by `bare`.
+# Names in other libraries -> names here; of several, the first that is allowed counts. Compared by `alike`.
 ELSEWHERE = {
     "val_loss": ("validation_loss",),
     "val_accuracy": ("validation_accuracy", "validation_score", "score"),
@@ -107,10 +107,14 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def bare(name: str) -> str:
-    """Return a name in small letters, without the hyphens and the word "loss" in which libraries differ."""
-    small = name.lower().replace("_", "").replace("-", "")
-    return small.removesuffix("loss") or small
+def alike(given: str, known: Iterable[str]) -> str | None:
+    """Return the known name that differs by capitals, hyphens or the word "loss" at most, as names of libraries do."""
+
+    def bare(name: str) -> str:
+        small = name.lower().replace("_", "").replace("-", "")
+        return small.removesuffix("loss") or small
+
+    return next((name for name in known if bare(name) == bare(given)), None)
 
 
 def first_of(parts: Sequence[Any], most: int) -> str:
@@ -127,8 +131,8 @@ def listed(names: Sequence[Any]) -> str:
 def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written: Callable[[str], str] = str) -> str:
     """Return the end of a message, ``; did you mean ...?``, or an empty string if no allowed name is similar.
 
-    The suggestion is the equivalent of `given` as a name in another library, or else the most similar name, ignoring
-    case.
+    The suggestion is the name that is written alike, or else the equivalent of `given` as a name in another library, or
+    else the most similar name, ignoring case.
 
     Parameters
     ----------
@@ -141,7 +145,8 @@ def did_you_mean(given: str, known: Iterable[str], cutoff: float = 0.6, written:
         Formats the suggested name; `repr` for names that may contain spaces.
     """
     lowered = {name.lower(): name for name in known}
-    here = next((here for name, here in ELSEWHERE.items() if bare(name) == bare(given)), ())
+    same = alike(given, lowered)
+    here = (same,) if same else ELSEWHERE.get(alike(given, ELSEWHERE) or "", ())
     close = [name for name in here if name in lowered]
     close = close or difflib.get_close_matches(given.lower(), lowered, 1, cutoff)
     return f"; did you mean {written(lowered[close[0]])}?" if close else ""

@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import (
 )
 
 from mlpgpu.config import settings
-from mlpgpu.errors import bare, did_you_mean
+from mlpgpu.errors import alike, did_you_mean
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.protocol.choices import in_words
 
@@ -139,4 +139,4 @@ def _words(allowed: list[Any]) -> list[str]:
 
 def _alike(given: Any, allowed: list[Any]) -> Any:
     """Return the choice that is written like `given` but for capitals and hyphens, or else `given` itself."""
-    return next((word for word in _words(allowed) if bare(word) == bare(str(given))), given)
+    return alike(str(given), _words(allowed)) or given

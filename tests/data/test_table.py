@@ -188,6 +188,14 @@ def test_byte_order_mark_and_upper_case_ending(tmp_path):
     assert load(Config(dataset=str(path), target="y")).feature_names == ("a",)
 
 
+@pytest.mark.parametrize("target", ["log-loss", "logloss", "LOG_LOSS"])
+def test_a_name_that_is_written_alike_comes_before_one_of_another_library(tmp_path, target):
+    path = tmp_path / "figures.csv"
+    path.write_text("cross_entropy,log_loss\n" + "1,2\n2,1\n" * 10)
+    with pytest.raises(InputError, match=f"target is '{target}'.*; did you mean 'log_loss'\\?$"):
+        load(Config(dataset=path, target=target))
+
+
 @pytest.mark.parametrize(
     ("target", "says"),
     [
