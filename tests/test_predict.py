@@ -56,6 +56,8 @@ def test_a_data_frame_is_encoded_by_the_names_of_its_columns(models):
         unfilled.predict(named.assign(age=1, town=named["town"][:2]))
     with pytest.raises(InputError, match="the table has no column 'rooms'"):
         model.predict(frame.drop(columns="rooms"))
+    with pytest.raises(InputError, match="which the model takes; it has '0', '1', '2'; add what is missing"):
+        model.predict(pd.DataFrame(np.ones((2, 3))))
     for function in (model.predict, model.predict_proba):
         with pytest.warns(
             UserWarning, match="column 'town': 2 rows of 90 with a value new to the model, such as 'Z'"

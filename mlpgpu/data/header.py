@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from mlpgpu.errors import InputError
 
@@ -30,7 +31,7 @@ def check(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def if_values(names: Sequence[str]) -> str:
+def if_values(names: Sequence[Any]) -> str:
     """Return the end of a message if the names look like values, as in a file without a header; else an empty string.
 
     Those that are numbers then do not rise, as 0, 1, 2 or years would.
@@ -41,8 +42,8 @@ def if_values(names: Sequence[str]) -> str:
     return "; the first line looks like a row of values: if it is one, write a line of names above it"
 
 
-def _number(name: str) -> float:
+def _number(name: Any) -> float:
     try:
-        return float(name.replace(",", "."))
+        return float(str(name).replace(",", "."))
     except ValueError:
         return math.nan
