@@ -274,9 +274,8 @@ def _features(
             "fill them; give memory_map never, or fill them in the file"
         )
     columns = columns or missing.fit(rows.x[train], rows.feature_names, impute)
-    counts: Any = sum(np.isnan(x).sum(axis=0) for x in xs)
-    notes = missing.noted(zip(counts.tolist(), columns, strict=True))
-    return [missing.fill(x, columns) for x in xs], columns, notes
+    remarks = Remarks(by_model=like is not None)
+    return [missing.fill(x, columns, remarks) for x in xs], columns, remarks.notes()
 
 
 def _encoded(

@@ -1,17 +1,14 @@
 """Missing and infinite values in plain arrays: refuse them, or impute missing ones from the training rows."""
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlpgpu.data.mapped import Mapped, pieces
 from mlpgpu.errors import InputError, first_of
-from mlpgpu.figures import counted, in_digits
 
-# Maximum number of columns that a note names.
-MAX_NAMES = 5
+if TYPE_CHECKING:
+    from mlpgpu.data.remarks import Remarks
 
 
 def instead(by_model: bool) -> str:
@@ -84,7 +81,7 @@ def fit(x_train: np.ndarray, names: tuple[str, ...], impute: str) -> list[dict[s
     return [{"name": name, "kind": "number", "fill": float(v)} for name, v in zip(names, values, strict=True)]
 
 
-def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
+def fill(x: np.ndarray, columns: list[dict[str, Any]], remarks: "Remarks") -> np.ndarray:
     """Return x with missing values filled, in its own dtype; integers are returned as they are.
 
     Parameters
@@ -93,10 +90,14 @@ def fill(x: np.ndarray, columns: list[dict[str, Any]]) -> np.ndarray:
         Missing values are NaN.
     columns : list of dict
         One record per column, from `fit`.
+    remarks : Remarks
+        Counts the missing values.
     """
     if x.dtype.kind != "f":
         return x
-    return np.where(np.isnan(x), np.array([record["fill"] for record in columns], x.dtype), x)
+    gaps = np.isnan(x)
+    remarks.add_filled(zip(gaps.sum(axis=0).tolist(), columns, strict=True))
+    return np.where(gaps, np.array([record["fill"] for record in columns], x.dtype), x)
 
 
 def filling(columns: list[dict[str, Any]] | None, n_features: int) -> list[dict[str, Any]] | None:
@@ -104,32 +105,3 @@ def filling(columns: list[dict[str, Any]] | None, n_features: int) -> list[dict[
     if columns is None or len(columns) != n_features:
         return None
     return columns if all(isinstance(record["fill"], int | float) for record in columns) else None
-
-
-def noted(counts: Iterable[tuple[int, dict[str, Any]]]) -> list[str]:
-    """Return one note of the filled values and of what they are filled with; none if no value is missing.
-
-    Parameters
-    ----------
-    counts : iterable of (int, dict)
-        Number of missing values of each column, and its record.
-    """
-    gaps = [(count, record) for count, record in counts if count]
-    if not gaps:
-        return []
-    shown = [f"{count:,} of {record['name']!r} with {_in_words(record)}" for count, record in gaps[:MAX_NAMES]]
-    more = f", and those of {counted(len(gaps) - MAX_NAMES, 'column')} more" if len(gaps) > MAX_NAMES else ""
-    total = counted(sum(count for count, _ in gaps), "missing value")
-    return [f"{total} filled: {', '.join(shown)}{more}"]
-
-
-def _in_words(record: dict[str, Any]) -> str:
-    fill = record["fill"]
-    if record["kind"] == "category":
-        return f"the category {fill!r}"
-    if record["kind"] == "date":
-        return str(np.datetime64(math.floor(fill), "D"))
-    if record["kind"] == "bool":
-        return "true" if fill else "false"
-    # The number may be a year, which has no comma.
-    return in_digits(fill) if abs(fill) >= 10_000 else f"{fill:.4g}"

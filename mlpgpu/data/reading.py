@@ -222,10 +222,8 @@ def _filled(path: Path, x: np.ndarray, columns: Records | None, remarks: Remarks
     if columns is not None and x.shape[1] != (n := len(table_columns.feature_names(columns))):
         raise InputError(f"{path} has {counted(x.shape[1], 'feature')}; the model was trained on {n}; give as many")
     columns = missing.filling(columns, x.shape[1])
-    if not missing.refuse(x, (), filled=columns is not None, by_model=True) or columns is None:
-        return x
-    remarks.add_filled(zip(np.isnan(x).sum(axis=0).tolist(), columns, strict=True))
-    return missing.fill(x, columns)
+    missing.refuse(x, (), filled=columns is not None, by_model=True)
+    return x if columns is None else missing.fill(x, columns, remarks)
 
 
 def _encoded(frame: "pd.DataFrame", columns: Records | None, remarks: Remarks) -> np.ndarray:

@@ -1,16 +1,19 @@
 """What is to be said of rows while they are read: new categories, missing values filled, the dialect of the file."""
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.data import missing
 from mlpgpu.data.dialect import Dialect
-from mlpgpu.figures import counted
+from mlpgpu.figures import counted, in_digits
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Maximum number of columns that a note names.
+MAX_NAMES = 5
 
 
 class Remarks:
@@ -58,4 +61,26 @@ class Remarks:
     def notes(self) -> list[str]:
         """Return all notes."""
         dialects = (note for dialect in self.written for note in dialect.notes())
-        return [*dialects, *self.new(), *missing.noted(self._gaps.values())]
+        return [*dialects, *self.new(), *self._filled()]
+
+    def _filled(self) -> list[str]:
+        """Return one note of the filled values and of what they are filled with; none if no value is missing."""
+        gaps = [(count, record) for count, record in self._gaps.values() if count]
+        if not gaps:
+            return []
+        shown = [f"{count:,} of {record['name']!r} with {_in_words(record)}" for count, record in gaps[:MAX_NAMES]]
+        more = f", and those of {counted(len(gaps) - MAX_NAMES, 'column')} more" if len(gaps) > MAX_NAMES else ""
+        total = counted(sum(count for count, _ in gaps), "missing value")
+        return [f"{total} filled: {', '.join(shown)}{more}"]
+
+
+def _in_words(record: dict[str, Any]) -> str:
+    fill = record["fill"]
+    if record["kind"] == "category":
+        return f"the category {fill!r}"
+    if record["kind"] == "date":
+        return str(np.datetime64(math.floor(fill), "D"))
+    if record["kind"] == "bool":
+        return "true" if fill else "false"
+    # The number may be a year, which has no comma.
+    return in_digits(fill) if abs(fill) >= 10_000 else f"{fill:.4g}"
