@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import operator
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -218,15 +218,17 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         n_hidden = self.n_layers_ - 2
         if not n_hidden:
             raise ValueError("there is no hidden layer in this network, a linear model; give it hidden_layer_sizes.")
-        if not (isinstance(layer, Integral) and -n_hidden <= layer < n_hidden):
+        try:
+            number = range(n_hidden)[operator.index(layer)]
+        except (TypeError, IndexError):
             raise ValueError(
                 f"layer is {layer!r}, and the network has {counted(n_hidden, 'hidden layer')}; "
                 f"allowed: {-n_hidden} to {n_hidden - 1}."
-            )
+            ) from None
         found, backend, at = self._outputs(
             X,
             "hidden_activations",
-            lambda xp, network, params, x: networks.hidden(xp, network, params, x, layer % n_hidden),
+            lambda xp, network, params, x: networks.hidden(xp, network, params, x, number),
         )
         return arrays.move(found, backend, at)
 

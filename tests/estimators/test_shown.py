@@ -15,6 +15,10 @@ def test_hidden_activations_are_a_forward_pass_by_hand():
     second = special.expit(first @ fitted.coefs_[1] + fitted.intercepts_[1])
     np.testing.assert_allclose(fitted.hidden_activations(X, 0), first, rtol=1e-12)
     np.testing.assert_allclose(fitted.hidden_activations(X), second, rtol=1e-12)
+    np.testing.assert_array_equal(fitted.hidden_activations(X, np.array(-2)), fitted.hidden_activations(X, 0))
+    for other in (-3, 10**30, 0.0, "0", slice(1), np.array([0])):
+        with pytest.raises(ValueError, match=r"^layer is .* allowed: -2 to 1\.$"):
+            fitted.hidden_activations(X, other)
     with pytest.raises(ValueError, match="layer is 2, and the network has 2 hidden layers; allowed: -2 to 1"):
         fitted.hidden_activations(X, 2)
     with pytest.raises(ValueError, match="layer is 'last', and the network has 2 hidden layers; allowed: -2 to 1"):
