@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -226,7 +227,8 @@ def make_recipe(config: Config, *, epochs: int, steps_per_epoch: int) -> Recipe:
         optimizer=optimizer,
         schedule=with_warmup(
             SCHEDULES[config.schedule],
-            total=epochs * steps_per_epoch,
+            # scikit-learn's max_iter may be a whole number that has no float.
+            total=min(epochs * steps_per_epoch, sys.float_info.max),
             warmup=config.warmup * steps_per_epoch,
             decay_rate=config.decay_rate,
             every=config.decay_epochs * steps_per_epoch,

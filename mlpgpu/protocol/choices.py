@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -179,6 +180,8 @@ def hidden_sizes(given: Any) -> tuple[int, ...]:
         raise TypeError(f"hidden_layer_sizes must be whole numbers, got {sizes}.") from None
     if any(size <= 0 for size in whole):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    if any(size > sys.maxsize for size in whole):
+        raise ValueError(f"hidden_layer_sizes must be <= {sys.maxsize}, the most that an array can hold; lower it.")
     return whole
 
 

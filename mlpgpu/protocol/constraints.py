@@ -24,6 +24,16 @@ from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.protocol.choices import in_words
 
 
+class Floats(Interval):
+    """Numbers of an interval that have a float; Python's largest whole numbers have none to compute with."""
+
+    def __init__(self, low: float | None, high: float | None, *, closed: str) -> None:
+        super().__init__(Real, low, high, closed=closed)
+
+    def __contains__(self, given: Any) -> bool:
+        return super().__contains__(given) and abs(given) <= sys.float_info.max
+
+
 def limits(name: str) -> list[Any]:
     """Return the choices or the range of a setting of `Config` that is no whole number, as parameter constraints."""
     known = settings()[name]
@@ -31,22 +41,22 @@ def limits(name: str) -> list[Any]:
         return [StrOptions(set(known.choices))]
     low, high = (None if end.strip().endswith("inf") else float(end) for end in known.within[1:-1].split(","))
     closed = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}[known.within[0] + known.within[-1]]
-    return [Interval(Real, low, high, closed=closed)]
+    return [Floats(low, high, closed=closed)]
 
 
 CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions(set(TRAINABLE)), list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-    "alpha": [Interval(Real, 0, None, closed="left")],
+    "alpha": [Floats(0, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "learning_rate_init": [Floats(0, None, closed="neither")],
     "power_t": limits("power_t"),
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "shuffle": ["boolean"],
     "random_state": ["random_state"],
-    "tol": [Interval(Real, 0, None, closed="left")],
+    "tol": [Floats(0, None, closed="left")],
     "verbose": ["verbose"],
     "warm_start": ["boolean"],
     "momentum": limits("momentum"),
@@ -99,24 +109,12 @@ def validate(estimator: Any) -> None:
         If a parameter is not allowed.
     """
     constraints, given, kind = estimator._parameter_constraints, parameters(estimator), type(estimator).__name__
-    _check_sizes(given, kind)
     try:
         validate_parameter_constraints(constraints, in_words(given), kind)
     except InvalidParameterError as error:
         _, name, _ = str(error).split("'", 2)
         hint = _hint(constraints, name, given[name])
         raise InvalidParameterError(f"{str(error).rstrip('.')}{hint or '.'}") from None
-
-
-def _check_sizes(given: dict[str, Any], kind: str) -> None:
-    """Refuse whole numbers that have no float: Python raises an OverflowError where they are computed with."""
-    largest = sys.float_info.max
-    for name, value in given.items():
-        items = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(item, int) and abs(item) > largest for item in items):
-            raise InvalidParameterError(
-                f"The {name!r} parameter of {kind} must not exceed {largest:.1e}, the largest float; lower it."
-            )
 
 
 def _hint(constraints: dict[str, Any], name: str, given: Any) -> str:

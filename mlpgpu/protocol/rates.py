@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from sklearn.base import clone
@@ -11,12 +11,13 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from mlpgpu.feed import Unscaled
 from mlpgpu.learning_rates import NotFinite, RangeTest, range_test
 from mlpgpu.protocol.choices import by_lbfgs
+from mlpgpu.protocol.constraints import Floats
 from mlpgpu.protocol.fitting import Fit
 from mlpgpu.search import check_range
 
 LIMITS = {
-    "low": [Interval(Real, 0, None, closed="neither")],
-    "high": [Interval(Real, 0, None, closed="neither")],
+    "low": [Floats(0, None, closed="neither")],
+    "high": [Floats(0, None, closed="neither")],
     "steps": [Interval(Integral, 10, None, closed="left")],
 }
 

@@ -2,7 +2,9 @@
 
 import re
 
+import numpy as np
 import pytest
+import sklearn.neural_network
 from quick import QUICK, THREE, TWO, X, classifier, same_weights
 from sklearn.base import clone
 
@@ -83,15 +85,29 @@ def test_the_words_of_other_libraries(kind, given, said):
     assert str(caught.value).count("did you mean") == ("did" in said)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [{"hidden_layer_sizes": 10**400}, {"hidden_layer_sizes": (5, 10**400)}, {"alpha": 10**400}, {"max_iter": 10**400}],
-)
-def test_a_whole_number_beyond_all_floats(given):
-    (name,) = given
-    said = f"The '{name}' parameter of MLPClassifier must not exceed 1.8e+308, the largest float; lower it."
-    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
-        MLPClassifier(**given).fit(X, TWO)
+@pytest.mark.parametrize("sizes", [10**400, (5, 10**400), [2**63]])
+def test_a_layer_larger_than_any_array(sizes):
+    with pytest.raises(ValueError, match="^hidden_layer_sizes must be <= 9223372036854775807, .*; lower it.$"):
+        MLPClassifier(hidden_layer_sizes=sizes).fit(X, TWO)
+
+
+@pytest.mark.parametrize("name", ["alpha", "learning_rate_init", "power_t", "tol", "bias_init", "init_std"])
+@pytest.mark.parametrize("number", [10**400, -(10**400)])
+def test_a_whole_number_beyond_all_floats(name, number):
+    with pytest.raises(ValueError, match=f"^The '{name}' parameter of MLPClassifier must be a float in the range"):
+        classifier(**{name: number}).fit(X, TWO)
+
+
+@pytest.mark.filterwarnings("ignore:Got `batch_size`")
+def test_a_limit_that_is_never_reached_may_be_any_whole_number():
+    most, some = 10**400, {"tol": 1e6, "n_iter_no_change": 2}
+    for given in ({"batch_size": most}, {"n_iter_no_change": most}, {"max_iter": most, **some}):
+        expected = sklearn.neural_network.MLPClassifier(**QUICK | given).fit(X, TWO)
+        found = classifier(**given).fit(X, TWO)
+        np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-9)
+    for name in ("max_fun", "max_iter"):
+        at_once = classifier(**{"solver": "lbfgs", "tol": 1e6, name: most}).fit(X, TWO)
+        assert at_once.n_iter_ == 0
 
 
 def test_a_function_is_not_taken_for_the_one_of_its_name(tmp_path):
