@@ -38,7 +38,7 @@ def features_of(model: Model, x: Any) -> np.ndarray:
     n_features = model.sizes[0]
     table = "" if model.columns is None else ", or a DataFrame with the columns of its table"
     allowed = f"the model takes numbers of shape (n_rows, {n_features}){table}"
-    x = _numbers(x, allowed)
+    x = _numbers(unmasked(x), allowed)
     if x.ndim != 2 or x.shape[1] != n_features:
         # Images, one image, or one row.
         fits = n_features in (x.size, math.prod(x.shape[1:]))
@@ -52,6 +52,22 @@ def features_of(model: Model, x: Any) -> np.ndarray:
     return x
 
 
+def unmasked(array: Any) -> Any:
+    """Return `array` if it has no masked values, whose content NumPy's functions would take for numbers like others.
+
+    Raises
+    ------
+    InputError
+        If it has.
+    """
+    if np.ma.isMaskedArray(array) and array.mask.any():
+        raise InputError(
+            f"an array of shape {array.shape} has masked values; allowed: none are missing; fill them, or leave out "
+            "their rows"
+        )
+    return array
+
+
 def _numbers(x: Any, allowed: str) -> np.ndarray:
     """Return `x` as an array of real numbers; text, objects and dates are converted, as in a fit of the estimators."""
     try:
@@ -60,6 +76,11 @@ def _numbers(x: Any, allowed: str) -> np.ndarray:
         raise InputError(f"x has items of different shapes; {allowed}") from None
     if found.dtype.kind in "biuf":
         return found
+    if found.dtype == object:
+        from sklearn.utils._missing import is_pandas_na
+
+        # Of what stands for a missing value, only pandas.NA has no float.
+        found = np.where(np.vectorize(is_pandas_na, otypes=[bool])(found), np.nan, found)
     # Of a complex number, NumPy would drop the imaginary part.
     if found.dtype.kind != "c":
         try:

@@ -233,6 +233,25 @@ def test_numbers_as_text_and_objects_and_dates():
         np.testing.assert_array_equal(MODELS["classes"].predict_proba(given), MODELS["classes"].predict_proba(x))
 
 
+def test_masked_values_are_refused():
+    x = np.ma.masked_array(x_of())
+    np.testing.assert_array_equal(MODELS["classes"].predict(x), MODELS["classes"].predict(x_of()))
+    x[1, 2] = np.ma.masked
+    for predict in (MODELS["classes"].predict, MODELS["classes"].predict_proba, MODELS["classes"].logits):
+        with pytest.raises(InputError, match=r"^an array of shape .* has masked values; allowed: none are missing;"):
+            predict(x)
+
+
+def test_missing_values_of_any_kind():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+    x = x_of().astype(object)
+    for value in (None, np.nan, pd.NA):
+        x[1, 2] = value
+        for given in (x, x.tolist(), pd.DataFrame(x), pd.DataFrame(x).convert_dtypes()):
+            with pytest.raises(InputError, match=r"^for 1 of \d+ rows the model's output .* features are missing or"):
+                MODELS["classes"].predict(given)
+
+
 @pytest.mark.parametrize(("shape", "fits"), [((7, 2, 3), True), ((2, 3), True), ((6,), True), ((2, 3, 3), False)])
 def test_images_are_told_to_lie_in_rows(shape, fits):
     """Seven images, one, and one in a row; but the channels of one in colour are not three images."""

@@ -73,6 +73,8 @@ def on_rows(x: Any) -> str:
             f"X has text or dates in its columns {listed(others)}; encode them as numbers, such as by "
             "sklearn.preprocessing.OneHotEncoder, or leave them out."
         )
+    if lacking := [name for name, column in columns if len(_present(column)) < len(column)]:
+        return f"X has pandas.NA in its columns {listed(lacking)}; fill in these values, or leave out their rows."
     return ""
 
 
@@ -119,8 +121,14 @@ def _columns(x: Any) -> list[tuple[Any, Any]]:
     return [(name, x[name]) for name in x.columns] if hasattr(x, "columns") else list(enumerate(np.asarray(x).T))
 
 
-def _are_numbers(column: Any) -> bool:
+def _present(column: Any) -> np.ndarray:
+    """Return the values but `pandas.NA`, which has no float, unlike None."""
     values = np.asarray(column)
+    return values if values.dtype != object else values[~np.vectorize(is_pandas_na, otypes=[bool])(values)]
+
+
+def _are_numbers(column: Any) -> bool:
+    values = _present(column)
     try:
         values.astype(float)
     except (TypeError, ValueError):

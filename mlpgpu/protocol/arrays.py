@@ -14,6 +14,7 @@ from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.feed import is_sparse
+from mlpgpu.inputs import unmasked
 from mlpgpu.protocol.advice import advised, on_fit, on_missing, on_rows
 
 Array = Any
@@ -47,22 +48,6 @@ def to_host(array: Any) -> Any:
     """Convert an array of another library or device to NumPy; return anything else, None included, unchanged."""
     at = home(array)
     return unmasked(array) if at is HOST else at.to_host(array)
-
-
-def unmasked(array: Any) -> Any:
-    """Return `array` if it has no masked values, whose content scikit-learn's validation would let through.
-
-    Raises
-    ------
-    ValueError
-        If it has.
-    """
-    if np.ma.isMaskedArray(array) and array.mask.any():
-        raise ValueError(
-            f"an array of shape {array.shape} has masked values; allowed: none are missing; fill them, or leave out "
-            "their rows."
-        )
-    return array
 
 
 def dtype_name(array: Array) -> str:

@@ -63,6 +63,8 @@ def lacking(y, value, row=3):
         ([X, TWO], "X is a list of 2 items of different shapes"),
         (["good", "bad"] * 75, "TfidfVectorizer"),
         (pd.DataFrame(X).assign(s="a", day=DATES), "X has text or dates in its columns 's', 'day'; encode"),
+        (pd.DataFrame(X).astype(object).replace(X[3, 2], pd.NA), "X has pandas.NA in its columns '2'; fill in these"),
+        (lacking(X, pd.NA).tolist(), "X has pandas.NA in its columns '0', '1', '2', '3'; fill in these"),
         (pd.DataFrame({"day": DATES, "n": range(150)}), "X has text or dates in its columns 'day'; encode"),
     ],
 )
