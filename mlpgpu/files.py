@@ -27,22 +27,31 @@ def called(given: str | Path) -> str:
     return "standard input" if str(given) == STANDARD_INPUT else str(given)
 
 
-def expanded(given: str | Path) -> Path:
+def expanded(given: str | os.PathLike[Any]) -> Path:
     """Return a path with ``~`` expanded to the home folder; unchanged if there is no such user.
 
     Raises
     ------
     InputError
-        If it is no text or path, or a URL, which as a path would be that of another file.
+        If it is no text or path, cannot be that of a file, or is a URL, which as a path would be that of another file.
     """
     if not isinstance(given, str | os.PathLike):
         raise InputError(f"a path is of type {type(given).__name__}; allowed: a text or a pathlib.Path")
-    if _URL.match(str(given)):
-        raise InputError(
-            f"{given} is a URL; allowed: files and folders of this machine; download it, and give the path"
-        )
+    path = os.fsdecode(given)
+    if not _is_nameable(path):
+        raise InputError(f"a path is {path!r}; allowed: a text in UTF-8 without null bytes")
+    if _URL.match(path):
+        raise InputError(f"{path} is a URL; allowed: files and folders of this machine; download it, and give the path")
     # Path.expanduser raises an error for an unknown user.
-    return Path(os.path.expanduser(given))  # noqa: PTH111
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def _is_nameable(path: str) -> bool:
+    """Whether the system can be asked for a file of this path, which need not exist."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def ending(path: Path) -> str:

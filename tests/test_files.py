@@ -4,11 +4,35 @@ import re
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from mlpgpu.errors import InputError
-from mlpgpu.files import ABANDONED, check_out, out_folder, replacing
+from mlpgpu.files import ABANDONED, check_out, expanded, out_folder, replacing
+
+
+class Given(os.PathLike):
+    """A path of another library."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return self.path
+
+
+@pytest.mark.parametrize("path", ["~/a/ä.csv", Path("~/a/ä.csv"), Given("~/a/ä.csv"), Given("~/a/ä.csv".encode())])
+def test_a_path_of_any_kind(path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of")
+    monkeypatch.setenv("USERPROFILE", "/home/of")
+    assert expanded(path) == Path("/home/of/a/ä.csv")
+
+
+@pytest.mark.parametrize("path", ["a\0b", Path("a\0b"), Given(b"a\0b"), "a\ud800b"])
+def test_a_path_that_no_file_can_have(path):
+    with pytest.raises(InputError, match=r"^a path is 'a\\(x00|ud800)b'; allowed: a text in UTF-8 without null bytes$"):
+        expanded(path)
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path):
