@@ -5,14 +5,13 @@ import os
 import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
 import numpy as np
 
 from mlpgpu.errors import one_line
-from mlpgpu.files import replacing
+from mlpgpu.files import expanded, replacing
 from mlpgpu.plots import glyphs
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def new_figure(size: tuple[float, float], title: str) -> "Figure":
 def save(figure: "Figure", path: PathLike | None) -> "Figure":
     """Write the PNG, if there is a path, atomically: a reader sees the old file or the new one. Return the figure."""
     if path is not None:
-        with replacing(Path(path)) as unfinished:
+        with replacing(expanded(path)) as unfinished:
             figure.savefig(unfinished, format="png", dpi="figure")
     return figure
 

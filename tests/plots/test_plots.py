@@ -10,6 +10,7 @@ import pytest
 from drawn import mnist, size_of
 
 from mlpgpu import plots
+from mlpgpu.errors import InputError
 
 
 def draw_each(folder):
@@ -23,6 +24,16 @@ def test_pictures_have_their_sizes_and_leave_nothing_else(tmp_path):
     assert size_of(tmp_path / "curves.png") == size_of(tmp_path / "predictions.png") == (1200, 750)
     assert size_of(tmp_path / "confusion.png") == (1200, 1200)
     assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "confusion.png", "predictions.png"}
+
+
+def test_paths_are_those_of_all_files_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    plots.confusion(np.eye(3, dtype=int), "abc", "~/confusion.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]
+    for path, said in ((3, "a path is of type int; allowed"), ("https://example.com/a.png", "is a URL; allowed")):
+        with pytest.raises(InputError, match=said):
+            plots.confusion(np.eye(3, dtype=int), "abc", path)
 
 
 def test_without_a_path_the_picture_is_that_of_the_file_and_no_file_is_written(tmp_path, monkeypatch):
@@ -69,6 +80,7 @@ def test_matplotlib_is_imported_only_to_draw_and_pyplot_never():
     code = """
 import sys
 from mlpgpu import plots
+from mlpgpu.errors import InputError
 print("matplotlib" in sys.modules)
 plots.curves([{"epoch": 1, "loss": 1.0}])
 print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
