@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,16 @@ def judge(
     if model.binary:
         figures |= rank(truth, np.concatenate(last), weights)
     return figures, predictions, confusion, np.concatenate(finite)
+
+
+def too_large(name: str, loss: float | None) -> list[str]:
+    """Return why a loss of a trained network is not finite; nothing if it is, or is not known."""
+    if loss is None or math.isfinite(loss):
+        return []
+    return [
+        f"the {name} is {loss}: a row has a target, or features, too large for the model; compare them with those of "
+        "training"
+    ]
 
 
 def compare(

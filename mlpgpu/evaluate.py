@@ -59,6 +59,7 @@ def evaluate(
     """
     import numpy as np
 
+    from mlpgpu.comparison import too_large
     from mlpgpu.data.remarks import Remarks
     from mlpgpu.model import Model
     from mlpgpu.predict import tell, telling_warnings, with_bar
@@ -78,7 +79,14 @@ def evaluate(
     else:
         _show(loaded, data, len(y), figures, confusion)
     notes = [] if weight is None else [_weighed(data, weight, weights)]
-    tell([*remarks.notes(), *notes, *_unknown(figures.get("unknown_labels", {}), len(y))])
+    tell(
+        [
+            *remarks.notes(),
+            *notes,
+            *too_large("loss", figures["loss"]),
+            *_unknown(figures.get("unknown_labels", {}), len(y)),
+        ]
+    )
     return 0
 
 
@@ -187,7 +195,8 @@ def _losses(model: Model, z: np.ndarray, truth: np.ndarray) -> np.ndarray:
     if model.target_shift is not None:
         truth = scale(np, truth, model.target_shift, model.target_factor)
     is_known = _is_known(model, truth)
-    losses: np.ndarray = loss.rows(np, z[is_known], truth[is_known])[0]
+    with np.errstate(over="ignore"):
+        losses: np.ndarray = loss.rows(np, z[is_known], truth[is_known])[0]
     return losses
 
 

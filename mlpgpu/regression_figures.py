@@ -139,7 +139,9 @@ def measure(
         if figure.relative and rows < 2:
             means[name], columns = None, [None] * len(targets)
         else:
-            found = figure.of(truth, outputs, weights, **(settings if figure.loss else {}))
+            # Targets may be finite, and their squares not.
+            with np.errstate(all="ignore"):
+                found = figure.of(truth, outputs, weights, **(settings if figure.loss else {}))
             found = np.where(finite, found, np.nan)
             means[name], columns = float(found.mean()), found.tolist()
         if figure.asked:

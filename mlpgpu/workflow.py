@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.comparison import judge
+from mlpgpu.comparison import judge, too_large
 from mlpgpu.config import Config
 from mlpgpu.data.aside import effective
 from mlpgpu.device_failure import explained
@@ -28,6 +29,8 @@ from mlpgpu.prepared import Prepared, check_config, prepare
 from mlpgpu.resumed import check_same
 from mlpgpu.run import Best, Run
 from mlpgpu.trainer import fit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,6 +139,9 @@ def train_and_test(
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model)
     metrics = _metrics(prepared, run, len(params)) | tested
+    for part in ("validation", "test"):
+        for note in too_large(f"{part} loss", metrics.get(f"{part}_loss")):
+            log.warning(note)
     return Outcome(model, run, metrics, data.y_test, predictions, data.weights_test, confusion)
 
 

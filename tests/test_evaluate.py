@@ -204,6 +204,20 @@ def test_text_that_looks_like_numbers(tmp_path, command):
     assert json.loads(figures)["accuracy"] == pytest.approx(right.mean())
 
 
+def test_a_target_that_has_no_square_is_told(command, models):
+    frame = table_of()
+    frame.loc[7, "price"] = 1e300
+    frame.to_csv(models / "far.csv", index=False)
+    code, out, err = command("evaluate", "price.safetensors", "far.csv")
+    assert code == 0
+    assert "loss inf, RMSE inf, MAE 1.111e+298, R² nan on 90 rows" in out
+    assert err.count("\n") == 2
+    assert err.endswith(
+        "note: the loss is inf: a row has a target, or features, too large for the model; compare them "
+        "with those of training\n"
+    )
+
+
 def test_classes_of_whole_numbers_are_written_as_they_were_read(tmp_path, command):
     frame = table_of().drop(columns=["town", "age", "price"])
     frame["size"] = (frame["size"] == "large").astype(float)

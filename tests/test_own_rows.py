@@ -28,6 +28,29 @@ def arrays(rng):
     return {f"{name}_{part}": values[at] for part, at in cuts.items() for name, values in every.items()}
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("array", ["x", "y"])
+def test_a_number_too_large_for_the_network_is_told(part, array, rng, tmp_path, caplog):
+    rows = {"train": rng.normal(size=(40, 3)), "val": rng.normal(size=(10, 3)), "test": rng.normal(size=(10, 3))}
+    arrays = {f"{name}_{of}": values for of, x in rows.items() for name, values in {"x": x, "y": x[:, 0] + 1}.items()}
+    config = Config(dataset=tmp_path / "rows.npz", task="regression", **BRIEF)
+    np.savez(config.dataset, **arrays)
+    train_and_test(config)
+    assert not caplog.messages
+    arrays[f"{array}_{part}"][3, ...] = 1e300
+    np.savez(config.dataset, **arrays)
+    outcome = train_and_test(config)
+    (said,) = caplog.messages
+    name = {"val": "validation", "test": "test"}[part]
+    loss = outcome.metrics[f"{name}_loss"]
+    assert not np.isfinite(loss)
+    assert said.startswith(f"the {name} loss is {loss}: a row has a target, or features, too large for the model; ")
+    # Of the targets themselves, in float64, the mean is a number.
+    if (part, array) == ("test", "y"):
+        assert outcome.metrics["test_mae"] == pytest.approx(1e299)
+        assert outcome.metrics["test_rmse"] == np.inf
+
+
 @pytest.fixture
 def frame(rng):
     """A table with text, gaps and categories that look like numbers, of which the last rows have nothing else."""
