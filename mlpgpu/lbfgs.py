@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -138,11 +139,15 @@ def fit(
     run.write_checkpoints()
     run.signal = interrupted()
     run.epoch = min(found.nit, plan.epochs)
-    if found.status != 0 and not run.stopped:
+    # With a high tolerance, SciPy takes an infinite loss for that of a minimum.
+    finite = math.isfinite(found.fun)
+    if not run.stopped and (found.status != 0 or not finite):
+        todo = f"Increase max_iter (now {plan.epochs}) or max_fun (now {max_fun}), or scale the data"
+        if not finite:
+            todo = f"The loss is {found.fun}: give smaller weights of rows, or scale the data"
         run.unconverged = (
             f"lbfgs failed to converge after {run.epoch} iteration(s) (status={found.status}): {found.message}. "
-            f"Increase max_iter (now {plan.epochs}) or max_fun (now {max_fun}), or scale the data, such as with "
-            "StandardScaler."
+            f"{todo}, such as with StandardScaler."
         )
     return on_device(found.x), run, float(found.fun)
 

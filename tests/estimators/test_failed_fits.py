@@ -118,3 +118,14 @@ def test_a_loss_that_is_no_number_says_where():
         ).fit(X_REG, Y_REG)
     assert np.isfinite(fitted.predict(X_REG)).all()
     assert np.isnan(fitted.validation_scores_[-1])
+
+
+@pytest.mark.parametrize(
+    ("targets", "weight", "tol"), [(1e200, 1, 1e-4), (1, 1e300, 1e-4), (1e200, 1, 1e300)], ids=["y", "w", "converged"]
+)
+def test_lbfgs_says_that_the_loss_is_no_number(targets, weight, tol):
+    given = regressor(solver="lbfgs", dtype="float32" if weight > 1 else "float64", tol=tol)
+    said = r"^lbfgs failed to converge after 0 iteration.* The loss is (nan|inf): give smaller weights"
+    with pytest.warns(ConvergenceWarning, match=said):
+        given.fit(X_REG, targets * Y_REG, np.full(len(Y_REG), weight))
+    assert not np.isfinite(given.loss_)
