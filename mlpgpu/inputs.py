@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,20 @@ def _numbers(x: Any, allowed: str) -> np.ndarray:
         except (TypeError, ValueError, OverflowError):
             pass
     of_values = f"has values of type {found.dtype.type.__name__.rstrip('_')}"
+    if found.dtype == object:
+        odd = next(filter(_has_no_float, found.flat), found.flat[0])
+        of_values = f"has values that have no float, such as {reprlib.repr(odd)}"
     instead = "; give x.toarray()" if hasattr(x, "toarray") else ""
     raise InputError(f"x {of_values if found.ndim else f'is of type {type(x).__name__}'}; {allowed}{instead}")
+
+
+def _has_no_float(value: Any) -> bool:
+    try:
+        # Unlike `float`, NumPy takes None for NaN.
+        np.array(value, object).astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
 
 
 def _seems_divided(model: Model, x: np.ndarray) -> bool:

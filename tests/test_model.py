@@ -209,7 +209,9 @@ def test_x_of_another_shape(shape):
         ([[1, 2, 3, 4, 5], [1, 2]], "has items of different shapes"),
         (x_of() + 1j, "has values of type complex128"),
         ([[1, 2, 3, 4, 1j]], "has values of type complex128"),
-        ([[1, 2, 3, 4, 10**400]], "has values of type object"),
+        ([[1, 2, 3, 4, 10**400]], r"has values that have no float, such as 1000*\.\.\.0*"),
+        (np.array([[1, None, 3, "a", 5]], object), "has values that have no float, such as 'a'"),
+        (x_of().astype(object) + 1j, r"has values that have no float, such as \(.*j\)"),
         ({"a": 1}, "is of type dict"),
     ],
 )
