@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,7 +156,11 @@ def _complete(y: Any, numeric: bool) -> Any:
     # Most objects are text, and a look at the types takes much less time than one at each value.
     if set(map(type, y.flat)) != {str} and on_missing(y):
         raise ValueError("Input y lacks values.")
-    return y.astype(np.float64) if numeric else y
+    if numeric:
+        # The estimator refuses what is left of another type.
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            return y.astype(np.float64)
+    return y
 
 
 def _as_csr(x: Any) -> Any:

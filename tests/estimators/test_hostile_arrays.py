@@ -198,9 +198,11 @@ def test_labels_that_are_none_in_one_line(y, said):
         (lambda y: y.astype(str), ValueError, "y is of type <U32; allowed: numbers"),
         (lambda y: np.array(["low", "high"])[(y > 0).astype(int)], ValueError, "y is of type <U4; allowed: numbers"),
         (lambda y: y.astype("M8[s]"), ValueError, r"y is of type datetime64\[s\]; allowed: numbers"),
+        (lambda y: np.where(y > 0, "low", y.astype(object)), ValueError, "y is of type object; allowed: numbers"),
+        (lambda y: [10**400] * len(y), ValueError, "y is of type object; allowed: numbers"),
         (lambda y: csr_array(y[:, None]), TypeError, r"y is a sparse matrix; .* such as y.toarray\(\)"),
     ],
-    ids=["text of numbers", "text", "dates", "sparse"],
+    ids=["text of numbers", "text", "dates", "objects", "huge", "sparse"],
 )
 def test_targets_that_are_no_numbers_in_one_line(change, error, said, where):
     """scikit-learn passes on the errors of NumPy's functions."""
