@@ -55,6 +55,10 @@ def on_rows(x: Any) -> str:
             f"X is of type {kind}; allowed: an array, a data frame or a sparse matrix of shape (n_rows, n_features), "
             f"or a list of rows{how}."
         )
+    if getattr(getattr(x, "dtype", None), "names", None):
+        return f"X is a {kind} of records with fields; make it a data frame by pandas.DataFrame(X)."
+    if hasattr(x, "columns") and not len(x.columns):
+        return f"X is a {kind} without columns; allowed: at least one."
     try:
         n_dimensions = np.ndim(x)
     except ValueError:

@@ -65,6 +65,8 @@ def lacking(y, value, row=3):
         (pd.DataFrame(X).assign(s="a", day=DATES), "X has text or dates in its columns 's', 'day'; encode"),
         (pd.DataFrame(X).astype(object).replace(X[3, 2], pd.NA), "X has pandas.NA in its columns '2'; fill in these"),
         (lacking(X, pd.NA).tolist(), "X has pandas.NA in its columns '0', '1', '2', '3'; fill in these"),
+        (pd.DataFrame(X).to_records(), "X is a recarray of records with fields; make it a data frame"),
+        (pd.DataFrame(index=range(150)), "X is a DataFrame without columns"),
         (pd.DataFrame({"day": DATES, "n": range(150)}), "X has text or dates in its columns 'day'; encode"),
     ],
 )
