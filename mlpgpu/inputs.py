@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 import reprlib
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # Attribute warnings to the caller of `Model.predict` or `Model.predict_proba`.
 _STACK_LEVEL = 4
+_ARE_SAME = np.frompyfunc(operator.is_, 2, 1)
 
 
 def features_of(model: Model, x: Any) -> np.ndarray:
@@ -69,6 +72,13 @@ def unmasked(array: Any) -> Any:
     return array
 
 
+def are_na(values: np.ndarray) -> np.ndarray:
+    """Return where `pandas.NA` is among objects: of what stands for a missing value, only this has no float."""
+    # Where pandas is not imported, there is none.
+    na = getattr(sys.modules.get("pandas"), "NA", object())
+    return np.asarray(_ARE_SAME(values, np.array(na, object)), bool)
+
+
 def _numbers(x: Any, allowed: str) -> np.ndarray:
     """Return `x` as an array of real numbers; text, objects and dates are converted, as in a fit of the estimators."""
     try:
@@ -78,10 +88,7 @@ def _numbers(x: Any, allowed: str) -> np.ndarray:
     if found.dtype.kind in "biuf":
         return found
     if found.dtype == object:
-        from sklearn.utils._missing import is_pandas_na
-
-        # Of what stands for a missing value, only pandas.NA has no float.
-        found = np.where(np.vectorize(is_pandas_na, otypes=[bool])(found), np.nan, found)
+        found = np.where(are_na(found), np.nan, found)
     # Of a complex number, NumPy would drop the imaginary part.
     if found.dtype.kind != "c":
         try:

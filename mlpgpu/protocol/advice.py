@@ -12,6 +12,7 @@ from sklearn.utils._missing import is_pandas_na
 
 from mlpgpu.errors import listed
 from mlpgpu.feed import is_sparse
+from mlpgpu.inputs import are_na
 
 
 @contextlib.contextmanager
@@ -126,9 +127,9 @@ def _columns(x: Any) -> list[tuple[Any, Any]]:
 
 
 def _present(column: Any) -> np.ndarray:
-    """Return the values but `pandas.NA`, which has no float, unlike None."""
+    """Return the values but `pandas.NA`."""
     values = np.asarray(column)
-    return values if values.dtype != object else values[~np.vectorize(is_pandas_na, otypes=[bool])(values)]
+    return values if values.dtype != object else values[~are_na(values)]
 
 
 def _are_numbers(column: Any) -> bool:
