@@ -111,7 +111,7 @@ def _beside(path: Path, setting: str, given: str, n_rows: int) -> tuple[np.ndarr
     if beside.suffix.lower() == ".npy":
         # Checks that the size of the file agrees with its header before anything is read.
         _header(beside)
-        y = np.load(beside, allow_pickle=False)
+        y = npy.decoded(np.load(beside, allow_pickle=False))
     else:
         y = idx.read(beside)
     if y.shape[:1] != (n_rows,):

@@ -1,4 +1,4 @@
-"""The header of NumPy's .npy format, in a .npy file or within an .npz file."""
+"""NumPy's .npy format, in a .npy file or within an .npz file: its header, and text that is stored as bytes."""
 
 from typing import IO
 
@@ -16,3 +16,8 @@ def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     npy = np.lib.format
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     return readers[npy.read_magic(file)](file)
+
+
+def decoded(array: np.ndarray) -> np.ndarray:
+    """Return an array of bytes as text in UTF-8, and any other unchanged."""
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array

@@ -192,7 +192,7 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             refuse_bomb(path, sum(_promised(archive.zip, name) for name in names))
-            arrays = {name: archive[f"{name}.npy"] for name in names}
+            arrays = {name: npy.decoded(archive[f"{name}.npy"]) for name in names}
     except InputError:
         raise
     # A damaged file can raise any exception in the libraries that read it.

@@ -85,8 +85,6 @@ def decide(
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.dtype.kind == "S":
-        y = np.char.decode(y, "utf-8", "replace")
     if (
         y.ndim not in (1, 2)
         or 0 in y.shape

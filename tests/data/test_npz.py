@@ -8,6 +8,7 @@ from sklearn.impute import SimpleImputer
 
 from mlpgpu.config import Config
 from mlpgpu.data import load, read_features
+from mlpgpu.data.reading import features_and_targets
 from mlpgpu.errors import InputError
 
 
@@ -90,6 +91,21 @@ def test_labels_of_test_rows_alone_are_classes_too(tmp_path, rng):
     d = load(Config(dataset=path))
     assert d.classes == ("a", "b", "c")
     assert d.y_test.tolist() == [2] * 10
+
+
+def test_labels_of_bytes_are_text_in_every_part_and_later(tmp_path, rng):
+    x, _ = x_y(rng)
+    y = np.array(["ä", "b"] * 20)
+    as_bytes = np.char.encode(y, "utf-8")
+    path = save(tmp_path / "a.npz", x_train=x[:30], y_train=as_bytes[:30], x_test=x[30:], y_test=y[30:])
+    d = load(Config(dataset=path))
+    assert d.classes == ("b", "ä")
+    assert d.y_test.tolist() == [1, 0] * 5
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", as_bytes)
+    for file, target in ((save(tmp_path / "b.npz", x=x, y=as_bytes), "y"), (tmp_path / "x.npy", tmp_path / "y.npy")):
+        (known,) = features_and_targets(file, None, str(target))
+        np.testing.assert_array_equal(known.y, y)
 
 
 @pytest.mark.parametrize(("shape", "images"), [((6, 2, 3, 1), True), ((6, 2, 3, 3), True), ((6, 2), False)])

@@ -15,7 +15,6 @@ WHERE = "column 'y'"
     [
         (np.array(["b", "a", "b", "a"], object), ("a", "b"), [1, 0, 1, 0], "the text in column 'y'"),
         (np.array(["b", "a", "b", "a"]), ("a", "b"), [1, 0, 1, 0], "the text"),
-        (np.array([b"b", b"a", b"b", b"a"]), ("a", "b"), [1, 0, 1, 0], "the text"),
         (np.array([True, False, True]), (False, True), [1, 0, 1], "truth values"),
         (np.array([7, 3, 7, 3, 7], np.int8), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
         (np.array([[7], [3], [7], [3], [7]]), (3, 7), [1, 0, 1, 0, 1], "2 distinct whole numbers"),
