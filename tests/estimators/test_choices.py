@@ -85,14 +85,14 @@ def test_the_words_of_other_libraries(kind, given, said):
     assert str(caught.value).count("did you mean") == ("did" in said)
 
 
-@pytest.mark.parametrize("sizes", [10**400, (5, 10**400), [2**63]])
+@pytest.mark.parametrize("sizes", [10**400, (5, 10**400), [2**63]], ids=["one", "of several", "least"])
 def test_a_layer_larger_than_any_array(sizes):
     with pytest.raises(ValueError, match="^hidden_layer_sizes must be <= 9223372036854775807, .*; lower it.$"):
         MLPClassifier(hidden_layer_sizes=sizes).fit(X, TWO)
 
 
 @pytest.mark.parametrize("name", ["alpha", "learning_rate_init", "power_t", "tol", "bias_init", "init_std"])
-@pytest.mark.parametrize("number", [10**400, -(10**400)])
+@pytest.mark.parametrize("number", [10**400, -(10**400)], ids=["above", "below"])
 def test_a_whole_number_beyond_all_floats(name, number):
     with pytest.raises(ValueError, match=f"^The '{name}' parameter of MLPClassifier must be a float in the range"):
         classifier(**{name: number}).fit(X, TWO)
