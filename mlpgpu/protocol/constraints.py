@@ -25,13 +25,13 @@ from mlpgpu.protocol.choices import in_words
 
 
 class Floats(Interval):
-    """Numbers of an interval that have a float; Python's largest whole numbers have none to compute with."""
+    """Numbers of an interval that have a float to compute with, which Python's largest whole numbers lack."""
 
     def __init__(self, low: float | None, high: float | None, *, closed: str) -> None:
         super().__init__(Real, low, high, closed=closed)
 
     def __contains__(self, given: Any) -> bool:
-        return super().__contains__(given) and abs(given) <= sys.float_info.max
+        return super().__contains__(given) and (not isinstance(given, int) or abs(given) <= sys.float_info.max)
 
 
 def limits(name: str) -> list[Any]:
