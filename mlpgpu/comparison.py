@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,11 @@ def too_large(name: str, loss: float | None) -> list[str]:
         f"the {name} is {loss}: a row has a target, or features, too large for the model; compare them with those of "
         "training"
     ]
+
+
+def unvalidated(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what `too_large` says of the validation loss in a run's first epoch, after which weights may grow."""
+    return [note for record in history[:1] for note in too_large("validation loss", record.get("validation_loss"))]
 
 
 def compare(

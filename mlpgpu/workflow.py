@@ -14,7 +14,7 @@ import numpy as np
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.comparison import judge, too_large
+from mlpgpu.comparison import judge, too_large, unvalidated
 from mlpgpu.config import Config
 from mlpgpu.data.aside import effective
 from mlpgpu.device_failure import explained
@@ -139,9 +139,8 @@ def train_and_test(
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model)
     metrics = _metrics(prepared, run, len(params)) | tested
-    for part in ("validation", "test"):
-        for note in too_large(f"{part} loss", metrics.get(f"{part}_loss")):
-            log.warning(note)
+    for note in (*unvalidated(run.history), *too_large("test loss", metrics.get("test_loss"))):
+        log.warning(note)
     return Outcome(model, run, metrics, data.y_test, predictions, data.weights_test, confusion)
 
 

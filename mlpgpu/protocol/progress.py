@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from mlpgpu.comparison import unvalidated
 from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.protocol.warning import warn_user
 from mlpgpu.run import Best, Run
@@ -118,7 +119,7 @@ def add(estimator: Any, name: str, items: list[Any]) -> None:
 
 
 def warn(run: Run, most: int, incremental: bool) -> None:
-    """Warn, at the user's call of ``fit``, of a run that ended before it had converged.
+    """Warn, at the user's call of ``fit``, of a run that ended before it had converged, or could not be validated.
 
     Parameters
     ----------
@@ -128,6 +129,8 @@ def warn(run: Run, most: int, incremental: bool) -> None:
     incremental : bool
         Whether the call is ``partial_fit``, and more epochs may follow.
     """
+    for note in unvalidated(run.history):
+        warn_user(f"{note}.")
     if run.diverged:
         _tell(
             f"Training diverged in epoch {run.diverged.epoch}, step {run.diverged.step}; the weights are the best "

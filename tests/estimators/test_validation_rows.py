@@ -157,3 +157,14 @@ def test_the_best_weights_are_those_of_the_scorer(scoring):
     assert fitted.best_validation_score_ == max(fitted.validation_scores_)
     assert scorer(fitted, x[1::2], y[1::2]) == pytest.approx(max(found))
     assert fitted.loss_ == fitted.loss_curve_[int(np.argmax(found))]
+
+
+@pytest.mark.parametrize("given", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
+@pytest.mark.parametrize("of", ["X_val", "y_val"])
+def test_rows_too_large_to_validate_on_are_told(given, of):
+    rows = {"X_val": X_REG.copy(), "y_val": Y_REG.copy()}
+    regressor(dtype="float32", **given).fit(X_REG, Y_REG, **rows)
+    rows[of][3, ...] = 1e300
+    with pytest.warns(UserWarning, match=r"^the validation loss is (nan|inf): a row has a target, or features, too"):
+        fitted = regressor(dtype="float32", **given).fit(X_REG, Y_REG, **rows)
+    assert not np.isfinite(fitted.validation_loss_curve_).any()
