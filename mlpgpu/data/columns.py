@@ -238,6 +238,9 @@ def _refuse_missing(frame: "pd.DataFrame", gaps: list[tuple[int, Record]], cure:
 def _numbers(column: "pd.Series", record: Record) -> np.ndarray:
     import pandas as pd
 
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        # Its categories may be numbers or truth values.
+        column = column.astype(object)
     kind = _kind(column)
     if kind in {"category", "date"}:
         held = "text" if kind == "category" else "dates"

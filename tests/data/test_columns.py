@@ -245,6 +245,18 @@ def test_numbers_that_are_objects_are_numbers(values):
     assert x[2, 1] == pytest.approx(sum(map(float, values[:2])) / 2)
 
 
+def test_numbers_as_categories_are_numbers_where_training_had_numbers():
+    frame = pd.DataFrame({"i": [3, 1, 3, 2], "f": [0.5, -1.0, 0.5, 2.0], "b": [True, False, True, True]})
+    records, _ = columns.fit(frame, "mean")
+    np.testing.assert_array_equal(columns.encode(frame.astype("category"), records), columns.encode(frame, records))
+    gaps = frame.astype(object)
+    gaps.iloc[1] = None
+    filled = columns.encode(gaps.astype("category"), records)
+    np.testing.assert_array_equal(filled, columns.encode(gaps, records))
+    np.testing.assert_array_equal(filled[1], [2.25, 0.5, 1])
+    assert all(record["kind"] == "category" for record in columns.fit(frame.astype("category"), "mean")[0])
+
+
 def test_a_number_that_is_too_large_for_any():
     with pytest.raises(InputError, match="column 'a' holds a number that is too large; allowed: up to 1e308"):
         columns.encode(pd.DataFrame({"a": [10**400, 1]}), columns.numbers(["a"]))
