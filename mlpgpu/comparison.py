@@ -24,8 +24,7 @@ def judge(
     ----------
     model : Model
     logits : iterable of array of shape (any, n_outputs)
-        Those of all rows, in chunks: probabilities of many classes take far more memory than the rows themselves. Their
-        links are computed in float64, since in float32 all probabilities near 1 are one number, and rank alike.
+        Those of all rows, in chunks: probabilities of many classes take far more memory than the rows themselves.
     truth, weights
         As for `compare`.
 
@@ -39,11 +38,14 @@ def judge(
     finite : bool array of shape (n_rows,)
         Whether logits and outputs of each row are finite.
     """
-    decided, last, finite = [], [], []
+    decided, odds, finite = [], [], []
     for z in logits:
-        outputs, is_finite = model.outputs(z.astype(np.float64))
+        z = z.astype(np.float64)
+        outputs, is_finite = model.outputs(z)
         decided.append(model.decided(outputs))
-        last.append(outputs[:, -1].copy())
+        if model.binary:
+            # The logit of the second class, or the difference of two. The probabilities of logits above 37 are all 1.
+            odds.append(np.diff(z, axis=1, prepend=0)[:, -1])
         finite.append(is_finite)
     predictions = np.concatenate(decided)
     if model.classes:
@@ -54,7 +56,7 @@ def judge(
             truth, predictions, model.target_names, weights, loss=model.loss, **model.loss_settings
         )
     if model.binary:
-        figures |= rank(truth, np.concatenate(last), weights)
+        figures |= rank(truth, np.concatenate(odds), weights)
     return figures, predictions, confusion, np.concatenate(finite)
 
 
@@ -129,31 +131,31 @@ def compare(
     return figures, weighted if weights is None else cells(None)
 
 
-def rank(truth: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float | None]:
-    """Return ``roc_auc`` and ``average_precision`` of the probabilities of the second of two classes.
+def rank(truth: np.ndarray, odds: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float | None]:
+    """Return ``roc_auc`` and ``average_precision`` of the log-odds of the second of two classes.
 
     Parameters
     ----------
     truth : int array of shape (n_rows,)
         0, 1, or a label that is unknown to the model, whose rows are left out.
-    p : float array of shape (n_rows,)
+    odds : float array of shape (n_rows,)
     weights : float array of shape (n_rows,) or None
         As for `compare`.
 
     Returns
     -------
     dict
-        The values are None if the rows with weight are all of one class, or a probability is not finite.
+        The values are None if the rows with weight are all of one class, or a logit is not finite.
     """
     from sklearn import metrics
 
     counted = (truth < 2) & (True if weights is None else weights > 0)
-    truth, p = truth[counted], p[counted]
+    truth, odds = truth[counted], odds[counted]
     weights = None if weights is None else weights[counted]
     figures = {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}
-    if len(np.unique(truth)) < 2 or not np.isfinite(p).all():
+    if len(np.unique(truth)) < 2 or not np.isfinite(odds).all():
         return dict.fromkeys(figures)
-    return {name: float(figure(truth, p, sample_weight=weights)) for name, figure in figures.items()}
+    return {name: float(figure(truth, odds, sample_weight=weights)) for name, figure in figures.items()}
 
 
 def by_label(

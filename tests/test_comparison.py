@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics
 
 from mlpgpu import Model
-from mlpgpu.comparison import compare
+from mlpgpu.comparison import compare, judge
 from mlpgpu.regression_figures import measure
 
 
@@ -23,3 +23,18 @@ def test_predictions_that_are_not_finite_have_no_figures():
     figures = measure(truth, np.array([[1.0, np.inf], [5.0, 2.0]]), ("a", "b"))
     assert figures["targets"]["a"] == {"r2": -1.0, "rmse": np.sqrt(2), "mae": 1.0}
     assert np.isnan([*figures["targets"]["b"].values(), figures["rmse"], figures["mae"]]).all()
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_logits_are_ranked_where_their_probabilities_are_all_1(rng, n_outputs):
+    """Those above 37 in double precision."""
+    z, truth = rng.uniform(40, 60, size=(30, n_outputs)), rng.integers(0, 2, 30)
+    if n_outputs == 2:
+        z[:, 0] -= 60
+    loss = "logistic" if n_outputs == 1 else "cross_entropy"
+    params, one = np.zeros(2 * n_outputs), np.array(1.0)
+    model = Model(params, one, one, (1, n_outputs), (), loss, "classification", ("a", "b"))
+    figures = judge(model, [z[:20], z[20:]], truth)[0]
+    odds = z[:, -1] - (z[:, 0] if n_outputs == 2 else 0)
+    assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(truth, odds))
+    assert figures["average_precision"] == pytest.approx(metrics.average_precision_score(truth, odds))
