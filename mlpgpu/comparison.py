@@ -108,7 +108,10 @@ def compare(
     """
     from sklearn import metrics
 
-    f1 = partial(metrics.f1_score, truth, predictions, sample_weight=weights, zero_division=0)
+    # A class that only rows of weight 0 have, or are predicted to have, does not occur.
+    counted = slice(None) if weights is None else weights > 0
+    of_counted = None if weights is None else weights[counted]
+    f1 = partial(metrics.f1_score, truth[counted], predictions[counted], sample_weight=of_counted, zero_division=0)
     if truth.ndim > 1:
         averages = {f"f1_{average}": float(f1(average=average)) for average in ("macro", "micro", "weighted")}
         return {**averages, "targets": by_label(truth, predictions, targets, weights)}, None

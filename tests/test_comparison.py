@@ -38,3 +38,15 @@ def test_logits_are_ranked_where_their_probabilities_are_all_1(rng, n_outputs):
     odds = z[:, -1] - (z[:, 0] if n_outputs == 2 else 0)
     assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(truth, odds))
     assert figures["average_precision"] == pytest.approx(metrics.average_precision_score(truth, odds))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("absent", ["true", "predicted"])
+def test_a_class_that_only_rows_of_weight_0_have_does_not_count(absent):
+    truth, predictions = np.array([0, 1, 1, 0, 1, 0]), np.array([0, 1, 0, 0, 1, 0])
+    weights = np.array([1.0, 2.0, 1.0, 0.5, 3.0, 0.0])
+    (truth if absent == "true" else predictions)[5] = 2
+    figures, _ = compare(truth, predictions, 3, ("y",), weights)
+    for average in ("macro", "weighted"):
+        expected = metrics.f1_score(truth[:5], predictions[:5], average=average, sample_weight=weights[:5])
+        assert figures[f"f1_{average}"] == pytest.approx(expected)
