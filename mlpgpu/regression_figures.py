@@ -23,7 +23,8 @@ class Figure(NamedTuple):
         ``of(truth, outputs, weights, **settings)`` -> figure of each column; of finite numbers, by the settings of
         `loss`.
     relative : bool
-        Whether it compares with the best constant, which is exactly right for a single row: undefined there.
+        Whether it compares with the best constant, which is exactly right for a single row: undefined there. Of a
+        target that is constant it is that of `beside_constant`.
     loss : str
         The only loss that has it; empty if all have it.
     asked : str
@@ -55,12 +56,6 @@ def _metric(name: str) -> Callable[..., np.ndarray]:
     return of
 
 
-def _r2(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Return R² after a shift by the first row with weight, as `Evaluation.measure` does it."""
-    first = truth[0 if weights is None else np.argmax(weights > 0)]
-    return _metric("r2_score")(truth - first, outputs - first, weights)
-
-
 def _coverage(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None, quantile: float) -> np.ndarray:
     """Return the fraction of rows whose target is at or below the prediction."""
     return np.average(truth <= outputs, axis=0, weights=weights)
@@ -75,11 +70,10 @@ def _d2_poisson(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | No
 
     # A mean that rounds to 0 would have an infinite deviance from any count but 0.
     outputs = np.maximum(outputs, np.finfo(outputs.dtype).tiny)
-    counted = slice(None) if weights is None else weights > 0
-    # No mean is exactly right for a constant: as R² of wrong predictions, and unlike scikit-learn, which divides by 0.
+    # Of a constant, scikit-learn divides by 0.
     return np.array(
         [
-            d2_tweedie_score(y, mean, sample_weight=weights, power=1) if np.ptp(y[counted]) else 0.0
+            d2_tweedie_score(y, mean, sample_weight=weights, power=1) if np.any(y != y[0]) else 0.0
             for y, mean in zip(truth.T, outputs.T, strict=True)
         ]
     )
@@ -89,7 +83,7 @@ def _d2_poisson(truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | No
 FIGURES = {
     "rmse": Figure("RMSE", in_digits, _metric("root_mean_squared_error")),
     "mae": Figure("MAE", in_digits, _metric("mean_absolute_error")),
-    "r2": Figure("R²", or_undefined, _r2, relative=True, error="rmse"),
+    "r2": Figure("R²", or_undefined, _metric("r2_score"), relative=True, error="rmse"),
     "coverage": Figure("coverage", in_words, _coverage, loss="quantile", asked="quantile"),
     "d2_pinball": Figure("D²", or_undefined, _d2_pinball, relative=True, loss="quantile"),
     "d2_absolute_error": Figure(
@@ -128,7 +122,9 @@ def measure(
         if there are several targets, ``targets`` has the figures of each, keyed by its name. They are NaN for outputs
         that are not finite, and None where they are not defined.
     """
-    rows = len(truth) if weights is None else np.count_nonzero(weights)
+    if weights is not None:
+        counted = weights > 0
+        truth, outputs, weights = truth[counted], outputs[counted], weights[counted]
     finite = np.isfinite(outputs).all(axis=0)
     outputs = np.where(finite, outputs, 0)
     means: dict[str, Any] = {}
@@ -136,12 +132,14 @@ def measure(
     for name, figure in FIGURES.items():
         if figure.loss not in ("", loss):
             continue
-        if figure.relative and rows < 2:
+        if figure.relative and len(truth) < 2:
             means[name], columns = None, [None] * len(targets)
         else:
             # Targets may be finite, and their squares not.
             with np.errstate(all="ignore"):
                 found = figure.of(truth, outputs, weights, **(settings if figure.loss else {}))
+            if figure.relative:
+                found = beside_constant(found, truth, outputs)
             found = np.where(finite, found, np.nan)
             means[name], columns = float(found.mean()), found.tolist()
         if figure.asked:
@@ -149,6 +147,14 @@ def measure(
         for target, column in zip(targets, columns, strict=True):
             each[target][name] = column
     return means | ({"targets": each} if len(targets) > 1 else {})
+
+
+def beside_constant(found: np.ndarray, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Return `found`, R² or D² of each column, but for constant targets 1 where they are met, and else 0.
+
+    This is scikit-learn's rule too, which it misses where the mean of equal numbers is rounded: R² is then about -1e31.
+    """
+    return np.where((truth == truth[0]).all(axis=0), (truth == outputs).all(axis=0), found)
 
 
 def shown(figures: Mapping[str, Any], spread: Mapping[str, Any] | None = None) -> list[str]:

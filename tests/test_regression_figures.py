@@ -77,15 +77,29 @@ def test_a_single_row_has_no_best_constant(pairs, loss):
 
 
 @pytest.mark.filterwarnings("error")
+def test_poisson_means_of_0():
+    """scikit-learn refuses them."""
+    truth, outputs = np.array([[1.0], [0.0], [2.0], [1.0]]), np.array([[0.0], [0.0], [2.0], [1.0]])
+    assert -np.inf < measure(truth, outputs, ("a",), loss="poisson")["d2_poisson"] < -100
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("weighted", [False, True])
-def test_poisson_means_of_0_and_constant_counts(weighted):
-    """scikit-learn refuses the first, and divides by 0 for the second."""
-    weights = np.array([1.0, 2.0, 1.0, 0.0]) if weighted else None
-    truth = np.array([[3.0, 0.0, 1.0], [3.0, 0.0, 0.0], [3.0, 0.0, 2.0], [7.0 if weighted else 3.0, 0.0, 1.0]])
-    outputs = np.array([[3.0, 0.0, 0.0], [3.5, 0.0, 0.0], [3.0, 1.0, 2.0], [3.0, 0.0, 1.0]])
-    found = measure(truth, outputs, ("a", "b", "c"), weights, loss="poisson")["targets"]
-    assert found["a"]["d2_poisson"] == found["b"]["d2_poisson"] == 0
-    assert -np.inf < found["c"]["d2_poisson"] < -100
+@pytest.mark.parametrize("constant", [0.0, 3.0, 0.7])
+@pytest.mark.parametrize("loss", ["squared_error", *D2])
+def test_a_constant_target_is_met_or_not(loss, constant, weighted):
+    """scikit-learn's rule for R², whose mean may round, and for most D²; that of Poisson it divides by 0."""
+    truth, outputs, weights = np.full((6, 2), constant), np.full((6, 2), constant), None
+    outputs[3, 1] += 0.5
+    if weighted:
+        truth[5], outputs[5, 0], weights = 7.0, 9.0, np.array([1.0, 2.0, 1.0, 0.5, 1.0, 0.0])
+    found = measure(truth, outputs, ("met", "not"), weights, loss=loss, **settings_of(loss))
+    for name in {"r2", NAMES.get(loss, "r2")}:
+        assert [found["targets"][target][name] for target in ("met", "not")] == [1, 0]
+        assert found[name] == 0.5
+    if constant == 3:
+        theirs = metrics.r2_score if loss in ("squared_error", "poisson") else D2[loss]
+        assert [theirs(truth[:5, i], outputs[:5, i]) for i in range(2)] == [1, 0]
 
 
 @pytest.fixture
