@@ -21,6 +21,7 @@ from mlpgpu.protocol.constraints import CONSTRAINTS, limits
 from mlpgpu.protocol.fitting import Fit
 from mlpgpu.protocol.held import restored_on_failure
 from mlpgpu.protocol.tasks import with_callbacks
+from mlpgpu.regression_figures import beside_constant
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
@@ -163,7 +164,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         -------
         float
         """
-        return self._measure(r2_score, X, y, sample_weight)
+        return self._measure(_r2, X, y, sample_weight)
 
     def _learn(self, y: Any, incremental: bool) -> int:
         return 1 if y.ndim == 1 else int(y.shape[1])
@@ -191,3 +192,13 @@ class MLPRegressor(RegressorMixin, Perceptron):
         if self.scoring is None and self.loss == "quantile":
             return make_scorer(d2_pinball_score, alpha=self.quantile)
         return self.scoring
+
+
+def _r2(y: Any, predicted: np.ndarray, sample_weight: Any) -> float:
+    """Return scikit-learn's R², which also checks what is given, and for constant targets that of the validation."""
+    found = r2_score(y, predicted, sample_weight=sample_weight, multioutput="raw_values")
+    if len(predicted) < 2:
+        return found
+    counted = slice(None) if sample_weight is None else np.ravel(sample_weight) != 0
+    truth, outputs = (np.asarray(each, float).reshape(len(predicted), -1)[counted] for each in (y, predicted))
+    return float(np.mean(beside_constant(found, truth, outputs)))

@@ -21,6 +21,7 @@ from beside import (
     relative_error,
 )
 from scipy import special
+from sklearn.metrics import r2_score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -127,6 +128,22 @@ def test_r2_of_constant_validation_targets_is_0():
         quietly(estimator, X, np.full(len(X), 0.1), sample_weight=WEIGHTS)
     assert theirs.best_validation_score_ < -1e20
     assert set(ours.validation_scores_) == {0.0}
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("target", ["varying", "constant", "both"])
+def test_score_is_that_of_the_validation(target, weights):
+    """To the last digit it is scikit-learn's, but for a constant target."""
+    y = {"varying": X[:, 0], "constant": np.full(len(X), 0.1)}
+    y = y.get(target, np.column_stack([*y.values()]))
+    ours = quietly(both("regressor", early_stopping=True)[0], X, y, X_val=X, y_val=y, sample_weight_val=weights)
+    found = ours.score(X, y, weights)
+    assert found == pytest.approx(ours.best_validation_score_, rel=1e-12)
+    if target == "constant":
+        assert found == 0
+        assert ours.score(X[:1].repeat(9, axis=0), ours.predict(X[:1]).repeat(9)) == 1
+    if target == "varying":
+        assert found == r2_score(y, ours.predict(X), sample_weight=weights)
 
 
 def test_the_poisson_loss_is_finite_where_the_mean_rounds_to_0():
