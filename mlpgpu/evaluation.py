@@ -82,7 +82,7 @@ class Evaluation:
             # may be rounded.
             targets = targets - targets[np.argmax(each > 0)].astype(np.float64)
             spread = each @ (targets - np.average(targets, axis=0, weights=each)) ** 2
-            r2 = np.where(spread > 0, 1 - score / spread, np.where(score > 0, 0.0, 1.0))
+            r2 = np.where(spread > 0, 1 - score / spread, np.where(np.isnan(score), np.nan, score == 0))
         return {"loss": float(loss / weight), self.score_name: float(r2.mean())}
 
     def watch(

@@ -133,6 +133,15 @@ def test_a_target_that_is_constant_has_no_spread_by_the_rounding_of_its_mean(bac
     assert ours["r2"] == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_predictions_that_are_not_numbers_have_no_r2(backend, rng):
+    _, x = problem(rng, 2)
+    params = np.zeros(count((3, 5, 2)))
+    params[-2:] = np.nan, 1
+    for targets in (np.full((len(x), 2), 0.7), rng.normal(size=(len(x), 2))):
+        assert np.isnan(measured(backend, "squared_error", 2, params, Rows(x, targets))["r2"])
+
+
 def test_a_target_that_is_constant_of_a_model():
     truth = np.tile([0.7, 0.1], (23, 1))
     model = Model(
