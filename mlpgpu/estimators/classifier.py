@@ -70,7 +70,8 @@ class MLPClassifier(Labelled, ClassifierMixin, Perceptron):
         Whether ``solver="sgd"`` uses Nesterov's momentum.
     early_stopping : bool, default=False
         Whether to stop when the validation score no longer improves, and to restore the best weights, however the fit
-        ends. The validation set is ``X_val`` of `fit`, or else a `validation_fraction` of the rows.
+        ends. The validation set is ``X_val`` of `fit`, or else a `validation_fraction` of the rows. Without effect on
+        ``lbfgs``, whose `best_validation_score_` may be that of other weights than the fitted ones.
     validation_fraction : float, default=0.1
         Fraction of the rows held out for early stopping.
     beta_1 : float, default=0.9
