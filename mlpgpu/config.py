@@ -24,6 +24,8 @@ from mlpgpu.setting import Declared, Interval, Setting, declared, setting
 
 RUN = "Run"
 of_data, of_network, of_training, of_run = (partial(setting, group) for group in ("Data", "Network", "Training", RUN))
+# The hidden layers of a network for which neither the user nor a model to start from says any.
+LAYERS: dict[str, tuple[Any, ...]] = {"hidden": (256, 256), "activation": ("relu",)}
 # Part of a data set -> the setting that names a file with its rows.
 OWN_ROWS = {"validation": "validation_data", "test": "test_data"}
 
@@ -32,8 +34,8 @@ OWN_ROWS = {"validation": "validation_data", "test": "test_data"}
 class Config(Declared):
     """Validated settings of a run.
 
-    A default of ``None`` is resolved once the data set or the optimizer is known; the help text says how. `settings`
-    lists the help, range and choices of each.
+    A default of ``None`` is resolved once the data set, the optimizer or the model to start from is known; the help
+    text says how. `settings` lists the help, range and choices of each.
 
     Raises
     ------
@@ -123,11 +125,17 @@ class Config(Declared):
     features: int = of_data(784, "columns of the synthetic set", within="[1, 1e6]")
     classes: int = of_data(10, "classes of the synthetic set", within="[2, 1e6]")
 
+    # These two are None only where a run starts from a model, until that is read.
     hidden: tuple[int, ...] = of_network(
-        (256, 256), "units of each hidden layer: 512,256 or 512 256; none for a linear model", within="[1, 1e6]"
+        None,
+        "units of each hidden layer: 512,256 or 512 256; none for a linear model [default: 256,256, or as in the model "
+        "of --start-from]",
+        within="[1, 1e6]",
     )
     activation: tuple[str, ...] = of_network(
-        ("relu",), "activation of the hidden layers: one, or one per layer", choices=TRAINABLE
+        None,
+        "activation of the hidden layers: one, or one per layer [default: relu, or as in the model of --start-from]",
+        choices=TRAINABLE,
     )
     normalization: tuple[str, ...] = of_network(
         ("none",),
@@ -293,13 +301,17 @@ class Config(Declared):
             given = getattr(self, name)
             if given is not known.default:
                 object.__setattr__(self, name, known.checked(name, given))
+        for name, value in LAYERS.items():
+            if self.start_from is None and getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         self._check_together()
 
     def _check_together(self) -> None:
-        for name in OF_LAYERS:
-            if (given := getattr(self, name)) is not None:
-                each_layer(name, given, len(self.hidden))
-        check_freeze(self.freeze, len(self.hidden))
+        if self.hidden is not None:
+            for name in OF_LAYERS:
+                if (given := getattr(self, name)) is not None:
+                    each_layer(name, given, len(self.hidden))
+            check_freeze(self.freeze, len(self.hidden))
         for name in OF_OPTIMIZERS:
             if getattr(self, name) is not None and (sentence := unused_setting(name, self.optimizer)):
                 raise InputError(sentence)

@@ -221,7 +221,8 @@ def _on(folder: Path) -> str:
 def _keeping(validation: Validation) -> str:
     from mlpgpu.data.used import sort_of
 
-    asked = {name: given for name, known in settings().items() if (given := getattr(validation, name)) != known.default}
+    plain = Validation()
+    asked = {name: given for name in settings() if (given := getattr(validation, name)) != getattr(plain, name)}
     untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
     return f"Train     a model to keep by {train_command(asked)}{untested}"
 

@@ -76,9 +76,10 @@ def check(config: Config, **decided: Any) -> None:
     InputError
     """
     others = SimpleNamespace(**{**vars(config), "validated": True, **decided})
+    plain = type(config)()
     for name, use in USES.items():
         given, decides = getattr(config, name), getattr(others, use.other)
-        if given in (getattr(type(config), name), *_AS_IS) or use.holds(others):
+        if given in (getattr(plain, name), *_AS_IS) or use.holds(others):
             continue
         ours, theirs = ("not given" if value is None else as_text(value).lower() for value in (given, decides))
         raise InputError(

@@ -25,7 +25,7 @@ from mlpgpu.maths.scaling import scale
 from mlpgpu.model import Model
 from mlpgpu.plan import Plan, make_plan, stops_early
 from mlpgpu.setting import shown
-from mlpgpu.start import Start, check_setting
+from mlpgpu.start import Start, check_setting, open_settings
 
 # The training score is measured on at most this many training rows.
 SCORED_ROWS = 10_000
@@ -97,7 +97,7 @@ def prepare(config: Config, resume: Checkpoint | None = None) -> Prepared:
     InputError
         If a file, a device or a setting cannot be used.
     """
-    device, model = _begun(config, resume)
+    config, device, model = _begun(config, resume)
     return _arranged(config, load(config, model), device, model, resume)
 
 
@@ -122,7 +122,7 @@ def prepare_folds(config: Config, n_folds: int) -> Iterator[tuple[np.ndarray, Pr
     InputError
         As `prepare`, and if there are fewer rows than folds.
     """
-    device, model = _begun(config, None)
+    config, device, model = _begun(config, None)
     for rows, data in folds(config, n_folds, model):
         yield rows, _arranged(config, data, device, model, None)
         # Free the memory before the next fold is read.
@@ -143,20 +143,21 @@ def check_config(given: Any) -> None:
         )
 
 
-def _begun(config: Config, resume: Checkpoint | None) -> tuple[tuple[Backend, str], Model | None]:
-    """Return the device with the reason for choosing it, and the model that the run starts from."""
+def _begun(config: Config, resume: Checkpoint | None) -> tuple[Config, tuple[Backend, str], Model | None]:
+    """Return the settings, with all hidden layers; the device, and why that; and the model that the run starts from."""
     check_config(config)
     device = backends.select(config.device, config.backend, config.dtype, config.precision)
     model = None
-    if resume is None:
-        # Not checked on resume: an older version may have accepted the settings.
-        used.check(config)
-        dependent.check(config)
     if config.start_from is not None:
         model = Model.load(config.start_from) if resume is None else resume.model
         for name in ("scale", "impute"):
             check_setting(name, config, model)
-    return device, model
+        config = dataclasses.replace(config, **open_settings(config, model))
+    if resume is None:
+        # Not checked on resume: an older version may have accepted the settings.
+        used.check(config)
+        dependent.check(config)
+    return config, device, model
 
 
 def _arranged(

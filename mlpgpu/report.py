@@ -19,6 +19,8 @@ from mlpgpu.errors import printable
 from mlpgpu.figures import counted, in_digits, in_words, or_undefined, spoken
 from mlpgpu.maths.parameters import count, count_normalized
 from mlpgpu.model import file_of
+from mlpgpu.setting import as_text
+from mlpgpu.start import in_short
 
 if TYPE_CHECKING:
     from mlpgpu.data.dataset import DataSet
@@ -126,13 +128,15 @@ def device_line(prepared: Prepared) -> str:
 
 
 def start_line(prepared: Prepared) -> str:
-    """Say which layers start from a trained model, and why the others do not."""
+    """Say which layers start from a trained model, with their units and activations, and why the others do not."""
     start, n_layers = prepared.start, len(prepared.plan.network.sizes) - 1
     assert start is not None
     assert prepared.config.start_from is not None
     taken, drawn = (_layers(first, last) for first, last in ((1, start.n_layers), (start.n_layers + 1, n_layers)))
     rest = f"; {drawn} drawn: {start.why}" if start.why else ""
-    return printable(f"Start     {taken} of {n_layers} from {file_of(prepared.config.start_from)}{rest}")
+    hidden, functions = start.model.sizes[1:-1][: start.n_layers], start.model.activations[: start.n_layers]
+    having = f", with hidden {as_text(hidden)} and activation {as_text(in_short(functions))}" if hidden else ""
+    return printable(f"Start     {taken} of {n_layers} from {file_of(prepared.config.start_from)}{having}{rest}")
 
 
 def _layers(first: int, last: int) -> str:

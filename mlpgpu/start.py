@@ -6,11 +6,11 @@ import dataclasses
 import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu.config import settings
+from mlpgpu.config import LAYERS, settings
 from mlpgpu.data.scaling import NOT_FITTED, Scaling, of_model
 from mlpgpu.errors import InputError, listed
 from mlpgpu.figures import counted
@@ -57,17 +57,16 @@ class Start:
         alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(theirs, ours, strict=False))
         n_layers = len(list(alike))
         if n_layers == 0 and (theirs or ours):
-            activation = _in_short(model.activations)
-            also = f" --activation {activation}" if theirs and activation != _in_short(plan.activations) else ""
             raise InputError(
                 f"hidden is {as_text(ours)}, and the model to start from has {as_text(theirs)}, so that no "
-                f"layer is the same; give --hidden {as_text(theirs)}{also}, as it has"
+                f"layer is the same; leave out hidden, or start_from"
             )
         activations = (*model.activations[:n_layers], *plan.activations[n_layers:])
         if activations != plan.activations:
             raise InputError(
                 f"activation is {as_text(plan.activations)}, and the layers to take from the model to start "
-                f"from have {as_text(model.activations[:n_layers])}; give --activation {_in_short(activations)}"
+                f"from have {as_text(model.activations[:n_layers])}; leave out activation, or give "
+                f"{as_text(in_short(activations))}"
             )
         why = "other sizes" if theirs != ours else _other_outputs(model, plan, data)
         if n_layers == 0 and why:
@@ -112,9 +111,21 @@ class Start:
         )
 
 
-def _in_short(activations: tuple[str, ...]) -> str:
-    """Return activations of hidden layers as a flag takes them: one, if all are the same."""
-    return as_text(activations[:1] if len(set(activations)) == 1 else activations)
+def open_settings(config: Config, model: Model) -> dict[str, Any]:
+    """Return the settings of hidden layers that `config` leaves open, as the model to start from has them.
+
+    Layers above those of the model have its last activation.
+    """
+    hidden = model.sizes[1:-1] if config.hidden is None else config.hidden
+    known = model.activations or LAYERS["activation"]
+    activations = (*known, *known[-1:] * len(hidden))[: len(hidden)]
+    as_there = {"hidden": hidden, "activation": in_short(activations)}
+    return {name: value for name, value in as_there.items() if getattr(config, name) is None}
+
+
+def in_short(activations: tuple[str, ...]) -> tuple[str, ...]:
+    """Return activations of hidden layers as a setting: one, if all are the same."""
+    return activations[:1] if len(set(activations)) == 1 else activations
 
 
 def check_setting(name: str, config: Config, model: Model) -> None:

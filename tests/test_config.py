@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from mlpgpu.config import Config, settings
+from mlpgpu.config import LAYERS, Config, settings
 from mlpgpu.config_file import read_file
 from mlpgpu.dependent import each_layer
 from mlpgpu.errors import InputError
@@ -50,8 +50,11 @@ def neighbours(known, end, outward):
 def test_every_default_is_what_it_was_declared_to_be():
     config = Config()
     for name, known in settings().items():
-        assert getattr(config, name) == known.default
-        assert type(getattr(config, name)) is type(known.default)
+        default = LAYERS.get(name, known.default)
+        assert getattr(config, name) == default
+        assert type(getattr(config, name)) is type(default)
+        # What a model to start from may decide stays open.
+        assert getattr(Config(start_from="m"), name) == ("m" if name == "start_from" else known.default)
 
 
 @pytest.mark.parametrize("name", [name for name, known in settings().items() if known.default is not None])
@@ -333,7 +336,9 @@ def test_a_config_comes_back_from_the_file_that_it_was_written_to(tmp_path, give
 
 def test_to_dict_leaves_out_what_is_not_chosen_yet():
     named = Config().to_dict()
-    assert set(settings()) - set(named) == {name for name, known in settings().items() if known.default is None}
+    not_chosen = {name for name, known in settings().items() if known.default is None}
+    assert set(settings()) - set(named) == not_chosen - set(LAYERS)
+    assert set(settings()) - set(Config(start_from="m").to_dict()) == not_chosen - {"start_from"}
 
 
 TOML = """

@@ -211,13 +211,56 @@ def test_a_linear_model_has_its_last_layer_only(tmp_path, iris):
         InputError, match="has no hidden layers, and the one that it has is for other classes; leave out"
     ):
         prepare(Config(**given, start_from=tmp_path / "linear.safetensors"))
-    said = (
-        "and the model to start from has 8,6, so that no layer is the same; give --hidden 8,6 --activation tanh, as it"
-    )
-    with pytest.raises(InputError, match=f"hidden is none, {said} has"):
+    said = "and the model to start from has 8,6, so that no layer is the same; leave out hidden, or start_from"
+    with pytest.raises(InputError, match=f"hidden is none, {said}"):
         prepare(Config(**given, start_from=iris[0]))
-    with pytest.raises(InputError, match=f"hidden is 256,256, {said} has"):
-        prepare(Config(dataset="iris", start_from=iris[0]))
+    with pytest.raises(InputError, match=f"hidden is 256,256, {said}"):
+        prepare(Config(dataset="iris", hidden=(256, 256), start_from=iris[0]))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "given", "hidden", "activation"),
+    [
+        (((8, 6), ("tanh",)), {}, (8, 6), ("tanh",)),
+        (((8, 6), ("tanh", "relu")), {}, (8, 6), ("tanh", "relu")),
+        (((8, 6), ("tanh", "relu")), {"hidden": (8,)}, (8,), ("tanh",)),
+        (((8, 6), ("tanh", "relu")), {"hidden": (8, 6, 4)}, (8, 6, 4), ("tanh", "relu", "relu")),
+        (((8, 6), ("relu",)), {"activation": "relu", "freeze": 2}, (8, 6), ("relu",)),
+        (((8, 6, 4), ("relu",)), {"dropout": (0.1, 0.2, 0.3)}, (8, 6, 4), ("relu",)),
+        (((), ("relu",)), {}, (), ()),
+    ],
+)
+def test_hidden_layers_that_are_not_given_are_those_of_the_model(tmp_path, theirs, given, hidden, activation):
+    settings = EXACT | {"dataset": "iris", "epochs": 1, "dropout": None}
+    one, two = tmp_path / "one.st", tmp_path / "two.st"
+    model = train_and_test(Config(**settings, hidden=theirs[0], activation=theirs[1])).model
+    model.save(one)
+    left_open = Config(**(settings | given), start_from=one)
+    prepared = prepare(left_open)
+    assert (prepared.config.hidden, prepared.config.activation) == (hidden, activation)
+    layers = slice(prepared.start.n_layers)
+    same(start_of(prepared)[layers], layers_of(model)[layers])
+    assert prepared.start.n_layers == len(hidden) + (hidden == theirs[0]) - (len(hidden) > len(theirs[0]))
+    # Resumed, the run has its own layers, whatever the file has now.
+    whole = train_and_test(left_open, [RunCheckpoint(tmp_path / "kept", every=1)]).model
+    assert (whole.config["hidden"], whole.config["activation"]) == (list(hidden), list(activation))
+    whole.save(two)
+    one.unlink()
+    again = train_and_test(left_open, resume=tmp_path / "kept").model
+    np.testing.assert_array_equal(again.params, whole.params)
+    # What a run writes down repeats it.
+    assert prepare(Config(**(whole.config | {"start_from": two}))).start.n_layers == len(hidden) + 1
+
+
+def test_what_is_given_still_contradicts(iris):
+    path, _ = iris
+    for given, said in (
+        ({"activation": "relu"}, "activation is relu,relu, and the layers to take .* have tanh,tanh; leave out"),
+        ({"activation": "relu,tanh,relu"}, "activation names 3 functions for 2 hidden layers"),
+        ({"freeze": 3}, "freeze is 3; allowed: 0 to 2"),
+    ):
+        with pytest.raises(InputError, match=said):
+            prepare(Config(dataset="iris", start_from=path, **given))
 
 
 @pytest.mark.parametrize(
@@ -330,14 +373,14 @@ def test_a_table_is_prepared_as_the_first_one(tables):
     np.testing.assert_array_equal(data.scaling.shift, model.shift)
     assert data.columns == model.columns
 
-    code, out, err = command("--dataset two.csv --target price --hidden 6 --epochs 2 --start-from one --run-dir two")
+    code, out, err = command("--dataset two.csv --target price --epochs 2 --start-from one --run-dir two")
     assert (code, err) == (0, "")
     n_new = (frame["town"] == "3").sum()
     for line in (
         "Note      left out, as the model to start from has no such column: 'more'",
         f"Note      column 'town': {n_new} rows of 60 with a value new to the model, such as '3'",
         f"Note      9 missing values filled: 9 of 'age' with {median:.4g}",
-        "Start     layers 1 and 2 of 2 from one/model.safetensors",
+        "Start     layers 1 and 2 of 2 from one/model.safetensors, with hidden 6 and activation relu",
     ):
         assert line in out.splitlines()
     assert out.count("scaled: as in the model") == 2
@@ -363,11 +406,11 @@ def test_a_table_is_prepared_as_the_first_one(tables):
         ("--drop town", "the table has no column 'town', which the model takes"),
         (
             "--hidden 7",
-            "hidden is 7, and the model to start from has 6, so that no layer is the same; give --hidden 6, as",
+            "hidden is 7, and the model to start from has 6, so that no layer is the same; leave out hidden,",
         ),
         (
             "--activation tanh",
-            "activation is tanh, and the layers to take from the model to start from have relu; give --activation relu",
+            "activation is tanh, and the layers to take from the model to start from have relu; leave out",
         ),
         ("--start-from none.safetensors", "cannot read the model none.safetensors: No such file"),
         ("--start-from two.csv", "cannot read the model two.csv"),

@@ -40,6 +40,7 @@ class Study(Config):
     )
     validation_fraction: float = _shared("validation_fraction", 0.0)
     hidden: tuple[int, ...] = _shared("hidden", (128,))
+    activation: tuple[str, ...] = _shared("activation", ("relu",))
     dropout: tuple[float, ...] = _shared("dropout", (0.0,))
     input_dropout: float = _shared("input_dropout", 0.0)
     schedule: str = _shared("schedule", "constant")
