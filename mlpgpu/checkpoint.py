@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,16 +213,16 @@ class Checkpoint:
                 raise ValueError(f"{what} are not those of a run")
 
     def check(self, plan: dict[str, Any], data: dict[str, Any], model: Model) -> None:
-        """Refuse a plan, rows or classes that are not those of the run.
+        """Refuse a plan, rows, features or classes that are not those of the run.
 
         Parameters
         ----------
         plan : dict
             `Plan.facts`.
         data : dict
-            `fingerprint` of each set of rows, which has classes as their numbers.
+            `fingerprint` of each set of rows, which has features as numbers, and classes as their numbers.
         model : Model
-            Model of the run, which has their names.
+            Model of the run, which has the names of both.
 
         Raises
         ------
@@ -238,11 +239,12 @@ class Checkpoint:
                         f"the {rows} rows are not those of the checkpoint: {name} is {theirs.get(name)}, and there it "
                         f"is {ours.get(name)}; give the data that the run began with, or begin a new run"
                     )
-        for classes in zip(model.alternatives, self.model.alternatives, strict=False):
-            for number, (here, there) in enumerate(itertools.zip_longest(*classes)):
-                if here != there:
+        for (what, ours), (_, theirs) in zip(_named_parts(model), _named_parts(self.model), strict=False):
+            for number, (here, there) in enumerate(itertools.zip_longest(ours, theirs)):
+                # As a file has them: False equals 0, but a model predicts one or the other.
+                if json.dumps(here) != json.dumps(there):
                     raise InputError(
-                        f"class number {number} is {here!r}, and in the run to resume it is {there!r}; give the data "
+                        f"{what} number {number} is {here!r}, and in the run to resume it is {there!r}; give the data "
                         "that the run began with, or begin a new run"
                     )
         for name in self.plan | plan:
@@ -275,6 +277,13 @@ class Checkpoint:
 
 
 PLAIN = tuple(field.name for field in dataclasses.fields(Checkpoint) if field.name not in ARRAYS)
+
+
+def _named_parts(model: Model) -> list[tuple[str, Sequence[Any]]]:
+    """Return what a model knows by name and the numbers of its rows do not tell, in an order, each with its names."""
+    columns = [f"{record['name']}: {record['kind']}" for record in model.columns or ()]
+    classes = [("class", names) for names in model.alternatives]
+    return [("column", columns), ("feature", model.feature_names), *classes]
 
 
 def _is_number(value: Any) -> bool:

@@ -103,7 +103,7 @@ def fit(
     Diverged
         If the run diverged, may not roll back, and has no best weights to restore.
     InputError
-        If the plan, the rows or the classes are not those of the checkpoint.
+        If the plan, the rows, the features or the classes are not those of the checkpoint.
     """
     if resume is not None:
         state = resume.state.copied(backend.asarray)
@@ -178,7 +178,7 @@ class Trainer:
         Raises
         ------
         InputError
-            If the plan, the rows or the classes are not those of the checkpoint.
+            If the plan, the rows, the features or the classes are not those of the checkpoint.
         """
         given.check(self.run.plan.facts(), self._data, self.run.model())
         if given.arithmetic != (now := self.training.arithmetic()):

@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import time
+from pathlib import Path
 
 import killed
 import numpy as np
@@ -373,13 +374,14 @@ def test_other_data_under_the_same_name(taken, tmp_path):
     ("labels", "renamed", "said"),
     [
         (np.arange(60) % 2, np.arange(60) % 2 + 1, "class number 0 is 1, and in the run to resume it is 0;"),
+        (np.arange(60) % 2, np.arange(60) % 2 == 1, "class number 0 is False, and in the run to resume it is 0;"),
         (
             np.array(["no", "yes"])[np.arange(120).reshape(60, 2) % 3 % 2],
             np.array([["no", "on"], ["yes", "yes"]])[np.arange(120).reshape(60, 2) % 3 % 2, [0, 1]],
             "class number 0 is 'on', and in the run to resume it is 'no';",
         ),
     ],
-    ids=["classes", "labels"],
+    ids=["classes", "truth values", "labels"],
 )
 def test_classes_under_other_names(taken, tmp_path, labels, renamed, said):
     """Their codes are the same."""
@@ -393,6 +395,45 @@ def test_classes_under_other_names(taken, tmp_path, labels, renamed, said):
     assert (code, found.count("\n")) == (2, 1)
     assert said in found
     np.savez("t.npz", x=x, y=labels)
+    assert resume("--resume other") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda frame: frame.rename(columns={"b": "c"}),
+            "column number 1 is 'c: number', and in the run to resume it is 'b: number';",
+        ),
+        (
+            lambda frame: frame.assign(owner=frame["owner"].astype(int)),
+            "column number 2 is 'owner: number', and in the run to resume it is 'owner: bool';",
+        ),
+        (
+            lambda frame: frame.replace({"town": {"u": "U"}}),
+            "feature number 3 is 'town=U', and in the run to resume it is 'town=u';",
+        ),
+        (lambda frame: frame[["b", "a", "owner", "town", "y"]], "rows are not those of the checkpoint: x is"),
+    ],
+    ids=["renamed", "truth values", "categories", "reordered"],
+)
+def test_columns_under_other_names(taken, change, said):
+    """A model asks for columns by name, and would ask for other ones than the run began with."""
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+    _, resume = taken
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
+    frame = frame.assign(owner=rng.random(60) < 0.5, town=rng.choice(["u", "v"], 60), y=np.arange(60) % 2)
+    frame.to_csv("t.csv", index=False)
+    line = "--dataset t.csv --target y --task classification --epochs 3 --checkpoint-every 1 --run-dir other"
+    assert resume(line)[0] == 0
+    (Path("other") / "metrics.json").unlink()
+    change(frame).to_csv("t.csv", index=False)
+    code, found = resume("--resume other")
+    assert (code, found.count("\n")) == (2, 1)
+    assert said in found
+    # The order of the file's columns is no matter where it says nothing of features.
+    frame[["y", "a", "b", "owner", "town"]].to_csv("t.csv", index=False)
     assert resume("--resume other") == (0, "")
 
 

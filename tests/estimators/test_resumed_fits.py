@@ -173,5 +173,22 @@ def test_other_rows_and_no_checkpoint(tmp_path):
         estimator(MLPClassifier, "defaults").fit(X, Y[::-1], resume=tmp_path)
     with pytest.raises(InputError, match="class number 0 is 1, and in the run to resume it is 0;"):
         estimator(MLPClassifier, "defaults").fit(X, Y + 1, resume=tmp_path)
+    with pytest.raises(InputError, match=r"class number 0 is 0\.0, and in the run to resume it is 0;"):
+        estimator(MLPClassifier, "defaults").fit(X, Y.astype(float), resume=tmp_path)
     with pytest.raises(InputError, match="cannot read the checkpoint"):
         estimator(MLPClassifier, "defaults").fit(X, Y, resume=tmp_path / "none")
+
+
+@pytest.mark.parametrize("began", [True, False], ids=["names", "no names"])
+def test_features_under_other_names(tmp_path, began):
+    """The names of the fit that goes on would become those of the model."""
+    pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
+    named = pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])])
+    given, other = (named, X) if began else (X, named)
+    with pytest.raises(Fails):
+        estimator(MLPClassifier, "defaults", [RunCheckpoint(tmp_path, every=1), fails_in(2)]).fit(given, Y)
+    ours, theirs = ("None", "'f0'") if began else ("'f0'", "None")
+    with pytest.raises(InputError, match=f"feature number 0 is {ours}, and in the run to resume it is {theirs};"):
+        estimator(MLPClassifier, "defaults").fit(other, Y, resume=tmp_path)
+    again = estimator(MLPClassifier, "defaults").fit(given, Y, resume=tmp_path)
+    assert hasattr(again, "feature_names_in_") == began
