@@ -20,6 +20,8 @@ from mlpgpu.protocol.choices import checked_pairs
 def generator(estimator: Any, resume: Checkpoint | None) -> np.random.RandomState:
     """Return the random generator; in a resumed fit, in its state at the start of the original fit.
 
+    That of the user is put into this state, so that later fits draw from it as if this one had never stopped.
+
     Raises
     ------
     ValueError
@@ -28,7 +30,8 @@ def generator(estimator: Any, resume: Checkpoint | None) -> np.random.RandomStat
     given = estimator.random_state
     known = None if resume is None else (resume.model.estimator or {}).get("drawn_from")
     if known is not None:
-        return _restored(known)
+        own = isinstance(given, np.random.RandomState) and state_of(given) is not None
+        return _restored(known, given if own else np.random.RandomState())
     if resume is not None and not isinstance(given, Integral):
         raise ValueError(
             f"random_state is {given!r}, and the checkpoint does not hold the random generator of its fit; start a new "
@@ -45,14 +48,15 @@ def state_of(random_state: np.random.RandomState) -> dict[str, Any] | None:
     return {"key": state["state"]["key"].tolist(), "position": int(state["state"]["pos"])}
 
 
-def _restored(known: Any) -> np.random.RandomState:
-    found = np.random.RandomState()
+def _restored(known: Any, found: np.random.RandomState) -> np.random.RandomState:
+    """Return `found` in a known state, but for a normal number that it may have drawn in advance: a fit draws none."""
+    state: Any = found.get_state(legacy=False)
     try:
         key, position = np.array(known["key"], np.uint32), known["position"]
         # NumPy does not check the position, and reads past the end of the key.
         if key.shape != (624,) or type(position) is not int or not 0 <= position <= 624:
             raise ValueError(f"position {position!r} in a key of shape {key.shape}")
-        found.set_state(("MT19937", key, position, 0, 0.0))
+        found.set_state({**state, "state": {"key": key, "pos": position}})
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the checkpoint is damaged: it holds no random generator ({one_line(error)})") from None
     return found

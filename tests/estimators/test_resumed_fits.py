@@ -76,9 +76,18 @@ def test_a_fit_without_a_seed_is_resumed_to_the_bit_and_once_more(tmp_path, monk
     for seed, epoch in ((6, 6), (7, 9)):
         with pytest.raises(Fails):
             drawn_from(seed, [RunCheckpoint(tmp_path, every=2), fails_in(epoch)]).fit(X, Y, resume=tmp_path)
-    again = drawn_from(8).fit(X, Y, resume=tmp_path)
+    again = drawn_from(8)
+    if random_state:
+        # It draws two at once.
+        again.random_state.normal()
+    last = again.random_state and again.random_state.get_state(legacy=False)["gauss"]
+    again.fit(X, Y, resume=tmp_path)
     np.testing.assert_array_equal(again.coefs_[0], whole.coefs_[0])
     assert again.loss_curve_ == whole.loss_curve_
+    if random_state:
+        assert again.random_state.normal() == last
+        # A later fit goes on with the user's generator.
+        assert again.random_state.random() == whole.random_state.random()
     other = drawn_from(8).fit(X, Y)
     assert other.loss_curve_ != whole.loss_curve_
 
