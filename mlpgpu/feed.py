@@ -34,7 +34,7 @@ def is_sparse(x: Any) -> bool:
     return hasattr(x, "toarray")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Rows with their targets and weights.
 

@@ -33,7 +33,7 @@ PATIENCE, PATIENCE_STEPS = 10, 100
 DROPOUT = {"classification": (0.1, 0.2), "regression": (0.0, 0.0)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A training run with every choice made.
 

@@ -12,7 +12,7 @@ from mlpgpu.errors import InputError
 NOT_FITTED = ("none", "255")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaling:
     """The scaling ``(x - shift) * factor``.
 

@@ -16,7 +16,7 @@ X = TypeVar("X", bound="np.ndarray | Mapped | pd.DataFrame")
 Array = TypeVar("Array", np.ndarray, Mapped)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source(Generic[X]):
     """Rows as read.
 

@@ -50,7 +50,7 @@ CURVES = ("loss_curve_", "validation_loss_curve_", "validation_scores_", "histor
 Kind = tuple[str | None, str, int, tuple[bool, ...]]
 
 
-@dataclass
+@dataclass(eq=False)
 class Continuation:
     """State that ``partial_fit`` continues from, beside the weights.
 

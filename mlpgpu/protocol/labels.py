@@ -21,7 +21,7 @@ from mlpgpu.protocol.advice import advised, on_labels
 Array = Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """The sorted classes of a classification problem.
 

@@ -79,7 +79,7 @@ def split(
     return train, validation
 
 
-@dataclass
+@dataclass(eq=False)
 class Order:
     """Order of the rows in each epoch, a shuffle of the previous one.
 
