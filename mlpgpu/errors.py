@@ -111,8 +111,7 @@ def alike(given: str, known: Iterable[str]) -> str | None:
     """Return the known name that differs by capitals, hyphens or the word "loss" at most, as names of libraries do."""
 
     def bare(name: str) -> str:
-        small = name.lower().replace("_", "").replace("-", "")
-        return small.removesuffix("loss") or small
+        return name.lower().replace("_", "").replace("-", "").removesuffix("loss")
 
     return next((name for name in known if bare(name) == bare(given)), None)
 

@@ -66,6 +66,8 @@ def test_a_wrong_activation(activation, said):
         (MLPClassifier, {"loss": "BCEWithLogitsLoss"}, "did you mean log_loss?"),
         (MLPRegressor, {"loss": "SmoothL1Loss"}, "did you mean huber?"),
         (MLPRegressor, {"loss": "L1Loss"}, "did you mean absolute_error?"),
+        (MLPRegressor, {"loss": "pinball"}, "did you mean quantile?"),
+        (MLPClassifier, {"loss": "logistic"}, "did you mean log_loss?"),
         (MLPClassifier, {"solver": None}, "Got None instead."),
         (MLPClassifier, {"learning_rate": None}, "Got None instead."),
         (MLPClassifier, {"scoring": "auc"}, "did you mean roc_auc?"),

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from beside import both, quietly
 from quick import THREE as Y
 from quick import X_REG, Y_REG, X, regressor
 from sklearn.exceptions import ConvergenceWarning
@@ -101,6 +102,14 @@ def test_a_warning_that_is_an_error_comes_after_the_fit(solver, said):
         with pytest.raises(Warning, match=said):
             fitted.fit(X, Y)
     np.testing.assert_array_equal(fitted.predict_proba(X), again.predict_proba(X))
+
+
+def test_weights_that_are_no_numbers_fail_in_lbfgs_as_in_scikit_learn():
+    for estimator in both("regressor", solver="lbfgs", warm_start=True):
+        quietly(estimator, X_REG, Y_REG)
+        estimator.coefs_[0][0, 0] = np.nan
+        with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+            estimator.fit(X_REG, Y_REG)
 
 
 def test_a_loss_that_is_no_number_says_where():

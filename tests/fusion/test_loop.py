@@ -130,6 +130,19 @@ def test_what_cannot_be_recorded_runs_line_by_line(way, step, caplog):
     assert "\n" not in line
 
 
+def test_what_cannot_be_compiled_runs_by_numpy(monkeypatch, caplog):
+    pytest.importorskip("numba", reason="numba is not installed: nothing is compiled")
+
+    def refused(*arguments):
+        raise TypeError("Numba has no\nsuch function")
+
+    monkeypatch.setattr(loop, "function_of", lambda text: refused)
+    caplog.set_level("INFO")
+    assert_same(run("numba", descend, (A,)), run("numpy", descend, (A,)))
+    (line,) = logged(caplog)
+    assert line == "the step runs by NumPy alone, for it cannot be compiled: Numba has no such function"
+
+
 def test_an_activation_of_the_users_own_that_calls_numpy(way, caplog):
     """It is recorded, and agrees with the eager loop."""
     caplog.set_level("INFO")
