@@ -10,9 +10,11 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
+from textbook import FACTOR, NUMPY, SHIFT, plan_of, rows_of
 
 from mlpgpu import MLPClassifier, MLPRegressor, commands, find_learning_rate, initial, plots, train
 from mlpgpu.config import Config, settings
+from mlpgpu.feed import Scaled
 from mlpgpu.learning_rates import range_test
 from mlpgpu.maths.parameters import split
 from mlpgpu.search import FLAGS, UNUSED
@@ -96,6 +98,14 @@ def test_settings_of_a_search_in_a_file_are_not_in_the_command_to_train_with(com
     rate, line = out.splitlines()[-1].removeprefix("Suggested ").split("; mlpgpu train ")
     assert code == 0
     assert line == f"--dataset iris --hidden 8 --epochs 3 --batch-size 16 --learning-rate {rate}"
+
+
+def test_the_steps_done_are_told():
+    told = []
+    given = NUMPY, plan_of(), rows_of("cross_entropy"), Scaled(NUMPY, SHIFT, FACTOR, "float64")
+    range_test(*given, low=1e-5, high=1e-4, steps=10, tell=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 10
 
 
 def test_it_says_where_the_loss_diverges(command):

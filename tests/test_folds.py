@@ -384,6 +384,7 @@ def test_classes_that_are_rare(tmp_path, rng, command):
     code, out, err = command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 5")
     assert (code, err) == (0, "")
     assert "Note      folds: fewer than 5 rows in 1 of 3 classes, and some folds have none of them" in out
+    assert "without regard to" not in command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 18")[1]
     code, out, _ = command("--dataset rows.npz --target y --hidden 3 --epochs 1 --folds 20")
     assert "Note      folds: rows drawn without regard to class, as no class has 20 rows" in out
 

@@ -68,6 +68,7 @@ def said(tmp_path, monkeypatch, capsys):
             "--dataset is a flag of mlpgpu train, and not of this command; did you mean --data?",
         ),
         ("predict model", "data is not given; write mlpgpu predict MODEL DATA"),
+        ("train --quiet='a\nb'", 'Invalid value for --quiet: unable to convert "a b" into bool.'),
         ("export model", "to is not given; write mlpgpu export MODEL --to TO"),
         (
             "--epochs 3",

@@ -104,6 +104,14 @@ def test_lines_within_a_long_epoch(clock):
     ]
 
 
+def test_the_last_step_of_an_epoch_has_no_line_of_its_own(clock):
+    run = run_of(epochs=1, steps=500)
+    teller = EpochLines("1s", print)
+    teller.on_begin(run)
+    clock.now += 2
+    teller.on_steps(run, 500, no_losses)
+
+
 def test_losses_within_an_epoch_are_not_fetched_where_no_line_is_due(clock):
     run = run_of(epochs=2, steps=500)
     for every in (None, 1, "none", "1e6s"):

@@ -88,13 +88,14 @@ print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
     assert run_python(code).split() == ["False", "True", "False"]
 
 
-def test_without_matplotlib_drawing_is_an_import_error(tmp_path, monkeypatch):
+def test_without_matplotlib_drawing_is_an_import_error(tmp_path, monkeypatch, caplog):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if "Editable" not in repr(finder)])
     assert not plots.available()
+    assert not caplog.records
     with pytest.raises(ImportError, match="matplotlib"):
         plots.curves(mnist(), tmp_path / "curves.png", title="")
     assert not list(tmp_path.iterdir())

@@ -67,12 +67,16 @@ def test_many_points_are_thinned_the_same_way_each_time_but_all_count():
     assert first.axes[0].collections[0].get_alpha() < few.get_alpha()
 
 
-@pytest.mark.parametrize(("outputs", "panels"), [(1, 1), (2, 2), (3, 3), (4, 4), (6, 6), (9, 6)])
-def test_each_output_has_its_own_axes(outputs, panels):
+@pytest.mark.parametrize(
+    ("outputs", "panels", "grid"),
+    [(1, 1, (1, 1)), (2, 2, (1, 2)), (3, 3, (1, 3)), (4, 4, (2, 2)), (5, 5, (2, 3)), (9, 6, (2, 3))],
+)
+def test_each_output_has_its_own_axes(outputs, panels, grid):
     true = np.random.default_rng(3).normal(0, 10.0 ** np.arange(outputs), (30, outputs))
     figure = plots.predictions(true, 0.9 * true, target="y")
     assert len(figure.axes) == panels
     for i, axes in enumerate(figure.axes):
+        assert axes.get_subplotspec().get_geometry() == (*grid, i, i)
         assert axes.get_xlabel() == ("true y" if outputs == 1 else f"true y {i + 1}")
         quality = axes.get_title(loc="left")
         assert f"R² {r2_score(true[:, i], 0.9 * true[:, i]):.4f}" in quality
