@@ -222,7 +222,7 @@ def check(
     need = predict(backend, plan, train, watched, rollbacks)
     own = backend.free_memory()
     free = available_memory() if own is None else own
-    fraction = REFUSED_BELOW_WITH_NUMPY if backend.name == "numpy" and own is None else REFUSED_BELOW
+    fraction = REFUSED_BELOW_WITH_NUMPY if backend.name == "numpy" else REFUSED_BELOW
     if free is None or need.beside * fraction <= free:
         return need
 

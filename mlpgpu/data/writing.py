@@ -66,8 +66,8 @@ def _write_csv(file: IO[str], names: Sequence[str], chunks: Iterable[np.ndarray]
         if not number:
             # Only once there are rows: reading the first chunk may raise an error.
             writer.writerow(names)
-        # str gives the shortest text that parses to the same number in its own precision.
-        writer.writerows([[str(value) for value in row] for row in chunk.reshape(len(chunk), -1)])
+        # As str does: the shortest text that parses to the same number in its own precision.
+        writer.writerows(chunk.reshape(len(chunk), -1))
 
 
 def _write_parquet(path: Path, names: Sequence[str], chunks: Iterable[np.ndarray]) -> None:
