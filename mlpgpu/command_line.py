@@ -54,7 +54,7 @@ def flag(name: str, setting: Setting) -> inspect.Parameter:
         help=text + bracket + own_default,
         group=GROUPS[setting.group],
         show_default=as_text if shown else False,
-        negative="" if default is False or setting.kind is not bool else None,
+        negative="" if default is False else None,
         negative_iterable="",
         metavar={int: "N", float: "X", str: "WORD" if setting.choices else "TEXT", bool: None}[setting.kind],
         # At least one value: none would be an empty tuple, such as no hidden layers.
