@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from beside import OURS, SETTINGS, TARGETS, WEIGHTS, X, both, difference, quietly
+from beside import MULTILABEL, OURS, SETTINGS, TARGETS, WEIGHTS, X, both, difference, quietly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -138,3 +138,10 @@ def test_other_layers_need_another_fit(task, by):
     with pytest.raises(ValueError, match=rf"hidden_layer_sizes=\(6, 4\).*{instead}, or fit a new estimator"):
         getattr(estimator, by)(X, TARGETS[task])
     assert all(itertools.starmap(np.array_equal, zip(estimator.coefs_, before, strict=True)))
+
+
+def test_columns_of_labels_may_be_listed_by_any_names():
+    estimator, _ = both("classifier", max_iter=1)
+    for _ in range(2):
+        estimator.partial_fit(X, MULTILABEL, classes=["a", "b", "c"])
+    assert estimator.predict(X).shape == MULTILABEL.shape
