@@ -77,6 +77,7 @@ def test_a_wrong_activation(activation, said):
         (MLPRegressor, {"scoring": "RMSE"}, "did you mean neg_root_mean_squared_error?"),
         (MLPRegressor, {"activation": "no such word"}, "Got 'no such word' instead."),
         (MLPRegressor, {"alpha": -1.0}, "Got -1.0 instead."),
+        (MLPRegressor, {"quantile": 1.0}, "Got 1.0 instead."),
         (MLPClassifier, {"callbacks": [EarlyStopping("val_loss")]}, "did you mean validation_loss?"),
         (MLPClassifier, {"callbacks": [EarlyStopping("val_accuracy")]}, "did you mean validation_score?"),
     ],

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from beside import MULTILABEL, OURS, SETTINGS, TARGETS, WEIGHTS, X, both, difference, quietly
+from beside import BINARY, MULTILABEL, OURS, SETTINGS, TARGETS, WEIGHTS, X, both, difference, quietly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -145,3 +145,10 @@ def test_columns_of_labels_may_be_listed_by_any_names():
     for _ in range(2):
         estimator.partial_fit(X, MULTILABEL, classes=["a", "b", "c"])
     assert estimator.predict(X).shape == MULTILABEL.shape
+
+
+def test_words_after_numbers_are_refused_though_they_have_no_common_order():
+    estimator, _ = both("classifier", max_iter=1)
+    estimator.partial_fit(X, BINARY, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"`self.classes_` has \[0 1\]\. 'y' has \['no' 'yes'\]"):
+        estimator.partial_fit(X, np.array(["no", "yes"], object)[BINARY])
