@@ -15,6 +15,7 @@ from mlpgpu.maths.parameters import join
 from mlpgpu.protocol.choices import activations_of
 from mlpgpu.protocol.held import fitted_sizes, parts_of
 from mlpgpu.protocol.labels import Labels
+from mlpgpu.protocol.progress import RECORD
 
 # Fitted attributes of both, beside weights, biases and labels.
 FITTED = (
@@ -23,14 +24,7 @@ FITTED = (
     "n_outputs_",
     "n_layers_",
     "out_activation_",
-    "n_iter_",
-    "t_",
-    "loss_",
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "best_validation_score_",
-    "_no_improvement_count",
+    *(name for name in RECORD if name not in {"validation_loss_curve_", "history_"}),
 )
 THEIR_ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 THEIR_LINKS = ("softmax", "logistic", "identity", "exp")
