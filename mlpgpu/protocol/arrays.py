@@ -61,15 +61,13 @@ def _total(x: np.ndarray) -> Any:
     return x.sum()
 
 
-def check_inputs(estimator: Any, x: Any, *, reset: bool) -> Any:
-    """Validate `x` as scikit-learn does.
+def check_inputs(estimator: Any, x: Any) -> Any:
+    """Validate `x` as scikit-learn does, against ``n_features_in_`` and ``feature_names_in_``.
 
     Parameters
     ----------
     estimator : estimator
     x : array-like or sparse matrix of shape (n_rows, n_features)
-    reset : bool
-        Whether to set ``n_features_in_`` and ``feature_names_in_``, rather than check `x` against them.
 
     Returns
     -------
@@ -81,10 +79,10 @@ def check_inputs(estimator: Any, x: Any, *, reset: bool) -> Any:
     ValueError
         With scikit-learn's own messages, and advice.
     """
-    if not reset and _is_valid(estimator, x):
+    if _is_valid(estimator, x):
         return x
     with advised(on_rows, x):
-        return _checked(estimator, x, reset)
+        return _checked(estimator, x, reset=False)
 
 
 def _checked(estimator: Any, x: Any, reset: bool) -> Any:
@@ -101,6 +99,7 @@ def _checked(estimator: Any, x: Any, reset: bool) -> Any:
 def check_rows(estimator: Any, x: Any, y: Any, *, reset: bool, order: str | None = None) -> tuple[Any, Any]:
     """Validate `x` as `check_inputs` does, and the targets `y`, which are returned on the host.
 
+    With `reset`, set the attributes that `x` is otherwise checked against.
     If `x` is copied on the host, to be of another type, `order` is the layout of the copy; "C" is a reason to copy too.
     """
     if not reset and _is_valid(estimator, x) and _are_numbers(y) and len(x) == len(y):

@@ -167,7 +167,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
                 f"those passed to fit(): these are of {at.description}, those were of {fitted_at.description}. Move "
                 "the rows, or the estimator with sklearn.utils._array_api.move_estimator_to."
             )
-        x = arrays.check_inputs(self, X, reset=False)
+        x = arrays.check_inputs(self, X)
         weights = arrays.dtype_name(self.coefs_[0])
         # `max` finds the wider type, whose name sorts last. Rounded products keep the type of the weights.
         dtype = weights if self.dtype is not None or self.precision != "float32" else max(weights, arrays.dtype_name(x))
