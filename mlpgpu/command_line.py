@@ -48,7 +48,7 @@ def flag(name: str, setting: Setting) -> inspect.Parameter:
     kind: Any = bool if setting.kind is bool else tuple[str, ...] if setting.many else str
     shown = default is not None and setting.kind is not bool
     if shown:
-        default = tuple(map(str, default)) if setting.many else str(default)
+        default = tuple(map(as_text, default)) if setting.many else as_text(default)
     parameter = Parameter(
         name=f"--{name.replace('_', '-')}",
         help=text + bracket + own_default,

@@ -49,9 +49,9 @@ USES = {
     "decay_epochs": _only("schedule", "step"),
     "power_t": _only("schedule", "invscaling"),
     "early_stopping": _Use(
-        "validation_fraction", "above 0", lambda config: config.validated or not config.early_stopping
+        "validation_fraction", "above 0, such as 0.1", lambda config: config.validated or not config.early_stopping
     ),
-    "monitor": _Use("validation_fraction", "above 0", lambda config: config.validated),
+    "monitor": _Use("validation_fraction", "above 0, such as 0.1", lambda config: config.validated),
     # Early stopping that is neither on nor off depends on the data.
     **dict.fromkeys(
         ("patience", "min_delta"), _Use("early_stopping", "true", lambda config: config.early_stopping is not False)
@@ -83,8 +83,8 @@ def check(config: Config, **decided: Any) -> None:
             continue
         ours, theirs = ("not given" if value is None else as_text(value).lower() for value in (given, decides))
         raise InputError(
-            f"{name} is {ours}, and {use.other} is {theirs}; allowed: {name} with {use.other} {use.values}; leave it "
-            "out"
+            f"{name} is {ours}, and {use.other} is {theirs}; allowed: {name} with {use.other} {use.values}; give that, "
+            f"or leave out {name}"
         )
 
 

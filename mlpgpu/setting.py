@@ -129,7 +129,10 @@ class Setting:
 
 def as_text(value: Any) -> str:
     """Return the value of a setting as `Setting.parse` reads it: items separated by commas, or ``none``."""
-    return (",".join(map(str, value)) or "none") if isinstance(value, tuple | list) else str(value)
+    if isinstance(value, tuple | list):
+        return ",".join(map(as_text, value)) or "none"
+    # As users write it: 0 for 0.0.
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def named(given: Any) -> Any:

@@ -252,7 +252,11 @@ def test_a_fraction_of_0_does_not_matter_to_own_rows(arrays, tmp_path):
     given = {"dataset": tmp_path / "a.npz", "early_stopping": True, "monitor": "score", **BRIEF}
     drawn, own = (train_and_test(Config(**given, validation_fraction=fraction)) for fraction in (0.1, 0))
     assert told(own) == told(drawn)
-    with pytest.raises(InputError, match="early_stopping is true, and validation_fraction is 0.0; allowed: early_"):
+    said = (
+        "early_stopping is true, and validation_fraction is 0; allowed: early_stopping with validation_fraction above "
+        "0, such as 0.1; give that, or leave out early_stopping"
+    )
+    with pytest.raises(InputError, match=said):
         next(prepare_folds(Config(**given, validation_fraction=0), 3))
 
 

@@ -65,7 +65,8 @@ def split(
     """
     if fraction == 0:
         raise ValueError(
-            "early_stopping=True needs validation rows: give X_val and y_val, or a validation_fraction > 0."
+            "early_stopping=True needs validation rows: give X_val and y_val, or set validation_fraction above 0, such "
+            "as 0.1."
         )
     held_out = max(math.ceil(fraction * n_rows), 2)
     if n_rows - held_out < 1:

@@ -125,6 +125,12 @@ def test_rows_held_out_that_weigh_nothing_are_refused():
         classifier(early_stopping=True).fit(X, THREE, weights)
 
 
+def test_nothing_to_validate_on_is_told_with_a_fraction_that_would_do():
+    with pytest.raises(ValueError, match="give X_val and y_val, or set validation_fraction above 0, such as 0.1"):
+        classifier(early_stopping=True, validation_fraction=0).fit(X, THREE)
+    classifier(early_stopping=True, validation_fraction=0.1).fit(X, THREE)
+
+
 class Weights(LambdaCallback):
     """Callback that keeps the parameters of every epoch."""
 
