@@ -39,7 +39,7 @@ def find_learning_rate(**given: Any) -> int:
     """Train for some steps while the learning rate rises from tiny to large, and see where the loss falls fastest.
 
     Prints the rate to use for a run with the same settings.
-    Settings in --config that have no flag here, such as those of a run, are ignored.
+    Settings in --config that have no flag here, such as epochs, are those of that run, and do not change the search.
     """
     from tqdm import tqdm
 
@@ -49,8 +49,8 @@ def find_learning_rate(**given: Any) -> int:
     from mlpgpu.learning_rates import NotFinite, range_test
     from mlpgpu.prepared import prepare
 
-    # Both read --config, which may be gone when the search ends.
-    search, to_train = Search(**with_file(given, FLAGS)), train_command(_of_training(given))
+    # Both read --config, which may be gone when the search ends. All its settings are checked, for the run has them.
+    search, to_train = Search(**with_file(given, settings(Search))), train_command(_of_training(given))
     out = None if search.out is None else expanded(search.out)
     if out is not None:
         check_out(out)

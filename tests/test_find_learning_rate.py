@@ -132,8 +132,8 @@ def test_json_is_the_last_line(command):
 def test_a_config_file_of_a_run_sets_what_applies_here(command, tmp_path):
     mine = [
         "dataset = 'iris'", "hidden = [8]", "dropout = [0.0]", "input_dropout = 0.0", "batch_size = 16",
-        "learning_rate = 3.0", "schedule = 'step'", "warmup = 2", "decay_rate = 0.5", "decay_epochs = 1", "power_t = 1",
-        "epochs = 2", "early_stopping = true", "monitor = 'score'", "patience = 1", "min_delta = 1",
+        "learning_rate = 3.0", "schedule = 'step'", "warmup = 2", "decay_rate = 0.5", "decay_epochs = 1",
+        "power_t = 0.5", "epochs = 2", "early_stopping = true", "monitor = 'score'", "patience = 1", "min_delta = 1",
         "on_divergence = 'stop'", "run_dir = 'x'", "checkpoint_every = '1'", "log_to = []", "log_every = '1'",
     ]  # fmt: skip
     (tmp_path / "my run.toml").write_text("\n".join(mine))
@@ -142,7 +142,19 @@ def test_a_config_file_of_a_run_sets_what_applies_here(command, tmp_path):
     rate = command(f"{SMALL} --seed 4 --quiet")[1].split("; ")[0].split()[-1]
     assert out.endswith(f"; mlpgpu train --config 'my run.toml' --seed 4 --learning-rate {rate}\n")
     assert list(tmp_path.iterdir()) == [tmp_path / "my run.toml"]
+    assert command(out.strip().split("; mlpgpu ")[1], commands.app)[::2] == (0, "")
     assert {line.split()[0] for line in mine} >= set(UNUSED)
+
+
+def test_what_the_run_would_refuse_is_refused_at_once(command, tmp_path):
+    (tmp_path / "own.toml").write_text("early_stopping = true\npatience = 2\n")
+    line = f"{SMALL} --config own.toml --validation-fraction"
+    code, out, err = command(f"{line} 0")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: early_stopping is true, and validation_fraction is 0; ")
+    assert err == command(f"train {line} 0", commands.app)[2]
+    suggested = command(f"{line} 0.1 --quiet")[1].split("; mlpgpu ")[1]
+    assert command(f"{suggested.strip()} --epochs 1 --quiet", commands.app)[::2] == (0, "")
 
 
 def test_every_setting_is_a_flag_or_of_no_use():
