@@ -271,9 +271,7 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
 def titled(tested: Outcome | CrossValidation, model: Model, finding: str, folds: str = "") -> str:
     """Return the title of pictures: the data set, the layers, the `folds`, and what was found."""
     by = ", by weight" if tested.weights is not None and len(tested.weights) else ""
-    # A line of the title does not end between a figure and its value.
-    whole = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in f"{finding}{by}".split(", "))
-    return f"{tested.metrics['dataset']}, {'-'.join(map(str, model.sizes))}{folds}: {whole}"
+    return f"{tested.metrics['dataset']}, {'-'.join(map(str, model.sizes))}{folds}: {finding}{by}"
 
 
 def _finding(outcome: Outcome) -> str:

@@ -188,18 +188,18 @@ def test_pictures_are_given_the_weights_and_say_so(tmp_path, monkeypatch, task):
         "labels": "16 test rows right in all labels, by weight",
         "targets": f": mean test R² {outcome.metrics.get('test_r2', 0):.4f}, by weight",
     }
-    assert drawn.pop("curves")["title"].replace("\xa0", " ").endswith(said[task])
+    assert drawn.pop("curves")["title"].endswith(said[task])
     ((name, given),) = drawn.items()
     assert name == {"classes": "confusion", "labels": "labels", "targets": "predictions"}[task]
     if task != "classes":
         np.testing.assert_array_equal(given["weights"], outcome.weights)
     untested = train_and_test(Config(**SETTINGS | saved(tmp_path / "a.npz", task), sample_weight="w", test_fraction=0))
     run_folder.write(tmp_path, untested)
-    assert drawn["curves"]["title"].replace("\xa0", " ").endswith("72 rows, none to test on")
+    assert drawn["curves"]["title"].endswith("72 rows, none to test on")
     w = rows_of(task)[2]
     found = cross_validate(Config(**SETTINGS | saved(tmp_path / "a.npz", task), sample_weight="w"), folds=2)
     np.testing.assert_array_equal(found.weights, w[found.rows])
-    assert run_folder.titled(found, outcome.model, "that", ", 2 folds").endswith(", 2 folds: that, by\xa0weight")
+    assert run_folder.titled(found, outcome.model, "that", ", 2 folds").endswith(", 2 folds: that, by weight")
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

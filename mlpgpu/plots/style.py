@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LOSS, SCORE = "#d55e00", "#0072b2"
 INK, QUIET, FAINT = "#222222", "#707070", "#dedede"
 TITLE, TEXT, SMALL = 14, 12, 11
+# Characters in a line of a title.
+WIDTH = 68
 
 PathLike = str | os.PathLike[str]
 
@@ -43,11 +46,15 @@ def available() -> bool:
 
 
 def new_figure(size: tuple[float, float], title: str) -> "Figure":
-    """Return an empty figure of `size` inches; a long title wraps."""
+    """Return an empty figure of `size` inches; a long title wraps, where possible after a comma, colon or semicolon."""
     from mlpgpu.plots.picture import Picture
 
+    # No figure is then parted from its value.
+    parts = re.split(r"(?<=[,:;]) ", title)
+    whole = [part.replace(" ", "\xa0") if len(part) <= WIDTH else part for part in parts]
+    lines = textwrap.fill(" ".join(whole), WIDTH).replace("\xa0", " ")
     figure = Picture(figsize=size, dpi=150, layout="constrained", facecolor="white")
-    figure.suptitle(textwrap.fill(title, 68), x=0.012, ha="left", fontsize=TITLE, color=INK, parse_math=False)
+    figure.suptitle(lines, x=0.012, ha="left", fontsize=TITLE, color=INK, parse_math=False)
     return figure
 
 

@@ -36,6 +36,18 @@ def test_paths_are_those_of_all_files_of_the_package(tmp_path, monkeypatch):
             plots.confusion(np.eye(3, dtype=int), "abc", path)
 
 
+@pytest.mark.parametrize("name", ["w", "sales of the north", "sales of the north and of the south"])
+def test_no_line_of_a_title_ends_between_a_figure_and_its_value(name):
+    parts = [name, "3-16-1", "3 folds:", "coverage 0.8782 ± 0.0607 (0.9 asked)", "D² -4.4909 ± 1.1192", "by weight"]
+    title = ", ".join(parts).replace(":,", ":")
+    lines = plots.new_figure((8, 5), title).get_suptitle().split("\n")
+    assert len(lines) > 1
+    assert " ".join(lines) == title
+    assert all(line[-1] in ",:" and len(line) <= 68 for line in lines[:-1])
+    words = "one " * 50
+    assert max(map(len, plots.new_figure((8, 5), words).get_suptitle().split("\n"))) <= 68
+
+
 def test_without_a_path_the_picture_is_that_of_the_file_and_no_file_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     drawn = [
