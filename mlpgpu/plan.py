@@ -246,8 +246,8 @@ def _choose_loss(config: Config, task: str, n_outputs: int, multilabel: bool) ->
     for_classes = "logistic" if multilabel or n_outputs == 2 else "cross_entropy"
     loss = config.loss or ("squared_error" if task == "regression" else for_classes)
     if LOSSES[loss].task != task:
-        suits = ", ".join(name for name, known in LOSSES.items() if known.task == task)
-        other = LOSSES[loss].task
+        of_quantities = ", ".join(name for name, known in LOSSES.items() if known.task == "regression")
+        suits, other = of_quantities if task == "regression" else for_classes, LOSSES[loss].task
         target = "the target is a quantity" if other == "regression" else "its numbers are labels"
         instead = f", or give task {other} if {target}" if config.task == "auto" else ""
         raise InputError(f"loss {loss!r} is for {other}, and the target makes this {task}; choose {suits}{instead}")

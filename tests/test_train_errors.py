@@ -80,8 +80,11 @@ def test_rows_too_large_for_single_precision_end_the_run_in_one_line(command, tm
         ("iris --epochs 3", "'iris' belongs to no flag; give --dataset iris"),
         ("--dataset iris --quiet yes", "'yes' belongs to no flag; leave it out"),
         ("--dataset diabetes --loss cross_entropy", "poisson, or give task classification if its numbers are labels\n"),
-        ("--dataset iris --loss poisson", "logistic, or give task regression if the target is a quantity\n"),
-        ("--dataset iris --task classification --loss poisson", "choose cross_entropy, logistic\n"),
+        (
+            "--dataset iris --loss poisson",
+            "choose cross_entropy, or give task regression if the target is a quantity\n",
+        ),
+        ("--dataset iris --task classification --loss poisson", "choose cross_entropy\n"),
         ("--dataset iris --loss logistic", "choose cross_entropy"),
         ("--dataset diabetes --label-smoothing 0.1", "label_smoothing is for classification"),
         ("--dataset iris --momentum 0.5", "choose momentum, nesterov"),
