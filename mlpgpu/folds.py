@@ -37,7 +37,7 @@ class Fold:
     outcome: Outcome
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
     """Results of a cross-validation.
 

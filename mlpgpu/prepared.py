@@ -34,7 +34,7 @@ SCORED_ROWS = 10_000
 ROLLBACKS = 3
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prepared:
     """A run that is ready for its first step.
 

@@ -34,7 +34,7 @@ def _on_pages():
 def test_a_command_on_a_page(line):
     function, bound, *_ = commands.app.parse_args(line, exit_on_error=False, print_error=False)
     if function in SETTINGS:
-        given = {name: value for name, value in bound.kwargs.items() if name not in {"config", "resume"}}
+        given = {name: value for name, value in bound.kwargs.items() if name not in {"config", "resume", "start_from"}}
         config = SETTINGS[function](**given)
         dependent.check(config)
         used.check(config)

@@ -159,7 +159,7 @@ def test_what_is_no_weight_is_refused(tmp_path, frame, cell, said):
         (np.array([1, 2, -1, 3]), "array 'w' of .* has '-1' in row 3"),
         (np.array(["1", "2", "x", "3"]), "array 'w' of .* has 'x' in row 3"),
         (np.arange("2020-01-01", "2020-01-05", dtype="M8[D]"), "array 'w' of .* has '2020-01-01' in row 1"),
-        (np.array([b"1", b"2", b"\xff", b"3"]), r"array 'w' of .* has .*xff.* in row 3"),
+        (np.array([b"1", b"2", b"\xff", b"3"]), "array 'w' of .* has '\N{REPLACEMENT CHARACTER}' in row 3"),
         (
             np.ones((4, 2)),
             r"'w' of .* has type float64 and shape \(4, 2\); allowed for weights: one value for each row",

@@ -31,7 +31,6 @@ def test_each_column_is_encoded_as_scikit_learn_does_one():
     [
         (np.eye(5, 2, dtype=bool), "auto", "classification", "the truth values in array 'y'"),
         (np.array([["a", "c"], ["b", "d"], ["a", "d"]]), "auto", "classification", "the text in array 'y'"),
-        (np.array([[b"a", b"c"], [b"b", b"d"], [b"a", b"d"]]), "auto", "classification", "the text in array 'y'"),
         (WORDS[:, :2], "auto", "classification", "the truth values and text in array 'y'"),
         (np.eye(5, 2), "auto", "regression", f"the 2 numbers a row of array 'y'; {FLAGS}"),
         (np.eye(5, 2) + 1, "auto", "regression", "the 2 numbers a row of array 'y'"),
