@@ -19,7 +19,7 @@ FORMATS = ("onnx",)
 
 
 @app.default
-def export(model: str, *, to: str, out: str | None = None) -> int:
+def export(model: str, *, to: str = FORMATS[0], out: str | None = None) -> int:
     """Write a model in the format of another library, its scaling included.
 
     Parameters
@@ -27,7 +27,7 @@ def export(model: str, *, to: str, out: str | None = None) -> int:
     model : str
         A model.safetensors file, or the run folder that holds it.
     to : str
-        Format: onnx.
+        Format; onnx is the only one.
     out : str
         File to write [default: beside the model, with the ending of the format].
     """

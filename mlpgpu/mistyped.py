@@ -79,10 +79,7 @@ def _surplus(error: UnusedCliTokensError, arguments: Sequence[str]) -> str:
 def _missing(error: MissingArgumentError) -> str:
     if error.keyword is not None:
         return f"{error.keyword} has no value; give one, which --help describes, or leave it out"
-    required = [one for one in _parameters(error).values() if one.default is one.empty]
-    words = [
-        f"--{one.name} {one.name.upper()}" if one.kind is one.KEYWORD_ONLY else one.name.upper() for one in required
-    ]
+    words = [one.name.upper() for one in _parameters(error).values() if one.default is one.empty]
     assert error.argument is not None
     called = " ".join(["mlpgpu", *(error.command_chain or ())])
     return f"{error.argument.name.removeprefix('--')} is not given; write {called} {' '.join(words)}"

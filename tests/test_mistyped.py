@@ -69,7 +69,6 @@ def said(tmp_path, monkeypatch, capsys):
         ),
         ("predict model", "data is not given; write mlpgpu predict MODEL DATA"),
         ("train --quiet='a\nb'", 'Invalid value for --quiet: unable to convert "a b" into bool.'),
-        ("export model", "to is not given; write mlpgpu export MODEL --to TO"),
         (
             "--epochs 3",
             "--epochs has no command in front of it; write, for example, mlpgpu train --epochs, or see mlpgpu --help",
