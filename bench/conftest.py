@@ -15,15 +15,15 @@ from sklearn import neural_network
 
 import mlpgpu
 from mlpgpu import backends, machine
-from mlpgpu.config import Config
 from mlpgpu.data import load
 from mlpgpu.errors import InputError
-from mlpgpu.feed import Rows
 from mlpgpu.fusion.compiled import has_numba
 from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.maths.scaling import scale
+from mlpgpu.settings.config import Config
 from mlpgpu.throughput.contenders import find
 from mlpgpu.throughput.study import Study
+from mlpgpu.training.feed import Rows
 
 # The CPU and every CUDA device that CuPy finds.
 DEVICES = [contender.device for contender in find(Study())[0]]

@@ -37,8 +37,8 @@ def write(folder, rows):
     """Write ``x.npy`` and ``y.npy``: MNIST's training images, shifted by up to two pixels, with 2 % noise pixels."""
     import numpy as np
 
-    from mlpgpu.config import Config
     from mlpgpu.data import load
+    from mlpgpu.settings.config import Config
 
     data = load(Config(dataset="mnist", validation_fraction=0))
     images, labels = data.x_train.reshape(-1, 28, 28), data.y_train.astype(np.uint8)
@@ -92,8 +92,8 @@ def sorted_by_label(blocks, rows, seed):
     """Train on MNIST with the rows sorted by class, shuffled by these blocks, and return the test accuracy."""
     import numpy as np
 
-    from mlpgpu.config import Config
     from mlpgpu.data import batches
+    from mlpgpu.settings.config import Config
     from mlpgpu.workflow import prepare, train_and_test
 
     prepared = prepare(Config(dataset="mnist", epochs=EPOCHS, seed=seed, device="cpu", shuffle=rows > 0))

@@ -32,10 +32,10 @@ def measure(width, depth, rows, seconds, rounds):
     from floor import Floor
 
     from mlpgpu import backends
-    from mlpgpu.config import Config
-    from mlpgpu.feed import Rows, Scaled
-    from mlpgpu.plan import make_plan
-    from mlpgpu.training import Training
+    from mlpgpu.settings.config import Config
+    from mlpgpu.training.epoch import Training
+    from mlpgpu.training.feed import Rows, Scaled
+    from mlpgpu.training.plan import make_plan
 
     rng = np.random.default_rng(0)
     data = Rows(rng.integers(0, 256, (rows, FEATURES), np.uint8), rng.integers(0, CLASSES, rows))

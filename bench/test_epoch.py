@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from floor import Floor
 
-from mlpgpu.config import Config
-from mlpgpu.feed import Rows, Scaled
-from mlpgpu.plan import make_plan
-from mlpgpu.training import Training
+from mlpgpu.settings.config import Config
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
 
 
 @pytest.mark.parametrize(

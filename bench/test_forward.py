@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mlpgpu.config import Config
-from mlpgpu.evaluation import in_chunks
-from mlpgpu.feed import Unscaled
 from mlpgpu.maths.network import logits
 from mlpgpu.maths.parameters import split
-from mlpgpu.plan import make_plan
+from mlpgpu.settings.config import Config
+from mlpgpu.training.evaluation import in_chunks
+from mlpgpu.training.feed import Unscaled
+from mlpgpu.training.plan import make_plan
 
 
 def test_forward(benchmark, backend, samples, scaled):

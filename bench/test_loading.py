@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mlpgpu.config import Config
 from mlpgpu.data import load
+from mlpgpu.settings.config import Config
 
 
 def test_loading(benchmark, samples):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mlpgpu.config import Config
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.step import State, update
-from mlpgpu.plan import make_plan
+from mlpgpu.settings.config import Config
+from mlpgpu.training.plan import make_plan
 
 STEPS = 100
 

@@ -32,7 +32,7 @@ def bench(**given: Any) -> int:
     Ctrl-C ends it with what was measured so far.
     """
     from mlpgpu.machine import describe
-    from mlpgpu.report import Output
+    from mlpgpu.results.report import Output
     from mlpgpu.throughput.contenders import find
     from mlpgpu.throughput.crossing import findings
     from mlpgpu.throughput.measure import measure, plan_of, read

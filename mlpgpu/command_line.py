@@ -16,13 +16,13 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from mlpgpu.backends.cuda_failures import described
-from mlpgpu.config import RUN, settings
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError, one_line, printable
 from mlpgpu.figures import as_json
 from mlpgpu.files import STANDARD_INPUT
 from mlpgpu.mistyped import message_of
-from mlpgpu.setting import Setting, as_text
+from mlpgpu.settings.config import RUN, settings
+from mlpgpu.settings.config_file import read_file
+from mlpgpu.settings.setting import Setting, as_text
 
 Command = TypeVar("Command", bound=Callable[..., int])
 
@@ -188,6 +188,6 @@ def telling(say: Callable[..., None]) -> Iterator[None]:
 
 def print_json(metrics: Mapping[str, Any], **folder: Path) -> None:
     """Print figures as one JSON object, along with any folder that holds them, under the name of its setting."""
-    from mlpgpu import report
+    from mlpgpu.results import report
 
     report.Output().out(as_json({**metrics, **{name: str(path) for name, path in folder.items()}}))

@@ -22,19 +22,19 @@ from mlpgpu.command_line import (
     with_file,
     with_flags,
 )
-from mlpgpu.config import OWN_ROWS, Config, of_training, settings
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
-from mlpgpu.resumed import as_saved
+from mlpgpu.settings.config import OWN_ROWS, Config, of_training, settings
+from mlpgpu.settings.config_file import read_file
+from mlpgpu.settings.resumed import as_saved
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from mlpgpu.folds import CrossValidation
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
     from mlpgpu.prepared import Prepared
-    from mlpgpu.report import Output
+    from mlpgpu.results.report import Output
     from mlpgpu.workflow import Outcome
 
 PREDICTIONS = "predictions.csv"
@@ -78,7 +78,7 @@ def cross_validate(**given: Any) -> int:
     --resume continues where it was stopped or killed.
     Settings in --config that concern only a run, such as its folder, are ignored.
     """
-    from mlpgpu import run_folder
+    from mlpgpu.results import run_folder
 
     resume, out = given.pop("resume", None), given.pop("out", None)
     if resume is None:
@@ -107,9 +107,10 @@ def cross_validate(**given: Any) -> int:
 def _run(validation: Validation, opened: Callable[[Prepared], Path]) -> int:
     from tqdm import tqdm
 
-    from mlpgpu import folds, report, run_folder
+    from mlpgpu import folds
     from mlpgpu.callbacks import LambdaCallback
-    from mlpgpu.run import Diverged
+    from mlpgpu.results import report, run_folder
+    from mlpgpu.training.run import Diverged
 
     console = report.Output(results_only=validation.quiet)
     bar = tqdm(unit="epoch", disable=validation.quiet or None, file=sys.stderr, leave=False)
@@ -180,7 +181,7 @@ class _Progress:
 
     def open(self, prepared: Prepared) -> Path:
         """Print the data and the plan; return the folder for checkpoints."""
-        from mlpgpu import report, run_folder
+        from mlpgpu.results import report, run_folder
 
         self.folder = self.opened(prepared)
         self.console.say(*report.opening(prepared, report.training_line(prepared)))
@@ -201,7 +202,7 @@ class _Progress:
 
 
 def _line(number: int, outcome: Outcome) -> str:
-    from mlpgpu import report
+    from mlpgpu.results import report
 
     metrics, run = outcome.metrics, outcome.run
     of = f", weights of epoch {metrics['weights_of_epoch']}" if run.restored else ""
@@ -213,7 +214,7 @@ def _line(number: int, outcome: Outcome) -> str:
 
 
 def _on(folder: Path) -> str:
-    from mlpgpu import run_folder
+    from mlpgpu.results import run_folder
 
     return f"Resume    go on with it by {run_folder.FOLDS.resuming(folder)}"
 
@@ -231,8 +232,9 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
     """Write predictions, their plot and the metrics; return what to install if there can be no plot."""
     import numpy as np
 
-    from mlpgpu import plots, run_folder
+    from mlpgpu import plots
     from mlpgpu.data import writing
+    from mlpgpu.results import run_folder
 
     model = found.folds[0].outcome.model
     truth, predictions = (model.labelled(numbers) for numbers in (found.truth, found.predictions))
@@ -257,8 +259,8 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
 
 
 def _finding(found: CrossValidation, model: Model) -> str:
-    from mlpgpu import report
-    from mlpgpu.regression_figures import in_title
+    from mlpgpu.results import report
+    from mlpgpu.results.regression_figures import in_title
 
     if not model.classes:
         return in_title(report.tested(found.mean), report.tested(found.std))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlpgpu.data.reading import Known
     from mlpgpu.data.remarks import Remarks
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
 
 # Maximum number of unknown labels that a note names.
 MAX_LABELS = 5
@@ -59,10 +59,10 @@ def evaluate(
     """
     import numpy as np
 
-    from mlpgpu.comparison import too_large
     from mlpgpu.data.remarks import Remarks
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
     from mlpgpu.predict import tell, telling_warnings, with_bar
+    from mlpgpu.results.comparison import too_large
 
     loaded, remarks = Model.load(model), Remarks()
     weight = loaded.config.get("sample_weight") if sample_weight is None else sample_weight
@@ -112,10 +112,10 @@ def measure(
 
         - Classification: ``accuracy``, ``balanced_accuracy``, ``f1_macro`` and ``f1_weighted``. Rows whose label is no
           class of the model count as wrong, and are left out of the loss. If there are any, ``unknown_labels`` has the
-          number of rows of each such label. For two classes also those of `mlpgpu.comparison.rank`.
+          number of rows of each such label. For two classes also those of `mlpgpu.results.comparison.rank`.
         - Multilabel classification: ``accuracy`` (the share of rows with all labels right), ``f1_macro``, ``f1_micro``
           and ``f1_weighted``; ``targets`` has ``accuracy``, ``f1`` and ``n_rows`` of each label, keyed by its name.
-        - Regression: those of `mlpgpu.regression_figures.measure`. The loss is that of the scaled targets.
+        - Regression: those of `mlpgpu.results.regression_figures.measure`. The loss is that of the scaled targets.
     confusion : int array of shape (n_labels, n_classes), or None for regression and multilabel classification
         Counts by true label (row) and predicted class (column); rows of unknown labels come after those of the classes.
 
@@ -126,10 +126,10 @@ def measure(
     """
     import numpy as np
 
-    from mlpgpu.comparison import judge
-    from mlpgpu.feed import chunks
-    from mlpgpu.model import check_finite
-    from mlpgpu.truth import codes, flags, numbers
+    from mlpgpu.models.model import check_finite
+    from mlpgpu.models.truth import codes, flags, numbers
+    from mlpgpu.results.comparison import judge
+    from mlpgpu.training.feed import chunks
 
     unknown: dict[str, int] = {}
     if model.multilabel:
@@ -228,7 +228,7 @@ def _unknown(labels: dict[str, int], n_rows: int) -> list[str]:
 
 
 def _show(model: Model, data: str, n_rows: int, figures: dict[str, Any], confusion: np.ndarray | None) -> None:
-    from mlpgpu import report
+    from mlpgpu.results import report
 
     labels = [*model.classes, *figures.get("unknown_labels", {})]
     report.Output().show(

@@ -12,7 +12,7 @@ from mlpgpu.errors import InputError, did_you_mean
 from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
 
 app = application("export")
 FORMATS = ("onnx",)
@@ -32,8 +32,8 @@ def export(model: str, *, to: str = FORMATS[0], out: str | None = None) -> int:
         File to write [default: beside the model, with the ending of the format].
     """
     from mlpgpu.files import check_out, replacing
-    from mlpgpu.model import Model, file_of
-    from mlpgpu.onnx_graph import to_onnx
+    from mlpgpu.models.model import Model, file_of
+    from mlpgpu.models.onnx_graph import to_onnx
 
     if to not in FORMATS:
         raise InputError(f"to is {to!r}; allowed: {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")

@@ -18,16 +18,16 @@ from mlpgpu.command_line import (
     with_file,
     with_flags,
 )
-from mlpgpu.config import settings
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.figures import counted
 from mlpgpu.files import check_out, expanded
-from mlpgpu.search import FLAGS, Search
+from mlpgpu.settings.config import settings
+from mlpgpu.settings.config_file import read_file
+from mlpgpu.settings.search import FLAGS, Search
 
 if TYPE_CHECKING:
-    from mlpgpu.learning_rates import RangeTest
     from mlpgpu.prepared import Prepared
+    from mlpgpu.training.learning_rates import RangeTest
 
 
 app = application("find-learning-rate")
@@ -43,11 +43,12 @@ def find_learning_rate(**given: Any) -> int:
     """
     from tqdm import tqdm
 
-    from mlpgpu import plots, report
-    from mlpgpu.device_failure import explained
-    from mlpgpu.feed import Scaled
-    from mlpgpu.learning_rates import NotFinite, range_test
+    from mlpgpu import plots
     from mlpgpu.prepared import prepare
+    from mlpgpu.results import report
+    from mlpgpu.training.device_failure import explained
+    from mlpgpu.training.feed import Scaled
+    from mlpgpu.training.learning_rates import NotFinite, range_test
 
     # Both read --config, which may be gone when the search ends. All its settings are checked, for the run has them.
     search, to_train = Search(**with_file(given, settings(Search))), train_command(_of_training(given))

@@ -13,12 +13,12 @@ import numpy as np
 from mlpgpu.callbacks import Callback, RunCheckpoint
 from mlpgpu.callbacks.base import callbacks_of
 from mlpgpu.callbacks.checkpoints import kept
-from mlpgpu.config import Config
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
 from mlpgpu.prepared import Prepared, check_config, prepare_folds
-from mlpgpu.run import Record, Run
-from mlpgpu.setting import Setting, shown
+from mlpgpu.settings.config import Config
+from mlpgpu.settings.setting import Setting, shown
+from mlpgpu.training.run import Record, Run
 from mlpgpu.workflow import Outcome, train_and_test
 
 
@@ -56,7 +56,7 @@ class CrossValidation:
     signal: int = 0
 
     def __repr__(self) -> str:
-        from mlpgpu import report
+        from mlpgpu.results import report
 
         found = [report.figures_in_words(report.tested(self.mean), report.tested(self.std))] if self.folds else []
         return f"CrossValidation({', '.join([f'{len(self.folds)} of {self.n_folds} folds', *found])})"

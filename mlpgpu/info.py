@@ -71,7 +71,7 @@ def _show(found: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mlpgpu.report import Output
+    from mlpgpu.results.report import Output
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)

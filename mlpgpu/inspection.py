@@ -14,11 +14,11 @@ from mlpgpu.command_line import application, run_command
 from mlpgpu.errors import first_of, printable
 from mlpgpu.figures import as_json, counted
 from mlpgpu.files import expanded
-from mlpgpu.resumed import UNBOUND
-from mlpgpu.setting import as_text
+from mlpgpu.settings.resumed import UNBOUND
+from mlpgpu.settings.setting import as_text
 
 if TYPE_CHECKING:
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
 
 app = application("inspect")
 # Longer lists of names are cut.
@@ -36,8 +36,8 @@ def inspect(model: str, *, json: Annotated[bool, Parameter(negative="")] = False
     json : bool
         Print one JSON object.
     """
-    from mlpgpu import report
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
+    from mlpgpu.results import report
 
     loaded, metrics = Model.load(model), _metrics(expanded(model))
     if json:
@@ -55,7 +55,7 @@ def _facts(model: Model) -> dict[str, Any]:
 
 
 def _lines(model: Model, metrics: dict[str, Any] | None) -> Iterator[str]:
-    from mlpgpu import report
+    from mlpgpu.results import report
 
     what = f"one of {len(model.classes)} classes ({first_of(model.classes, MAX_NAMES)})" if model.classes else "numbers"
     what = "a number each" if model.targets else what
@@ -95,7 +95,7 @@ def _of_labels(model: Model) -> str:
 
 def _metrics(path: Path) -> dict[str, Any] | None:
     """Return the metrics of the run, if they are next to the model."""
-    from mlpgpu.run_folder import read_metrics
+    from mlpgpu.results.run_folder import read_metrics
 
     found = read_metrics(path if path.is_dir() else path.parent)
     return found if "n_test" in found else None

@@ -16,8 +16,8 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from mlpgpu.config import settings
 from mlpgpu.errors import did_you_mean, one_line
+from mlpgpu.settings.config import settings
 
 # Word processors write these for two hyphens.
 _DASHES = ("\u2013", "\u2014")

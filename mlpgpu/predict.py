@@ -47,7 +47,7 @@ def predict(
     """
     from mlpgpu.data import mnist, reading, writing
     from mlpgpu.data.remarks import Remarks
-    from mlpgpu.model import Model, file_of
+    from mlpgpu.models.model import Model, file_of
 
     loaded = Model.load(model)
     if proba and not loaded.classes:

@@ -9,23 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import backends, dependent, preflight
+from mlpgpu import backends
 from mlpgpu.backends import Backend
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import Config
 from mlpgpu.data import folds, load, scaling, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.scaling import Scaling
 from mlpgpu.errors import InputError
-from mlpgpu.feed import Rows
 from mlpgpu.figures import counted
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.scaling import scale
-from mlpgpu.model import Model
-from mlpgpu.plan import Plan, make_plan, stops_early
-from mlpgpu.setting import shown
-from mlpgpu.start import Start, check_setting, open_settings
+from mlpgpu.models.model import Model
+from mlpgpu.settings import dependent
+from mlpgpu.settings.config import Config
+from mlpgpu.settings.setting import shown
+from mlpgpu.training import preflight
+from mlpgpu.training.checkpoint import Checkpoint
+from mlpgpu.training.feed import Rows
+from mlpgpu.training.plan import Plan, make_plan, stops_early
+from mlpgpu.training.start import Start, check_setting, open_settings
 
 # The training score is measured on at most this many training rows.
 SCORED_ROWS = 10_000

@@ -19,15 +19,15 @@ from mlpgpu.command_line import (
     with_file,
     with_flags,
 )
-from mlpgpu.config import Config, settings
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
-from mlpgpu.resumed import as_saved
+from mlpgpu.settings.config import Config, settings
+from mlpgpu.settings.config_file import read_file
+from mlpgpu.settings.resumed import as_saved
 
 if TYPE_CHECKING:
-    from mlpgpu.checkpoint import Checkpoint
     from mlpgpu.prepared import Prepared
+    from mlpgpu.training.checkpoint import Checkpoint
 
 app = application("train")
 
@@ -44,9 +44,9 @@ def train(**given: Any) -> int:
     Flags override the settings in --config, which override the defaults.
     A run resumed with --resume keeps its settings.
     """
-    from mlpgpu import run_folder
     from mlpgpu.callbacks.trackers import check_installed
     from mlpgpu.prepared import prepare
+    from mlpgpu.results import run_folder
 
     resume = given.pop("resume", None)
     if resume is None:
@@ -76,10 +76,10 @@ def train(**given: Any) -> int:
 
 
 def _run(prepared: Prepared, folder: Path, checkpoint: Checkpoint | None = None) -> int:
-    from mlpgpu import report, run_folder
     from mlpgpu.callbacks import Callback, CSVLogger, JSONLogger, MLflowLogger, RunCheckpoint, TensorBoard
     from mlpgpu.callbacks.progress import EpochLines, ProgressBar
-    from mlpgpu.run import Diverged
+    from mlpgpu.results import report, run_folder
+    from mlpgpu.training.run import Diverged
     from mlpgpu.workflow import train_and_test
 
     config = prepared.config

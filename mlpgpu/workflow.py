@@ -13,22 +13,22 @@ import numpy as np
 
 from mlpgpu.callbacks import Callback, EarlyStopping
 from mlpgpu.callbacks.base import callbacks_of
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.comparison import judge, too_large, unvalidated
-from mlpgpu.config import Config
 from mlpgpu.data.aside import effective
-from mlpgpu.device_failure import explained
 from mlpgpu.errors import InputError
-from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Placement, Scaled, chunks, open_feed
 from mlpgpu.figures import counted
 from mlpgpu.maths.network import plain
-from mlpgpu.model import Model
-from mlpgpu.plan import patience, stops_early
+from mlpgpu.models.model import Model
 from mlpgpu.prepared import Prepared, check_config, prepare
-from mlpgpu.resumed import check_same
-from mlpgpu.run import Best, Run
-from mlpgpu.trainer import fit
+from mlpgpu.results.comparison import judge, too_large, unvalidated
+from mlpgpu.settings.config import Config
+from mlpgpu.settings.resumed import check_same
+from mlpgpu.training.checkpoint import Checkpoint
+from mlpgpu.training.device_failure import explained
+from mlpgpu.training.evaluation import Evaluation
+from mlpgpu.training.feed import Placement, Scaled, chunks, open_feed
+from mlpgpu.training.plan import patience, stops_early
+from mlpgpu.training.run import Best, Run
+from mlpgpu.training.trainer import fit
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Outcome:
     confusion: np.ndarray | None
 
     def __repr__(self) -> str:
-        from mlpgpu import report
+        from mlpgpu.results import report
 
         n_test = self.metrics["n_test"]
         found = "no test rows"

@@ -136,7 +136,7 @@ def step_by_step(monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Let the command draw no plots, which take longer than the rest of a short run."""
-    monkeypatch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
+    monkeypatch.setattr("mlpgpu.results.run_folder._draw", lambda *_: [])
 
 
 @pytest.fixture

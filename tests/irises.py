@@ -6,7 +6,7 @@ import pytest
 
 from mlpgpu import Config, train_and_test
 from mlpgpu.callbacks import LambdaCallback, RunCheckpoint
-from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.training.checkpoint import Checkpoint
 
 IRIS = {"dataset": "iris", "hidden": (8,), "epochs": 6, "batch_size": 10, "schedule": "constant"}
 

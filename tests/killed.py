@@ -10,8 +10,8 @@ from pathlib import Path
 # Each process is forked from a server that has imported everything, including the modules that a run imports late.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([
-    "killed", "mlpgpu.train", "mlpgpu.workflow", "mlpgpu.run_folder", "mlpgpu.report", "mlpgpu.fusion.loop",
-    "sklearn.datasets", "sklearn.model_selection",
+    "killed", "mlpgpu.train", "mlpgpu.workflow", "mlpgpu.results.run_folder", "mlpgpu.results.report",
+    "mlpgpu.fusion.loop", "sklearn.datasets", "sklearn.model_selection",
 ])  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlpgpu.callbacks.base import finalised
-from mlpgpu.run import Run
+from mlpgpu.training.run import Run
 
 
 def run_of(epochs=12, steps=4, rows=100, learning_rate=1.0):

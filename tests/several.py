@@ -13,7 +13,7 @@ def trained(folder, table, flags):
     table.to_csv(folder / "rows.csv", index=False)
     line = f"train --dataset {folder / 'rows.csv'} {flags} --hidden 6 --quiet"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlpgpu.run_folder._draw", lambda *_: [])
+        patch.setattr("mlpgpu.results.run_folder._draw", lambda *_: [])
         assert train.run_command(commands.app, [*line.split(), "--run-dir", str(folder / "run")]) == 0
     return folder
 

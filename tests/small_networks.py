@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mlpgpu.config import Config
-from mlpgpu.feed import Rows
-from mlpgpu.initial import draw
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.model import Model
-from mlpgpu.plan import make_plan
+from mlpgpu.models.model import Model
+from mlpgpu.settings.config import Config
+from mlpgpu.training.feed import Rows
+from mlpgpu.training.initial import draw
+from mlpgpu.training.plan import make_plan
 
 ALL_AT_ONCE = {
     "normalization": "batch",

@@ -10,9 +10,9 @@ from textbook import FACTOR, SHIFT, plan_of, rows_of
 from mlpgpu import Config, train
 from mlpgpu.backends.base import VARIABLE
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.feed import Scaled
-from mlpgpu.resumed import UNBOUND
-from mlpgpu.training import Training
+from mlpgpu.settings.resumed import UNBOUND
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Scaled
 
 SETTINGS = {
     "plain": {},

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from small_networks import model_of
 
-from mlpgpu import Model, __version__, commands, onnx_graph, train
+from mlpgpu import Model, __version__, commands, train
 from mlpgpu.maths.activations import ACTIVATIONS, Activation
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.onnx_graph import to_onnx
+from mlpgpu.models import onnx_graph
+from mlpgpu.models.onnx_graph import to_onnx
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

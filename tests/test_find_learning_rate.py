@@ -12,12 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 from textbook import FACTOR, NUMPY, SHIFT, plan_of, rows_of
 
-from mlpgpu import MLPClassifier, MLPRegressor, commands, find_learning_rate, initial, plots, train
-from mlpgpu.config import Config, settings
-from mlpgpu.feed import Scaled
-from mlpgpu.learning_rates import range_test
+from mlpgpu import MLPClassifier, MLPRegressor, commands, find_learning_rate, plots, train
 from mlpgpu.maths.parameters import split
-from mlpgpu.search import FLAGS, UNUSED
+from mlpgpu.settings.config import Config, settings
+from mlpgpu.settings.search import FLAGS, UNUSED
+from mlpgpu.training import initial
+from mlpgpu.training.feed import Scaled
+from mlpgpu.training.learning_rates import range_test
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_settings_of_a_search_in_a_file_are_not_in_the_command_to_train_with(com
         file.unlink()
         return range_test(*given, **more)
 
-    monkeypatch.setattr("mlpgpu.learning_rates.range_test", meanwhile)
+    monkeypatch.setattr("mlpgpu.training.learning_rates.range_test", meanwhile)
     code, out, _ = command("--config own.toml --batch-size 16 --quiet")
     rate, line = out.splitlines()[-1].removeprefix("Suggested ").split("; mlpgpu train ")
     assert code == 0
@@ -226,7 +227,7 @@ def test_ctrl_c(command, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlpgpu.training.Training.epoch", interrupted)
+    monkeypatch.setattr("mlpgpu.training.epoch.Training.epoch", interrupted)
     assert command(f"{SMALL} --quiet") == (130, "", "error: interrupted\n")
 
 

@@ -17,20 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mlpgpu.data
-from mlpgpu import (
-    Config,
-    InputError,
-    MLPClassifier,
-    MLPRegressor,
-    cross_validate,
-    cross_validation,
-    initial,
-    train,
-)
+from mlpgpu import Config, InputError, MLPClassifier, MLPRegressor, cross_validate, cross_validation, train
 from mlpgpu.callbacks import LambdaCallback, TimeLimit
 from mlpgpu.data.split import in_folds
 from mlpgpu.folds import CrossValidation
 from mlpgpu.maths.parameters import split
+from mlpgpu.training import initial
 
 PLAIN = {"dropout": (0.0,), "input_dropout": 0.0, "validation_fraction": 0.0}
 
@@ -510,7 +502,7 @@ def test_figures_of_a_fold_that_are_none(command, tmp_path, rng, monkeypatch):
         assert metrics["mean"]["test_r2"] is metrics["std"]["test_r2"] is None
         assert metrics["std"]["test_rmse"] > 0
     titles = []
-    monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
+    monkeypatch.setattr("mlpgpu.results.run_folder.draw_tested", lambda *_, title: titles.append(title))
     of_run = "--dataset rows.npz --target y --hidden 2 --epochs 1"
     assert "R² undefined on 1 row of rows\n" in command(f"{of_run} --test-fraction 0.1", train.app)[1]
     assert titles == ["rows, 2-2-1: test R² undefined"]
@@ -537,7 +529,7 @@ def test_a_fold_of_one_class_has_no_roc_auc_and_is_seen(command, tmp_path, rng):
 def test_the_title_of_the_picture_has_an_r2_of_any_size_in_few_digits(command, tmp_path, rng, monkeypatch):
     """And says if rows are weighted."""
     titles = []
-    monkeypatch.setattr("mlpgpu.run_folder.draw_tested", lambda *_, title: titles.append(title))
+    monkeypatch.setattr("mlpgpu.results.run_folder.draw_tested", lambda *_, title: titles.append(title))
     x, y = rng.normal(size=(12, 2)), 1 + 1e-7 * rng.normal(size=12)
     y[4] = 50
     np.savez(tmp_path / "rows.npz", x=x, y=y, w=np.ones(12))

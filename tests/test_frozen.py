@@ -8,8 +8,8 @@ import pytest
 from safetensors import safe_open
 
 from mlpgpu import InputError, MLPClassifier, MLPRegressor, Model
-from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.data import read_features
+from mlpgpu.training.checkpoint import Checkpoint
 
 FROZEN = Path(__file__).parent / "frozen"
 FILES = sorted(FROZEN.glob("*/*.safetensors"))

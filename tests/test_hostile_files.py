@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
-from mlpgpu.config import Config
-from mlpgpu.config_file import read_file
 from mlpgpu.errors import MAX_SHOWN, InputError
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.parameters import count
-from mlpgpu.model import Model
+from mlpgpu.models.model import Model
+from mlpgpu.settings.config import Config
+from mlpgpu.settings.config_file import read_file
 from scripts.fuzz.targets import TARGETS
 
 pytest.importorskip("pandas")

@@ -24,7 +24,8 @@ def loaded_by(code):
         "import mlpgpu; mlpgpu.InputError",
         "import mlpgpu; mlpgpu.Config(hidden='8,4').to_dict()",
         "import mlpgpu.__main__, mlpgpu.commands",
-        "import mlpgpu.backends, mlpgpu.callbacks, mlpgpu.files, mlpgpu.interrupt, mlpgpu.dropout, mlpgpu.initial",
+        "import mlpgpu.backends, mlpgpu.callbacks, mlpgpu.files",
+        "from mlpgpu.training import dropout, initial, interrupt",
     ],
 )
 def test_no_library_is_loaded_before_it_is_needed(code):

@@ -269,7 +269,7 @@ def test_some_of_the_files_of_mnist_are_not_mnist(command, cache):
 
 
 def test_mnist_is_loaded_from_where_it_is_said_to_be(command, data_dir, monkeypatch):
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
     monkeypatch.setenv(mnist.FOLDER_VARIABLE, data_dir)
     found = json.loads(command("--json"))["mnist"]

@@ -9,9 +9,9 @@ from sklearn.metrics import accuracy_score
 
 from mlpgpu import Config, InputError, Model, train_and_test
 from mlpgpu.callbacks import Callback, RunCheckpoint
-from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.maths.parameters import count
 from mlpgpu.prepared import prepare
+from mlpgpu.training.checkpoint import Checkpoint
 
 DIGITS = {"dataset": "digits", "hidden": (16, 8), "normalization": "batch", "dropout": 0, "epochs": 5}
 

@@ -11,9 +11,9 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from mlpgpu import Config, InputError, Model, cross_validate, cross_validation, find_learning_rate, train_and_test
 from mlpgpu.callbacks import RunCheckpoint
-from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.data import load, read_features
 from mlpgpu.prepared import prepare, prepare_folds
+from mlpgpu.training.checkpoint import Checkpoint
 
 BRIEF = {"hidden": (5,), "epochs": 3, "batch_size": 8, "backend": "numpy"}
 

@@ -8,8 +8,8 @@ from scipy import special
 from sklearn import metrics
 from textbook import FACTOR, NUMPY, SHIFT, logits, plan_of, rows_of, train
 
-from mlpgpu.feed import Scaled
-from mlpgpu.trainer import fit
+from mlpgpu.training.feed import Scaled
+from mlpgpu.training.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("not_compiled")
 

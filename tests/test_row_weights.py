@@ -9,24 +9,15 @@ import pytest
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_sample_weight
 
-from mlpgpu import (
-    Config,
-    InputError,
-    MLPClassifier,
-    Model,
-    cross_validate,
-    evaluate,
-    prepared,
-    run_folder,
-    train_and_test,
-)
+from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, evaluate, prepared, train_and_test
 from mlpgpu.callbacks import RunCheckpoint
-from mlpgpu.comparison import rank
 from mlpgpu.data import load
-from mlpgpu.feed import Scaled
-from mlpgpu.learning_rates import range_test
 from mlpgpu.prepared import prepare
-from mlpgpu.report import data_lines
+from mlpgpu.results import run_folder
+from mlpgpu.results.comparison import rank
+from mlpgpu.results.report import data_lines
+from mlpgpu.training.feed import Scaled
+from mlpgpu.training.learning_rates import range_test
 
 pytestmark = pytest.mark.usefixtures("not_compiled")
 

@@ -11,9 +11,10 @@ from several import SETTINGS
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_sample_weight
 
-from mlpgpu import Config, InputError, MLPClassifier, Model, report, train_and_test
+from mlpgpu import Config, InputError, MLPClassifier, Model, train_and_test
 from mlpgpu.data import load
 from mlpgpu.prepared import prepare
+from mlpgpu.results import report
 
 pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlpgpu import commands, cross_validation, dependent, find_learning_rate, search, train
-from mlpgpu.config import Config
+from mlpgpu import commands, cross_validation, find_learning_rate, train
 from mlpgpu.data import used
+from mlpgpu.settings import dependent, search
+from mlpgpu.settings.config import Config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]

@@ -12,8 +12,8 @@ import pytest
 from run_files import FILES, history_in, metrics_in
 
 from mlpgpu import Model, train
-from mlpgpu.config import settings
 from mlpgpu.data import mnist
+from mlpgpu.settings.config import settings
 
 METRICS = {
     "dataset", "task", "backend", "device", "dtype", "seed", "n_train", "n_test", "n_parameters", "epochs",

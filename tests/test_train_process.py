@@ -13,7 +13,7 @@ import pytest
 from run_files import FILES, history_in, metrics_in
 
 from mlpgpu import __main__, __version__
-from mlpgpu.config import settings
+from mlpgpu.settings.config import settings
 
 
 def run_as_process(arguments, folder, **variables):

@@ -14,13 +14,14 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 
-from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, report, train_and_test
+from mlpgpu import Config, InputError, MLPClassifier, Model, cross_validate, train_and_test
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback, EarlyStopping, LambdaCallback
 from mlpgpu.callbacks.progress import EpochLines, ProgressBar
 from mlpgpu.data import mapped
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.prepared import prepare
+from mlpgpu.results import report
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -6,12 +6,12 @@ from sklearn import metrics
 
 from mlpgpu import backends
 from mlpgpu.callbacks import Callback
-from mlpgpu.config import Config
 from mlpgpu.data.batches import batches
-from mlpgpu.feed import Rows, Scaled
 from mlpgpu.maths.parameters import split
-from mlpgpu.plan import make_plan
-from mlpgpu.trainer import fit
+from mlpgpu.settings.config import Config
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
+from mlpgpu.training.trainer import fit
 
 NUMPY = backends.select("cpu", "numpy", "float64")[0]
 SHIFT, FACTOR = np.linspace(-1, 1, 5), np.linspace(0.5, 2, 5)

@@ -6,12 +6,12 @@ import numpy as np
 from floor import Floor
 
 from mlpgpu import backends
-from mlpgpu.config import Config
-from mlpgpu.feed import Rows, Scaled
 from mlpgpu.maths import parameters
 from mlpgpu.maths.normalization import begin
-from mlpgpu.plan import make_plan
-from mlpgpu.training import Training
+from mlpgpu.settings.config import Config
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
 
 
 class MatmulFloor:

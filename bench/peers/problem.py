@@ -10,8 +10,8 @@ import numpy as np
 
 def save_images(folder, rows=None):
     """Write MNIST's images and labels for the processes to read: the first `rows`, or all 70,000."""
-    from mlpgpu.config import Config
     from mlpgpu.data import load
+    from mlpgpu.settings.config import Config
 
     data = load(Config(dataset="mnist", validation_fraction=0))
     np.save(Path(folder, "rows.npy"), np.concatenate([data.x_train, data.x_test])[:rows])

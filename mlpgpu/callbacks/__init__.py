@@ -15,12 +15,12 @@ from mlpgpu.callbacks.monitored import EarlyStopping, ReduceLROnPlateau
 from mlpgpu.callbacks.progress import ProgressBar
 from mlpgpu.callbacks.tensorboard import TensorBoard
 from mlpgpu.errors import InputError
-from mlpgpu.setting import Setting
+from mlpgpu.settings.setting import Setting
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 __all__ = [
     "CSVLogger",

@@ -11,7 +11,7 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 
 class Callback:

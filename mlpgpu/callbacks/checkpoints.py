@@ -11,12 +11,12 @@ from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.monitored import Monitored
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
-from mlpgpu.setting import Interval, Setting
+from mlpgpu.settings.setting import Interval, Setting
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 
 # File names in the folder of checkpoints.

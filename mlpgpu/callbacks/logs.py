@@ -11,10 +11,10 @@ from mlpgpu.callbacks.base import Callback
 from mlpgpu.errors import InputError
 from mlpgpu.figures import as_json
 from mlpgpu.files import expanded, naming
-from mlpgpu.setting import Setting
+from mlpgpu.settings.setting import Setting
 
 if TYPE_CHECKING:
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 
 class Log(Callback):

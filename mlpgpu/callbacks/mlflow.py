@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from mlflow import MlflowClient
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class MLflowLogger(Callback):
         # After an error, the weights may be invalid and the device lost.
         network = None if error else model(run)
         if network is not None:
-            from mlpgpu.model import FILE
+            from mlpgpu.models.model import FILE
 
             with self._tolerated(), tempfile.TemporaryDirectory() as folder:
                 network.save(Path(folder) / FILE)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu.callbacks.base import Callback
 from mlpgpu.errors import InputError, did_you_mean
-from mlpgpu.setting import Setting
+from mlpgpu.settings.setting import Setting
 
 if TYPE_CHECKING:
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 
 class Monitored(Callback):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mlpgpu.callbacks.base import Callback
 from mlpgpu.figures import in_words
-from mlpgpu.setting import Interval
+from mlpgpu.settings.setting import Interval
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.progress import Progress
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 STREAMED = "Note      the data set does not fit on the device, or stays in a file; batches are copied as they come"
 

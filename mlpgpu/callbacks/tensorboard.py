@@ -12,10 +12,10 @@ from mlpgpu.callbacks.base import Callback
 from mlpgpu.callbacks.trackers import check_installed, settings
 from mlpgpu.files import expanded, naming
 from mlpgpu.maths.parameters import split
-from mlpgpu.setting import Setting
+from mlpgpu.settings.setting import Setting
 
 if TYPE_CHECKING:
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 
 class TensorBoard(Callback):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.setting import as_text
+from mlpgpu.settings.setting import as_text
 
 if TYPE_CHECKING:
-    from mlpgpu.model import Model
-    from mlpgpu.run import Run
+    from mlpgpu.models.model import Model
+    from mlpgpu.training.run import Run
 
 # Tracker, which is also the name of its extra -> package that it needs.
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}

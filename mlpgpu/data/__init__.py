@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.config import settings
 from mlpgpu.data import array_file, aside, missing, mnist, npz, own, scaling, table
 from mlpgpu.data import columns as table_columns
 from mlpgpu.data.builtin import BUILTIN
@@ -29,12 +28,13 @@ from mlpgpu.data.used import sort_of
 from mlpgpu.errors import InputError, did_you_mean, listed
 from mlpgpu.figures import counted
 from mlpgpu.files import expanded
+from mlpgpu.settings.config import settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlpgpu.config import Config
-    from mlpgpu.model import Model
+    from mlpgpu.models.model import Model
+    from mlpgpu.settings.config import Config
 
 __all__ = ["NAMES", "DataSet", "folds", "load", "read_features"]
 

@@ -16,7 +16,7 @@ from mlpgpu.files import expanded
 from mlpgpu.machine import available_memory
 
 if TYPE_CHECKING:
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 # A file is read if free memory is at least this many times its size: the split copies its rows, and scaled rows may be
 # larger.

@@ -11,7 +11,7 @@ from mlpgpu.figures import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 # Setting that names the column or array -> the attribute of `Source` that holds its values.
 SETTINGS = {"sample_weight": "weights", "group": "groups"}

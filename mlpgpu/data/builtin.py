@@ -8,7 +8,7 @@ from mlpgpu.data.source import Source
 from mlpgpu.errors import InputError
 
 if TYPE_CHECKING:
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 # Approximate distance between two centres, divided by sqrt(2), in standard deviations of the noise.
 _SPREAD = 4.0

@@ -42,7 +42,7 @@ class DataSet:
     targets : tuple of str
         One per column of y if there are several, otherwise empty.
     scaling : Scaling
-        Fitted on the training rows; `mlpgpu.feed.Scaled` applies it.
+        Fitted on the training rows; `mlpgpu.training.feed.Scaled` applies it.
     columns : list of dict or None
         Encoding of a table's columns, serialisable as JSON; `mlpgpu.data.columns.encode` applies it.
     notes : tuple of str
@@ -98,7 +98,7 @@ class DataSet:
 
     @property
     def dimensions(self) -> dict[str, Any]:
-        """Properties that a plan depends on, as arguments of `mlpgpu.plan.make_plan`."""
+        """Properties that a plan depends on, as arguments of `mlpgpu.training.plan.make_plan`."""
         return {
             "n_rows": len(self.x_train),
             "n_features": self.n_features,

@@ -11,8 +11,8 @@ from mlpgpu.errors import InputError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from mlpgpu.config import Config
     from mlpgpu.data.source import Source
+    from mlpgpu.settings.config import Config
 
 # Random orders of the groups from which a hold-out takes the best.
 DRAWS = 100

@@ -13,7 +13,7 @@ from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
 
 if TYPE_CHECKING:
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 FOLDER_VARIABLE = "MLPGPU_DATA_DIR"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -16,7 +16,7 @@ from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 from mlpgpu.figures import counted
 
 if TYPE_CHECKING:
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 # Ending of the names of arrays -> the part of the set that they hold.
 OWN = {"_val": "validation", "_test": "test"}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mlpgpu import endings
-from mlpgpu.config import OWN_ROWS, settings
 from mlpgpu.data import npz, table
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.source import Source, kind_of
@@ -16,9 +15,10 @@ from mlpgpu.data.target import Target
 from mlpgpu.errors import InputError, listed
 from mlpgpu.figures import counted
 from mlpgpu.files import expanded
+from mlpgpu.settings.config import OWN_ROWS, settings
 
 if TYPE_CHECKING:
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 T = TypeVar("T")
 

@@ -54,7 +54,7 @@ def of_mnist(name: str, classes: Collection[Any] = ()) -> Known:
     InputError
         If they can neither be found nor downloaded.
     """
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
     source = mnist.load(name, Config(dataset=name, quiet=True))
     test = source.own["test"]

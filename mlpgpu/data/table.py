@@ -15,7 +15,7 @@ from mlpgpu.errors import InputError, did_you_mean, listed, one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 _DECIMAL_COMMA = r"^(\s*[+-]?\d+),(\d*(?:[eE][+-]?\d+)?\s*)$"
 

@@ -14,7 +14,7 @@ from mlpgpu.figures import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 
 def named(target: str, names: Sequence[str]) -> list[str]:

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 from mlpgpu import endings
-from mlpgpu.config import OWN_ROWS, settings
 from mlpgpu.data import aside, mnist
 from mlpgpu.data.builtin import BUILTIN
 from mlpgpu.errors import InputError
 from mlpgpu.files import expanded
+from mlpgpu.settings.config import OWN_ROWS, settings
 
 if TYPE_CHECKING:
-    from mlpgpu.config import Config
+    from mlpgpu.settings.config import Config
 
 _SYNTHETIC = ({"synthetic"}, "synthetic, a set that is drawn")
 # Setting -> the sorts of data that use it, and their name in messages.

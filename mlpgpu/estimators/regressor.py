@@ -9,7 +9,6 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import d2_pinball_score, make_scorer, r2_score
 from sklearn.utils._param_validation import StrOptions
 
-from mlpgpu.feed import is_sparse
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.protocol import arrays, parity
@@ -21,7 +20,8 @@ from mlpgpu.protocol.constraints import CONSTRAINTS, limits
 from mlpgpu.protocol.fitting import Fit
 from mlpgpu.protocol.held import restored_on_failure
 from mlpgpu.protocol.tasks import with_callbacks
-from mlpgpu.regression_figures import beside_constant
+from mlpgpu.results.regression_figures import beside_constant
+from mlpgpu.training.feed import is_sparse
 
 
 class MLPRegressor(RegressorMixin, Perceptron):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlpgpu import regression_figures
 from mlpgpu.plots.style import INK, QUIET, SCORE, SMALL, PathLike, new_figure, note, save
+from mlpgpu.results import regression_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils._missing import is_pandas_na
 
 from mlpgpu.errors import listed
-from mlpgpu.feed import is_sparse
-from mlpgpu.inputs import are_na
+from mlpgpu.models.inputs import are_na
+from mlpgpu.training.feed import is_sparse
 
 
 @contextlib.contextmanager

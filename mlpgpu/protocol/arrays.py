@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_array, check_consistent_length, colum
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.feed import is_sparse
-from mlpgpu.inputs import unmasked
+from mlpgpu.models.inputs import unmasked
 from mlpgpu.protocol.advice import advised, on_fit, on_missing, on_rows
+from mlpgpu.training.feed import is_sparse
 
 Array = Any
 HOST: Backend = NumpyBackend()

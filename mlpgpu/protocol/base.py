@@ -18,14 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.errors import InputError, listed
-from mlpgpu.evaluation import in_chunks
-from mlpgpu.feed import Unscaled, is_sparse
 from mlpgpu.figures import counted
-from mlpgpu.learning_rates import RangeTest
 from mlpgpu.maths import network as networks
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.network import Network
-from mlpgpu.model import Model
+from mlpgpu.models.model import Model
 from mlpgpu.protocol import arrays, conversion, rates, saving
 from mlpgpu.protocol.advice import advised, on_targets
 from mlpgpu.protocol.arrays import Array
@@ -35,7 +32,10 @@ from mlpgpu.protocol.constraints import CONSTRAINTS, validate
 from mlpgpu.protocol.fitting import Fit, HeldOut
 from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
-from mlpgpu.search import Search
+from mlpgpu.settings.search import Search
+from mlpgpu.training.evaluation import in_chunks
+from mlpgpu.training.feed import Unscaled, is_sparse
+from mlpgpu.training.learning_rates import RangeTest
 
 # Private methods that scikit-learn's fit and predictions call, and that subclasses of its estimators override.
 SKLEARN_STEPS = (

@@ -14,15 +14,15 @@ import numpy as np
 from mlpgpu import backends
 from mlpgpu.backends import Backend
 from mlpgpu.backends import precision as precisions
-from mlpgpu.config import Config, settings
-from mlpgpu.dependent import OF_OPTIMIZERS, each_layer, unused_setting
 from mlpgpu.errors import did_you_mean
 from mlpgpu.maths.activations import ACTIVATIONS, TRAINABLE, Activation
 from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.normalization import NORMALIZATIONS
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.protocol import arrays
-from mlpgpu.setting import named
+from mlpgpu.settings.config import Config, settings
+from mlpgpu.settings.dependent import OF_OPTIMIZERS, each_layer, unused_setting
+from mlpgpu.settings.setting import named
 
 _DEVICE, _BACKEND, _DROPOUT = (settings()[name] for name in ("device", "backend", "dropout"))
 

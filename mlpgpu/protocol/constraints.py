@@ -18,10 +18,10 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-from mlpgpu.config import settings
 from mlpgpu.errors import alike, did_you_mean
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.protocol.choices import in_words
+from mlpgpu.settings.config import settings
 
 
 class Floats(Interval):

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from mlpgpu import initial
-from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.parameters import count_weights, join, split
 from mlpgpu.protocol import memory, parity
 from mlpgpu.protocol.choices import checked_pairs
+from mlpgpu.training import initial
+from mlpgpu.training.checkpoint import Checkpoint
 
 
 def generator(estimator: Any, resume: Checkpoint | None) -> np.random.RandomState:

@@ -9,16 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
-from mlpgpu import backends, lbfgs, trainer
+from mlpgpu import backends
 from mlpgpu.callbacks import Callback
 from mlpgpu.callbacks.base import callbacks_of
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.dependent import check_batches, check_freeze
-from mlpgpu.feed import Rows, Unscaled, is_sparse
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.network import Network, plain
 from mlpgpu.maths.normalization import begin
-from mlpgpu.plan import Plan, make_recipe
 from mlpgpu.protocol import arrays, drawing, memory, own, parity, progress, saving
 from mlpgpu.protocol.advice import advised, on_weights
 from mlpgpu.protocol.arrays import Array
@@ -37,9 +33,14 @@ from mlpgpu.protocol.held import MADE_ONCE, Continuation, fitted_sizes, keep_sha
 from mlpgpu.protocol.scoring import scorer_of
 from mlpgpu.protocol.tasks import Tasks, has_callbacks
 from mlpgpu.protocol.warning import warn_user
-from mlpgpu.run import Diverged, Run
-from mlpgpu.setting import named
-from mlpgpu.training import Lasting
+from mlpgpu.settings.dependent import check_batches, check_freeze
+from mlpgpu.settings.setting import named
+from mlpgpu.training import lbfgs, trainer
+from mlpgpu.training.checkpoint import Checkpoint
+from mlpgpu.training.epoch import Lasting
+from mlpgpu.training.feed import Rows, Unscaled, is_sparse
+from mlpgpu.training.plan import Plan, make_recipe
+from mlpgpu.training.run import Diverged, Run
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."

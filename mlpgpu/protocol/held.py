@@ -19,7 +19,7 @@ from mlpgpu.maths.parameters import join, split
 from mlpgpu.maths.step import State
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.arrays import Array
-from mlpgpu.training import Lasting
+from mlpgpu.training.epoch import Lasting
 
 
 def _name(loss: Loss) -> str:

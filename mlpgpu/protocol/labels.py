@@ -13,10 +13,10 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from mlpgpu.backends import Backend
-from mlpgpu.feed import is_sparse
 from mlpgpu.maths.losses import LOSSES, Loss
 from mlpgpu.protocol import arrays
 from mlpgpu.protocol.advice import advised, on_labels
+from mlpgpu.training.feed import is_sparse
 
 Array = Any
 

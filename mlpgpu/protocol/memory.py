@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlpgpu import preflight
 from mlpgpu.maths.parameters import count
+from mlpgpu.training import preflight
 
 if TYPE_CHECKING:
     from mlpgpu.backends import Backend
-    from mlpgpu.feed import Rows
-    from mlpgpu.plan import Plan
-    from mlpgpu.preflight import Need
+    from mlpgpu.training.feed import Rows
+    from mlpgpu.training.plan import Plan
+    from mlpgpu.training.preflight import Need
 
 # A fit of fewer parameters and activations is not checked: that would take longer than its steps.
 LARGE = 20_000_000

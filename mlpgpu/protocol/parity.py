@@ -15,7 +15,7 @@ from mlpgpu.maths.losses import Loss
 from mlpgpu.maths.parameters import join
 
 if TYPE_CHECKING:
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 
 def draw(random_state: np.random.RandomState, sizes: Sequence[int], activations: Sequence[str]) -> np.ndarray:

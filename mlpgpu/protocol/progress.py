@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from mlpgpu.comparison import unvalidated
 from mlpgpu.protocol.parity import StoppingRule
 from mlpgpu.protocol.warning import warn_user
-from mlpgpu.run import Best, Run
+from mlpgpu.results.comparison import unvalidated
+from mlpgpu.training.run import Best, Run
 
 # Fitted attributes that do not follow from the network, for users and for a warm start.
 RECORD = (

@@ -8,12 +8,12 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from mlpgpu.feed import Unscaled
-from mlpgpu.learning_rates import NotFinite, RangeTest, range_test
 from mlpgpu.protocol.choices import by_lbfgs
 from mlpgpu.protocol.constraints import Floats
 from mlpgpu.protocol.fitting import Fit
-from mlpgpu.search import check_range
+from mlpgpu.settings.search import check_range
+from mlpgpu.training.feed import Unscaled
+from mlpgpu.training.learning_rates import NotFinite, RangeTest, range_test
 
 LIMITS = {
     "low": [Floats(0, None, closed="neither")],

@@ -14,7 +14,7 @@ from sklearn.base import ClassifierMixin
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
-from mlpgpu.model import Model
+from mlpgpu.models.model import Model
 from mlpgpu.protocol.choices import activations_of, by_name, in_words
 from mlpgpu.protocol.held import keep_shape, loss_of, parts_of
 from mlpgpu.protocol.labels import Labels

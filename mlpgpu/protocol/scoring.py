@@ -12,10 +12,10 @@ from sklearn import config_context
 from sklearn.metrics import check_scoring
 
 from mlpgpu.backends import BACKENDS
-from mlpgpu.feed import is_sparse
 from mlpgpu.maths.network import plain
 from mlpgpu.protocol.arrays import Array
 from mlpgpu.protocol.held import parts_of
+from mlpgpu.training.feed import is_sparse
 
 if TYPE_CHECKING:
     from mlpgpu.protocol.fitting import Fit

@@ -20,7 +20,7 @@ except ImportError:
 
 
 if TYPE_CHECKING:
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 __all__ = ["CallbackSupportMixin", "Tasks", "has_callbacks", "with_callbacks"]
 

@@ -8,17 +8,17 @@ from time import perf_counter
 
 import numpy as np
 
-from mlpgpu import dependent
 from mlpgpu.data import load, used
 from mlpgpu.data.dataset import DataSet
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.errors import InputError
-from mlpgpu.feed import Rows, Scaled
 from mlpgpu.figures import counted
-from mlpgpu.plan import Plan, make_plan
+from mlpgpu.settings import dependent
 from mlpgpu.throughput.contenders import Contender
 from mlpgpu.throughput.study import Study
-from mlpgpu.training import Training
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import Plan, make_plan
 
 # Untimed warm-up before each measurement, as a fraction of its length.
 WARM_UP = 0.1

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpgpu.backends import BACKENDS
-from mlpgpu.config import Config, of_run, of_training, settings
-from mlpgpu.setting import as_text
+from mlpgpu.settings.config import Config, of_run, of_training, settings
+from mlpgpu.settings.setting import as_text
 
 # Settings shared with a run.
 SHARED = (

@@ -26,7 +26,7 @@ from scripts.experiments.running import Experiment, Given, Progress, main, perce
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 # From the notes: the number of parameters in their summary, and the fraction of the training images held out.
 PARAMETERS, HELD_OUT = 79_510, 0.2

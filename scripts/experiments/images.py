@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlpgpu.config import Config
 from mlpgpu.data import load
+from mlpgpu.settings.config import Config
 
 CLOTHES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",

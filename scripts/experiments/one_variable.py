@@ -25,7 +25,7 @@ from scripts.experiments.running import Experiment, Given, Progress, main
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 # From the student report.
 NETWORKS = {"1-150-1": (1, 150, 1), "1-150-150-1": (1, 150, 150, 1)}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mlpgpu.run import Run
+    from mlpgpu.training.run import Run
 
 # From the post: its accuracy after ten epochs, its batches, and how often it prints.
 PUBLISHED, EPOCHS, BATCH, EVERY = 0.90, 10, 32, 200

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mlpgpu import MLPClassifier, initial, plots
+from mlpgpu import MLPClassifier, plots
 from mlpgpu.callbacks import Callback
-from mlpgpu.learning_rates import RangeTest
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, logits, loss_and_gradient
 from mlpgpu.maths.parameters import layout
+from mlpgpu.training import initial
+from mlpgpu.training.learning_rates import RangeTest
 from scripts.experiments.gradients import central_differences, relative_error
 from scripts.experiments.images import Images, images
 from scripts.experiments.report import Report
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mlpgpu.run import Record, Run
+    from mlpgpu.training.run import Record, Run
 
 # From the post.
 RATES = (0.5, 1.2, 1.5)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpgpu import MLPClassifier, initial, plots
+from mlpgpu import MLPClassifier, plots
 from mlpgpu.maths import normalization, parameters
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, loss_and_gradient
+from mlpgpu.training import initial
 from scripts.experiments.drawing import dress
 from scripts.experiments.report import Report
 from scripts.experiments.running import Given, Progress, percent

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import Config
 from mlpgpu.data import idx as idx_format
 from mlpgpu.maths.parameters import count
 from mlpgpu.maths.step import State
-from mlpgpu.model import Model
+from mlpgpu.models.model import Model
+from mlpgpu.settings.config import Config
+from mlpgpu.training.checkpoint import Checkpoint
 
 TABLE = {"a": [1.5, 2.0, -3.0, 4.0, 0.5, 9.0] * 2, "b": ["u", "v", "w"] * 4, "y": [0, 1] * 6}
 

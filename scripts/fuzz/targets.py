@@ -9,12 +9,12 @@ import numpy as np
 
 from mlpgpu import evaluate, inspection
 from mlpgpu.callbacks import EarlyStopping
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import Config, settings
-from mlpgpu.config_file import read_file
 from mlpgpu.data import idx, load, reading
 from mlpgpu.maths.parameters import count
-from mlpgpu.model import Model
+from mlpgpu.models.model import Model
+from mlpgpu.settings.config import Config, settings
+from mlpgpu.settings.config_file import read_file
+from mlpgpu.training.checkpoint import Checkpoint
 from scripts.fuzz import mutators, seeds
 
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mlpgpu import backends, preflight
+from mlpgpu import backends
 from mlpgpu.callbacks import Callback, LambdaCallback
-from mlpgpu.config import Config
 from mlpgpu.errors import InputError
-from mlpgpu.feed import Rows, Scaled
-from mlpgpu.plan import make_plan
 from mlpgpu.prepared import prepare
-from mlpgpu.trainer import fit
+from mlpgpu.settings.config import Config
+from mlpgpu.training import preflight
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
+from mlpgpu.training.trainer import fit
 from mlpgpu.workflow import train_and_test
 from scripts.smoke import device
 from scripts.smoke.checks import Check, Found, NotHere

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlpgpu import machine
-from mlpgpu.config import Config
 from mlpgpu.prepared import prepare
+from mlpgpu.settings.config import Config
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place
 

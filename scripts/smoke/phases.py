@@ -36,7 +36,9 @@ def main(started: float, file: Path, flags: list[str]) -> int:
     """Run the command, and write the seconds of its parts."""
     SECONDS["start of Python"] = time.time() - started
     began = time.perf_counter()
-    from mlpgpu import backends, evaluation, prepared, run_folder, train, trainer, workflow
+    from mlpgpu import backends, prepared, train, workflow
+    from mlpgpu.results import run_folder
+    from mlpgpu.training import evaluation, trainer
 
     SECONDS["imports"] = time.perf_counter() - began
     first = [True]

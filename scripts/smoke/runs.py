@@ -11,11 +11,11 @@ import numpy as np
 
 from mlpgpu import MLPClassifier, MLPRegressor, cross_validate
 from mlpgpu.callbacks import Callback
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.config import Config
-from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Rows, Scaled, open_feed
 from mlpgpu.prepared import prepare
+from mlpgpu.settings.config import Config
+from mlpgpu.training.checkpoint import Checkpoint
+from mlpgpu.training.evaluation import Evaluation
+from mlpgpu.training.feed import Rows, Scaled, open_feed
 from mlpgpu.workflow import train_and_test
 from scripts.smoke.checks import Check, Found
 from scripts.smoke.place import Place

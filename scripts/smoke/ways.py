@@ -14,10 +14,10 @@ from unittest import mock
 import numpy as np
 
 from mlpgpu.backends.base import VARIABLE
-from mlpgpu.config import Config
-from mlpgpu.feed import Rows, Scaled
 from mlpgpu.prepared import prepare
-from mlpgpu.training import Training
+from mlpgpu.settings.config import Config
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Rows, Scaled
 from scripts.smoke.place import Place
 
 REFUSED = "cannot be captured"

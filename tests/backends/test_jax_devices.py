@@ -16,11 +16,11 @@ import jax
 import numpy as np
 
 from mlpgpu.backends.jax import JaxBackend
-from mlpgpu.config import Config
-from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Rows, Scaled
-from mlpgpu.plan import make_plan
-from mlpgpu.training import Training
+from mlpgpu.settings.config import Config
+from mlpgpu.training.evaluation import Evaluation
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
+from mlpgpu.training.epoch import Training
 
 rng, found = np.random.default_rng(0), {}
 x, y = rng.integers(0, 256, (40, 6), dtype=np.uint8), rng.integers(0, 3, 40)

@@ -6,14 +6,14 @@ import pytest
 from strict import Array, StrictBackend
 
 from mlpgpu.backends.precision import emulated
-from mlpgpu.config import Config
-from mlpgpu.feed import Rows, Scaled
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
 from mlpgpu.maths.schedules import SCHEDULES
-from mlpgpu.plan import make_plan
-from mlpgpu.training import Training
+from mlpgpu.settings.config import Config
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
 
 CASES = [
     *({"optimizer": name} for name in OPTIMIZERS),

@@ -16,8 +16,8 @@ from textbook import FACTOR, SHIFT, plan_of, rows_of
 
 from mlpgpu import backends
 from mlpgpu.backends.base import FEW_STEPS, eager_loop
-from mlpgpu.feed import Scaled
-from mlpgpu.training import Training
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Scaled
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

@@ -14,11 +14,11 @@ from mlpgpu import backends  # noqa: E402
 from mlpgpu.backends.live_bytes import ALLOCATION_UNIT  # noqa: E402
 from mlpgpu.backends.numpy import NumpyBackend  # noqa: E402
 from mlpgpu.backends.torch_graph import STEPS, Loop, needs  # noqa: E402
-from mlpgpu.config import Config  # noqa: E402
-from mlpgpu.feed import Resident, Rows, Scaled  # noqa: E402
 from mlpgpu.maths.step import State  # noqa: E402
-from mlpgpu.plan import make_plan  # noqa: E402
-from mlpgpu.training import make_step  # noqa: E402
+from mlpgpu.settings.config import Config  # noqa: E402
+from mlpgpu.training.epoch import make_step  # noqa: E402
+from mlpgpu.training.feed import Resident, Rows, Scaled  # noqa: E402
+from mlpgpu.training.plan import make_plan  # noqa: E402
 
 # Name -> settings.
 RUNS = {

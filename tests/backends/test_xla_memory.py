@@ -9,11 +9,11 @@ from mlpgpu import backends
 from mlpgpu.backends import jax as jax_backend
 from mlpgpu.backends.jax import JaxBackend
 from mlpgpu.backends.live_bytes import ALLOCATION_UNIT
-from mlpgpu.config import Config
-from mlpgpu.feed import Rows, Scaled
-from mlpgpu.plan import make_plan
-from mlpgpu.preflight import predict
-from mlpgpu.trainer import fit
+from mlpgpu.settings.config import Config
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
+from mlpgpu.training.preflight import predict
+from mlpgpu.training.trainer import fit
 
 # Name -> settings.
 RUNS = {

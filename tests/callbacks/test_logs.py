@@ -11,7 +11,7 @@ from played import play, record_of, run_of
 
 from mlpgpu import InputError
 from mlpgpu.callbacks import CSVLogger, JSONLogger, LambdaCallback
-from mlpgpu.checkpoint import Checkpoint
+from mlpgpu.training.checkpoint import Checkpoint
 
 LOGGERS = {"csv": CSVLogger, "jsonl": JSONLogger}
 

@@ -13,8 +13,8 @@ from irises import cut_short, fail_in, iris
 from mlpgpu import InputError, MLPClassifier, Model
 from mlpgpu.callbacks import LambdaCallback, LearningRateScheduler, MLflowLogger, RunCheckpoint, TerminateOnNaN
 from mlpgpu.callbacks import mlflow as module
-from mlpgpu.checkpoint import Checkpoint
-from mlpgpu.run import Diverged
+from mlpgpu.training.checkpoint import Checkpoint
+from mlpgpu.training.run import Diverged
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 

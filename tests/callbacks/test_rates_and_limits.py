@@ -17,7 +17,7 @@ from mlpgpu.callbacks import (
     TerminateOnNaN,
     TimeLimit,
 )
-from mlpgpu.run import Diverged
+from mlpgpu.training.run import Diverged
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 

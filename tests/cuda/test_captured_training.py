@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from small_networks import ALL_AT_ONCE, plan_of, rows_of
 
-from mlpgpu import preflight
 from mlpgpu.backends import base
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.callbacks import Callback
 from mlpgpu.cuda import elements, grid, loop
-from mlpgpu.feed import Scaled, Unscaled
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.trainer import fit
-from mlpgpu.training import Training
+from mlpgpu.training import preflight
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Scaled, Unscaled
+from mlpgpu.training.trainer import fit
 
 HOST = NumpyBackend()
 

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from small_networks import plan_of, rows_of
 
-from mlpgpu import MLPClassifier, lbfgs
-from mlpgpu import feed as feeds
+from mlpgpu import MLPClassifier
 from mlpgpu.backends.numpy import NumpyBackend
 from mlpgpu.cuda import function as functions
-from mlpgpu.evaluation import Evaluation
-from mlpgpu.feed import Resident, Scaled, Streamed, Unscaled
 from mlpgpu.maths import scores
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network, predict
 from mlpgpu.maths.parameters import count
+from mlpgpu.training import feed as feeds
+from mlpgpu.training import lbfgs
+from mlpgpu.training.evaluation import Evaluation
+from mlpgpu.training.feed import Resident, Scaled, Streamed, Unscaled
 
 HOST = NumpyBackend()
 

@@ -6,13 +6,13 @@ import pytest
 
 from mlpgpu import backends
 from mlpgpu.backends import live_bytes
-from mlpgpu.config import Config
 from mlpgpu.cuda import loop, needs, products
 from mlpgpu.cuda.indexing import NotCaptured
-from mlpgpu.feed import Rows, Scaled
-from mlpgpu.plan import make_plan
-from mlpgpu.preflight import predict
-from mlpgpu.trainer import fit
+from mlpgpu.settings.config import Config
+from mlpgpu.training.feed import Rows, Scaled
+from mlpgpu.training.plan import make_plan
+from mlpgpu.training.preflight import predict
+from mlpgpu.training.trainer import fit
 
 # Name -> settings and shape of the data.
 RUNS = {
@@ -32,7 +32,7 @@ def _a_small_workspace(monkeypatch):
     """The usual one would dwarf the arrays of these tests."""
     for module in (needs, products):
         monkeypatch.setattr(module, "WORKSPACE_BYTES", 2048)
-    monkeypatch.setattr("mlpgpu.feed.CHUNK", 200)
+    monkeypatch.setattr("mlpgpu.training.feed.CHUNK", 200)
 
 
 def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="uint8", **settings):

@@ -9,9 +9,9 @@ import pytest
 from small_networks import ALL_AT_ONCE, plan_of, rows_of
 
 from mlpgpu.cuda import binding
-from mlpgpu.feed import Scaled
 from mlpgpu.maths import scores
-from mlpgpu.training import Training
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Scaled
 
 
 def _library():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mlpgpu import endings
-from mlpgpu.config import Config
 from mlpgpu.data import array_file, idx, load, read_features
 from mlpgpu.data.mapped import Mapped
 from mlpgpu.data.reading import features, features_and_targets
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 PARTS = ("train", "validation", "test")
 

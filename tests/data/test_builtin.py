@@ -7,9 +7,9 @@ import pytest
 from sklearn import datasets
 from sklearn.linear_model import LogisticRegression
 
-from mlpgpu.config import Config
 from mlpgpu.data import builtin, load
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 
 @pytest.mark.parametrize(

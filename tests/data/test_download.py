@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from idx_sets import FILES, assert_is_tiny, idx_bytes
 
-from mlpgpu.config import Config
 from mlpgpu.data import load, mirrors, mnist, openml
 from mlpgpu.data.download import DownloadError, fetch, probe
 from mlpgpu.data.mirrors import UnavailableError
+from mlpgpu.settings.config import Config
 
 IMAGES = "/train-images-idx3-ubyte.gz"
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlpgpu.config import Config
 from mlpgpu.data import header, idx, load, npz, reading, scaling, table
 from mlpgpu.data.target import decide
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

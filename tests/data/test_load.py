@@ -10,11 +10,11 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from mlpgpu.config import Config
 from mlpgpu.data import load
 from mlpgpu.data.split import hold_out
 from mlpgpu.endings import parts
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 
 def test_splits_as_scikit_learn_does_and_fits_on_the_training_rows():

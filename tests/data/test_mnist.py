@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from idx_sets import assert_is_tiny, rows_of
 
-from mlpgpu.config import Config
 from mlpgpu.data import load, mnist
 from mlpgpu.data.mirrors import UnavailableError
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 
 def write(folder, files, pack=gzip.compress, end=".gz", spell=lambda file: file):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.impute import SimpleImputer
 
-from mlpgpu.config import Config
 from mlpgpu.data import load, read_features
 from mlpgpu.data.reading import features_and_targets
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 
 def save(path, **arrays):

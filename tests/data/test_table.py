@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from mlpgpu.config import Config
 from mlpgpu.data import dialect, load, read_features, reading, table
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")

@@ -13,11 +13,12 @@ from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.preprocessing import scale
 
-from mlpgpu import MLPClassifier, MLPRegressor, training
+from mlpgpu import MLPClassifier, MLPRegressor
 from mlpgpu.backends import base
 from mlpgpu.backends.base import hesitant
 from mlpgpu.callbacks import LambdaCallback
 from mlpgpu.fusion import loop
+from mlpgpu.training import epoch
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -198,7 +199,7 @@ def test_a_forked_process_makes_its_own_loop(soon, monkeypatch):
     before = fitted._continuation.lasting._loop
     in_parts(fitted, 1)
     assert fitted._continuation.lasting._loop is before
-    monkeypatch.setattr(training.os, "getpid", lambda: -1)
+    monkeypatch.setattr(epoch.os, "getpid", lambda: -1)
     in_parts(fitted, 1)
     assert fitted._continuation.lasting._loop is not before
 

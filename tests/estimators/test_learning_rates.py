@@ -10,8 +10,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight, shuffle
 
-from mlpgpu import MLPClassifier, MLPRegressor, learning_rates, plots
-from mlpgpu.learning_rates import RangeTest
+from mlpgpu import MLPClassifier, MLPRegressor, plots
 from mlpgpu.maths.activations import ACTIVATIONS
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.network import Network
@@ -20,6 +19,8 @@ from mlpgpu.maths.schedules import SCHEDULES, with_warmup
 from mlpgpu.maths.step import Batch, Recipe, State, train_step
 from mlpgpu.protocol import parity
 from mlpgpu.protocol.own import ROWS
+from mlpgpu.training import learning_rates
+from mlpgpu.training.learning_rates import RangeTest
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 

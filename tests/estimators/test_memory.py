@@ -8,8 +8,8 @@ import pytest
 from quick import classifier
 
 from mlpgpu import MLPRegressor
-from mlpgpu.checkpoint import fingerprint
-from mlpgpu.feed import Rows
+from mlpgpu.training.checkpoint import fingerprint
+from mlpgpu.training.feed import Rows
 
 N_ROWS, N_COLUMNS = 20_000, 60
 SIZE = N_ROWS * N_COLUMNS

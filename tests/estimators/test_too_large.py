@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from quick import THREE, TWO, X, classifier, regressor
 
-from mlpgpu import preflight
 from mlpgpu.errors import InputError
 from mlpgpu.protocol import memory
+from mlpgpu.training import preflight
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

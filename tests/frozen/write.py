@@ -13,8 +13,8 @@ import numpy as np
 
 from mlpgpu import Config, MLPClassifier, MLPRegressor, Model, train_and_test
 from mlpgpu.callbacks import LambdaCallback
-from mlpgpu.checkpoint import Checkpoint
 from mlpgpu.data import read_features
+from mlpgpu.training.checkpoint import Checkpoint
 
 SETTINGS = {"hidden": (5,), "epochs": 4, "dtype": "float64", "device": "cpu", "backend": "numpy", "quiet": True}
 

@@ -10,16 +10,16 @@ from ways import BACKEND, assert_close, logged, trained
 
 from mlpgpu.blas_threads import OF_NUMPY
 from mlpgpu.callbacks import Callback, EarlyStopping
-from mlpgpu.feed import Rows, Unscaled
 from mlpgpu.fusion import compiled
 from mlpgpu.fusion.loop import VARIABLE
 from mlpgpu.maths import parameters
 from mlpgpu.maths.activations import TRAINABLE
 from mlpgpu.maths.losses import LOSSES
 from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.run import Best
-from mlpgpu.trainer import fit
-from mlpgpu.training import Training
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Rows, Unscaled
+from mlpgpu.training.run import Best
+from mlpgpu.training.trainer import fit
 
 
 def check(plan, rows, caplog, tolerance=1e-12):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mlpgpu.backends.numpy import NumpyBackend
-from mlpgpu.feed import Scaled, Unscaled
 from mlpgpu.fusion.loop import VARIABLE
-from mlpgpu.training import Training
+from mlpgpu.training.epoch import Training
+from mlpgpu.training.feed import Scaled, Unscaled
 
 BACKEND = NumpyBackend()
 # Enough steps for recording to pay.

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from mlpgpu.config import Config
 from mlpgpu.errors import InputError
+from mlpgpu.settings.config import Config
 from mlpgpu.throughput.study import FLAGS, Study
 
 
