@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlpgpu.errors import InputError, one_line
 from mlpgpu.maths.optimizers import OPTIMIZERS
-from mlpgpu.settings.setting import as_text
 
 if TYPE_CHECKING:
     from mlpgpu.models.model import Model
@@ -69,7 +68,12 @@ def settings(run: Run) -> dict[str, str]:
             "weight_decay": recipe.weight_decay,
             "clip_norm": recipe.clip_norm,
         }
-    return {name: as_text(value) for name, value in known.items() if value is not None}
+    return {name: _as_text(value) for name, value in known.items() if value is not None}
+
+
+def _as_text(value: Any) -> str:
+    """Return a setting as Python writes it: MLflow has it so of a user's own calls, and refuses any other text."""
+    return ",".join(map(str, value if isinstance(value, tuple | list) else [value])) or "none"
 
 
 def model(run: Run) -> Model | None:

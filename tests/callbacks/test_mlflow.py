@@ -180,12 +180,12 @@ def test_an_active_run_is_joined(uri):
     mlflow.set_tracking_uri(uri)
     try:
         with mlflow.start_run(run_name="mine") as mine:
-            mlflow.log_param("own", 1)
+            mlflow.log_params({"own": 1, "l2": 0.0})
             outcome = iris(MLflowLogger(tags={"who": "me"}))
             assert mlflow.active_run().info.run_id == mine.info.run_id
             run = only_run(uri)
             assert run.info.status == "RUNNING"
-            assert run.data.params.items() >= {"own": "1", "layers": "4,8,3"}.items()
+            assert run.data.params.items() >= {"own": "1", "l2": "0.0", "layers": "4,8,3"}.items()
             assert run.data.tags["who"] == "me"
             assert values(uri, run) == [(record["epoch"], record["loss"]) for record in outcome.run.history]
             with pytest.raises(InputError, match=f"the active MLflow run {mine.info.run_id} has a training already"):
