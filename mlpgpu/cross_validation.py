@@ -222,8 +222,10 @@ def _on(folder: Path) -> str:
 def _keeping(validation: Validation) -> str:
     from mlpgpu.data.used import sort_of
 
-    plain = Validation()
+    # The hidden layers of a run that starts from a model have other defaults.
+    plain = Validation(start_from=validation.start_from)
     asked = {name: given for name in settings() if (given := getattr(validation, name)) != getattr(plain, name)}
+    asked["start_from"] = validation.start_from
     untested = "" if sort_of(validation.dataset or "mnist") == "mnist" else " --test-fraction 0"
     return f"Train     a model to keep by {train_command(asked)}{untested}"
 

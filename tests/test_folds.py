@@ -440,6 +440,14 @@ def test_settings_of_a_run_are_taken(command, tmp_path):
     assert [one["n_test"] for one in json.loads(out)["by_fold"]] == [75, 75]
 
 
+def test_layers_other_than_those_of_the_model_to_start_from_are_part_of_the_command_to_train(command):
+    assert not command("--dataset iris --hidden 256 --epochs 1 --run-dir run", train.app)[0]
+    for given in ("--hidden 256,256 --activation relu ", ""):
+        code, out, _ = command(f"--dataset iris {given}--start-from run --epochs 1 --folds 2")
+        assert code == 0
+        assert out.endswith(f"mlpgpu train --dataset iris {given}--start-from run --epochs 1 --test-fraction 0\n")
+
+
 @pytest.mark.parametrize(("other", "noted"), [("iris", True), ("synthetic --features 4 --classes 3", False)])
 def test_a_model_to_start_from_may_know_the_rows(command, other, noted):
     assert not command(f"--dataset {other} --hidden 3 --epochs 1 --run-dir run", train.app)[0]
