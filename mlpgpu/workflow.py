@@ -139,7 +139,7 @@ def train_and_test(
         model = as_model(params)
         tested, predictions, confusion = _test(prepared, state.params, placement, model)
     metrics = _metrics(prepared, run, len(params)) | tested
-    for note in (*unvalidated(run.history), *too_large("test loss", metrics.get("test_loss"))):
+    for note in (*unvalidated(run), *too_large("test loss", metrics.get("test_loss"))):
         log.warning(note)
     return Outcome(model, run, metrics, data.y_test, predictions, data.weights_test, confusion)
 

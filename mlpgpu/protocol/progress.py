@@ -129,7 +129,7 @@ def warn(run: Run, most: int, incremental: bool) -> None:
     incremental : bool
         Whether the call is ``partial_fit``, and more epochs may follow.
     """
-    for note in unvalidated(run.history):
+    for note in unvalidated(run):
         warn_user(f"{note}.")
     if run.diverged:
         _tell(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from mlpgpu.results import regression_figures
 
 if TYPE_CHECKING:
     from mlpgpu.models.model import Model
+    from mlpgpu.training.run import Run
 
 
 def judge(
@@ -45,7 +46,8 @@ def judge(
         decided.append(model.decided(outputs))
         if model.binary:
             # The logit of the second class, or the difference of two. The probabilities of logits above 37 are all 1.
-            odds.append(np.diff(z, axis=1, prepend=0)[:, -1])
+            with np.errstate(invalid="ignore"):
+                odds.append(np.diff(z, axis=1, prepend=0)[:, -1])
         finite.append(is_finite)
     predictions = np.concatenate(decided)
     if model.classes:
@@ -70,9 +72,13 @@ def too_large(name: str, loss: float | None) -> list[str]:
     ]
 
 
-def unvalidated(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what `too_large` says of the validation loss in a run's first epoch, after which weights may grow."""
-    return [note for record in history[:1] for note in too_large("validation loss", record.get("validation_loss"))]
+def unvalidated(run: Run) -> list[str]:
+    """Return what `too_large` says of the validation loss in the first epoch, after which weights may grow.
+
+    Nothing if the run diverged, for then they may have grown in that epoch.
+    """
+    first = [] if run.diverged else run.history[:1]
+    return [note for record in first for note in too_large("validation loss", record.get("validation_loss"))]
 
 
 def compare(

@@ -174,3 +174,9 @@ def test_rows_too_large_to_validate_on_are_told(given, of):
     with pytest.warns(UserWarning, match=r"^the validation loss is (nan|inf): a row has a target, or features, too"):
         fitted = regressor(dtype="float32", **given).fit(X_REG, Y_REG, **rows)
     assert not np.isfinite(fitted.validation_loss_curve_).any()
+
+
+def test_of_a_fit_that_diverges_the_validation_rows_are_not_blamed(recwarn):
+    fitted = classifier(solver="sgd", learning_rate_init=1e200, batch_size="auto", early_stopping=True).fit(X, THREE)
+    assert not np.isfinite(fitted.validation_loss_curve_).any()
+    assert [str(one.message)[:29] for one in recwarn] == ["Training diverged in epoch 2,"]

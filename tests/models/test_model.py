@@ -244,6 +244,13 @@ def test_masked_values_are_refused():
             predict(x)
 
 
+def test_masked_records_are_refused_as_records_are():
+    records = np.zeros(3, [("a", float), ("b", float)])
+    for x in (records, np.ma.masked_array(records, [(True, False)] * 3)):
+        with pytest.raises(InputError, match="^x has values of type void; the model takes numbers of shape"):
+            MODELS["classes"].predict(x)
+
+
 def test_missing_values_of_any_kind():
     pd = pytest.importorskip("pandas", reason="pandas is not installed: no tables")
     x = x_of().astype(object)

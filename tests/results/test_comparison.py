@@ -41,6 +41,17 @@ def test_logits_are_ranked_where_their_probabilities_are_all_1(rng, n_outputs):
 
 
 @pytest.mark.filterwarnings("error")
+def test_infinite_logits_of_two_classes_are_ranked_nowhere(rng):
+    z, truth = rng.normal(size=(30, 2)), rng.integers(0, 2, 30)
+    z[3] = np.inf
+    one = np.array(1.0)
+    model = Model(np.zeros(4), one, one, (1, 2), (), "cross_entropy", "classification", ("a", "b"))
+    figures, _, _, finite = judge(model, [z], truth)
+    assert figures["roc_auc"] is figures["average_precision"] is None
+    assert list(np.flatnonzero(~finite)) == [3]
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("absent", ["true", "predicted"])
 def test_a_class_that_only_rows_of_weight_0_have_does_not_count(absent):
     truth, predictions = np.array([0, 1, 1, 0, 1, 0]), np.array([0, 1, 0, 0, 1, 0])
