@@ -142,7 +142,7 @@ def main():
         draw(played, where(description), picture)
         print(f"Saved {picture}")
     else:
-        print("no picture without matplotlib: pip install 'mlpgpu[plots]'")
+        print(plots.NO_PICTURES)
 
 
 if __name__ == "__main__":

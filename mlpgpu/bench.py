@@ -147,7 +147,7 @@ def _draw(path: Path, points: Sequence[Point], contenders: Sequence[Contender], 
     from mlpgpu.throughput.picture import draw
 
     if not plots.available():
-        return ["no picture without matplotlib: pip install 'mlpgpu[plots]'"]
+        return [plots.NO_PICTURES]
     draw(points, contenders, path, title=title)
     return []
 

@@ -247,7 +247,7 @@ def _write(folder: Path, found: CrossValidation) -> list[str]:
         ["row", "fold", *(f"{what}{name}" for what in ("true", "predicted") for name in names)],
         [np.column_stack([column.astype(object) for column in columns])],
     )
-    missing = [] if plots.available() else [run_folder.NO_PICTURES]
+    missing = [] if plots.available() else [plots.NO_PICTURES]
     if not missing:
         title = run_folder.titled(found, model, _finding(found, model), f", {len(found.folds)} folds")
         run_folder.draw_tested(folder, model, found, title=title)

@@ -56,7 +56,7 @@ def find_learning_rate(**given: Any) -> int:
     if out is not None:
         check_out(out)
         if not plots.available():
-            raise InputError("no picture without matplotlib: pip install 'mlpgpu[plots]', or leave out --out")
+            raise InputError(f"{plots.NO_PICTURES}, or leave out --out")
     # This refuses a run that would not fit in memory: it would have no use for a learning rate.
     prepared = prepare(search)
     backend, data, console = prepared.backend, prepared.data, report.Output(results_only=search.quiet)

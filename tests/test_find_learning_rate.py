@@ -219,7 +219,7 @@ def test_no_picture_without_matplotlib(command, monkeypatch):
     monkeypatch.setattr(plots, "available", lambda: False)
     code, _, err = command(f"{SMALL} --out rates.png")
     assert code == 2
-    assert err == "error: no picture without matplotlib: pip install 'mlpgpu[plots]', or leave out --out\n"
+    assert err == "error: no pictures without matplotlib: pip install 'mlpgpu[plots]', or leave out --out\n"
     assert command(f"{SMALL} --quiet")[0] == 0
 
 

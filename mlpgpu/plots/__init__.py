@@ -13,6 +13,7 @@ from mlpgpu.plots.style import (
     FAINT,
     INK,
     LOSS,
+    NO_PICTURES,
     QUIET,
     SCORE,
     SMALL,
@@ -29,6 +30,6 @@ from mlpgpu.plots.style import (
 )
 
 __all__ = [
-    "FAINT", "INK", "LOSS", "QUIET", "SCORE", "SMALL", "STYLES", "TEXT", "TITLE", "PathLike", "apart", "available",
-    "baseline", "confusion", "curves", "labels", "new_figure", "note", "predictions", "save", "written",
+    "FAINT", "INK", "LOSS", "NO_PICTURES", "QUIET", "SCORE", "SMALL", "STYLES", "TEXT", "TITLE", "PathLike", "apart",
+    "available", "baseline", "confusion", "curves", "labels", "new_figure", "note", "predictions", "save", "written",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ INK, QUIET, FAINT = "#222222", "#707070", "#dedede"
 TITLE, TEXT, SMALL = 14, 12, 11
 # Characters in a line of a title.
 WIDTH = 68
+NO_PICTURES = "no pictures without matplotlib: pip install 'mlpgpu[plots]'"
 
 PathLike = str | os.PathLike[str]
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 METRICS, CHECKPOINTS, LOCK = "metrics.json", "checkpoints", ".lock"
 HISTORY, HISTORY_LINES, TENSORBOARD = "history.csv", "history.jsonl", "tensorboard"
-NO_PICTURES = "no pictures without matplotlib: pip install 'mlpgpu[plots]'"
 
 
 class Kind(NamedTuple):
@@ -260,7 +259,7 @@ def _draw(folder: Path, outcome: Outcome) -> list[str]:
     from mlpgpu import plots
 
     if not plots.available():
-        return [NO_PICTURES]
+        return [plots.NO_PICTURES]
     title = titled(outcome, outcome.model, _finding(outcome))
     if outcome.metrics["n_test"]:
         draw_tested(folder, outcome.model, outcome, title=title)

@@ -80,7 +80,7 @@ class RangeTest:
             If matplotlib is not installed.
         """
         if not plots.available():
-            raise ImportError("no picture without matplotlib: pip install 'mlpgpu[plots]'")
+            raise ImportError(plots.NO_PICTURES)
         return plots.save(_figure(self), path)
 
     def __repr__(self) -> str:
