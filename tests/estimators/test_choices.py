@@ -102,6 +102,7 @@ def test_a_whole_number_beyond_all_floats(name, number):
 
 
 @pytest.mark.filterwarnings("ignore:Got `batch_size`")
+@pytest.mark.usefixtures("not_compiled")
 def test_a_limit_that_is_never_reached_may_be_any_whole_number():
     most, some = 10**400, {"tol": 1e6, "n_iter_no_change": 2}
     for given in ({"batch_size": most}, {"n_iter_no_change": most}, {"max_iter": most, **some}):

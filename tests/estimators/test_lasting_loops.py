@@ -37,6 +37,10 @@ def soon(request, monkeypatch):
     return request.param
 
 
+# To compile a step takes some seconds, and which loop an estimator keeps has nothing to do with how it runs.
+by_numpy = pytest.mark.parametrize("soon", ["numpy"], indirect=True)
+
+
 @pytest.fixture
 def eagerly(monkeypatch):
     """``eagerly(function)`` returns what it returns where nothing is recorded."""
@@ -69,11 +73,23 @@ def is_recorded(estimator):
     return made._recorded is not None
 
 
+CLASSIFIERS, REGRESSORS = (MLPClassifier, TheirClassifier), (MLPRegressor, TheirRegressor)
+
+
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(MLPClassifier, TheirClassifier), (MLPRegressor, TheirRegressor)], ids=["classes", "numbers"]
+    ("soon", "both", "solver"),
+    [
+        ("numpy", CLASSIFIERS, "adam"),
+        ("numpy", CLASSIFIERS, "sgd"),
+        ("numpy", REGRESSORS, "adam"),
+        ("numpy", REGRESSORS, "sgd"),
+        ("numba", CLASSIFIERS, "adam"),
+        ("numba", REGRESSORS, "sgd"),
+    ],
+    indirect=["soon"],
 )
-@pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_partial_fits_are_scikit_learns(soon, ours, theirs, solver):
+def test_partial_fits_are_scikit_learns(soon, both, solver):
+    ours, theirs = both
     settings = {"hidden_layer_sizes": (5,), "batch_size": 8, "random_state": 0, "solver": solver, "shuffle": False}
     fitted, expected = in_parts(ours(**settings), n_calls=9), in_parts(theirs(**settings), n_calls=9)
     assert is_recorded(fitted)
@@ -108,7 +124,11 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(
+    ("soon", "name"),
+    [*(("numpy", name) for name in CHANGES), *(("numba", name) for name in ("batch_size", "optimizer"))],
+    indirect=["soon"],
+)
 def test_what_is_set_between_two_calls_counts(soon, eagerly, name):
     def fit():
         fitted = in_parts(MLPClassifier((5,), batch_size=10, random_state=0))
@@ -134,6 +154,7 @@ def test_weights_that_are_set_by_hand_count(soon, eagerly):
     assert_same_weights(fit(), eagerly(fit))
 
 
+@by_numpy
 def test_sparse_rows_after_dense_ones(soon, eagerly):
     def fit():
         fitted = MLPClassifier((5,), batch_size=10, random_state=0)
@@ -187,6 +208,7 @@ def test_an_estimator_keeps_no_rows(soon):
     assert gone() is None
 
 
+@by_numpy
 def test_other_fits_keep_no_loop(soon):
     fitted = MLPClassifier((5,), random_state=0, max_iter=2, warm_start=True).fit(X, Y)
     assert fitted._continuation.lasting is None
