@@ -30,7 +30,15 @@ from mlpgpu.protocol.available import NotAvailable
 from mlpgpu.protocol.choices import activations_of, by_lbfgs, compute_backend
 from mlpgpu.protocol.constraints import CONSTRAINTS, validate
 from mlpgpu.protocol.fitting import Fit, HeldOut
-from mlpgpu.protocol.held import CURVES, fitted_sizes, loss_of, params_of, parts_of, restored_on_failure
+from mlpgpu.protocol.held import (
+    CURVES,
+    Continuation,
+    fitted_sizes,
+    loss_of,
+    params_of,
+    parts_of,
+    restored_on_failure,
+)
 from mlpgpu.protocol.tasks import CallbackSupportMixin, with_callbacks
 from mlpgpu.settings.search import Search
 from mlpgpu.training.evaluation import in_chunks
@@ -323,9 +331,11 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
         return saving.from_model(cls, Model.load(path), path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state that prediction needs, on the host, without the optimizer's."""
+        """Return the state that prediction needs, on the host, and after `partial_fit` also what the next one needs."""
         state = dict(super().__getstate__())
-        state.pop("_continuation", None)
+        kept = state.pop("_continuation", None)
+        if kept is not None and kept.in_parts:
+            state["_kept"] = kept.to_plain()
         for name in ("coefs_", "intercepts_"):
             if name in state:
                 state[name] = [_to_host(array) for array in state[name]]
@@ -341,9 +351,12 @@ class Perceptron(CallbackSupportMixin, BaseEstimator):
                 f"the pickled {type(self).__name__} lacks {listed(lacking)}: another version wrote it; unpickle it by "
                 "that one, save it there by its method save, and read that file by load"
             )
-        super().__setstate__(state)
+        super().__setstate__({name: value for name, value in state.items() if name != "_kept"})
         if "coefs_" in vars(self):
-            self.__dict__.update(parts_of(np, params_of(self, arrays.HOST), fitted_sizes(self)))
+            params = params_of(self, arrays.HOST)
+            self.__dict__.update(parts_of(np, params, fitted_sizes(self)))
+            if "_kept" in state:
+                self._continuation = Continuation.from_plain(state["_kept"], params)
 
     def __copy__(self) -> Any:
         """Copy the complete state, on its device, unlike pickling; curves are copied because fits extend them."""

@@ -132,7 +132,7 @@ class Fit:
         params = self._previous_params()
         before = getattr(estimator, "_continuation", None) if self.incremental and not self.first else None
         self.kind = estimator.optimizer, self.dtype, estimator.freeze, self.normalized
-        self.before = before if before is not None and before.suits(backend, self.kind) else None
+        self.before = before.on(backend) if before is not None and before.kind == self.kind else None
         self.as_made: Any = estimator
         if self.before:
             self.as_made = object.__new__(type(estimator))
@@ -233,6 +233,7 @@ class Fit:
             self.kind,
             {name: getattr(self.as_made, name) for name in MADE_ONCE},
             self.checked,
+            self.incremental,
             lasting,
         )
         progress.keep(estimator, run, rule, validated=self.held_out is not None)

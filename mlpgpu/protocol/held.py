@@ -71,6 +71,8 @@ class Continuation:
         Parameters in `MADE_ONCE`, as they were when the optimizer was created.
     checked : dict
         All parameters, as they were when they were last checked.
+    in_parts : bool
+        Whether the last call was one of ``partial_fit``, which another is likely to follow.
     lasting : Lasting or None
         Loop that the next fit may go on using; never that of two estimators.
     """
@@ -83,6 +85,7 @@ class Continuation:
     kind: Kind
     optimizer_params: dict[str, Any]
     checked: dict[str, Any]
+    in_parts: bool
     lasting: Lasting | None = None
 
     def take_loop(self) -> Lasting:
@@ -90,9 +93,27 @@ class Continuation:
         # In one operation, so that of two threads only one gets it.
         return vars(self).pop("lasting", None) or Lasting()
 
-    def suits(self, backend: Backend, kind: Kind) -> bool:
-        """Whether a fit on this backend and of this kind can continue from the state."""
-        return arrays.same_home(self.backend, backend) and self.kind == kind
+    def on(self, backend: Backend) -> Continuation:
+        """Return it with its arrays on `backend`."""
+        if arrays.same_home(self.backend, backend):
+            return self
+        state = self.state.copied(lambda array: arrays.move(array, self.backend, backend))
+        return dataclasses.replace(self, backend=backend, state=state, lasting=None)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what a pickle keeps: NumPy arrays and plain values, so that it can be read wherever the class is."""
+        state = self.on(arrays.HOST).state._asdict()
+        if not any(self.kind[-1]):
+            # They are the weights and biases of the estimator.
+            del state["params"]
+        names = "random_state", "order", "seed", "kind", "optimizer_params"
+        return {"state": state} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any], params: np.ndarray) -> Continuation:
+        """Return what `to_plain` was called on, on the host; `params` are the weights and biases of the estimator."""
+        state = State(**{"params": params} | plain["state"])
+        return cls(**plain | {"state": state}, backend=arrays.HOST, checked={}, in_parts=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
         """Copy everything except the backend, which is immutable, the parameters, and the loop."""
