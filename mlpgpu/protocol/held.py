@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from mlpgpu import backends
 from mlpgpu.backends import Backend
@@ -106,14 +107,17 @@ class Continuation:
         if not any(self.kind[-1]):
             # They are the weights and biases of the estimator.
             del state["params"]
-        names = "random_state", "order", "seed", "kind", "optimizer_params"
-        return {"state": state} | {name: getattr(self, name) for name in names}
+        # Estimators without a seed draw from NumPy's generator: all that go on from one pickle shuffle differently.
+        drawn = None if self.random_state is check_random_state(None) else self.random_state
+        names = "order", "seed", "kind", "optimizer_params"
+        return {"state": state, "random_state": drawn} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any], params: np.ndarray) -> Continuation:
         """Return what `to_plain` was called on, on the host; `params` are the weights and biases of the estimator."""
         state = State(**{"params": params} | plain["state"])
-        return cls(**plain | {"state": state}, backend=arrays.HOST, checked={}, in_parts=True)
+        made = {"state": state, "random_state": check_random_state(plain["random_state"])}
+        return cls(**plain | made, backend=arrays.HOST, checked={}, in_parts=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Continuation:
         """Copy everything except the backend, which is immutable, the parameters, and the loop."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from beside import OURS, TARGETS, both, difference
 from beside import X as ROWS
-from quick import THREE, X, classifier
+from quick import THREE, X, classifier, same_weights
 
 CLASSES = [0, 1, 2]
 
@@ -79,6 +79,13 @@ def test_it_goes_on_on_another_backend(real_backend, between):
         stayed.partial_fit(X, THREE, classes=CLASSES)
     for one, other in zip(moved.coefs_, stayed.coefs_, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
+
+
+def test_only_with_a_seed_do_several_go_on_alike():
+    for seed in (1, None):
+        held = pickle.dumps(classifier(random_state=seed).partial_fit(X, THREE, classes=CLASSES))
+        one, other = (pickle.loads(held).partial_fit(X, THREE) for _ in range(2))
+        assert same_weights(one, other) == (seed is not None)
 
 
 def test_it_holds_no_more_than_scikit_learns():
