@@ -68,33 +68,6 @@ def pytest_report_header():
     return [f"backends tested: {', '.join(REAL)}, and array-api-strict on two devices", *MISSING.values()]
 
 
-def pytest_collection_modifyitems(items):
-    """Measure coverage only in the first case of each parametrised test.
-
-    Measuring makes many tests half as long again, and the other cases reach few further lines.
-    """
-    seen = set()
-    for item in items:
-        if hasattr(item, "callspec"):
-            test = item.parent, item.originalname
-            if test in seen:
-                item.add_marker("uncounted")
-            seen.add(test)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    # In an xdist worker, pytest-cov measures twice, and its own marker `no_cover` stops only one of the two.
-    if not (item.config.pluginmanager.hasplugin("_cov") and item.get_closest_marker("uncounted")):
-        return (yield)
-    counter = sys.gettrace()
-    sys.settrace(None)
-    try:
-        return (yield)
-    finally:
-        sys.settrace(counter)
-
-
 def _open(name):
     if name.startswith("strict"):
         return StrictBackend({"strict": "CPU_DEVICE", "strict-device1": "device1"}[name])

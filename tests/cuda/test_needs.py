@@ -51,8 +51,6 @@ def assert_as_predicted(cuda, rng, rollbacks, n_features=784, n_outputs=10, x="u
     assert need.data + need.beside == pytest.approx(memory.peak, rel=0.03)
 
 
-# Other tests cover the same lines.
-@pytest.mark.uncounted
 @pytest.mark.parametrize(("name", "rollbacks"), [(name, i % 2) for i, name in enumerate(RUNS)])
 def test_captured(cuda, rng, name, rollbacks, caplog):
     launched = hosted.Graph.launches

@@ -29,8 +29,6 @@ CHECKED_HERE = [
 ]
 
 
-# Slow, and twice as slow under coverage; other tests reach all of its lines.
-@pytest.mark.uncounted
 @pytest.mark.filterwarnings("ignore:Got `batch_size` less than 1 or larger than sample size:UserWarning")
 @pytest.mark.parametrize(("setting", "kind"), CHECKED_HERE)
 def test_scikit_learns_checks_pass(setting, kind):

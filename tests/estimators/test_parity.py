@@ -58,8 +58,6 @@ def compared(solver, activation, task):
 SOLVERS, ACTIVATIONS = ("adam", "sgd", "lbfgs"), ("relu", "logistic", "tanh", "identity")
 
 
-# Hundreds of runs, twice as slow under coverage; other tests reach all of their lines.
-@pytest.mark.uncounted
 @pytest.mark.parametrize("task", OURS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -67,7 +65,6 @@ def test_every_setting_gives_scikit_learns_numbers(solver, activation, task):
     assert max(worst for worst, *_ in compared(solver, activation, task)) < 1e-10
 
 
-@pytest.mark.uncounted
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_those_settings_reach_both_ends_of_a_run(solver):
     """At least a fifth of the runs reach each end; otherwise the stopping rules would hardly be compared."""

@@ -46,7 +46,6 @@ def in_blocks(block):
     return choose
 
 
-@pytest.mark.uncounted
 @settings(max_examples=150)
 @given(programs())
 def test_by_calls(program):
@@ -98,7 +97,6 @@ def interpreted(n_threads, order):
     return choose
 
 
-@pytest.mark.uncounted
 @pytest.mark.skipif(not compiled.has_numba(), reason="numba is not installed")
 @settings(max_examples=150)
 @given(programs(most_axes=2))

@@ -174,8 +174,6 @@ def test_the_compiled_sources_have_everything_in_them():
     assert {optimizer for _, _, optimizer in NETWORKS} == set(OPTIMIZERS)
 
 
-# Under coverage, Numba takes one and a half times as long; other tests cover the same lines.
-@pytest.mark.uncounted
 @pytest.mark.parametrize("number", range(len(NETWORKS)), ids=[" ".join((*a, *more)) for a, *more in NETWORKS])
 def test_compiled(number, on_threads, caplog):
     """On one thread and on two; a repetition gives the same bits; both use the same compiled code."""
